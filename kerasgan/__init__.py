@@ -1,0 +1,42 @@
+"""Explainable medical image segmentation with Keras.
+
+A generative adversarial network segments, and layer-wise relevance propagation shows which pixels
+each mask rests on. The rooms of the package, in the order in which data pass through them: `data`,
+`models`, `training`, `inference`, `explain`, `evaluation`, `report`.
+"""
+
+import warnings
+
+from kerasgan import _requirements  # noqa: F401  (first: it refuses what cannot work)
+
+with warnings.catch_warnings():
+    # TensorFlow 2.14 itself uses names that newer releases of its dependencies deprecate.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import keras  # noqa: F401
+
+from kerasgan import data, evaluation, explain, inference, models, report, training
+from kerasgan._version import __version__
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.evaluation import evaluate
+from kerasgan.explain import Explainer, targets
+from kerasgan.inference import predict
+from kerasgan.training import SegmentationGAN, recipes
+
+__all__ = [
+    "Explainer",
+    "KerasganError",
+    "KerasganWarning",
+    "SegmentationGAN",
+    "__version__",
+    "data",
+    "evaluate",
+    "evaluation",
+    "explain",
+    "inference",
+    "models",
+    "predict",
+    "recipes",
+    "report",
+    "targets",
+    "training",
+]

@@ -1,0 +1,8 @@
+"""Images and masks: finding files, making batches of them, and drawing synthetic ones."""
+
+from kerasgan.data import synthetic
+from kerasgan.data.augment import Augmentation
+from kerasgan.data.resize import resize_back, resize_image
+from kerasgan.data.samples import Samples, load_folder
+
+__all__ = ["Augmentation", "Samples", "load_folder", "resize_back", "resize_image", "synthetic"]

@@ -1,0 +1,270 @@
+"""Seeded, stateless augmentation: one warp for image and mask, then colour on the image alone.
+
+Flip, turn, rotation, scale and elastic bending are composed into one map from each new pixel to
+the place it comes from. The image is read there once, bilinearly, and the mask at the nearest
+pixel, so nothing is resampled twice and the two never part. What lies beyond the border is the
+image reflected at it, mask included: a constant fill would plant dark wedges whose shape tells how
+the image was turned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+
+__all__ = ["Augmentation", "augment_pair"]
+
+_CELLS = 4
+_LIMITS = {"rotation": 180, "scale": math.inf, "elastic": math.inf, "blur": math.inf}
+_TURNS = ([1.0, 0, 0, 1], [0, -1.0, 1, 0], [-1.0, 0, 0, -1], [0, 1.0, -1, 0])
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How strongly images are altered, as plain numbers; 0 switches a part off.
+
+    The first three are probabilities. Of the others each image draws its own, uniformly between
+    nothing and the strength given, in either direction where there are two.
+
+    Args:
+        flip_horizontal: Probability of exchanging left and right.
+        flip_vertical: Probability of exchanging top and bottom.
+        right_angles: Probability of a turn by 0, 90, 180 or 270 degrees, drawn evenly; by 0 or
+            180 where the image is not square.
+        rotation: Largest rotation in degrees, to either side.
+        scale: Largest enlargement or reduction: 0.25 is from 1/1.25 to 1.25 times. What is
+            enlarged is cropped anywhere, what is reduced is placed anywhere.
+        elastic: Standard deviation of a smooth random displacement, as a share of the shorter
+            side, at its strongest. The displacement varies over a quarter of that side.
+        brightness: Largest gain or loss of light, as a share; black stays black.
+        contrast: Largest stretch or compression about the image's mean colour, as a share.
+        saturation: Largest stretch or compression of colour about grey, as a share; only where
+            there are three channels.
+        blur: Largest standard deviation of a Gaussian blur, in pixels.
+        cutout: Largest sides of a rectangle filled with the image's mean colour, as a share of
+            the image's. The mask keeps what the rectangle hides.
+
+    Raises:
+        KerasganError: If a strength is negative, not finite, or above 1 (180 for the rotation),
+            scale, elastic and blur having no upper bound.
+
+    Example:
+        >>> Augmentation(rotation=0, elastic=0).flip_horizontal
+        0.5
+    """
+
+    flip_horizontal: float = 0.5
+    flip_vertical: float = 0.5
+    right_angles: float = 1.0
+    rotation: float = 20.0
+    scale: float = 0.25
+    elastic: float = 0.02
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    blur: float = 0.7
+    cutout: float = 0.25
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, limit = getattr(self, field.name), _LIMITS.get(field.name, 1)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= limit or math.isinf(value):
+                upper = f" to {limit}" if limit < math.inf else " up"
+                raise KerasganError(
+                    f"Argument '{field.name}' must be a number from 0{upper}. Received: {value!r}"
+                )
+
+
+def augment_pair(
+    image: tf.Tensor, mask: tf.Tensor, key: tf.Tensor, config: Augmentation
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Alter one image and its mask; the same key does the same, on any thread.
+
+    Args:
+        image: float32 (height, width, channels) in [-1, 1], of known shape.
+        mask: (height, width) or (height, width, classes), any dtype.
+        key: Two whole numbers, as for `tf.random.stateless_uniform`.
+        config: What may happen, and how strongly.
+
+    Returns:
+        Image and mask, of the shapes and dtypes that came in; the image in [-1, 1].
+
+    Example:
+        >>> image, mask = tf.zeros([64, 96, 3]), tf.ones([64, 96])
+        >>> image, mask = augment_pair(image, mask, (0, 1), Augmentation())
+        >>> image.shape
+        TensorShape([64, 96, 3])
+    """
+    draws = _Draws(key)
+    size = image.shape[0], image.shape[1]
+    places = _places(size, draws, config)
+    if places is not None:
+        image, mask = _read_linear(image, places), _read_nearest(mask, places)
+    image = _recolor(image, draws, config)
+    image = _blur(image, config.blur, draws)
+    return _cut_out(tf.clip_by_value(image, -1.0, 1.0), config.cutout, draws), mask
+
+
+_DRAWN = (
+    *("flip_horizontal", "flip_vertical", "turn", "right_angles", "rotation", "scale", "top"),
+    *("left", "elastic", "brightness", "contrast", "saturation", "blur", "cut_height"),
+    *("cut_width", "cut_top", "cut_left"),
+)
+
+
+class _Draws:
+    """Every random number of one image, each in its own place, so that parts do not disturb."""
+
+    def __init__(self, key: tf.Tensor) -> None:
+        self._key = key
+        values = tf.random.stateless_uniform([len(_DRAWN)], key)
+        self._values = dict(zip(_DRAWN, tf.unstack(values)))
+
+    def __getitem__(self, name: str) -> tf.Tensor:
+        """Uniform in [0, 1)."""
+        return self._values[name]
+
+    def both_ways(self, name: str) -> tf.Tensor:
+        """Uniform in [-1, 1)."""
+        return 2 * self._values[name] - 1
+
+    def normal(self, shape: list[int]) -> tf.Tensor:
+        key = tf.random.experimental.stateless_fold_in(self._key, 1)
+        return tf.random.stateless_normal(shape, key)
+
+
+def _places(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Tensor | None:
+    """Where each new pixel comes from: float32 (2, height, width), rows and columns in pixels."""
+    height, width = size
+    parts = (
+        config.flip_horizontal,
+        config.flip_vertical,
+        config.right_angles,
+        config.rotation,
+        config.scale,
+        config.elastic,
+    )
+    if not any(parts):
+        return None
+    rows, columns = np.meshgrid(
+        np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij"
+    )
+    centred = tf.constant(np.stack([rows.ravel(), columns.ravel()]), tf.float32)
+
+    zoom = tf.pow(1.0 + config.scale, draws.both_ways("scale"))
+    angle = draws.both_ways("rotation") * (config.rotation * np.pi / 180)
+    cosine, sine = tf.cos(angle), tf.sin(angle)
+    turned = tf.reshape(tf.stack([cosine, -sine, sine, cosine]), [2, 2])
+    turned @= _turn(size, draws, config)
+    flips = tf.stack(
+        [
+            tf.where(draws["flip_vertical"] < config.flip_vertical, -1.0, 1.0),
+            tf.where(draws["flip_horizontal"] < config.flip_horizontal, -1.0, 1.0),
+        ]
+    )
+    room = tf.constant([height, width], tf.float32) * tf.abs(1 - 1 / zoom)
+    offset = room * (tf.stack([draws["top"], draws["left"]]) - 0.5)
+    offset += tf.constant([(height - 1) / 2, (width - 1) / 2], tf.float32)
+    places = (turned * flips[None] / zoom) @ centred + offset[:, None]
+    places = tf.reshape(places, [2, height, width])
+    if config.elastic:
+        places += _bend(size, draws) * (config.elastic * min(size))
+    return _reflected(places, size)
+
+
+def _turn(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Tensor:
+    turns = tf.constant(_TURNS if size[0] == size[1] else _TURNS[::2])
+    which = tf.cast(draws["turn"] * turns.shape[0], tf.int32)
+    which = tf.where(draws["right_angles"] < config.right_angles, which, 0)
+    return tf.reshape(turns[which], [2, 2])
+
+
+def _bend(size: tuple[int, int], draws: _Draws) -> tf.Tensor:
+    """A smooth displacement (2, height, width) of unit strength at most."""
+    grid = [round(_CELLS * side / min(size)) + 1 for side in size]
+    smooth = tf.image.resize(draws.normal([*grid, 2]), size, "bicubic")
+    return tf.transpose(smooth, [2, 0, 1]) * draws["elastic"]
+
+
+def _reflected(places: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Fold places back into the image at the outer edges of its border pixels."""
+    side = tf.reshape(tf.constant(size, tf.float32), [2, 1, 1])
+    folded = tf.math.floormod(places + 0.5, 2 * side)
+    return tf.clip_by_value(tf.minimum(folded, 2 * side - folded) - 0.5, 0.0, side - 1)
+
+
+def _read_linear(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    height, width, channels = image.shape
+    flat = tf.reshape(image, [height * width, channels])
+    first = tf.floor(places)
+    down, right = tf.unstack((places - first)[..., None])
+    top, left = tf.unstack(tf.cast(first, tf.int32))
+    bottom, far = tf.minimum(top + 1, height - 1), tf.minimum(left + 1, width - 1)
+
+    def across(row: tf.Tensor) -> tf.Tensor:
+        near = tf.gather(flat, row * width + left)
+        return near + (tf.gather(flat, row * width + far) - near) * right
+
+    upper = across(top)
+    return upper + (across(bottom) - upper) * down
+
+
+def _read_nearest(mask: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    height, width = mask.shape[:2]
+    row, column = tf.unstack(tf.cast(tf.floor(places + 0.5), tf.int32))
+    flat = tf.reshape(mask, [height * width, *mask.shape[2:]])
+    return tf.gather(flat, row * width + column)
+
+
+def _recolor(image: tf.Tensor, draws: _Draws, config: Augmentation) -> tf.Tensor:
+    if config.saturation and image.shape[-1] == 3:
+        grey = tf.reduce_sum(image * tf.constant(_LUMA), -1, keepdims=True)
+        image = grey + (image - grey) * (1 + config.saturation * draws.both_ways("saturation"))
+    if config.contrast:
+        mean = tf.reduce_mean(image, [0, 1])
+        image = mean + (image - mean) * (1 + config.contrast * draws.both_ways("contrast"))
+    if config.brightness:
+        gain = 1 + config.brightness * draws.both_ways("brightness")
+        image = (image + 1) * gain - 1
+    return image
+
+
+def _blur(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+    radius = min(math.ceil(3 * strength), image.shape[0], image.shape[1])
+    if not radius:
+        return image
+    steps = tf.range(-radius, radius + 1, dtype=tf.float32)
+    weights = tf.exp(-0.5 * tf.square(steps / tf.maximum(strength * draws["blur"], 1e-3)))
+    weights = tf.unstack(weights / tf.reduce_sum(weights))
+    for axis in (0, 1):
+        side = image.shape[axis]
+        pads = [[radius, radius] if axis == other else [0, 0] for other in range(3)]
+        padded = tf.pad(image, pads, "SYMMETRIC")
+        image = tf.add_n(
+            [
+                weight * (padded[k : k + side] if axis == 0 else padded[:, k : k + side])
+                for k, weight in enumerate(weights)
+            ]
+        )
+    return image
+
+
+def _cut_out(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+    if not strength:
+        return image
+    hidden = []
+    for axis, (length, start) in enumerate((("cut_height", "cut_top"), ("cut_width", "cut_left"))):
+        side = image.shape[axis]
+        extent = draws[length] * strength * side
+        first = draws[start] * (side - extent)
+        steps = tf.range(side, dtype=tf.float32)
+        hidden.append((steps >= tf.round(first)) & (steps < tf.round(first + extent)))
+    hole = (hidden[0][:, None] & hidden[1][None])[..., None]
+    return tf.where(hole, tf.reduce_mean(image, [0, 1]), image)

@@ -1,0 +1,193 @@
+"""Finding image and mask files in the layouts that data sets come in."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from kerasgan.data.files import ENDINGS
+from kerasgan.errors import KerasganError
+
+__all__ = ["find_pairs", "some", "without_ending"]
+
+_IMAGE_FOLDERS = ("images", "image")
+_MASK_FOLDERS = ("masks", "mask")
+_MASK_SUFFIX = "_mask"
+
+
+def find_pairs(
+    path: str | os.PathLike | None, images: str | os.PathLike | None, masks: object
+) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path] | None]:
+    """Find image files and their masks, by name; `load_folder` says what is found.
+
+    Args:
+        path: A folder in a known layout.
+        images: Instead of `path`, the folder with the images.
+        masks: The folder with the masks, None for unlabelled, `...` to find them in `path`.
+
+    Returns:
+        Image files by name, and mask files by the same names, or None when unlabelled.
+
+    Raises:
+        KerasganError: If a folder is missing or empty, or names do not pair up.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> folder = tempfile.mkdtemp()
+        >>> samples = synthetic.write_dataset(folder, count=2, size=32)
+        >>> images, masks = find_pairs(folder, None, ...)
+        >>> sorted(images)
+        ['polyp_0000', 'polyp_0001']
+    """
+    if (path is None) == (images is None):
+        raise KerasganError("Pass either 'path' or 'images', and not both.")
+    if path is not None and masks is not ... and masks is not None:
+        raise KerasganError(
+            "Argument 'masks' goes with 'images'; with 'path' it is found, or None for unlabelled."
+        )
+    if images is not None and masks is ...:
+        raise KerasganError(
+            "Argument 'masks' must be given with 'images': a folder, or None for unlabelled."
+        )
+    if path is not None or _same(images, masks):
+        image_files, mask_files = _by_role(images if path is None else path, masks is not None)
+    else:
+        image_files = _files(images, "images")
+        mask_files = None if masks is None else _files(masks, "masks")
+    image_files = _by_name(image_files, "images")
+    if mask_files is not None:
+        mask_files = _by_name(mask_files, "masks", _MASK_SUFFIX)
+        _check_pairs(image_files, mask_files)
+    return image_files, mask_files
+
+
+def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | None]:
+    found = _files(folder, "path")
+    roles = {key: _role(key) for key in found}
+    if labelled and "mask" not in roles.values():
+        roles.update({key: "mask" for key in found if _is_mask_name(key)})
+    if "image" not in roles.values():
+        roles = {key: role or "image" for key, role in roles.items()}
+    images, masks = (
+        {_without_role(key): file for key, file in found.items() if roles[key] == role}
+        for role in ("image", "mask")
+    )
+    if not images:
+        raise KerasganError(f"Folder {folder} has masks but no images.")
+    if labelled and not masks:
+        raise KerasganError(
+            f"Folder {folder} has {len(images)} images but no masks: neither a folder 'masks' "
+            f"nor files named like x{_MASK_SUFFIX}.png. For unlabelled images pass masks=None."
+        )
+    return images, masks if labelled else None
+
+
+def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPath, pathlib.Path]:
+    """The image files below a folder, hidden ones left out, by their path in it."""
+    try:
+        root = pathlib.Path(folder)
+    except TypeError:
+        raise KerasganError(
+            f"Argument '{argument}' must be the path of a folder. Received: {folder!r}"
+        ) from None
+    if not root.is_dir():
+        what = "a file" if root.exists() else "not there"
+        raise KerasganError(f"Argument '{argument}' must be a folder. Received: {root} ({what})")
+    found = {}
+    for file in sorted(root.rglob("*")):
+        key = pathlib.PurePosixPath(file.relative_to(root).as_posix())
+        hidden = any(part.startswith((".", "__")) for part in key.parts)
+        if not hidden and file.suffix.lower() in ENDINGS and file.is_file():
+            found[key] = file
+    if not found:
+        raise KerasganError(f"Folder {root} holds no image files ({', '.join(ENDINGS)}).")
+    return found
+
+
+def _role(key: pathlib.PurePosixPath) -> str | None:
+    for part in reversed(key.parts[:-1]):
+        if part.lower() in _IMAGE_FOLDERS:
+            return "image"
+        if part.lower() in _MASK_FOLDERS:
+            return "mask"
+    return None
+
+
+def _without_role(key: pathlib.PurePosixPath) -> pathlib.PurePosixPath:
+    """`case1/images/x.png` -> `case1/x.png`."""
+    parts = list(key.parts)
+    for i in reversed(range(len(parts) - 1)):
+        if parts[i].lower() in (*_IMAGE_FOLDERS, *_MASK_FOLDERS):
+            del parts[i]
+            break
+    return pathlib.PurePosixPath(*parts)
+
+
+def _is_mask_name(key: pathlib.PurePosixPath) -> bool:
+    return key.stem.lower().endswith(_MASK_SUFFIX)
+
+
+def without_ending(name: str) -> str:
+    """Drop the ending of an image file from a name, and no other.
+
+    Args:
+        name: A file or sample name.
+
+    Returns:
+        The name without `.png`, `.JPG` and the like.
+
+    Example:
+        >>> without_ending("case1/frame.01.JPG")
+        'case1/frame.01'
+    """
+    ending = pathlib.PurePosixPath(name).suffix
+    return name[: -len(ending)] if ending.lower() in ENDINGS else name
+
+
+def _by_name(files: dict, what: str, suffix: str = "") -> dict[str, pathlib.Path]:
+    named = {}
+    for key, file in files.items():
+        name = without_ending(str(key))
+        if suffix and name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+        if name in named:
+            raise KerasganError(f"Two {what} bear the name {name!r}: {named[name]} and {file}.")
+        named[name] = file
+    return named
+
+
+def _same(a: str | os.PathLike, b: str | os.PathLike | None) -> bool:
+    return b is not None and os.path.abspath(a) == os.path.abspath(b)
+
+
+def _check_pairs(images: dict, masks: dict) -> None:
+    lonely = [
+        some(sorted(set(images) - set(masks)), "without mask"),
+        some(sorted(set(masks) - set(images)), "masks without image"),
+    ]
+    if any(lonely):
+        raise KerasganError(
+            f"Every image must have a mask of the same name. Received {len(images)} images, "
+            f"{'; '.join(filter(None, lonely))}."
+        )
+
+
+def some(names: Sequence[str], what: str) -> str:
+    """Count names and show the first five, for an error.
+
+    Args:
+        names: All of them.
+        what: What they are.
+
+    Returns:
+        The text, empty if there are no names.
+
+    Example:
+        >>> some(["a", "b"], "unknown names")
+        '2 unknown names: a, b'
+    """
+    if not names:
+        return ""
+    return f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"

@@ -1,0 +1,281 @@
+"""From files to batches: decoded once, cached, shuffled, augmented, batched, prefetched.
+
+Files are decoded and resized when the pipeline is built, so that a bad one is reported there
+and then, by name. What follows needs no image file: shuffling is keyed by (seed, epoch),
+augmentation by (seed, epoch, index), and neither by the timing of any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.data.augment import Augmentation, augment_pair
+from kerasgan.data.files import read_image, read_mask
+from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels, to_float
+from kerasgan.errors import KerasganError, KerasganWarning
+
+if TYPE_CHECKING:
+    from kerasgan.data.samples import Samples
+
+__all__ = ["load_image", "load_mask", "make_batches"]
+
+_SHUFFLE, _AUGMENT = 1, 2
+
+
+def load_image(samples: Samples, index: int) -> np.ndarray:
+    """Decode one image at its original size.
+
+    Args:
+        samples: Where it is.
+        index: Which one.
+
+    Returns:
+        float32 array (height, width, channels) in [-1, 1].
+
+    Raises:
+        KerasganError: If the file cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> load_image(samples, 0).shape
+        (32, 32, 3)
+    """
+    return to_float(read_image(samples.image_paths[index], samples.channels))
+
+
+def load_mask(samples: Samples, index: int) -> np.ndarray:
+    """Decode one mask at its original size.
+
+    Args:
+        samples: Where it is.
+        index: Which one.
+
+    Returns:
+        uint8 array (height, width) of labels; {0, 1} for `classes=1`.
+
+    Raises:
+        KerasganError: If the samples are unlabelled or the file cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> load_mask(samples, 0).max()
+        1
+    """
+    if samples.mask_paths is None:
+        raise KerasganError("These samples are unlabelled: they were loaded with masks=None.")
+    return read_mask(samples.mask_paths[index], samples.classes, samples.colors)
+
+
+def make_batches(
+    samples: Samples,
+    batch_size: int,
+    size: int | tuple[int, int],
+    augment: bool | Augmentation,
+    seed: int,
+    shuffle: bool | None,
+    mode: str,
+    cache: str | os.PathLike,
+) -> tf.data.Dataset:
+    """Build the dataset that `Samples.batches` returns and describes.
+
+    Args:
+        samples: What to read.
+        batch_size: Images in a batch; the last batch of an epoch may be smaller.
+        size: Side or (height, width).
+        augment: False, True or an `Augmentation`.
+        seed: Key of shuffling and augmentation.
+        shuffle: None to shuffle when augmenting.
+        mode: "stretch" or "letterbox".
+        cache: "memory" or a folder.
+
+    Returns:
+        The dataset, with its `epoch` variable.
+
+    Raises:
+        KerasganError: If an argument or a file cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> len(make_batches(samples, 1, 16, False, 0, None, "stretch", "memory"))
+        2
+    """
+    config = _check_arguments(samples, batch_size, augment, seed, shuffle, cache)
+    height, width = check_size(size)
+    image_box((1, 1), size, mode)
+    count, labelled = len(samples), samples.mask_paths is not None
+    shuffle = config is not None if shuffle is None else shuffle
+
+    if cache == "memory":
+        fetch = _cached_in_memory(samples, (height, width), mode)
+    else:
+        fetch = _cached_on_disk(samples, (height, width), mode, pathlib.Path(cache))
+
+    with tf.device("CPU:0"):
+        epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
+
+    def next_epoch(_: tf.Tensor) -> tf.Tensor:
+        now = epoch.read_value()
+        with tf.control_dependencies([now]):
+            epoch.assign_add(1, read_value=False)
+        return now
+
+    def order(now: tf.Tensor) -> tf.data.Dataset:
+        indices = tf.range(count, dtype=tf.int64)
+        if shuffle:
+            places = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
+            indices = tf.gather(indices, tf.argsort(places, stable=True))
+        return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (now, index))
+
+    def example(now: tf.Tensor, index: tf.Tensor):
+        image, labels = fetch(index)
+        image = tf.cast(image, tf.float32) * np.float32(2 / 255) - 1.0
+        if config is not None:
+            key = tf.random.experimental.stateless_fold_in(_key(seed, _AUGMENT, now), index)
+            image, labels = augment_pair(image, labels, key, config)
+        if not labelled:
+            return image
+        if samples.classes == 1:
+            return image, tf.cast(labels, tf.float32)[..., None]
+        return image, tf.one_hot(labels, samples.classes)
+
+    dataset = tf.data.Dataset.range(1).map(_plain(next_epoch)).flat_map(_plain(order))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    dataset = dataset.map(_plain(example), tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size).prefetch(2)
+    dataset.epoch = epoch
+    return dataset
+
+
+_plain = tf.autograph.experimental.do_not_convert
+
+
+def _check_arguments(
+    samples: Samples, batch_size: int, augment: object, seed: int, shuffle: object, cache: object
+) -> Augmentation | None:
+    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or not least <= value < 2**63:
+            raise KerasganError(
+                f"Argument '{name}' must be a whole number from {least} up. Received: {value!r}"
+            )
+    if batch_size > len(samples):
+        raise KerasganError(
+            f"Argument 'batch_size' must not exceed the number of images, {len(samples)}. "
+            f"Received: {batch_size}"
+        )
+    expected = {
+        "augment": (augment, (bool, Augmentation), "True, False or an Augmentation"),
+        "shuffle": (shuffle, (bool, type(None)), "True, False or None"),
+        "cache": (cache, (str, os.PathLike), "'memory' or the path of a folder"),
+    }
+    for name, (value, kinds, words) in expected.items():
+        if not isinstance(value, kinds):
+            raise KerasganError(f"Argument '{name}' must be {words}. Received: {value!r}")
+    if augment is True:
+        return Augmentation()
+    return augment or None
+
+
+def _key(seed: int, purpose: int, epoch: tf.Tensor) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int64), epoch)
+
+
+def _decode(samples: Samples, size: tuple[int, int], mode: str, index: int):
+    image = read_image(samples.image_paths[index], samples.channels)
+    image = resize_pixels(image, size, mode)
+    if samples.mask_paths is None:
+        return image, np.zeros(size, np.uint8)
+    return image, resize_mask(load_mask(samples, index), size, mode)
+
+
+def _in_threads(function: Callable[[int], object], count: int) -> list:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, range(count)))
+
+
+def _cached_in_memory(samples: Samples, size: tuple[int, int], mode: str) -> Callable:
+    images = np.empty((len(samples), *size, samples.channels), np.uint8)
+    masks = np.zeros((len(samples), *size), np.uint8)
+
+    def fill(index: int) -> None:
+        images[index], masks[index] = _decode(samples, size, mode, index)
+
+    _in_threads(fill, len(samples))
+    _warn_if_empty(samples, masks.any())
+    with tf.device("CPU:0"):
+        images, masks = tf.constant(images), tf.constant(masks)
+    return lambda index: (tf.gather(images, index), tf.gather(masks, index))
+
+
+def _cached_on_disk(
+    samples: Samples, size: tuple[int, int], mode: str, folder: pathlib.Path
+) -> Callable:
+    """One file a sample: the image's bytes, then the mask's."""
+    shape = (*size, samples.channels)
+    image_bytes, mask_bytes = int(np.prod(shape)), int(np.prod(size))
+
+    def store(index: int) -> str:
+        path = folder / f"{_fingerprint(samples, size, mode, index)}.raw"
+        if not path.is_file() or path.stat().st_size != image_bytes + mask_bytes:
+            image, labels = _decode(samples, size, mode, index)
+            part = path.with_suffix(f".{os.getpid()}-{index}")
+            part.write_bytes(image.tobytes() + labels.tobytes())
+            os.replace(part, path)
+        return str(path)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = _in_threads(store, len(samples))
+    except OSError as error:
+        raise KerasganError(
+            f"Argument 'cache' must be 'memory' or a folder to write into: {error}"
+        ) from error
+    _warn_if_empty(samples, any(np.fromfile(path, np.uint8)[image_bytes:].any() for path in paths))
+    with tf.device("CPU:0"):
+        paths = tf.constant(paths)
+
+    def fetch(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        content = tf.io.decode_raw(tf.io.read_file(tf.gather(paths, index)), tf.uint8)
+        return (
+            tf.reshape(content[:image_bytes], shape),
+            tf.reshape(content[image_bytes:], size),
+        )
+
+    return fetch
+
+
+def _fingerprint(samples: Samples, size: tuple[int, int], mode: str, index: int) -> str:
+    paths = [samples.image_paths[index]]
+    if samples.mask_paths is not None:
+        paths.append(samples.mask_paths[index])
+    try:
+        found = [(os.path.abspath(path), os.stat(path)) for path in paths]
+    except OSError as error:
+        raise KerasganError(f"File {paths[0]} or its mask is gone: {error}") from error
+    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+    how = (size, mode, samples.channels, samples.classes, samples.colors)
+    return hashlib.sha256(repr((files, how)).encode()).hexdigest()[:32]
+
+
+def _warn_if_empty(samples: Samples, any_foreground: bool) -> None:
+    if samples.mask_paths is not None and not any_foreground:
+        warnings.warn(
+            f"All {len(samples)} masks are empty at this size: nothing can be learned from them. "
+            f"Look at {samples.mask_paths[0]}; does foreground lie above half its range?",
+            KerasganWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,279 @@
+"""Bringing images and masks to the size a network takes, and back.
+
+Images are averaged over the area of each new pixel along an axis that shrinks, and interpolated
+linearly between pixel centres along an axis that grows. Masks take the label of the pixel in
+which the centre of the new pixel lies, so no label is ever mixed: new pixel `j` of `n` along an
+axis of `m` takes old pixel `floor((j + 1/2) m / n)`.
+
+`mode="stretch"` fills the new size and changes the aspect; `mode="letterbox"` keeps the aspect and
+surrounds the image with black and the mask with background.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+import numpy as np
+
+from kerasgan.errors import KerasganError
+
+__all__ = [
+    "MODES",
+    "Box",
+    "check_image",
+    "check_size",
+    "image_box",
+    "resize_back",
+    "resize_image",
+    "resize_mask",
+    "resize_pixels",
+    "to_float",
+]
+
+MODES = ("stretch", "letterbox")
+Size = Union[int, tuple[int, int]]
+
+
+class Box(NamedTuple):
+    """Where an image lies in its resized frame, in pixels of that frame."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def check_size(size: Size) -> tuple[int, int]:
+    """Return `size` as (height, width), or raise a KerasganError.
+
+    Args:
+        size: A side in pixels, or (height, width).
+
+    Returns:
+        (height, width) in pixels.
+
+    Raises:
+        KerasganError: If it is neither.
+
+    Example:
+        >>> check_size(128)
+        (128, 128)
+    """
+    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if len(sides) != 2 or not all(_is_count(side) for side in sides):
+        raise KerasganError(
+            f"Argument 'size' must be a number of pixels or (height, width). Received: {size!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def check_image(image: np.ndarray, argument: str = "image") -> np.ndarray:
+    """Return an image array as float32 (height, width, channels), or raise a KerasganError.
+
+    Args:
+        image: (height, width, channels) or (height, width), values in [-1, 1].
+        argument: The name used in the error.
+
+    Returns:
+        float32 array (height, width, channels).
+
+    Raises:
+        KerasganError: If it has another shape, holds no pixels, NaN or infinity, or values
+            outside [-1, 1].
+
+    Example:
+        >>> check_image(np.zeros((4, 6))).shape
+        (4, 6, 1)
+    """
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "fiu":
+        raise KerasganError(
+            f"Argument '{argument}' must be numbers of shape (height, width, channels). "
+            f"Received: {array.dtype} of shape {np.shape(image)}"
+        )
+    array = array.astype(np.float32, copy=False)
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise KerasganError(
+            f"Argument '{argument}' must be finite. Received: "
+            f"{int((~np.isfinite(array)).sum())} values that are NaN or infinite"
+        )
+    if low < -1.001 or high > 1.001:
+        raise KerasganError(
+            f"Argument '{argument}' must lie in [-1, 1]; bring pixels from 0 to 255 there by "
+            f"pixels / 127.5 - 1. Received: values from {low:g} to {high:g}"
+        )
+    return array
+
+
+def to_float(pixels: np.ndarray) -> np.ndarray:
+    """Bring uint8 pixels to float32 in [-1, 1].
+
+    Args:
+        pixels: uint8 array of any shape.
+
+    Returns:
+        float32 array of the same shape, 0 being -1 and 255 being 1.
+
+    Example:
+        >>> to_float(np.array([0, 255], np.uint8))
+        array([-1.,  1.], dtype=float32)
+    """
+    return np.asarray(pixels, np.float32) * np.float32(2 / 255) - np.float32(1)
+
+
+def image_box(image_size: tuple[int, int], size: Size, mode: str = "stretch") -> Box:
+    """Say where an image comes to lie when it is resized.
+
+    Args:
+        image_size: (height, width) of the image.
+        size: Side or (height, width) of the frame.
+        mode: "stretch" or "letterbox".
+
+    Returns:
+        The box that the image fills; the rest of the frame is padding.
+
+    Raises:
+        KerasganError: On an unknown mode or an impossible size.
+
+    Example:
+        >>> image_box((480, 640), 128, "letterbox")
+        Box(top=16, left=0, height=96, width=128)
+    """
+    height, width = check_size(size)
+    if mode not in MODES:
+        raise KerasganError(f"Argument 'mode' must be one of {MODES}. Received: {mode!r}")
+    if mode == "stretch":
+        return Box(0, 0, height, width)
+    scale = min(height / image_size[0], width / image_size[1])
+    inner_height = min(height, max(1, round(image_size[0] * scale)))
+    inner_width = min(width, max(1, round(image_size[1] * scale)))
+    return Box((height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width)
+
+
+def resize_image(image: np.ndarray, size: Size, mode: str = "stretch") -> np.ndarray:
+    """Resize one image to the very numbers that `Samples.batches` gives.
+
+    Args:
+        image: (height, width, channels) in [-1, 1]. It is rounded to 8 bits, as in a file.
+        size: Side or (height, width).
+        mode: "stretch" or "letterbox".
+
+    Returns:
+        float32 array (height, width, channels) in [-1, 1].
+
+    Raises:
+        KerasganError: If the image, the size or the mode cannot be used.
+
+    Example:
+        >>> resize_image(np.zeros((480, 640, 3)), 128).shape
+        (128, 128, 3)
+    """
+    pixels = np.rint((check_image(image).astype(np.float64) + 1) * 127.5)
+    return to_float(resize_pixels(np.clip(pixels, 0, 255).astype(np.uint8), size, mode))
+
+
+def resize_pixels(pixels: np.ndarray, size: Size, mode: str = "stretch") -> np.ndarray:
+    """Resize the uint8 pixels of an image: area when shrinking, bilinear when growing.
+
+    Args:
+        pixels: uint8 array (height, width, channels).
+        size: Side or (height, width).
+        mode: "stretch" or "letterbox".
+
+    Returns:
+        uint8 array (height, width, channels), rounded to the nearest value.
+
+    Example:
+        >>> resize_pixels(np.array([[[0], [10]]], np.uint8), (1, 1)).item()
+        5
+    """
+    box = image_box(pixels.shape[:2], size, mode)
+    inner = _resize(pixels, box.height, box.width)
+    return _frame(np.rint(inner).astype(np.uint8), box, size)
+
+
+def resize_mask(labels: np.ndarray, size: Size, mode: str = "stretch") -> np.ndarray:
+    """Resize labels without mixing them: each new pixel's centre picks an old pixel.
+
+    Args:
+        labels: Array (height, width).
+        size: Side or (height, width).
+        mode: "stretch" or "letterbox", which surrounds them with 0, the background.
+
+    Returns:
+        Array of the same dtype, of the new size.
+
+    Example:
+        >>> resize_mask(np.array([[0, 1, 2, 3]]), (1, 2))
+        array([[1, 3]])
+    """
+    height, width = labels.shape
+    box = image_box((height, width), size, mode)
+    rows = (2 * np.arange(box.height) + 1) * height // (2 * box.height)
+    columns = (2 * np.arange(box.width) + 1) * width // (2 * box.width)
+    return _frame(labels[rows[:, None], columns], box, size)
+
+
+def resize_back(
+    output: np.ndarray, image_size: tuple[int, int], mode: str = "stretch"
+) -> np.ndarray:
+    """Bring a network's output back to the size of the image, undoing a letterbox.
+
+    Args:
+        output: (height, width, channels), of any values, such as probabilities.
+        image_size: (height, width) of the image before it was resized.
+        mode: The mode it was resized with.
+
+    Returns:
+        float32 array (image height, image width, channels).
+
+    Example:
+        >>> resize_back(np.zeros((128, 128, 1)), (480, 640), "letterbox").shape
+        (480, 640, 1)
+    """
+    top, left, height, width = image_box(image_size, output.shape[:2], mode)
+    inner = np.asarray(output)[top : top + height, left : left + width]
+    return _resize(inner, *image_size)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+
+
+def _frame(inner: np.ndarray, box: Box, size: Size) -> np.ndarray:
+    height, width = check_size(size)
+    if inner.shape[:2] == (height, width):
+        return inner
+    frame = np.zeros((height, width, *inner.shape[2:]), inner.dtype)
+    frame[box.top : box.top + box.height, box.left : box.left + box.width] = inner
+    return frame
+
+
+def _resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize the first two axes, columns first, in float32."""
+    return _resize_axis(_resize_axis(array, width, 1), height, 0)
+
+
+def _resize_axis(array: np.ndarray, count: int, axis: int) -> np.ndarray:
+    length = array.shape[axis]
+    shape = [-1 if other == axis else 1 for other in range(array.ndim)]
+    if count < length:
+        edges = np.arange(count) * (length / count)
+        first = edges.astype(int)
+        # Whole pixels from each edge to the next, less what lies before the one edge,
+        # and more what lies before the other.
+        total = np.add.reduceat(array, first, axis, np.float32)
+        before = array.take(first, axis) * np.float32(edges - first).reshape(shape)
+        total -= before
+        total.swapaxes(0, axis)[:-1] += before.swapaxes(0, axis)[1:]
+        return total * np.float32(count / length)
+    if count > length:
+        centres = np.clip((np.arange(count) + 0.5) * (length / count) - 0.5, 0, length - 1)
+        first = centres.astype(int)
+        near = array.take(first, axis).astype(np.float32)
+        far = array.take(np.minimum(first + 1, length - 1), axis).astype(np.float32)
+        return near + (far - near) * np.float32(centres - first).reshape(shape)
+    return array.astype(np.float32)

@@ -1,0 +1,398 @@
+"""Finding, checking and splitting image and mask files.
+
+A `Samples` is a list of paths: no pixel is decoded here, and sizes are compared from headers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.data import pipeline
+from kerasgan.data.augment import Augmentation
+from kerasgan.data.files import read_header
+from kerasgan.data.folders import find_pairs, some, without_ending
+from kerasgan.errors import KerasganError
+
+__all__ = ["Samples", "load_folder"]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Samples:
+    """Images and, unless unlabelled, their masks, by path. Immutable; made by `load_folder`.
+
+    A slice, a list of positions or one position gives a smaller `Samples`.
+
+    Args:
+        names: Path of each image below its folder, without ending, with '/' between folders.
+        image_paths: Files of the images.
+        mask_paths: Files of the masks in the same order, or None when unlabelled.
+        classes: 1 for a foreground, n > 1 for n mutually exclusive classes with the background.
+        colors: (red, green, blue) of each class in the mask files, or None.
+        channels: 1 if images are read as grey, 3 if as colour.
+
+    Example:
+        >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
+        >>> samples[1:].names
+        ('a2', 'b1')
+        >>> samples
+        <Samples: 3 unlabelled images, classes=1, first 'a1'>
+    """
+
+    names: tuple[str, ...]
+    image_paths: tuple[str, ...]
+    mask_paths: tuple[str, ...] | None
+    classes: int = 1
+    colors: tuple[tuple[int, int, int], ...] | None = None
+    channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        kind = "unlabelled images" if self.mask_paths is None else "images with masks"
+        first = f", first {self.names[0]!r}" if self.names else ""
+        return f"<Samples: {len(self)} {kind}, classes={self.classes}{first}>"
+
+    def __getitem__(self, which: int | slice | Sequence[int]) -> Samples:
+        indices = np.arange(len(self))[which].reshape(-1).tolist()
+        masks = self.mask_paths
+        return dataclasses.replace(
+            self,
+            names=tuple(self.names[i] for i in indices),
+            image_paths=tuple(self.image_paths[i] for i in indices),
+            mask_paths=None if masks is None else tuple(masks[i] for i in indices),
+        )
+
+    def image(self, index: int) -> np.ndarray:
+        """Decode an image at its original size.
+
+        Args:
+            index: Position, from 0.
+
+        Returns:
+            float32 array (height, width, channels) in [-1, 1].
+
+        Raises:
+            KerasganError: If the file cannot be used.
+
+        Example:
+            >>> import tempfile
+            >>> from kerasgan.data import synthetic
+            >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+            >>> samples.image(0).shape
+            (32, 32, 3)
+        """
+        return pipeline.load_image(self, index)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Decode a mask at its original size.
+
+        Args:
+            index: Position, from 0.
+
+        Returns:
+            uint8 array (height, width) of labels: {0, 1} for `classes=1`, else 0 to n-1.
+
+        Raises:
+            KerasganError: If unlabelled, or the file cannot be used.
+
+        Example:
+            >>> import tempfile
+            >>> from kerasgan.data import synthetic
+            >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+            >>> samples.mask(0).max()
+            1
+        """
+        return pipeline.load_mask(self, index)
+
+    def batches(
+        self,
+        batch_size: int,
+        size: int | tuple[int, int] = 128,
+        augment: bool | Augmentation = False,
+        seed: int = 0,
+        *,
+        shuffle: bool | None = None,
+        mode: str = "stretch",
+        cache: str | os.PathLike = "memory",
+    ) -> tf.data.Dataset:
+        """Give batches of images and masks, one pass over all samples an epoch.
+
+        The dataset has an attribute `epoch`, a `tf.Variable` (int64) that each new iteration
+        reads and then increments. Order and augmentation depend on (seed, epoch, position in
+        these samples) alone, so after `dataset.epoch.assign(k)` the next iteration is the
+        stream of epoch k, to the bit. Datasets derived from this one (`take`, `map`) go on using
+        the variable but do not have the attribute.
+
+        Args:
+            batch_size: Images in a batch, at most `len(self)`. The last batch may be smaller.
+            size: Side in pixels, or (height, width).
+            augment: True for `Augmentation()`, or an `Augmentation` of your own.
+            seed: Key of shuffling and augmentation, from 0 up.
+            shuffle: Whether to shuffle in every epoch; None does so when augmenting, and else
+                keeps the order of `names`.
+            mode: "stretch" to fill `size`, "letterbox" to keep the aspect within black borders.
+            cache: "memory" keeps the resized 8-bit pixels there; a folder keeps them in files
+                that later runs find again.
+
+        Returns:
+            Dataset of (image, mask): float32 (batch, height, width, channels) in [-1, 1] and
+            float32 (batch, height, width, classes) in {0, 1}; images alone when unlabelled.
+
+        Raises:
+            KerasganError: If an argument or a file cannot be used. All files are decoded here.
+
+        Example:
+            >>> import tempfile
+            >>> from kerasgan.data import synthetic
+            >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=4, size=32)
+            >>> dataset = samples.batches(2, size=16, augment=True)
+            >>> image, mask = next(iter(dataset))
+            >>> image.shape, mask.shape
+            (TensorShape([2, 16, 16, 3]), TensorShape([2, 16, 16, 1]))
+        """
+        return pipeline.make_batches(self, batch_size, size, augment, seed, shuffle, mode, cache)
+
+    def split_by_names(self, names: str | os.PathLike | Iterable[str]) -> tuple[Samples, Samples]:
+        """Split off the samples with given names.
+
+        Args:
+            names: A text file with one name a line, or the names; an image ending is ignored.
+
+        Returns:
+            (rest, named), both in the order they have here.
+
+        Raises:
+            KerasganError: If the file cannot be read, or a name is not among the samples.
+
+        Example:
+            >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
+            >>> rest, test = samples.split_by_names(["a2"])
+            >>> rest.names
+            ('a1', 'b1')
+        """
+        if isinstance(names, (str, os.PathLike)):
+            try:
+                names = pathlib.Path(names).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise KerasganError(f"The list of names cannot be read: {error}") from error
+        wanted = {without_ending(name.strip()) for name in names if name.strip()}
+        unknown = sorted(wanted - set(self.names))
+        if unknown or not wanted:
+            raise KerasganError(
+                f"Argument 'names' must list names of these {len(self)} samples, such as "
+                f"{self.names[0]!r}. Received: {some(unknown, 'unknown names') or 'no names'}"
+            )
+        return self._divide([name in wanted for name in self.names])
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Samples, Samples]:
+        """Split off a random part.
+
+        Args:
+            fraction: Share of the samples in the part, between 0 and 1; at least one goes to
+                each side.
+            seed: Key of the choice, which depends on it and on the names alone.
+
+        Returns:
+            (rest, part), both in the order they have here.
+
+        Raises:
+            KerasganError: If there are fewer than two samples, or the fraction is not between
+                0 and 1.
+
+        Example:
+            >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
+            >>> train, val = samples.split(0.1, seed=0)
+            >>> len(train), len(val)
+            (2, 1)
+        """
+        if not isinstance(fraction, (int, float)) or not 0 < fraction < 1 or len(self) < 2:
+            raise KerasganError(
+                f"Argument 'fraction' must lie between 0 and 1, of at least two samples. "
+                f"Received: {fraction!r} of {len(self)}"
+            )
+        count = min(max(round(fraction * len(self)), 1), len(self) - 1)
+        part = set(_drawn(self.names, seed)[:count])
+        return self._divide([name in part for name in self.names])
+
+    def split_groups(
+        self, key: Callable[[str], Hashable], held_out: Any
+    ) -> tuple[Samples, Samples]:
+        """Split off whole groups: patients, surgeries, hospitals.
+
+        Args:
+            key: From a name to its group.
+            held_out: A group, or a list of groups.
+
+        Returns:
+            (rest, held_out), both in the order they have here.
+
+        Raises:
+            KerasganError: If a group does not exist, or nothing would be left.
+
+        Example:
+            >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
+            >>> rest, test = samples.split_groups(lambda name: name[0], "a")
+            >>> test.names
+            ('a1', 'a2')
+        """
+        groups = [key(name) for name in self.names]
+        wanted = set(held_out) if isinstance(held_out, (list, tuple, set)) else {held_out}
+        if not wanted or not wanted < set(groups):
+            raise KerasganError(
+                f"Argument 'held_out' must name some, not all, of the groups "
+                f"{sorted(set(groups), key=str)}. Received: {held_out!r}"
+            )
+        return self._divide([group in wanted for group in groups])
+
+    def folds(
+        self, k: int, seed: int = 0, key: Callable[[str], Hashable] | None = None
+    ) -> list[tuple[Samples, Samples]]:
+        """Divide into k folds, each sample in exactly one.
+
+        Args:
+            k: Number of folds, from 2 to the number of samples (of groups, with `key`).
+            seed: Key of the choice, which depends on it and on the names alone.
+            key: From a name to its group, for groups that must not be torn apart; None for
+                samples on their own.
+
+        Returns:
+            k pairs (rest, fold).
+
+        Raises:
+            KerasganError: If k is out of range.
+
+        Example:
+            >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
+            >>> [len(fold) for rest, fold in samples.folds(3)]
+            [1, 1, 1]
+        """
+        groups = list(self.names) if key is None else [key(name) for name in self.names]
+        drawn = _drawn(set(groups), seed)
+        if not isinstance(k, int) or not 2 <= k <= len(drawn):
+            raise KerasganError(
+                f"Argument 'k' must be a whole number from 2 to {len(drawn)}. Received: {k!r}"
+            )
+        fold = {group: i % k for i, group in enumerate(drawn)}
+        return [self._divide([fold[group] == i for group in groups]) for i in range(k)]
+
+    def _divide(self, chosen: Sequence[bool]) -> tuple[Samples, Samples]:
+        chosen = np.asarray(chosen, bool)
+        return self[~chosen], self[chosen]
+
+
+def load_folder(
+    path: str | os.PathLike | None = None,
+    *,
+    images: str | os.PathLike | None = None,
+    masks: str | os.PathLike | None = ...,
+    classes: int = 1,
+    colors: Sequence[int | Sequence[int]] | None = None,
+    channels: int | None = None,
+) -> Samples:
+    """Find the images in a folder, and their masks.
+
+    Image and mask belong together if their paths below their folders agree but for the ending
+    and for `_mask` at the end of the mask's name. Three layouts are found in `path`, each with
+    sub-folders:
+
+    - `images/x.jpg` with `masks/x.jpg` or `.png` (Kvasir-SEG, Kvasir-Instrument, EndoVis), also
+      as `case1/images/x.jpg`; files elsewhere are left alone,
+    - `x.jpg` with `x_mask.png` beside it, where there is no folder named masks,
+    - `x.jpg` with `masks/x.png`, where there is no folder named images.
+
+    With `masks=None` the images are all files in `images/`, or, where there is no such folder,
+    all that are not in `masks/`.
+
+    Args:
+        path: A folder in one of these layouts.
+        images: Instead of `path`, the folder with the images.
+        masks: With `images`, the folder with the masks. None for unlabelled images.
+        classes: 1 for masks of a foreground, n > 1 for n mutually exclusive classes, background
+            included.
+        colors: How masks show each class, background first: grey values or (red, green, blue),
+            from 0 to 255, compared exactly. None for foreground above half the range
+            (`classes=1`) or label values 0 to n-1.
+        channels: Read images as grey (1) or colour (3). None: grey if all are, else colour.
+
+    Returns:
+        The samples, in order of their names.
+
+    Raises:
+        KerasganError: If a folder is missing or empty, an image has no mask or a mask no image,
+            their sizes differ, two files bear one name, or a file is no readable picture.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> folder = tempfile.mkdtemp()
+        >>> written = synthetic.write_dataset(folder, count=2, size=32)
+        >>> load_folder(folder)
+        <Samples: 2 images with masks, classes=1, first 'polyp_0000'>
+    """
+    classes, colors = _check_classes(classes, colors)
+    if channels not in (None, 1, 3):
+        raise KerasganError(f"Argument 'channels' must be 1, 3 or None. Received: {channels!r}")
+    image_files, mask_files = find_pairs(path, images, masks)
+    names = sorted(image_files)
+    image_paths = tuple(str(image_files[name]) for name in names)
+    headers = [read_header(file) for file in image_paths]
+    mask_paths = None
+    if mask_files is not None:
+        mask_paths = tuple(str(mask_files[name]) for name in names)
+        _check_sizes(names, headers, mask_paths)
+    if channels is None:
+        channels = max(header.channels for header in headers)
+    return Samples(tuple(names), image_paths, mask_paths, classes, colors, channels)
+
+
+def _check_classes(classes: int, colors: Any) -> tuple[int, tuple | None]:
+    if not isinstance(classes, (int, np.integer)) or not 1 <= classes <= 255:
+        raise KerasganError(
+            f"Argument 'classes' must be a whole number from 1 to 255. Received: {classes!r}"
+        )
+    if colors is None:
+        return int(classes), None
+    needed = max(int(classes), 2)
+    expected = (
+        f"Argument 'colors' must list {needed} different colours for classes={classes}, "
+        f"background first, each a grey value or (red, green, blue), whole numbers from 0 to 255."
+    )
+    try:
+        table = tuple(
+            (int(c),) * 3 if np.ndim(c) == 0 else tuple(int(value) for value in c) for c in colors
+        )
+    except (TypeError, ValueError):
+        raise KerasganError(f"{expected} Received: {colors!r}") from None
+    fits = all(len(color) == 3 and all(0 <= value <= 255 for value in color) for color in table)
+    if not fits or len(table) != needed or len(set(table)) != needed:
+        raise KerasganError(f"{expected} Received: {colors!r}")
+    return int(classes), table
+
+
+def _check_sizes(names, headers, mask_paths) -> None:
+    wrong = []
+    for name, header, mask_path in zip(names, headers, mask_paths):
+        mask = read_header(mask_path)
+        if mask[:2] != header[:2]:
+            wrong.append(
+                f"{name} (image {header.height} x {header.width}, "
+                f"mask {mask.height} x {mask.width})"
+            )
+    if wrong:
+        raise KerasganError(
+            f"Image and mask must have the same height and width. {some(wrong, 'differ')}."
+        )
+
+
+def _drawn(names: Iterable[Hashable], seed: int) -> list:
+    """The names in a random order that depends on nothing but each name and the seed."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())

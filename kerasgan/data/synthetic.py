@@ -1,0 +1,247 @@
+"""Procedural endoscopy: images of polyps and instruments whose masks are known exactly.
+
+Everything is drawn in scene coordinates, in which the shorter side of the image runs from -1 to 1,
+so one seed shows one scene at every size. A scene is made as a frame of endoscopy is: tissue with
+folds and vessels and things in front of it (`synthetic_shapes`), a lamp beside the camera
+(`_light`), and what the camera adds (`_camera`, `_frame`, `_text`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from kerasgan.data import synthetic_shapes as shapes
+from kerasgan.data.samples import Samples, load_folder
+from kerasgan.errors import KerasganError
+
+__all__ = ["scene", "write_dataset"]
+
+KINDS = ("polyp", "instrument")
+
+
+def scene(
+    kind: str = "polyp",
+    size: int | tuple[int, int] = 128,
+    seed: int | Sequence[int] = 0,
+    classes: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one endoscopic scene and the mask of what it shows.
+
+    Args:
+        kind: `"polyp"` or `"instrument"`, what every scene shows.
+        size: Side of a square image, or `(height, width)`, in pixels, 16 at least.
+        seed: A whole number from zero up, or a sequence of them. The same seed gives the same
+            scene at every size.
+        classes: 1 for a mask of `kind` alone; 3 for the labels 0 background, 1 polyp and
+            2 instrument, where about half of the scenes show both.
+
+    Returns:
+        The image, uint8 `(height, width, 3)`, RGB, and the mask, uint8 `(height, width)` of labels.
+
+    Raises:
+        KerasganError: If an argument is not one of the above.
+
+    Example:
+        >>> from kerasgan.data import synthetic
+        >>> image, mask = synthetic.scene("polyp", size=64, seed=7)
+        >>> image.shape, mask.shape, sorted(set(mask.ravel().tolist()))
+        ((64, 64, 3), (64, 64), [0, 1])
+    """
+    if kind not in KINDS:
+        raise KerasganError(f"Argument 'kind' must be 'polyp' or 'instrument'. Received: {kind!r}")
+    if classes not in (1, 3):
+        raise KerasganError(f"Argument 'classes' must be 1 or 3. Received: {classes!r}")
+    view = _view(size)
+    try:
+        rng = np.random.default_rng([KINDS.index(kind), *np.atleast_1d(seed)])
+    except (TypeError, ValueError):
+        raise KerasganError(
+            "Argument 'seed' must be a whole number from zero up, or a sequence of them. "
+            f"Received: {seed!r}"
+        ) from None
+    both = classes == 3 and rng.random() < 0.5
+    square = rng.random() < 0.4
+    visible, text = _frame(rng, view, square), _text(rng, view) * (rng.random() < 0.5)
+    inside_body = kind == "instrument" and not both and rng.random() < 0.6
+    surface = (shapes.abdomen if inside_body else shapes.colon)(rng, view)
+    labels = np.zeros(visible.shape, np.uint8)
+    if kind == "polyp" or both:
+        for _ in range(1 + (rng.random() < 0.15)):
+            labels[shapes.polyp(rng, view, surface, _place(rng, square))] = 1
+    rgb = _light(rng, view, surface)
+    if kind == "instrument" or both:
+        for _ in range(1 + (rng.random() < 0.3)):
+            rgb, inside = shapes.instrument(rng, view, rgb, _place(rng, square))
+            labels[inside] = 2 if classes == 3 else 1
+    rgb = _camera(rng, view, rgb) * visible[..., None]
+    labels[visible < 0.5] = 0
+    rgb = np.maximum(rgb, 0.85 * text[..., None])
+    return np.round(255 * np.clip(rgb, 0, 1)).astype(np.uint8), labels
+
+
+def write_dataset(
+    folder: str | os.PathLike,
+    count: int = 200,
+    size: int | tuple[int, int] = 128,
+    kind: str = "polyp",
+    seed: int = 0,
+    classes: int = 1,
+) -> Samples:
+    """Draw scenes into `folder/images` and `folder/masks` and load them.
+
+    Scene `i` is `scene(kind, size, seed=(seed, i), classes=classes)`. Masks are PNG files with
+    0 and 255, or, for three classes, with the labels 0, 1 and 2.
+
+    Args:
+        folder: Where to write; made if absent, and must be empty.
+        count: How many scenes, 1 at least.
+        size: As in `scene`.
+        kind: As in `scene`.
+        seed: A whole number from zero up.
+        classes: As in `scene`.
+
+    Returns:
+        The `Samples` that `kerasgan.data.load_folder(folder, classes=classes)` finds.
+
+    Raises:
+        KerasganError: If an argument is not one of the above, the folder is not empty, or it cannot
+            be written.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> samples.names
+        ('polyp_0000', 'polyp_0001')
+    """
+    if not isinstance(count, (int, np.integer)) or count < 1:
+        raise KerasganError(
+            f"Argument 'count' must be a whole number from 1 up. Received: {count!r}"
+        )
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise KerasganError(
+            f"The folder {folder} is not empty; give a new one, or empty it, so that no file is "
+            "overwritten."
+        )
+    try:
+        for part in ("images", "masks"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            image, mask = scene(kind, size, (seed, index), classes)
+            name = f"{kind}_{index:04d}.png"
+            Image.fromarray(image).save(folder / "images" / name)
+            Image.fromarray(mask * (255 if classes == 1 else 1)).save(folder / "masks" / name)
+    except OSError as error:
+        raise KerasganError(f"Cannot write scenes into {folder}: {error.strerror}") from None
+    return load_folder(folder, classes=classes)
+
+
+def _view(size) -> shapes.View:
+    sides = size if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2 or not all(isinstance(n, (int, np.integer)) and n >= 16 for n in sides):
+        raise KerasganError(
+            "Argument 'size' must be a whole number from 16 up, or (height, width). "
+            f"Received: {size!r}"
+        )
+    height, width = sides
+    pixel = 2 / min(height, width)
+    y = ((np.arange(height) + 0.5 - height / 2) * pixel).astype(np.float32)[:, None]
+    x = ((np.arange(width) + 0.5 - width / 2) * pixel).astype(np.float32)[None, :]
+    return shapes.View(y, x, pixel)
+
+
+def _place(rng, square: bool) -> np.ndarray:
+    """Where to put something: not behind the dark square in the lower left."""
+    y, x = rng.uniform(-0.5, 0.5, 2)
+    return np.array([y, abs(x) if square and y > 0 else x])
+
+
+def _light(rng, view, surface) -> np.ndarray:
+    """Shines a lamp beside the camera on the surface, with its mirror images on wet tissue."""
+    gy, gx = surface.slopes
+    ty, tx, tz = surface.lamp[0] - view.y, surface.lamp[1] - view.x, 1.3
+    lambert = (tz - gy * ty - gx * tx) / np.sqrt((1 + gy**2 + gx**2) * (tz**2 + ty**2 + tx**2))
+    falloff = tz**2 / (tz**2 + (ty**2 + tx**2))
+    brightness = surface.light * falloff * (0.12 + 0.88 * np.clip(lambert, 0, 1))
+    exposed = surface.albedo * brightness[..., None] * np.exp(rng.normal(1.4, 0.22))
+    stain = shapes.noise(rng, view, 0.5) + 0.5 * shapes.noise(rng, view, 0.12)
+    stain = shapes.step(1.4, 2.0, stain) * rng.choice([0, 0, 0.8])
+    exposed *= 1 + stain[..., None] * np.array([0, 0.15, -0.5])
+    rgb = 1 - np.exp(-(exposed ** np.array([1.0, 1.25, 1.25])))
+    rgb = 0.75 * rgb + 0.25 * shapes.step(0, 1, rgb)
+    wet = 0.006 * shapes.noise(rng, view, 0.10) + 0.003 * shapes.noise(rng, view, 0.05)
+    wy, wx = shapes.slope(wet, view)
+    off = (gy + wy - 0.35 * ty) ** 2 + (gx + wx - 0.35 * tx) ** 2
+    gloss = np.exp(-off / 0.016) * shapes.step(0.15, 0.5, surface.light)
+    gloss = shapes.step(0.5, 0.9, gloss) * shapes.step(-0.3, 1.0, shapes.noise(rng, view, 0.35))
+    return rgb + (1 - rgb) * gloss[..., None]
+
+
+def _camera(rng, view, rgb) -> np.ndarray:
+    """Haze, vignette, blur, sharpening, colour balance and noise."""
+    haze = rng.choice([0, 0, 0.25]) * shapes.step(-1.5, 1.5, shapes.noise(rng, view, 1.2))
+    rgb = rgb + (rgb.mean((0, 1)) * 0.6 + 0.2 - rgb) * haze[..., None]
+    vignette = 1 - rng.uniform(0.1, 0.5) * np.clip((view.y**2 + view.x**2) / 2, 0, 1)
+    rgb = rgb * vignette[..., None] * rng.uniform(0.94, 1.06, 3)
+    blur = rng.uniform(0.001, 0.006) / view.pixel
+    rgb = ndimage.gaussian_filter(rgb, (blur, blur, 0))
+    soft = ndimage.gaussian_filter(rgb, (2 * blur, 2 * blur, 0))
+    rgb = rgb + rng.uniform(0.2, 1.0) * (rgb - soft)
+    return rgb + rng.normal(0, 0.01, rgb.shape)
+
+
+def _frame(rng, view, square: bool) -> np.ndarray:
+    """One where tissue is seen, zero in the black frame and under the dark square."""
+    choice = rng.random()
+    y, x = view.y / np.abs(view.y).max(), view.x / np.abs(view.x).max()
+    if choice < 0.7:  # clipped corners
+        inside = (rng.uniform(1.5, 1.75) - np.abs(y) - np.abs(x)) / 1.4
+    elif choice < 0.85:
+        inside = rng.uniform(1.02, 1.25) - np.hypot(y, x)
+    else:
+        inside = 1 - rng.uniform(0, 0.06) - np.maximum(np.abs(y), np.abs(x))
+    seen = np.clip(inside / view.pixel + 0.5, 0, 1)
+    if square:
+        top, right = rng.uniform(0.25, 0.6), -rng.uniform(0.25, 0.6)
+        seen = seen * (1 - (y > top) * (x < right) * (y < 0.97))
+    return seen
+
+
+# Three by five dots, row by row, of what stands burned into a frame.
+GLYPHS = {
+    "0": 0b111101101101111, "1": 0b010110010010111, "2": 0b111001111100111,
+    "3": 0b111001111001111, "4": 0b101101111001001, "5": 0b111100111001111,
+    "6": 0b111100111101111, "7": 0b111001001001001, "8": 0b111101111101111,
+    "9": 0b111101111001111, ":": 0b000010000010000, "/": 0b001001010100100,
+}  # fmt: skip
+
+
+def _text(rng, view) -> np.ndarray:
+    """How much of each pixel is covered by a date, a time and a number."""
+    day, hour = rng.integers((1, 1, 2010), (29, 13, 2020)), rng.integers(0, 60, 3)
+    lines = ["{:02}/{:02}/{}".format(*day), "{:02}:{:02}:{:02}".format(*hour), f"{hour[0]:03}"]
+    page = np.zeros((8 * len(lines), 4 * max(map(len, lines))))
+    for row, line in enumerate(lines):
+        for column, letter in enumerate(line):
+            bits = np.array(list(f"{GLYPHS[letter]:015b}"), int).reshape(5, 3)
+            page[8 * row : 8 * row + 5, 4 * column : 4 * column + 3] = bits
+    dot = 0.011
+
+    def cover(pixels, start, count):
+        low = start + dot * np.arange(count)
+        edges = (
+            np.minimum(pixels + view.pixel / 2, low + dot),
+            np.maximum(pixels - view.pixel / 2, low),
+        )
+        return np.clip(edges[0] - edges[1], 0, None) / view.pixel
+
+    rows = cover(view.y.reshape(-1, 1), rng.uniform(-0.5, -0.1), page.shape[0])
+    columns = cover(view.x.reshape(-1, 1), view.x.min() + 0.03, page.shape[1])
+    return rows @ page @ columns.T

@@ -1,0 +1,77 @@
+"""The one error and the one warning that kerasgan raises itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["KerasganError", "KerasganWarning", "did_you_mean", "unknown_name"]
+
+
+class KerasganError(ValueError):
+    """Something given to kerasgan cannot be used.
+
+    The message names the argument or file, what was expected, what came, and what to do. It is a
+    `ValueError`, so code that catches those keeps working.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> try:
+        ...     kg.models.pix2pix_generator(size=100)
+        ... except kg.KerasganError as error:
+        ...     print(error)
+        Argument 'size' must be a power of two from 32 up. Received: 100
+    """
+
+
+class KerasganWarning(UserWarning):
+    """Something works, but probably not as meant.
+
+    Example:
+        >>> import warnings
+        >>> import kerasgan as kg
+        >>> warnings.simplefilter("error", kg.KerasganWarning)  # be strict in a script
+        >>> warnings.resetwarnings()
+    """
+
+
+def unknown_name(argument: str, received, known: Iterable[str]) -> KerasganError:
+    """Return the error for a name that is not known, with near matches suggested.
+
+    Args:
+        argument: name of the argument.
+        received: what came.
+        known: the names that exist.
+
+    Returns:
+        The error, to be raised.
+
+    Example:
+        >>> print(unknown_name("rule", "epsilom", ["epsilon", "gamma"]))
+        Argument 'rule' must be one of epsilon, gamma. Received: 'epsilom'. Did you mean 'epsilon'?
+    """
+    known = list(known)
+    hint = did_you_mean(received, known, most=1)
+    return KerasganError(
+        f"Argument '{argument}' must be one of {', '.join(known)}. "
+        f"Received: {received!r}{'. ' if hint else ''}{hint}"
+    )
+
+
+def did_you_mean(received, known: Iterable[str], most: int = 3) -> str:
+    """Return a question naming the known names nearest to what came.
+
+    Args:
+        received: what came.
+        known: the names that exist.
+        most: how many of them to name at most.
+
+    Returns:
+        The question, empty if nothing is near.
+
+    Example:
+        >>> did_you_mean("epsilom", ["epsilon", "gamma"])
+        "Did you mean 'epsilon'?"
+    """
+    near = difflib.get_close_matches(str(received), list(known), n=most)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -1,0 +1,308 @@
+"""Scores of predicted masks, per image, at the size of the image.
+
+Masks are scored as a person would see them: the network's output is brought back to the size of
+the image first, and the true mask is never resized. Every image weighs the same in a mean, however
+large it is.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from kerasgan.counts import EMPTY_POLICIES, SCORES, Counts, count_labels, score
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.inference import decide, iterate_probability
+from kerasgan.models import generator_of
+
+__all__ = ["evaluate", "evaluate_masks", "save_table", "summarize", "summary_text"]
+
+
+def evaluate(
+    model: Any,
+    samples: Samples,
+    *,
+    threshold: float = 0.5,
+    empty: str = "agree",
+    verbose: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
+    """Segment labelled images and score each mask against the true one.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        samples: Labelled `Samples`, with as many classes as the network.
+        threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
+        empty: What a score is where there is nothing to divide by, as no true foreground:
+            `"agree"`, 1 where both masks are equal and 0 where not; `"medai"`, both masks are
+            inverted where the true one is empty; `"nan"`, NaN, which means leave out.
+        verbose: Whether to show a progress bar.
+        **options: `size`, `mode`, `batch_size`, `preprocess`, as for
+            `kerasgan.inference.iterate_probability`.
+
+    Returns:
+        The table of `evaluate_masks`, with the threshold in its summary.
+
+    Raises:
+        KerasganError: If model, samples or an option cannot be used.
+
+    Example:
+        >>> table = kg.evaluate(gan, test, empty="medai")  # doctest: +SKIP
+        >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
+    """
+    _check(samples, empty)
+    classes = generator_of(model).output_shape[-1]
+    if classes != samples.classes:
+        raise KerasganError(
+            f"Argument 'samples' must have the classes of the network, {classes}. "
+            f"Received: {samples.classes}; pass classes={classes} to load_folder"
+        )
+    maps = iterate_probability(model, samples, **options)
+    masks = (decide(probability, threshold) for probability in maps)
+    table = evaluate_masks(samples, masks, empty=empty, verbose=verbose)
+    table.attrs["summary"]["threshold"] = threshold if classes == 1 else None
+    return table
+
+
+def evaluate_masks(
+    samples: Samples, masks: Iterable[np.ndarray], *, empty: str = "agree", verbose: bool = False
+) -> pd.DataFrame:
+    """Score masks that come from anywhere against the true ones.
+
+    Args:
+        samples: Labelled `Samples`.
+        masks: One mask (height, width) for each sample, in order and of the size of its image:
+            boolean or {0, 1}, or labels for several classes. A generator is read as it goes, so
+            only one mask is held in memory.
+        empty: As for `evaluate`.
+        verbose: Whether to show a progress bar.
+
+    Returns:
+        One row per image: `name`; `accuracy`, `jaccard`, `dice`, `recall`, `precision`, `f2`,
+        `specificity`, all in [0, 1]; `true_area` and `predicted_area`, the foreground as a fraction
+        of the frame. With n classes each class is scored against the rest: the columns above are
+        means over the classes 1 to n-1 (areas: sums), followed by those of each,
+        `jaccard_1` and so on. `attrs["summary"]` is what `summarize` returns, with the number of
+        `images` and the policy, `empty`.
+
+    Raises:
+        KerasganError: If the samples are unlabelled, or masks are too few, too many, of another
+            size or hold other values.
+
+    Example:
+        >>> all_black = (samples.mask(i) * 0 for i in range(len(samples)))  # doctest: +SKIP
+        >>> kg.evaluation.evaluate_masks(samples, all_black)["jaccard"].mean()  # doctest: +SKIP
+        0.0
+    """
+    _check(samples, empty)
+    bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
+    rows, masks = [], iter(masks)
+    for index, name in enumerate(samples.names):
+        mask = next(masks, None)
+        if mask is None:
+            raise KerasganError(
+                f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
+                f"Received: {index}"
+            )
+        try:
+            counts = count_labels(samples.mask(index), mask, max(2, samples.classes))
+        except KerasganError as error:
+            raise KerasganError(f"The mask of {name!r} cannot be scored. {error}") from error
+        rows.append({"name": name, **_score_row(counts, empty)})
+        if bar is not None:
+            bar.add(1)
+    if next(masks, None) is not None:
+        raise KerasganError(
+            f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
+            "Received: more"
+        )
+    table = pd.DataFrame(rows)
+    table.attrs["summary"] = {"images": len(table), "empty": empty, **summarize(table)}
+    return table
+
+
+def summarize(
+    table: pd.DataFrame, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Take means over images, with bootstrap percentile intervals.
+
+    Images are drawn with replacement, the same ones for every column, and the mean taken again:
+    the interval says how far the mean would move with other images from the same source (Efron and
+    Tibshirani 1993, chapter 13), not with another training.
+
+    Args:
+        table: One row per image; every column of numbers is summarized. NaN is left out.
+        confidence: Share of the bootstrap means inside the interval, between 0 and 1.
+        resamples: How often images are drawn.
+        seed: Key of the draws.
+
+    Returns:
+        `{"confidence", "resamples", "seed", "scores": {column: {"mean", "low", "high", "images"}}}`
+        where `images` counts those that have a value.
+
+    Raises:
+        KerasganError: If the table has no row, or an argument is out of range.
+
+    Example:
+        >>> table = pd.DataFrame({"dice": [0.5, 0.7, 0.9]})
+        >>> round(summarize(table)["scores"]["dice"]["mean"], 3)
+        0.7
+    """
+    if table.empty:
+        raise KerasganError("Argument 'table' must have at least one row. Received: none")
+    if not 0 < confidence < 1:
+        raise KerasganError(
+            f"Argument 'confidence' must lie between 0 and 1. Received: {confidence!r}"
+        )
+    if resamples < 1:
+        raise KerasganError(f"Argument 'resamples' must be 1 or more. Received: {resamples!r}")
+    numbers = table.select_dtypes("number")
+    values = numbers.to_numpy(np.float64)
+    there = ~np.isnan(values)
+    values = np.where(there, values, 0)
+    rng = np.random.default_rng(seed)
+    means = np.empty((resamples, values.shape[1]))
+    with np.errstate(invalid="ignore"):
+        for resample in means:
+            drawn = rng.integers(len(values), size=len(values))
+            resample[:] = values[drawn].sum(0) / there[drawn].sum(0)
+        mean = values.sum(0) / there.sum(0)
+    scores = {}
+    for index, column in enumerate(numbers):
+        valid = means[~np.isnan(means[:, index]), index]
+        tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
+        low, high = np.quantile(valid, tails) if valid.size else (np.nan, np.nan)
+        scores[str(column)] = {
+            "mean": float(mean[index]),
+            "low": float(low),
+            "high": float(high),
+            "images": int(there[:, index].sum()),
+        }
+    return {"confidence": confidence, "resamples": resamples, "seed": seed, "scores": scores}
+
+
+def summary_text(table: pd.DataFrame) -> str:
+    """Put the summary of a table into words, a score a line.
+
+    Args:
+        table: What `evaluate` or `evaluate_masks` returned.
+
+    Returns:
+        Lines of at most 72 characters, or longer for long column names.
+
+    Raises:
+        KerasganError: If the table has no summary (pandas drops `attrs` in some operations).
+
+    Example:
+        >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
+        120 images, threshold 0.5, empty masks: agree
+        mean and 95 % bootstrap interval over images
+        accuracy        0.912  [0.899, 0.924]
+    """
+    summary = table.attrs.get("summary")
+    if summary is None:
+        raise KerasganError(
+            "Argument 'table' must come from evaluate, with attrs['summary']. Received: a table "
+            "without; summarize(table) makes one"
+        )
+    images = summary["images"]
+    facts = [f"{images} image{'s' if images != 1 else ''}"]
+    if summary.get("threshold") is not None:
+        facts.append(f"threshold {summary['threshold']:g}")
+    facts.append(f"empty masks: {summary['empty']}")
+    width = max(map(len, summary["scores"]))
+    lines = [
+        ", ".join(facts),
+        f"mean and {100 * summary['confidence']:g} % bootstrap interval over images",
+    ]
+    for name, values in summary["scores"].items():
+        line = f"{name:<{width}}  {values['mean']:.3f}  [{values['low']:.3f}, {values['high']:.3f}]"
+        missing = images - values["images"]
+        lines.append(line + (f"  {missing} undefined" if missing else ""))
+    return "\n".join(lines)
+
+
+def save_table(
+    table: pd.DataFrame, path: str | os.PathLike, *, overwrite: bool = False
+) -> pathlib.Path:
+    """Write a table as CSV (UTF-8), numbers in full precision.
+
+    A name that a spreadsheet would run as a formula, one that begins with `=`, `+`, `-`, `@`, a tab
+    or a line break, gets an apostrophe in front.
+
+    Args:
+        table: Any table.
+        path: File to write; its folder is made if need be.
+        overwrite: Whether a file that exists may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        KerasganError: If the file exists and `overwrite` is False, or cannot be written.
+
+    Example:
+        >>> kg.evaluation.save_table(table, "results/scores.csv")  # doctest: +SKIP
+        PosixPath('results/scores.csv')
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not overwrite:
+        raise KerasganError(
+            f"Argument 'path' names a file that exists: {path}. Pass another, or overwrite=True"
+        )
+    safe = table.rename(columns=_harmless)
+    for column in safe.select_dtypes(exclude="number"):
+        safe[column] = safe[column].map(_harmless)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safe.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    except OSError as error:
+        raise KerasganError(
+            f"Argument 'path' must be a file that can be written. Received: {path} ({error})"
+        ) from error
+    return path
+
+
+def _check(samples: Samples, empty: str) -> None:
+    if not isinstance(samples, Samples) or samples.mask_paths is None or not len(samples):
+        raise KerasganError(
+            "Argument 'samples' must be labelled Samples, as load_folder gives, at least one. "
+            f"Received: {samples!r}"
+        )
+    if empty not in EMPTY_POLICIES:
+        raise KerasganError(
+            f"Argument 'empty' must be one of {EMPTY_POLICIES}. Received: {empty!r}"
+        )
+
+
+def _score_row(counts: Counts, empty: str) -> dict[str, float]:
+    """Scores and areas from the counts of all classes, the background first."""
+    counts = Counts(*(part[1:] for part in counts))
+    pixels = sum(counts)
+    columns = {name: score(name, counts, empty) for name in SCORES}
+    columns["true_area"] = (counts.tp + counts.fn) / pixels
+    columns["predicted_area"] = (counts.tp + counts.fp) / pixels
+    row = {name: _over_classes(name, values) for name, values in columns.items()}
+    if len(pixels) > 1:
+        for index in range(len(pixels)):
+            row.update((f"{name}_{index + 1}", float(v[index])) for name, v in columns.items())
+    return row
+
+
+def _over_classes(name: str, values: np.ndarray) -> float:
+    if name.endswith("area"):
+        return float(values.sum())
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _harmless(cell: Any) -> Any:
+    dangerous = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{cell}" if dangerous else cell

@@ -1,0 +1,64 @@
+"""Layer-wise relevance propagation for segmentation networks, run by iNNvestigate."""
+
+from kerasgan.explain import targets
+from kerasgan.explain.composites import Composite, Method, anything, first, last
+from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
+from kerasgan.explain.explainer import Explainer
+from kerasgan.explain.explanation import Explanation
+from kerasgan.explain.gradients import (
+    Gradient,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    SmoothGrad,
+)
+from kerasgan.explain.judge import Judge, Judgement
+from kerasgan.explain.linear import Linear
+from kerasgan.explain.methods import Preset, rule_names
+from kerasgan.explain.place import Placed, to_original
+from kerasgan.explain.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Rule,
+    Shares,
+    WSquare,
+    ZBox,
+    ZPlus,
+)
+
+__all__ = [
+    "AlphaBeta",
+    "Composite",
+    "Concepts",
+    "Epsilon",
+    "Explainer",
+    "Explanation",
+    "Flat",
+    "Gamma",
+    "Gradient",
+    "GuidedBackprop",
+    "InputXGradient",
+    "IntegratedGradients",
+    "Judge",
+    "Judgement",
+    "Linear",
+    "Method",
+    "Placed",
+    "Preset",
+    "Rule",
+    "Shares",
+    "SmoothGrad",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+    "anything",
+    "channel_relevance",
+    "first",
+    "last",
+    "most_relevant",
+    "rule_names",
+    "targets",
+    "to_original",
+]

@@ -1,0 +1,292 @@
+"""What the channels of a layer stand for: the images in which each of them matters most.
+
+A channel that a network has learned often stands for something: a rim, a highlight, a dark corner.
+What it is shows in the images where the channel carries the largest share of the relevance
+(relevance maximization), and at the place in them where it carries most. Where the relevance that
+flows through the channel alone comes from, a conditional heatmap tells (`through` in
+`Explainer.explain`).
+
+Images are ranked by the channel's share of the layer's absolute relevance, not by its relevance, in
+which a large polyp would always beat a small one.
+
+Source: Concept relevance propagation, Achtibat et al. 2023 (arXiv 2206.03208).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from kerasgan.data import Samples
+from kerasgan.data.resize import check_size, resize_image
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.explain.conditional import one_for_each_chosen
+from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture
+from kerasgan.explain.explainer import Explainer
+from kerasgan.explain.explanation import Explanation
+from kerasgan.explain.targets import TargetLike
+
+__all__ = ["Concepts", "channel_relevance", "most_relevant"]
+
+
+def channel_relevance(explanation: Explanation, layer: str) -> np.ndarray:
+    """Sums the relevance of each channel of a layer over all places.
+
+    Args:
+        explanation: With relevance kept at that layer.
+        layer: Its name, or what it begins with.
+
+    Returns:
+        float32 (batch, channels).
+
+    Raises:
+        KerasganError: No relevance was kept at such a layer.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasgan as kg
+        >>> explainer = kg.Explainer(kg.models.pix2pix_generator(size=32, filters=2))
+        >>> e = explainer.explain(np.random.uniform(-1, 1, (2, 32, 32, 3)))
+        >>> channel_relevance(e, "down_3").shape
+        (2, 8)
+    """
+    arrived = explanation.layers[layer]
+    return arrived.sum(tuple(range(1, arrived.ndim - 1)))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Concepts:
+    """The images in which each channel of a layer matters most, made by `most_relevant`.
+
+    Attributes:
+        layer: The layer's name.
+        share: float32 (channels, count). The channel's relevance as a share of the layer's absolute
+            relevance in the image, largest first.
+        image: int64 (channels, count). Which image that is, from 0.
+        place: int64 (channels, count, 2). Row and column where the channel has most relevance in
+            it, in pixels of the image as the network sees it.
+        mean: float32 (channels,). The channel's share, averaged over all images.
+
+    Example:
+        >>> concepts = kg.explain.most_relevant(explainer, samples, "up_5")  # doctest: +SKIP
+        >>> concepts.plot("concepts.png")  # doctest: +SKIP
+    """
+
+    layer: str
+    share: np.ndarray
+    image: np.ndarray
+    place: np.ndarray
+    mean: np.ndarray
+    _explain: Callable[..., Explanation]
+    _load: Callable[[Sequence[int]], np.ndarray]
+    _cell: tuple[int, int]
+
+    def __repr__(self) -> str:
+        channels, count = self.image.shape
+        return f"Concepts(layer {self.layer!r}, {channels} channels, {count} images each)"
+
+    def strongest(self, count: int = 6) -> list[int]:
+        """Names the channels with the largest mean share, the largest first."""
+        return np.argsort(-self.mean, kind="stable")[:count].tolist()
+
+    def plot(
+        self, path: str | os.PathLike | None = None, channels: Sequence[int] | None = None
+    ) -> Figure:
+        """Draws, for each channel, its images around the place, and its conditional heatmaps.
+
+        A panel shows a quarter of the image's side, or four units of the layer where these are
+        more. Above it stands the channel's share. The explained region is outlined.
+
+        Args:
+            path: Of the picture to write; None to only return the figure.
+            channels: Which; None for the six strongest.
+
+        Returns:
+            The figure, two rows for each channel.
+
+        Raises:
+            KerasganError: Channels that the layer does not have.
+        """
+        channels = self.strongest() if channels is None else list(channels)
+        one_for_each_chosen(channels, len(self.mean), self.layer)
+        rows, columns = 2 * len(channels), self.image.shape[1]
+        size = (1.35 * columns + 0.9, 1.45 * rows)
+        figure = Figure(figsize=size, layout="constrained", dpi=150)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for index, channel in enumerate(channels):
+            above, below = axes[2 * index], axes[2 * index + 1]
+            images = self._load(self.image[channel])
+            found = self._explain(images, layers=(), through={self.layer: [channel]})
+            above[0].set_ylabel(f"channel {channel}", fontsize=8)
+            below[0].set_ylabel("relevance", fontsize=8)
+            for column in range(columns):
+                window = self._window(self.place[channel, column], images.shape[1:3])
+                region = found.target[column].any(-1)
+                outline = region[window] if region.shape == images.shape[1:3] else None
+                show(above[column], "", to_picture(images[column])[window], 1, outline)
+                heat = in_colours(found.relevance[column].sum(-1)[window])
+                show(below[column], "", heat, 1, outline, heat=True)
+                above[column].set_title(f"{self.share[channel, column]:.1%}", fontsize=7, pad=2)
+        title = f"{self.layer}: the channel's share of the layer's relevance, image by image"
+        figure.suptitle(title, fontsize=8)
+        colour_bar(figure, axes[:2])
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+    def _window(self, place: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
+        window = []
+        for centre, cell, length in zip(place, self._cell, size):
+            side = min(length, max(length // 4, 4 * cell))
+            first = int(np.clip(centre - side // 2, 0, length - side))
+            window.append(slice(first, first + side))
+        return tuple(window)
+
+
+def most_relevant(
+    explainer: Explainer,
+    images: Any,
+    layer: str,
+    count: int = 6,
+    target: TargetLike = "prediction",
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "stretch",
+    batch_size: int = 8,
+    verbose: bool = False,
+) -> Concepts:
+    """Finds, for every channel of a layer, the images in which it matters most.
+
+    Images are read and explained batch by batch, and only the best are remembered, so memory does
+    not grow with their number. Images in which there is nothing to explain are left out.
+
+    Args:
+        explainer: With a rule that gives relevance at layers.
+        images: `Samples`, or arrays (height, width, channels) such as a batch of them.
+        layer: The layer's name, or what it begins with.
+        count: How many images to keep for each channel.
+        target: What to explain in each image; as of `Explainer.explain`, without arrays.
+        size: Side or (height, width) at which the network runs; None for the size that it takes.
+        mode: "stretch" or "letterbox": how images were resized in training.
+        batch_size: Images that are explained at once.
+        verbose: Whether to show a progress bar.
+
+    Returns:
+        The images by channel, to look up and to draw.
+
+    Raises:
+        KerasganError: An unknown layer, a size that is needed and not given, a count or batch size
+            below 1, or no image with anything to explain.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasgan as kg
+        >>> explainer = kg.Explainer(kg.models.pix2pix_generator(size=32, filters=2))
+        >>> images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3))
+        >>> concepts = kg.explain.most_relevant(explainer, images, "down_3", count=2)
+        >>> concepts
+        Concepts(layer 'down_3', 8 channels, 2 images each)
+
+    Source: Relevance maximization, Achtibat et al. 2023 (arXiv 2206.03208).
+    """
+    for name, value in (("count", count), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise KerasganError(f"Argument '{name}' must be an int from 1 up. Received: {value!r}")
+    load = _loader(explainer, images, size, mode)
+    options = {"target": target}
+    best: tuple[np.ndarray, ...] | None = None
+    totals, used, cell = 0.0, 0, (1, 1)
+    bar = keras.utils.Progbar(len(images), unit_name="image") if verbose else None
+    for first in range(0, len(images), batch_size):
+        indices = np.arange(first, min(first + batch_size, len(images)))
+        batch = load(indices)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The target is empty", KerasganWarning)
+            found = explainer.explain(batch, layers=[layer], **options)
+        some = found.target.any((1, 2, 3))
+        arrived = found.layers[layer][some]
+        grid = arrived.shape[1:3] if arrived.ndim == 4 else (1, 1)
+        cell = tuple(max(1, whole // part) for whole, part in zip(batch.shape[1:3], grid))
+        absolute = np.abs(arrived).sum(tuple(range(1, arrived.ndim)))
+        share = channel_relevance(found, layer)[some] / np.maximum(absolute, 1e-30)[:, None]
+        totals, used = totals + share.sum(0), used + len(share)
+        best = _merge(best, share, indices[some], _places(arrived, grid, batch.shape[1:3]), count)
+        if bar is not None:
+            bar.add(len(indices))
+    if not used:
+        raise KerasganError(
+            f"In none of the {len(images)} images there is anything to explain: target {target!r} "
+            "is empty in all"
+        )
+    if used < len(images):
+        warnings.warn(
+            f"{len(images) - used} of {len(images)} images are left out: the target is empty there",
+            KerasganWarning,
+            stacklevel=2,
+        )
+    share, image, place = (array.swapaxes(0, 1) for array in best)
+    mean = (totals / used).astype("float32")
+    explain = functools.partial(explainer.explain, **options)
+    return Concepts(layer, share.astype("float32"), image, place, mean, explain, load, cell)
+
+
+def _loader(
+    explainer: Explainer, images: Any, size: Any, mode: str
+) -> Callable[[Sequence[int]], np.ndarray]:
+    """Returns a function from indices to a batch of images of the size of the network."""
+    if not len(images):
+        raise KerasganError("Argument 'images' must hold at least one image. Received: none")
+    _, *own, channels = explainer.model.input_shape
+    if size is not None:
+        size = check_size(size)
+    elif None not in own:
+        size = tuple(own)
+    elif isinstance(images, Samples):
+        raise KerasganError(
+            f"Argument 'size' must be given, since '{explainer.model.name}' takes images of any "
+            "size: the size that it was trained at"
+        )
+    else:
+        size = np.shape(images[0])[:2]
+    read = images.__getitem__
+    if isinstance(images, Samples):
+        read = dataclasses.replace(images, channels=channels or images.channels).image
+
+    def load(indices: Sequence[int]) -> np.ndarray:
+        batch = [np.asarray(read(int(index))) for index in indices]
+        return np.stack(
+            [
+                image if image.shape[:2] == size else resize_image(image, size, mode)
+                for image in batch
+            ]
+        )
+
+    return load
+
+
+def _places(arrived: np.ndarray, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Finds where each channel has most relevance, in pixels, (batch, channels, 2)."""
+    flat = arrived.reshape(len(arrived), grid[0] * grid[1], arrived.shape[-1]).argmax(1)
+    units = np.stack(np.unravel_index(flat, grid), -1)
+    return ((units + 0.5) * np.divide(size, grid)).astype("int64")
+
+
+def _merge(best: Any, share: np.ndarray, images: np.ndarray, places: np.ndarray, count: int):
+    """Keeps the largest shares of each channel, with image and place, (count, channels, ...)."""
+    found = (share, np.broadcast_to(images[:, None], share.shape), places)
+    if best is not None:
+        found = tuple(np.concatenate(pair) for pair in zip(best, found))
+    order = np.argsort(-found[0], axis=0, kind="stable")[:count]
+    return tuple(
+        np.take_along_axis(array, order.reshape(order.shape + (1,) * (array.ndim - 2)), 0)
+        for array in found
+    )

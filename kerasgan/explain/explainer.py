@@ -1,0 +1,429 @@
+"""`Explainer`: relevance of pixels and layers for what a segmentation network predicts."""
+
+from __future__ import annotations
+
+import math
+import threading
+import types
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.explain import methods, targets
+from kerasgan.explain.canonize import canonize
+from kerasgan.explain.conditional import one_for_each_chosen, restart
+from kerasgan.explain.explanation import Explanation, find_layer
+from kerasgan.explain.forward import Forward, throwaway_variables
+from kerasgan.explain.logits import start_relevance, warn_if_empty
+from kerasgan.models import generator_of
+
+__all__ = ["Explainer"]
+
+MEMORY = 2**30
+LEAK = 1e-4
+BUILDING = threading.RLock()
+
+
+class Traced(NamedTuple):
+    """A function from images (and weights) to arrays by name, and what belongs to them."""
+
+    call: Callable[..., dict[str, tf.Tensor]]
+    layers: dict[str, str]
+    rows: list[tuple[str, str]]
+    forks: list[tuple[str, str, str]]
+
+
+class Explainer:
+    """Explains a segmentation network's masks by layer-wise relevance propagation.
+
+    iNNvestigate runs the rules on a canonical network equal to the model, inside a TensorFlow
+    function that reads the model's weights each time it runs: an explainer follows training and
+    need not be made anew. It explains the weights that the model holds; a moving average that an
+    optimizer keeps of them counts once it is written into the model. Explaining is thread-safe.
+
+    Args:
+        model: A functional `keras.Model` from image to mask, or an object with one as `.generator`.
+        rule: A name from `rule_names()`, a rule, a `Composite` or another method.
+        preprocess: A function from the images given to `explain` to the model's input; None where
+            these are the same. Relevance is that of the model's input.
+        batch_size: How many images to explain at once; None for as many as take about 1 GiB.
+
+    Raises:
+        KerasganError: A model that cannot be explained (the message names the layer), or an unknown
+            rule.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasgan as kg
+        >>> model = kg.models.pix2pix_generator(size=32, filters=2)
+        >>> explainer = kg.Explainer(model, rule="epsilon")
+        >>> e = explainer.explain(np.random.uniform(-1, 1, (1, 32, 32, 3)))
+        >>> e.relevance.shape, e.layers["down_3"].shape
+        ((1, 32, 32, 3), (1, 4, 4, 8))
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        rule: methods.RuleLike = "epsilon",
+        preprocess: Callable[[Any], Any] | None = None,
+        batch_size: int | None = None,
+    ):
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise KerasganError(
+                f"Argument 'batch_size' must be None or an int from 1 up. Received: {batch_size!r}"
+            )
+        self.method = methods.get(rule)
+        self.model = generator_of(model)
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+        self._functions: dict[Hashable, Traced] = {}
+        with BUILDING:
+            self.canonical = canonize(self.model)
+            self._network = self.canonical.build()
+        if len(self._network.inputs) != 1:
+            raise KerasganError(
+                "Argument 'model' must have one input, the image. Received: "
+                f"'{self.model.name}' with {len(self._network.inputs)} inputs"
+            )
+        self._input = tf.TensorSpec(self._network.input_shape, self.canonical.dtype)
+
+    def explain(
+        self,
+        images: Any,
+        target: targets.TargetLike = "prediction",
+        layers: Sequence[str] | None = None,
+        start: str = "logit",
+        truth: Any = None,
+        through: Mapping[str, Sequence[int]] | None = None,
+    ) -> Explanation:
+        """Explains images.
+
+        Args:
+            images: (batch, height, width, channels), what the model (or `preprocess`) takes.
+            target: What to explain: a name, one of `kerasgan.explain.targets`, or an array of
+                weights of the shape of the logits.
+            layers: Names of layers to keep relevance at: the model's own layer names, or what they
+                begin with ("down_3" for the last layer named "down_3_..."). None keeps all if they
+                take less than 1 GiB, and otherwise none.
+            start: What relevance starts as at the logits: "logit" (times weight), "ones" or
+                "probability". Gradients know no start value.
+            truth: True masks, for targets that need them.
+            through: Channels by the name of their layer: explains with the relevance that flows
+                through these channels alone (of several layers: through all of them, one after the
+                other), and not with what passes by them in other channels or over skip
+                connections. The ledger and the layers kept then reach from the image to the
+                innermost of these layers. Maps of all channels of a layer one by one add up to
+                that of all of them at once; where all relevance passes through the layer, this is
+                the map without `through`.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            KerasganError: Images that do not fit the model or hold NaN, an unknown target or layer,
+                a target that does not fit, channels that a layer does not have.
+
+        Example:
+            >>> import numpy as np
+            >>> import kerasgan as kg
+            >>> explainer = kg.Explainer(kg.models.pix2pix_generator(size=32, filters=2))
+            >>> images = np.random.uniform(-1, 1, (1, 32, 32, 3))
+            >>> explainer.explain(images, through={"down_3": [0, 5]}).relevance.shape
+            (1, 32, 32, 3)
+
+        Source: Conditional heatmaps, Achtibat et al. 2023 (arXiv 2206.03208).
+        """
+        follow = self._to_follow(through or {})
+        images = self._checked(images)
+        pieces = list(self._pieces(images))
+        target = targets.get(target).prepare(self._logits_shape(len(images), pieces[0][2]), truth)
+        keep = self._to_keep(layers, images)
+        parts = []
+        for first, last, piece in pieces:
+            traced, inputs = self._prepared(piece, target.take(first, last), start, keep, follow)
+            parts.append({name: array.numpy() for name, array in traced.call(*inputs).items()})
+        by_column = ("ledger", "forks")
+        arrays = {
+            name: np.concatenate([part[name] for part in parts], -1 if name in by_column else 0)
+            for name in parts[0]
+        }
+        if not np.all(np.isfinite(arrays["logits"])):
+            raise KerasganError(
+                f"Model '{self.model.name}' gives NaN or infinity for these images. Check its "
+                "weights: training may have diverged"
+            )
+        warn_if_empty(arrays["target"])
+        names = {**{name: name for name in traced.layers}, **self.canonical.names}
+        return Explanation(
+            arrays={"images": images, **arrays},
+            names={n: traced.layers[own] for n, own in names.items() if own in traced.layers},
+            rows=traced.rows,
+            forks=traced.forks,
+        )
+
+    def relevance(self, images: Any, target: Any = "prediction", start: str = "logit") -> tf.Tensor:
+        """Computes relevance alone, in TensorFlow: within a `tf.function`, a data pipeline, a loss.
+
+        Args:
+            images: Tensor or array (batch, height, width, channels), the model's own input:
+                `preprocess` is not applied.
+            target: As of `explain`; weights may be a tensor. `Component` needs values and cannot
+                be used in a function being traced.
+            start: As of `explain`.
+
+        Returns:
+            float (batch, height, width, channels), differentiable.
+
+        Example:
+            >>> import kerasgan as kg
+            >>> explainer = kg.Explainer(kg.models.unet(size=32, filters=2, levels=2))
+            >>> data = tf.data.Dataset.from_tensors(tf.zeros((2, 32, 32, 3)))
+            >>> next(iter(data.map(explainer.relevance))).shape
+            TensorShape([2, 32, 32, 3])
+        """
+        images = tf.cast(images, self.canonical.dtype)
+        if tf.is_tensor(target):
+            traced = self._traced(None, start, ())
+            return traced.call(images, tf.cast(target, images.dtype))["relevance"]
+        target = targets.get(target)
+        if not _by_value(target):
+            target = target.prepare(self._logits_shape(images.shape[0], images))
+        traced, inputs = self._prepared(images, target, start, ())
+        return traced.call(*inputs)["relevance"]
+
+    def check(self, images: Any = None, tolerance: float = LEAK, **explain: Any):
+        """Checks that no relevance is lost unseen in any layer.
+
+        Args:
+            images: What to explain; None for one random image.
+            tolerance: Largest remainder allowed, as a share of the layer's absolute relevance.
+            **explain: Arguments of `explain`.
+
+        Returns:
+            The ledger, as a pandas table.
+
+        Raises:
+            KerasganError: A layer leaks: the first one on the way from the logits is named. Or
+                the method keeps no ledger (gradients, iNNvestigate's own analyzers).
+        """
+        if images is None:
+            shape = [size or 128 for size in self._input.shape[1:]]
+            images = np.random.default_rng(0).uniform(-1, 1, (1, *shape))
+        ledger = self.explain(images, layers=(), **explain).ledger
+        if not len(ledger) or ledger["remainder"].isna().any():
+            raise KerasganError(
+                f"{self.method!r} keeps no complete ledger, so there is nothing to check. Use a "
+                "rule of kerasgan.explain"
+            )
+        leaks = ledger[ledger["remainder"].abs() > tolerance * ledger["absolute"] + 1e-30]
+        if len(leaks):
+            worst = leaks.iloc[0]
+            raise KerasganError(
+                f"Relevance leaks in layer '{worst['layer']}' ({worst['kind']}): of "
+                f"{worst['relevance_in']:.6g} in, {worst['remainder']:.3g} is unaccounted for, in "
+                f"image {worst['image']}. Layers that leak: {leaks['layer'].nunique()}"
+            )
+        return ledger
+
+    def export(self, path: str, target: targets.TargetLike = "prediction") -> None:
+        """Saves the explainer as a TensorFlow SavedModel that needs neither kerasgan nor Keras.
+
+        It holds two functions: `explain(images)` for the target given here, and
+        `explain_weights(images, weights)`. Both return a dict of relevance, logits and target.
+
+        Args:
+            path: Folder to write.
+            target: As of `explain`; one without arrays.
+
+        Raises:
+            KerasganError: A target that cannot be traced.
+
+        Example:
+            >>> explainer.export("explainer")  # doctest: +SKIP
+            >>> tf.saved_model.load("explainer").explain(images)["relevance"]  # doctest: +SKIP
+        """
+        target = targets.get(target)
+        if not _by_value(target):
+            raise KerasganError(
+                f"Argument 'target' must be a target without arrays to be exported. Received: "
+                f"{target!r}; use 'explain_weights' of the result instead"
+            )
+        by_target = self._traced(target, "logit", ()).call
+        by_weights = self._traced(None, "logit", ()).call
+
+        def explain(images):
+            return _without_ledger(by_target(images))
+
+        def explain_weights(images, weights):
+            return _without_ledger(by_weights(images, weights))
+
+        module = tf.Module()
+        module.model_weights = self.model.weights
+        module.explain = tf.function(explain, [self._input], autograph=False)
+        signature = [self._input, self._weights_spec()]
+        module.explain_weights = tf.function(explain_weights, signature, autograph=False)
+        tf.saved_model.save(module, path)
+
+    def _prepared(
+        self,
+        images: tf.Tensor,
+        target: targets.Target,
+        start: str,
+        keep: Any,
+        follow: Mapping[str, tf.Tensor] = types.MappingProxyType({}),
+    ) -> tuple[Traced, list[tf.Tensor]]:
+        """Returns the function for a target, and its inputs; one pass only where that is enough."""
+        channels = list(follow.values())
+        if _by_value(target):
+            return self._traced(target, start, keep, tuple(follow)), [images, *channels]
+        logits = self._traced("logits", "", ()).call(images)["logits"]
+        traced = self._traced(None, start, keep, tuple(follow))
+        return traced, [images, target.weights(logits), *channels]
+
+    def _traced(self, target: Any, start: str, keep: Any, follow: tuple[str, ...] = ()) -> Traced:
+        key = (target, start, keep, follow)
+        with BUILDING:
+            if key not in self._functions:
+                with tf.init_scope():
+                    self._functions[key] = self._trace(*key)
+            return self._functions[key]
+
+    def _trace(self, target: Any, start: str, keep: Any, follow: tuple[str, ...]) -> Traced:
+        layers: dict[str, str] = {}
+        rows: list[tuple[str, str]] = []
+        forks: list[tuple[str, str, str]] = []
+        ends = [self._network.get_layer(name).output for name in follow]
+        parts = [keras.Model(self._network.input, end) for end in ends]
+
+        def explain(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+            weights, channels = given[0] if given else None, given[len(given) - len(follow) :]
+            with throwaway_variables():
+                if target == "logits":
+                    return {"logits": Forward(self._network, images).logits}
+                found = self.method.analyse(
+                    self._network,
+                    images,
+                    (lambda _: weights) if target is None else target.weights,
+                    lambda weights, logits: start_relevance(
+                        weights, logits, start, self.canonical.activation
+                    ),
+                )
+                for name, part, chosen in zip(follow, parts, channels):
+                    found = restart(self.method, found, name, part, images, chosen)
+            outputs = {
+                "relevance": found.relevance,
+                "logits": found.logits,
+                "target": found.weights,
+            }
+            if found.books is not None:
+                outputs.update(ledger=found.books.ledger, forks=found.books.parts)
+                rows.extend(found.books.rows)
+                forks.extend(found.books.forks)
+            first: dict[int, str] = {}
+            for name, tensor in found.layers.items():
+                if keep is None or name in keep:
+                    layers[name] = first.setdefault(id(tensor), name)
+                    outputs[f"layers/{layers[name]}"] = tensor
+            return outputs
+
+        signature = [self._input] + ([self._weights_spec()] if target is None else [])
+        signature += [tf.TensorSpec(end.shape[-1:], self.canonical.dtype) for end in ends]
+        function = tf.function(explain, autograph=False)
+        return Traced(function.get_concrete_function(*signature), layers, rows, forks)
+
+    def _weights_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec(self._network.output_shape, self.canonical.dtype)
+
+    def _checked(self, images: Any) -> np.ndarray:
+        images = np.asarray(images)
+        if images.dtype.kind not in "buif" or images.ndim != 4 or not len(images):
+            raise KerasganError(
+                "Argument 'images' must hold numbers, (batch, height, width, channels). Received: "
+                f"{images.dtype} values of shape {images.shape}"
+            )
+        if not np.all(np.isfinite(images)):
+            bad = np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))
+            raise KerasganError(
+                f"Argument 'images' holds NaN or infinity, in images {bad.tolist()}"
+            )
+        return images
+
+    def _pieces(self, images: np.ndarray) -> Iterator[tuple[int, int, tf.Tensor]]:
+        """Cuts images into batches that fit into memory, ready for the network."""
+        step = self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
+        for first in range(0, len(images), step):
+            piece = images[first : first + step]
+            piece = piece if self.preprocess is None else self.preprocess(piece)
+            piece = tf.cast(piece, self._input.dtype)
+            if not self._input.shape.is_compatible_with(piece.shape):
+                source = "preprocess returned" if self.preprocess else "Argument 'images' has"
+                raise KerasganError(
+                    f"The model takes images of shape {tuple(self._input.shape[1:])}. {source} "
+                    f"{tuple(piece.shape[1:])}"
+                )
+            yield first, first + len(piece), piece
+
+    def _bytes_per_image(self, images: np.ndarray) -> int:
+        """Estimates what a forward and backward pass takes: every activation, three times."""
+        pixels = math.prod(images.shape[1:3])
+        sizes = []
+        for layer in self._network.layers:
+            for output in tf.nest.flatten(layer.output):
+                sizes.append(math.prod(size or math.isqrt(pixels) for size in output.shape[1:]))
+        return 3 * sum(sizes) * self._input.dtype.size
+
+    def _logits_shape(self, batch: int | None, piece: tf.Tensor) -> tuple[int, ...]:
+        shape = self._network.output_shape[1:]
+        if None in shape:
+            shape = self._traced("logits", "", ()).call(piece[:1])["logits"].shape[1:]
+        return (batch, *shape)
+
+    def _to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
+        if layers is not None:
+            layers = [layers] if isinstance(layers, str) else layers
+            return tuple(sorted({self._place(name) for name in layers}))
+        if self._bytes_per_image(images) * len(images) / 3 < MEMORY:
+            return None
+        warnings.warn(
+            f"Relevance at layers is not kept: for {len(images)} images it would take over 1 GiB. "
+            "Name the layers to keep: explain(..., layers=['...'])",
+            KerasganWarning,
+            stacklevel=3,
+        )
+        return ()
+
+    def _to_follow(self, through: Mapping[str, Sequence[int]]) -> dict[str, tf.Tensor]:
+        """Turns channels by layer into ones and zeros, the layer nearest the logits first."""
+        if not isinstance(through, Mapping):
+            raise KerasganError(
+                "Argument 'through' must be a dict from layers to channels, such as "
+                f"{{'down_3': [0, 5]}}. Received: {through!r}"
+            )
+        follow: dict[str, tf.Tensor] = {}
+        for given, channels in through.items():
+            name = self._place(given)
+            count = self._network.get_layer(name).output.shape[-1]
+            ones = one_for_each_chosen(channels, count, given)
+            follow[name] = tf.constant(ones, self.canonical.dtype)
+        order = [layer.name for layer in self._network.layers]
+        return {name: follow[name] for name in sorted(follow, key=order.index, reverse=True)}
+
+    def _place(self, name: str) -> str:
+        """Finds the canonical layer that stands for a layer."""
+        known = {**{n.name: n.name for n in self._network.layers}, **self.canonical.names}
+        return known[find_layer(name, known)]
+
+
+def _without_ledger(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: outputs[name] for name in ("relevance", "logits", "target")}
+
+
+def _by_value(target: targets.Target) -> bool:
+    """Whether a target can be traced once for all its equals: it holds no arrays."""
+    return target.traceable and type(target).__eq__ is not object.__eq__

@@ -1,0 +1,206 @@
+"""`Explanation`: what an explainer found, to look at, save and draw."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.errors import KerasganError, did_you_mean
+from kerasgan.explain.analyzer import LEDGER
+from kerasgan.explain.logits import predicted
+
+__all__ = ["Explanation", "Layers", "find_layer"]
+
+
+class Layers(Mapping):
+    """Relevance arriving at the outputs of layers, by name.
+
+    A name is that of a layer, or what it begins with: "down_3" stands for the last layer named
+    "down_3_...". Layers that pass relevance on as it is share one array.
+    """
+
+    def __init__(self, names: dict[str, str], arrays: dict[str, np.ndarray]):
+        self._names = names
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[self._names[find_layer(name, self._names)]]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Layers({', '.join(self._names)})"
+
+
+class Explanation:
+    """What `Explainer.explain` found. Arrays are NumPy arrays, the first axis the batch.
+
+    Attributes:
+        images: As given.
+        relevance: float32 (batch, height, width, channels), of the model's input.
+        logits: float32 (batch, height, width, classes).
+        target: float32, shape of the logits. The weights that relevance started from.
+        layers: Relevance at layers, by name (see `Layers`).
+
+    Example:
+        >>> e.save("e.npz")  # doctest: +SKIP
+        >>> Explanation.load("e.npz").plot("e.png")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        names: dict[str, str],
+        rows: Sequence[Sequence[str]] = (),
+        forks: Sequence[Sequence[str]] = (),
+    ):
+        self.images = arrays["images"]
+        self.relevance = arrays["relevance"]
+        self.logits = arrays["logits"]
+        self.target = arrays["target"]
+        kept = {name[7:]: array for name, array in arrays.items() if name.startswith("layers/")}
+        self.layers = Layers(names, kept)
+        self._arrays = arrays
+        self._about = {"names": names, "rows": list(rows), "forks": list(forks)}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Explanation({len(self)} images, {len(self.layers)} layers)"
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """The predicted mask, bool (batch, height, width, classes)."""
+        return predicted(self.logits).numpy().astype(bool)
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """Where relevance went, one row for each layer and image, from the logits to the image.
+
+        Columns: `image` (from 0); `layer`; `kind` (its class); `relevance_in`, what arrived at the
+        layer's outputs; `relevance_out`, what left at its inputs; what went to the `bias`, to the
+        `stabiliser`, and to outputs without contributions of the required sign (`unsupported`),
+        each from its own formula; `absolute`, the sum of absolute relevance in; `remainder`, what
+        is left of relevance in. Empty for gradients, which are not conserved.
+        """
+        none = np.zeros((0, len(LEDGER), 1))
+        ledger = self._arrays.get("ledger", none).astype("float64")
+        table = pd.DataFrame(ledger.transpose(2, 0, 1).reshape(-1, len(LEDGER)), columns=LEDGER)
+        self._name_rows(table, "rows", ("layer", "kind"), ledger.shape[-1])
+        spent = ["relevance_out", "bias", "stabiliser", "unsupported"]
+        table["remainder"] = table["relevance_in"] - table[spent].sum(axis=1, skipna=False)
+        return table
+
+    @property
+    def skips(self) -> pd.DataFrame:
+        """How relevance parts wherever paths meet: skip connections against the way down.
+
+        Columns: `image`; `layer`, where paths meet (as in a Concatenate); `source`, the layer that
+        a path comes from; `path`, "main" for the source computed last, "skip" for the others;
+        `relevance` that goes there; `share` of the relevance at the logits. The "main" path of the
+        last layer listed leads through the bottleneck of a U-Net.
+        """
+        parts = self._arrays.get("forks", np.zeros((0, 1))).astype("float64")
+        table = pd.DataFrame({"relevance": parts.T.ravel()})
+        self._name_rows(table, "forks", ("layer", "source", "path"), parts.shape[-1])
+        if len(table):
+            start = self._arrays["ledger"][0, LEDGER.index("relevance_in")].astype("float64")
+            with np.errstate(divide="ignore", invalid="ignore"):
+                table["share"] = table["relevance"] / start[table["image"]]
+        return table
+
+    def _name_rows(
+        self, table: pd.DataFrame, key: str, columns: Sequence[str], images: int
+    ) -> None:
+        entries = self._about[key]
+        table.insert(0, "image", np.repeat(np.arange(images), len(entries)))
+        for place, column in enumerate(columns):
+            table.insert(place + 1, column, [entry[place] for entry in entries] * images)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Saves everything into one `.npz` file, without pickle.
+
+        Args:
+            path: Of the file, with its ending.
+        """
+        np.savez_compressed(path, about=np.array(json.dumps(self._about)), **self._arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Explanation:
+        """Loads what `save` wrote.
+
+        Args:
+            path: Of the file.
+
+        Raises:
+            KerasganError: No such file, or a file of something else.
+        """
+        try:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+                arrays = dict(file)
+            return cls(arrays, **json.loads(str(arrays.pop("about"))))
+        except FileNotFoundError:
+            raise KerasganError(f"There is no file '{path}'") from None
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise KerasganError(
+                f"File '{path}' is no explanation saved by kerasgan, or is damaged ({error})"
+            ) from error
+
+    def plot(
+        self, path: str | os.PathLike | None = None, layers: Sequence[str] | None = None
+    ) -> Any:
+        """Draws image, relevance and predicted mask, a row for each image.
+
+        Args:
+            path: Of the picture to write; None to only return the figure.
+            layers: Names of layers to draw too, from the image to the logits; None picks up to
+                three of those kept.
+
+        Returns:
+            The `matplotlib.figure.Figure`.
+        """
+        from kerasgan.explain.draw import draw
+
+        figure = draw(self, layers)
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def find_layer(name: str, names: Mapping[str, Any]) -> str:
+    """Finds a layer's full name.
+
+    Args:
+        name: A layer's name, or what it begins with, up to an underscore.
+        names: All names, in the network's order.
+
+    Raises:
+        KerasganError: There is no such layer (or it was not kept).
+
+    Example:
+        >>> find_layer("down_3", {"down_3_conv": 0, "down_3_bn": 1, "down_30_bn": 2})
+        'down_3_bn'
+    """
+    if name in names:
+        return name
+    stage = [full for full in names if full.startswith(f"{name}_")]
+    if stage:
+        return stage[-1]
+    hint = did_you_mean(name, names) or f"There are: {list(names)}"
+    raise KerasganError(
+        f"No relevance at a layer {name!r}. {hint} Layers to keep are named in explain(layers=...)"
+    )

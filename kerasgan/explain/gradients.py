@@ -1,0 +1,190 @@
+"""Gradients, the baselines to compare relevance with, through the same interface.
+
+They are gradients of the target, `sum(weights * logits)`, with respect to the image; the start
+value of relevance plays no part. They are not conserved, so they have no ledger.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.analyzer import gradient_analyzer
+from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.forward import Forward
+
+__all__ = ["GRADIENTS", "Gradient", "GuidedBackprop", "InputXGradient", "IntegratedGradients"]
+__all__ += ["SmoothGrad"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradient(Method):
+    """The plain gradient.
+
+    Example:
+        >>> Gradient()
+        Gradient()
+
+    Source: Simonyan et al. 2014 (arXiv 1312.6034).
+    """
+
+    guided = False
+
+    def analyse(self, network, images, target, start=None) -> Result:
+        """See `Method.analyse`."""
+        trace = Forward(network, images)
+        weights = target(trace.logits)
+        found = gradient_analyzer(network, self.guided).propagate(trace, weights)
+        activations = {node.name: node.output for node in trace.nodes}
+        layers = {name: self.scale(found.layers[name], activations[name]) for name in found.layers}
+        relevance = self.scale(found.relevance, images)
+        return Result(relevance, trace.logits, weights, layers, None)
+
+    def scale(self, gradient: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """Turns a gradient with respect to values into what is shown."""
+        return gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class GuidedBackprop(Gradient):
+    """The gradient with every negative signal dropped at every activation on the way back.
+
+    Example:
+        >>> GuidedBackprop()
+        GuidedBackprop()
+
+    Source: Springenberg et al. 2015 (arXiv 1412.6806). It passes few sanity checks (Adebayo et al.
+    2018, arXiv 1810.03292).
+    """
+
+    guided = True
+
+
+@dataclasses.dataclass(frozen=True)
+class InputXGradient(Gradient):
+    """The image times the gradient.
+
+    Example:
+        >>> InputXGradient()
+        InputXGradient()
+
+    Source: Shrikumar et al. 2016 (arXiv 1605.01713).
+    """
+
+    def scale(self, gradient, values):
+        """See `Gradient.scale`."""
+        return gradient * values
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegratedGradients(Method):
+    """Gradients along the straight way from a blank image, averaged, times that way.
+
+    With enough steps the sum is the explained logit minus that of the blank image. Relevance at
+    layers is that of the steps, averaged.
+
+    Args:
+        steps: Points on the way, in the middle of as many equal pieces.
+        baseline: Value of every pixel of the blank image.
+
+    Example:
+        >>> IntegratedGradients(steps=64)
+        IntegratedGradients(steps=64, baseline=-1.0)
+
+    Source: Sundararajan et al. 2017 (arXiv 1703.01365).
+    """
+
+    steps: int = 32
+    baseline: float = -1.0
+
+    def __post_init__(self) -> None:
+        _at_least_one(steps=self.steps)
+
+    def analyse(self, network, images, target, start=None) -> Result:
+        """See `Method.analyse`."""
+        way = images - self.baseline
+
+        def point(step: tf.Tensor) -> tf.Tensor:
+            return self.baseline + way * (tf.cast(step, way.dtype) + 0.5) / self.steps
+
+        found = _average(network, images, target, point, self.steps)
+        return found._replace(relevance=found.relevance * way)
+
+
+@dataclasses.dataclass(frozen=True)
+class SmoothGrad(Method):
+    """The gradient averaged over noisy copies of the image.
+
+    Every image meets the same noise, so that results do not depend on the batch.
+
+    Args:
+        samples: Number of copies.
+        noise: Standard deviation of the Gaussian noise, in units of pixels.
+        seed: Of the noise.
+
+    Example:
+        >>> SmoothGrad(samples=8)
+        SmoothGrad(samples=8, noise=0.2, seed=0)
+
+    Source: Smilkov et al. 2017 (arXiv 1706.03825).
+    """
+
+    samples: int = 16
+    noise: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least_one(samples=self.samples)
+
+    def analyse(self, network, images, target, start=None) -> Result:
+        """See `Method.analyse`."""
+
+        def point(step: tf.Tensor) -> tf.Tensor:
+            shape = tf.concat([[1], tf.shape(images)[1:]], 0)
+            noise = tf.random.stateless_normal(shape, tf.stack([self.seed, step]), 0.0, self.noise)
+            return images + tf.cast(noise, images.dtype)
+
+        return _average(network, images, target, point, self.samples)
+
+
+def _average(
+    network: keras.Model,
+    images: tf.Tensor,
+    target: Callable[[tf.Tensor], tf.Tensor],
+    point: Callable[[tf.Tensor], tf.Tensor],
+    steps: int,
+) -> Result:
+    """Averages gradients at several points, the target held as it is for the images themselves."""
+    here = Forward(network, images)
+    weights = target(here.logits)
+
+    def body(step, totals):
+        found = Gradient().analyse(network, point(step), lambda _: weights)
+        gradients = {"": found.relevance, **found.layers}
+        return step + 1, {name: totals[name] + gradients[name] for name in totals}
+
+    shapes = {"": images, **{node.name: node.output for node in here.nodes}}
+    reached = gradient_analyzer(network).propagate(here, weights).layers
+    totals = {name: tf.zeros_like(shapes[name]) for name in ["", *reached]}
+    _, totals = tf.while_loop(lambda step, _: step < steps, body, (0, totals))
+    means = {name: total / steps for name, total in totals.items()}
+    return Result(means.pop(""), here.logits, weights, means, None)
+
+
+def _at_least_one(**arguments: int) -> None:
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise KerasganError(f"Argument '{name}' must be an int from 1 up. Received: {value!r}")
+
+
+GRADIENTS: dict[str, Callable[[], Method]] = {
+    "gradient": Gradient,
+    "guided-backprop": GuidedBackprop,
+    "input-x-gradient": InputXGradient,
+    "integrated-gradients": IntegratedGradients,
+    "smoothgrad": SmoothGrad,
+}

@@ -1,0 +1,220 @@
+"""Reading logits: predicted classes, the foreground, its components, the relevance to start from.
+
+With one channel a pixel is predicted foreground where its logit is above zero. With several, the
+channels exclude each other, channel 0 is the background, and the largest logit is the prediction.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import ndimage
+
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.models import to_probability
+
+__all__ = [
+    "Components",
+    "components",
+    "fit_array",
+    "fit_truth",
+    "foreground",
+    "label_components",
+    "numbers",
+    "predicted",
+    "start_relevance",
+    "warn_if_empty",
+    "winner",
+    "without_background",
+]
+
+
+def winner(logits: tf.Tensor) -> tf.Tensor:
+    """One-hot of the largest logit; ones where there is one channel."""
+    return tf.one_hot(tf.argmax(logits, -1), logits.shape[-1], dtype=logits.dtype)
+
+
+def predicted(logits: tf.Tensor) -> tf.Tensor:
+    """One-hot of the predicted class; one channel: 1 where it is above zero."""
+    return tf.cast(logits > 0, logits.dtype) if logits.shape[-1] == 1 else winner(logits)
+
+
+def without_background(one_hot: tf.Tensor) -> tf.Tensor:
+    """Zeroes channel 0 where there are several."""
+    channels = one_hot.shape[-1]
+    kept = [1] if channels == 1 else [0] + [1] * (channels - 1)
+    return one_hot * tf.constant(kept, one_hot.dtype)
+
+
+def foreground(logits: tf.Tensor) -> tf.Tensor:
+    """One-hot of the predicted class, zero where that is the background."""
+    return without_background(predicted(logits))
+
+
+def label_components(logits: tf.Tensor) -> np.ndarray:
+    """Numbers the connected components of each predicted mask, the largest first.
+
+    Pixels of the same foreground class are connected to their eight neighbours. Components of all
+    classes are counted together; equal ones are ordered by class and then from the top left.
+
+    Args:
+        logits: Float (batch, height, width, classes), with values.
+
+    Returns:
+        int64, the same shape: 0 outside, 1 for the largest component of that image, and so on.
+    """
+    masks = foreground(tf.convert_to_tensor(logits)).numpy()
+    labels = np.zeros(masks.shape, "int64")
+    for image, channel in np.ndindex(len(masks), masks.shape[-1]):
+        found, _ = ndimage.label(masks[image, ..., channel], structure=np.ones((3, 3)))
+        labels[image, ..., channel] = found + (found > 0) * labels[image].max()
+    for image in labels:
+        sizes = np.bincount(image.ravel())
+        sizes[0] = image.size + 1
+        image[...] = np.argsort(np.argsort(-sizes, kind="stable"))[image]
+    return labels
+
+
+class Components(NamedTuple):
+    """Connected components of a batch of predicted masks, as `components` finds them.
+
+    Attributes:
+        image: int64 (count,). The image that each component belongs to.
+        index: int64 (count,). Its place in that image, from 0, the largest; see `Component`.
+        area: int64 (count,). Its size in pixels.
+        weights: float32 (count, height, width, classes). What to start from.
+
+    Example:
+        >>> components(tf.constant([1.0, -1.0, 2.0])[None, None, :, None]).weights.shape
+        (2, 1, 3, 1)
+    """
+
+    image: np.ndarray
+    index: np.ndarray
+    area: np.ndarray
+    weights: np.ndarray
+
+
+def components(logits: tf.Tensor) -> Components:
+    """Finds every connected component of every predicted mask, to be explained in one batch.
+
+    Args:
+        logits: Float (batch, height, width, classes).
+
+    Returns:
+        The components, those of the first image first.
+
+    Example:
+        >>> found = components(tf.constant([1.0, -1.0, 2.0, 2.0])[None, None, :, None])
+        >>> found.image, found.area
+        (array([0, 0]), array([2, 1]))
+
+        Every component of a batch explained at once:
+
+        >>> explainer.explain(images[found.image], target=found.weights)  # doctest: +SKIP
+    """
+    labels = label_components(logits)
+    counts = labels.max(axis=(1, 2, 3))
+    image = np.repeat(np.arange(len(labels)), counts)
+    index = np.concatenate([np.arange(count) for count in counts])
+    weights = labels[image] == index[:, None, None, None] + 1
+    return Components(image, index, weights.sum(axis=(1, 2, 3)), weights.astype("float32"))
+
+
+def start_relevance(
+    weights: tf.Tensor, logits: tf.Tensor, start: str = "logit", activation: str = "sigmoid"
+) -> tf.Tensor:
+    """Turns the weights of a target into the relevance that the backward pass starts from.
+
+    Args:
+        weights: Float (batch, height, width, classes), from `Target.weights`.
+        logits: Float, the same shape.
+        start: "logit": logit times weight, so that relevance sums to the explained logits.
+            "ones": the weight itself. "probability": probability of the channel times weight.
+        activation: "tanh", "sigmoid", "softmax" or "linear": how the network reads its logits,
+            for "probability". Linear outputs are read as sigmoid (one channel) or softmax.
+
+    Raises:
+        KerasganError: Unknown `start`.
+
+    Example:
+        >>> start_relevance(tf.constant([1.0, 0.0]), tf.constant([3.0, 2.0])).numpy()
+        array([3., 0.], dtype=float32)
+    """
+    if start not in ("logit", "ones", "probability"):
+        raise KerasganError(
+            f"Argument 'start' must be 'logit', 'ones' or 'probability'. Received: {start!r}"
+        )
+    if start == "ones":
+        return weights
+    if start == "logit":
+        return weights * logits
+    output = keras.activations.get(activation)(logits)
+    return weights * to_probability(output, activation)
+
+
+def warn_if_empty(weights: tf.Tensor) -> None:
+    """Warns, naming the images, where a target has nothing to explain.
+
+    Args:
+        weights: Float (batch, height, width, classes), with values.
+    """
+    empty = np.flatnonzero(~np.any(np.asarray(weights) != 0, axis=(1, 2, 3)))
+    if len(empty):
+        shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
+        warnings.warn(
+            f"The target is empty, so relevance is zero, in {len(empty)} of {len(weights)} "
+            f"image(s): {shown}",
+            KerasganWarning,
+            stacklevel=3,
+        )
+
+
+def numbers(array: Any, argument: str, owner: str) -> np.ndarray:
+    """Makes an array, refusing what is no finite number; the last two arguments name it."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "buif" or not np.all(np.isfinite(array)):
+        raise KerasganError(
+            f"Argument '{argument}' of {owner} must hold finite numbers or booleans. "
+            f"Received: {array.dtype} values, shape {array.shape}"
+        )
+    return array
+
+
+def fit_array(array: np.ndarray, shape: Sequence[int], argument: str, owner: str) -> np.ndarray:
+    """Gives an array that fits logits of this shape the shape (batch or 1, h, w, classes or 1)."""
+    b, h, w, c = shape
+    full = array
+    if array.ndim == 2:
+        full = array[None, :, :, None]
+    elif array.ndim == 3:
+        by_pixel = array.shape[1:] == (h, w) and b in (None, len(array))
+        full = array[..., None] if by_pixel else array[None]
+    fits = full.ndim == 4 and full.shape[1:3] == (h, w) and full.shape[3] in (1, c)
+    if not fits or (b is not None and full.shape[0] not in (1, b)):
+        raise KerasganError(
+            f"Argument '{argument}' of {owner} must have shape {(h, w)}, {(b, h, w)}, "
+            f"{(h, w, c)} or {(b, h, w, c)}, as the logits have. Received: {array.shape}"
+        )
+    return full
+
+
+def fit_truth(truth: np.ndarray, shape: Sequence[int], owner: str) -> np.ndarray:
+    """Makes true masks one-hot, float32 (batch or 1, h, w, classes), for logits of this shape."""
+    truth = fit_array(truth, shape, "truth", owner)
+    classes = shape[-1]
+    allowed = range(classes) if classes > 1 and truth.shape[-1] == 1 else (0, 1)
+    values = np.unique(truth)
+    if not np.isin(values, allowed).all():
+        raise KerasganError(
+            f"Argument 'truth' of {owner} must hold whole numbers from 0 to {max(allowed)}. "
+            f"Received: values from {values[0]} to {values[-1]}"
+        )
+    if classes > 1 and truth.shape[-1] == 1:
+        truth = truth == np.arange(classes)
+    return truth.astype("float32")

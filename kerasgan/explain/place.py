@@ -1,0 +1,89 @@
+"""Brings relevance from the size of the network back to the size of the image, its sum kept.
+
+An image is resized before a network sees it, and every new pixel is a weighted mean of old ones,
+with weights that sum to 1 (see `kerasgan.data.resize`). Here the relevance of each new pixel is
+shared among the old ones by those same weights: the adjoint of the resizing. Where the image was
+shrunk, that spreads relevance evenly over the area that the new pixel averaged.
+
+No relevance is lost, whatever the picture shows. An epsilon rule, which shares by weight times
+value, would divide by mid-grey, which is 0, and stretching a heatmap like an image changes its sum
+by the ratio of the areas. The rounding of pixels to 8 bits is passed over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kerasgan.data.resize import image_box, resize_back
+from kerasgan.errors import KerasganError
+
+__all__ = ["Placed", "to_original"]
+
+
+class Placed(NamedTuple):
+    """Relevance of an image at its original size.
+
+    Attributes:
+        relevance: float64 (image height, image width, channels), so that its sum is exact.
+        border: float64 (channels,). Relevance of the black border that a letterbox adds, which
+            belongs to no pixel of the image; 0 without one.
+
+    Example:
+        >>> placed = to_original(np.ones((4, 4, 1)), (4, 8), "letterbox")
+        >>> placed.relevance.sum(), placed.border
+        (8.0, array([8.]))
+    """
+
+    relevance: np.ndarray
+    border: np.ndarray
+
+
+def to_original(relevance: Any, image_size: tuple[int, int], mode: str = "stretch") -> Placed:
+    """Brings relevance back to the size of the image, undoing a resize or a letterbox.
+
+    `relevance.sum((0, 1)) + border` of the result is the sum of what was given, in each channel.
+
+    Args:
+        relevance: (height, width, channels), of one image as the network saw it. Relevance at a
+            layer may be given too, where the image was stretched.
+        image_size: (height, width) of the image before it was resized.
+        mode: The mode it was resized with, "stretch" or "letterbox".
+
+    Returns:
+        The relevance at that size, and what lies on the border of a letterbox.
+
+    Raises:
+        KerasganError: An array of another shape, with NaN, an impossible size, or an unknown mode.
+
+    Example:
+        >>> to_original(np.array([[[6.0]]]), (2, 3)).relevance[..., 0]
+        array([[1., 1., 1.],
+               [1., 1., 1.]])
+    """
+    values = np.asarray(relevance)
+    if values.dtype.kind not in "buif" or values.ndim != 3 or not np.all(np.isfinite(values)):
+        raise KerasganError(
+            "Argument 'relevance' must hold finite numbers, (height, width, channels), of one "
+            f"image. Received: {values.dtype} values of shape {values.shape}"
+        )
+    sides = np.asarray(image_size)
+    if sides.shape != (2,) or sides.dtype.kind not in "iu" or sides.min() < 1:
+        raise KerasganError(
+            f"Argument 'image_size' must be (height, width) in pixels. Received: {image_size!r}"
+        )
+    height, width = sides.tolist()
+    values = values.astype("float64")
+    box = image_box((height, width), values.shape[:2], mode)
+    inner = values[box.top : box.top + box.height, box.left : box.left + box.width]
+    placed = np.tensordot(_weights(box.height, height).T, inner, 1)
+    placed = np.einsum("hwc,wv->hvc", placed, _weights(box.width, width), optimize=True)
+    border = values.sum((0, 1)) - inner.sum((0, 1))
+    return Placed(placed, border)
+
+
+def _weights(count: int, length: int) -> np.ndarray:
+    """Returns what each of `count` new pixels takes from `length` old ones; rows sum to 1."""
+    resized = resize_back(np.eye(length)[..., None], (count, length))[..., 0].astype("float64")
+    return resized / resized.sum(1, keepdims=True)

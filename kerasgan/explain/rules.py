@@ -1,0 +1,370 @@
+"""LRP rules: how a layer with weights shares the relevance of its outputs among its inputs.
+
+Notation: `a_i` inputs, `w_ij` kernel, `b_j` bias, contributions `c_ij = a_i w_ij`, outputs
+`z_j = sum_i c_ij + b_j`, `R_j` relevance of the outputs. `x+` is `max(x, 0)`, `x-` is `min(x, 0)`,
+and `sign(0) = +1`. Where a bias is left out (`bias=False`), `b_j` is 0 in every formula.
+
+A rule of your own is a subclass of `Rule` with one method:
+
+Example:
+    >>> class InputTimesGradient(Rule):
+    ...     def share(self, linear, relevance):
+    ...         return Shares(linear.contributions().backward(relevance))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.linear import (
+    STABILISER,
+    TINY,
+    Linear,
+    add_up,
+    below_zero,
+    per_image,
+    sign_of,
+    stabilised,
+    supported,
+    to_bias,
+)
+
+__all__ = [
+    "AlphaBeta",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "Rule",
+    "Shares",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+]
+
+
+class Shares(NamedTuple):
+    """What a rule makes of the relevance of a layer's outputs.
+
+    Attributes:
+        inputs: Relevance of the layer's inputs, of their shape.
+        bias: (batch,). What went to the biases.
+        stabiliser: (batch,). What went to the term that keeps denominators from zero.
+        unsupported: (batch,). What belongs to outputs without a contribution of the required sign.
+
+    Example:
+        >>> Shares(tf.zeros((1, 8, 8, 3))).bias
+        0.0
+    """
+
+    inputs: tf.Tensor
+    bias: tf.Tensor | float = 0.0
+    stabiliser: tf.Tensor | float = 0.0
+    unsupported: tf.Tensor | float = 0.0
+
+
+class Rule:
+    """How a layer with weights shares relevance. Subclass it and override `share`.
+
+    Example:
+        >>> class InputTimesGradient(Rule):
+        ...     def share(self, linear, relevance):
+        ...         return Shares(linear.contributions().backward(relevance))
+    """
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """Shares the relevance of a layer's outputs.
+
+        Args:
+            linear: The layer, its inputs and its outputs.
+            relevance: `R_j`, of the shape of the outputs.
+
+        Returns:
+            The relevance of the inputs, and what went elsewhere.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Epsilon(Rule):
+    """LRP-epsilon: `R_i = sum_j c_ij / (z_j + epsilon_j sign(z_j)) R_j`.
+
+    Args:
+        epsilon: Absolute, `epsilon_j = epsilon`, in units of the layer's outputs; 0 gives LRP-0.
+        relative: Whether to take `epsilon_j = epsilon * mean |z|` instead, the mean over all
+            outputs of the layer for that image.
+        bias: Whether the bias counts among the contributions.
+
+    Raises:
+        KerasganError: A negative epsilon.
+
+    Example:
+        >>> Epsilon(0.25, relative=True)
+        Epsilon(epsilon=0.25, relative=True, bias=True)
+
+    Source: Bach et al. 2015, eq. 58 (doi 10.1371/journal.pone.0130140).
+    """
+
+    epsilon: float = STABILISER
+    relative: bool = False
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least_zero(epsilon=self.epsilon)
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        own = linear.contributions()
+        outputs = linear.outputs if self.bias else own.sums
+        epsilon = self.epsilon
+        if self.relative:
+            axes = range(1, outputs.shape.rank)
+            epsilon *= tf.reduce_mean(tf.abs(outputs), list(axes), keepdims=True)
+            epsilon = tf.maximum(epsilon, TINY)
+        factors, stabiliser = stabilised(relevance, outputs, epsilon)
+        unsupported = 0.0
+        if self.epsilon == 0:
+            unsupported = per_image(tf.where(outputs == 0, relevance, tf.zeros_like(relevance)))
+        bias = to_bias(factors, linear.bias) if self.bias else 0.0
+        return Shares(own.backward(factors), bias, stabiliser, unsupported)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """LRP-alpha-beta: `R_i = sum_j (alpha c+_ij / z+_j - beta c-_ij / z-_j) R_j`.
+
+    Here `z+_j = sum_i c+_ij + b+_j` and `z-_j = sum_i c-_ij + b-_j`. Where such a sum is zero
+    (below 1e-20), its share of `R_j` has nowhere to go and is booked as unsupported.
+
+    Args:
+        alpha: Weight of the contributions that speak for the output, at least 1.
+        beta: Weight of those that speak against it; alpha - beta must be 1.
+        bias: Whether the bias counts among the contributions.
+
+    Raises:
+        KerasganError: alpha - beta is not 1, or beta is negative.
+
+    Example:
+        >>> AlphaBeta(2, 1, bias=False)
+        AlphaBeta(alpha=2, beta=1, bias=False)
+
+    Source: Bach et al. 2015, eq. 60 (doi 10.1371/journal.pone.0130140).
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least_zero(beta=self.beta)
+        if abs(self.alpha - self.beta - 1) > 1e-6:
+            raise KerasganError(
+                f"Arguments 'alpha' and 'beta' must differ by 1. Received: {self.alpha!r} and "
+                f"{self.beta!r}"
+            )
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        total: list = [[], [], []]
+        for sign, weight in ((1, self.alpha), (-1, -self.beta)):
+            if weight:
+                for sums, value in zip(total, self._share_sign(linear, relevance, sign, weight)):
+                    sums.append(value)
+        inputs, bias, unsupported = (functools.reduce(operator.add, values) for values in total)
+        return Shares(inputs, bias, unsupported=unsupported)
+
+    def _share_sign(
+        self, linear: Linear, relevance: tf.Tensor, sign: int, weight: float
+    ) -> tuple[tf.Tensor, tf.Tensor | float, tf.Tensor]:
+        parts = linear.signed(sign)
+        bias = linear.bias if self.bias and linear.bias is not None else None
+        outputs = add_up([part.sums for part in parts])
+        if bias is not None:
+            bias = sign * tf.nn.relu(sign * bias)
+            outputs += bias
+        factors, unsupported = supported(weight * relevance, outputs)
+        inputs = add_up([part.backward(factors) for part in parts])
+        return inputs, to_bias(factors, bias), unsupported
+
+
+@dataclasses.dataclass(frozen=True)
+class ZPlus(Rule):
+    """The z-plus rule, alpha 1 and beta 0: `R_i = sum_j c+_ij / z+_j R_j`.
+
+    Args:
+        bias: Whether the positive bias counts among the contributions, in
+            `z+_j = sum_i c+_ij + b+_j`.
+
+    Example:
+        >>> ZPlus()
+        ZPlus(bias=True)
+
+    Source: Montavon et al. 2017, eq. 9 (doi 10.1016/j.patcog.2016.11.008), there for inputs of at
+        least 0 and no bias.
+    """
+
+    bias: bool = True
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        return AlphaBeta(1, 0, self.bias).share(linear, relevance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gamma(Rule):
+    """LRP-gamma: contributions of the output's own sign count 1 + gamma times.
+
+    `R_i = sum_j c'_ij / z'_j R_j`, where `c'_ij = c_ij + gamma c+_ij` if `z_j >= 0` and
+    `c_ij + gamma c-_ij` otherwise, `z'_j` sums them, and the bias is treated as a contribution.
+    `z'_j` always has the sign of `z_j` and at least its size, so it needs hardly any stabiliser
+    (1e-6). For inputs of at least 0 and positive outputs this is the rule as first published,
+    `w_ij + gamma w+_ij`, which inputs and outputs of both signs make unstable.
+
+    Args:
+        gamma: At least 0, which gives LRP-0.
+        bias: Whether the bias counts among the contributions.
+        generalized: False for the rule as first published, at every output.
+
+    Raises:
+        KerasganError: A negative gamma.
+
+    Example:
+        >>> Gamma(0.1)
+        Gamma(gamma=0.1, bias=True, generalized=True)
+
+    Source: Montavon et al. 2019 (doi 10.1007/978-3-030-28954-6_10); generalized as in Andeol et
+        al. 2021 (arXiv 2106.13727).
+    """
+
+    gamma: float = 0.25
+    bias: bool = True
+    generalized: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least_zero(gamma=self.gamma)
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        if not self.generalized:
+            return self._share_as_published(linear, relevance)
+        # c + gamma c+ = (1 + gamma/2) c + gamma/2 |c|, likewise with a minus for c-
+        half = self.gamma / 2
+        own = linear.contributions()
+        size = linear.contributions(tf.abs(linear.inputs), tf.abs(linear.kernel))
+        signed, absolute = own.sums, size.sums
+        if self.bias and linear.bias is not None:
+            signed, absolute = linear.outputs, absolute + tf.abs(linear.bias)
+        sign = sign_of(signed)
+        outputs = (1 + half) * signed + half * sign * absolute
+        factors, stabiliser = stabilised(relevance, outputs, STABILISER)
+        factors, aligned = (1 + half) * factors, half * sign * factors
+        inputs = own.backward(factors) + size.backward(aligned)
+        bias = 0.0
+        if self.bias and linear.bias is not None:
+            bias = to_bias(factors, linear.bias) + to_bias(aligned, tf.abs(linear.bias))
+        return Shares(inputs, bias, stabiliser)
+
+    def _share_as_published(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        own = linear.contributions(kernel=linear.kernel + self.gamma * tf.nn.relu(linear.kernel))
+        outputs, bias = own.sums, None
+        if self.bias and linear.bias is not None:
+            bias = linear.bias + self.gamma * tf.nn.relu(linear.bias)
+            outputs += bias
+        factors, stabiliser = stabilised(relevance, outputs, STABILISER)
+        return Shares(own.backward(factors), to_bias(factors, bias), stabiliser)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat(Rule):
+    """Shares evenly: each output's relevance goes to all the inputs it sees, padding excluded.
+
+    For the first layer, where it shows how finely the layers above can place relevance.
+
+    Example:
+        >>> Flat()
+        Flat()
+
+    Source: Bach 2015, as in Lapuschkin et al. 2019 (doi 10.1038/s41467-019-08987-4).
+    """
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        return _share_by(linear, relevance, tf.ones_like(linear.kernel))
+
+
+@dataclasses.dataclass(frozen=True)
+class WSquare(Rule):
+    """Shares by squared weight: `R_i = sum_j w_ij^2 / (sum_i w_ij^2) R_j`, padding excluded.
+
+    For the first layer, where inputs are not bounded.
+
+    Example:
+        >>> WSquare()
+        WSquare()
+
+    Source: Montavon et al. 2017, eq. 7 (doi 10.1016/j.patcog.2016.11.008).
+    """
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        return _share_by(linear, relevance, tf.square(linear.kernel))
+
+
+@dataclasses.dataclass(frozen=True)
+class ZBox(Rule):
+    """The rule for bounded inputs: contributions `a_i w_ij - low w+_ij - high w-_ij`.
+
+    For the first layer, where inputs are pixels. Outside the bounds its contributions change sign.
+
+    Args:
+        low: Smallest value of a pixel.
+        high: Largest value of a pixel.
+
+    Raises:
+        KerasganError: low is not below high.
+
+    Example:
+        >>> ZBox(0, 1)
+        ZBox(low=0, high=1)
+
+    Source: Montavon et al. 2017, eq. 11 (doi 10.1016/j.patcog.2016.11.008).
+    """
+
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise KerasganError(
+                f"Argument 'low' must be below 'high'. Received: {self.low!r} and {self.high!r}"
+            )
+
+    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+        """See `Rule.share`."""
+        above = linear.inputs - self.low * linear.valid
+        below = linear.inputs - self.high * linear.valid
+        parts = [
+            linear.contributions(above, tf.nn.relu(linear.kernel)),
+            linear.contributions(below, below_zero(linear.kernel)),
+        ]
+        factors, unsupported = supported(relevance, add_up([part.sums for part in parts]))
+        inputs = add_up([part.backward(factors) for part in parts])
+        return Shares(inputs, unsupported=unsupported)
+
+
+def _share_by(linear: Linear, relevance: tf.Tensor, kernel: tf.Tensor) -> Shares:
+    sums = linear.apply(linear.valid, kernel)
+    factors, unsupported = supported(relevance, tf.broadcast_to(sums, tf.shape(relevance)))
+    inputs = linear.valid * linear.contributions(kernel=kernel).transposed(factors)
+    return Shares(inputs, unsupported=unsupported)
+
+
+def _at_least_zero(**arguments: float) -> None:
+    for name, value in arguments.items():
+        if not value >= 0:
+            raise KerasganError(f"Argument '{name}' must be at least 0. Received: {value!r}")

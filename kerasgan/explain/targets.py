@@ -1,0 +1,449 @@
+"""What to explain: targets say which logits of a segmentation an explanation starts from.
+
+A target turns the logits of a batch, float32 (batch, height, width, classes), into weights of the
+same shape. Relevance then starts as ``logit * weight`` (other start values:
+`kerasgan.explain.logits.start_relevance`), and one backward pass explains the whole target, since
+layer-wise relevance propagation is linear in where it starts.
+
+Example:
+    >>> import numpy as np
+    >>> from kerasgan.explain import targets
+    >>> logits = np.array([[3.0, -1.0], [2.0, -5.0]], "float32").reshape(1, 2, 2, 1)
+    >>> targets.Prediction().weights(logits).numpy().squeeze()
+    array([[1., 0.],
+           [1., 0.]], dtype=float32)
+    >>> (targets.Prediction() - targets.Pixel(0, 1)).weights(logits).numpy().squeeze()
+    array([[ 1., -1.],
+           [ 1.,  0.]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Union
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError, did_you_mean
+from kerasgan.explain.logits import (
+    Components,
+    components,
+    fit_array,
+    fit_truth,
+    foreground,
+    label_components,
+    numbers,
+    predicted,
+    winner,
+    without_background,
+)
+
+__all__ = [
+    "Border",
+    "Class",
+    "Component",
+    "Components",
+    "Difference",
+    "FalsePositives",
+    "Mask",
+    "Missed",
+    "Pixel",
+    "Prediction",
+    "Target",
+    "components",
+    "get",
+    "names",
+]
+
+Shape = Sequence[int]
+TargetLike = Union[str, "Target", np.ndarray, tf.Tensor]
+
+
+class Target:
+    """What to explain. Write your own by overriding `weights`; the rest is optional.
+
+    Targets without arrays compare by value, and their `weights` uses TensorFlow operations only,
+    so they can be traced in a `tf.function` (all but `Component`). Targets with arrays are made
+    ready by `prepare` before they are cut into smaller batches by `take`.
+
+    Example:
+        >>> class LeftHalf(Target):
+        ...     def weights(self, logits):
+        ...         columns = tf.range(tf.shape(logits)[2])
+        ...         left = columns < tf.shape(logits)[2] // 2
+        ...         return Prediction().weights(logits) * tf.cast(left, logits.dtype)[:, None]
+        >>> LeftHalf().weights(tf.ones((1, 1, 4, 1))).numpy().ravel()
+        array([1., 1., 0., 0.], dtype=float32)
+    """
+
+    traceable = True
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """Turns logits into weights.
+
+        Args:
+            logits: Float (batch, height, width, classes).
+
+        Returns:
+            Weights, of the shape and type of `logits`.
+        """
+        raise NotImplementedError
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """Returns this target fitted to logits of this shape, with the truth filled in.
+
+        Args:
+            shape: Of the logits, (batch, height, width, classes).
+            truth: True masks, used by a target that wants some and has none. As in `Missed`.
+
+        Raises:
+            KerasganError: An array of the wrong shape, a class or pixel out of range, no truth.
+        """
+        return self
+
+    def take(self, start: int, stop: int) -> Target:
+        """Returns this target, made ready by `prepare`, for the images start to stop - 1."""
+        return self
+
+    def __sub__(self, other: TargetLike) -> Difference:
+        return Difference(self, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction(Target):
+    """The predicted mask: every foreground pixel, the logit of its predicted class.
+
+    Example:
+        >>> Prediction().weights(tf.constant([[[[1.0, 3.0, 2.0], [4.0, 0.0, 0.0]]]])).numpy()
+        array([[[[0., 1., 0.],
+                 [0., 0., 0.]]]], dtype=float32)
+    """
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        return foreground(logits)
+
+
+@dataclasses.dataclass(frozen=True)
+class Class(Target):
+    """Every pixel predicted as one class: its logit, or how far that is above the runner-up.
+
+    A one-channel network has two classes: 1, whose logit is the channel, and 0, the background,
+    whose logit is minus the channel. There the logit is the margin.
+
+    Args:
+        index: Class, from 0 (background).
+        margin: Whether to subtract, at each pixel, the largest logit of the other classes, so that
+            relevance starts at two channels and says why this class rather than the next.
+
+    Example:
+        >>> logits = tf.constant([[[[1.0, 3.0, 2.0], [4.0, 0.0, 0.0]]]])
+        >>> Class(1, margin=True).weights(logits).numpy()[0, 0, 0]
+        array([ 0.,  1., -1.], dtype=float32)
+    """
+
+    index: int
+    margin: bool = False
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        if logits.shape[-1] == 1:
+            positive = foreground(logits)
+            return positive if self.index == 1 else positive - 1
+        own = tf.one_hot(self.index, logits.shape[-1], dtype=logits.dtype)
+        weights = winner(logits) * own
+        if self.margin:
+            runner_up = winner(tf.where(own > 0, -np.inf, logits))
+            weights -= runner_up * tf.reduce_sum(weights, -1, keepdims=True)
+        return weights
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """See `Target.prepare`."""
+        last = max(shape[-1], 2) - 1
+        if not _is_index(self.index, last):
+            raise KerasganError(
+                f"Argument 'index' of Class must be from 0 to {last} for a network with "
+                f"{shape[-1]} output channel(s). Received: {self.index!r}"
+            )
+        return self
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mask(Target):
+    """A given mask or region, or any map of weights.
+
+    Args:
+        array: Numbers or booleans. (height, width) or (batch, height, width): the weight of each
+            pixel, put on the logit of its predicted class (of the only channel, where there is
+            one). (height, width, classes) or (batch, height, width, classes): the weight of each
+            logit. Without the batch axis it holds for every image. Three axes are read as
+            (batch, height, width) where that fits.
+
+    Example:
+        >>> Mask([[0, 1]]).weights(tf.constant([[[[5.0], [-2.0]]]])).numpy().ravel()
+        array([0., 1.], dtype=float32)
+    """
+
+    array: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", numbers(self.array, "array", "Mask"))
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        array = tf.cast(fit_array(self.array, logits.shape, "array", "Mask"), logits.dtype)
+        return array * (winner(logits) if array.shape[-1] == 1 else tf.ones_like(logits))
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """See `Target.prepare`."""
+        return Mask(fit_array(self.array, shape, "array", "Mask"))
+
+    def take(self, start: int, stop: int) -> Target:
+        """See `Target.take`."""
+        return Mask(self.array[start:stop]) if len(self.array) > 1 else self
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixel(Target):
+    """One pixel: the logit of its predicted class, background included.
+
+    Args:
+        y: Row, from 0 at the top.
+        x: Column, from 0 at the left.
+
+    Example:
+        >>> Pixel(0, 1).weights(tf.constant([[[[5.0], [-2.0]]]])).numpy().ravel()
+        array([0., 1.], dtype=float32)
+    """
+
+    y: int
+    x: int
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        row = tf.one_hot(self.y, tf.shape(logits)[1], dtype=logits.dtype)
+        column = tf.one_hot(self.x, tf.shape(logits)[2], dtype=logits.dtype)
+        return winner(logits) * row[:, None, None] * column[:, None]
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """See `Target.prepare`."""
+        for name, value, size in (("y", self.y, shape[1]), ("x", self.x, shape[2])):
+            if not _is_index(value, size - 1):
+                raise KerasganError(
+                    f"Argument '{name}' of Pixel must be from 0 to {size - 1} for logits of "
+                    f"{shape[1]} x {shape[2]} pixels. Received: {value!r}"
+                )
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Border(Target):
+    """The rim of the prediction: foreground pixels close to a pixel of another class.
+
+    The edge of the image is no border.
+
+    Args:
+        width: How far from the other class a pixel may be, in pixels, counted in king's moves.
+
+    Example:
+        >>> logits = tf.constant([-1.0, 1.0, 1.0, 1.0])[None, None, :, None]
+        >>> Border(width=2).weights(logits).numpy().ravel()
+        array([0., 1., 1., 0.], dtype=float32)
+    """
+
+    width: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.width, (int, np.integer)) or self.width < 1:
+            raise KerasganError(
+                f"Argument 'width' of Border must be a whole number of pixels, at least 1. "
+                f"Received: {self.width!r}"
+            )
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        mask = foreground(logits)
+        return mask * tf.nn.max_pool2d(1 - mask, 2 * self.width + 1, 1, "SAME")
+
+
+@dataclasses.dataclass(frozen=True)
+class Component(Target):
+    """One connected component of the predicted mask in each image, the largest first.
+
+    See `kerasgan.explain.logits.label_components` for what is connected.
+
+    Args:
+        index: Which component, from 0, the largest. Every image must have it.
+
+    Example:
+        >>> logits = tf.constant([1.0, -1.0, 2.0, 2.0])[None, None, :, None]
+        >>> Component(1).weights(logits).numpy().ravel()
+        array([1., 0., 0., 0.], dtype=float32)
+    """
+
+    index: int = 0
+
+    traceable = False
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        if tf.is_symbolic_tensor(logits):
+            raise KerasganError("Target Component needs values: use it outside a tf.function.")
+        labels = label_components(logits)
+        counts = labels.max(axis=(1, 2, 3))
+        if not _is_index(self.index, counts.min() - 1):
+            raise KerasganError(
+                f"Argument 'index' of Component must be an index that every image has, from 0. "
+                f"Received: {self.index!r}. Components in each image: {counts.tolist()}"
+            )
+        return tf.constant(labels == self.index + 1, logits.dtype)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Compared(Target):
+    truth: Any = None
+
+    def __post_init__(self) -> None:
+        if self.truth is not None:
+            truth = numbers(self.truth, "truth", type(self).__name__)
+            object.__setattr__(self, "truth", truth)
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """See `Target.prepare`."""
+        name = type(self).__name__
+        truth = self.truth if truth is None or self.truth is not None else truth
+        if truth is None:
+            raise KerasganError(
+                f"Target {name} needs the true masks: {name}(truth), or argument 'truth' beside it."
+            )
+        return type(self)(fit_truth(numbers(truth, "truth", name), shape, name))
+
+    def take(self, start: int, stop: int) -> Target:
+        """See `Target.take`."""
+        return type(self)(self.truth[start:stop]) if len(self.truth) > 1 else self
+
+
+class FalsePositives(_Compared):
+    """Pixels predicted as a foreground class that they are not: the logit of that class.
+
+    Args:
+        truth: True masks, (batch, height, width) or (batch, height, width, classes): {0, 1}, or,
+            for several classes, one-hot or labels (batch, height, width). The batch axis may be
+            left out. None: taken from the argument `truth` beside the target.
+
+    Example:
+        >>> logits = tf.constant([[[[5.0], [2.0], [-1.0]]]])
+        >>> FalsePositives([[1, 0, 1]]).weights(logits).numpy().ravel()
+        array([0., 1., 0.], dtype=float32)
+    """
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        truth = tf.constant(self.prepare(logits.shape).truth, logits.dtype)
+        return foreground(logits) * (1 - truth)
+
+
+class Missed(_Compared):
+    """Pixels of a foreground class that are not predicted as such: the logit of the true class.
+
+    Args:
+        truth: As for `FalsePositives`.
+
+    Example:
+        >>> logits = tf.constant([[[[5.0], [2.0], [-1.0]]]])
+        >>> Missed([[1, 0, 1]]).weights(logits).numpy().ravel()
+        array([0., 0., 1.], dtype=float32)
+    """
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        truth = tf.constant(self.prepare(logits.shape).truth, logits.dtype)
+        return without_background(truth) * (1 - predicted(logits))
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference(Target):
+    """One target minus another, written ``a - b``: what speaks for a rather than for b.
+
+    Args:
+        plus: What to explain, anything that `get` takes.
+        minus: What to subtract, likewise.
+
+    Example:
+        >>> logits = tf.constant([[[[5.0], [2.0]]]])
+        >>> (Pixel(0, 0) - Pixel(0, 1)).weights(logits).numpy().ravel()
+        array([ 1., -1.], dtype=float32)
+    """
+
+    plus: Target
+    minus: Target
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plus", get(self.plus))
+        object.__setattr__(self, "minus", get(self.minus))
+        object.__setattr__(self, "traceable", self.plus.traceable and self.minus.traceable)
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        return self.plus.weights(logits) - self.minus.weights(logits)
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """See `Target.prepare`."""
+        return Difference(self.plus.prepare(shape, truth), self.minus.prepare(shape, truth))
+
+    def take(self, start: int, stop: int) -> Target:
+        """See `Target.take`."""
+        return Difference(self.plus.take(start, stop), self.minus.take(start, stop))
+
+
+_NAMES = {
+    "prediction": Prediction,
+    "border": Border,
+    "component": Component,
+    "false_positives": FalsePositives,
+    "missed": Missed,
+}
+
+
+def names() -> list[str]:
+    """Names that `get` knows.
+
+    Example:
+        >>> names()
+        ['border', 'component', 'false_positives', 'missed', 'prediction']
+    """
+    return sorted(_NAMES)
+
+
+def get(target: TargetLike) -> Target:
+    """Makes a target of a name, a target or an array of weights.
+
+    Args:
+        target: One of `names()`, a `Target`, or an array as for `Mask`.
+
+    Raises:
+        KerasganError: An unknown name, or neither of these.
+
+    Example:
+        >>> get("border")
+        Border(width=1)
+    """
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, str):
+        if target in _NAMES:
+            return _NAMES[target]()
+        hint = did_you_mean(target, _NAMES, most=2)
+        raise KerasganError(
+            f"Argument 'target' must be one of {', '.join(map(repr, names()))}, a target from "
+            "kerasgan.explain.targets or an array of weights. "
+            f"Received: {target!r}. {hint}".rstrip()
+        )
+    return Mask(target)
+
+
+def _is_index(value: Any, last: int) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and 0 <= value <= last

@@ -1,0 +1,85 @@
+"""Package metadata; the settings of the tools are in pyproject.toml."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+version = {}
+exec((ROOT / "kerasgan" / "_version.py").read_text(encoding="utf-8"), version)
+
+EXTRAS = {
+    "test": [
+        "hypothesis>=6.80",
+        "pytest>=7.4",
+        "pytest-xdist>=3.3",
+        "ruff>=0.17,<0.18",
+        "wheel>=0.40",  # setuptools before 70.1 builds wheels with it
+    ],
+    "docs": [
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.5,<10",
+        "mkdocstrings[python]>=0.26",
+    ],
+    # What TensorFlow 2.14 was built against. Its own list, tensorflow[and-cuda], names a version of
+    # TensorRT that has no wheel for Python 3.11.
+    "gpu": [
+        f"{package}; sys_platform == 'linux'"
+        for package in (
+            "nvidia-cublas-cu11==11.11.3.6",
+            "nvidia-cuda-cupti-cu11==11.8.87",
+            "nvidia-cuda-nvcc-cu11==11.8.89",
+            "nvidia-cuda-runtime-cu11==11.8.89",
+            "nvidia-cudnn-cu11==8.7.0.84",
+            "nvidia-cufft-cu11==10.9.0.58",
+            "nvidia-curand-cu11==10.3.0.86",
+            "nvidia-cusolver-cu11==11.4.1.48",
+            "nvidia-cusparse-cu11==11.7.5.86",
+            "nvidia-nccl-cu11==2.16.5",
+        )
+    ],
+}
+EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+
+setup(
+    name="kerasgan",
+    version=version["__version__"],
+    description="Explainable medical image segmentation with Keras",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="kerasgan authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["kerasgan", "kerasgan.*"]),
+    include_package_data=True,
+    python_requires=">=3.9,<3.12",
+    install_requires=[
+        "innvestigate>=2.1.2,<2.2",
+        "keras>=2.14,<2.15",
+        "matplotlib>=3.7",
+        "numpy>=1.23.5,<2",
+        "pandas>=1.5",
+        "pillow>=10.1",
+        "scipy>=1.9",
+        # The last matplotlib for Python 3.9 calls what later versions of these deprecate.
+        "pillow<11.3; python_version < '3.10'",
+        "pyparsing<3.3; python_version < '3.10'",
+        "setuptools<81",  # the tensorboard command still imports pkg_resources
+        "tensorflow>=2.14,<2.15",
+        "tensorflow-addons>=0.23,<0.24",
+    ],
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Healthcare Industry",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+        "Typing :: Typed",
+    ],
+    keywords="segmentation explainability LRP GAN pix2pix Keras TensorFlow endoscopy",
+)

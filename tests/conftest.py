@@ -1,0 +1,25 @@
+"""Settings and fixtures shared by every test."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pathlib
+
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder with the real images, or a skip that says why."""
+    default = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("KERASGAN_DATA", default))
+    if not (folder / "kvasir-seg").is_dir():
+        pytest.skip(f"no real images in {folder}; set KERASGAN_DATA to the folder holding them")
+    return folder

@@ -1,0 +1,231 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from kerasgan.data.files import read_header, read_image, read_mask
+from kerasgan.errors import KerasganError
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (12, 9, 3)).astype(np.uint8)
+GREY = RGB[..., 0]
+DEEP = RNG.integers(0, 65536, (12, 9, 3)).astype(np.uint16)
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return str(path)
+
+
+def picture(path, mode, **options):
+    Image.fromarray(RGB).convert(mode).save(path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "TIFF"])
+def test_lossless_colour_is_read_to_the_bit(save, ending):
+    path = save(f"x.{ending}", RGB)
+    assert read_header(path) == (12, 9, 3)
+    np.testing.assert_array_equal(read_image(path, 3), RGB)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif"])
+def test_grey_is_read_to_the_bit_and_repeated_for_colour(save, ending):
+    path = save(f"x.{ending}", GREY)
+    assert read_header(path) == (12, 9, 1)
+    np.testing.assert_array_equal(read_image(path, 1)[..., 0], GREY)
+    np.testing.assert_array_equal(read_image(path, 3), np.stack([GREY] * 3, -1))
+
+
+def test_colour_becomes_luma(save):
+    expected = RGB @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(read_image(save("x.png", RGB), 1)[..., 0], expected, atol=1)
+
+
+def test_jpeg_is_read_closely(tmp_path):
+    smooth = np.tile(np.arange(0, 240, 8, np.uint8)[:, None, None], (1, 30, 3))
+    Image.fromarray(smooth).save(tmp_path / "x.JPEG", quality=95)
+    assert np.abs(read_image(str(tmp_path / "x.JPEG"), 3).astype(int) - smooth).max() <= 4
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bit_grey_keeps_the_high_byte(save, ending):
+    path = save(f"x.{ending}", DEEP[..., 0])
+    assert read_header(path).channels == 1
+    np.testing.assert_array_equal(read_image(path, 1)[..., 0], DEEP[..., 0] // 256)
+
+
+def test_sixteen_bit_colour_keeps_the_high_byte(tmp_path):
+    path = write(tmp_path / "x.png", tf.io.encode_png(DEEP).numpy())
+    np.testing.assert_array_equal(read_image(path, 3), DEEP // 256)
+
+
+def test_cmyk_and_palette_become_rgb(tmp_path):
+    np.testing.assert_allclose(read_image(picture(tmp_path / "x.tif", "CMYK"), 3), RGB, atol=1)
+    palette = Image.fromarray(RGB).convert("P")
+    palette.save(tmp_path / "x.png")
+    path = str(tmp_path / "x.png")
+    assert read_header(path).channels == 3
+    np.testing.assert_array_equal(read_image(path, 3), np.asarray(palette.convert("RGB")))
+
+
+def test_transparent_parts_lie_over_black(save):
+    alpha = np.full((12, 9, 1), 255, np.uint8)
+    alpha[:6] = 0
+    pixels = read_image(save("x.png", np.concatenate([RGB, alpha], -1)), 3)
+    assert (pixels[:6] == 0).all()
+    np.testing.assert_array_equal(pixels[6:], RGB[6:])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_exif_orientation_is_applied(save, ending, orientation):
+    tag = Image.Exif()
+    tag[274] = orientation
+    path = save(f"x.{ending}", RGB, exif=tag)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    assert read_header(path)[:2] == shown.shape[:2] == ((12, 9) if orientation < 5 else (9, 12))
+    np.testing.assert_array_equal(read_image(path, 3), shown)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_values_of_unknown_range_are_refused(save, dtype):
+    path = save("x.tif", GREY.astype(dtype))
+    with pytest.raises(KerasganError, match=r"x\.tif.*black and white are unknown"):
+        read_image(path, 1)
+    with pytest.raises(KerasganError, match=r"x\.tif.*half range is unknown"):
+        read_mask(path, 1)
+
+
+def encoded(format, size=(60, 60), **options):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_truncated_files_are_named(tmp_path, format):
+    path = write(tmp_path / "cut.png", encoded(format)[:-400])
+    with pytest.raises(KerasganError, match=r"cut\.png cannot be read"):
+        read_image(path, 3)
+    with pytest.raises(KerasganError, match=r"cut\.png cannot be read"):
+        read_mask(path, 1)
+
+
+def test_corrupt_empty_and_foreign_files_are_named(tmp_path):
+    content = bytearray(encoded("PNG"))
+    content[len(content) // 2] ^= 255
+    with pytest.raises(KerasganError, match=r"bad\.png cannot be read"):
+        read_image(write(tmp_path / "bad.png", content), 3)
+    with pytest.raises(KerasganError, match=r"none\.png.*empty \(0 bytes\)"):
+        read_header(write(tmp_path / "none.png", b""))
+    with pytest.raises(KerasganError, match=r"text\.png cannot be read as PNG, JPEG, BMP, TIFF"):
+        read_header(write(tmp_path / "text.png", b"not a picture"))
+    with pytest.raises(KerasganError, match=r"gone\.png.*No such file"):
+        read_header(str(tmp_path / "gone.png"))
+
+
+def test_several_pictures_in_a_file_are_refused(tmp_path):
+    more = [Image.fromarray(255 - RGB)]
+    Image.fromarray(RGB).save(tmp_path / "x.tif", save_all=True, append_images=more)
+    with pytest.raises(KerasganError, match="holds 2 pictures"):
+        read_header(str(tmp_path / "x.tif"))
+
+
+@pytest.mark.parametrize("side", [9000, 9500, 14000])
+def test_decompression_bombs_are_refused_by_pixel_count(tmp_path, side):
+    Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+    with pytest.raises(KerasganError, match=r"bomb\.png has more than 67108864 pixels"):
+        read_header(str(tmp_path / "bomb.png"))
+
+
+def test_binary_mask_is_above_half_the_range(save, tmp_path):
+    grey = np.array([[0, 127, 128, 255]], np.uint8)
+    np.testing.assert_array_equal(read_mask(save("a.png", grey), 1), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(
+        read_mask(save("a.bmp", np.stack([grey] * 3, -1)), 1), [[0, 0, 1, 1]]
+    )
+    deep = np.array([[0, 32767, 32768, 65535]], np.uint16)
+    np.testing.assert_array_equal(read_mask(save("b.png", deep), 1), [[0, 0, 1, 1]])
+    bits = np.array([[0, 1, 1, 0]], bool)
+    np.testing.assert_array_equal(read_mask(save("c.png", bits), 1), bits)
+    clear = np.full((1, 4, 4), 255, np.uint8)
+    clear[0, :2, 3] = 0
+    np.testing.assert_array_equal(read_mask(save("d.png", clear), 1), [[0, 0, 1, 1]])
+
+
+def test_jpeg_mask_survives_its_noise(save):
+    truth = np.zeros((64, 64), np.uint8)
+    truth[20:41, 11:50] = 1
+    path = save("mask.jpg", truth * 255, quality=75)
+    noisy = np.asarray(Image.open(path))
+    assert len(np.unique(noisy)) > 2
+    np.testing.assert_array_equal(read_mask(path, 1), truth)
+
+
+def test_empty_masks_are_empty(save):
+    assert not read_mask(save("a.png", np.zeros((5, 5), np.uint8)), 1).any()
+    assert not read_mask(save("a.jpg", np.full((16, 16), 6, np.uint8)), 1).any()
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0, 1, 2], [0, 120]])
+def test_labels_are_not_mistaken_for_an_empty_binary_mask(save, values):
+    path = save("m.png", np.array([values], np.uint8))
+    expected = rf"m\.png has grey values {', '.join(map(str, values))}, none above.*colors=\[0, 1\]"
+    with pytest.raises(KerasganError, match=expected):
+        read_mask(path, 1)
+
+
+def test_binary_mask_by_two_grey_values(save):
+    path = save("m.png", np.array([[0, 1, 1]], np.uint8))
+    colors = ((0, 0, 0), (1, 1, 1))
+    np.testing.assert_array_equal(read_mask(path, 1, colors), [[0, 1, 1]])
+    deep = save("d.png", np.array([[0, 1, 1]], np.uint16))
+    np.testing.assert_array_equal(read_mask(deep, 1, colors), [[0, 1, 1]])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_label_values_are_exact(save, dtype):
+    labels = RNG.integers(0, 5, (7, 6)).astype(dtype)
+    np.testing.assert_array_equal(read_mask(save("m.tif", labels), 5), labels)
+
+
+def test_palette_indices_are_labels(tmp_path):
+    labels = RNG.integers(0, 3, (7, 6)).astype(np.uint8)
+    image = Image.fromarray(labels)
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    image.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "m.png"), 3), labels)
+    colors = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "m.png"), 3, colors), labels)
+
+
+def test_labels_stored_as_grey_rgb(save):
+    labels = RNG.integers(0, 3, (7, 6)).astype(np.uint8)
+    np.testing.assert_array_equal(read_mask(save("m.png", np.stack([labels] * 3, -1)), 3), labels)
+
+
+def test_colour_map_is_exact(save):
+    table = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 1], [255, 0, 1]], np.uint8)
+    labels = RNG.integers(0, 4, (7, 6))
+    colors = tuple(map(tuple, table.tolist()))
+    np.testing.assert_array_equal(read_mask(save("m.png", table[labels]), 4, colors), labels)
+    off = table[labels]
+    off[2, 3] = (254, 0, 1)
+    with pytest.raises(KerasganError, match=r"n\.png has 1 pixels in colours.*\(254, 0, 1\)\.$"):
+        read_mask(save("n.png", off), 4, colors)
+
+
+def test_values_outside_the_classes_are_named(save):
+    path = save("m.png", np.array([[0, 1, 2, 7, 9]], np.uint8))
+    with pytest.raises(KerasganError, match=r"m\.png must hold values 0 to 2.*also: 7, 9\.$"):
+        read_mask(path, 3)
+    with pytest.raises(KerasganError, match=r"c\.png is in colour. Pass colors="):
+        read_mask(save("c.png", RGB), 3)
+    with pytest.raises(KerasganError, match=r"m\.jpg .*save such masks as PNG"):
+        read_mask(save("m.jpg", RNG.integers(0, 3, (32, 32)).astype(np.uint8) * 90), 3)
+    with pytest.raises(KerasganError, match=r"f\.tif must hold values 0 to 1.*0\.5, nan"):
+        read_mask(save("f.tif", np.array([[0.5, 1, np.nan]], np.float32)), 2)

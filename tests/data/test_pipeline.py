@@ -1,0 +1,317 @@
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasgan.data import Augmentation, load_folder, pipeline
+from kerasgan.data.resize import resize_image, resize_mask
+from kerasgan.errors import KerasganError, KerasganWarning
+
+
+def stream(dataset):
+    """All batches of the next epoch."""
+    return [tuple(np.asarray(part) for part in batch) for batch in dataset]
+
+
+def assert_same(a, b):
+    assert len(a) == len(b)
+    for left, right in zip(a, b):
+        for part, other in zip(left, right):
+            np.testing.assert_array_equal(part, other)
+
+
+def whole(dataset, part=0):
+    return np.concatenate([batch[part] for batch in stream(dataset)])
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.parametrize("size", [16, (24, 40)])
+@pytest.mark.parametrize("cache", ["memory", "folder"])
+def test_batches_are_the_resized_files_in_order(pairs, tmp_path, size, mode, cache):
+    samples = load_folder(pairs(5))
+    cache = cache if cache == "memory" else tmp_path / "cache" / "deep"
+    dataset = samples.batches(2, size, mode=mode, cache=cache)
+    height, width = (size, size) if isinstance(size, int) else size
+    assert dataset.element_spec == (
+        tf.TensorSpec((None, height, width, 3), tf.float32),
+        tf.TensorSpec((None, height, width, 1), tf.float32),
+    )
+    assert [len(image) for image, _ in stream(dataset)] == [2, 2, 1]
+    assert len(dataset) == 3
+    images, masks = whole(dataset), whole(dataset, 1)
+    for i in range(5):
+        np.testing.assert_array_equal(images[i], resize_image(samples.image(i), size, mode))
+        np.testing.assert_array_equal(masks[i, ..., 0], resize_mask(samples.mask(i), size, mode))
+
+
+def test_grey_images_have_one_channel(save, tmp_path):
+    save("a.png", (8, 8))
+    dataset = load_folder(tmp_path, masks=None).batches(1, 8)
+    assert dataset.element_spec == tf.TensorSpec((None, 8, 8, 1), tf.float32)
+
+
+def test_unlabelled_batches_are_images_alone(pairs):
+    samples = load_folder(pairs(3), masks=None)
+    for augment in (False, True):
+        dataset = samples.batches(3, 8, augment=augment)
+        assert dataset.element_spec == tf.TensorSpec((None, 8, 8, 3), tf.float32)
+        assert next(iter(dataset)).shape == (3, 8, 8, 3)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_classes_are_one_hot(save, tmp_path, augment):
+    labels = np.random.default_rng(0).integers(0, 3, (8, 8)).astype(np.uint8)
+    save("images/a.png", (8, 8, 3))
+    save("masks/a.png", labels)
+    ((_, mask),) = stream(load_folder(tmp_path, classes=3).batches(1, 8, augment=augment))
+    assert mask.shape == (1, 8, 8, 3)
+    assert mask.dtype == np.float32
+    assert (mask.sum(-1) == 1).all()
+    if not augment:
+        np.testing.assert_array_equal(mask[0].argmax(-1), labels)
+
+
+def test_an_epoch_is_every_sample_once_in_an_order_of_its_own(pairs):
+    samples = load_folder(pairs(6))
+    plain = whole(samples.batches(2, 8))
+    dataset = samples.batches(2, 8, shuffle=True)
+    orders = []
+    for _ in range(4):
+        images = whole(dataset)
+        order = [int(np.flatnonzero((plain == image).all((1, 2, 3))).item()) for image in images]
+        assert sorted(order) == list(range(6))
+        orders.append(tuple(order))
+    assert len(set(orders)) > 1
+    assert tuple(range(6)) not in orders[:1]
+
+
+def test_augmenting_shuffles_unless_told_otherwise(pairs):
+    samples = load_folder(pairs(6))
+    nothing = Augmentation(**{field.name: 0 for field in dataclasses.fields(Augmentation)})
+    plain = whole(samples.batches(6, 8))
+    shuffled = whole(samples.batches(6, 8, augment=nothing))
+    np.testing.assert_array_equal(whole(samples.batches(6, 8, nothing, shuffle=False)), plain)
+    assert (shuffled != plain).any()
+    np.testing.assert_array_equal(np.sort(shuffled, 0), np.sort(plain, 0))
+
+
+def test_same_seed_same_bits_another_seed_others(pairs):
+    samples = load_folder(pairs(6))
+    first = stream(samples.batches(4, 16, augment=True, seed=5))
+    assert_same(first, stream(samples.batches(4, 16, augment=True, seed=5)))
+    assert (first[0][0] != stream(samples.batches(4, 16, augment=True, seed=6))[0][0]).any()
+
+
+def test_epochs_differ_and_can_be_resumed(pairs):
+    samples = load_folder(pairs(6))
+    dataset = samples.batches(4, 16, augment=True)
+    assert dataset.epoch.dtype == tf.int64
+    epochs = [stream(dataset) for _ in range(4)]
+    assert dataset.epoch.numpy() == 4
+    assert (epochs[0][0][0] != epochs[1][0][0]).any()
+    again = samples.batches(4, 16, augment=True)
+    again.epoch.assign(2)
+    assert_same(stream(again), epochs[2])
+    assert_same(stream(again), epochs[3])
+    dataset.epoch.assign(0)
+    assert_same(stream(dataset), epochs[0])
+
+
+def test_an_iteration_broken_off_counts_as_an_epoch(pairs):
+    dataset = load_folder(pairs(6)).batches(1, 16, augment=True)
+    for _ in zip(range(2), dataset):
+        pass
+    assert dataset.epoch.numpy() == 1
+
+
+def test_augmentation_depends_on_the_sample_not_on_its_batch(pairs):
+    samples = load_folder(pairs(6))
+    single = whole(samples.batches(1, 16, augment=True, shuffle=False))
+    np.testing.assert_array_equal(
+        whole(samples.batches(4, 16, augment=True, shuffle=False)), single
+    )
+    np.testing.assert_array_equal(
+        whole(samples[:3].batches(3, 16, True, shuffle=False)), single[:3]
+    )
+
+
+def test_cache_folder_is_used_again_and_follows_the_files(pairs, tmp_path, monkeypatch):
+    samples, cache = load_folder(pairs(3)), tmp_path / "cache"
+    decoded = []
+    read = pipeline.read_image
+    monkeypatch.setattr(
+        pipeline, "read_image", lambda path, *rest: decoded.append(path) or read(path, *rest)
+    )
+    first = stream(samples.batches(3, 16, cache=cache))
+    assert len(decoded) == 3
+    assert_same(stream(samples.batches(3, 16, cache=str(cache))), first)
+    assert len(decoded) == 3
+    samples.batches(3, 8, cache=cache)
+    samples.batches(3, 16, mode="letterbox", cache=cache)
+    assert len(decoded) == 9
+    changed = pathlib.Path(samples.image_paths[1])
+    os.utime(changed, (1, 1))
+    stored = sorted(cache.iterdir())
+    assert_same(stream(samples.batches(3, 16, cache=cache)), first)
+    assert decoded[9:] == [str(changed)]
+    for path in stored:
+        path.write_bytes(path.read_bytes()[:-1])
+    assert_same(stream(samples.batches(3, 16, cache=cache)), first)
+
+
+def test_cache_folder_that_cannot_be(pairs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KerasganError, match="'cache' must be 'memory' or a folder to write into"):
+        load_folder(pairs(2)).batches(1, 8, cache=tmp_path / "file")
+
+
+def model():
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
+    network = keras.Sequential([keras.layers.Input((None, None, 3)), layer])
+    network.compile("sgd", "binary_crossentropy")
+    return network
+
+
+@pytest.mark.filterwarnings("ignore:non-integer arguments to randrange")  # Keras' own
+def test_keras_fit_walks_through_the_epochs_and_resumes(pairs):
+    samples = load_folder(pairs(6))
+    whole_run, stopped = model(), model()
+    batches = samples.batches(2, 8, augment=True)
+    whole_run.fit(batches, validation_data=samples.batches(2, 8), epochs=4, verbose=0)
+    assert batches.epoch.numpy() == 4
+    stopped.fit(samples.batches(2, 8, augment=True), epochs=2, verbose=0)
+    resumed = samples.batches(2, 8, augment=True)
+    resumed.epoch.assign(2)
+    stopped.fit(resumed, initial_epoch=2, epochs=4, verbose=0)
+    for a, b in zip(whole_run.get_weights(), stopped.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_repeat_and_tf_function_walk_on(pairs):
+    samples = load_folder(pairs(4))
+    dataset = samples.batches(2, 8, augment=True)
+    epochs = stream(dataset) + stream(dataset)
+    dataset.epoch.assign(0)
+    assert_same(stream(dataset.repeat(2)), epochs)
+
+    @tf.function
+    def total():
+        result = 0.0
+        for image, _ in dataset:
+            result += tf.reduce_sum(image)
+        return result
+
+    dataset.epoch.assign(1)
+    expected = sum(image.sum(dtype=float) for image, _ in epochs[2:])
+    assert float(total()) == pytest.approx(expected, rel=1e-4)
+    assert dataset.epoch.numpy() == 2
+
+
+@pytest.mark.slow
+def test_mirrored_strategy_on_two_devices(pairs):
+    script = textwrap.dedent(
+        """
+        import sys, keras, numpy as np, tensorflow as tf
+        from kerasgan.data import load_folder
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+        samples = load_folder(sys.argv[1])
+
+        def train(epochs, resume=False):
+            batches = samples.batches(2, 8, augment=True)
+            for part in epochs:
+                if resume:
+                    batches = samples.batches(2, 8, augment=True)
+                    batches.epoch.assign(part[0])
+                network.fit(batches, initial_epoch=part[0], epochs=part[1], verbose=0)
+            assert batches.epoch.numpy() == part[1]
+            return np.concatenate([w.ravel() for w in network.get_weights()])
+
+        results = []
+        for epochs, resume in (([(0, 4)], False), ([(0, 2), (2, 4)], True)):
+            with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+                keras.utils.set_random_seed(0)
+                layer = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
+                network = keras.Sequential([keras.layers.Input((None, None, 3)), layer])
+                network.compile("sgd", "binary_crossentropy")
+            results.append(train(epochs, resume))
+        np.testing.assert_array_equal(*results)
+        """
+    )
+    root = pathlib.Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(pairs(6))],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_file_that_breaks_later_is_named(pairs, tmp_path):
+    samples = load_folder(pairs(3))
+    path = pathlib.Path(samples.image_paths[1])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    for cache in ("memory", tmp_path / "cache"):
+        with pytest.raises(KerasganError, match=r"images/x1\.png cannot be read"):
+            samples.batches(1, 8, cache=cache)
+    path.unlink()
+    for cache in ("memory", tmp_path / "cache"):
+        with pytest.raises(KerasganError, match=r"images/x1\.png"):
+            samples.batches(1, 8, cache=cache)
+
+
+def test_all_masks_empty_is_a_warning(save, tmp_path):
+    for name in "ab":
+        save(f"images/{name}.png", (8, 8, 3))
+        save(f"masks/{name}.png", np.zeros((8, 8), np.uint8))
+    samples = load_folder(tmp_path)
+    for cache in ("memory", tmp_path / "cache", tmp_path / "cache"):
+        with pytest.warns(KerasganWarning, match="All 2 masks are empty") as record:
+            samples.batches(1, 8, cache=cache)
+        assert record[0].filename == __file__
+    save("masks/b.png", np.full((8, 8), 255, np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_folder(tmp_path).batches(1, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 4}, "'batch_size' must not exceed the number of images, 3. Received: 4"),
+        ({"batch_size": 0}, "'batch_size' must be a whole number from 1 up"),
+        ({"batch_size": 2.0}, "'batch_size' must be"),
+        ({"size": 0}, "'size' must be"),
+        ({"seed": -1}, "'seed' must be a whole number from 0 up"),
+        ({"seed": "a"}, "'seed' must be"),
+        ({"seed": 2**63}, "'seed' must be"),
+        ({"augment": "strong"}, "'augment' must be True, False or an Augmentation"),
+        ({"shuffle": 1}, "'shuffle' must be True, False or None"),
+        ({"mode": "crop"}, "'mode' must be one of"),
+        ({"cache": None}, "'cache' must be 'memory' or the path of a folder"),
+    ],
+)
+def test_impossible_arguments(pairs, options, words):
+    with pytest.raises(KerasganError, match=words):
+        load_folder(pairs(3)).batches(**{"batch_size": 2, "size": 8, **options})
+
+
+@pytest.mark.data
+def test_real_images_with_everything_on(real_data):
+    samples = load_folder(real_data / "kvasir-seg")[:16]
+    (image, mask), _ = stream(samples.batches(8, 128, augment=True))
+    assert image.shape == (8, 128, 128, 3)
+    assert set(np.unique(mask)) == {0, 1}
+    assert 0.01 < mask.mean() < 0.6

@@ -1,0 +1,305 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from kerasgan.data import Samples, load_folder
+from kerasgan.errors import KerasganError
+
+IMAGE, MASK = (8, 6, 3), np.full((8, 6), 255, np.uint8)
+
+
+def listed(count=10):
+    names = tuple(f"s{i % 3}/x{i}" for i in range(count))
+    return Samples(names, tuple(f"{n}.jpg" for n in names), tuple(f"{n}_m.png" for n in names))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "names"),
+    [
+        (["images/a.jpg", "images/b.jpg"], ["masks/a.jpg", "masks/b.jpg"], ("a", "b")),
+        (["images/a.jpg"], ["masks/a.png"], ("a",)),
+        (["images/OP1_img_01.png"], ["masks/OP1_img_01.png"], ("OP1_img_01",)),
+        (["Images/a.JPG", "Images/b.TIF"], ["Masks/a.PNG", "Masks/b.bmp"], ("a", "b")),
+        (["images/a.1.jpg"], ["masks/a.1_mask.png"], ("a.1",)),
+        (
+            ["images/p1/a.png", "images/p2/a.png"],
+            ["masks/p1/a.png", "masks/p2/a.png"],
+            ("p1/a", "p2/a"),
+        ),
+        (
+            ["p1/images/a.png", "p2/images/a.png"],
+            ["p1/masks/a.png", "p2/masks/a.png"],
+            ("p1/a", "p2/a"),
+        ),
+        (["images/a.png"], ["images/a_mask.png"], ("a",)),
+        (["a.png"], ["masks/a.png"], ("a",)),
+        (["a.png", "sub/b.jpg"], ["a_mask.png", "sub/b_MASK.PNG"], ("a", "sub/b")),
+    ],
+)
+def test_layouts(save, tmp_path, images, masks, names):
+    image_paths = [save(f"set/{name}", IMAGE) for name in images]
+    mask_paths = [save(f"set/{name}", MASK) for name in masks]
+    samples = load_folder(tmp_path / "set")
+    assert samples.names == names
+    assert samples.image_paths == tuple(image_paths)
+    assert samples.mask_paths == tuple(mask_paths)
+    assert samples.mask(0).all()
+
+
+def test_other_files_are_left_alone(save, tmp_path):
+    image, mask = save("images/a.png", IMAGE), save("masks/a.png", MASK)
+    for name in ("images/._a.png", "__MACOSX/images/a.png", ".trash/images/b.png", "overview.png"):
+        save(name, IMAGE)
+    (tmp_path / "images" / "boxes.json").write_text("{}")
+    samples = load_folder(tmp_path)
+    assert (samples.image_paths, samples.mask_paths) == ((image,), (mask,))
+
+
+def test_folders_given_apart(save, tmp_path):
+    image, mask = save("frames/day/a.jpg", IMAGE), save("truth/day/a_mask.png", MASK)
+    samples = load_folder(images=tmp_path / "frames", masks=tmp_path / "truth")
+    assert samples.names == ("day/a",)
+    assert (samples.image_paths, samples.mask_paths) == ((image,), (mask,))
+    save("frames/day/a_mask.png", MASK)
+    samples = load_folder(images=tmp_path / "frames", masks=str(tmp_path / "frames"))
+    assert samples.names == ("day/a",)
+
+
+def test_unlabelled(save, tmp_path):
+    save("images/a.png", IMAGE)
+    save("images/b_mask.png", IMAGE)
+    for samples in (
+        load_folder(tmp_path, masks=None),
+        load_folder(images=tmp_path / "images", masks=None),
+    ):
+        assert samples.names == ("a", "b_mask")
+        assert samples.mask_paths is None
+        assert "2 unlabelled images" in repr(samples)
+    save("masks/a.png", MASK)
+    assert load_folder(tmp_path, masks=None).names == ("a", "b_mask")
+    with pytest.raises(KerasganError, match="unlabelled"):
+        samples.mask(0)
+
+
+def test_channels_are_grey_only_if_all_are(save, tmp_path):
+    grey = save("images/a.png", (8, 6))
+    save("masks/a.png", MASK)
+    assert load_folder(tmp_path).image(0).shape == (8, 6, 1)
+    assert load_folder(tmp_path, channels=3).image(0).shape == (8, 6, 3)
+    save("images/b.png", IMAGE)
+    save("masks/b.png", MASK)
+    both = load_folder(tmp_path)
+    assert both.channels == 3
+    assert both.image_paths[0] == grey
+    assert both[:1].image(0).shape == (8, 6, 3)
+
+
+def test_image_and_mask_at_original_size(save, tmp_path):
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    save("images/a.png", pixels)
+    save("masks/a.png", pixels)
+    samples = load_folder(tmp_path)
+    np.testing.assert_allclose(samples.image(0)[..., 0], pixels / 127.5 - 1, atol=1e-6)
+    assert samples.image(0).dtype == np.float32
+    np.testing.assert_array_equal(samples.mask(0), pixels > 127)
+    assert samples.mask(0).dtype == np.uint8
+
+
+def test_samples_are_plain_values(save, tmp_path):
+    samples = listed()
+    assert pickle.loads(pickle.dumps(samples)) == samples
+    assert hash(samples) == hash(listed())
+    with pytest.raises(AttributeError):
+        samples.names = ()
+    assert repr(samples) == "<Samples: 10 images with masks, classes=1, first 's0/x0'>"
+
+
+def test_indexing():
+    samples = listed()
+    assert samples[2:4].names == ("s2/x2", "s0/x3")
+    assert samples[2:4].image_paths == ("s2/x2.jpg", "s0/x3.jpg")
+    assert samples[2:4].mask_paths == ("s2/x2_m.png", "s0/x3_m.png")
+    assert samples[[5, -1]].names == ("s2/x5", "s0/x9")
+    assert samples[np.array([True] + 9 * [False])] == samples[0] == samples[:1]
+    assert len(samples[[]]) == 0
+    assert [one.names[0] for one in samples] == list(samples.names)
+    with pytest.raises(IndexError):
+        samples[10]
+
+
+def test_split_by_names(tmp_path):
+    samples = listed()
+    (tmp_path / "val.txt").write_text("s2/x5.jpg\n\n s0/x0 \n")
+    for names in (tmp_path / "val.txt", str(tmp_path / "val.txt"), ["s0/x0", "s2/x5.PNG"]):
+        rest, named = samples.split_by_names(names)
+        assert named.names == ("s0/x0", "s2/x5")
+        assert rest.names == tuple(n for n in samples.names if n not in named.names)
+    with pytest.raises(
+        KerasganError, match=r"Received: 6 unknown names: y0, y1, y2, y3, y4, \.\.\.$"
+    ):
+        samples.split_by_names([f"y{i}" for i in range(6)])
+    with pytest.raises(KerasganError, match="Received: no names"):
+        samples.split_by_names([])
+    with pytest.raises(KerasganError, match=r"list of names cannot be read.*gone\.txt"):
+        samples.split_by_names(tmp_path / "gone.txt")
+
+
+def test_split_depends_on_seed_and_names_alone():
+    samples = listed(50)
+    rest, part = samples.split(0.1, seed=3)
+    assert (len(rest), len(part)) == (45, 5)
+    assert sorted(rest.names + part.names) == sorted(samples.names)
+    assert set(samples[::-1].split(0.1, seed=3)[1].names) == set(part.names)
+    assert samples.split(0.1, seed=4)[1].names != part.names
+    assert [len(side) for side in listed(2).split(0.01)] == [1, 1]
+
+
+@pytest.mark.parametrize("fraction", [0, 1, 1.5, float("nan"), "a"])
+def test_impossible_fractions(fraction):
+    with pytest.raises(KerasganError, match="Argument 'fraction'"):
+        listed().split(fraction)
+
+
+def surgery(name):
+    return name.split("/")[0]
+
+
+def test_split_groups():
+    rest, held_out = listed().split_groups(surgery, "s1")
+    assert held_out.names == ("s1/x1", "s1/x4", "s1/x7")
+    assert {surgery(name) for name in rest.names} == {"s0", "s2"}
+    rest, _ = listed().split_groups(surgery, ["s1", "s2"])
+    assert {surgery(name) for name in rest.names} == {"s0"}
+    for wrong in ("s3", ["s0", "s1", "s2"], []):
+        with pytest.raises(KerasganError, match=r"\['s0', 's1', 's2'\]"):
+            listed().split_groups(surgery, wrong)
+
+
+def test_folds_hold_each_sample_once():
+    samples = listed(11)
+    folds = samples.folds(4, seed=1)
+    assert sorted(len(fold) for _, fold in folds) == [2, 3, 3, 3]
+    assert sorted(name for _, fold in folds for name in fold.names) == sorted(samples.names)
+    for rest, fold in folds:
+        assert sorted(rest.names + fold.names) == sorted(samples.names)
+    assert folds != samples.folds(4, seed=2)
+
+
+def test_folds_keep_groups_together():
+    folds = listed().folds(3, key=surgery)
+    assert sorted({surgery(n) for n in fold.names}.pop() for _, fold in folds) == ["s0", "s1", "s2"]
+    assert all(len({surgery(n) for n in fold.names}) == 1 for _, fold in folds)
+    for k in (1, 4, 2.0):
+        with pytest.raises(KerasganError, match="'k' must be a whole number from 2 to 3"):
+            listed().folds(k, key=surgery)
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(
+        KerasganError, match=r"'path' must be a folder. Received: .*gone \(not there"
+    ):
+        load_folder(tmp_path / "gone")
+    with pytest.raises(KerasganError, match=r"holds no image files \(\.png, \.jpg"):
+        load_folder(tmp_path)
+    (tmp_path / "file.txt").write_text("")
+    with pytest.raises(KerasganError, match=r"file\.txt \(a file"):
+        load_folder(tmp_path / "file.txt")
+    with pytest.raises(KerasganError, match=r"'path' must be the path of a folder\. Received: 3"):
+        load_folder(3)
+    with pytest.raises(KerasganError, match="'masks' must be a folder"):
+        load_folder(images=_with_image(tmp_path), masks=tmp_path / "gone")
+
+
+def _with_image(folder):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(folder / "a.png")
+    return folder
+
+
+def test_contradictory_arguments(tmp_path):
+    with pytest.raises(KerasganError, match="either 'path' or 'images'"):
+        load_folder()
+    with pytest.raises(KerasganError, match="either 'path' or 'images'"):
+        load_folder(tmp_path, images=tmp_path)
+    with pytest.raises(KerasganError, match="'masks' must be given with 'images'"):
+        load_folder(images=tmp_path)
+    with pytest.raises(KerasganError, match="'masks' goes with 'images'"):
+        load_folder(tmp_path, masks=tmp_path)
+
+
+def test_unpaired_files_are_counted_and_named(save, tmp_path):
+    for i in range(7):
+        save(f"images/x{i}.png", IMAGE)
+    save("masks/x3.png", MASK)
+    save("masks/z.png", MASK)
+    expected = "7 images, 6 without mask: x0, x1, x2, x4, x5, ...; 1 masks without image: z."
+    with pytest.raises(KerasganError, match=expected):
+        load_folder(tmp_path)
+
+
+def test_no_masks_and_no_images(save, tmp_path):
+    save("a/images/x.png", IMAGE)
+    save("b/masks/x.png", MASK)
+    with pytest.raises(KerasganError, match=r"1 images but no masks.*pass masks=None"):
+        load_folder(tmp_path / "a")
+    with pytest.raises(KerasganError, match="has masks but no images"):
+        load_folder(tmp_path / "b")
+
+
+def test_two_files_of_one_name(save, tmp_path):
+    save("images/x.png", IMAGE)
+    save("images/x.jpg", IMAGE)
+    save("masks/x.png", MASK)
+    with pytest.raises(KerasganError, match=r"Two images bear the name 'x': .*x\.jpg and .*x\.png"):
+        load_folder(tmp_path)
+
+
+def test_sizes_that_differ_are_counted_and_named(save, tmp_path):
+    save("images/a.png", IMAGE)
+    save("masks/a.png", MASK)
+    save("images/b.png", IMAGE)
+    save("masks/b.png", MASK.T.copy())
+    with pytest.raises(KerasganError, match=r"1 differ: b \(image 8 x 6, mask 6 x 8\)"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("ruin", ["images/a.png", "masks/a.png"])
+def test_unreadable_files_are_found_on_loading(save, tmp_path, ruin):
+    save("images/a.png", IMAGE)
+    save("masks/a.png", MASK)
+    (tmp_path / ruin).write_bytes(b"")
+    with pytest.raises(KerasganError, match=rf"{ruin} cannot be read"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classes": 0}, "'classes' must be a whole number from 1 to 255"),
+        ({"classes": 2.0}, "'classes' must be"),
+        ({"channels": 4}, "'channels' must be 1, 3 or None"),
+        ({"classes": 3, "colors": [0, 1]}, "'colors' must list 3 different colours"),
+        ({"colors": [0]}, "'colors' must list 2 different"),
+        ({"colors": [(1, 2, 3), (1, 2, 3)]}, "'colors' must list 2 different"),
+        ({"colors": [(0, 0), (1, 2)]}, "'colors' must list"),
+        ({"colors": [0, 256]}, "'colors' must list"),
+        ({"colors": ["a", "b"]}, "'colors' must list"),
+        ({"colors": 5}, "'colors' must list"),
+    ],
+)
+def test_impossible_classes_and_colours(tmp_path, options, words):
+    with pytest.raises(KerasganError, match=words):
+        load_folder(tmp_path, **options)
+
+
+@pytest.mark.data
+def test_real_folders(real_data):
+    kvasir = load_folder(real_data / "kvasir-seg")
+    assert len(kvasir) == 1000
+    rest, test = kvasir.split_by_names(real_data / "kvasir-seg" / "splits" / "val.txt")
+    assert (len(rest), len(test)) == (880, 120)
+    assert set(np.unique(kvasir.mask(0))) == {0, 1}
+    endovis = load_folder(real_data / "endovis15-rigid")
+    assert [len(s) for s in endovis.split_groups(lambda name: name[:3], "OP3")] == [80, 40]

@@ -1,0 +1,271 @@
+import csv
+import io
+import json
+import math
+import types
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kerasgan.counts import SCORES
+from kerasgan.data import load_folder
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation import (
+    evaluate,
+    evaluate_masks,
+    save_table,
+    summarize,
+    summary_text,
+)
+from kerasgan.inference import predict
+
+
+def write(folder, pairs, **options):
+    """Write (image, mask) uint8 arrays as a folder of samples."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for name, (image, mask) in pairs.items():
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    return load_folder(folder, **options)
+
+
+def bright(size=8):
+    """A network that finds what is brighter than mid-grey."""
+    image = keras.Input((size, size, 3))
+    kernel = np.full((1, 1, 3, 1), 10, np.float32)
+    conv = keras.layers.Conv2D(1, 1, weights=[kernel, np.zeros(1)])(image)
+    return keras.Model(image, keras.layers.Activation("tanh")(conv))
+
+
+def frame(mask):
+    return np.repeat(mask[..., None], 3, axis=-1)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Image a: 4 px true, 4 px bright, 2 px both, of 64. b: empty, 1 px bright. c: empty, none."""
+    truth, bright = np.zeros((2, 8, 8), np.uint8)
+    truth[0, 0:4] = bright[0, 2:6] = 255
+    dot = np.zeros((8, 8), np.uint8)
+    dot[5, 5] = 255
+    empty = np.zeros((8, 8), np.uint8)
+    pairs = {"a": (frame(bright), truth), "b": (frame(dot), empty), "c": (frame(empty), empty)}
+    return write(tmp_path / "data", pairs)
+
+
+A = {
+    "accuracy": 60 / 64,
+    "jaccard": 2 / 6,
+    "dice": 4 / 8,
+    "recall": 2 / 4,
+    "precision": 2 / 4,
+    "f2": 10 / 20,
+    "specificity": 58 / 60,
+    "true_area": 4 / 64,
+    "predicted_area": 4 / 64,
+}
+OVERLAPS = ("accuracy", "jaccard", "dice", "recall", "precision", "f2")
+B = {
+    "agree": (63 / 64, 0, 0, 0, 0, 0),
+    "medai": (63 / 64, 63 / 64, 126 / 127, 63 / 64, 1, 315 / 319),
+    "nan": (63 / 64, 0, 0, math.nan, 0, 0),
+}
+
+
+@pytest.mark.parametrize("empty", B)
+def test_counted_by_hand(samples, empty):
+    table = evaluate(bright(), samples, empty=empty, verbose=False)
+    assert list(table) == ["name", *A]
+    assert list(table["name"]) == ["a", "b", "c"]
+    np.testing.assert_allclose(table.loc[0, list(A)].astype(float), list(A.values()))
+    np.testing.assert_allclose(table.loc[1, list(OVERLAPS)].astype(float), B[empty])
+    nothing = math.nan if empty == "nan" else 1
+    for name in OVERLAPS[1:]:
+        np.testing.assert_allclose(table[name][2], nothing, err_msg=name)
+    assert list(table["true_area"]) == [4 / 64, 0, 0]
+    assert list(table["predicted_area"]) == [4 / 64, 1 / 64, 0]
+    summary = table.attrs["summary"]
+    assert (summary["images"], summary["threshold"], summary["empty"]) == (3, 0.5, empty)
+    jaccards = [2 / 6, B[empty][1], nothing]
+    assert summary["scores"]["jaccard"]["mean"] == pytest.approx(np.nanmean(jaccards))
+
+
+def test_scored_at_the_size_of_the_image(tmp_path):
+    rng = np.random.default_rng(0)
+    pairs = {}
+    for index, (height, width) in enumerate([(40, 64), (9, 7), (100, 30)]):
+        mask = np.zeros((height, width), np.uint8)
+        mask[height // 3 :, : width // 2] = 255
+        noisy = np.clip(frame(mask) * 0.7 + rng.uniform(0, 90, (height, width, 1)), 0, 255)
+        pairs[f"frame_{index}"] = (noisy.astype(np.uint8), mask)
+    samples = write(tmp_path / "data", pairs)
+    table = evaluate(bright(), samples, batch_size=2, verbose=False)
+    for index, mask in enumerate(predict(bright(), samples)):
+        truth = samples.mask(index).astype(bool)
+        both, either = int((truth & mask).sum()), int((truth | mask).sum())
+        assert table["jaccard"][index] == pytest.approx(both / either)
+        assert table["recall"][index] == pytest.approx(both / truth.sum())
+        assert table["true_area"][index] == pytest.approx(truth.mean())
+    assert table["jaccard"].between(0.5, 1).all()
+
+
+def test_threshold_and_options_reach_the_network(samples):
+    low = evaluate(bright(), samples, threshold=1e-6, verbose=False)
+    high = evaluate(bright(), samples, threshold=1 - 1e-6, verbose=False, batch_size=1)
+    assert (low["predicted_area"] >= high["predicted_area"]).all()
+    inverted = evaluate(bright(), samples, preprocess=lambda batch: -batch, verbose=False)
+    assert inverted["predicted_area"][0] == pytest.approx(60 / 64)
+    gan = types.SimpleNamespace(generator=bright())
+    pd.testing.assert_frame_equal(
+        evaluate(gan, samples, verbose=False), evaluate(bright(), samples, verbose=False)
+    )
+
+
+@pytest.mark.parametrize("empty", ["agree", "nan"])
+def test_classes_are_scored_one_against_the_rest(tmp_path, empty):
+    truth = np.array([[0, 0, 1, 1], [0, 0, 2, 2]], np.uint8)
+    found = np.array([[0, 1, 1, 1], [0, 0, 0, 2]], np.uint8)
+    samples = write(tmp_path / "data", {"a": (frame(found * 80), truth)}, classes=4)
+    row = evaluate_masks(samples, [found], empty=empty).iloc[0]
+    assert row["jaccard_1"] == pytest.approx(2 / 3)
+    assert row["jaccard_2"] == pytest.approx(1 / 2)
+    assert row["recall_2"] == pytest.approx(1 / 2)
+    assert row["specificity_1"] == pytest.approx(5 / 6)
+    assert row["true_area"] == row["true_area_1"] + row["true_area_2"] == 4 / 8
+    if empty == "agree":
+        assert row["jaccard_3"] == 1
+        assert row["jaccard"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    else:
+        assert math.isnan(row["jaccard_3"])
+        assert row["jaccard"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert set(row.index) == {"name", *A} | {f"{name}_{k}" for name in A for k in (1, 2, 3)}
+
+
+def test_a_network_of_several_classes(tmp_path):
+    labels = np.random.default_rng(1).integers(0, 3, (8, 8)).astype(np.uint8)
+    image = (np.eye(3)[labels] * 255).astype(np.uint8)
+    samples = write(tmp_path / "data", {"a": (image, labels)}, classes=3)
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Softmax()(inputs * 3.0))
+    table = evaluate(model, samples, verbose=False)
+    assert (table[list(SCORES)] == 1).all(axis=None)
+    assert table.attrs["summary"]["threshold"] is None
+    assert "threshold" not in summary_text(table)
+    with pytest.raises(KerasganError, match=r"classes of the network, 1\. Received: 3"):
+        evaluate(bright(), samples, verbose=False)
+
+
+def test_masks_of_anyone_are_read_as_they_come(samples):
+    taken = []
+
+    def masks():
+        for index in range(len(samples)):
+            taken.append(index)
+            yield samples.mask(index)
+
+    table = evaluate_masks(samples, masks())
+    assert (table["jaccard"] == 1).all()
+    assert taken == [0, 1, 2]
+    assert "threshold" not in table.attrs["summary"]
+
+
+def test_intervals_agree_with_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(2).beta(5, 2, 120)
+    wanted = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", random_state=0
+    ).confidence_interval
+    got = summarize(pd.DataFrame({"dice": values}), resamples=20_000)["scores"]["dice"]
+    assert got["mean"] == pytest.approx(values.mean())
+    assert got["low"] == pytest.approx(wanted.low, abs=1e-3)
+    assert got["high"] == pytest.approx(wanted.high, abs=1e-3)
+    narrow = summarize(pd.DataFrame({"dice": values}), confidence=0.5)["scores"]["dice"]
+    assert got["low"] < narrow["low"] < narrow["high"] < got["high"]
+
+
+def test_summaries_are_seeded_and_leave_out_what_is_undefined():
+    table = pd.DataFrame({"name": list("abc"), "dice": [0.2, np.nan, 0.6], "f2": [np.nan] * 3})
+    one, same, other = (summarize(table, seed=seed) for seed in (0, 0, 1))
+    assert one["scores"]["dice"] == same["scores"]["dice"]
+    assert one["scores"]["dice"]["mean"] == pytest.approx(0.4)
+    assert one["scores"]["dice"]["images"] == 2
+    assert (one["scores"]["dice"]["low"], one["scores"]["dice"]["high"]) == (0.2, 0.6)
+    assert math.isnan(one["scores"]["f2"]["low"])
+    assert one["scores"]["f2"]["images"] == 0
+    assert list(one["scores"]) == ["dice", "f2"]
+    assert other["seed"] == 1
+    values = pd.DataFrame({"dice": np.random.default_rng(3).random(20)})
+    assert summarize(values, seed=0)["scores"] != summarize(values, seed=1)["scores"]
+    assert json.loads(json.dumps(one["scores"]["dice"])) == one["scores"]["dice"]
+
+
+def test_the_summary_in_words(samples):
+    lines = summary_text(evaluate(bright(), samples, empty="nan", verbose=False)).splitlines()
+    assert lines[0] == "3 images, threshold 0.5, empty masks: nan"
+    assert lines[1] == "mean and 95 % bootstrap interval over images"
+    assert lines[3].startswith("jaccard         0.167  [0.000, 0.333]")
+    assert lines[3].endswith("1 undefined")
+    assert max(map(len, lines)) <= 72
+    with pytest.raises(KerasganError, match="must come from evaluate"):
+        summary_text(pd.DataFrame({"dice": [1.0]}))
+
+
+def test_csv_keeps_every_digit_and_no_formula(samples, tmp_path):
+    table = evaluate(bright(), samples, verbose=False)
+    names = ["=1+1", "-a", '@"quoted", with comma']
+    table["name"] = names
+    path = save_table(table, tmp_path / "new" / "scores.csv")
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    assert [row["name"] for row in rows] == [f"'{name}" for name in names]
+    for column in A:
+        assert [float(row[column]) for row in rows] == list(table[column])
+    plain = save_table(pd.DataFrame({"+": ["a/b", "é\tx"], "n": [-1, 2]}), tmp_path / "plain.csv")
+    assert plain.read_text(encoding="utf-8") == "'+,n\na/b,-1\né\tx,2\n"
+
+
+def test_files_are_not_overwritten_silently(tmp_path):
+    table, path = pd.DataFrame({"dice": [1.0]}), tmp_path / "scores.csv"
+    path.write_text("precious")
+    with pytest.raises(KerasganError, match=r"a file that exists: .*scores\.csv"):
+        save_table(table, path)
+    assert path.read_text() == "precious"
+    save_table(table, path, overwrite=True)
+    assert path.read_text() == "dice\n1.0\n"
+    with pytest.raises(KerasganError, match="must be a file that can be written"):
+        save_table(table, path / "below.csv")
+
+
+def test_progress_is_shown_unless_not_wanted(samples, capsys):
+    evaluate(bright(), samples)
+    assert "3/3" in capsys.readouterr().out
+    evaluate(bright(), samples, verbose=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_bad_input(samples, tmp_path):
+    unlabelled = load_folder(images=tmp_path / "data" / "images", masks=None)
+    good = [samples.mask(i) for i in range(3)]
+    for bad in (unlabelled, samples[:0], "folder"):
+        with pytest.raises(KerasganError, match="'samples' must be labelled Samples"):
+            evaluate(bright(), bad)
+    with pytest.raises(KerasganError, match="'empty' must be one of"):
+        evaluate(bright(), samples, empty="one")
+    with pytest.raises(KerasganError, match="'threshold' must lie between 0 and 1"):
+        evaluate(bright(), samples, threshold=1.5, verbose=False)
+    with pytest.raises(KerasganError, match=r"each of the 3 samples. Received: 2"):
+        evaluate_masks(samples, good[:2])
+    with pytest.raises(KerasganError, match=r"each of the 3 samples. Received: more"):
+        evaluate_masks(samples, good * 2)
+    with pytest.raises(KerasganError, match=r"mask of 'b' cannot be scored.*\(8, 8\) and \(4, 4\)"):
+        evaluate_masks(samples, [good[0], np.zeros((4, 4), bool)])
+    with pytest.raises(KerasganError, match=r"mask of 'a' cannot be scored.*from 0 to 255"):
+        evaluate_masks(samples, [good[0] * 255])
+    for options in ({"confidence": 1}, {"resamples": 0}):
+        with pytest.raises(KerasganError, match=next(iter(options))):
+            summarize(pd.DataFrame({"dice": [1.0]}), **options)
+    with pytest.raises(KerasganError, match="at least one row"):
+        summarize(pd.DataFrame({"dice": []}))

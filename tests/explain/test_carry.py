@@ -1,0 +1,197 @@
+"""Every kind of layer, carried over alone, in float64."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from canonical import check, copy, images_for, kinds, norm, small
+from keras import layers
+
+from kerasgan.explain.canonize import canonize
+from kerasgan.models import SeededDropout
+
+
+@pytest.mark.usefixtures("float64")
+class TestLayers:
+    @pytest.mark.parametrize(
+        "function",
+        [
+            "relu",
+            "elu",
+            "selu",
+            "gelu",
+            "swish",
+            "mish",
+            "sigmoid",
+            "hard_sigmoid",
+            "tanh",
+            "softplus",
+            "softsign",
+            "exponential",
+            tf.nn.relu,
+            tf.nn.silu,
+            tf.nn.relu6,
+            tf.nn.leaky_relu,
+        ],
+    )
+    def test_activations(self, function):
+        name = function if isinstance(function, str) else function.__name__
+        model = small(
+            layers.Conv2D(4, 3, activation=function, name="conv"), layers.Activation(function)
+        )
+        canonical = check(model)
+        assert canonical.names["conv"] == "conv_activation", name
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            layers.ReLU(max_value=0.4, negative_slope=0.1, threshold=0.1),
+            layers.ReLU(6.0),
+            layers.LeakyReLU(0.3),
+            layers.ELU(0.7),
+            layers.ThresholdedReLU(0.3),
+            layers.PReLU(shared_axes=[1, 2]),
+            layers.PReLU(),
+        ],
+    )
+    def test_activation_layers(self, layer):
+        inner = copy(layer, name="inner")
+        check(small(copy(layer), layers.Conv2D(4, 3, activation=inner)))
+
+    def test_activation_of_ones_own(self):
+        def wavy(x):
+            return x + tf.sin(x)
+
+        def swish(x):
+            return x * tf.sigmoid(3 * x)
+
+        body = [layers.Conv2D(4, 3, activation=wavy), layers.Activation(swish)]
+        assert kinds(check(small(*body))).count("Activation") == 2
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            layers.MaxPooling2D(3, 2, padding="same"),
+            layers.AveragePooling2D(3, 2, padding="same"),
+            layers.GlobalAveragePooling2D(keepdims=True),
+            layers.GlobalMaxPooling2D(keepdims=True),
+            layers.UpSampling2D(),
+            layers.ZeroPadding2D(((1, 2), (3, 4))),
+            layers.Cropping2D(((1, 2), (3, 4))),
+            layers.Permute((2, 1, 3)),
+            layers.Reshape((8, 32, 4)),
+            layers.Resizing(24, 10, interpolation="nearest"),
+            layers.Dropout(0.5),
+            layers.SpatialDropout2D(0.5),
+            layers.GaussianNoise(1.0),
+            layers.RandomFlip(),
+            SeededDropout(0.5),
+        ],
+    )
+    def test_plain_layers(self, layer):
+        check(small(layers.Conv2D(4, 3, padding="same"), copy(layer)))
+
+    @pytest.mark.parametrize(
+        "layer",
+        [layers.UpSampling2D(interpolation="bilinear"), layers.Resizing(24, 10)],
+    )
+    def test_bilinear(self, layer):
+        """TensorFlow interpolates in float32 whatever comes."""
+        check(small(layers.Conv2D(4, 3), copy(layer)), tolerance=1e-6)
+
+    @pytest.mark.parametrize(
+        "layer", [layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum]
+    )
+    def test_merging(self, layer):
+        image = keras.Input((16, 16, 4))
+        x = layer()([layers.Conv2D(4, 1)(image), layers.Conv2D(4, 1)(image)])
+        check(keras.Model(image, layers.Conv2D(1, 1)(x)))
+
+    def test_classifier(self):
+        body = [layers.Conv2D(4, 3), norm(), layers.ReLU(), layers.Flatten()]
+        canonical = check(small(*body, last=layers.Dense(3, activation="softmax")))
+        assert canonical.activation == "softmax"
+
+    def test_norm_behind_dense_layers(self):
+        body = [layers.GlobalAveragePooling2D(), layers.Dense(8), norm(), layers.ReLU()]
+        assert "Affine" not in kinds(check(small(*body, last=layers.Dense(3))))
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            layers.Rescaling(1 / 255),
+            layers.Rescaling([1.0, 2.0, 3.0, 4.0], offset=[-1.0, 0.0, 0.5, 2.0]),
+            layers.Normalization(mean=[1.0, 2.0, 3.0, 4.0], variance=[4.0, 3.0, 2.0, 1.0]),
+            layers.Normalization(axis=None, mean=2.0, variance=3.0),
+            layers.Normalization(mean=2.0, variance=3.0, invert=True),
+        ],
+    )
+    def test_lone_affine(self, layer):
+        canonical = check(small(copy(layer, name="lone")))
+        assert kinds(canonical) == ["InputLayer", "Affine", "Conv2D"]
+        assert canonical.names["lone"] == "lone"
+
+    def test_adapted_normalization(self):
+        layer = layers.Normalization()
+        layer.adapt(np.random.default_rng(0).normal(3, 2, (5, 16, 16, 4)))
+        model = small(layer)
+        canonical = canonize(model)
+        image = images_for(model)[0]
+        np.testing.assert_allclose(canonical.model(image), model(image), rtol=1e-10, atol=1e-10)
+
+    @pytest.mark.parametrize("options", [{}, {"center": False}, {"center": False, "scale": False}])
+    @pytest.mark.parametrize("groups", [1, 2, -1])
+    def test_group_norm(self, groups, options):
+        layer = layers.GroupNormalization(groups, name="norm", **options)
+        canonical = check(small(layers.Conv2D(6, 3), layer, layers.ReLU()))
+        affine = ["Affine"] if options != {"center": False, "scale": False} else []
+        assert kinds(canonical)[2:-2] == ["Centre", "Deviation", *affine]
+
+    @pytest.mark.parametrize("axis", [-1, [1, 2], [1, 2, 3]])
+    def test_layer_norm(self, axis):
+        check(small(layers.Conv2D(6, 3), layers.LayerNormalization(axis), layers.ReLU()))
+
+    def test_group_norm_behind_dense(self):
+        body = [layers.GlobalAveragePooling2D(), layers.Dense(6), layers.GroupNormalization(3)]
+        check(small(*body, layers.ReLU(), last=layers.Dense(3)))
+
+    def test_centre_sums_to_zero_and_deviation_is_one(self):
+        canonical = check(small(layers.GroupNormalization(2, epsilon=1e-9, name="norm")))
+        inner = [
+            canonical.model.get_layer(f"norm_{part}").output for part in ("centre", "deviation")
+        ]
+        images = images_for(canonical.model)
+        centred, normal = keras.Model(canonical.model.inputs, inner)(images)
+        assert np.abs(tf.reduce_mean(tf.reshape(centred, (2, 256, 2, 2)), (1, 3))).max() < 1e-12
+        spread = tf.math.reduce_std(tf.reshape(normal, (2, 256, 2, 2)), (1, 3))
+        np.testing.assert_allclose(spread, 1, atol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+class TestAddons:
+    @pytest.mark.parametrize("kind", ["InstanceNormalization", "GroupNormalization"])
+    def test_norms(self, kind):
+        addons = pytest.importorskip("tensorflow_addons")
+        options = {"groups": 3} if kind == "GroupNormalization" else {}
+        layer = getattr(addons.layers, kind)(**options)
+        canonical = check(small(layers.Conv2D(6, 3), layer, layers.ReLU()))
+        assert kinds(canonical)[2:5] == ["Centre", "Deviation", "Affine"]
+
+    def test_spectral_norm(self):
+        addons = pytest.importorskip("tensorflow_addons")
+        wrap = addons.layers.SpectralNormalization
+        model = small(
+            wrap(layers.Conv2D(6, 3), name="first"),
+            norm(),
+            layers.ReLU(),
+            wrap(layers.Conv2DTranspose(6, 4, 2, activation="relu")),
+        )
+        model(images_for(model), training=True)
+        canonical = check(model)
+        assert canonical.names["norm"] == "first"
+        image = images_for(model)
+        model(image, training=True)
+        canonical.update()
+        np.testing.assert_allclose(canonical.model(image), model(image), rtol=1e-9, atol=1e-10)

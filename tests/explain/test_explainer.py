@@ -1,0 +1,486 @@
+"""The explainer from outside: what it promises a user."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from test_analyzer import IMAGES, small, with_random_weights
+
+import kerasgan.models
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.explain import (
+    AlphaBeta,
+    Composite,
+    Epsilon,
+    Explainer,
+    Explanation,
+    Gamma,
+    IntegratedGradients,
+    SmoothGrad,
+    ZPlus,
+    first,
+    last,
+    rule_names,
+    targets,
+)
+
+
+def bias_free():
+    model = small()
+    for variable in model.weights:
+        if "bias" in variable.name:
+            variable.assign(tf.zeros_like(variable))
+    return model
+
+
+def close(a, b, tolerance=1e-5):
+    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
+
+
+COMMON = ("lrp.sequential_preset_a", "lrp.sequential_preset_b_flat", "lrp.alpha_2_beta_1")
+PRESETS = [
+    pytest.param(name, marks=() if name in COMMON else pytest.mark.slow)
+    for name in rule_names()
+    if name.startswith("lrp.")
+]
+
+
+def explained_logit(e):
+    return (e.logits * e.target).sum((1, 2, 3))
+
+
+class TestRight:
+    def test_sum_is_the_explained_logit(self):
+        e = Explainer(bias_free(), "epsilon").explain(IMAGES)
+        np.testing.assert_allclose(e.relevance.sum((1, 2, 3)), explained_logit(e), rtol=1e-4)
+
+    def test_epsilon_is_input_times_gradient_of_a_piecewise_linear_network(self):
+        model = small(batch_norm=True)
+        e = Explainer(model, Epsilon(1e-9)).explain(IMAGES)
+        head = model.get_layer("head").output
+        logits = keras.Model(model.input, head)
+        with tf.GradientTape() as tape:
+            images = tf.constant(IMAGES)
+            tape.watch(images)
+            f = tf.reduce_sum(tf.nn.relu(logits(images, training=False)))
+        close(e.relevance, IMAGES * tape.gradient(f, images), 1e-4)
+
+    def test_logits_and_prediction(self):
+        model = small(batch_norm=True)
+        e = Explainer(model).explain(IMAGES)
+        close(tf.sigmoid(e.logits), model.predict(IMAGES, verbose=0))
+        assert np.array_equal(e.prediction, e.logits > 0)
+        assert np.array_equal(e.target, e.logits > 0)
+
+    @pytest.mark.parametrize("rule", [n for n in rule_names() if not n.startswith("lrp.")])
+    def test_every_rule_runs_and_none_leaks(self, rule):
+        explainer = Explainer(small(batch_norm=True), rule)
+        e = explainer.explain(IMAGES)
+        assert np.isfinite(e.relevance).all()
+        assert np.abs(e.relevance).max() > 0
+        if len(e.ledger):
+            explainer.check(IMAGES)
+
+    @pytest.mark.filterwarnings("ignore:.*not advised.*")
+    @pytest.mark.parametrize("rule", PRESETS)
+    def test_every_analyzer_of_innvestigate_runs(self, rule):
+        e = Explainer(small(batch_norm=True), rule).explain(IMAGES[:1])
+        assert np.isfinite(e.relevance).all()
+        assert np.abs(e.relevance).max() > 0
+
+    @pytest.mark.parametrize("rule", ["epsilon-gamma-box", "alpha2beta1", "smoothgrad"])
+    def test_batches_do_not_matter(self, rule):
+        model = small(batch_norm=True)
+        together = Explainer(model, rule).explain(IMAGES)
+        one_by_one = Explainer(model, rule, batch_size=1).explain(IMAGES)
+        close(one_by_one.relevance, together.relevance)
+        for name in ("down_1_conv", "up_1_skip"):
+            close(one_by_one.layers[name], together.layers[name])
+        if rule != "smoothgrad":
+            column = "relevance_out"
+            close(one_by_one.ledger[column].to_numpy(), together.ledger[column].to_numpy())
+        pieces = Explainer(model, rule, batch_size=2).explain(IMAGES, target=together.target)
+        close(pieces.relevance, together.relevance)
+
+    def test_relevance_at_layers(self):
+        e = Explainer(bias_free(), "epsilon").explain(IMAGES)
+        for name in ("down_2_conv", "down_2", "up_1_act", "head", "mask"):
+            assert e.layers[name].shape[0] == len(IMAGES)
+        assert e.layers["down_2"] is e.layers["down_2_act"]
+        skip, up = e.layers["down_1_act"], e.layers["up_1_skip"]
+        np.testing.assert_allclose(up.sum((1, 2, 3)), explained_logit(e), rtol=1e-4)
+        np.testing.assert_allclose(skip.sum((1, 2, 3)), explained_logit(e), rtol=1e-4)
+        named = Explainer(bias_free(), "epsilon").explain(IMAGES, layers=["down_2"])
+        assert np.array_equal(named.layers["down_2"], e.layers["down_2"])
+        assert "up_1_skip" not in named.layers
+
+    def test_start_values(self):
+        explainer = Explainer(bias_free(), "epsilon")
+        ones = explainer.explain(IMAGES, start="ones")
+        np.testing.assert_allclose(
+            ones.relevance.sum((1, 2, 3)), ones.target.sum((1, 2, 3)), rtol=1e-4
+        )
+        probability = explainer.explain(IMAGES, start="probability")
+        expected = (tf.sigmoid(probability.logits) * probability.target).numpy().sum((1, 2, 3))
+        np.testing.assert_allclose(probability.relevance.sum((1, 2, 3)), expected, rtol=1e-4)
+
+    def test_linear_in_the_target(self):
+        explainer = Explainer(small(batch_norm=True), "gamma")
+        weights = np.random.default_rng(0).normal(size=(2, 3, 8, 8, 1)).astype("float32")
+        a, b, both = (explainer.explain(IMAGES, w).relevance for w in (*weights, sum(weights)))
+        close(a + b, both)
+
+    def test_composites(self):
+        rule = Composite(
+            (first, ZPlus()), (last, Gamma()), ("down_*", AlphaBeta()), ("*", Epsilon())
+        )
+        network = Explainer(small(), rule).canonical.model
+        chosen = {name: rule.rule_for(network.get_layer(name)) for name in ("down_1_conv", "head")}
+        assert chosen == {"down_1_conv": ZPlus(), "head": Gamma()}
+        assert rule.rule_for(network.get_layer("down_2_conv")) == AlphaBeta()
+        assert rule.rule_for(network.get_layer("up_1_conv")) == Epsilon()
+
+    def test_dropped_skips_are_booked(self):
+        kept = Explainer(small(), Composite(("*", Epsilon())))
+        dropped = Explainer(small(), Composite(("*", Epsilon()), keep_skips=False))
+        skip = kept.explain(IMAGES).layers["up_1_skip"][..., 4:].sum((1, 2, 3))
+        ledger = dropped.check(IMAGES).set_index("layer")
+        np.testing.assert_allclose(ledger.loc["up_1_skip", "unsupported"], skip, rtol=1e-4)
+
+    def test_paper_as_published(self):
+        model = small()
+        e = Explainer(model, "paper-as-published").explain(IMAGES)
+        # blocks, as published: x * gradient of sum(block(x) * constant(R / (block(x) + 1e-9)))
+        blocks = [["up_1_act", "head"], ["down_2_act", "up_1_conv"], ["down_1_act", "down_2_conv"]]
+        blocks.append(["down_1_conv"])
+        layer = model.get_layer
+        relevance = tf.constant(e.target)
+        for names in blocks:
+            x = tf.constant(keras.Model(model.input, layer(names[0]).input)(IMAGES))
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = x
+                for name in names:
+                    y = layer(name)(y)
+                y = tf.tanh(y) if names[-1] == "head" else y
+                z = tf.reduce_sum(y * tf.stop_gradient(relevance / (y + 1e-9)))
+            relevance = x * tape.gradient(z, x)
+            if names[0] == "up_1_act":
+                relevance = relevance[..., :4]  # the half that is no skip
+        close(e.relevance, relevance.numpy(), 1e-4)
+
+    def test_integrated_gradients_are_complete(self):
+        model = small()
+        e = Explainer(model, IntegratedGradients(steps=200)).explain(IMAGES)
+        head = keras.Model(model.input, model.get_layer("head").output)
+        change = (head(IMAGES) - head(-np.ones_like(IMAGES))).numpy() * e.target
+        np.testing.assert_allclose(e.relevance.sum((1, 2, 3)), change.sum((1, 2, 3)), rtol=0.02)
+
+    def test_smoothgrad_without_noise_is_the_gradient(self):
+        model = small()
+        smooth = Explainer(model, SmoothGrad(samples=2, noise=0.0)).explain(IMAGES)
+        close(smooth.relevance, Explainer(model, "gradient").explain(IMAGES).relevance)
+
+
+class TestLive:
+    def test_follows_training(self):
+        model = small(batch_norm=True)
+        explainer = Explainer(model, "epsilon")
+        before = explainer.explain(IMAGES).relevance
+        functions = dict(explainer._functions)
+        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+        model.fit(IMAGES, np.ones((3, 8, 8, 1)), epochs=2, verbose=0)
+        after = explainer.explain(IMAGES).relevance
+        assert explainer._functions == functions
+        assert np.abs(after - before).max() > 1e-3 * np.abs(before).max()
+        close(after, Explainer(model, "epsilon").explain(IMAGES).relevance)
+
+    def test_explains_an_average_once_it_is_written(self):
+        model = small()
+        average = keras.optimizers.SGD(0.5, use_ema=True, ema_overwrite_frequency=None)
+        model.compile(average, "mse")
+        for _ in range(3):  # at its end, fit would write the average
+            model.train_on_batch(IMAGES, np.ones((3, 8, 8, 1)))
+        explainer = Explainer(model)
+        raw = explainer.explain(IMAGES).relevance
+        average.finalize_variable_values(model.trainable_variables)
+        averaged = explainer.explain(IMAGES).relevance
+        assert np.abs(raw - averaged).max() > 1e-4 * np.abs(raw).max()
+        close(averaged, Explainer(model).explain(IMAGES).relevance)
+
+    def test_in_a_function_and_a_pipeline(self):
+        explainer = Explainer(small(batch_norm=True), "z-plus")
+        expected = explainer.explain(IMAGES).relevance
+
+        @tf.function
+        def inside(images):
+            return 2.0 * explainer.relevance(images)
+
+        close(inside(tf.constant(IMAGES)), 2 * expected)
+        data = tf.data.Dataset.from_tensor_slices(IMAGES).batch(2).map(explainer.relevance)
+        close(np.concatenate(list(data.as_numpy_iterator())), expected)
+        weights = tf.random.stateless_normal((3, 8, 8, 1), (1, 2))
+        close(
+            explainer.relevance(IMAGES, weights),
+            explainer.explain(IMAGES, weights.numpy()).relevance,
+        )
+
+    def test_a_loss_can_be_made_of_it(self):
+        model = small()
+        explainer = Explainer(model, Epsilon(0.1))
+        kernel = model.get_layer("down_2_conv").kernel
+
+        def loss():
+            return tf.reduce_sum(tf.square(explainer.relevance(IMAGES, tf.ones((3, 8, 8, 1)))))
+
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradient = tape.gradient(value, kernel).numpy()
+        step = 1e-4 * np.sign(gradient)
+        kernel.assign_add(step)
+        up = float(loss())
+        kernel.assign_sub(2 * step)
+        assert (up - float(loss())) == pytest.approx(2 * np.sum(step * gradient), rel=0.05)
+
+    def test_while_others_train_and_explain(self):
+        model, other = small(batch_norm=True), small(batch_norm=True)
+        expected = Explainer(model, "epsilon").explain(IMAGES).relevance
+        other.compile("sgd", "mse")
+        stop, failures = threading.Event(), []
+
+        def train():
+            try:
+                while not stop.is_set():
+                    other.fit(IMAGES, np.ones((3, 8, 8, 1)), verbose=0)
+            except Exception as error:
+                failures.append(error)
+
+        def explain(shared):
+            try:
+                close(Explainer(model, "epsilon").explain(IMAGES).relevance, expected)
+                close(shared.explain(IMAGES).relevance, expected)
+            except Exception as error:
+                failures.append(error)
+
+        shared = Explainer(model, "epsilon")
+        trainer = threading.Thread(target=train)
+        trainer.start()
+        threads = [threading.Thread(target=explain, args=(shared,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stop.set()
+        trainer.join()
+        assert failures == []
+
+    def test_exported_needs_no_innvestigate(self, tmp_path):
+        explainer = Explainer(small(batch_norm=True), "alpha2beta1")
+        explainer.export(str(tmp_path / "saved"))
+        weights = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
+        np.savez(tmp_path / "inputs.npz", images=IMAGES, weights=weights)
+        script = (
+            "import sys, json, numpy as np, tensorflow as tf\n"
+            "folder = sys.argv[1]\n"
+            "saved = tf.saved_model.load(folder + '/saved')\n"
+            "data = np.load(folder + '/inputs.npz')\n"
+            "r = saved.explain(tf.constant(data['images']))['relevance'].numpy()\n"
+            "w = saved.explain_weights(*map(tf.constant, (data['images'], data['weights'])))\n"
+            "np.savez(folder + '/outputs.npz', r=r, w=w['relevance'].numpy())\n"
+            "print(json.dumps([name in sys.modules for name in ('innvestigate', 'kerasgan')]))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout.splitlines()[-1]) == [False, False]
+        with np.load(tmp_path / "outputs.npz") as outputs:
+            close(outputs["r"], explainer.explain(IMAGES).relevance)
+            close(outputs["w"], explainer.explain(IMAGES, weights).relevance)
+
+
+class TestExplanation:
+    def test_saved_and_loaded(self, tmp_path):
+        e = Explainer(small(), "gamma").explain(IMAGES)
+        e.save(tmp_path / "e.npz")
+        again = Explanation.load(tmp_path / "e.npz")
+        for name in ("images", "relevance", "logits", "target", "prediction"):
+            assert np.array_equal(getattr(again, name), getattr(e, name))
+        assert list(again.layers) == list(e.layers)
+        assert np.array_equal(again.layers["down_2"], e.layers["down_2"])
+        assert again.ledger.equals(e.ledger)
+
+    def test_what_cannot_be_loaded(self, tmp_path):
+        with pytest.raises(KerasganError, match=r"There is no file '.*nowhere.npz'"):
+            Explanation.load(tmp_path / "nowhere.npz")
+        np.savez(tmp_path / "other.npz", a=1)
+        (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and then nothing")
+        for name in ("other.npz", "broken.npz"):
+            with pytest.raises(KerasganError, match=f"{name}' is no explanation"):
+                Explanation.load(tmp_path / name)
+
+    def test_ledger(self):
+        ledger = Explainer(small(), "epsilon").explain(IMAGES).ledger
+        assert list(ledger.columns) == [
+            *("image", "layer", "kind", "relevance_in", "relevance_out", "bias", "stabiliser"),
+            *("unsupported", "absolute", "remainder"),
+        ]
+        assert ledger["layer"].iloc[0] == "head"
+        assert sorted(set(ledger["image"])) == [0, 1, 2]
+
+    def test_skips(self):
+        e = Explainer(bias_free(), "epsilon").explain(IMAGES)
+        table = e.skips
+        assert list(table.columns) == ["image", "layer", "source", "path", "relevance", "share"]
+        sources = dict(zip(table["path"], table["source"]))
+        assert sources == {"main": "up_1_conv", "skip": "down_1_act"}
+        assert set(table["layer"]) == {"up_1_skip"}
+        merged = e.layers["up_1_skip"]
+        skip = table[table["path"] == "skip"]
+        np.testing.assert_allclose(skip["relevance"], merged[..., 4:].sum((1, 2, 3)), rtol=1e-4)
+        np.testing.assert_allclose(skip["share"], skip["relevance"] / explained_logit(e), rtol=1e-4)
+        np.testing.assert_allclose(table.groupby("image")["share"].sum(), 1, rtol=1e-4)
+
+    def test_gradients_have_no_ledger(self):
+        explainer = Explainer(small(), "gradient")
+        assert explainer.explain(IMAGES).ledger.empty
+        assert explainer.explain(IMAGES).skips.empty
+        with pytest.raises(KerasganError, match="keeps no complete ledger"):
+            explainer.check(IMAGES)
+
+    def test_a_leak_is_named(self):
+        class Leaky(Epsilon):
+            def share(self, linear, relevance):
+                return super().share(linear, relevance * 0.9)
+
+        rule = Composite(("down_2_conv", Leaky()), ("*", Epsilon()))
+        with pytest.raises(KerasganError, match=r"leaks in layer 'down_2_conv' .Conv2D.*: 1$"):
+            Explainer(small(), rule).check(IMAGES)
+
+
+class TestKindsOfModels:
+    def test_several_classes(self):
+        model = kerasgan.models.unet(size=16, classes=3, filters=2, levels=1)
+        e = Explainer(with_random_weights(model)).explain(np.resize(IMAGES, (2, 16, 16, 3)))
+        assert e.prediction.shape == (2, 16, 16, 3)
+        assert np.array_equal(e.target[..., 1:] > 0, e.prediction[..., 1:])
+        assert not e.target[..., 0].any()
+
+    def test_any_size(self):
+        image = keras.Input((None, None, 3))
+        model = keras.Model(image, layers.Conv2D(1, 3, padding="same", use_bias=False)(image))
+        explainer = Explainer(model, "epsilon")
+        for size in (8, 12):
+            e = explainer.explain(np.resize(IMAGES, (2, size, size, 3)), target=targets.Pixel(1, 2))
+            assert e.relevance.shape == (2, size, size, 3)
+
+    def test_preprocess_and_generator(self):
+        class Gan:
+            generator = small()
+
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("uint8")
+        raw = Explainer(Gan(), preprocess=lambda x: x.astype("float32") / 127.5 - 1).explain(pixels)
+        assert raw.images is pixels
+        close(raw.relevance, Explainer(Gan.generator).explain(pixels / 127.5 - 1).relevance)
+
+    def test_targets_that_need_values(self):
+        explainer = Explainer(small(batch_norm=True), batch_size=2)
+        truth = np.zeros((3, 8, 8, 1))
+        e = explainer.explain(IMAGES, "false_positives", truth=truth)
+        close(e.relevance, explainer.explain(IMAGES).relevance)
+        component = explainer.explain(IMAGES, targets.Component(0))
+        assert np.all(component.target <= e.target)
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    return Explainer(small())
+
+
+class TestBadInput:
+    def test_rules(self):
+        for rule, message in (
+            ("epsilonn", "Did you mean 'epsilon'"),
+            (3, "Received: int"),
+            (Epsilon, r"write Epsilon\(\)"),
+        ):
+            with pytest.raises(KerasganError, match=message):
+                Explainer(small(), rule)
+        with pytest.raises(
+            KerasganError, match=r"pairs \(which layers, rule\).*Received: 'epsilon'"
+        ):
+            Composite("epsilon")
+        with pytest.raises(KerasganError, match="No rule of the composite fits layer 'up_1_conv'"):
+            Explainer(small(), Composite(("down_*", Epsilon()))).explain(IMAGES)
+
+    def test_batch_size(self):
+        for batch_size in (0, -1, 2.5):
+            with pytest.raises(KerasganError, match=f"'batch_size'.*Received: {batch_size}"):
+                Explainer(small(), batch_size=batch_size)
+
+    def test_models(self):
+        two = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
+        model = keras.Model(two, layers.Conv2D(1, 1)(layers.Add()(two)))
+        with pytest.raises(KerasganError, match=r"one input, the image. Received: .* with 2"):
+            Explainer(model)
+        with pytest.raises(KerasganError, match=r"Argument 'model' must be a keras.Model"):
+            Explainer("model.keras")
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (IMAGES[0], r"\(batch, height, width, channels\). Received: float32.*\(8, 8, 3\)"),
+            (IMAGES[:0], "Received: float32 values of shape"),
+            (np.array([["a"]]), "must hold numbers"),
+            (np.zeros((1, 9, 8, 3)), r"takes images of shape \(8, 8, 3\).*\(9, 8, 3\)"),
+            (np.full((2, 8, 8, 3), np.nan), r"NaN or infinity, in images \[0, 1\]"),
+        ],
+    )
+    def test_images(self, explainer, images, message):
+        with pytest.raises(KerasganError, match=message):
+            explainer.explain(images)
+
+    def test_layers_and_targets(self, explainer):
+        with pytest.raises(KerasganError, match="Did you mean 'down_2_conv'"):
+            explainer.explain(IMAGES, layers=["down_2_konv"])
+        with pytest.raises(KerasganError, match="Did you mean 'prediction'"):
+            explainer.explain(IMAGES, "predicton")
+        with pytest.raises(KerasganError, match="must have shape"):
+            explainer.explain(IMAGES, np.ones((4, 4)))
+        with pytest.raises(KerasganError, match="Argument 'start'"):
+            explainer.explain(IMAGES, start="zeros")
+        e = explainer.explain(IMAGES, layers=())
+        with pytest.raises(KerasganError, match=r"No relevance at a layer 'down_2'.*layers=\.\.\."):
+            e.layers["down_2"]
+
+    def test_empty_target(self, explainer):
+        with pytest.warns(KerasganWarning, match="relevance is zero, in 3 of 3"):
+            e = explainer.explain(IMAGES, np.zeros((8, 8)))
+        assert not e.relevance.any()
+
+    def test_weights_that_became_nan(self):
+        model = small()
+        explainer = Explainer(model)
+        model.get_layer("head").bias.assign([np.nan])
+        with pytest.raises(KerasganError, match="gives NaN or infinity"):
+            explainer.explain(IMAGES)
+
+    def test_many_images_warn_before_they_fill_the_memory(self, monkeypatch):
+        from kerasgan.explain import explainer as module
+
+        monkeypatch.setattr(module, "MEMORY", 4000)
+        with pytest.warns(KerasganWarning, match="Relevance at layers is not kept"):
+            e = Explainer(small()).explain(IMAGES)
+        assert len(e.layers) == 0
+
+    def test_export_of_a_target_with_arrays(self, explainer, tmp_path):
+        with pytest.raises(KerasganError, match="explain_weights"):
+            explainer.export(str(tmp_path), np.ones((8, 8)))

@@ -1,0 +1,134 @@
+"""A discriminator explained: sums, the split into image and mask, what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_analyzer import with_random_weights
+
+import kerasgan as kg
+from kerasgan.errors import KerasganError
+from kerasgan.explain import Epsilon, Judge, targets
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(-1, 1, (3, 32, 32, 3)).astype("float32")
+MASKS = RNG.integers(0, 2, (3, 32, 32, 1)).astype("float32")
+ALL = np.ones((2, 2))
+
+
+def close(a, b, tolerance=1e-5):
+    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
+
+
+def discriminator(bias=True, **options):
+    model = with_random_weights(kg.models.patch_discriminator(size=32, filters=2, **options))
+    for variable in model.weights:
+        if not bias and any(part in variable.name for part in ("bias", "beta", "moving_mean")):
+            variable.assign(tf.zeros_like(variable))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("target", "explained"),
+    [
+        ("prediction", lambda logits: np.maximum(logits, 0)),
+        (targets.Class(0), lambda logits: np.maximum(-logits, 0)),
+        (ALL, lambda logits: logits),
+    ],
+)
+def test_sums_to_the_explained_logits_without_biases(target, explained):
+    model = discriminator(bias=False)
+    found = Judge(model).explain(IMAGES, MASKS, target)
+    logits = model([IMAGES, MASKS * 2 - 1], training=False).numpy()
+    close(found.logits, logits)
+    total = found.image_relevance.sum((1, 2, 3)) + found.mask_relevance.sum((1, 2, 3))
+    close(total, explained(logits).sum((1, 2, 3)), 1e-4)
+    assert found.explanation.target.any()
+
+
+def test_is_input_times_gradient_of_both_inputs():
+    model = discriminator()
+    found = Judge(model, Epsilon(1e-9)).explain(IMAGES, MASKS, ALL)
+    inputs = [tf.constant(IMAGES), tf.constant(MASKS * 2 - 1)]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        total = tf.reduce_sum(model(inputs, training=False))
+    by_image, by_mask = tape.gradient(total, inputs)
+    close(found.image_relevance, inputs[0] * by_image, 1e-4)
+    close(found.mask_relevance, inputs[1] * by_mask, 1e-4)
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "gamma", "epsilon-gamma-box"])
+def test_the_ledger_closes(rule):
+    judge = Judge(discriminator(), rule)
+    ledger = judge.explainer.check(judge.join(IMAGES, MASKS), target=ALL)
+    assert {"image", "mask", "pair", "patch_1_conv"} <= set(ledger["layer"])
+
+
+def test_follows_a_gan_and_judges_its_own_masks():
+    gan = kg.recipes.build("pix2pix", size=32, filters=2)
+    with_random_weights(gan.generator)
+    with_random_weights(gan.discriminator, seed=3)
+    judge = Judge(gan)
+    own = judge.explain(IMAGES, target=ALL)
+    drawings = gan.generator(IMAGES, training=False).numpy()
+    close(own.explanation.images[..., 3:], drawings)
+    given = judge.explain(IMAGES, (drawings + 1) / 2, ALL)
+    close(own.mask_relevance, given.mask_relevance)
+    for variable in gan.discriminator.trainable_variables:
+        variable.assign(variable * 0.9)
+    close(judge.explain(IMAGES, target=ALL).logits, gan.discriminator([IMAGES, drawings]))
+
+
+def test_one_score_for_the_whole_and_several_classes():
+    image, mask = keras.Input((8, 8, 3)), keras.Input((8, 8, 2))
+    x = keras.layers.Concatenate()([image, mask])
+    x = keras.layers.Conv2D(4, 3, activation="relu", use_bias=False)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(1, activation="sigmoid", use_bias=False)(x)
+    model = with_random_weights(keras.Model([image, mask], x))
+    masks = np.eye(2)[RNG.integers(0, 2, (3, 8, 8))]
+    found = Judge(model).explain(IMAGES[:, :8, :8], masks, np.ones((1, 1)))
+    score = model([IMAGES[:, :8, :8], masks * 2 - 1]).numpy()[:, 0]
+    close(found.logits[:, 0, 0, 0], np.log(score / (1 - score)), 1e-3)
+    assert found.mask_relevance.shape == (3, 8, 8, 2)
+    total = found.image_relevance.sum((1, 2, 3)) + found.mask_relevance.sum((1, 2, 3))
+    close(total, found.logits[:, 0, 0, 0], 1e-4)
+    found.plot()
+
+
+def test_picture(tmp_path):
+    found = Judge(discriminator()).explain(IMAGES, MASKS[..., 0], ALL)
+    figure = found.plot(tmp_path / "judgement.png")
+    assert (tmp_path / "judgement.png").stat().st_size > 10000
+    image, mask = (figure.axes[place].get_images()[0].get_array() for place in (2, 3))
+    both = np.concatenate([found.image_relevance.sum(-1)[0], found.mask_relevance.sum(-1)[0]], 1)
+    limit = np.percentile(np.abs(both), 99.5)
+    red = np.concatenate([image, mask], 1)[..., 0] - np.concatenate([image, mask], 1)[..., 2]
+    assert np.all(red[both > 0.2 * limit] > 0)
+    assert np.all(red[both < -0.2 * limit] < 0)
+
+
+def test_bad_models():
+    gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
+    for model, message in (
+        (gan, "a SegmentationGAN that has one. Received: NoneType"),
+        (gan.generator, "two inputs of one size, image and mask. Received: "),
+        ("model.keras", "Received: str"),
+    ):
+        with pytest.raises(KerasganError, match=message):
+            Judge(model)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (None, "'masks' may only be left out for a model with a generator"),
+        (MASKS[:2], r"of shape \(3, 32, 32, 1\).*Received: float32 values of shape \(2, 32"),
+        (MASKS * 2 - 1, r"must lie in \[0, 1\]. Received: values from -1 to 1"),
+        (MASKS + np.nan, r"must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_masks(masks, message):
+    with pytest.raises(KerasganError, match=message):
+        Judge(discriminator()).explain(IMAGES, masks)

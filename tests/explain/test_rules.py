@@ -1,0 +1,142 @@
+"""Rules on layers small enough to work out by hand (against the formulas: `test_proof`)."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.linear import Linear
+from kerasgan.explain.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Rule,
+    Shares,
+    WSquare,
+    ZBox,
+    ZPlus,
+)
+
+# Inputs 1 and 2, weights 3 and -1, bias 1: contributions 3 and -2, output 2.
+INPUTS, WEIGHTS, BIAS = [[1.0, 2.0]], [[3.0], [-1.0]], [1.0]
+
+
+def share(rule, inputs=INPUTS, weights=WEIGHTS, bias=BIAS, relevance=((12.0,),), **known):
+    layer = keras.layers.Dense(len(weights[0]))
+    layer.build((None, len(weights)))
+    layer.set_weights([np.array(weights, "float32"), np.array(bias, "float32")])
+
+    @tf.function(autograph=False)
+    def run(a, r):
+        return tuple(rule.share(Linear(layer, a, layer(a), **known), r))
+
+    shares = run(tf.constant(inputs), tf.constant(relevance))
+    return [np.asarray(values).ravel().tolist() for values in shares]
+
+
+def test_by_hand():
+    # relevance of the two inputs, then what went to bias, stabiliser and unsupported outputs
+    cases = {
+        Epsilon(0): ([18, -12], 6, 0, 0),
+        Epsilon(2.0): ([9, -6], 3, 6, 0),
+        Epsilon(0.5, relative=True): ([12, -8], 4, 4, 0),
+        Epsilon(0, bias=False): ([36, -24], 0, 0, 0),
+        Epsilon(2.0, bias=False): ([12, -8], 0, 8, 0),
+        ZPlus(): ([9, 0], 3, 0, 0),
+        ZPlus(bias=False): ([12, 0], 0, 0, 0),
+        AlphaBeta(2, 1): ([18, -12], 6, 0, 0),
+        AlphaBeta(1.5, 0.5, bias=False): ([18, -6], 0, 0, 0),
+        Gamma(1.0): ([12, -4], 4, 0, 0),
+        Gamma(1.0, bias=False): ([18, -6], 0, 0, 0),
+        Gamma(1.0, generalized=False): ([12, -4], 4, 0, 0),
+        Flat(): ([6, 6], 0, 0, 0),
+        WSquare(): ([10.8, 1.2], 0, 0, 0),
+        ZBox(-1, 3): ([12 * 6 / 7, 12 / 7], 0, 0, 0),  # 3 * (1 + 1) and -1 * (2 - 3)
+    }
+    for rule, expected in cases.items():
+        found = share(rule)
+        for values, known in zip(found, expected):
+            np.testing.assert_allclose(values, np.ravel(known), atol=1e-4, err_msg=str(rule))
+
+
+def test_gamma_favours_the_side_of_the_output():
+    # contributions -3 and 2, no bias: output -1, so the negative one counts 1 + 1 times
+    inputs, *_ = share(Gamma(1.0), inputs=[[-1.0, -2.0]], bias=[0.0])
+    np.testing.assert_allclose(inputs, [12 * 6 / 4, -12 * 2 / 4], atol=1e-4)
+
+
+def test_output_without_contribution_of_the_sign():
+    inputs, bias, _, unsupported = share(ZPlus(), inputs=[[-1.0, 2.0]], bias=[-1.0])
+    assert inputs == [0, 0]
+    assert bias == [0]
+    assert unsupported == [12]
+    *_, unsupported = share(AlphaBeta(2, 1), inputs=[[1.0, -2.0]])
+    assert unsupported == [-12]
+
+
+def test_stabiliser_takes_all_where_the_output_is_zero():
+    inputs, _, stabiliser, _ = share(Epsilon(0.1), inputs=[[0.0, 0.0]], bias=[0.0])
+    assert inputs == [0, 0]
+    np.testing.assert_allclose(stabiliser, 12, rtol=1e-6)
+    inputs, _, stabiliser, unsupported = share(Epsilon(0), inputs=[[0.0, 0.0]], bias=[0.0])
+    assert (inputs, stabiliser, unsupported) == ([0, 0], [0], [12])
+
+
+@pytest.mark.parametrize("rule", [ZPlus(), AlphaBeta(2, 1), ZPlus(bias=False)])
+def test_knowing_the_sign_changes_nothing(rule):
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.uniform(0, 1, (3, 5)), rng.normal(size=(5, 4))
+    data = {
+        "inputs": inputs.astype("float32"),
+        "weights": weights,
+        "bias": rng.normal(size=4),
+        "relevance": rng.normal(size=(3, 4)).astype("float32"),
+    }
+    for known, unknown in zip(share(rule, **data, nonnegative=True), share(rule, **data)):
+        np.testing.assert_allclose(known, unknown, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [Flat(), WSquare(), ZBox(-1, 1)])
+def test_padding_gets_nothing(rule):
+    layer = keras.layers.Conv2D(2, 3)
+    layer.build((None, 6, 6, 1))
+    around = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    inputs = tf.pad(tf.random.stateless_uniform((1, 4, 4, 1), (1, 2)), around)
+    valid = tf.pad(tf.ones((1, 4, 4, 1)), around)
+
+    @tf.function(autograph=False)
+    def run(a):
+        outputs = layer(a)
+        return rule.share(Linear(layer, a, outputs, valid=valid), tf.ones_like(outputs)).inputs
+
+    found = run(inputs).numpy()
+    assert np.all(found[valid.numpy() == 0] == 0)
+    assert np.sum(found) == pytest.approx(4 * 4 * 2, rel=1e-5)
+
+
+def test_rules_of_ones_own():
+    class Half(Rule):
+        def share(self, linear, relevance):
+            own = linear.contributions()
+            return Shares(own.backward(relevance / own.sums) / 2)
+
+    inputs, *_ = share(Half())
+    assert inputs == [18, -12]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Epsilon(-1), "Argument 'epsilon' must be at least 0. Received: -1"),
+        (lambda: Epsilon(float("nan")), "'epsilon' must be at least 0"),
+        (lambda: Gamma(-0.1), "Argument 'gamma' must be at least 0"),
+        (lambda: AlphaBeta(2, 2), "Arguments 'alpha' and 'beta' must differ by 1"),
+        (lambda: AlphaBeta(0, -1), "Argument 'beta' must be at least 0"),
+        (lambda: ZBox(1, 1), "Argument 'low' must be below 'high'. Received: 1 and 1"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(KerasganError, match=message):
+        make()

@@ -1,0 +1,183 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasgan.counts import SCORES, Counts, count, count_labels, score
+from kerasgan.errors import KerasganError
+
+
+def textbook(name, truth, prediction):
+    """Scores as set operations on pixel indices; None where undefined."""
+    everything = set(range(truth.size))
+    true = {i for i in everything if truth.flat[i]}
+    found = {i for i in everything if prediction.flat[i]}
+
+    def divide(a, b):
+        return a / b if b else None
+
+    recall, precision = divide(len(true & found), len(true)), divide(len(true & found), len(found))
+    if name == "f2":
+        if not true | found:
+            return None
+        if not recall or not precision:
+            return 0.0
+        return 5 * precision * recall / (4 * precision + recall)
+    return {
+        "accuracy": divide(len(everything) - len(true ^ found), len(everything)),
+        "jaccard": divide(len(true & found), len(true | found)),
+        "dice": divide(2 * len(true & found), len(true) + len(found)),
+        "recall": recall,
+        "precision": precision,
+        "specificity": divide(len(everything - true - found), len(everything - true)),
+    }[name]
+
+
+def masks(seed, shape=(6, 7, 5)):
+    """A batch of random masks, among them empty, full and equal ones."""
+    rng = np.random.default_rng(seed)
+    truth, prediction = rng.random((2, *shape)) < rng.random((2, shape[0], 1, 1))
+    truth[0] = truth[1] = prediction[1] = prediction[2] = False
+    truth[3] = prediction[4] = True
+    return truth, prediction
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scores_per_image_follow_the_textbook(name, seed, tensors):
+    truth, prediction = masks(seed)
+    wanted = [textbook(name, t, p) for t, p in zip(truth, prediction)]
+    convert = tf.constant if tensors else np.asarray
+    got = score(name, count(convert(truth), convert(prediction), axis=(1, 2)), empty="nan")
+    assert tf.is_tensor(got) == tensors
+    np.testing.assert_allclose(got, [math.nan if w is None else w for w in wanted], rtol=1e-6)
+
+
+def test_agrees_with_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    truth, prediction = (mask[5].ravel() for mask in masks(2))
+    counted = count(truth, prediction)
+    assert score("jaccard", counted) == pytest.approx(metrics.jaccard_score(truth, prediction))
+    assert score("dice", counted) == pytest.approx(metrics.f1_score(truth, prediction))
+    assert score("f2", counted) == pytest.approx(metrics.fbeta_score(truth, prediction, beta=2))
+
+
+def test_counted_by_hand():
+    truth = [[1, 1, 0], [0, 0, 0]]
+    prediction = [[1, 0, 0], [1, 1, 0]]
+    counted = count(truth, prediction)
+    assert counted == Counts(tp=1, fp=2, fn=1, tn=2)
+    by_hand = {
+        "accuracy": 3 / 6,
+        "jaccard": 1 / 4,
+        "dice": 2 / 5,
+        "recall": 1 / 2,
+        "precision": 1 / 3,
+        "f2": 5 / 11,
+        "specificity": 2 / 4,
+    }
+    assert set(by_hand) == set(SCORES)
+    for name, value in by_hand.items():
+        assert score(name, counted) == pytest.approx(value), name
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+@pytest.mark.parametrize(
+    ("truth", "prediction", "name", "agree", "medai", "nan"),
+    [
+        ([0, 0, 0, 0], [0, 0, 0, 0], "jaccard", 1, 1, math.nan),
+        ([0, 0, 0, 0], [0, 0, 0, 0], "precision", 1, 1, math.nan),
+        ([0, 0, 0, 0], [0, 0, 0, 1], "jaccard", 0, 3 / 4, 0),
+        ([0, 0, 0, 0], [0, 0, 0, 1], "dice", 0, 6 / 7, 0),
+        ([0, 0, 0, 0], [0, 0, 0, 1], "recall", 0, 3 / 4, math.nan),
+        ([0, 0, 0, 0], [0, 0, 0, 1], "precision", 0, 1, 0),
+        ([0, 0, 0, 0], [1, 1, 1, 1], "precision", 0, 0, 0),
+        ([0, 0, 0, 1], [0, 0, 0, 0], "precision", 0, 0, math.nan),
+        ([1, 1, 1, 1], [1, 1, 1, 1], "specificity", 1, 1, math.nan),
+        ([1, 1, 1, 1], [1, 1, 1, 0], "specificity", 0, 0, math.nan),
+        ([0, 0, 1, 1], [0, 1, 1, 0], "jaccard", 1 / 3, 1 / 3, 1 / 3),
+    ],
+)
+def test_empty_policies(truth, prediction, name, agree, medai, nan, tensors):
+    counted = count(tf.constant(truth) if tensors else truth, prediction)
+    got = [float(score(name, counted, empty)) for empty in ("agree", "medai", "nan")]
+    np.testing.assert_allclose(got, [agree, medai, nan], rtol=1e-6)
+
+
+def test_medai_rule_is_literally_an_inversion():
+    truth, prediction = masks(3)
+    truth[0], prediction[0] = False, np.arange(35).reshape(7, 5) < 9
+    for name in SCORES:
+        by_rule = score(name, count(truth[0], prediction[0]), "medai")
+        by_hand = score(name, count(~truth[0], ~prediction[0]), "agree")
+        assert by_rule == by_hand
+        assert score(name, count(truth[5], prediction[5]), "medai") == score(
+            name, count(truth[5], prediction[5]), "agree"
+        )
+
+
+def test_soft_counts_and_gradient():
+    truth = tf.constant([[1.0, 0.0]])
+    prediction = tf.Variable([[0.25, 0.5]])
+    with tf.GradientTape() as tape:
+        counted = count(truth, prediction, axis=1)
+        dice = score("dice", counted)
+    np.testing.assert_allclose(tf.stack(counted)[:, 0], [0.25, 0.5, 0.75, 0.5])
+    np.testing.assert_allclose(tape.gradient(dice, prediction), np.array([[3, -0.5]]) / 1.75**2)
+
+
+def test_gradient_is_finite_where_there_is_nothing():
+    prediction = tf.Variable(tf.zeros([1, 4]))
+    with tf.GradientTape() as tape:
+        dice = score("dice", count(tf.zeros([1, 4]), prediction, axis=1))
+    assert np.isfinite(tape.gradient(dice, prediction)).all()
+
+
+def test_inside_a_function_with_unknown_shape():
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.float32)] * 2)
+    def jaccard(truth, prediction):
+        return score("jaccard", count(truth, prediction, axis=(1, 2)), "medai")
+
+    truth, prediction = masks(4)
+    np.testing.assert_allclose(
+        jaccard(truth.astype("float32"), prediction.astype("float32")),
+        score("jaccard", count(truth, prediction, axis=(1, 2)), "medai"),
+        rtol=1e-6,
+    )
+
+
+def test_exact_where_the_inputs_are_narrow():
+    ones = np.ones((1, 70_000), np.uint8)
+    assert count(ones, ones, axis=1).tp == 70_000
+    assert count(tf.ones([1, 70_000], tf.float16), tf.ones([1, 70_000], tf.float16)).tp == 70_000
+
+
+def test_labels_are_counted_one_class_against_the_rest():
+    rng = np.random.default_rng(5)
+    truth, prediction = rng.integers(0, 3, (2, 9, 8), dtype=np.uint8)
+    eye = np.eye(4, dtype=bool)
+    one_hot = count(eye[truth], eye[prediction], axis=(0, 1))
+    np.testing.assert_array_equal(count_labels(truth, prediction, 4), one_hot)
+
+
+def test_bad_input():
+    with pytest.raises(KerasganError, match=r"same shape\. Received: \(2, 1\) and \(2,\)"):
+        count(np.zeros((2, 1)), np.zeros(2))
+    with pytest.raises(KerasganError, match="same shape"):
+        count(tf.zeros([2, 1]), tf.zeros([2]))
+    with pytest.raises(KerasganError, match="same shape"):
+        count_labels([0], [[0]], 2)
+    with pytest.raises(KerasganError, match=r"'truth' must be a mask .* Received: 0 to 255"):
+        count([0, 255], [0, 1])
+    with pytest.raises(KerasganError, match=r"'prediction' must be a mask .* nan"):
+        count([0.0, 1.0], [0.0, math.nan])
+    with pytest.raises(KerasganError, match="'prediction' must hold whole labels from 0 to 1"):
+        count_labels([0, 1], [0, 2], 2)
+    with pytest.raises(KerasganError, match=r"Received: float64 from 0\.0 to 0\.9"):
+        count_labels([0, 1], [0, 0.9], 2)
+    with pytest.raises(KerasganError, match=r"one of \['accuracy', .*Received: 'iou'"):
+        score("iou", Counts(1, 1, 1, 1))
+    with pytest.raises(KerasganError, match=r"'empty' must be one of .*Received: 'zero'"):
+        score("dice", Counts(1, 1, 1, 1), empty="zero")

@@ -1,0 +1,148 @@
+"""The documentation keeps its word: its Python runs, its commands, paths and names exist."""
+
+import inspect
+import pathlib
+import re
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasgan as kg
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+ROOMS = (kg.data, kg.models, kg.training, kg.inference, kg.explain, kg.evaluation, kg.report)
+
+# Blocks run as they stand, but for these sizes, which would take minutes.
+SMALLER = {
+    r"\bsize=\d+": "size=32",
+    r"\bfilters=\d+": "filters=2",
+    r"\bepochs=\d+": "epochs=1",
+    r"\bcount=\d+": "count=60",
+}
+
+
+def blocks(page, language):
+    """Return (line number, text) of the page's blocks in a language."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text[: match.start(3)].count("\n") + 1, inspect.cleandoc(match[3]))
+        for match in FENCE.finditer(text)
+        if match[2] == language
+    ]
+
+
+def named(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with everything that the pages' blocks read."""
+    folder = tmp_path_factory.mktemp("docs")
+    drawn = kg.data.synthetic.write_dataset(folder / "my_data", count=40, size=(40, 48))
+    for index, name in enumerate(drawn.names):
+        for part in ("images", "masks"):
+            file = folder / "my_data" / part / f"{name}.png"
+            file.rename(file.with_name(f"p{index % 8 + 1:02}_{index:02}.png"))
+    (folder / "splits").mkdir()
+    (folder / "splits" / "test.txt").write_text("p01_00\np02_01.png\n")
+    (folder / "frames").mkdir()
+    for index in range(2):
+        image, _ = kg.data.synthetic.scene(size=(40, 48), seed=index)
+        Image.fromarray(image).save(folder / "frames" / f"{index}.png")
+    kg.data.synthetic.write_dataset(folder / "labels", count=2, size=32, classes=3)
+    colors = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    for part in ("images", "masks"):
+        (folder / "color_maps" / part).mkdir(parents=True)
+        for file in (folder / "labels" / part).iterdir():
+            pixels = np.asarray(Image.open(file))
+            pixels = pixels if part == "images" else colors[pixels]
+            Image.fromarray(pixels).save(folder / "color_maps" / part / file.name)
+    quickstart = folder / "results" / "quickstart"
+    kg.data.synthetic.write_dataset(quickstart / "data", count=36, size=40)
+    kg.recipes.build("pix2pix", size=32, filters=2).save(quickstart / "model")
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+def test_python_runs(page, data, monkeypatch):
+    monkeypatch.chdir(data)
+    namespace = {"__name__": "docs"}
+    for line, code in blocks(page, "python"):
+        for pattern, small in SMALLER.items():
+            code = re.sub(pattern, small, code)
+        source = "\n" * (line - 1) + code
+        with warnings.catch_warnings():
+            # A network trained for one epoch may predict nothing.
+            warnings.filterwarnings("ignore", "The target is empty", kg.KerasganWarning)
+            exec(compile(source, str(page), "exec"), namespace)
+
+
+def test_code_on_the_first_page_is_short():
+    (_, code), *others = blocks(ROOT / "README.md", "python")
+    assert not others
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_scripts_and_their_options_exist(page):
+    shared = (ROOT / "examples" / "common.py").read_text(encoding="utf-8")
+    for script, rest in re.findall(r"python (examples/\w+\.py)([^\n`|]*)", page.read_text("utf-8")):
+        assert (ROOT / script).is_file(), script
+        source = (ROOT / script).read_text(encoding="utf-8") + shared
+        for option in re.findall(r"--[\w-]+", rest):
+            assert f'"{option}"' in source, f"{script} has no option {option}"
+
+
+def test_links_of_the_readme_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_pictures_are_small():
+    pictures = [
+        *(ROOT / "docs" / "assets").glob("*.png"),
+        *(ROOT / "docs" / "assets").glob("*.jpg"),
+    ]
+    assert pictures
+    assert {p.name: p.stat().st_size for p in pictures if p.stat().st_size > 400_000} == {}
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__.rpartition(".")[2])
+def test_every_public_name_is_in_the_reference(room):
+    page = ROOT / "docs" / "api" / f"{room.__name__.rpartition('.')[2]}.md"
+    shown = re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = {getattr(_resolve(name), "__qualname__", name) for name in shown}
+    wanted = {value.__qualname__ for value in _public(room)}
+    assert wanted - shown == set()
+    assert shown - wanted == set()
+
+
+def test_no_page_is_left_out_of_the_menu():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]]
+    assert [page for page in pages if f": {page}\n" not in menu] == []
+
+
+def _public(module):
+    """Everything in `__all__`, that of modules in it included."""
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.ismodule(value):
+            yield from _public(value)
+        else:
+            yield value
+
+
+def _resolve(name):
+    """The object behind a dotted name; a function before the module of that name."""
+    value = kg
+    for part in name.split(".")[1:]:
+        value = getattr(value, part, value)
+    return value

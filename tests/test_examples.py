@@ -1,0 +1,157 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import kerasgan as kg
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+SMALL = ["--size", "32", "--filters", "2", "--batch-size", "4"]
+
+
+def run(script, *arguments, **kwargs):
+    command = [sys.executable, str(EXAMPLES / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart") / "results"
+    done = run("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_quickstart_writes_everything_and_says_where(quickstart):
+    folder, done = quickstart
+    assert f"Everything is in {folder}/" in done.stdout
+    assert "of the best colour threshold" in done.stdout
+    assert done.stderr == ""
+    pictures = ["masks.png", "training.png", "scores.png", "explanation.png"]
+    for name in pictures:
+        with Image.open(folder / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, name
+    table = pd.read_csv(folder / "scores.csv")
+    assert len(table) == 3
+    facts = json.loads((folder / "facts.json").read_text())
+    assert facts["images"] == {"training": 13, "validation": 2, "reported": 3}
+    assert facts["scores"]["scores"]["jaccard"]["mean"] == pytest.approx(table["jaccard"].mean())
+    assert facts["command"].startswith("python examples/quickstart.py --results results --count 18")
+
+
+def test_results_are_not_overwritten(quickstart):
+    folder, _ = quickstart
+    before = (folder / "scores.csv").read_bytes()
+    done = run("quickstart", "--results", folder, "--count", 18, "--epochs", 1, *SMALL)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "Pass --resume to go on with its run, or another --results" in done.stderr
+    assert (folder / "scores.csv").read_bytes() == before
+
+
+def test_the_model_predicts_and_explains_a_folder(quickstart, tmp_path):
+    folder, _ = quickstart
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, shape in (("first", (40, 60)), ("second", (50, 30))):
+        pixels = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{name}.png")
+    done = run(
+        "predict", "--model", folder / "model", "--images", images, "--results", tmp_path / "m"
+    )
+    assert done.returncode == 0, done.stderr
+    sizes = {}
+    for path in (tmp_path / "m").iterdir():
+        with Image.open(path) as mask:
+            sizes[path.name] = mask.size
+    assert sizes == {"first.png": (60, 40), "second.png": (30, 50)}
+    results = tmp_path / "e"
+    done = run("explain", "--model", folder / "model", "--images", images, "--results", results)
+    assert done.returncode == 0, done.stderr
+    explanation = kg.explain.Explanation.load(results / "first.npz")
+    assert explanation.relevance.shape == (1, 32, 32, 3)
+    assert (results / "second.png").stat().st_size > 5000
+
+
+def test_a_stopped_run_is_resumed(tmp_path):
+    data, results = tmp_path / "polyps", tmp_path / "results"
+    kg.data.synthetic.write_dataset(data, count=12, size=32)
+    (data / "splits").mkdir()
+    (data / "splits" / "val.txt").write_text("\n".join(kg.data.load_folder(data).names[:2]))
+    command = ["--data", data, "--results", results, *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, EXAMPLES / "train_polyp.py", *map(str, command), "--epochs", "500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(results.glob("state/epoch_*/run.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "with --resume goes on after the last whole epoch" in error
+    assert "Traceback" not in error
+    reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
+    done = run("train_polyp", *command, "--epochs", reached + 1, "--resume")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((results / "facts.json").read_text())
+    assert facts["epochs"] == reached + 1
+    assert facts["images"] == {"training": 9, "validation": 1, "reported": 2}
+
+
+def test_instruments_are_split_by_surgery(tmp_path):
+    scenes = kg.data.synthetic.write_dataset(tmp_path / "all", count=9, size=32, kind="instrument")
+    for place, name in enumerate(scenes.names):
+        for kind in ("images", "masks"):
+            source = tmp_path / "all" / kind / f"{name}.png"
+            source.rename(source.with_name(f"OP{1 + place // 3}_img_{place:02}.png"))
+    done = run(
+        "train_instrument",
+        "--data",
+        tmp_path / "all",
+        "--results",
+        tmp_path / "r",
+        "--epochs",
+        1,
+        *SMALL,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Reporting on surgery OP3, training on the others" in done.stdout
+    assert set(pd.read_csv(tmp_path / "r" / "scores.csv")["name"].str[:3]) == {"OP3"}
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train_polyp", ["--data", "nowhere"], "nowhere"),
+        ("quickstart", ["--size", "100", "--count", "1"], "size"),
+        ("predict", ["--model", "nowhere", "--images", "."], "kerasgan.json"),
+    ],
+)
+def test_errors_are_one_line(script, arguments, message, tmp_path):
+    done = run(script, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unwritable_results_folder_is_named(tmp_path):
+    place = "/proc/results" if os.geteuid() == 0 else tmp_path / "blocked"
+    if os.geteuid():
+        place.mkdir(mode=0o500)
+        place = place / "results"
+    done = run("quickstart", "--results", place, "--count", 18, *SMALL)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,228 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasgan as kg
+
+rng = np.random.default_rng(0)
+IMAGES = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
+MASKS = (IMAGES[..., :1] > 0).astype("float32")
+
+
+def small_gan(**changes):
+    return kg.recipes.build("pix2pix", size=32, filters=2, **changes)
+
+
+def batches(size=4):
+    return tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).batch(size)
+
+
+def plain_step(gan, image, mask, rates):
+    """One step of the adversarial training, written out from the paper, generator run twice."""
+    bce = keras.losses.BinaryCrossentropy(from_logits=True)
+    drawn_mask = 2 * mask - 1
+    with tf.GradientTape() as tape:
+        drawn = gan.generator(image, training=True)
+        fooled = gan.discriminator([image, drawn], training=True)
+        loss = 100 * tf.reduce_mean(abs(drawn - drawn_mask))
+        loss += bce(tf.ones_like(fooled), fooled)
+    generator = tape.gradient(loss, gan.generator.trainable_variables)
+    with tf.GradientTape() as tape:
+        true = gan.discriminator([image, drawn_mask], training=True)
+        fake = gan.discriminator([image, drawn], training=True)
+        judged = 0.5 * (bce(tf.ones_like(true), true) + bce(tf.zeros_like(fake), fake))
+    discriminator = tape.gradient(judged, gan.discriminator.trainable_variables)
+    for rate, gradients, network in zip(
+        rates, (generator, discriminator), (gan.generator, gan.discriminator)
+    ):
+        for gradient, variable in zip(gradients, network.trainable_variables):
+            variable.assign_sub(rate * gradient)
+    return float(loss), float(judged)
+
+
+def test_a_step_is_the_papers():
+    ours, plain = small_gan(), small_gan()
+    ours.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.02), losses={"l1": 100.0})
+    logs = ours.train_on_batch(IMAGES[:4], MASKS[:4], return_dict=True)
+    total, judged = plain_step(plain, IMAGES[:4], MASKS[:4], (0.01, 0.02))
+    assert logs["generator_loss"] == pytest.approx(total, rel=1e-5)
+    assert logs["discriminator_loss"] == pytest.approx(judged, rel=1e-5)
+    for network in ("generator", "discriminator"):
+        pairs = zip(
+            getattr(ours, network).trainable_variables, getattr(plain, network).trainable_variables
+        )
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, atol=2e-5, err_msg=a.name)
+
+
+def test_nothing_is_computed_that_nobody_uses():
+    """Count the convolutions that the graph of one step needs."""
+    gan = small_gan()
+    step = tf.function(gan.train_step).get_concrete_function((IMAGES[:4], MASKS[:4]))
+    seen = set()
+    todo = list(step.graph.control_outputs) + [x.op for x in step.graph.outputs]
+    while todo:
+        operation = todo.pop()
+        if operation not in seen:
+            seen.add(operation)
+            todo += [x.op for x in operation.inputs] + list(operation.control_inputs)
+    kinds = [operation.type for operation in seen]
+    levels, judge = 5, 5
+    assert kinds.count("Conv2D") == levels + levels + 2 * judge
+    assert kinds.count("Conv2DBackpropFilter") == 2 * levels + 2 * judge
+    inputs = levels + (levels - 1) + 2 * (judge - 1) + judge
+    assert kinds.count("Conv2DBackpropInput") == inputs
+
+
+def test_fit_logs_both_networks_and_the_scores():
+    history = small_gan().fit(batches(), validation_data=batches(), epochs=2, verbose=0).history
+    names = {"generator_loss", "l1_loss", "adversarial_loss", "discriminator_loss"}
+    names |= {"cross_entropy_loss", "dice_loss", "jaccard", "dice"}
+    assert set(history) == names | {f"val_{name}" for name in names}
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in history.values())
+
+
+def test_validation_scores_are_those_of_the_generator_in_inference():
+    gan = small_gan()
+    gan.fit(batches(), epochs=1, verbose=0)
+    logs = gan.evaluate(batches(3), verbose=0, return_dict=True)
+    guess = gan.predict(batches(), verbose=0) > 0
+    truth = MASKS.astype(bool)
+    both = (guess & truth).sum((1, 2, 3))
+    assert logs["jaccard"] == pytest.approx(np.mean(both / (guess | truth).sum((1, 2, 3))))
+    assert logs["dice"] == pytest.approx(
+        np.mean(2 * both / (guess.sum((1, 2, 3)) + truth.sum((1, 2, 3))))
+    )
+
+
+def test_learns():
+    gan = small_gan(learning_rate=5e-3)
+    before = gan.evaluate(batches(), verbose=0, return_dict=True)["cross_entropy_loss"]
+    gan.fit(batches(), epochs=20, verbose=0)
+    after = gan.evaluate(batches(), verbose=0, return_dict=True)["cross_entropy_loss"]
+    assert after < 0.9 * before
+
+
+def test_without_adversary_the_discriminator_rests():
+    gan = small_gan()
+    gan.compile(adversarial_weight=0.0)
+    before = gan.discriminator.get_weights()
+    history = gan.fit(batches(), epochs=1, verbose=0).history
+    assert set(history) == {"generator_loss", "l1_loss", "jaccard", "dice"}
+    for a, b in zip(before, gan.discriminator.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    alone = small_gan(adversarial_weight=0.0)
+    assert alone.discriminator is None
+    alone.fit(batches(), epochs=1, verbose=0)
+
+
+def test_several_classes():
+    gan = small_gan(classes=3)
+    labels = rng.integers(3, size=(4, 32, 32))
+    history = gan.fit(IMAGES[:4], np.eye(3, dtype="float32")[labels], epochs=1, verbose=0).history
+    assert np.isfinite(history["generator_loss"]).all()
+
+
+def test_a_sigmoid_generator_is_judged_in_the_same_range():
+    generator = kg.models.unet(size=32, filters=2, levels=1)
+    gan = kg.SegmentationGAN(generator, kg.models.patch_discriminator(size=32, filters=2))
+    gan.compile()
+    image, mask = tf.constant(IMAGES[:2]), tf.constant(MASKS[:2])
+    logs = gan.test_on_batch(image, mask, return_dict=True)
+    expected = np.mean(abs(2 * generator(image) - 2 * mask))
+    assert logs["l1_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_same_seed_same_network():
+    weights = []
+    for _ in range(2):
+        gan = small_gan()
+        gan.fit(batches(), epochs=2, verbose=0)
+        weights.append(gan.generator.get_weights() + gan.discriminator.get_weights())
+    for a, b in zip(*weights):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_keras_callbacks_work(tmp_path):
+    gan = small_gan()
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(
+            str(tmp_path / "best"), monitor="val_dice", mode="max", save_best_only=True
+        ),
+        keras.callbacks.ModelCheckpoint(str(tmp_path / "w.weights.h5"), save_weights_only=True),
+        keras.callbacks.EarlyStopping(
+            "val_dice", mode="max", patience=5, restore_best_weights=True
+        ),
+        keras.callbacks.ReduceLROnPlateau("val_dice", mode="max", patience=1),
+        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.TensorBoard(tmp_path / "board", write_graph=False),
+        keras.callbacks.TerminateOnNaN(),
+        kg.training.MaskImages(tmp_path / "board", IMAGES[:2], MASKS[:2]),
+    ]
+    gan.fit(batches(), validation_data=batches(), epochs=2, verbose=0, callbacks=callbacks)
+    header = (tmp_path / "log.csv").read_text().splitlines()[0]
+    assert "val_dice" in header
+    assert "discriminator_loss" in header
+    assert float(gan.optimizer.learning_rate) == pytest.approx(2e-4 / 4)
+    assert kg.SegmentationGAN.load(tmp_path / "best").recipe["filters"] == 2
+    other = small_gan(seed=1)
+    other.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(other(IMAGES), gan(IMAGES))
+    written = list((tmp_path / "board").rglob("events*"))
+    events = [e for file in written for e in tf.compat.v1.train.summary_iterator(str(file))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {"masks", "epoch_dice"} <= tags
+
+
+def test_a_predicted_mask_does_not_depend_on_its_batch():
+    gan = small_gan()
+    gan.fit(batches(), epochs=1, verbose=0)
+    np.testing.assert_allclose(gan(IMAGES[:1])[0], gan(IMAGES)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (batches().map(lambda image, mask: image), "pairs; are these samples unlabelled"),
+        (
+            batches().map(lambda image, mask: (image[:, ::2], mask[:, ::2])),
+            r"works with images of shape \(32, 32, 3\).*shape \(16, 32, 3\)",
+        ),
+        (
+            batches().map(lambda image, mask: (image, tf.tile(mask, (1, 1, 1, 2)))),
+            r"works with masks of shape \(32, 32, 1\).*shape \(32, 32, 2\)",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_are_named(data, message):
+    with pytest.raises(kg.KerasganError, match=message):
+        small_gan().fit(data, verbose=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 255.0])
+def test_arrays_out_of_range_are_named(value):
+    wrong = IMAGES.copy()
+    wrong[3, 5, 5, 1] = value
+    with pytest.raises(kg.KerasganError, match=f"'x' must hold numbers from -1 to 1.*{value}"):
+        small_gan().fit(wrong, MASKS)
+    with pytest.raises(kg.KerasganError, match=r"'y' must hold numbers from 0 to 1.*255"):
+        small_gan().fit(IMAGES, MASKS * 255)
+
+
+def test_networks_that_do_not_fit_are_named():
+    generator = kg.models.pix2pix_generator(size=32, filters=2)
+    with pytest.raises(kg.KerasganError, match=r"mask \(32, 32, 1\).*\(32, 32, 2\)"):
+        kg.SegmentationGAN(generator, kg.models.patch_discriminator(32, classes=2, filters=2))
+    with pytest.raises(kg.KerasganError, match="two inputs, image and mask"):
+        kg.SegmentationGAN(generator, kg.models.unet(size=32, filters=2, levels=1))
+    with pytest.raises(kg.KerasganError, match=r"compile\(\) before fit"):
+        kg.SegmentationGAN(generator).fit(batches())
+
+
+def test_weighted_images_are_refused():
+    with pytest.raises(kg.KerasganError, match=r"cannot be weighted.*'sample_weight'"):
+        small_gan().fit(IMAGES, MASKS, sample_weight=np.ones(8))
+    with pytest.raises(kg.KerasganError, match=r"cannot be weighted.*triples"):
+        small_gan().fit(batches().map(lambda image, mask: (image, mask, 1.0)))

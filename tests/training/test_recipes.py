@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+import kerasgan as kg
+
+
+def test_paper_is_what_the_paper_has():
+    recipe = kg.recipes.get("paper")
+    assert (recipe.size, recipe.filters, recipe.batch_size, recipe.epochs) == (512, 64, 8, 10)
+    assert (recipe.learning_rate, recipe.beta_1, recipe.l1) == (2e-3, 0.5, 100)
+    assert not recipe.augment
+    gan = kg.recipes.build("paper", size=32, filters=2)
+    assert gan.optimizer.get_config()["learning_rate"] == pytest.approx(2e-3)
+    assert gan.discriminator_optimizer.get_config()["beta_1"] == 0.5
+
+
+def test_changes_are_taken_and_checked():
+    gan = kg.recipes.build("pix2pix", size=64, classes=2, filters=3, channels=1)
+    assert gan.generator.input_shape == (None, 64, 64, 1)
+    assert gan.recipe["classes"] == 2
+    with pytest.raises(kg.KerasganError, match=r"paper, pix2pix. Received: 'pixtopix'. Did you"):
+        kg.recipes.build("pixtopix")
+    with pytest.raises(kg.KerasganError, match=r"'filterz'. Did you mean 'filters'"):
+        kg.recipes.build("pix2pix", filterz=3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("size", 100),
+        ("filters", 0),
+        ("epochs", -1),
+        ("batch_size", "8"),
+        ("learning_rate", -1e-3),
+        ("dice", float("nan")),
+        ("adversarial_weight", None),
+        ("l1", float("inf")),
+    ],
+)
+def test_settings_out_of_range_are_named(field, value):
+    with pytest.raises(kg.KerasganError, match=f"'{field}' must be"):
+        kg.recipes.get("pix2pix", **{field: value})
+
+
+def test_json_round_trip_and_errors(tmp_path):
+    recipe = kg.recipes.get("pix2pix", seed=5)
+    path = tmp_path / "recipe.json"
+    recipe.save(path)
+    assert kg.recipes.Recipe.load(path) == recipe
+    assert json.loads(path.read_text())["seed"] == 5
+    path.write_text('{"name": "pix2pix", "sead": 5}')
+    with pytest.raises(kg.KerasganError, match=r"recipe\.json.*'sead'. Did you mean 'seed'"):
+        kg.recipes.Recipe.load(path)
+    for text in ("{", "[]", "{}"):
+        path.write_text(text)
+        with pytest.raises(kg.KerasganError, match=r"recipe\.json"):
+            kg.recipes.Recipe.load(path)
+    with pytest.raises(kg.KerasganError, match="cannot be read"):
+        kg.recipes.Recipe.load(tmp_path / "nowhere.json")

@@ -1,0 +1,209 @@
+"""What the training scripts share: arguments, the run itself, and what is written at its end."""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasgan as kg
+
+
+def arguments(description, results, data=True):
+    """Return the parser with the arguments that every training script takes."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    if data:
+        parser.add_argument("--data", required=True, help="folder with images/ and masks/")
+    add = parser.add_argument
+    add("--results", default=results, help="folder for everything that is written")
+    add("--resume", action="store_true", help="go on with the run in the results folder")
+    add("--recipe", default="pix2pix", choices=kg.recipes.names(), help="networks and losses")
+    add("--size", type=int, default=128, help="height and width in pixels, a power of two")
+    add("--filters", type=int, default=32, help="width of both networks; 64 in the paper")
+    add("--epochs", type=int, default=50, help="passes over the training images")
+    add("--batch-size", type=int, default=8, help="images a step")
+    add("--learning-rate", type=float, help="Adam's; the recipe's if left out")
+    weight = "weight of that loss; the recipe's if left out"
+    add("--l1", type=float, help=weight)
+    add("--cross-entropy", type=float, help=weight)
+    add("--dice", type=float, help=weight)
+    add("--adversarial-weight", type=float, help="0 trains without the discriminator")
+    add("--rule", default="gamma", help=f"for explaining: {', '.join(kg.explain.rule_names())}")
+    add("--seed", type=int, default=0, help="of start values, order, augmentation and dropout")
+    return parser
+
+
+def recipe_from(args):
+    """Return the recipe that the command line describes."""
+    changes = {
+        name: getattr(args, name) for name in ("size", "filters", "epochs", "batch_size", "seed")
+    }
+    for name in ("learning_rate", "l1", "cross_entropy", "dice", "adversarial_weight"):
+        if getattr(args, name) is not None:
+            changes[name] = getattr(args, name)
+    return kg.recipes.get(args.recipe, **changes)
+
+
+def results_folder(path, resume):
+    """Return the folder to write to; an old one is only used to go on with its run."""
+    folder = pathlib.Path(path)
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())) and not resume:
+        raise kg.KerasganError(
+            f"'{folder}' exists. Pass --resume to go on with its run, or another --results"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise kg.KerasganError(f"Results cannot be written to '{folder}': {error}") from error
+    return folder
+
+
+class Seconds(keras.callbacks.Callback):
+    """Add the seconds that an epoch took, validation included, to its log."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.time()
+
+    def on_epoch_end(self, epoch, logs):
+        logs["seconds"] = time.time() - self.start
+
+
+def train(recipe, training, validation, folder):
+    """Train; return the model of the epoch with the best validation Dice, and facts of the run."""
+    options = {"size": recipe.size, "seed": recipe.seed}
+    batches = training.batches(recipe.batch_size, augment=recipe.augment, shuffle=True, **options)
+    checked = validation.batches(min(recipe.batch_size, len(validation)), **options)
+    recipe.save(folder / "recipe.json")
+    best = folder / "model"
+    gan = recipe.build()
+    callbacks = [
+        Seconds(),
+        keras.callbacks.ModelCheckpoint(
+            str(best), monitor="val_dice", mode="max", save_best_only=True
+        ),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.CSVLogger(folder / "training.csv", append=True),
+    ]
+    history = gan.fit(
+        batches,
+        validation_data=checked,
+        epochs=recipe.epochs,
+        callbacks=callbacks,
+        resume=folder / "state",
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    minutes = sum(history.history["seconds"]) / 60
+    print(f"Trained {len(history.epoch)} epochs in {minutes:.1f} minutes")
+    kg.report.training_figure(history, folder / "training.png")
+    gan = kg.SegmentationGAN.load(best)
+    dice = history.history["val_dice"]
+    print(f"Best validation Dice {max(dice):.3f} in epoch {int(np.argmax(dice)) + 1}: {best}")
+    facts = {
+        "recipe": dataclasses.asdict(recipe),
+        "images": {"training": len(training), "validation": len(validation)},
+        "epochs": len(history.epoch),
+        "best_epoch": int(np.argmax(dice)) + 1,
+        "validation_dice": max(dice),
+        "training_minutes": minutes,
+    }
+    return gan, facts
+
+
+def machine():
+    """Return what the numbers of a run depend on besides its settings."""
+    model = platform.processor()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
+        model = lines[0].split(":")[1].strip() if lines else model
+    gpus = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return {
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "gpus": [details.get("device_name", "unknown") for details in gpus],
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+    }
+
+
+def command():
+    """Return the command line from scratch, folders elsewhere cut down to their last name."""
+    words = [pathlib.Path(x).name if os.path.isabs(x) or ".." in x else x for x in sys.argv[1:]]
+    words = [word for word in words if word != "--resume"]
+    return " ".join(["python", f"examples/{pathlib.Path(sys.argv[0]).name}", *words])
+
+
+def report(gan, facts, training, samples, folder, rule, shown=6):
+    """Score the reported part once, and draw masks and explanations of some of its images.
+
+    Beside the network stands the best threshold on colour, found on the training images.
+    """
+    table = kg.evaluate(gan, samples)
+    color = kg.evaluation.fit_color_threshold(training, size=facts["recipe"]["size"])
+    guesses = (color(samples.image(i)) for i in range(len(samples)))
+    control = kg.evaluation.evaluate_masks(samples, guesses)
+    facts["images"]["reported"] = len(samples)
+    facts.update(scores=table.attrs["summary"], control=control.attrs["summary"])
+    facts.update(control_feature=color.feature, rule=rule)
+    facts = {"command": command(), **facts, **machine()}
+    (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    kg.evaluation.save_table(table, folder / "scores.csv", overwrite=True)
+    text = kg.evaluation.summary_text(table)
+    (folder / "scores.txt").write_text(text + "\n", encoding="utf-8")
+    print(f"\nScores on {len(samples)} images that took no part in any choice:\n{text}\n")
+    print(
+        f"Mean Jaccard {table['jaccard'].mean():.2f}; of the best colour threshold on the "
+        f"training images ({color.feature}): {control['jaccard'].mean():.2f}"
+    )
+
+    drawn = samples[np.linspace(0, len(samples) - 1, min(shown, len(samples))).astype(int)]
+    images = [drawn.image(i) for i in range(len(drawn))]
+    truths = [drawn.mask(i) for i in range(len(drawn))]
+    masks = kg.predict(gan, drawn)
+    kg.report.mask_figure(images, truths, masks, drawn.names, folder / "masks.png")
+    kg.report.score_figure(table, folder / "scores.png")
+
+    batch = next(iter(drawn.batches(len(drawn), size=gan.generator.input_shape[1:3])))[0]
+    explainer = kg.Explainer(gan.generator, rule=rule)
+    explanation = explainer.explain(batch, target="prediction", layers=layers_to_show(gan))
+    explanation.save(folder / "explanation.npz")
+    explanation.plot(folder / "explanation.png")
+
+
+def experiment(args, recipe, folder, rest, test, fraction):
+    """Split off a validation part, train, report; return the folder."""
+    training, validation = rest.split(fraction, seed=0)
+    print(f"{len(training)} images to train, {len(validation)} to choose, {len(test)} to report")
+    gan, facts = train(recipe, training, validation, folder)
+    report(gan, facts, training, test, folder, args.rule)
+    return folder
+
+
+def layers_to_show(gan):
+    """Return the second to the fourth stage of the generator's way down."""
+    names = [layer.name for layer in gan.generator.layers]
+    return [f"down_{level}" for level in (2, 3, 4) if f"down_{level}_conv" in names]
+
+
+def run(main):
+    """Run a script: errors in one line, and a word on how to go on after Ctrl-C."""
+    start = time.time()
+    try:
+        folder = main()
+    except kg.KerasganError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command with --resume goes on after the last whole epoch.")
+    print(f"Done in {(time.time() - start) / 60:.1f} minutes. Everything is in {folder}/")

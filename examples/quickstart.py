@@ -1,0 +1,29 @@
+"""Draw a dataset, train a segmentation GAN on it, score it and explain it, in a few minutes."""
+
+import common
+
+import kerasgan as kg
+
+
+def main():
+    parser = common.arguments(__doc__, results="results/quickstart", data=False)
+    parser.add_argument("--count", type=int, default=360, help="scenes to draw")
+    parser.add_argument("--kind", default="polyp", choices=["polyp", "instrument"])
+    parser.set_defaults(filters=16, epochs=40, learning_rate=1e-3)
+    args = parser.parse_args()
+    recipe = common.recipe_from(args)
+
+    folder = common.results_folder(args.results, args.resume)
+    drawn = folder / "data"
+    if drawn.exists():
+        samples = kg.data.load_folder(drawn)
+    else:
+        print(f"Drawing {args.count} scenes into {drawn}")
+        samples = kg.data.synthetic.write_dataset(
+            drawn, count=args.count, size=args.size, kind=args.kind, seed=args.seed
+        )
+    rest, test = samples.split(1 / 6, seed=0)
+    return common.experiment(args, recipe, folder, rest, test, 1 / 6)
+
+
+common.run(main)

@@ -1,0 +1,31 @@
+"""Train, score and explain a polyp segmenter on Kvasir-SEG (or a folder laid out like it)."""
+
+import pathlib
+
+import common
+
+import kerasgan as kg
+
+
+def main():
+    parser = common.arguments(__doc__, results="results/polyp")
+    parser.add_argument(
+        "--test-names",
+        help="text file with the names to report on; splits/val.txt in the data if it is there, "
+        "else a tenth drawn at random",
+    )
+    args = parser.parse_args()
+    recipe = common.recipe_from(args)
+
+    samples = kg.data.load_folder(args.data)
+    official = pathlib.Path(args.data) / "splits" / "val.txt"
+    if args.test_names or official.is_file():
+        rest, test = samples.split_by_names(args.test_names or official)
+    else:
+        rest, test = samples.split(0.1, seed=0)
+
+    folder = common.results_folder(args.results, args.resume)
+    return common.experiment(args, recipe, folder, rest, test, 0.1)
+
+
+common.run(main)

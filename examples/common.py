@@ -28,12 +28,13 @@ def arguments(description, results, data=True):
     add = parser.add_argument
     add("--results", default=results, help="folder for everything that is written")
     add("--resume", action="store_true", help="go on with the run in the results folder")
-    add("--recipe", default="pix2pix", choices=kg.recipes.names(), help="networks and losses")
-    add("--size", type=int, default=128, help="height and width in pixels, a power of two")
-    add("--filters", type=int, default=32, help="width of both networks; 64 in the paper")
-    add("--epochs", type=int, default=50, help="passes over the training images")
-    add("--batch-size", type=int, default=8, help="images a step")
+    add("--recipe", default="fast", choices=kg.recipes.names(), help="networks and losses")
+    add("--size", type=int, help="height and width in pixels, a power of two; the recipe's if not")
+    add("--filters", type=int, help="width of the generator; the recipe's if left out")
+    add("--epochs", type=int, help="passes over the training images; the recipe's if left out")
+    add("--batch-size", type=int, help="images a step; the recipe's if left out")
     add("--learning-rate", type=float, help="Adam's; the recipe's if left out")
+    add("--precision", help="float32, bfloat16 (where the processor has it) or float16 (GPUs)")
     weight = "weight of that loss; the recipe's if left out"
     add("--l1", type=float, help=weight)
     add("--cross-entropy", type=float, help=weight)
@@ -41,17 +42,29 @@ def arguments(description, results, data=True):
     add("--adversarial-weight", type=float, help="0 trains without the discriminator")
     add("--rule", default="gamma", help=f"for explaining: {', '.join(kg.explain.rule_names())}")
     add("--seed", type=int, default=0, help="of start values, order, augmentation and dropout")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any other field of the recipe, as often as wanted: --set adversarial=hinge",
+    )
     return parser
 
 
 def recipe_from(args):
     """Return the recipe that the command line describes."""
-    changes = {
-        name: getattr(args, name) for name in ("size", "filters", "epochs", "batch_size", "seed")
-    }
-    for name in ("learning_rate", "l1", "cross_entropy", "dice", "adversarial_weight"):
-        if getattr(args, name) is not None:
-            changes[name] = getattr(args, name)
+    names = ("size", "filters", "epochs", "batch_size", "seed", "learning_rate", "precision")
+    names += ("l1", "cross_entropy", "dice", "adversarial_weight")
+    changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    for setting in args.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise kg.KerasganError(f"Argument '--set' must be FIELD=VALUE. Received: {setting!r}")
+        try:
+            changes[name] = json.loads(value)
+        except ValueError:
+            changes[name] = value
     return kg.recipes.get(args.recipe, **changes)
 
 
@@ -84,7 +97,9 @@ class Seconds(keras.callbacks.Callback):
 def train(recipe, training, validation, folder):
     """Train; return the model of the epoch with the best validation Dice, and facts of the run."""
     options = {"size": recipe.size, "seed": recipe.seed}
-    batches = training.batches(recipe.batch_size, augment=recipe.augment, shuffle=True, **options)
+    batches = training.batches(
+        recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **options
+    )
     checked = validation.batches(min(recipe.batch_size, len(validation)), **options)
     recipe.save(folder / "recipe.json")
     best = folder / "model"
@@ -94,7 +109,6 @@ def train(recipe, training, validation, folder):
         keras.callbacks.ModelCheckpoint(
             str(best), monitor="val_dice", mode="max", save_best_only=True
         ),
-        keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(folder / "training.csv", append=True),
     ]
     history = gan.fit(
@@ -194,7 +208,8 @@ def experiment(args, recipe, folder, rest, test, fraction):
 def layers_to_show(gan):
     """Return the second to the fourth stage of the generator's way down."""
     names = [layer.name for layer in gan.generator.layers]
-    return [f"down_{level}" for level in (2, 3, 4) if f"down_{level}_conv" in names]
+    places = [f"down_{level}" for level in (2, 3, 4)]
+    return [place for place in places if any(name.startswith(f"{place}_") for name in names)]
 
 
 def run(main):

@@ -9,7 +9,7 @@ def main():
     parser = common.arguments(__doc__, results="results/quickstart", data=False)
     parser.add_argument("--count", type=int, default=360, help="scenes to draw")
     parser.add_argument("--kind", default="polyp", choices=["polyp", "instrument"])
-    parser.set_defaults(filters=16, epochs=40, learning_rate=1e-3)
+    parser.set_defaults(epochs=30, filters=16)
     args = parser.parse_args()
     recipe = common.recipe_from(args)
 
@@ -20,7 +20,7 @@ def main():
     else:
         print(f"Drawing {args.count} scenes into {drawn}")
         samples = kg.data.synthetic.write_dataset(
-            drawn, count=args.count, size=args.size, kind=args.kind, seed=args.seed
+            drawn, count=args.count, size=recipe.size, kind=args.kind, seed=args.seed
         )
     rest, test = samples.split(1 / 6, seed=0)
     return common.experiment(args, recipe, folder, rest, test, 1 / 6)

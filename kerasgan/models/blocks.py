@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from kerasgan.addons import addons
 from kerasgan.errors import KerasganError
 
 __all__ = ["SeededDropout"]
@@ -83,6 +84,13 @@ def conv_settings(seed: int, number: int) -> dict:
 def batch_norm(name: str) -> keras.layers.BatchNormalization:
     """Return a batch normalisation with the constants of the published code."""
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+
+
+def bounded(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a layer whose kernel is kept at a largest singular value of 1, under its own name."""
+    name = layer.name
+    layer._name = f"{name}_inner"
+    return addons().layers.SpectralNormalization(layer, name=name)
 
 
 def check_counts(**arguments) -> None:

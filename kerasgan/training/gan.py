@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.heads import final_activation, to_drawing, to_probability
 from kerasgan.training import resume as runs
-from kerasgan.training.losses import ADVERSARIAL, SEGMENTATION, check_losses
+from kerasgan.training.adversarial import (
+    ADVERSARIAL,
+    BORDER,
+    between,
+    check_adversarial,
+    feature_distance,
+    slope_penalty,
+    with_features,
+)
+from kerasgan.training.checks import NO_WEIGHTS, check_data, check_pair
+from kerasgan.training.guards import Alarms, Cosine
+from kerasgan.training.learner import follow, twin
+from kerasgan.training.losses import SEGMENTATION, check_losses, check_weight
 from kerasgan.training.metrics import Dice, Jaccard
+from kerasgan.training.optimizers import apply_gradients, optimizer_from, peak_rate, scaled
 
 __all__ = ["SegmentationGAN"]
 
-NO_WEIGHTS = "Images cannot be weighted; weight the losses in compile(). Received: {}"
+SCHEDULES = ("constant", "cosine")
 
 
 class SegmentationGAN(keras.Model):
@@ -25,9 +37,13 @@ class SegmentationGAN(keras.Model):
     {0, 1} outside; the discriminator sees them in [-1, 1], like the image.
 
     `fit`, `evaluate`, `predict` and Keras' callbacks work as usual. Logged are `generator_loss`
-    (the weighted sum), its parts (`l1_loss`, `adversarial_loss`), `discriminator_loss`, `jaccard`
-    and `dice` (mean over images, at network size), with `val_` before it for validation data.
+    (the weighted sum), its parts (`l1_loss`, `adversarial_loss`), `discriminator_loss`,
+    `discriminator_accuracy` (the share of true and drawn masks that it tells right), `jaccard` and
+    `dice` (mean over images, at network size), with `val_` before it for validation data.
     `optimizer`, which learning-rate callbacks act on, is the generator's.
+
+    `generator` is always the network that predicts, in float32. Where its weights are a moving
+    average, or training computes in another precision, a twin of it takes the gradients.
 
     Args:
         generator: functional `keras.Model`, image (batch, height, width, channels) in [-1, 1] ->
@@ -39,8 +55,7 @@ class SegmentationGAN(keras.Model):
         KerasganError: if the networks do not fit together.
 
     Example:
-        >>> import numpy as np
-        >>> import kerasgan as kg
+        >>>         >>> import kerasgan as kg
         >>> generator = kg.models.pix2pix_generator(size=32, filters=2)
         >>> discriminator = kg.models.patch_discriminator(size=32, filters=2)
         >>> gan = kg.SegmentationGAN(generator, discriminator)
@@ -57,7 +72,7 @@ class SegmentationGAN(keras.Model):
         super().__init__(**kwargs)
         self.activation = final_activation(generator)
         if discriminator is not None:
-            _check_pair(generator, discriminator)
+            check_pair(generator, discriminator)
         self.generator = generator
         self.discriminator = discriminator
         self.recipe = None
@@ -72,48 +87,109 @@ class SegmentationGAN(keras.Model):
         losses: dict[str, float] | None = None,
         adversarial: str = "vanilla",
         adversarial_weight: float = 1.0,
+        feature_matching: float = 0.0,
+        gradient_penalty: float = 0.0,
+        r1: float = 0.0,
+        label_smoothing: float = 0.0,
+        discriminator_warmup: int = 0,
+        schedule: str = "constant",
+        warmup: float = 0.0,
+        ema_momentum: float = 0.0,
+        precision: str = "float32",
         **kwargs,
     ):
         """Set optimizers and losses.
 
         Args:
             optimizer: the generator's, a name or a Keras optimizer; default Adam with learning
-                rate 2e-4 and beta_1 0.5.
+                rate 2e-4 and beta_1 0.5. Weight decay, where it has some, spares biases and
+                normalisation; gradients are clipped by its own `global_clipnorm`.
             discriminator_optimizer: the discriminator's, likewise.
             losses: weight of each segmentation loss, from 0 up, by name: `"l1"`,
-                `"cross_entropy"`, `"dice"`; default `{"l1": 100.0}`.
-            adversarial: the adversarial loss, `"vanilla"`.
+                `"cross_entropy"`, `"dice"`, `"jaccard"`, `"tversky"`, `"focal"`, `"boundary"`;
+                default `{"l1": 100.0}`.
+            adversarial: the adversarial loss: `"vanilla"`, `"least_squares"`, `"hinge"`,
+                `"wasserstein"` (with `gradient_penalty=10`), `"segan"` (with `feature_critic`).
             adversarial_weight: its weight in the generator's loss, from 0 up; with 0 the
                 discriminator is neither run nor trained.
+            feature_matching: weight in the generator's loss of the distance between the
+                discriminator's hidden activations for true and drawn masks, from 0 up.
+            gradient_penalty: weight in the discriminator's loss of (slope - 1)^2 between true and
+                drawn masks, from 0 up.
+            r1: weight in the discriminator's loss of half the squared slope at true masks, from 0
+                up.
+            label_smoothing: true masks are labelled 1 less this for the discriminator, in [0, 1).
+            discriminator_warmup: first steps in which the discriminator learns without yet moving
+                the generator.
+            schedule: of both learning rates over the run: `"constant"`, or `"cosine"` down to 0.
+            warmup: share of the steps in which a cosine schedule rises first, in [0, 1).
+            ema_momentum: of the moving average of the generator's weights, in [0, 1); it predicts
+                in place of the last weights. 0 for none. Early on the average is shorter.
+            precision: that convolutions are trained in: `"float32"`; `"bfloat16"` where the
+                processor has it; `"float16"`, with loss scaling, on GPUs. Weights, logits and
+                losses, and the network that predicts, are float32 in each.
             **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`, as in Keras.
 
         Raises:
-            KerasganError: if a loss is unknown or a weight negative.
+            KerasganError: if a name is unknown or a number out of range.
 
         Example:
             >>> import kerasgan as kg
             >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
-            >>> gan.compile("adam", losses={"cross_entropy": 1.0, "dice": 1.0})
+            >>> gan.compile("adam", losses={"cross_entropy": 1.0, "dice": 1.0}, ema_momentum=0.99)
         """
         losses = {"l1": 100.0} if losses is None else dict(losses)
-        check_losses(losses, adversarial)
-        if not adversarial_weight >= 0:
-            raise KerasganError(
-                "Argument 'adversarial_weight' must be a number from 0 up. "
-                f"Received: {adversarial_weight!r}"
-            )
+        check_losses(losses)
+        check_adversarial(adversarial, label_smoothing)
+        weights = {
+            "adversarial_weight": adversarial_weight,
+            "feature_matching": feature_matching,
+            "gradient_penalty": gradient_penalty,
+            "r1": r1,
+            "discriminator_warmup": discriminator_warmup,
+        }
+        shares = {"label_smoothing": label_smoothing, "warmup": warmup}
+        shares["ema_momentum"] = ema_momentum
+        for name, value in weights.items():
+            check_weight(name, value)
+        for name, value in shares.items():
+            check_weight(name, value, most=1)
+        if schedule not in SCHEDULES:
+            raise unknown_name("schedule", schedule, SCHEDULES)
         if self.discriminator is None:
-            adversarial_weight = 0.0
-        super().compile(optimizer=_optimizer(optimizer), **kwargs)
+            weights["adversarial_weight"] = 0.0
+        learns_apart = ema_momentum or precision != "float32"
+        self._learner = twin(self.generator, precision) if learns_apart else self.generator
+        optimizer = optimizer_from(optimizer, precision)
+        super().compile(optimizer=optimizer, **kwargs)
         self.discriminator_optimizer = None
-        if adversarial_weight:
-            self.discriminator_optimizer = _optimizer(discriminator_optimizer)
+        if weights["adversarial_weight"]:
+            self.discriminator_optimizer = optimizer_from(discriminator_optimizer, precision)
+            if precision != "float32":
+                self.discriminator = twin(self.discriminator, precision)
+            self._judge = self.discriminator
+            if feature_matching:
+                self._judge = with_features(self.discriminator)
         self.loss_weights = losses
-        self.adversarial = adversarial
-        self.adversarial_weight = float(adversarial_weight)
+        self.adversarial_weight = float(weights["adversarial_weight"])
+        self._settings = {
+            "losses": losses,
+            "adversarial": adversarial,
+            "schedule": schedule,
+            "precision": precision,
+            **weights,
+            **shares,
+        }
+        self._rates = [
+            (each, peak_rate(each, schedule))
+            for each in (self.optimizer, self.discriminator_optimizer)
+            if each is not None
+        ]
         names = ["generator_loss", *(f"{name}_loss" for name in losses)]
-        if adversarial_weight:
+        if self.adversarial_weight:
             names += ["adversarial_loss", "discriminator_loss"]
+            names += ["feature_loss"] * bool(feature_matching)
+            names += ["discriminator_accuracy"] * (adversarial in BORDER)
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self._overlaps = [Jaccard(), Dice()]
 
@@ -158,11 +234,14 @@ class SegmentationGAN(keras.Model):
         """
         if not self.compiled:
             raise KerasganError("Call compile() before fit(), or build the GAN from a recipe")
-        self._check_data(x, y)
+        check_data(self.generator, x, y)
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
         callbacks = list(callbacks or [])
+        guards = [Alarms()]
+        if self._settings["schedule"] == "cosine":
+            guards.append(Cosine(self._settings["warmup"]))
         keeper = None
         if resume is not None:
             keeper = runs.KeepState(resume, callbacks)
@@ -171,6 +250,7 @@ class SegmentationGAN(keras.Model):
         epoch = getattr(x, "epoch", None)
         if isinstance(epoch, tf.Variable):
             epoch.assign(initial_epoch)
+        callbacks = [*guards, *callbacks]
         history = super().fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
         if keeper is not None:
             history.epoch, history.history = keeper.epochs, keeper.history
@@ -181,45 +261,48 @@ class SegmentationGAN(keras.Model):
         image, mask, _ = keras.utils.unpack_x_y_sample_weight(data)
         share = 1.0 / tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as generator_tape:
-            probability = self._probability(image, training=True)
+            probability = self._probability(self._learner, image, training=True)
             drawing = to_drawing(probability)
             total, parts = self._segmentation_loss(mask, probability)
-            shared = total * share
+            shared = scaled(self.optimizer, total * share)
         targets, gradients = [shared], [tf.ones_like(shared)]
         if self.adversarial_weight:
             with tf.GradientTape(persistent=True) as judge_tape:
                 judge_tape.watch(drawing)
-                fooled, judged = self._adversarial_loss(image, mask, drawing, training=True)
-                pull = fooled * self.adversarial_weight * share
-                shared_judged = judged * share
+                pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=True)
+                judged += self._penalties(image, mask, drawing)
+                pulled = scaled(self.optimizer, pull * share * self._started())
+                shared_judged = scaled(self.discriminator_optimizer, judged * share)
             targets.append(drawing)
-            gradients.append(judge_tape.gradient(pull, drawing))
+            gradients.append(judge_tape.gradient(pulled, drawing))
             weights = self.discriminator.trainable_variables
             slopes = judge_tape.gradient(shared_judged, weights)
             del judge_tape
-            total += fooled * self.adversarial_weight
-            parts.update(adversarial_loss=fooled, discriminator_loss=judged)
-        variables = self.generator.trainable_variables
+            total += pull
+            parts.update(shown, discriminator_loss=judged)
+        variables = self._learner.trainable_variables
         gradients = generator_tape.gradient(targets, variables, output_gradients=gradients)
-        self.optimizer.apply_gradients(zip(gradients, variables))
+        apply_gradients(self.optimizer, gradients, variables)
         if self.adversarial_weight:
-            self.discriminator_optimizer.apply_gradients(zip(slopes, weights))
+            apply_gradients(self.discriminator_optimizer, slopes, weights)
+        if self._learner is not self.generator:
+            follow(self.generator, self._learner, self._momentum())
         return self._log(mask, probability, total, parts)
 
     def test_step(self, data):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
         image, mask, _ = keras.utils.unpack_x_y_sample_weight(data)
-        probability = self._probability(image, training=False)
+        probability = self._probability(self.generator, image, training=False)
         total, parts = self._segmentation_loss(mask, probability)
         if self.adversarial_weight:
             drawing = to_drawing(probability)
-            fooled, judged = self._adversarial_loss(image, mask, drawing, training=False)
-            total += fooled * self.adversarial_weight
-            parts.update(adversarial_loss=fooled, discriminator_loss=judged)
+            pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
+            total += pull
+            parts.update(shown, discriminator_loss=judged)
         return self._log(mask, probability, total, parts)
 
-    def _probability(self, image, training):
-        output = tf.cast(self.generator(image, training=training), tf.float32)
+    def _probability(self, network, image, training):
+        output = tf.cast(network(image, training=training), tf.float32)
         return to_probability(output, self.activation)
 
     def _segmentation_loss(self, mask, probability):
@@ -230,11 +313,52 @@ class SegmentationGAN(keras.Model):
         return total, parts
 
     def _adversarial_loss(self, image, mask, drawing, training):
-        true_logits = self.discriminator([image, to_drawing(mask)], training=training)
-        drawn_logits = self.discriminator([image, drawing], training=training)
-        return ADVERSARIAL[self.adversarial](
-            tf.cast(true_logits, tf.float32), tf.cast(drawn_logits, tf.float32)
-        )
+        """Return what the generator and what the discriminator lose, and what to log of it."""
+        settings, weight = self._settings, self.adversarial_weight
+        outputs = [
+            self._judge([image, shown], training=training) for shown in (to_drawing(mask), drawing)
+        ]
+        if settings["feature_matching"]:
+            (true, *true_features), (drawn, *drawn_features) = outputs
+        else:
+            true, drawn = outputs
+        true, drawn = tf.cast(true, tf.float32), tf.cast(drawn, tf.float32)
+        smoothing = [settings["label_smoothing"]] if settings["label_smoothing"] else []
+        fooled, judged = ADVERSARIAL[settings["adversarial"]](true, drawn, *smoothing)
+        shown, pull = {"adversarial_loss": fooled}, weight * fooled
+        if settings["feature_matching"]:
+            shown["feature_loss"] = apart = feature_distance(true_features, drawn_features)
+            pull += settings["feature_matching"] * apart
+        if settings["adversarial"] in BORDER:
+            border = BORDER[settings["adversarial"]]
+            told = [tf.cast(right, tf.float32) for right in (true > border, drawn <= border)]
+            shown["discriminator_accuracy"] = tf.reduce_mean(tf.stack(told))
+        return pull, judged, shown
+
+    def _penalties(self, image, mask, drawing):
+        """Return what the discriminator loses for steep slopes."""
+
+        def judge(image, drawing):
+            return tf.cast(self.discriminator([image, drawing], training=True), tf.float32)
+
+        total, true = tf.zeros(()), to_drawing(mask)
+        if self._settings["gradient_penalty"]:
+            mixed = between(true, tf.stop_gradient(drawing), self._step())
+            total += self._settings["gradient_penalty"] * slope_penalty(judge, image, mixed, 1.0)
+        if self._settings["r1"]:
+            total += self._settings["r1"] / 2 * slope_penalty(judge, image, true, 0.0)
+        return total
+
+    def _step(self):
+        return tf.cast(self.optimizer.iterations, tf.int32)
+
+    def _started(self):
+        wait = self._settings["discriminator_warmup"]
+        return tf.cast(self._step() >= wait, tf.float32) if wait else 1.0
+
+    def _momentum(self):
+        step = tf.cast(self._step(), tf.float32)
+        return tf.minimum(self._settings["ema_momentum"], (1 + step) / (10 + step))
 
     def _log(self, mask, probability, total, parts):
         for name, value in {"generator_loss": total, **parts}.items():
@@ -242,35 +366,6 @@ class SegmentationGAN(keras.Model):
         for metric in self._overlaps:
             metric.update_state(mask, probability)
         return {metric.name: metric.result() for metric in self.metrics}
-
-    def _check_data(self, x, y):
-        if isinstance(x, tf.data.Dataset):
-            spec = x.element_spec
-            if isinstance(spec, tuple) and len(spec) == 3:
-                raise KerasganError(NO_WEIGHTS.format("a dataset of triples"))
-            if not isinstance(spec, tuple) or len(spec) != 2:
-                raise KerasganError(
-                    "Argument 'x' must be a dataset of (image, mask) pairs; are these samples "
-                    f"unlabelled? Received: {spec}"
-                )
-            shapes = [tuple(part.shape)[1:] for part in spec]
-        elif hasattr(x, "shape") and hasattr(y, "shape"):
-            shapes = [tuple(x.shape)[1:], tuple(y.shape)[1:]]
-            _check_values("x", x, -1, 1)
-            _check_values("y", y, 0, 1)
-        else:
-            return
-        wanted = [self.generator.input_shape[1:], self.generator.output_shape[1:]]
-        for what, came, want in zip(("images", "masks"), shapes, wanted):
-            fits = len(came) == len(want) and all(
-                a is None or b is None or a == b for a, b in zip(came, want)
-            )
-            if not fits:
-                raise KerasganError(
-                    f"The generator '{self.generator.name}' works with {what} of shape {want} "
-                    f"(height, width, channels). Received {what} of shape {came}; use "
-                    "samples.batches(..., size=...) and classes to match"
-                )
 
     # --- Saving ---
 
@@ -322,42 +417,16 @@ class SegmentationGAN(keras.Model):
         """Return what `compile` was called with, as plain data for a JSON file; None before it."""
         if not self.compiled:
             return None
-        serialize = keras.saving.serialize_keras_object
-        judge = self.discriminator_optimizer
-        return {
-            "optimizer": serialize(self.optimizer),
-            "discriminator_optimizer": None if judge is None else serialize(judge),
-            "losses": self.loss_weights,
-            "adversarial": self.adversarial,
-            "adversarial_weight": self.adversarial_weight,
-        }
+        names = ("optimizer", "discriminator_optimizer")
+        settings = {**self._settings, **dict.fromkeys(names)}
+        for name, (optimizer, peak) in zip(names, self._rates):
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            settings[name] = keras.saving.serialize_keras_object(inner)
+            if peak is not None:
+                settings[name]["config"]["learning_rate"] = peak
+        return settings
 
-
-def _optimizer(optimizer):
-    if isinstance(optimizer, str) and optimizer == "default":
-        return keras.optimizers.Adam(2e-4, beta_1=0.5)
-    return keras.optimizers.get(optimizer)
-
-
-def _check_values(name, array, low, high):
-    least, most = float(np.min(array)), float(np.max(array))
-    if not low <= least <= most <= high:
-        raise KerasganError(
-            f"Argument '{name}' must hold numbers from {low} to {high}. Received: {least} to {most}"
-        )
-
-
-def _check_pair(generator, discriminator):
-    image, mask = generator.input_shape, generator.output_shape
-    came = discriminator.input_shape
-    if not isinstance(came, list) or len(came) != 2:
-        raise KerasganError(
-            "Argument 'discriminator' must take two inputs, image and mask. "
-            f"Received: '{discriminator.name}' with input shape {came}"
-        )
-    if [tuple(x)[1:] for x in came] != [image[1:], mask[1:]]:
-        raise KerasganError(
-            f"The discriminator must take the generator's image {image[1:]} and mask {mask[1:]}. "
-            f"Received: '{discriminator.name}' taking {came[0][1:]} and {came[1][1:]}; build both "
-            "with the same size, channels and classes"
-        )
+    def _networks(self):
+        """Return every network whose weights a step changes."""
+        found = [self.generator, self._learner, self.discriminator]
+        return [x for i, x in enumerate(found) if x is not None and x not in found[:i]]

@@ -10,6 +10,7 @@ import zipfile
 import keras
 import numpy as np
 
+from kerasgan.addons import addons
 from kerasgan.errors import KerasganError
 
 __all__ = ["KeepState", "load_model", "save_model"]
@@ -104,6 +105,9 @@ def _load_network(path: pathlib.Path) -> keras.Model:
     if not path.is_file():
         raise KerasganError(f"'{path}' is missing; was the model copied whole?")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if b"Addons>" in archive.read("config.json"):
+                addons()
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
@@ -131,7 +135,8 @@ def _load_optimizer(config, path: pathlib.Path):
 
 
 def _optimizer_variables(gan) -> dict:
-    pairs = [("generator", gan.optimizer, gan.generator)]
+    """The optimizers' variables, and the weights of the network that learns, if it is another."""
+    pairs = [("generator", gan.optimizer, gan._learner)]
     if gan.discriminator_optimizer is not None:
         pairs.append(("discriminator", gan.discriminator_optimizer, gan.discriminator))
     found = {}
@@ -139,6 +144,8 @@ def _optimizer_variables(gan) -> dict:
         optimizer.build(network.trainable_variables)
         for number, variable in enumerate(optimizer.variables):
             found[f"{name}_{number}"] = variable
+    if gan._learner is not gan.generator:
+        found.update((f"learner_{n}", weight) for n, weight in enumerate(gan._learner.weights))
     return found
 
 

@@ -78,7 +78,7 @@ def test_nothing_is_computed_that_nobody_uses():
 def test_fit_logs_both_networks_and_the_scores():
     history = small_gan().fit(batches(), validation_data=batches(), epochs=2, verbose=0).history
     names = {"generator_loss", "l1_loss", "adversarial_loss", "discriminator_loss"}
-    names |= {"cross_entropy_loss", "dice_loss", "jaccard", "dice"}
+    names |= {"cross_entropy_loss", "dice_loss", "jaccard", "dice", "discriminator_accuracy"}
     assert set(history) == names | {f"val_{name}" for name in names}
     assert all(len(values) == 2 and np.isfinite(values).all() for values in history.values())
 
@@ -96,6 +96,7 @@ def test_validation_scores_are_those_of_the_generator_in_inference():
     )
 
 
+@pytest.mark.filterwarnings("ignore:The discriminator has won outright")
 def test_learns():
     gan = small_gan(learning_rate=5e-3)
     before = gan.evaluate(batches(), verbose=0, return_dict=True)["cross_entropy_loss"]

@@ -19,6 +19,8 @@ import pandas as pd
 from kerasgan.counts import EMPTY_POLICIES, SCORES, Counts, count_labels, score
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
+from kerasgan.evaluation.surface import surface_row
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.models import generator_of
 
@@ -31,6 +33,7 @@ def evaluate(
     *,
     threshold: float = 0.5,
     empty: str = "agree",
+    surface: bool = False,
     verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
@@ -43,6 +46,7 @@ def evaluate(
         empty: What a score is where there is nothing to divide by, as no true foreground:
             `"agree"`, 1 where both masks are equal and 0 where not; `"medai"`, both masks are
             inverted where the true one is empty; `"nan"`, NaN, which means leave out.
+        surface: Whether to measure distances between outlines too.
         verbose: Whether to show a progress bar.
         **options: `size`, `mode`, `batch_size`, `preprocess`, as for
             `kerasgan.inference.iterate_probability`.
@@ -57,7 +61,7 @@ def evaluate(
         >>> table = kg.evaluate(gan, test, empty="medai")  # doctest: +SKIP
         >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
     """
-    _check(samples, empty)
+    check_samples(samples, empty)
     classes = generator_of(model).output_shape[-1]
     if classes != samples.classes:
         raise KerasganError(
@@ -66,13 +70,18 @@ def evaluate(
         )
     maps = iterate_probability(model, samples, **options)
     masks = (decide(probability, threshold) for probability in maps)
-    table = evaluate_masks(samples, masks, empty=empty, verbose=verbose)
+    table = evaluate_masks(samples, masks, empty=empty, surface=surface, verbose=verbose)
     table.attrs["summary"]["threshold"] = threshold if classes == 1 else None
     return table
 
 
 def evaluate_masks(
-    samples: Samples, masks: Iterable[np.ndarray], *, empty: str = "agree", verbose: bool = False
+    samples: Samples,
+    masks: Iterable[np.ndarray],
+    *,
+    empty: str = "agree",
+    surface: bool = False,
+    verbose: bool = False,
 ) -> pd.DataFrame:
     """Score masks that come from anywhere against the true ones.
 
@@ -82,6 +91,8 @@ def evaluate_masks(
             boolean or {0, 1}, or labels for several classes. A generator is read as it goes, so
             only one mask is held in memory.
         empty: As for `evaluate`.
+        surface: Whether to measure distances between outlines too, which takes a tenth of a second
+            or two for an image of 1920 x 1072.
         verbose: Whether to show a progress bar.
 
     Returns:
@@ -89,8 +100,10 @@ def evaluate_masks(
         `specificity`, all in [0, 1]; `true_area` and `predicted_area`, the foreground as a fraction
         of the frame. With n classes each class is scored against the rest: the columns above are
         means over the classes 1 to n-1 (areas: sums), followed by those of each,
-        `jaccard_1` and so on. `attrs["summary"]` is what `summarize` returns, with the number of
-        `images` and the policy, `empty`.
+        `jaccard_1` and so on. With `surface`, also `hausdorff_95` and `mean_surface_distance` in
+        pixels of the image: NaN where one of the masks is empty, since there is no distance then;
+        0 where both are (NaN where `empty` is `"nan"`). `attrs["summary"]` is what `summarize`
+        returns, with the number of `images` and the policy, `empty`.
 
     Raises:
         KerasganError: If the samples are unlabelled, or masks are too few, too many, of another
@@ -101,7 +114,7 @@ def evaluate_masks(
         >>> kg.evaluation.evaluate_masks(samples, all_black)["jaccard"].mean()  # doctest: +SKIP
         0.0
     """
-    _check(samples, empty)
+    check_samples(samples, empty)
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
     rows, masks = [], iter(masks)
     for index, name in enumerate(samples.names):
@@ -111,11 +124,17 @@ def evaluate_masks(
                 f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
                 f"Received: {index}"
             )
+        truth, mask = samples.mask(index), np.asarray(mask)
         try:
-            counts = count_labels(samples.mask(index), mask, max(2, samples.classes))
+            counts = count_labels(truth, mask, max(2, samples.classes))
         except KerasganError as error:
             raise KerasganError(f"The mask of {name!r} cannot be scored. {error}") from error
-        rows.append({"name": name, **_score_row(counts, empty)})
+        columns = _score_columns(counts, empty)
+        if surface:
+            labels = range(1, max(2, samples.classes))
+            distances = [surface_row(truth == label, mask == label, empty) for label in labels]
+            columns.update({key: np.array([row[key] for row in distances]) for key in distances[0]})
+        rows.append({"name": name, **_row(columns)})
         if bar is not None:
             bar.add(1)
     if next(masks, None) is not None:
@@ -157,35 +176,34 @@ def summarize(
     """
     if table.empty:
         raise KerasganError("Argument 'table' must have at least one row. Received: none")
-    if not 0 < confidence < 1:
-        raise KerasganError(
-            f"Argument 'confidence' must lie between 0 and 1. Received: {confidence!r}"
-        )
-    if resamples < 1:
-        raise KerasganError(f"Argument 'resamples' must be 1 or more. Received: {resamples!r}")
+    check_draws(confidence, resamples)
     numbers = table.select_dtypes("number")
     values = numbers.to_numpy(np.float64)
-    there = ~np.isnan(values)
-    values = np.where(there, values, 0)
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
-    with np.errstate(invalid="ignore"):
-        for resample in means:
-            drawn = rng.integers(len(values), size=len(values))
-            resample[:] = values[drawn].sum(0) / there[drawn].sum(0)
-        mean = values.sum(0) / there.sum(0)
+    means = resampled_means(values, resamples, seed)
     scores = {}
     for index, column in enumerate(numbers):
-        valid = means[~np.isnan(means[:, index]), index]
-        tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
-        low, high = np.quantile(valid, tails) if valid.size else (np.nan, np.nan)
+        there = values[~np.isnan(values[:, index]), index]
+        low, high = interval(means[:, index], confidence)
         scores[str(column)] = {
-            "mean": float(mean[index]),
-            "low": float(low),
-            "high": float(high),
-            "images": int(there[:, index].sum()),
+            "mean": float(there.mean()) if there.size else float("nan"),
+            "low": low,
+            "high": high,
+            "images": int(there.size),
         }
     return {"confidence": confidence, "resamples": resamples, "seed": seed, "scores": scores}
+
+
+def check_samples(samples: Samples, empty: str) -> None:
+    """Raise a `KerasganError` for samples that cannot be scored, or an unknown policy."""
+    if not isinstance(samples, Samples) or samples.mask_paths is None or not len(samples):
+        raise KerasganError(
+            "Argument 'samples' must be labelled Samples, as load_folder gives, at least one. "
+            f"Received: {samples!r}"
+        )
+    if empty not in EMPTY_POLICIES:
+        raise KerasganError(
+            f"Argument 'empty' must be one of {EMPTY_POLICIES}. Received: {empty!r}"
+        )
 
 
 def summary_text(table: pd.DataFrame) -> str:
@@ -195,7 +213,8 @@ def summary_text(table: pd.DataFrame) -> str:
         table: What `evaluate` or `evaluate_masks` returned.
 
     Returns:
-        Lines of at most 72 characters, or longer for long column names.
+        Lines of at most 72 characters, or longer for long column names. After cross-validation each
+        ends with the lowest and the highest mean of a fold.
 
     Raises:
         KerasganError: If the table has no summary (pandas drops `attrs` in some operations).
@@ -217,6 +236,9 @@ def summary_text(table: pd.DataFrame) -> str:
     if summary.get("threshold") is not None:
         facts.append(f"threshold {summary['threshold']:g}")
     facts.append(f"empty masks: {summary['empty']}")
+    folds = summary.get("folds", {})
+    if folds:
+        facts.insert(1, f"{len(folds)} folds")
     width = max(map(len, summary["scores"]))
     lines = [
         ", ".join(facts),
@@ -225,7 +247,10 @@ def summary_text(table: pd.DataFrame) -> str:
     for name, values in summary["scores"].items():
         line = f"{name:<{width}}  {values['mean']:.3f}  [{values['low']:.3f}, {values['high']:.3f}]"
         missing = images - values["images"]
-        lines.append(line + (f"  {missing} undefined" if missing else ""))
+        line += f"  {missing} undefined" if missing else ""
+        means = [fold["scores"][name] for fold in folds.values()]
+        means = [mean for mean in means if not np.isnan(mean)]
+        lines.append(line + (f"  folds {min(means):.3f} to {max(means):.3f}" if means else ""))
     return "\n".join(lines)
 
 
@@ -270,29 +295,21 @@ def save_table(
     return path
 
 
-def _check(samples: Samples, empty: str) -> None:
-    if not isinstance(samples, Samples) or samples.mask_paths is None or not len(samples):
-        raise KerasganError(
-            "Argument 'samples' must be labelled Samples, as load_folder gives, at least one. "
-            f"Received: {samples!r}"
-        )
-    if empty not in EMPTY_POLICIES:
-        raise KerasganError(
-            f"Argument 'empty' must be one of {EMPTY_POLICIES}. Received: {empty!r}"
-        )
-
-
-def _score_row(counts: Counts, empty: str) -> dict[str, float]:
-    """Scores and areas from the counts of all classes, the background first."""
+def _score_columns(counts: Counts, empty: str) -> dict[str, np.ndarray]:
+    """Scores and areas of each class but the background, from the counts of all classes."""
     counts = Counts(*(part[1:] for part in counts))
     pixels = sum(counts)
     columns = {name: score(name, counts, empty) for name in SCORES}
     columns["true_area"] = (counts.tp + counts.fn) / pixels
     columns["predicted_area"] = (counts.tp + counts.fp) / pixels
+    return columns
+
+
+def _row(columns: dict[str, np.ndarray]) -> dict[str, float]:
     row = {name: _over_classes(name, values) for name, values in columns.items()}
-    if len(pixels) > 1:
-        for index in range(len(pixels)):
-            row.update((f"{name}_{index + 1}", float(v[index])) for name, v in columns.items())
+    classes = len(next(iter(columns.values())))
+    for index in range(classes if classes > 1 else 0):
+        row.update((f"{name}_{index + 1}", float(v[index])) for name, v in columns.items())
     return row
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import sys
 import time
 
@@ -16,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 import kerasgan as kg
+
+MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 def arguments(description, results, data=True):
@@ -132,6 +135,7 @@ def train(recipe, training, validation, folder):
         "best_epoch": int(np.argmax(dice)) + 1,
         "validation_dice": max(dice),
         "training_minutes": minutes,
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS / 2**30,
     }
     return gan, facts
 
@@ -145,11 +149,16 @@ def machine():
         model = lines[0].split(":")[1].strip() if lines else model
     gpus = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     return {
-        "processor": f"{model}, {os.cpu_count()} cores",
+        "processor": f"{model}, {cores()} cores",
         "gpus": [details.get("device_name", "unknown") for details in gpus],
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
     }
+
+
+def cores():
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def command():

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pathlib
@@ -5,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -81,6 +83,42 @@ def test_the_model_predicts_and_explains_a_folder(quickstart, tmp_path):
     assert (results / "second.png").stat().st_size > 5000
 
 
+def test_the_bundle_of_a_run_loads_and_predicts_alike(quickstart, tmp_path):
+    folder, _ = quickstart
+    out = tmp_path / "small.zip"
+    done = run("bundle", "--run", folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(out) as archive:
+        archive.extractall(tmp_path)
+    for line in (tmp_path / "small" / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / "small" / name).read_bytes()).hexdigest() == digest
+    whole, packed = (kg.SegmentationGAN.load(x) for x in (folder / "model", tmp_path / "small"))
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(whole.generator(image), packed.generator(image))
+    assert packed.recipe == whole.recipe
+    before = out.read_bytes()
+    done = run("bundle", "--run", folder, "--out", out)
+    assert done.stderr.startswith("Error: Argument '--out' names a file that exists")
+    assert out.read_bytes() == before
+    done = run("bundle", "--run", folder, "--out", tmp_path / "b.zip", "--limit", "0.001")
+    assert "above --limit 0.001" in done.stderr
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_any_field_of_the_recipe_can_be_set(tmp_path):
+    done = run(
+        "quickstart",
+        *("--results", tmp_path / "r", "--count", 18, "--epochs", 1, *SMALL),
+        *("--set", "adversarial=least_squares", "--set", "ema_momentum=0.5"),
+        *("--set", 'augment={"rotation": 10}', "--precision", "float32"),
+    )
+    assert done.returncode == 0, done.stderr
+    recipe = kg.recipes.Recipe.load(tmp_path / "r" / "recipe.json")
+    assert (recipe.adversarial, recipe.ema_momentum) == ("least_squares", 0.5)
+    assert recipe.augmentation() == kg.data.Augmentation(rotation=10)
+
+
 def test_a_stopped_run_is_resumed(tmp_path):
     data, results = tmp_path / "polyps", tmp_path / "results"
     kg.data.synthetic.write_dataset(data, count=12, size=32)
@@ -136,6 +174,9 @@ def test_instruments_are_split_by_surgery(tmp_path):
         ("train_polyp", ["--data", "nowhere"], "nowhere"),
         ("quickstart", ["--size", "100", "--count", "1"], "size"),
         ("predict", ["--model", "nowhere", "--images", "."], "kerasgan.json"),
+        ("quickstart", ["--set", "sead=1"], "Did you mean 'seed'"),
+        ("quickstart", ["--set", "seed"], "FIELD=VALUE"),
+        ("bundle", ["--run", "nowhere", "--out", "b.zip"], "kerasgan.json"),
     ],
 )
 def test_errors_are_one_line(script, arguments, message, tmp_path):

@@ -11,6 +11,7 @@ import hashlib
 import os
 import pathlib
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["load_image", "load_mask", "make_batches"]
 
 _SHUFFLE, _AUGMENT = 1, 2
+_MANY = 10  # in fewer images a class may well be absent
 
 
 def load_image(samples: Samples, index: int) -> np.ndarray:
@@ -215,7 +217,7 @@ def _cached_in_memory(samples: Samples, size: tuple[int, int], mode: str) -> Cal
         images[index], masks[index] = _decode(samples, size, mode, index)
 
     _in_threads(fill, len(samples))
-    _warn_if_empty(samples, masks.any())
+    _check_labels(samples, masks)
     with tf.device("CPU:0"):
         images, masks = tf.constant(images), tf.constant(masks)
     return lambda index: (tf.gather(images, index), tf.gather(masks, index))
@@ -244,7 +246,7 @@ def _cached_on_disk(
         raise KerasganError(
             f"Argument 'cache' must be 'memory' or a folder to write into: {error}"
         ) from error
-    _warn_if_empty(samples, any(np.fromfile(path, np.uint8)[image_bytes:].any() for path in paths))
+    _check_labels(samples, (np.fromfile(path, np.uint8)[image_bytes:] for path in paths))
     with tf.device("CPU:0"):
         paths = tf.constant(paths)
 
@@ -271,11 +273,34 @@ def _fingerprint(samples: Samples, size: tuple[int, int], mode: str, index: int)
     return hashlib.sha256(repr((files, how)).encode()).hexdigest()[:32]
 
 
-def _warn_if_empty(samples: Samples, any_foreground: bool) -> None:
-    if samples.mask_paths is not None and not any_foreground:
-        warnings.warn(
-            f"All {len(samples)} masks are empty at this size: nothing can be learned from them. "
-            f"Look at {samples.mask_paths[0]}; does foreground lie above half its range?",
-            KerasganWarning,
-            stacklevel=5,
-        )
+def _check_labels(samples: Samples, masks: Iterable[np.ndarray]) -> None:
+    """Warn of masks from which nothing, or not every class, can be learned."""
+    if samples.mask_paths is None:
+        return
+    present = np.zeros(256, bool)
+    for labels in masks:
+        present[labels.ravel()] = True
+    found = np.flatnonzero(present).tolist()
+    absent = sorted(set(range(samples.classes)) - set(found))
+    if len(found) == 1:
+        what = "are empty" if found == [0] else f"hold class {found[0]} alone"
+        why = "nothing can be learned from them"
+        if samples.classes > 1:
+            hint = f"do its values, or colors, stand for the {samples.classes} classes?"
+        elif found == [0]:
+            hint = "does foreground lie above half its range?"
+        else:
+            what = "are foreground alone"
+            hint = "is foreground what is dark in it? Then pass colors=[255, 0] to load_folder"
+    elif samples.classes > 1 and absent and len(samples) >= _MANY:
+        what = f"hold classes {found} alone"
+        why = f"none of {absent} can be learned from them"
+        hint = f"are there {samples.classes} classes, as load_folder was told?"
+    else:
+        return
+    warnings.warn(
+        f"All {len(samples)} masks {what} at this size: {why}. Look at {samples.mask_paths[0]}; "
+        f"{hint}",
+        KerasganWarning,
+        stacklevel=5,
+    )

@@ -1,17 +1,32 @@
 """Functional Keras networks: generators, discriminators, and how their output is read."""
 
-from kerasgan.models.blocks import SeededDropout
-from kerasgan.models.discriminators import patch_discriminator
+from kerasgan.models.attention import attention_unet
+from kerasgan.models.blocks import SeededDropout, WeightClip
+from kerasgan.models.discriminators import (
+    feature_critic,
+    image_discriminator,
+    patch_discriminator,
+    pixel_discriminator,
+)
+from kerasgan.models.encoders import encoder_unet
 from kerasgan.models.generators import pix2pix_generator, unet
 from kerasgan.models.heads import final_activation, generator_of, to_drawing, to_probability
+from kerasgan.models.nested import nested_unet
 from kerasgan.models.residual import residual_unet
 
 __all__ = [
     "SeededDropout",
+    "WeightClip",
+    "attention_unet",
+    "encoder_unet",
+    "feature_critic",
     "final_activation",
     "generator_of",
+    "image_discriminator",
+    "nested_unet",
     "patch_discriminator",
     "pix2pix_generator",
+    "pixel_discriminator",
     "residual_unet",
     "to_drawing",
     "to_probability",

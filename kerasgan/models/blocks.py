@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
 from kerasgan.addons import addons
+from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
 
-__all__ = ["SeededDropout"]
+__all__ = ["SeededDropout", "WeightClip"]
 
 
 @keras.saving.register_keras_serializable("kerasgan")
@@ -75,22 +78,93 @@ class SeededDropout(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
+@keras.saving.register_keras_serializable("kerasgan")
+class WeightClip(keras.constraints.Constraint):
+    """Keeps each weight within a limit, after every step.
+
+    Args:
+        limit: the largest absolute value, above 0.
+
+    Raises:
+        KerasganError: if the limit is no number above 0.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> import kerasgan as kg
+        >>> kg.models.WeightClip(0.5)(tf.constant([-2.0, 0.25, 2.0])).numpy()
+        array([-0.5 ,  0.25,  0.5 ], dtype=float32)
+
+    Source: Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1.
+    """
+
+    def __init__(self, limit: float):
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+            raise KerasganError(f"Argument 'limit' must be a number above 0. Received: {limit!r}")
+        self.limit = float(limit)
+
+    def __call__(self, w):
+        """Return the weight, clipped."""
+        return tf.clip_by_value(w, -self.limit, self.limit)
+
+    def get_config(self):
+        """Return what rebuilds the constraint."""
+        return {"limit": self.limit}
+
+
 def conv_settings(seed: int, number: int) -> dict:
     """Return the paper's start values, N(0, 0.02), for convolution `number` of a network."""
     start = keras.initializers.RandomNormal(0.0, 0.02, seed=1000 * seed + number)
     return {"kernel_initializer": start}
 
 
-def batch_norm(name: str) -> keras.layers.BatchNormalization:
+def batch_norm(name: str, **settings) -> keras.layers.BatchNormalization:
     """Return a batch normalisation with the constants of the published code."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, **settings)
 
 
-def bounded(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return a layer whose kernel is kept at a largest singular value of 1, under its own name."""
-    name = layer.name
-    layer._name = f"{name}_inner"
-    return addons().layers.SpectralNormalization(layer, name=name)
+def bounded(layer: keras.layers.Layer, x, name: str):
+    """Apply a layer whose kernel is kept at a largest singular value of 1 in training."""
+    wrapped = addons().layers.SpectralNormalization(layer, name=name)
+    x = wrapped(x)
+    wrapped.u.assign(tf.ones_like(wrapped.u))
+    return x
+
+
+def double_conv(x, channels: int, place: str, seeds: Iterator[int]):
+    """Apply what a U-Net does at each level: twice 3 x 3 convolution, batch norm, ReLU."""
+    for part in "ab":
+        start = keras.initializers.HeNormal(seed=next(seeds))
+        x = keras.layers.Conv2D(
+            channels, 3, padding="same", kernel_initializer=start, name=f"{place}_conv_{part}"
+        )(x)
+        x = batch_norm(f"{place}_bn_{part}")(x)
+        x = keras.layers.ReLU(name=f"{place}_act_{part}")(x)
+    return x
+
+
+def grow(x, channels: int, name: str, seeds: Iterator[int]):
+    """Apply a 2 x 2 transposed convolution of stride 2."""
+    start = keras.initializers.HeNormal(seed=next(seeds))
+    return keras.layers.Conv2DTranspose(channels, 2, 2, kernel_initializer=start, name=name)(x)
+
+
+def mask_head(x, classes: int, seeds: Iterator[int]):
+    """Apply a 1 x 1 convolution and the last activation, both in float32."""
+    start = keras.initializers.GlorotUniform(seed=next(seeds))
+    x = keras.layers.Conv2D(
+        classes, 1, kernel_initializer=start, dtype="float32", name="mask_conv"
+    )(x)
+    return mask_activation(classes, "sigmoid")(x)
+
+
+def check_multiple(size, of: int, meaning: str = "") -> tuple[int, int]:
+    """Return `size` as (height, width), or raise unless both are multiples of a number."""
+    height, width = check_size(size)
+    if height % of or width % of:
+        raise KerasganError(
+            f"Argument 'size' must be a multiple of {meaning}{of}. Received: {size!r}"
+        )
+    return height, width
 
 
 def check_counts(**arguments) -> None:

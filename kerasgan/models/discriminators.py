@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import keras
 
+from kerasgan.data.resize import check_size
 from kerasgan.models.blocks import (
+    WeightClip,
     batch_norm,
     bounded,
     check_counts,
@@ -12,7 +14,31 @@ from kerasgan.models.blocks import (
     conv_settings,
 )
 
-__all__ = ["patch_discriminator"]
+__all__ = [
+    "feature_critic",
+    "image_discriminator",
+    "patch_discriminator",
+    "pixel_discriminator",
+]
+
+
+def judge_inputs(height: int, width: int, channels: int, classes: int) -> list:
+    """Return the two inputs of every judge."""
+    image = keras.Input((height, width, channels), name="image")
+    return [image, keras.Input((height, width, classes), name="drawing")]
+
+
+def judge_conv(x, width: int, side: int, name: str, spectral_norm: bool, **settings):
+    """Apply a convolution, its kernel bounded or not."""
+    if spectral_norm:
+        conv = keras.layers.Conv2D(width, side, name=f"{name}_inner", **settings)
+        return bounded(conv, x, name)
+    return keras.layers.Conv2D(width, side, name=name, **settings)(x)
+
+
+def logits_of(x):
+    """Apply the last layer of every judge, which holds its output at float32."""
+    return keras.layers.Activation("linear", dtype="float32", name="logits")(x)
 
 
 def patch_discriminator(
@@ -35,8 +61,8 @@ def patch_discriminator(
         channels: channels of the image, from 1 up.
         classes: channels of the mask, from 1 up.
         filters: channels behind the first convolution, from 1 up; 64 in the paper.
-        spectral_norm: whether each kernel is divided by its largest singular value after every
-            step (tensorflow-addons' layer), in place of batch norm.
+        spectral_norm: whether each kernel is divided by its largest singular value in every step
+            (tensorflow-addons' layer), in place of batch norm.
         seed: int, for the kernels' start values.
 
     Returns:
@@ -57,19 +83,189 @@ def patch_discriminator(
     check_power_of_two(size)
     check_counts(channels=channels, classes=classes, filters=filters)
     layers = keras.layers
-    image = keras.Input((size, size, channels), name="image")
-    mask = keras.Input((size, size, classes), name="drawing")
-    x = layers.Concatenate(name="pair")([image, mask])
+    inputs = judge_inputs(size, size, channels, classes)
+    x = layers.Concatenate(name="pair")(inputs)
     plan = [(filters, 2), (filters * 2, 2), (filters * 4, 2), (filters * 8, 1), (1, 1)]
     for level, (width, stride) in enumerate(plan, start=1):
         x = layers.ZeroPadding2D(name=f"patch_{level}_pad")(x)
-        conv = layers.Conv2D(
-            width, 4, stride, name=f"patch_{level}_conv", **conv_settings(seed, 100 + level)
+        settings = conv_settings(seed, 100 + level)
+        x = judge_conv(
+            x, width, 4, f"patch_{level}_conv", spectral_norm, strides=stride, **settings
         )
-        x = (bounded(conv) if spectral_norm else conv)(x)
         if 1 < level < len(plan) and not spectral_norm:
             x = batch_norm(f"patch_{level}_bn")(x)
         if level < len(plan):
             x = layers.LeakyReLU(0.2, name=f"patch_{level}_act")(x)
-    logits = layers.Activation("linear", dtype="float32", name="logits")(x)
-    return keras.Model([image, mask], logits, name="patch_discriminator")
+    return keras.Model(inputs, logits_of(x), name="patch_discriminator")
+
+
+def pixel_discriminator(
+    size: int | tuple[int, int] = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 64,
+    spectral_norm: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a PixelGAN: it judges image and mask at each pixel by itself.
+
+    Three 1 x 1 convolutions on the concatenated image and mask: `filters`, twice as many, one;
+    batch norm on the second; LeakyReLU 0.2. It sees colours under the mask, but no shape.
+
+    Args:
+        size: height and width in pixels, an int or (height, width), from 1 up.
+        channels: channels of the image, from 1 up.
+        classes: channels of the mask, from 1 up.
+        filters: channels behind the first convolution, from 1 up; 64 in the paper.
+        spectral_norm: as for `patch_discriminator`.
+        seed: int, for the kernels' start values.
+
+    Returns:
+        A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
+        (batch, height, width, classes) in [-1, 1]] -> logits (batch, height, width, 1).
+
+    Raises:
+        KerasganError: if an argument is out of range.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.pixel_discriminator(size=(32, 48), filters=2).output_shape
+        (None, 32, 48, 1)
+
+    Source: Isola et al. 2017 (arXiv 1611.07004), sections 4.4 and 6.2.
+    """
+    check_counts(channels=channels, classes=classes, filters=filters)
+    inputs = judge_inputs(*check_size(size), channels, classes)
+    x = keras.layers.Concatenate(name="pair")(inputs)
+    plan = [filters, filters * 2, 1]
+    for level, width in enumerate(plan, start=1):
+        settings = conv_settings(seed, 100 + level)
+        x = judge_conv(x, width, 1, f"pixel_{level}_conv", spectral_norm, **settings)
+        if level == 2 and not spectral_norm:
+            x = batch_norm(f"pixel_{level}_bn")(x)
+        if level < len(plan):
+            x = keras.layers.LeakyReLU(0.2, name=f"pixel_{level}_act")(x)
+    return keras.Model(inputs, logits_of(x), name="pixel_discriminator")
+
+
+def image_discriminator(
+    size: int = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 64,
+    spectral_norm: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """Build an ImageGAN: it judges image and mask as a whole.
+
+    4 x 4 convolutions of stride 2 halve the concatenated image and mask until 4 x 4 pixels are
+    left: `filters`, then 2, 4, 8, 8, ... times as many; batch norm on all but the first; LeakyReLU
+    0.2. One more 4 x 4 convolution makes of these the logit.
+
+    Args:
+        size: height and width in pixels, a power of two from 32 up.
+        channels: channels of the image, from 1 up.
+        classes: channels of the mask, from 1 up.
+        filters: channels behind the first convolution, from 1 up.
+        spectral_norm: as for `patch_discriminator`.
+        seed: int, for the kernels' start values.
+
+    Returns:
+        A functional `keras.Model`: [image (batch, size, size, channels) in [-1, 1], mask
+        (batch, size, size, classes) in [-1, 1]] -> logits (batch, 1).
+
+    Raises:
+        KerasganError: if an argument is out of range.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.image_discriminator(size=64, filters=2).output_shape
+        (None, 1)
+
+    Source: Isola et al. 2017 (arXiv 1611.07004), section 4.4; Radford et al. 2016
+    (arXiv 1511.06434) for the convolutions.
+    """
+    check_power_of_two(size)
+    check_counts(channels=channels, classes=classes, filters=filters)
+    layers = keras.layers
+    inputs = judge_inputs(size, size, channels, classes)
+    x = layers.Concatenate(name="pair")(inputs)
+    levels = size.bit_length() - 3
+    for level in range(1, levels + 1):
+        width = filters * min(8, 2 ** (level - 1))
+        settings = {**conv_settings(seed, 100 + level), "strides": 2, "padding": "same"}
+        x = judge_conv(x, width, 4, f"image_{level}_conv", spectral_norm, **settings)
+        if level > 1 and not spectral_norm:
+            x = batch_norm(f"image_{level}_bn")(x)
+        x = layers.LeakyReLU(0.2, name=f"image_{level}_act")(x)
+    settings = conv_settings(seed, 101 + levels)
+    x = judge_conv(x, 1, 4, f"image_{levels + 1}_conv", spectral_norm, **settings)
+    x = layers.Flatten(name="image_flat")(x)
+    return keras.Model(inputs, logits_of(x), name="image_discriminator")
+
+
+def feature_critic(
+    size: int | tuple[int, int] = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 64,
+    spectral_norm: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """Build SegAN's critic: it sees the image through the mask, and says what it finds.
+
+    The image is multiplied by the mask, once for each class. Six convolutions of stride 2, of side
+    7, 5, 4, 4, 4, 3 and with 1, 2, 4, 8, 8, 8 times `filters` channels, without bias, with batch
+    norm on all but the first and LeakyReLU 0.2, follow. The output holds the masked image and what
+    each convolution made of it, those of the stages times 1, 2, 2, 2, 2, 4. It is no logit: train
+    with `adversarial="segan"`, by which the critic widens and the generator narrows the mean
+    distance of the features of true and drawn mask. Every trained weight is kept within
+    [-0.05, 0.05], or else that distance could grow without a limit.
+
+    Args:
+        size: height and width in pixels, an int or (height, width), from 1 up.
+        channels: channels of the image, from 1 up.
+        classes: channels of the mask, from 1 up.
+        filters: channels behind the first convolution, from 1 up; 64 in the paper.
+        spectral_norm: whether each kernel is divided by its largest singular value in every step
+            (tensorflow-addons' layer), in place of batch norm and limits.
+        seed: int, for the kernels' start values.
+
+    Returns:
+        A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
+        (batch, height, width, classes) in [-1, 1]] -> features (batch, n).
+
+    Raises:
+        KerasganError: if an argument is out of range.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.feature_critic(size=32, filters=1).output_shape
+        (None, 3568)
+
+    Source: Xue et al. 2018 (arXiv 1706.01805), equation 2; weights and limits of its published
+    code.
+    """
+    check_counts(channels=channels, classes=classes, filters=filters)
+    height, width = check_size(size)
+    layers = keras.layers
+    inputs = image, drawing = judge_inputs(height, width, channels, classes)
+    mask = layers.Rescaling(0.5, 0.5, name="mask")(drawing)
+    mask = layers.Reshape((height, width, classes, 1), name="mask_by_class")(mask)
+    x = layers.Reshape((height, width, 1, channels), name="image_by_class")(image)
+    x = layers.Multiply(name="masked_by_class")([x, mask])
+    x = layers.Reshape((height, width, classes * channels), name="masked")(x)
+    features = [layers.Flatten(name="masked_flat")(x)]
+    sides, widths, weights = (7, 5, 4, 4, 4, 3), (1, 2, 4, 8, 8, 8), (1, 2, 2, 2, 2, 4)
+    clip = None if spectral_norm else WeightClip(0.05)
+    for level, (side, width, weight) in enumerate(zip(sides, widths, weights), start=1):
+        settings = {**conv_settings(seed, 100 + level), "strides": 2, "padding": "same"}
+        settings.update(use_bias=False, kernel_constraint=clip)
+        x = judge_conv(x, filters * width, side, f"stage_{level}_conv", spectral_norm, **settings)
+        if level > 1 and not spectral_norm:
+            x = batch_norm(f"stage_{level}_bn", gamma_constraint=clip, beta_constraint=clip)(x)
+        x = layers.LeakyReLU(0.2, name=f"stage_{level}_act")(x)
+        found = layers.Flatten(name=f"stage_{level}_flat")(x)
+        features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(found))
+    features = layers.Concatenate(name="features")(features)
+    return keras.Model(inputs, logits_of(features), name="feature_critic")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 
-from kerasgan.data.resize import check_size
-from kerasgan.errors import KerasganError
 from kerasgan.models.blocks import (
     SeededDropout,
     batch_norm,
     check_counts,
+    check_multiple,
     check_power_of_two,
     conv_settings,
+    double_conv,
+    grow,
     mask_activation,
+    mask_head,
 )
 
 __all__ = ["pix2pix_generator", "unet"]
@@ -124,41 +128,22 @@ def unet(
     Source: Ronneberger et al. 2015 (arXiv 1505.04597), with batch norm and padded convolutions.
     """
     check_counts(channels=channels, classes=classes, filters=filters, levels=levels)
-    height, width = check_size(size)
-    if height % 2**levels or width % 2**levels:
-        raise KerasganError(
-            f"Argument 'size' must be a multiple of 2**levels = {2**levels}. Received: {size!r}"
-        )
+    height, width = check_multiple(size, 2**levels, "2**levels = ")
     layers = keras.layers
-    number = iter(range(1000))
-
-    def block(x, channels, place):
-        for part in "ab":
-            start = keras.initializers.HeNormal(seed=1000 * seed + next(number))
-            conv = layers.Conv2D(
-                channels, 3, padding="same", kernel_initializer=start, name=f"{place}_conv_{part}"
-            )
-            x = batch_norm(f"{place}_bn_{part}")(conv(x))
-            x = layers.ReLU(name=f"{place}_act_{part}")(x)
-        return x
+    seeds = itertools.count(1000 * seed)
 
     # --- Down ---
     image = x = keras.Input((height, width, channels), name="image")
     skips = []
     for level in range(1, levels + 1):
-        x = block(x, filters * 2 ** (level - 1), f"down_{level}")
+        x = double_conv(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
         skips.append(x)
         x = layers.MaxPooling2D(name=f"down_{level}_pool")(x)
-    x = block(x, filters * 2**levels, "middle")
+    x = double_conv(x, filters * 2**levels, "middle", seeds)
 
     # --- Up ---
     for level, skip in enumerate(reversed(skips), start=1):
-        start = keras.initializers.HeNormal(seed=1000 * seed + next(number))
-        x = layers.Conv2DTranspose(
-            skip.shape[-1], 2, 2, kernel_initializer=start, name=f"up_{level}_grow"
-        )(x)
+        x = grow(x, skip.shape[-1], f"up_{level}_grow", seeds)
         x = layers.Concatenate(name=f"up_{level}_skip")([x, skip])
-        x = block(x, skip.shape[-1], f"up_{level}")
-    start = keras.initializers.GlorotUniform(seed=1000 * seed + next(number))
-    x = layers.Conv2D(classes, 1, kernel_initializer=start, name="mask_conv")(x)
-    return keras.Model(image, mask_activation(classes, "sigmoid")(x), name="unet")
+        x = double_conv(x, skip.shape[-1], f"up_{level}", seeds)
+    return keras.Model(image, mask_head(x, classes, seeds), name="unet")

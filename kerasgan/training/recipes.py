@@ -267,7 +267,7 @@ RESIDUAL = {
     "learning_rate": 1e-3,
     "discriminator_learning_rate": 2e-4,
     "beta_1": 0.9,
-    "weight_decay": 0.02,
+    "weight_decay": 0.05,
     "clip_norm": 1.0,
     "l1": 0.0,
     "cross_entropy": 1.0,

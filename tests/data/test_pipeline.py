@@ -288,6 +288,58 @@ def test_all_masks_empty_is_a_warning(save, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("label", "options", "words"),
+    [
+        (255, {}, r"All 2 masks are foreground alone.*colors=\[255, 0\] to load_folder"),
+        (0, {"colors": [255, 0]}, "All 2 masks are foreground alone"),
+        (0, {"classes": 3}, "All 2 masks are empty.* stand for the 3 classes"),
+        (2, {"classes": 3}, "All 2 masks hold class 2 alone at this size: nothing can be learned"),
+    ],
+)
+def test_masks_of_one_class_are_a_warning(save, tmp_path, label, options, words):
+    for name in "ab":
+        save(f"images/{name}.png", (8, 8, 3))
+        save(f"masks/{name}.png", np.full((8, 8), label, np.uint8))
+    samples = load_folder(tmp_path, **options)
+    for cache in ("memory", tmp_path / "cache"):
+        with pytest.warns(KerasganWarning, match=words) as record:
+            samples.batches(1, 8, cache=cache)
+        assert record[0].filename == __file__
+    assert load_folder(images=tmp_path / "images", masks=None).batches(2, 8) is not None
+
+
+def test_a_class_that_no_mask_holds_is_a_warning(save, tmp_path):
+    for index in range(10):
+        save(f"images/{index}.png", (8, 8, 3))
+        save(f"masks/{index}.png", np.eye(8, dtype=np.uint8) * 2)
+    samples = load_folder(tmp_path, classes=4)
+    for cache in ("memory", tmp_path / "cache"):
+        with pytest.warns(
+            KerasganWarning,
+            match=r"All 10 masks hold classes \[0, 2\] alone.*none of \[1, 3\].*there 4 classes",
+        ):
+            samples.batches(1, 8, cache=cache)
+    save("masks/0.png", np.arange(64, dtype=np.uint8).reshape(8, 8) % 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        samples.batches(1, 8)
+        samples[1:].batches(1, 8)  # too few to tell
+
+
+def test_more_labels_than_classes_name_file_and_label(save, tmp_path):
+    save("images/a.png", (8, 8, 3))
+    save("masks/a.png", np.eye(8, dtype=np.uint8) * 3)
+    with pytest.raises(
+        KerasganError, match=r"masks/a\.png must hold values 0 to 2 for classes=3.*also: 3"
+    ):
+        load_folder(tmp_path, classes=3).batches(1, 8)
+    with pytest.raises(
+        KerasganError, match=r"masks/a\.png has grey values 0, 3.*number of classes"
+    ):
+        load_folder(tmp_path).batches(1, 8)
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"batch_size": 4}, "'batch_size' must not exceed the number of images, 3. Received: 4"),

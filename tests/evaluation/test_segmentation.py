@@ -145,6 +145,38 @@ def test_classes_are_scored_one_against_the_rest(tmp_path, empty):
     assert set(row.index) == {"name", *A} | {f"{name}_{k}" for name in A for k in (1, 2, 3)}
 
 
+@pytest.mark.parametrize("empty", B)
+def test_distances_between_outlines(samples, empty):
+    table = evaluate(bright(), samples, empty=empty, surface=True, verbose=False)
+    assert list(table) == ["name", *A, "hausdorff_95", "mean_surface_distance"]
+    # Image a: columns 0 to 3 of a row are true, 2 to 5 found.
+    distances = [0, 0, 1, 2]
+    assert table["hausdorff_95"][0] == pytest.approx(np.percentile(distances, 95))
+    assert table["mean_surface_distance"][0] == pytest.approx(np.mean(distances))
+    for column in ("hausdorff_95", "mean_surface_distance"):
+        assert math.isnan(table[column][1])
+        np.testing.assert_equal(table[column][2], math.nan if empty == "nan" else 0)
+    images = {"agree": 2, "medai": 2, "nan": 1}[empty]
+    assert table.attrs["summary"]["scores"]["hausdorff_95"]["images"] == images
+    assert f"{3 - images} undefined" in summary_text(table).splitlines()[-1]
+
+
+def test_distances_of_several_classes(tmp_path):
+    truth, found = np.zeros((2, 9, 9), np.uint8)
+    truth[1, 1] = found[1, 4] = 1
+    truth[7, 1:3] = found[7, 1:3] = 2
+    found[4, 4] = 3
+    samples = write(tmp_path / "data", {"a": (frame(found * 80), truth)}, classes=5)
+    row = evaluate_masks(samples, [found], surface=True).iloc[0]
+    for column in ("hausdorff_95", "mean_surface_distance"):
+        assert (row[f"{column}_1"], row[f"{column}_2"], row[f"{column}_4"]) == (3, 0, 0)
+        assert math.isnan(row[f"{column}_3"])
+        assert row[column] == 1  # the mean over the three classes that have one
+    left_out = evaluate_masks(samples, [found], surface=True, empty="nan").iloc[0]
+    assert math.isnan(left_out["hausdorff_95_4"])
+    assert left_out["hausdorff_95"] == 1.5
+
+
 def test_a_network_of_several_classes(tmp_path):
     labels = np.random.default_rng(1).integers(0, 3, (8, 8)).astype(np.uint8)
     image = (np.eye(3)[labels] * 255).astype(np.uint8)

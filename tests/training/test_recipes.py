@@ -1,5 +1,6 @@
 import json
 
+import keras
 import pytest
 
 import kerasgan as kg
@@ -13,6 +14,29 @@ def test_paper_is_what_the_paper_has():
     gan = kg.recipes.build("paper", size=32, filters=2)
     assert gan.optimizer.get_config()["learning_rate"] == pytest.approx(2e-3)
     assert gan.discriminator_optimizer.get_config()["beta_1"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["fast", "strong"])
+def test_fast_and_strong_are_a_residual_unet_against_a_steady_judge(name):
+    gan = kg.recipes.build(name, size=32, filters=2, discriminator_filters=2)
+    assert gan.generator.name == "residual_unet"
+    assert isinstance(gan.optimizer, keras.optimizers.AdamW)
+    assert gan.optimizer.global_clipnorm == 1
+    assert float(gan.discriminator_optimizer.learning_rate) == pytest.approx(2e-4)
+    kinds = {type(layer).__name__ for layer in gan.discriminator.layers}
+    assert "SpectralNormalization" in kinds
+    assert "BatchNormalization" not in kinds
+    assert gan._learner is not gan.generator
+
+
+def test_augmentation_is_named_by_its_fields():
+    recipe = kg.recipes.get("pix2pix", augment={"rotation": 90})
+    assert recipe.augmentation() == kg.data.Augmentation(rotation=90)
+    assert kg.recipes.get("pix2pix", augment=False).augmentation() is False
+    with pytest.raises(kg.KerasganError, match=r"'rotaton'. Did you mean 'rotation'"):
+        kg.recipes.get("pix2pix", augment={"rotaton": 90})
+    with pytest.raises(kg.KerasganError, match="'augment' must be True, False, or fields"):
+        kg.recipes.get("pix2pix", augment="much")
 
 
 def test_changes_are_taken_and_checked():
@@ -31,6 +55,11 @@ def test_changes_are_taken_and_checked():
     ("field", "value"),
     [
         ("size", 100),
+        ("generator", "unit"),
+        ("discriminator", "patch"),
+        ("discriminator_filters", 0),
+        ("weight_decay", -1),
+        ("beta_1", 1.0),
         ("filters", 0),
         ("epochs", -1),
         ("batch_size", "8"),

@@ -1,0 +1,253 @@
+"""Cross-validation: every image is scored by a model that has not seen it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import random
+from collections.abc import Hashable
+from numbers import Real
+from typing import Any, Callable
+
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.evaluation.segmentation import check_samples, evaluate, save_table, summarize
+
+__all__ = ["cross_validate"]
+
+SETUP = "cross_validation.json"
+SCORES_FILE = "scores.csv"
+OPTIONS = ("threshold", "empty", "surface", "size", "mode", "batch_size", "preprocess")
+
+
+def cross_validate(
+    samples: Samples,
+    fit: Callable[[Samples, Samples | None, pathlib.Path | None], Any],
+    *,
+    folds: int | None = None,
+    groups: Callable[[str], Hashable] | None = None,
+    fraction: float = 0.1,
+    seed: int = 0,
+    folder: str | os.PathLike | None = None,
+    setup: Any = None,
+    verbose: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
+    """Train a model per fold and score each on the fold that it was not trained on.
+
+    Without `groups` the images are divided at random into `folds` parts. With `groups`, each group
+    (patient, surgery, hospital) is held out once, or, with `folds` too, whole groups are divided
+    into so many parts.
+
+    With a folder, each fold's scores are kept in it, and the same call goes on after the last
+    finished fold if it was stopped. A fold that was under way is trained anew, or as `fit` resumes.
+
+    Args:
+        samples: Labelled `Samples`.
+        fit: Called as `fit(training, validation, fold_folder)` for each fold; trains a new model
+            and returns it, or anything `evaluate` takes. `validation` is for choices, as of the
+            epoch; None with `fraction=0`. `fold_folder` is a folder of the fold's own, which
+            exists, or None without `folder`.
+        folds: Number of parts, from 2 up; None for 5, or, with `groups`, as many as groups.
+        groups: From the name of an image to its group, or None.
+        fraction: Share of each fold's training images that become the validation part, from 0 up
+            and below 1: whole groups, as many as come nearest to that share of the groups, or
+            single images where that is none.
+        seed: Key of the division.
+        folder: Where to keep finished folds, or None.
+        setup: What else a folder must agree on to go on in it, as the settings of the network:
+            anything that `json` can write. It cannot be seen from `fit`.
+        verbose: Whether to say which fold is under way.
+        **options: As for `evaluate`: `threshold`, `empty`, `surface`, `size`, `mode`, `batch_size`,
+            `preprocess`.
+
+    Returns:
+        The table of `evaluate` for all samples, in their order, with a column `fold` (text: the
+        group that was held out, else "1", "2", ...). `attrs["summary"]` has the means and intervals
+        over all images, and `folds`: for each fold its number of `images` and the mean of each of
+        the `scores`. Folds share most of their training images, so their spread understates how
+        much training on other data would change.
+
+    Raises:
+        KerasganError: If samples, folds, groups or the fraction cannot be used, `fit` returns no
+            model, or the folder holds the folds of other samples or settings.
+
+    Example:
+        >>> import tempfile
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=6, size=32)
+        >>> def fit(training, validation, folder):
+        ...     model = kg.models.unet(size=32, filters=2, levels=2)
+        ...     return model  # once it is trained on `training`
+        >>> table = cross_validate(samples, fit, folds=3, verbose=False)
+        >>> sorted(set(table["fold"]))
+        ['1', '2', '3']
+    """
+    check_samples(samples, options.get("empty", "agree"))
+    for name in options:
+        if name not in OPTIONS:
+            raise unknown_name("options", name, OPTIONS)
+    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 <= fraction < 1:
+        raise KerasganError(
+            f"Argument 'fraction' must be from 0 up and below 1. Received: {fraction!r}"
+        )
+    parts = _parts(samples, folds, groups, seed)
+    if folder is not None:
+        folder = pathlib.Path(folder)
+        _claim(folder, _describe(samples, parts, fraction, seed, setup, options))
+    tables = []
+    for number, (label, training, held_out) in enumerate(parts, start=1):
+        place = None if folder is None else folder / f"fold_{number}"
+        table = None if place is None else _finished(place / SCORES_FILE, held_out)
+        if table is None:
+            if verbose:
+                print(f"Fold {number} of {len(parts)}, held out: {label}, {len(held_out)} images")
+            table = _run(training, held_out, fit, place, (fraction, seed, groups), options)
+        table.insert(1, "fold", label)
+        tables.append(table)
+    return _together(samples, tables, options)
+
+
+def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:
+    """Label, training part and held-out part of each fold."""
+    known = list(samples.names)
+    if groups is not None:
+        known = sorted({groups(name) for name in samples.names}, key=str)
+        if len(known) < 2:
+            raise KerasganError(
+                "Argument 'groups' must tell the images apart into two groups or more. "
+                f"Received: {known} for all {len(samples)}"
+            )
+        if folds is None:
+            return [(str(group), *samples.split_groups(groups, [group])) for group in known]
+    folds = 5 if folds is None else folds
+    if not isinstance(folds, int) or not 2 <= folds <= len(known):
+        what = "images" if groups is None else "groups"
+        raise KerasganError(
+            f"Argument 'folds' must be a whole number from 2 to {len(known)}, the number of "
+            f"{what}. Received: {folds!r}"
+        )
+    pairs = samples.folds(folds, seed=seed, key=groups)
+    return [(str(number), *pair) for number, pair in enumerate(pairs, start=1)]
+
+
+def _run(training, held_out, fit, place, division, options) -> pd.DataFrame:
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    training, validation = _carve(training, *division)
+    model = fit(training, validation, place)
+    if model is None:
+        raise KerasganError("Argument 'fit' must return the model that it trained. Received: None")
+    table = evaluate(model, held_out, verbose=False, **options)
+    if place is not None:
+        unfinished = place / f"{SCORES_FILE}.part"
+        save_table(table, unfinished, overwrite=True)
+        os.replace(unfinished, place / SCORES_FILE)
+    return table
+
+
+def _carve(training, fraction, seed, groups) -> tuple[Samples, Samples | None]:
+    if not fraction:
+        return training, None
+    known = [] if groups is None else sorted({groups(name) for name in training.names}, key=str)
+    count = min(round(fraction * len(known)), len(known) - 1)
+    if count < 1:
+        return training.split(fraction, seed=seed)
+    return training.split_groups(groups, random.Random(seed).sample(known, count))
+
+
+def _together(samples, tables, options) -> pd.DataFrame:
+    place = {name: index for index, name in enumerate(samples.names)}
+    folds = {
+        table["fold"].iloc[0]: {
+            "images": len(table),
+            "scores": {str(k): float(v) for k, v in table.mean(numeric_only=True).items()},
+        }
+        for table in tables
+    }
+    for table in tables:
+        table.attrs = {}
+    table = pd.concat(tables).sort_values("name", key=lambda names: names.map(place))
+    table = table.reset_index(drop=True)
+    table.attrs["summary"] = {
+        "images": len(table),
+        "threshold": options.get("threshold", 0.5) if samples.classes == 1 else None,
+        "empty": options.get("empty", "agree"),
+        **summarize(table),
+        "folds": folds,
+    }
+    return table
+
+
+# --- Folders ---
+
+
+def _describe(samples, parts, fraction, seed, setup, options) -> dict[str, Any]:
+    """What a folder must agree on, as JSON would give it back."""
+    files = hashlib.sha256()
+    for paths in zip(samples.names, samples.image_paths, samples.mask_paths):
+        sizes = [os.path.getsize(path) for path in paths[1:]]
+        files.update(repr((paths[0], sizes)).encode())
+    facts = {
+        "samples": f"{len(samples)}, {files.hexdigest()}",
+        "classes": [samples.classes, samples.colors, samples.channels],
+        "folds": {label: list(held_out.names) for label, _, held_out in parts},
+        "fraction": fraction,
+        "seed": seed,
+        "setup": setup,
+        "options": {name: value for name, value in options.items() if not callable(value)},
+    }
+    try:
+        return json.loads(json.dumps(facts))
+    except (TypeError, ValueError) as error:
+        raise KerasganError(
+            f"Argument 'setup', and options, must be what JSON can hold. Received: {error}"
+        ) from error
+
+
+def _claim(folder: pathlib.Path, facts: dict[str, Any]) -> None:
+    """Make the folder, or make sure that it is of the same cross-validation."""
+    file = folder / SETUP
+    try:
+        if file.is_file():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            other = [name for name, value in facts.items() if found.get(name) != value]
+            if other:
+                raise KerasganError(
+                    f"Argument 'folder' holds the folds of other {', '.join(other)}: {folder}. "
+                    "Pass another folder"
+                )
+            return
+        if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+            raise KerasganError(
+                f"Argument 'folder' must be new, empty, or of an earlier call. Received: {folder}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    except KerasganError:
+        raise
+    except (OSError, ValueError, AttributeError) as error:
+        raise KerasganError(
+            f"Argument 'folder' must be a folder that can be written and holds no damaged {SETUP}. "
+            f"Received: {folder} ({error})"
+        ) from error
+
+
+def _finished(file: pathlib.Path, held_out: Samples) -> pd.DataFrame | None:
+    """The scores of a fold if it is finished."""
+    if not file.is_file():
+        return None
+    try:
+        table = pd.read_csv(file, dtype={"name": str}, float_precision="round_trip")
+        if len(table) != len(held_out):
+            raise ValueError(f"{len(table)} rows for {len(held_out)} images")
+        table["name"] = list(held_out.names)
+    except (OSError, ValueError, KeyError) as error:
+        raise KerasganError(
+            f"File {file} is damaged: {error}. Delete it to train this fold again"
+        ) from error
+    return table

@@ -1,0 +1,252 @@
+"""U-Nets whose way down is a network known from image classification."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.models.blocks import check_counts, check_multiple, double_conv, mask_head
+
+__all__ = ["encoder_unet"]
+
+PASSED_BY = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Dropout)
+
+# Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
+
+
+def efficient(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return EfficientNet's scaling, which divides by the root of the deviation once more."""
+    return 0.5 / variance**0.75, (0.5 - mean) / variance**0.75
+
+
+class Encoder(NamedTuple):
+    """An encoder of `keras.applications`.
+
+    Attributes:
+        build: its function there.
+        scaling: scale and offset that its weights expect, by channel.
+        skips: the layers that skip connections leave from, shallowest first.
+        bottom: the layer at 1/32 of the size.
+        blue_first: the convolution whose weights expect blue first, if any.
+    """
+
+    build: str
+    scaling: tuple[np.ndarray, np.ndarray]
+    skips: tuple[str, ...]
+    bottom: str
+    blue_first: str = ""
+
+
+ENCODERS = {
+    "resnet50": Encoder(
+        "ResNet50",
+        (np.full(3, 127.5), 127.5 - CAFFE_MEAN),
+        ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out"),
+        "conv5_block3_out",
+        "conv1_conv",
+    ),
+    "vgg16": Encoder(
+        "VGG16",
+        (np.full(3, 127.5), 127.5 - CAFFE_MEAN),
+        ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3"),
+        "block5_pool",
+        "block1_conv1",
+    ),
+    "mobilenet_v2": Encoder(
+        "MobileNetV2",
+        (np.ones(3), np.zeros(3)),
+        tuple(f"block_{number}_expand_relu" for number in (1, 3, 6, 13)),
+        "out_relu",
+    ),
+    "efficientnet_b0": Encoder(
+        "EfficientNetB0",
+        efficient(MEAN, DEVIATION**2),
+        tuple(f"block{number}a_expand_activation" for number in (2, 3, 4, 6)),
+        "top_activation",
+    ),
+    "densenet121": Encoder(
+        "DenseNet121",
+        (0.5 / DEVIATION, (0.5 - MEAN) / DEVIATION),
+        ("conv1_relu", "pool2_conv", "pool3_conv", "pool4_conv"),
+        "relu",
+    ),
+}
+
+
+def encoder_unet(
+    size: int | tuple[int, int] = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 16,
+    encoder: str = "resnet50",
+    weights: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a U-Net on an encoder of `keras.applications`, to begin from its weights.
+
+    The image is scaled as the encoder's weights expect (layer `scale`), runs through the encoder
+    and comes up again in five steps: bilinear growth, a skip connection where the encoder has a
+    layer of that size, two 3 x 3 convolutions with batch norm and ReLU, `filters` of them at the
+    full size and twice as many a step down. It is one flat model: the encoder's layers keep their
+    names (`conv4_block6_out`; `conv1_relu` for DenseNet's "conv1/relu"), those of the way up are
+    called `up_1_grow`, `up_1_skip`, `up_1_conv_a`, `mask`. EfficientNet's stochastic depth is left
+    out, and for weights that want blue first it is the first kernel that is turned round.
+
+    Args:
+        size: height and width in pixels, an int or (height, width), multiples of 32.
+        channels: channels of the image, from 1 up; 3 where there are weights. For other numbers
+            every channel is scaled by the mean of the three.
+        classes: 1 for a foreground channel, n > 1 for n exclusive classes, background included.
+        filters: channels of the last step up, from 1 up.
+        encoder: `"resnet50"`, `"vgg16"`, `"mobilenet_v2"`, `"efficientnet_b0"` or
+            `"densenet121"`.
+        weights: where the encoder begins: None for random start values, `"imagenet"` (downloaded
+            by Keras), or a file of weights of that `keras.applications` model with
+            `include_top=False`, named `*.h5`, `*.weights.h5` or `*.keras`.
+        seed: int, for the kernels' start values.
+
+    Returns:
+        A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
+        (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
+
+    Raises:
+        KerasganError: if an argument is out of range, or the weights cannot be had or do not fit.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.encoder_unet(size=32, filters=2, encoder="mobilenet_v2")
+        >>> model.output_shape, model.get_layer("up_1_skip").output_shape
+        ((None, 32, 32, 1), (None, 2, 2, 1856))
+
+    Source: Ronneberger et al. 2015 (arXiv 1505.04597) for the whole; the encoders: He et al. 2016
+    (arXiv 1512.03385), Simonyan and Zisserman 2015 (arXiv 1409.1556), Sandler et al. 2018 (arXiv
+    1801.04381), Tan and Le 2019 (arXiv 1905.11946), Huang et al. 2017 (arXiv 1608.06993).
+    """
+    check_counts(channels=channels, classes=classes, filters=filters)
+    if encoder not in ENCODERS:
+        raise unknown_name("encoder", encoder, ENCODERS)
+    if weights is not None and channels != 3:
+        raise KerasganError(
+            f"Argument 'channels' must be 3 where 'weights' are given. Received: {channels}"
+        )
+    shape = (*check_multiple(size, 32), channels)
+    layers = keras.layers
+    spec = ENCODERS[encoder]
+    build = getattr(keras.applications, spec.build)
+    source = None if weights is None else load_encoder(build, weights)
+    seeds = itertools.count(1000 * seed)
+
+    # --- Down ---
+    image = keras.Input(shape, name="image")
+    x = layers.Rescaling(*scaling_for(spec, source, channels), name="scale")(image)
+    original = build(include_top=False, weights=None, input_shape=shape)
+    tensors = call_anew(original, x, seeds)
+
+    # --- Up ---
+    x = tensors[spec.bottom]
+    for step, width in enumerate((16, 8, 4, 2, 1), start=1):
+        x = layers.UpSampling2D(interpolation="bilinear", name=f"up_{step}_grow")(x)
+        if step <= len(spec.skips):
+            x = layers.Concatenate(name=f"up_{step}_skip")([x, tensors[spec.skips[-step]]])
+        x = double_conv(x, filters * width, f"up_{step}", seeds)
+    model = keras.Model(image, mask_head(x, classes, seeds), name="encoder_unet")
+    if source is not None:
+        copy_weights(source, model, spec.blue_first)
+    return model
+
+
+def load_encoder(build, weights) -> keras.Model:
+    """Return an encoder of `keras.applications`, without its top, with the weights asked for."""
+    shape = (224, 224, 3)
+    if weights == "imagenet":
+        try:
+            return build(include_top=False, weights="imagenet", input_shape=shape)
+        except Exception as error:
+            raise KerasganError(
+                f"The ImageNet weights of {build.__name__} cannot be downloaded: {error}. Fetch "
+                "the file elsewhere, and give its path as 'weights'"
+            ) from error
+    known = isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
+    if not known or pathlib.Path(weights).suffix not in (".h5", ".keras"):
+        raise KerasganError(
+            "Argument 'weights' must be None, 'imagenet' or an existing file *.h5 or *.keras. "
+            f"Received: {weights!r}"
+        )
+    model = build(include_top=False, weights=None, input_shape=shape)
+    try:
+        model.load_weights(os.fspath(weights))
+    except (ValueError, KeyError, OSError, TypeError, zipfile.BadZipFile) as error:
+        raise KerasganError(
+            f"'{weights}' does not hold the weights of {build.__name__} without its top: {error}"
+        ) from error
+    return model
+
+
+def scaling_for(spec: Encoder, source: keras.Model | None, channels: int) -> list[list[float]]:
+    """Return scale and offset by channel, that turn [-1, 1] into what an encoder expects."""
+    scaling = spec.scaling
+    for layer in source.layers if source else []:
+        if isinstance(layer, keras.layers.Normalization):
+            mean, variance = layer.get_weights()[:2]
+            scaling = efficient(mean.ravel(), variance.ravel())
+    if channels != 3:
+        scaling = [np.full(channels, part.mean()) for part in scaling]
+    return [[float(value) for value in part] for part in scaling]
+
+
+def call_anew(original: keras.Model, image, seeds: Iterator[int]) -> dict:
+    """Call fresh copies of a network's layers, one after another, on a scaled image.
+
+    Args:
+        original: functional `keras.Model` that calls each of its layers once.
+        image: what stands for its input; its own scaling and its dropout are passed by.
+        seeds: for the kernels.
+
+    Returns:
+        By name of the new layer, the tensor that it gives.
+    """
+    tensors, names, pads = {}, {}, itertools.count(1)
+    for entry in original.get_config()["layers"]:
+        config, kind = entry["config"], type(original.get_layer(entry["name"]))
+        name = names[entry["name"]] = renamed(entry["name"], pads)
+        if kind is keras.layers.InputLayer:
+            tensors[name] = image
+            continue
+        before = [tensors[names[node[0]]] for node in entry["inbound_nodes"][0]]
+        if kind in PASSED_BY:
+            (tensors[name],) = before
+            continue
+        for start in ("kernel_initializer", "depthwise_initializer"):
+            if start in config:
+                config[start]["config"]["seed"] = next(seeds)
+        layer = kind.from_config({**config, "name": name})
+        tensors[name] = layer(before if len(before) > 1 else before[0])
+    return tensors
+
+
+def renamed(name: str, pads: Iterator[int]) -> str:
+    """Return a layer's name, without slashes and without Keras' count over the whole process."""
+    counted = re.fullmatch(r"zero_padding2d(_\d+)?", name)
+    return f"pad_{next(pads)}" if counted else name.replace("/", "_")
+
+
+def copy_weights(source: keras.Model, model: keras.Model, blue_first: str) -> None:
+    """Copy an encoder's weights; a kernel that takes blue first is turned to take red first."""
+    for layer in source.layers:
+        values = layer.get_weights()
+        if not values or isinstance(layer, keras.layers.Normalization):
+            continue
+        if layer.name == blue_first:
+            values[0] = values[0][:, :, ::-1]
+        model.get_layer(layer.name.replace("/", "_")).set_weights(values)

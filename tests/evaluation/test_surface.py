@@ -1,0 +1,125 @@
+import math
+import re
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import directed_hausdorff
+
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation import hausdorff_95, mean_surface_distance, surface_distances
+
+
+def outline(mask):
+    """Pixels, by a loop over neighbours: (row, column)."""
+    height, width = mask.shape
+    found = []
+    for y, x in np.argwhere(mask):
+        around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+        if not all(0 <= v < height and 0 <= u < width and mask[v, u] for v, u in around):
+            found.append((y, x))
+    return np.array(found, np.float64)
+
+
+def brute_force(truth, prediction, spacing):
+    """All pairwise distances, float64: the nearest from either side."""
+    a, b = outline(truth) * spacing, outline(prediction) * spacing
+    pairs = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
+    return pairs.min(1), pairs.min(0)
+
+
+def blobs(seed, shape=(13, 17)):
+    rng = np.random.default_rng(seed)
+    masks = []
+    for density in rng.uniform(0.1, 0.9, 2):
+        coarse = rng.random((5, 5)) < density
+        mask = np.kron(coarse, np.ones((3, 4)))[: shape[0], : shape[1]].astype(bool)
+        mask[rng.integers(shape[0]), rng.integers(shape[1])] = True
+        masks.append(mask)
+    return masks
+
+
+@pytest.mark.parametrize("spacing", [1.0, (0.5, 2.0)])
+@pytest.mark.parametrize("seed", range(12))
+def test_against_all_pairs(seed, spacing):
+    truth, prediction = blobs(seed)
+    there, back = brute_force(truth, prediction, np.broadcast_to(spacing, 2))
+    got = surface_distances(truth, prediction, spacing)
+    np.testing.assert_allclose(got[0], there, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(got[1], back, rtol=0, atol=1e-12)
+    wanted = max(np.percentile(there, 95), np.percentile(back, 95))
+    assert hausdorff_95(truth, prediction, spacing) == pytest.approx(wanted, abs=1e-12)
+    mean = (there.sum() + back.sum()) / (len(there) + len(back))
+    assert mean_surface_distance(truth, prediction, spacing) == pytest.approx(mean, abs=1e-12)
+    swapped = hausdorff_95(prediction, truth, spacing)
+    assert swapped == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_largest_is_the_hausdorff_distance_of_scipy(seed):
+    truth, prediction = blobs(seed)
+    there, back = surface_distances(truth, prediction)
+    a, b = outline(truth), outline(prediction)
+    assert there.max() == pytest.approx(directed_hausdorff(a, b)[0])
+    assert back.max() == pytest.approx(directed_hausdorff(b, a)[0])
+
+
+def test_squares_moved_apart():
+    truth, moved = np.zeros((2, 40, 60), bool)
+    truth[10:20, 10:20] = True
+    moved[10:20, 17:27] = True
+    assert hausdorff_95(truth, moved) == 7
+    assert hausdorff_95(truth, moved, spacing=0.25) == 7 / 4
+    assert hausdorff_95(truth, truth) == mean_surface_distance(truth, truth) == 0
+
+
+def test_one_stray_pixel_of_many_does_not_count():
+    truth = np.zeros((60, 60), bool)
+    truth[10:30, 10:30] = True
+    stray = truth.copy()
+    stray[55, 55] = True
+    assert max(map(np.max, surface_distances(truth, stray))) > 30
+    assert hausdorff_95(truth, stray) == 0
+
+
+def test_what_the_frame_cuts_off_has_its_outline_there():
+    everything = np.ones((5, 6), bool)
+    assert len(surface_distances(everything, everything)[0]) == 2 * (5 + 6) - 4
+    middle = np.zeros((5, 6), bool)
+    middle[2, 2] = True
+    there, _ = surface_distances(everything, middle)
+    assert there.max() == pytest.approx(math.hypot(2, 3))
+
+
+def test_empty_masks():
+    empty, dot = np.zeros((2, 4, 4), bool)
+    dot[1, 1] = True
+    for measure in (hausdorff_95, mean_surface_distance):
+        assert measure(empty, empty) == 0
+        assert math.isnan(measure(dot, empty))
+        assert math.isnan(measure(empty, dot))
+    assert [part.size for part in surface_distances(dot, empty)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([[1]], [[1, 0]]), "must have the same shape. Received: (1, 1) and (1, 2)"),
+        (([1, 0], [1, 0]), "'truth' must be a mask (height, width)"),
+        (
+            ([[1]], [[2]]),
+            "'prediction' must be a mask (height, width), boolean or {0, 1}. Received",
+        ),
+        (([[np.nan]], [[1]]), "'truth' must be a mask"),
+        (([["a"]], [[1]]), "'truth' must be a mask"),
+        (([[1]], [[0.5]]), "from 0.5 to 0.5"),
+        (([[1]], [[1]], 0), "'spacing' must be a positive number"),
+        (([[1]], [[1]], (1, 2, 3)), "'spacing' must be a positive number"),
+        (([[1]], [[1]], "mm"), "'spacing' must be a positive number"),
+        (([[1]], [[1]], None), "'spacing' must be a positive number"),
+        (([[1]], [[1]], (1, np.inf)), "'spacing' must be a positive number"),
+    ],
+)
+def test_bad_input(arguments, words):
+    for function in (surface_distances, hausdorff_95, mean_surface_distance):
+        with pytest.raises(KerasganError, match=re.escape(words)):
+            function(*arguments)

@@ -219,8 +219,8 @@ def feature_critic(
     norm on all but the first and LeakyReLU 0.2, follow. The output holds the masked image and what
     each convolution made of it, those of the stages times 1, 2, 2, 2, 2, 4. It is no logit: train
     with `adversarial="segan"`, by which the critic widens and the generator narrows the mean
-    distance of the features of true and drawn mask. Every trained weight is kept within
-    [-0.05, 0.05], or else that distance could grow without a limit.
+    distance of the features of true and drawn mask. Every trained weight, those of the batch norms
+    too, is kept within [-0.05, 0.05], or else that distance could grow without a limit.
 
     Args:
         size: height and width in pixels, an int or (height, width), from 1 up.
@@ -263,7 +263,13 @@ def feature_critic(
         settings.update(use_bias=False, kernel_constraint=clip)
         x = judge_conv(x, filters * width, side, f"stage_{level}_conv", spectral_norm, **settings)
         if level > 1 and not spectral_norm:
-            x = batch_norm(f"stage_{level}_bn", gamma_constraint=clip, beta_constraint=clip)(x)
+            norm = batch_norm(
+                f"stage_{level}_bn",
+                gamma_initializer=keras.initializers.Constant(0.05),
+                gamma_constraint=clip,
+                beta_constraint=clip,
+            )
+            x = norm(x)
         x = layers.LeakyReLU(0.2, name=f"stage_{level}_act")(x)
         found = layers.Flatten(name=f"stage_{level}_flat")(x)
         features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(found))

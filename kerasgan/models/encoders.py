@@ -150,7 +150,7 @@ def encoder_unet(
     # --- Down ---
     image = keras.Input(shape, name="image")
     x = layers.Rescaling(*scaling_for(spec, source, channels), name="scale")(image)
-    original = build(include_top=False, weights=None, input_shape=shape)
+    original = build(include_top=False, weights=None, input_tensor=keras.Input(shape))
     tensors = call_anew(original, x, seeds)
 
     # --- Up ---

@@ -20,11 +20,11 @@ def nested(size=32, **options):
     return models.nested_unet(size, filters=2, levels=2, **options)
 
 
-def mobile(size=32, **options):
-    return models.encoder_unet(size, filters=2, encoder="mobilenet_v2", **options)
+def vgg(size=32, **options):
+    return models.encoder_unet(size, filters=2, encoder="vgg16", **options)
 
 
-ALL = pytest.mark.parametrize("build", [attention, nested, mobile])
+ALL = pytest.mark.parametrize("build", [attention, nested, vgg])
 
 
 def numbers(shape, seed=0):

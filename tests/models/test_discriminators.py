@@ -1,0 +1,263 @@
+"""Every discriminator: what it sees, what bounds it, and that it trains and can be saved."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.signal import correlate
+
+import kerasgan as kg
+from kerasgan.training.learner import twin
+
+models = kg.models
+BUILDERS = (
+    models.patch_discriminator,
+    models.pixel_discriminator,
+    models.image_discriminator,
+    models.feature_critic,
+)
+ALL = pytest.mark.parametrize("build", BUILDERS)
+LOGITS = pytest.mark.parametrize("build", BUILDERS[:3])
+BOTH = pytest.mark.parametrize("spectral_norm", [False, True])
+
+
+def pair(size=32, channels=3, classes=1, seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.uniform(-1, 1, (2, size, size, channels)).astype("float32")
+    return image, rng.uniform(-1, 1, (2, size, size, classes)).astype("float32")
+
+
+def gan_with(build, spectral_norm, adversarial="vanilla", rate=1e-2):
+    judge = build(size=32, filters=2, spectral_norm=spectral_norm)
+    gan = kg.SegmentationGAN(models.unet(size=32, filters=1, levels=1), judge)
+    optimizers = [keras.optimizers.Adam(rate) for _ in range(2)]
+    gan.compile(*optimizers, losses={"dice": 1.0}, adversarial=adversarial)
+    return gan
+
+
+def trained(gan, epochs=1):
+    """Trains and returns what was logged, epoch by epoch."""
+    image, drawing = pair()
+    return gan.fit(image, (drawing > 0).astype("float32"), epochs=epochs, verbose=0).history
+
+
+def kernels(model):
+    return {
+        layer.name: (layer.layer if hasattr(layer, "layer") else layer).kernel.numpy()
+        for layer in model.layers
+        if layer.name.endswith("_conv")
+    }
+
+
+def largest_singular_value(kernel):
+    return np.linalg.norm(kernel.astype("float64").reshape(-1, kernel.shape[-1]), 2)
+
+
+# --- All ---
+
+
+@ALL
+@BOTH
+def test_file_and_clone_give_the_same(build, spectral_norm, tmp_path):
+    model = build(size=32, filters=2, classes=2, channels=1, spectral_norm=spectral_norm)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    inputs = pair(channels=1, classes=2)
+    np.testing.assert_array_equal(again(inputs), model(inputs))
+    np.testing.assert_array_equal(clone(inputs), model(inputs))
+    assert [x.name for x in again.layers] == [x.name for x in model.layers]
+
+
+@ALL
+@BOTH
+def test_same_seed_same_network(build, spectral_norm):
+    first, again, other = (
+        build(size=32, filters=2, spectral_norm=spectral_norm, seed=seed) for seed in (1, 1, 2)
+    )
+    for _ in range(2):
+        for a, b in zip(first.get_weights(), again.get_weights()):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+        first(pair(), training=True)
+        again(pair(), training=True)
+    for a, b in zip(kernels(first).values(), kernels(other).values()):
+        assert not np.allclose(a, b, atol=1e-4)
+
+
+@ALL
+def test_spectral_norm_replaces_batch_norm_and_keeps_names(build):
+    plain, normed = (build(size=32, filters=2, spectral_norm=on) for on in (False, True))
+    kept = [x.name for x in plain.layers if not x.name.endswith("_bn")]
+    assert [x.name for x in normed.layers] == kept
+    assert len(kept) < len(plain.layers)
+    assert kernels(plain).keys() == kernels(normed).keys()
+    for a, b in zip(kernels(plain).values(), kernels(normed).values()):
+        np.testing.assert_array_equal(a, b)
+
+
+@ALL
+def test_spectral_norm_holds_the_largest_singular_value_at_1(build):
+    model = build(size=32, filters=2, spectral_norm=True)
+    for _ in range(60):
+        model(pair(), training=True)
+    for kernel in kernels(model).values():
+        assert abs(largest_singular_value(kernel) - 1) < 0.02
+
+
+@ALL
+@BOTH
+def test_output_stays_float32_in_mixed_precision(build, spectral_norm):
+    model = build(size=32, filters=2, spectral_norm=spectral_norm)
+    learner = twin(model, "bfloat16")
+    output = learner(pair(), training=True)
+    assert output.dtype == tf.float32
+    first = next(iter(kernels(model)))
+    assert learner.get_layer(first).compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("build", "spectral_norm"), [(models.patch_discriminator, True), (models.feature_critic, False)]
+)
+def test_saved_and_loaded_where_kerasgan_alone_is_imported(build, spectral_norm, tmp_path):
+    gan = gan_with(build, spectral_norm, "hinge")
+    trained(gan)
+    gan.save(tmp_path / "gan")
+    again = kg.SegmentationGAN.load(tmp_path / "gan")
+    np.testing.assert_array_equal(again.discriminator(pair()), gan.discriminator(pair()))
+    script = (
+        "import sys, kerasgan as kg, numpy as np\n"
+        "gan = kg.SegmentationGAN.load(sys.argv[1])\n"
+        "print(float(np.sum(gan.discriminator([np.ones((1, 32, 32, n)) for n in (3, 1)]))))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "gan")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    here = gan.discriminator([np.ones((1, 32, 32, n)) for n in (3, 1)])
+    assert float(printed) == pytest.approx(float(np.sum(here)), rel=1e-4)
+
+
+@ALL
+def test_wrong_arguments_are_named(build):
+    for name in ("channels", "classes", "filters"):
+        with pytest.raises(kg.KerasganError, match=f"'{name}' must be an int from 1 up"):
+            build(size=32, **{name: 0})
+    with pytest.raises(kg.KerasganError, match="'size' must be a"):
+        build(size=0)
+
+
+# --- Those with logits ---
+
+
+@pytest.mark.filterwarnings("ignore:The discriminator has won outright")
+@LOGITS
+@BOTH
+def test_learns_to_tell_true_from_drawn(build, spectral_norm):
+    gan = gan_with(build, spectral_norm)
+    gan.generator.trainable = False
+    history = trained(gan, epochs=30)
+    assert history["discriminator_loss"][-1] < history["discriminator_loss"][0]
+    assert history["discriminator_accuracy"][-1] > 0.5
+
+
+@pytest.mark.parametrize(("size", "levels"), [(32, 3), (64, 4), (256, 6)])
+def test_image_discriminator_says_one_thing_of_each_image(size, levels):
+    model = models.image_discriminator(size=size, filters=1)
+    assert model.output_shape == (None, 1)
+    assert model.get_layer(f"image_{levels}_conv").output_shape[1:3] == (4, 4)
+    assert model.get_layer(f"image_{levels + 1}_conv").output_shape[1:] == (1, 1, 1)
+
+
+def reach(model, row, column):
+    """Which pixels of the image an output depends on."""
+    image, drawing = (tf.constant(part[:1]) for part in pair())
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        output = tf.reshape(model([image, drawing]), model.output_shape[1:])
+        output = output[row, column, 0] if output.shape.rank == 3 else output[0]
+    return tf.reduce_any(tape.gradient(output, image)[0] != 0, -1).numpy()
+
+
+def test_pixel_discriminator_sees_a_pixel_alone():
+    seen = reach(models.pixel_discriminator(size=32, filters=4), 5, 20)
+    assert np.argwhere(seen).tolist() == [[5, 20]]
+
+
+def test_image_discriminator_sees_all():
+    assert reach(models.image_discriminator(size=32, filters=4), 0, 0).all()
+
+
+def test_pixel_discriminator_has_the_parameters_of_its_layers():
+    model = models.pixel_discriminator(size=32, channels=3, classes=2, filters=4)
+    assert model.count_params() == (5 * 4 + 4) + (4 * 8 + 8) + 4 * 8 + (8 + 1)
+
+
+# --- The critic ---
+
+
+def test_critic_multiplies_image_and_mask_by_class():
+    model = models.feature_critic(size=(32, 16), channels=2, classes=3, filters=1)
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (2, 32, 16, 2)).astype("float32")
+    drawing = rng.uniform(-1, 1, (2, 32, 16, 3)).astype("float32")
+    masked = [image * (drawing[..., [k]] + 1) / 2 for k in range(3)]
+    expected = np.concatenate(masked, axis=-1).reshape(2, -1)
+    np.testing.assert_allclose(model([image, drawing])[:, : 32 * 16 * 6], expected, atol=1e-6)
+
+
+def test_critic_against_float64_convolutions():
+    """Stage by stage, with batch norms at their start values, by scipy's correlation."""
+    model = models.feature_critic(size=32, channels=1, classes=1, filters=2)
+    image, drawing = pair(channels=1)
+    received = model([image, drawing]).numpy()[0]
+    x = (image * (drawing + 1) / 2)[0].astype("float64")
+    parts = [x.ravel()]
+    for level, (side, weight) in enumerate(zip((7, 5, 4, 4, 4, 3), (1, 2, 2, 2, 2, 4)), start=1):
+        kernel = model.get_layer(f"stage_{level}_conv").kernel.numpy().astype("float64")
+        new = -(-x.shape[0] // 2)
+        before = max(0, 2 * (new - 1) + side - x.shape[0])
+        low, high = before // 2, before - before // 2
+        padded = np.pad(x, [(low, high), (low, high), (0, 0)])
+        planes = [
+            correlate(padded, kernel[..., k], "valid")[::2, ::2, 0] for k in range(kernel.shape[-1])
+        ]
+        x = np.stack(planes, axis=-1)
+        x = x if level == 1 else 0.05 * x / np.sqrt(1 + 1e-5)
+        x = np.where(x > 0, x, 0.2 * x)
+        assert x.shape[0] == new
+        parts.append(weight * x.ravel())
+    np.testing.assert_allclose(received, np.concatenate(parts), atol=1e-6)
+
+
+@BOTH
+def test_critic_widens_what_the_generator_narrows(spectral_norm):
+    gan = gan_with(models.feature_critic, spectral_norm, "segan")
+    gan.generator.trainable = False
+    history = trained(gan, epochs=10)
+    lost = history["discriminator_loss"]
+    assert lost[-1] < lost[0] < 0
+    assert lost == pytest.approx([-value for value in history["adversarial_loss"]])
+
+
+def test_critic_weights_stay_within_their_limit():
+    gan = gan_with(models.feature_critic, False, "segan", rate=1.0)
+    trained(gan, epochs=2)
+    largest = [float(tf.reduce_max(tf.abs(w))) for w in gan.discriminator.trainable_weights]
+    assert len(largest) == 6 + 2 * 5
+    assert max(largest) == pytest.approx(0.05)
+
+
+def test_critic_finds_no_difference_between_equals():
+    model = models.feature_critic(size=32, filters=2)
+    image, drawing = pair()
+    np.testing.assert_array_equal(model([image, drawing]), model([image, drawing.copy()]))
+    black = model([image, -np.ones_like(drawing)])
+    np.testing.assert_array_equal(black, np.zeros_like(black))
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, "0.05", float("nan"), None])
+def test_wrong_limit_is_named(limit):
+    with pytest.raises(kg.KerasganError, match=r"'limit' must be a number above 0\. Received"):
+        models.WeightClip(limit)

@@ -1,0 +1,182 @@
+"""U-Nets on encoders of keras.applications, against keras.applications itself."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgan as kg
+from kerasgan.models.encoders import ENCODERS, scaling_for
+
+unet = kg.models.encoder_unet
+NAMES = sorted(ENCODERS)
+IMAGE = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
+
+
+def original(name, **options):
+    build = getattr(keras.applications, ENCODERS[name].build)
+    return build(include_top=False, weights=None, **options)
+
+
+def preprocessed(name, pixels):
+    """What keras.applications makes of pixels in [0, 255] for this encoder."""
+    modules = {"efficientnet_b0": "efficientnet", "densenet121": "densenet"}
+    module = getattr(keras.applications, modules.get(name, name))
+    return module.preprocess_input(pixels.copy())
+
+
+def with_random_weights(model):
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.dtype.is_floating and "normalization/" not in weight.name:
+            spread = 1 / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+            low, high = (0.5, 1.5) if weight.shape.rank == 1 else (-spread, spread)
+            weight.assign(rng.uniform(low, high, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def vgg_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "vgg16_notop.h5"
+    with_random_weights(original("vgg16")).save_weights(path)
+    return path
+
+
+def check_against_original(name, path):
+    source = with_random_weights(original(name, input_shape=(32, 32, 3)))
+    source.save_weights(path)
+    model = unet(32, filters=1, encoder=name, weights=path)
+    bottom = model.get_layer(ENCODERS[name].bottom.replace("/", "_")).output
+    received = keras.Model(model.input, bottom)(IMAGE).numpy()
+    expected = source(preprocessed(name, (IMAGE + 1) * 127.5)).numpy()
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_vgg16_computes_what_the_original_does(tmp_path):
+    check_against_original("vgg16", tmp_path / "vgg16.weights.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
+@pytest.mark.parametrize("name", NAMES)
+def test_all_compute_what_the_originals_do(name, suffix, tmp_path):
+    check_against_original(name, tmp_path / f"weights{suffix}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_all_can_be_explained(name):
+    model = with_random_weights(unet(32, filters=2, encoder=name))
+    kg.Explainer(model, rule="epsilon").check(IMAGE)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"efficientnet_b0"}))
+def test_scaling_is_that_of_keras(name):
+    scale, offset = scaling_for(ENCODERS[name], None, 3)
+    expected = preprocessed(name, (IMAGE + 1) * 127.5)
+    if ENCODERS[name].blue_first:
+        expected = expected[..., ::-1]
+    np.testing.assert_allclose(IMAGE * scale + offset, expected, atol=1e-4)
+
+
+def test_efficientnet_scaling_follows_its_normalization():
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    source = original("efficientnet_b0")
+    norm = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
+    untrained = scaling_for(ENCODERS["efficientnet_b0"], source, 3)
+    np.testing.assert_allclose(untrained, [[0.5] * 3, [0.5] * 3])
+    norm.set_weights([mean, deviation**2, 0])
+    pixels = (IMAGE.astype("float64") + 1) / 2
+    expected = (pixels - mean) / deviation / np.sqrt(deviation)
+    for source_or_none in (source, None):
+        scale, offset = scaling_for(ENCODERS["efficientnet_b0"], source_or_none, 3)
+        np.testing.assert_allclose(IMAGE * scale + offset, expected, atol=1e-5)
+
+
+def test_the_scale_is_part_of_the_network():
+    model = unet(32, filters=1, encoder="vgg16")
+    scaled = keras.Model(model.input, model.get_layer("scale").output)(IMAGE)
+    expected = preprocessed("vgg16", (IMAGE + 1) * 127.5)[..., ::-1]
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+    other = unet(32, filters=1, channels=2, encoder="vgg16").get_layer("scale")
+    assert other.scale == [127.5] * 2
+    assert other.offset == pytest.approx([127.5 - (123.68 + 116.779 + 103.939) / 3] * 2)
+
+
+def test_names_do_not_depend_on_what_was_built_before():
+    keras.layers.ZeroPadding2D()
+    first, second = (unet(32, filters=1, encoder="mobilenet_v2") for _ in range(2))
+    names = [x.name for x in first.layers]
+    assert names == [x.name for x in second.layers]
+    assert len(set(names)) == len(names)
+    assert not any("/" in name or name.startswith("zero_padding2d") for name in names)
+    assert {"block_13_expand_relu", "up_1_skip", "mask_conv", "mask"} <= set(names)
+
+
+def test_growth_and_skips():
+    model = unet((64, 32), filters=3, encoder="vgg16")
+    for step in range(1, 6):
+        grown = model.get_layer(f"up_{step}_grow").output_shape
+        assert grown[1:3] == (64 // 2 ** (5 - step), 32 // 2 ** (5 - step))
+        skip = model.get_layer(f"up_{step}_skip").input[1].node.layer.name
+        assert skip == f"block{6 - step}_conv{3 if step < 4 else 2}"
+        assert model.get_layer(f"up_{step}_act_b").output_shape[-1] == 3 * 2 ** (5 - step)
+
+
+def test_imagenet_weights_come_from_where_keras_says(vgg_file, monkeypatch):
+    asked = []
+
+    def get_file(name, origin, **_):
+        asked.append(origin)
+        return str(vgg_file)
+
+    monkeypatch.setattr("keras.src.utils.data_utils.get_file", get_file)
+    model = unet(32, filters=1, encoder="vgg16", weights="imagenet")
+    assert len(asked) == 1
+    assert asked[0].endswith("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    same = unet(32, filters=1, encoder="vgg16", weights=vgg_file)
+    for a, b in zip(model.get_weights(), same.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_failed_download_is_named(monkeypatch):
+    def get_file(*_, **__):
+        raise Exception("URL fetch failure on the way: no route to host")
+
+    monkeypatch.setattr("keras.src.utils.data_utils.get_file", get_file)
+    with pytest.raises(kg.KerasganError, match=r"VGG16 cannot be downloaded: URL fetch.*path"):
+        unet(32, filters=1, encoder="vgg16", weights="imagenet")
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, vgg_file):
+    text = tmp_path / "text.h5"
+    text.write_text("no weights", encoding="utf-8")
+    archive = tmp_path / "text.keras"
+    archive.write_text("no archive", encoding="utf-8")
+    other = tmp_path / "other.weights.h5"
+    kg.models.unet(32, filters=1, levels=1).save_weights(other)
+    for path in (text, archive, other):
+        with pytest.raises(kg.KerasganError, match=rf"{path.name}' does not hold .* VGG16"):
+            unet(32, filters=1, encoder="vgg16", weights=path)
+    with pytest.raises(kg.KerasganError, match="does not hold the weights of MobileNetV2"):
+        unet(32, filters=1, encoder="mobilenet_v2", weights=vgg_file)
+
+
+@pytest.mark.parametrize("weights", ["missing.h5", "imagenett", 3, True, __file__])
+def test_wrong_weights_are_named(weights):
+    with pytest.raises(
+        kg.KerasganError, match=r"'weights' must be None, 'imagenet' or an existing"
+    ):
+        unet(32, encoder="vgg16", weights=weights)
+
+
+def test_wrong_arguments_are_named(vgg_file):
+    with pytest.raises(kg.KerasganError, match=r"'encoder' must be one of.*'resnet'.*'resnet50'"):
+        unet(32, encoder="resnet")
+    with pytest.raises(kg.KerasganError, match=r"'channels' must be 3 where 'weights'.*: 1"):
+        unet(32, channels=1, encoder="vgg16", weights=vgg_file)
+    with pytest.raises(kg.KerasganError, match=r"'size' must be a multiple of 32\. Received: 48"):
+        unet(48)
+    for name in ("channels", "classes", "filters"):
+        with pytest.raises(kg.KerasganError, match=f"'{name}' must be an int from 1 up"):
+            unet(32, **{name: 0})

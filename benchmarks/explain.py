@@ -32,7 +32,8 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from results import ROOT, by_rule, replace
+from pages import put
+from results import ROOT, by_rule
 
 import kerasgan as kg
 
@@ -210,7 +211,7 @@ def main():
             f"{arguments.runs} runs, {os.cpu_count()} processors, TensorFlow {tf.__version__}. "
             f"Memory of the plain gradient: {base:.0f} MiB."
         )
-        replace(ROOT / "docs" / "speed.md", f"{machine}\n\n{by_rule(table)}")
+        put(ROOT / "docs" / "speed.md", "results", f"{machine}\n\n{by_rule(table)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Write what finished runs of the example scripts scored into docs/results.md and README.md.
 
 Example:
-    python benchmarks/results.py "Polyps, Kvasir-SEG=results/polyp" "Instruments=results/instrument"
+    python benchmarks/results.py "Polyps=results/polyp" "Instruments=results/OP1,results/OP2"
+    python benchmarks/results.py --reproduction results/reproduce
 
-The text between `<!-- results:start -->` and `<!-- results:end -->` is replaced in both files, and
-smaller copies of the runs' pictures go to docs/assets/results, that of the quickstart to the
-front page too. Nothing is typed in by hand.
+Several folders, with a comma between, are the parts of one dataset held out in turn: their images
+are scored together. The text between `<!-- results:start -->` and `<!-- results:end -->` is
+replaced in both files, and smaller copies of the (first) runs' pictures go to docs/assets/results,
+that of the quickstart to the front page too. The second form puts the table of
+`examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
 """
 
 import argparse
@@ -13,9 +16,15 @@ import json
 import pathlib
 import re
 
+import pandas as pd
+from pages import put
 from PIL import Image
 
+import kerasgan as kg
+from kerasgan.training.losses import SEGMENTATION
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+WEIGHTS = (*SEGMENTATION, "adversarial_weight", "feature_matching")
 SCORES = ("jaccard", "dice", "accuracy", "recall", "precision", "f2")
 PICTURES = {
     "masks": "Images, true and predicted outlines, and where the two differ",
@@ -35,34 +44,76 @@ def slug(title):
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
 
 
-def section(title, folder):
-    """Return the part of the results page on one run, and copy its pictures."""
+def pooled(runs):
+    """Return the scores of all runs' images together: network, with augmentation, colour."""
+    if len(runs) == 1:
+        return [runs[0][name]["scores"] for name in ("scores", "augmented", "control")]
+    return [
+        kg.evaluation.summarize(pd.concat([run["tables"][name] for run in runs]))["scores"]
+        for name in ("scores", "augmented", "control")
+    ]
+
+
+def facts_of(folder):
+    """Return what a run wrote, and its tables of scores."""
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts["tables"] = {
+        name: pd.read_csv(folder / f"{file}.csv")
+        for name, file in (
+            ("scores", "scores"),
+            ("augmented", "scores_augmented"),
+            ("control", "scores_control"),
+        )
+    }
+    return facts
+
+
+def described(facts):
+    """Return what a run was, in one paragraph."""
     recipe, images = facts["recipe"], facts["images"]
-    lines = [f"## {title}", ""]
-    lines += [f"`{facts['command']}`", ""]
     gpus = ", ".join(facts["gpus"]) or "no GPU"
-    lines += [
+    weights = ", ".join(
+        f"{name.replace('_', ' ')} {recipe[name]:g}" for name in WEIGHTS if recipe[name]
+    )
+    return (
         f"{images['training']} images to train, {images['validation']} to choose the epoch, "
-        f"{images['reported']} to report. Recipe `{recipe['name']}` at {recipe['size']} pixels, "
-        f"{recipe['filters']} filters, batch {recipe['batch_size']}, learning rate "
-        f"{recipe['learning_rate']:g}, loss weights L1 {recipe['l1']:g}, cross-entropy "
-        f"{recipe['cross_entropy']:g}, Dice {recipe['dice']:g}, "
-        f"adversarial {recipe['adversarial_weight']:g}, seed {recipe['seed']}; "
-        f"{facts['epochs']} epochs in {facts['training_minutes']:.0f} minutes (training and "
-        f"validation) on "
-        f"{facts['processor']}, {gpus}; kept is epoch {facts['best_epoch']} (validation Dice "
-        f"{facts['validation_dice']:.3f}). Python {facts['python']}, TensorFlow "
-        f"{facts['tensorflow']}.",
-        "",
-    ]
-    network, control = facts["scores"]["scores"], facts["control"]["scores"]
+        f"{images['reported']} to report. Recipe `{recipe['name']}` (`{recipe['generator']}`) at "
+        f"{recipe['size']} pixels, {recipe['filters']} filters, batch {recipe['batch_size']}, "
+        f"learning rate {recipe['learning_rate']:g}, loss weights {weights} "
+        f"({recipe['adversarial']}), "
+        f"{recipe['precision']}, seed {recipe['seed']}; {facts['epochs']} epochs in "
+        f"{facts['training_minutes']:.0f} minutes (training and validation), at most "
+        f"{facts['peak_memory_gib']:.1f} GiB of memory, on {facts['processor']}, {gpus}; kept is "
+        f"epoch {facts['best_epoch']} (validation Dice {facts['validation_dice']:.3f}). Python "
+        f"{facts['python']}, TensorFlow {facts['tensorflow']}."
+    )
+
+
+def section(title, folders):
+    """Return the part of the results page on some runs, and copy the first one's pictures."""
+    runs, folder = [facts_of(folder) for folder in folders], folders[0]
+    facts = runs[0]
+    recipe, lines = facts["recipe"], [f"## {title}", ""]
+    for run in runs:
+        lines += [f"`{run['command']}`", ""]
+    lines += [described(facts), ""]
+    if len(runs) > 1:
+        means = [f"{run['scores']['scores']['jaccard']['mean']:.3f}" for run in runs]
+        lines += [
+            f"The others are alike, with another part held out. Mean Jaccard of each: "
+            f"{', '.join(means)}. All held-out images together:",
+            "",
+        ]
+    network, augmented, control = pooled(runs)
     lines += [
-        f"| score | network | best colour threshold ({facts['control_feature']}) |",
-        "|---|---|---|",
+        f"| score | network | with test-time augmentation | best colour threshold "
+        f"({facts['control_feature']}) |",
+        "|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {interval(network[name])} | {interval(control[name])} |" for name in SCORES
+        f"| {name} | {interval(network[name])} | {interval(augmented[name])} | "
+        f"{interval(control[name])} |"
+        for name in SCORES
     ]
     lines += ["", f"Explained with the rule `{facts['rule']}`, target `prediction`.", ""]
     target = ROOT / "docs" / "assets" / "results"
@@ -81,9 +132,10 @@ def section(title, folder):
                 ROOT / "docs" / "assets" / "quickstart.png", optimize=True
             )
     row = (
-        f"| {title} | {recipe['size']} px, {recipe['filters']} filters, {facts['epochs']} epochs | "
-        f"{images['reported']} | {interval(network['jaccard'])} | {interval(network['dice'])} | "
-        f"{interval(control['jaccard'])} |"
+        f"| {title} | `{recipe['name']}`, {facts['epochs']} epochs, "
+        f"{facts['training_minutes']:.0f} min | {network['jaccard']['images']} | "
+        f"{interval(network['jaccard'])} | {interval(network['dice'])} | "
+        f"{interval(augmented['jaccard'])} | {interval(control['jaccard'])} |"
     )
     return "\n".join(lines), row
 
@@ -97,28 +149,28 @@ def by_rule(table):
     return "\n".join(lines)
 
 
-def replace(path, text):
-    """Put text between the two marks of a file."""
-    old = path.read_text(encoding="utf-8")
-    start, end = "<!-- results:start -->", "<!-- results:end -->"
-    if start not in old or end not in old:
-        raise SystemExit(f"{path} has no {start} and {end}")
-    head, tail = old[: old.index(start) + len(start)], old[old.index(end) :]
-    path.write_text(f"{head}\n\n{text.strip()}\n\n{tail}", encoding="utf-8")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="TITLE=FOLDER")
-    runs = [run.partition("=") for run in parser.parse_args().runs]
-    parts = [section(title, pathlib.Path(folder)) for title, _, folder in runs]
-    replace(ROOT / "docs" / "results.md", "\n".join(text for text, _ in parts))
+    parser.add_argument("runs", nargs="*", metavar="TITLE=FOLDER[,FOLDER]")
+    parser.add_argument("--reproduction", type=pathlib.Path, metavar="FOLDER")
+    args = parser.parse_args()
+    if args.reproduction:
+        text = (args.reproduction / "table.md").read_text(encoding="utf-8")
+        put(ROOT / "docs" / "gan.md", "reproduction", text)
+    if not args.runs:
+        return
+    runs = [run.partition("=") for run in args.runs]
+    parts = [
+        section(title, [pathlib.Path(folder) for folder in folders.split(",")])
+        for title, _, folders in runs
+    ]
+    put(ROOT / "docs" / "results.md", "results", "\n".join(text for text, _ in parts))
     head = [
-        "| data | network | images | Jaccard | Dice | Jaccard of a colour threshold |",
-        "|---|---|---|---|---|---|",
+        "| data | recipe | images | Jaccard | Dice | Jaccard, augmented | of a colour threshold |",
+        "|---|---|---|---|---|---|---|",
     ]
     table = "\n".join([*head, *(row for _, row in parts)])
-    replace(ROOT / "README.md", table)
+    put(ROOT / "README.md", "results", table)
     print(table)
 
 

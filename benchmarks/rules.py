@@ -26,8 +26,9 @@ import keras
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pages import put
 from PIL import Image
-from results import ROOT, by_rule, replace
+from results import ROOT, by_rule
 from scipy import stats
 
 import kerasgan as kg
@@ -130,7 +131,7 @@ def main():
     grid(images, masks, ours, folder / "rules_ours.jpg")
     grid(images, masks, theirs, folder / "rules_innvestigate.jpg")
     table = pd.DataFrame(rows).T
-    replace(ROOT / "docs" / "rules.md", by_rule(table))
+    put(ROOT / "docs" / "rules.md", "results", by_rule(table))
     print(table.to_string(float_format="%.3g"))
 
 

@@ -149,10 +149,10 @@ def grow(x, channels: int, name: str, seeds: Iterator[int]):
 
 
 def mask_head(x, classes: int, seeds: Iterator[int]):
-    """Apply a 1 x 1 convolution and the last activation, both in float32."""
+    """Apply a 1 x 1 convolution and the last activation, both in the precision of weights."""
     start = keras.initializers.GlorotUniform(seed=next(seeds))
     x = keras.layers.Conv2D(
-        classes, 1, kernel_initializer=start, dtype="float32", name="mask_conv"
+        classes, 1, kernel_initializer=start, dtype=full_precision(), name="mask_conv"
     )(x)
     return mask_activation(classes, "sigmoid")(x)
 
@@ -182,8 +182,13 @@ def check_power_of_two(size) -> None:
         )
 
 
+def full_precision() -> str:
+    """Return the type that logits are computed in: that of weights, in mixed precision too."""
+    return keras.mixed_precision.global_policy().variable_dtype
+
+
 def mask_activation(classes: int, single: str) -> keras.layers.Activation:
     """Return the last layer of a generator: `single` for one channel, softmax for several."""
     return keras.layers.Activation(
-        single if classes == 1 else "softmax", dtype="float32", name="mask"
+        single if classes == 1 else "softmax", dtype=full_precision(), name="mask"
     )

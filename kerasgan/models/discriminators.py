@@ -12,6 +12,7 @@ from kerasgan.models.blocks import (
     check_counts,
     check_power_of_two,
     conv_settings,
+    full_precision,
 )
 
 __all__ = [
@@ -37,8 +38,8 @@ def judge_conv(x, width: int, side: int, name: str, spectral_norm: bool, **setti
 
 
 def logits_of(x):
-    """Apply the last layer of every judge, which holds its output at float32."""
-    return keras.layers.Activation("linear", dtype="float32", name="logits")(x)
+    """Apply the last layer of every judge, which holds its output at the precision of weights."""
+    return keras.layers.Activation("linear", dtype=full_precision(), name="logits")(x)
 
 
 def patch_discriminator(

@@ -6,7 +6,7 @@ import keras
 
 from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
-from kerasgan.models.blocks import batch_norm, check_counts, mask_activation
+from kerasgan.models.blocks import batch_norm, check_counts, full_precision, mask_activation
 
 __all__ = ["residual_unet"]
 
@@ -107,6 +107,12 @@ def residual_unet(
         x = residual(x, skip.shape[-1], f"up_{level}_1")
     start = keras.initializers.GlorotUniform(seed=1000 * seed + next(number))
     x = layers.Conv2DTranspose(
-        classes, 4, 2, padding="same", kernel_initializer=start, dtype="float32", name="mask_conv"
+        classes,
+        4,
+        2,
+        padding="same",
+        kernel_initializer=start,
+        dtype=full_precision(),
+        name="mask_conv",
     )(x)
     return keras.Model(image, mask_activation(classes, "sigmoid")(x), name="residual_unet")

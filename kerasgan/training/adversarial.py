@@ -264,7 +264,7 @@ def between(true: tf.Tensor, drawn: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     Example:
         >>> import tensorflow as tf
         >>> mixed = between(tf.ones((1, 1, 1, 1)), tf.zeros((1, 1, 1, 1)), tf.constant(3))
-        >>> 0 <= float(mixed) <= 1
+        >>> 0 <= mixed.numpy().item() <= 1
         True
     """
     share = tf.random.stateless_uniform((tf.shape(true)[0], 1, 1, 1), tf.stack([0, step]))

@@ -55,7 +55,8 @@ class SegmentationGAN(keras.Model):
         KerasganError: if the networks do not fit together.
 
     Example:
-        >>>         >>> import kerasgan as kg
+        >>> import numpy as np
+        >>> import kerasgan as kg
         >>> generator = kg.models.pix2pix_generator(size=32, filters=2)
         >>> discriminator = kg.models.patch_discriminator(size=32, filters=2)
         >>> gan = kg.SegmentationGAN(generator, discriminator)
@@ -63,7 +64,7 @@ class SegmentationGAN(keras.Model):
         >>> images, masks = np.zeros((4, 32, 32, 3), "float32"), np.ones((4, 32, 32, 1), "float32")
         >>> history = gan.fit(images, masks, batch_size=2, epochs=1, verbose=0)
         >>> sorted(history.history)[:3]
-        ['adversarial_loss', 'dice', 'discriminator_loss']
+        ['adversarial_loss', 'dice', 'discriminator_accuracy']
 
     Source: arXiv 2111.01665; Isola et al. 2017 (arXiv 1611.07004).
     """

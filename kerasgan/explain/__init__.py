@@ -14,6 +14,7 @@ from kerasgan.explain.gradients import (
 )
 from kerasgan.explain.judge import Judge, Judgement
 from kerasgan.explain.linear import Linear
+from kerasgan.explain.merged import MergedExplainer
 from kerasgan.explain.methods import Preset, rule_names
 from kerasgan.explain.place import Placed, to_original
 from kerasgan.explain.rules import (
@@ -44,6 +45,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "Linear",
+    "MergedExplainer",
     "Method",
     "Placed",
     "Preset",

@@ -1,0 +1,197 @@
+"""Probabilities that are as often right as they say: temperature, and how far off they are."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from kerasgan.data import Samples
+from kerasgan.data.resize import resize_mask
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.inference.members import members_of
+from kerasgan.inference.stream import iterate_logits
+
+__all__ = ["Calibration", "expected_calibration_error", "fit_temperature"]
+
+PIXELS = 10_000
+COLDEST, HOTTEST = 0.01, 100.0
+
+
+def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
+    """Find the temperature at which a model's probabilities fit labelled images best.
+
+    It is what the logits are to be divided by, one number for all pixels, so that the true masks
+    have the highest likelihood. It changes how sure the model is, not which class is likeliest.
+    Masks are resized to the logits, and of larger ones 10,000 pixels each are drawn, the same in
+    every call.
+
+    Args:
+        model: As for `predict`; an ensemble is one model here, with one temperature.
+        samples: Labelled `Samples` that took no part in training: the validation part.
+        **options: As for `iterate_logits`. Predict with the same ones.
+
+    Returns:
+        The temperature: above 1 where the model was too sure of itself. Between 0.01 and 100.
+
+    Raises:
+        KerasganError: If model, samples or an option cannot be used.
+
+    Example:
+        >>> temperature = kg.inference.fit_temperature(gan, val)  # doctest: +SKIP
+        >>> kg.inference.predict_probability(gan, images, temperature=temperature)  # doctest: +SKIP
+
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv 1706.04599), section
+    4.2.
+    """
+    if not isinstance(samples, Samples) or samples.mask_paths is None or not len(samples):
+        raise KerasganError(
+            "Argument 'samples' must be labelled Samples, at least one. Received: "
+            f"{type(samples).__name__}"
+        )
+    member = members_of(model)[0]
+    classes = member.network.output_shape[-1]
+    if classes != samples.classes:
+        raise KerasganError(
+            f"Argument 'samples' must have the classes of the network, {classes}. "
+            f"Received: {samples.classes}"
+        )
+
+    def drawn(index: int, logits: np.ndarray, _: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        mask = resize_mask(samples.mask(index), logits.shape[:2]).ravel()
+        logits = logits.reshape(-1, classes)
+        if len(mask) > PIXELS:
+            chosen = np.random.default_rng(index).choice(len(mask), PIXELS, replace=False)
+            mask, logits = mask[chosen], logits[chosen]
+        return logits, mask
+
+    logits, labels = map(np.concatenate, zip(*iterate_logits(model, samples, drawn, **options)))
+    logits = logits.astype(np.float64)
+
+    def surprise(logarithm: float) -> float:
+        return _surprise(logits / math.exp(logarithm), labels, member.exclusive)
+
+    ends = math.log(COLDEST), math.log(HOTTEST)
+    found = minimize_scalar(surprise, bounds=ends, method="bounded", options={"xatol": 1e-5})
+    if min(map(surprise, ends)) <= found.fun + 1e-9:
+        warnings.warn(
+            f"No temperature from {COLDEST:g} to {HOTTEST:g} fits these {len(samples)} images "
+            "best: the model is always right on them, or no better than chance",
+            KerasganWarning,
+            stacklevel=2,
+        )
+    return math.exp(found.x)
+
+
+class Calibration(NamedTuple):
+    """How far probabilities are from how often they are right.
+
+    Attributes:
+        error: Expected calibration error, from 0 to 1: by how much probability and accuracy
+            differ, on average over all pixels.
+        table: A row for each bin: `low`, `high`, its edges; `pixels` in it; their mean
+            `confidence`, the probability of the predicted class; and their `accuracy`, how often
+            that class was the true one. NaN in empty bins.
+
+    Example:
+        >>> Calibration(0.0, pd.DataFrame()).error
+        0.0
+    """
+
+    error: float
+    table: pd.DataFrame
+
+
+def expected_calibration_error(
+    truths: Iterable[np.ndarray], probabilities: Iterable[np.ndarray], bins: int = 15
+) -> Calibration:
+    """Compare how sure predictions are with how often they are right, pixel by pixel.
+
+    Pixels are put in bins of equal width by the probability of their predicted class; within each,
+    mean probability and accuracy should be equal.
+
+    Args:
+        truths: True masks (height, width), {0, 1} or labels, one for each image.
+        probabilities: Arrays (height, width, channels) in [0, 1], as `iterate_probability` gives
+            them, one for each image. Both are read as they come, so no more than one is held.
+        bins: How many bins there are from 0 to 1. With one channel no pixel is below 0.5.
+
+    Returns:
+        The error and the table behind it, to draw a reliability diagram from.
+
+    Raises:
+        KerasganError: If truths and probabilities do not match, or are not as described.
+
+    Example:
+        >>> truth, sure = np.array([[1, 0]]), np.array([[[0.9], [0.9]]])
+        >>> round(expected_calibration_error([truth], [sure]).error, 3)
+        0.4
+
+    Source: Guo et al. 2017 (arXiv 1706.04599), equations 2 and 3, bins open below and closed above;
+    Naeini et al. 2015.
+    """
+    if isinstance(bins, bool) or not isinstance(bins, Integral) or bins < 1:
+        raise KerasganError(f"Argument 'bins' must be a whole number from 1 up. Received: {bins!r}")
+    edges = np.linspace(0, 1, bins + 1)
+    sums = np.zeros((3, bins))
+    missing, images = object(), 0
+    truths = iter(truths)
+    for images, probability in enumerate(probabilities, 1):
+        confidence, right = _judged(next(truths, missing), np.asarray(probability), images - 1)
+        place = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
+        for total, weights in zip(sums, (None, confidence, right)):
+            total += np.bincount(place, weights, bins)
+    if not images or next(truths, missing) is not missing:
+        raise KerasganError(
+            f"Argument 'probabilities' must hold one array for each truth. Received: {images}"
+        )
+    pixels, confidence, right = sums
+    with np.errstate(invalid="ignore"):
+        means = {"confidence": confidence / pixels, "accuracy": right / pixels}
+    counts = {"low": edges[:-1], "high": edges[1:], "pixels": pixels.astype(int)}
+    error = np.abs(right - confidence).sum() / pixels.sum()
+    return Calibration(float(error), pd.DataFrame({**counts, **means}))
+
+
+def _judged(truth: Any, probability: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence in the predicted class, and whether it is the true one, of each pixel."""
+    fits = probability.ndim == 3 and probability.size and probability.dtype.kind in "fui"
+    if not fits or not (probability.min() >= 0 and probability.max() <= 1):
+        raise KerasganError(
+            f"Argument 'probabilities[{index}]' must be (height, width, channels), from 0 to 1. "
+            f"Received: {probability.dtype} of shape {probability.shape}"
+        )
+    if np.shape(truth) != probability.shape[:2]:
+        raise KerasganError(
+            f"Argument 'truths[{index}]' must be a mask of shape {probability.shape[:2]}, as the "
+            f"probabilities. Received: {np.shape(truth) or 'no more truths'}"
+        )
+    pixels = probability.reshape(-1, probability.shape[-1]).astype(np.float64)
+    if pixels.shape[1] == 1:
+        pixels = np.hstack([1 - pixels, pixels])
+    truth = np.ravel(truth)
+    if not np.isin(np.unique(truth), range(pixels.shape[1])).all():
+        raise KerasganError(
+            f"Argument 'truths[{index}]' must hold whole numbers from 0 to {pixels.shape[1] - 1}. "
+            f"Received: {truth.min()} to {truth.max()}"
+        )
+    return pixels.max(1), pixels.argmax(1) == truth
+
+
+def _surprise(logits: np.ndarray, labels: np.ndarray, exclusive: bool) -> float:
+    """Mean negative log-likelihood of labels."""
+    if exclusive:
+        own = np.take_along_axis(logits, labels[:, None].astype(int), 1)[:, 0]
+        return float(np.mean(logsumexp(logits, axis=1) - own))
+    if logits.shape[1] == 1:
+        truth = labels[:, None]
+    else:
+        truth = labels[:, None] == np.arange(logits.shape[1])
+    return float(np.mean(np.sum(np.logaddexp(0, logits) - truth * logits, 1)))

@@ -1,0 +1,225 @@
+"""Images through networks: from any source, in views and windows, a batch at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kerasgan.data import Samples, load_folder
+from kerasgan.data.resize import check_image
+from kerasgan.errors import KerasganError
+from kerasgan.inference.members import Member, input_size, members_of
+from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of
+from kerasgan.inference.views import View, views_of
+
+__all__ = ["as_samples", "check_positive", "is_array", "iterate_logits"]
+
+Finish = Callable[[int, np.ndarray, tuple[int, int]], Any]
+
+
+class Tile(NamedTuple):
+    """One window of one image."""
+
+    image: int
+    frame: Frame
+    number: int
+
+
+def iterate_logits(
+    model: Any,
+    images: Any,
+    finish: Finish,
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "stretch",
+    overlap: float = OVERLAP,
+    scale: float = SCALE,
+    augment: bool | str = False,
+    batch_size: int = 8,
+    preprocess: Callable[[np.ndarray], Any] | None = None,
+    verbose: bool = False,
+) -> Iterator[Any]:
+    """Run networks over one image after the other, holding one batch in memory.
+
+    Logits are averaged over the views of test-time augmentation and over the members of an
+    ensemble, and blended where windows overlap.
+
+    Args:
+        model: A functional `keras.Model` from image to mask, an object with such a `.generator`, or
+            a list of these, whose logits are averaged: an ensemble.
+        images: `Samples`; the path of a folder or of one image file; a float array (batch, height,
+            width, channels) in [-1, 1]; or a list of such arrays (height, width, channels).
+        finish: A function from position, logits (float32, (height, width, classes), without a
+            letterbox's border) and image size to what is wanted. Called in a thread.
+        size: Side in pixels or (height, width) at which the network runs. Needed where the network
+            takes any size; else None or the size it takes.
+        mode: "stretch" or "letterbox": images are resized, as in training; "window": the network
+            runs over the image in windows of its own size. Smaller images are filled up by
+            reflection.
+        overlap: Share of a window that the next one covers again, at least, from 0 to below 1.
+            For "window" alone, as `scale`.
+        scale: By how much images are enlarged before they are cut into windows: what was 300 pixels
+            wide at a scale of 0.5 is 150 wide to the network.
+        augment: Test-time augmentation: True for the eight flips and right angles (the four flips
+            where the network is not square), "flips" for the four flips, False for none.
+        batch_size: Images or windows that pass through a network at once.
+        preprocess: What a network not trained on [-1, 1] wants done to a batch, float32 (batch,
+            height, width, channels) in [-1, 1], before it; or None.
+        verbose: Whether to show a progress bar.
+
+    Yields:
+        What `finish` returns.
+
+    Raises:
+        KerasganError: If model, images or an option cannot be used, an image holds NaN or lies
+            outside [-1, 1], or a network gives NaN.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> shapes = lambda index, logits, image_size: (logits.shape, image_size)
+        >>> list(iterate_logits(model, np.zeros((1, 48, 64, 3)), shapes, mode="window"))
+        [((48, 64, 1), (48, 64))]
+    """
+    members = members_of(model)
+    (window,) = {input_size(member, size) for member in members}
+    channels = members[0].network.input_shape[-1]
+    check_tiling(mode, overlap, scale)
+    views = views_of(augment, window)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        raise KerasganError(
+            f"Argument 'batch_size' must be a whole number from 1 up. Received: {batch_size!r}"
+        )
+    names, load = _source(images, channels)
+
+    def prepare(index: int) -> Frame:
+        image = check_image(load(index), f"images[{index}]")
+        if channels not in (None, image.shape[-1]):
+            raise KerasganError(
+                f"Argument 'images' must have {channels} channels, as the input of "
+                f"'{members[0].network.name}'. Received: {image.shape[-1]} in images[{index}]"
+            )
+        return frame_of(image, window, mode, overlap, scale)
+
+    bar = keras.utils.Progbar(len(names), unit_name="image") if verbose else None
+    sums: dict[int, np.ndarray] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for tiles in _batches(_tiles(len(names), prepare, pool, batch_size), batch_size):
+            batch = np.stack([tile.frame.cut(tile.frame.pixels, tile.number) for tile in tiles])
+            logits = _average(members, views, batch, preprocess, [names[t.image] for t in tiles])
+            done = []
+            for tile, values in zip(tiles, logits):
+                whole = tile.frame.blend(sums.pop(tile.image, None), tile.number, values)
+                if tile.number == len(tile.frame.corners) - 1:
+                    done.append((tile.image, tile.frame.inside(whole), tile.frame.image_size))
+                else:
+                    sums[tile.image] = whole
+            yield from pool.map(lambda finished: finish(*finished), done)
+            if bar is not None and done:
+                bar.add(len(done))
+
+
+def check_positive(argument: str, value: Any) -> None:
+    """Raise a `KerasganError` for what is no finite number above 0."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise KerasganError(
+            f"Argument '{argument}' must be a finite number above 0. Received: {value!r}"
+        )
+
+
+def as_samples(images: Any) -> Samples | None:
+    """Return `Samples` or a path as `Samples`, and None for anything else."""
+    if isinstance(images, (str, os.PathLike)):
+        path = pathlib.Path(images)
+        if path.is_file():
+            return Samples((path.stem,), (str(path),), None)
+        return load_folder(path, masks=None)
+    return images if isinstance(images, Samples) else None
+
+
+def is_array(images: Any) -> bool:
+    """Whether all images are in one array."""
+    return hasattr(images, "shape")
+
+
+def _tiles(
+    count: int, prepare: Callable[[int], Frame], pool: Executor, batch_size: int
+) -> Iterator[Tile]:
+    for start in range(0, count, batch_size):
+        indices = range(start, min(start + batch_size, count))
+        for index, frame in zip(indices, pool.map(prepare, indices)):
+            for number in range(len(frame.corners)):
+                yield Tile(index, frame, number)
+
+
+def _batches(tiles: Iterator[Tile], batch_size: int) -> Iterator[list[Tile]]:
+    batch = []
+    for tile in tiles:
+        batch.append(tile)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _average(
+    members: Sequence[Member],
+    views: Sequence[View],
+    batch: np.ndarray,
+    preprocess: Callable[[np.ndarray], Any] | None,
+    names: Sequence[str],
+) -> np.ndarray:
+    """Mean logits of a batch over all members and views."""
+    total = 0.0
+    for view in views:
+        seen = np.ascontiguousarray(view.apply(batch))
+        seen = seen if preprocess is None else preprocess(seen)
+        for member in members:
+            logits = member.logits(seen)
+            for name, values in zip(names, logits):
+                if not np.isfinite(values).all():
+                    raise KerasganError(
+                        f"Network '{member.network.name}' gave NaN or infinity for {name}: its "
+                        "weights, or what preprocess returns, are not finite"
+                    )
+            total = total + view.undo(logits)
+    return total / np.float32(len(views) * len(members))
+
+
+def _source(images: Any, channels: int | None) -> tuple[list[str], Callable[[int], np.ndarray]]:
+    """The name of every image, and a function from position to image."""
+    samples = as_samples(images)
+    if samples is not None:
+        if channels not in (None, 1, 3):
+            raise KerasganError(
+                f"Argument 'model' must take images of 1 or 3 channels to read files. Received: "
+                f"a network of {channels} channels; pass arrays"
+            )
+        samples = dataclasses.replace(samples, channels=channels or samples.channels)
+        names, load = list(samples.names), samples.image
+    elif is_array(images) or isinstance(images, (list, tuple)):
+        images = np.asarray(images) if is_array(images) else images
+        if is_array(images) and images.ndim != 4:
+            raise KerasganError(
+                "Argument 'images' must be an array (batch, height, width, channels); pass "
+                f"image[None] for a single one. Received: shape {images.shape}"
+            )
+        names, load = [f"images[{i}]" for i in range(len(images))], images.__getitem__
+    else:
+        raise KerasganError(
+            "Argument 'images' must be Samples, a path, an array or a list of arrays. "
+            f"Received: {type(images).__name__}"
+        )
+    if not names:
+        raise KerasganError("Argument 'images' must hold at least one image. Received: none")
+    return names, load

@@ -1,0 +1,184 @@
+"""How an image of any size becomes what a network takes, and how its logits become one map.
+
+An image is first made a frame: it is resized to the network ("stretch", "letterbox"), or kept and
+cut into windows of the network's size ("window"). A window's logits count by a weight that falls
+off smoothly towards its edge, where the network sees least of what is around, and the weights of
+all windows at a pixel sum to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kerasgan.data.resize import MODES, Box, image_box, resize_image
+from kerasgan.errors import KerasganError, unknown_name
+
+__all__ = ["OVERLAP", "SCALE", "Frame", "check_tiling", "frame_of", "reflection"]
+
+OVERLAP = 0.5
+SCALE = 1.0
+
+
+class Frame(NamedTuple):
+    """An image as networks see it, in one piece or in several windows.
+
+    Attributes:
+        pixels: float32 (height, width, channels) in [-1, 1], at least of the size of a window.
+        box: Where the image lies in it; the rest is black (letterbox) or a reflection (window).
+        image_size: (height, width) of the image before it was resized.
+        mode: "stretch", "letterbox" or "window".
+        window: (height, width) of a window.
+        rows: Window profile (windows, height): how much each window counts in each row of the
+            frame, 0 outside it.
+        columns: Window profile (windows, width), likewise.
+        corners: (top, left) of each window.
+    """
+
+    pixels: np.ndarray
+    box: Box
+    image_size: tuple[int, int]
+    mode: str
+    window: tuple[int, int]
+    rows: np.ndarray
+    columns: np.ndarray
+    corners: list[tuple[int, int]]
+
+    def cut(self, array: np.ndarray, tile: int) -> np.ndarray:
+        """Take what one window shows of an array (frame height, frame width, channels)."""
+        (top, left), (height, width) = self.corners[tile], self.window
+        return array[top : top + height, left : left + width]
+
+    def weights(self, tile: int) -> np.ndarray:
+        """Say how much each pixel of a window counts: float32 (height, width, 1)."""
+        row, column = divmod(tile, len(self.columns))
+        (top, left), (height, width) = self.corners[tile], self.window
+        down, across = self.rows[row, top : top + height], self.columns[column, left : left + width]
+        return (down[:, None, None] * across[:, None]).astype(np.float32)
+
+    def blend(self, total: np.ndarray | None, tile: int, values: np.ndarray) -> np.ndarray:
+        """Add what a network says of a window, float32, to a map of the frame, None at first.
+
+        A frame in one piece has the size of what the network says, which may be a coarser map.
+        """
+        if self.mode != "window":
+            return values
+        if values.shape[:2] != self.window:
+            raise KerasganError(
+                "Argument 'mode' can be 'window' only if the network's output has the size of its "
+                f"input, {self.window}. Received: an output of {values.shape[:2]}"
+            )
+        if total is None:
+            total = np.zeros((*self.pixels.shape[:2], values.shape[-1]), np.float32)
+        self.cut(total, tile)[...] += self.weights(tile) * values
+        return total
+
+    def inside(self, array: np.ndarray) -> np.ndarray:
+        """Take the part of a map of the frame (height, width, channels) that is the image."""
+        top, left, height, width = self.place(array)
+        return array[top : top + height, left : left + width]
+
+    def place(self, array: np.ndarray) -> Box:
+        """Say where the image lies in a map of the frame."""
+        if self.mode == "window":
+            return self.box
+        return image_box(self.image_size, array.shape[:2], self.mode)
+
+
+def check_tiling(mode: str, overlap: Any, scale: Any) -> None:
+    """Raise a `KerasganError` for options that no frame can be made with."""
+    if mode not in (*MODES, "window"):
+        raise unknown_name("mode", mode, [*MODES, "window"])
+    if not _is_number(overlap) or not 0 <= overlap < 1:
+        raise KerasganError(
+            f"Argument 'overlap' must be from 0 to less than 1. Received: {overlap!r}"
+        )
+    if not _is_number(scale) or not 0 < scale < math.inf:
+        raise KerasganError(f"Argument 'scale' must be a number above 0. Received: {scale!r}")
+    if mode != "window" and (overlap, scale) != (OVERLAP, SCALE):
+        raise KerasganError(
+            f"Arguments 'overlap' and 'scale' are those of mode='window'. Received: mode={mode!r}, "
+            f"overlap={overlap!r}, scale={scale!r}"
+        )
+
+
+def frame_of(
+    image: np.ndarray, window: tuple[int, int], mode: str, overlap: float, scale: float
+) -> Frame:
+    """Make the frame of an image.
+
+    Args:
+        image: float32 (height, width, channels) in [-1, 1].
+        window: (height, width) that the network takes, in pixels.
+        mode: "stretch", "letterbox" or "window".
+        overlap: Share of a window that the next one covers again, at least; from 0 to below 1.
+        scale: By how much the image is enlarged before it is cut into windows.
+
+    Returns:
+        The frame.
+
+    Example:
+        >>> frame = frame_of(np.zeros((32, 80, 3)), (32, 32), "window", 0.25, 1.0)
+        >>> frame.corners
+        [(0, 0), (0, 24), (0, 48)]
+        >>> sums = sum(frame.columns)
+        >>> bool(np.allclose(sums, 1))
+        True
+    """
+    size = image.shape[:2]
+    if mode == "window":
+        scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        image = image if scaled == size else resize_image(image, scaled)
+        top, left = (max(0, want - have) // 2 for want, have in zip(window, scaled))
+        box = Box(top, left, *scaled)
+        image = image[np.ix_(*reflection(box, window))]
+    else:
+        box = image_box(size, window, mode)
+        image = image if size == window else resize_image(image, window, mode)
+    starts = [_starts(*pair, overlap) for pair in zip(image.shape, window)]
+    rows, columns = map(_profiles, starts, window, image.shape)
+    corners = [(top, left) for top in starts[0] for left in starts[1]]
+    return Frame(image, box, size, mode, window, rows, columns, corners)
+
+
+def reflection(box: Box, window: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Say which row and column of an image each row and column of its frame shows.
+
+    Args:
+        box: Where the image lies in the frame.
+        window: (height, width), to which smaller images are filled up by reflection.
+
+    Returns:
+        int64 (frame height,) and (frame width,).
+
+    Example:
+        >>> rows, columns = reflection(Box(1, 0, 2, 3), (4, 3))
+        >>> rows, columns
+        (array([1, 0, 1, 0]), array([0, 1, 2]))
+    """
+    top, left, height, width = box
+    below, right = max(0, window[0] - height) - top, max(0, window[1] - width) - left
+    rows = np.pad(np.arange(height), (top, below), "reflect")
+    return rows, np.pad(np.arange(width), (left, right), "reflect")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _starts(length: int, window: int, overlap: float) -> list[int]:
+    """First pixels of windows spread evenly over a length."""
+    step = max(1, math.floor(window * (1 - overlap)))
+    count = math.ceil((length - window) / step) + 1
+    return np.rint(np.linspace(0, length - window, count)).astype(int).tolist()
+
+
+def _profiles(starts: list[int], window: int, length: int) -> np.ndarray:
+    """How much each window counts at each pixel of a length: squared sines whose sum is made 1."""
+    profiles = np.zeros((len(starts), length))
+    for profile, start in zip(profiles, starts):
+        profile[start : start + window] = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
+    return profiles / profiles.sum(0)

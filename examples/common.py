@@ -174,20 +174,25 @@ def report(gan, facts, training, samples, folder, rule, shown=6):
     Beside the network stands the best threshold on colour, found on the training images.
     """
     table = kg.evaluate(gan, samples)
+    augmented = kg.evaluate(gan, samples, augment=True)
     color = kg.evaluation.fit_color_threshold(training, size=facts["recipe"]["size"])
     guesses = (color(samples.image(i)) for i in range(len(samples)))
     control = kg.evaluation.evaluate_masks(samples, guesses)
     facts["images"]["reported"] = len(samples)
-    facts.update(scores=table.attrs["summary"], control=control.attrs["summary"])
+    tables = {"scores": table, "augmented": augmented, "control": control}
+    facts.update({name: scored.attrs["summary"] for name, scored in tables.items()})
     facts.update(control_feature=color.feature, rule=rule)
     facts = {"command": command(), **facts, **machine()}
     (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    kg.evaluation.save_table(table, folder / "scores.csv", overwrite=True)
+    for name, scored in tables.items():
+        file = "scores.csv" if name == "scores" else f"scores_{name}.csv"
+        kg.evaluation.save_table(scored, folder / file, overwrite=True)
     text = kg.evaluation.summary_text(table)
     (folder / "scores.txt").write_text(text + "\n", encoding="utf-8")
     print(f"\nScores on {len(samples)} images that took no part in any choice:\n{text}\n")
     print(
-        f"Mean Jaccard {table['jaccard'].mean():.2f}; of the best colour threshold on the "
+        f"Mean Jaccard {table['jaccard'].mean():.2f}; with test-time augmentation "
+        f"{augmented['jaccard'].mean():.2f}; of the best colour threshold on the "
         f"training images ({color.feature}): {control['jaccard'].mean():.2f}"
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pathlib
 import random
@@ -15,7 +13,8 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.segmentation import check_samples, evaluate, save_table, summarize
+from kerasgan.evaluation.kept import as_json, claim, fingerprint, keep, read_kept
+from kerasgan.evaluation.segmentation import check_samples, evaluate, summarize
 
 __all__ = ["cross_validate"]
 
@@ -98,11 +97,23 @@ def cross_validate(
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:
         folder = pathlib.Path(folder)
-        _claim(folder, _describe(samples, parts, fraction, seed, setup, options))
+        facts = {
+            "samples": fingerprint(samples),
+            "classes": [samples.classes, samples.colors, samples.channels],
+            "folds": {label: list(held_out.names) for label, _, held_out in parts},
+            "fraction": fraction,
+            "seed": seed,
+            "setup": setup,
+            "options": {name: value for name, value in options.items() if not callable(value)},
+        }
+        claim(folder, as_json(facts, "Argument 'setup', and options,"), SETUP, "folds")
     tables = []
     for number, (label, training, held_out) in enumerate(parts, start=1):
         place = None if folder is None else folder / f"fold_{number}"
-        table = None if place is None else _finished(place / SCORES_FILE, held_out)
+        table = None
+        if place is not None:
+            names = list(held_out.names)
+            table = read_kept(place / SCORES_FILE, "train this fold again", name=names)
         if table is None:
             if verbose:
                 print(f"Fold {number} of {len(parts)}, held out: {label}, {len(held_out)} images")
@@ -144,9 +155,7 @@ def _run(training, held_out, fit, place, division, options) -> pd.DataFrame:
         raise KerasganError("Argument 'fit' must return the model that it trained. Received: None")
     table = evaluate(model, held_out, verbose=False, **options)
     if place is not None:
-        unfinished = place / f"{SCORES_FILE}.part"
-        save_table(table, unfinished, overwrite=True)
-        os.replace(unfinished, place / SCORES_FILE)
+        keep(table, place / SCORES_FILE)
     return table
 
 
@@ -180,74 +189,4 @@ def _together(samples, tables, options) -> pd.DataFrame:
         **summarize(table),
         "folds": folds,
     }
-    return table
-
-
-# --- Folders ---
-
-
-def _describe(samples, parts, fraction, seed, setup, options) -> dict[str, Any]:
-    """What a folder must agree on, as JSON would give it back."""
-    files = hashlib.sha256()
-    for paths in zip(samples.names, samples.image_paths, samples.mask_paths):
-        sizes = [os.path.getsize(path) for path in paths[1:]]
-        files.update(repr((paths[0], sizes)).encode())
-    facts = {
-        "samples": f"{len(samples)}, {files.hexdigest()}",
-        "classes": [samples.classes, samples.colors, samples.channels],
-        "folds": {label: list(held_out.names) for label, _, held_out in parts},
-        "fraction": fraction,
-        "seed": seed,
-        "setup": setup,
-        "options": {name: value for name, value in options.items() if not callable(value)},
-    }
-    try:
-        return json.loads(json.dumps(facts))
-    except (TypeError, ValueError) as error:
-        raise KerasganError(
-            f"Argument 'setup', and options, must be what JSON can hold. Received: {error}"
-        ) from error
-
-
-def _claim(folder: pathlib.Path, facts: dict[str, Any]) -> None:
-    """Make the folder, or make sure that it is of the same cross-validation."""
-    file = folder / SETUP
-    try:
-        if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
-            other = [name for name, value in facts.items() if found.get(name) != value]
-            if other:
-                raise KerasganError(
-                    f"Argument 'folder' holds the folds of other {', '.join(other)}: {folder}. "
-                    "Pass another folder"
-                )
-            return
-        if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-            raise KerasganError(
-                f"Argument 'folder' must be new, empty, or of an earlier call. Received: {folder}"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    except KerasganError:
-        raise
-    except (OSError, ValueError, AttributeError) as error:
-        raise KerasganError(
-            f"Argument 'folder' must be a folder that can be written and holds no damaged {SETUP}. "
-            f"Received: {folder} ({error})"
-        ) from error
-
-
-def _finished(file: pathlib.Path, held_out: Samples) -> pd.DataFrame | None:
-    """The scores of a fold if it is finished."""
-    if not file.is_file():
-        return None
-    try:
-        table = pd.read_csv(file, dtype={"name": str}, float_precision="round_trip")
-        if len(table) != len(held_out):
-            raise ValueError(f"{len(table)} rows for {len(held_out)} images")
-        table["name"] = list(held_out.names)
-    except (OSError, ValueError, KeyError) as error:
-        raise KerasganError(
-            f"File {file} is damaged: {error}. Delete it to train this fold again"
-        ) from error
     return table

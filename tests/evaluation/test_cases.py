@@ -1,0 +1,150 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgan as kg
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.evaluation.cases import (
+    CONTROLS,
+    Cases,
+    check_maps,
+    named_rules,
+    summarize_maps,
+    target_scores,
+)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return kg.data.synthetic.write_dataset(tmp_path_factory.mktemp("cases"), count=5, size=32)
+
+
+def network(bias=1.0):
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(0, 0.3, weight.shape))
+    model.layers[-1].bias.assign([bias])
+    return model
+
+
+def mass(case, maps):
+    return {"sum": maps.sum((1, 2)), "largest": maps.max((1, 2))}
+
+
+def test_each_method_is_measured_on_each_image(samples):
+    cases = Cases(network(), samples, {"mine": kg.explain.Gamma(0.5)}, batch_size=2)
+    table = cases.table(mass, verbose=False)
+    assert cases.methods == {"mine": "rule", "gradient": "control"} | dict.fromkeys(
+        CONTROLS, "control"
+    )
+    assert len(table) == 5 * 5 * 2
+    assert set(table["name"]) == set(samples.names)
+    batch = np.concatenate([x.numpy() for x, _ in samples.batches(5, size=16)])
+    e = kg.Explainer(network(), kg.explain.Gamma(0.5)).explain(batch)
+    found = table.query("method == 'mine' and metric == 'sum'")["value"].to_numpy()
+    np.testing.assert_allclose(found, e.relevance.sum((1, 2, 3)), rtol=1e-4)
+    random = [table.query("method == 'random' and metric == 'sum'")["value"].to_numpy()]
+    for size in (1, 5):
+        again = Cases(network(), samples, batch_size=size).table(mass, verbose=False)
+        random.append(again.query("method == 'random' and metric == 'sum'")["value"].to_numpy())
+    np.testing.assert_array_equal(random[0], random[1])  # controls do not depend on the batch
+    np.testing.assert_array_equal(random[0], random[2])
+
+
+def test_without_controls(samples):
+    cases = Cases(network(), samples, ["epsilon", "gradient"], controls=False)
+    assert cases.methods == {"epsilon": "rule", "gradient": "rule"}
+
+
+def test_target_scores_by_hand():
+    logits = np.array([2.0, -1.0, 3.0, 1.0]).reshape(1, 1, 4, 1)
+    weights = np.array([1.0, 1.0, 0.0, 2.0]).reshape(1, 1, 4, 1)
+    found = target_scores(logits, weights)
+    assert found["logit"][0] == pytest.approx((2 - 1 + 2) / 4)
+    assert found["dice"][0] == pytest.approx(2 * 2 / (3 + 3))
+    classes = np.array([[3.0, 1.0, 2.0], [0.0, 1.0, 2.0]]).reshape(1, 1, 2, 3)
+    wanted = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]).reshape(1, 1, 2, 3)
+    found = target_scores(classes, wanted)  # class 1 is not part of the target
+    assert (found["logit"][0], found["dice"][0]) == (2.0, pytest.approx(2 / 3))
+    nothing = target_scores(logits, 0 * weights)
+    assert np.isnan([nothing["logit"][0], nothing["dice"][0]]).all()
+    with pytest.raises(KerasganError, match="must have the shape of the logits"):
+        target_scores(logits, weights[:, :, :2])
+
+
+def test_empty_targets_are_counted_and_left_out(samples):
+    def halves(case, maps):
+        empty = ~case.region.any((1, 2))
+        return {"share": np.where(empty, np.nan, 0.5)}
+
+    cases = Cases(network(bias=-9.0), samples, controls=False)
+    with pytest.warns(KerasganWarning, match="empty in 5 of 5 images"):
+        table = cases.table(halves, verbose=False)
+    row = table.attrs["summary"].iloc[0]
+    assert (row["images"], row["undefined"]) == (0, 5)
+    assert np.isnan(row["mean"])
+
+
+def test_a_stopped_call_goes_on_and_others_are_refused(samples, tmp_path):
+    seen = []
+
+    def counted(case, maps):
+        seen.append(case.names)
+        if len(seen) == 4 and not (tmp_path / "done").exists():
+            raise KeyboardInterrupt
+        return mass(case, maps)
+
+    def cases(**options):
+        return Cases(network(), samples, batch_size=2, **{"controls": False, **options})
+
+    with pytest.raises(KeyboardInterrupt):
+        cases(rules=["epsilon", "gamma"]).table(counted, folder=tmp_path / "f", verbose=False)
+    (tmp_path / "done").touch()
+    seen.clear()
+    table = cases(rules=["epsilon", "gamma"]).table(counted, folder=tmp_path / "f", verbose=False)
+    assert seen == [samples.names[2:4]] * 2 + [samples.names[4:]] * 2
+    whole = cases(rules=["epsilon", "gamma"]).table(mass, verbose=False)
+    assert whole.drop(columns="value").equals(table.drop(columns="value"))
+    np.testing.assert_allclose(whole["value"], table["value"], rtol=1e-6)
+    with pytest.raises(KerasganError, match="holds the maps of other seed"):
+        cases(rules=["epsilon", "gamma"], seed=1).table(mass, folder=tmp_path / "f")
+    (tmp_path / "f" / "batch_00000.csv").write_text("name,value\na,1\n")
+    with pytest.raises(KerasganError, match=r"batch_00000\.csv is damaged.*Delete it"):
+        cases(rules=["epsilon", "gamma"]).table(mass, folder=tmp_path / "f", verbose=False)
+
+
+def test_summary_by_hand(samples):
+    table = Cases(network(), samples, controls=False).table(mass, verbose=False)
+    summary = summarize_maps(table).set_index("metric")
+    values = table.query("metric == 'sum'")["value"]
+    assert summary.loc["sum", "mean"] == pytest.approx(values.mean())
+    assert values.min() <= summary.loc["sum", "low"] < summary.loc["sum", "high"] <= values.max()
+
+
+def test_bad_arguments(samples):
+    any_size = keras.Input((None, None, 3))
+    any_size = keras.Model(any_size, keras.layers.Conv2D(1, 1, activation="sigmoid")(any_size))
+    for arguments, message in (
+        ((network(), "folder"), "'samples' must be Samples"),
+        ((network(), samples, "epsilom"), "Did you mean 'epsilon'"),
+        ((network(), samples, ["epsilon", "epsilon"]), "must name every rule once"),
+        ((network(), samples, {"random": "epsilon"}), "none named as a control"),
+        ((network(), samples, []), "at least one rule"),
+        ((any_size, samples), "'size' must be given"),
+    ):
+        with pytest.raises(KerasganError, match=message):
+            Cases(*arguments)
+    unlabelled = dataclasses.replace(samples, mask_paths=None)
+    with pytest.raises(KerasganError, match="truth"):
+        Cases(network(), unlabelled, target="missed").table(mass)
+    images = np.zeros((2, 4, 4, 3))
+    with pytest.raises(KerasganError, match="must have the shape of the images"):
+        check_maps(np.zeros((2, 4, 3)), images, "mine")
+    with pytest.raises(KerasganError, match="'mine' hold NaN"):
+        check_maps(np.full((2, 4, 4), np.nan), images, "mine")
+    assert named_rules(kg.explain.Epsilon()) == {repr(kg.explain.Epsilon()): kg.explain.Epsilon()}

@@ -17,6 +17,7 @@ from kerasgan.explain.linear import Linear
 from kerasgan.explain.merged import MergedExplainer
 from kerasgan.explain.methods import Preset, rule_names
 from kerasgan.explain.place import Placed, to_original
+from kerasgan.explain.relevance_penalty import RelevancePenalty
 from kerasgan.explain.rules import (
     AlphaBeta,
     Epsilon,
@@ -49,6 +50,7 @@ __all__ = [
     "Method",
     "Placed",
     "Preset",
+    "RelevancePenalty",
     "Rule",
     "Shares",
     "SmoothGrad",

@@ -4,5 +4,6 @@ from kerasgan.training import recipes
 from kerasgan.training.callbacks import MaskImages
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.metrics import Dice, Jaccard
+from kerasgan.training.penalty import GradientPenalty
 
-__all__ = ["Dice", "Jaccard", "MaskImages", "SegmentationGAN", "recipes"]
+__all__ = ["Dice", "GradientPenalty", "Jaccard", "MaskImages", "SegmentationGAN", "recipes"]

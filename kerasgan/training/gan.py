@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -97,6 +99,8 @@ class SegmentationGAN(keras.Model):
         warmup: float = 0.0,
         ema_momentum: float = 0.0,
         precision: str = "float32",
+        penalty: Callable | None = None,
+        penalty_weight: float = 1.0,
         **kwargs,
     ):
         """Set optimizers and losses.
@@ -129,6 +133,10 @@ class SegmentationGAN(keras.Model):
             precision: that convolutions are trained in: `"float32"`; `"bfloat16"` where the
                 processor has it; `"float16"`, with loss scaling, on GPUs. Weights, logits and
                 losses, and the network that predicts, are float32 in each.
+            penalty: a further loss on the generator, such as `kerasgan.training.GradientPenalty`:
+                from the network that learns to a function from images, masks and the step to a
+                scalar. A saved model is loaded without it.
+            penalty_weight: its weight in the generator's loss, from 0 up.
             **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`, as in Keras.
 
         Raises:
@@ -149,6 +157,7 @@ class SegmentationGAN(keras.Model):
             "r1": r1,
             "discriminator_warmup": discriminator_warmup,
         }
+        check_weight("penalty_weight", penalty_weight)
         shares = {"label_smoothing": label_smoothing, "warmup": warmup}
         shares["ema_momentum"] = ema_momentum
         for name, value in weights.items():
@@ -171,6 +180,8 @@ class SegmentationGAN(keras.Model):
             self._judge = self.discriminator
             if feature_matching:
                 self._judge = with_features(self.discriminator)
+        self._penalty = penalty(self._learner) if penalty and penalty_weight else None
+        self._penalty_weight = float(penalty_weight)
         self.loss_weights = losses
         self.adversarial_weight = float(weights["adversarial_weight"])
         self._settings = {
@@ -187,6 +198,7 @@ class SegmentationGAN(keras.Model):
             if each is not None
         ]
         names = ["generator_loss", *(f"{name}_loss" for name in losses)]
+        names += ["penalty_loss"] * (self._penalty is not None)
         if self.adversarial_weight:
             names += ["adversarial_loss", "discriminator_loss"]
             names += ["feature_loss"] * bool(feature_matching)
@@ -264,7 +276,7 @@ class SegmentationGAN(keras.Model):
         with tf.GradientTape() as generator_tape:
             probability = self._probability(self._learner, image, training=True)
             drawing = to_drawing(probability)
-            total, parts = self._segmentation_loss(mask, probability)
+            total, parts = self._segmentation_loss(image, mask, probability)
             shared = scaled(self.optimizer, total * share)
         targets, gradients = [shared], [tf.ones_like(shared)]
         if self.adversarial_weight:
@@ -294,7 +306,7 @@ class SegmentationGAN(keras.Model):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
         image, mask, _ = keras.utils.unpack_x_y_sample_weight(data)
         probability = self._probability(self.generator, image, training=False)
-        total, parts = self._segmentation_loss(mask, probability)
+        total, parts = self._segmentation_loss(image, mask, probability)
         if self.adversarial_weight:
             drawing = to_drawing(probability)
             pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
@@ -306,8 +318,11 @@ class SegmentationGAN(keras.Model):
         output = tf.cast(network(image, training=training), tf.float32)
         return to_probability(output, self.activation)
 
-    def _segmentation_loss(self, mask, probability):
+    def _segmentation_loss(self, image, mask, probability):
         total, parts = tf.zeros(()), {}
+        if self._penalty is not None:
+            parts["penalty_loss"] = value = self._penalty(image, mask, self._step())
+            total += self._penalty_weight * value
         for name, weight in self.loss_weights.items():
             parts[f"{name}_loss"] = value = SEGMENTATION[name](mask, probability)
             total += weight * value

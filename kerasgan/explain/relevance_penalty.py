@@ -1,0 +1,65 @@
+"""Relevance as a loss: it must not lie where the user says it has no business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from kerasgan.data.region import Region, region_of
+from kerasgan.explain.explainer import Explainer
+from kerasgan.explain.methods import RuleLike
+from kerasgan.explain.targets import TargetLike
+
+__all__ = ["RelevancePenalty"]
+
+TINY = 1e-12
+
+
+class RelevancePenalty:
+    """Penalise the share of absolute relevance that lies on pixels out of bounds.
+
+    Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. The loss is a mean
+    over images of a number from 0 to 1. An image whose target is empty adds 0.
+
+    The share is what counts: a network can lower it by looking elsewhere more, not only by looking
+    away. Compare `kerasgan.training.GradientPenalty`, which lowers the dependence itself.
+
+    Args:
+        region: Where relevance must not lie, as for `GradientPenalty`.
+        rule: As of `Explainer`, a rule that is differentiable: "epsilon" and "gamma" are.
+        target: As of `Explainer`; without arrays.
+
+    Raises:
+        KerasganError: As of `GradientPenalty` and `Explainer`, the latter from `compile`.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasgan as kg
+        >>> corner = np.zeros((32, 32))
+        >>> corner[24:, :8] = 1
+        >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
+        >>> gan.compile(penalty=kg.explain.RelevancePenalty(corner), penalty_weight=1.0)
+
+    Source: Ross et al. 2017 (arXiv 1703.03717) for penalised gradients, Rieger et al. 2020 (arXiv
+    1909.13584) for penalised attributions.
+    """
+
+    def __init__(
+        self, region: Region, rule: RuleLike = "epsilon", target: TargetLike = "prediction"
+    ):
+        self.region = region_of(region)
+        self.rule, self.target = rule, target
+
+    def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
+        """Return the loss on a network: from images, masks and the step to a scalar."""
+        explainer = Explainer(network, self.rule)
+
+        def loss(image: tf.Tensor, mask: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+            relevance = tf.abs(explainer.relevance(image, self.target))
+            relevance = tf.reduce_sum(tf.cast(relevance, tf.float32), -1)
+            inside = tf.reduce_sum(relevance * self.region(image, mask), (1, 2))
+            return tf.reduce_mean(inside / (tf.reduce_sum(relevance, (1, 2)) + TINY))
+
+        return loss

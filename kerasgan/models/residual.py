@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 
-from kerasgan.data.resize import check_size
-from kerasgan.errors import KerasganError
-from kerasgan.models.blocks import batch_norm, check_counts, full_precision, mask_activation
+from kerasgan.models.blocks import (
+    batch_norm,
+    check_counts,
+    check_multiple,
+    full_precision,
+    mask_activation,
+)
 
 __all__ = ["residual_unet"]
 
@@ -55,16 +61,12 @@ def residual_unet(
     (arXiv 1512.03385), the averaged shortcuts of He et al. 2019 (arXiv 1812.01187, ResNet-D).
     """
     check_counts(channels=channels, classes=classes, filters=filters, levels=levels)
-    height, width = check_size(size)
-    if height % 2**levels or width % 2**levels:
-        raise KerasganError(
-            f"Argument 'size' must be a multiple of 2**levels = {2**levels}. Received: {size!r}"
-        )
+    height, width = check_multiple(size, 2**levels, "2**levels = ")
     layers = keras.layers
-    number = iter(range(1000))
+    seeds = itertools.count(1000 * seed)
 
     def conv(x, channels, kernel, place, stride=1):
-        start = keras.initializers.HeNormal(seed=1000 * seed + next(number))
+        start = keras.initializers.HeNormal(seed=next(seeds))
         x = layers.Conv2D(
             channels,
             kernel,
@@ -105,7 +107,7 @@ def residual_unet(
         x = layers.UpSampling2D(interpolation="bilinear", name=f"up_{level}_grow")(x)
         x = layers.Concatenate(name=f"up_{level}_skip")([x, skip])
         x = residual(x, skip.shape[-1], f"up_{level}_1")
-    start = keras.initializers.GlorotUniform(seed=1000 * seed + next(number))
+    start = keras.initializers.GlorotUniform(seed=next(seeds))
     x = layers.Conv2DTranspose(
         classes,
         4,

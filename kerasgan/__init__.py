@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 from kerasgan import data, evaluation, explain, inference, models, report, training
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation import evaluate
+from kerasgan.evaluation import advise, evaluate
 from kerasgan.explain import Explainer, targets
 from kerasgan.inference import predict
 from kerasgan.training import SegmentationGAN, recipes
@@ -28,6 +28,7 @@ __all__ = [
     "KerasganWarning",
     "SegmentationGAN",
     "__version__",
+    "advise",
     "data",
     "evaluate",
     "evaluation",

@@ -1,8 +1,16 @@
 """Images and masks: finding files, making batches of them, and drawing synthetic ones."""
 
-from kerasgan.data import synthetic
+from kerasgan.data import planted, synthetic
 from kerasgan.data.augment import Augmentation
 from kerasgan.data.resize import resize_back, resize_image
 from kerasgan.data.samples import Samples, load_folder
 
-__all__ = ["Augmentation", "Samples", "load_folder", "resize_back", "resize_image", "synthetic"]
+__all__ = [
+    "Augmentation",
+    "Samples",
+    "load_folder",
+    "planted",
+    "resize_back",
+    "resize_image",
+    "synthetic",
+]

@@ -10,7 +10,6 @@ better than they do has shown nothing.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 import warnings
 import zlib
@@ -26,7 +25,7 @@ from scipy import ndimage
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.bootstrap import interval, resampled_means
-from kerasgan.evaluation.kept import as_json, claim, fingerprint, keep, read_kept
+from kerasgan.evaluation.kept import as_json, checksum, claim, fingerprint, keep, read_kept
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.logits import predicted
 
@@ -115,20 +114,26 @@ def target_scores(logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarr
 # --- Controls ---
 
 
+def rng_of(name: str, *seed: int) -> np.random.Generator:
+    """Return a source of random numbers for one image, the same in whatever batch it comes.
+
+    Example:
+        >>> rng_of("a", 0).integers(9) == rng_of("a", 0).integers(9)
+        True
+    """
+    return np.random.default_rng([*seed, zlib.crc32(name.encode())])
+
+
 def random_map(case: Case, seed: int) -> np.ndarray:
     """Noise, drawn for each image by its name: what any method must beat."""
-    return np.stack(
-        [
-            np.random.default_rng([seed, zlib.crc32(name.encode())]).uniform(size=image.shape[:2])
-            for name, image in zip(case.names, case.images)
-        ]
-    )
+    size = case.images.shape[1:3]
+    return np.stack([rng_of(name, seed).uniform(size=size) for name in case.names])
 
 
 def edge_map(case: Case, seed: int) -> np.ndarray:
     """Strength of edges in the image: what a method shows that knows the image alone."""
     grey = case.images.mean(-1, dtype=np.float64)
-    return np.hypot(ndimage.sobel(grey, 1), ndimage.sobel(grey, 2))
+    return np.stack([np.hypot(ndimage.sobel(one, 0), ndimage.sobel(one, 1)) for one in grey])
 
 
 def target_map(case: Case, seed: int) -> np.ndarray:
@@ -272,7 +277,7 @@ class Cases:
             whole = {
                 "samples": fingerprint(self.samples),
                 "rules": {name: repr(rule) for name, rule in self.rules.items()},
-                "weights": _checksum(self.explainer.model),
+                "weights": checksum(self.explainer.model),
                 "target": repr(self.target),
                 "size": self.size,
                 "batch_size": self.batch_size,
@@ -327,13 +332,6 @@ class Cases:
             raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
         table["name"] = list(case.names) * (len(table) // count)
         return table[COLUMNS]
-
-
-def _checksum(model: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
 
 
 def named_rules(rules: Any) -> dict[str, Any]:

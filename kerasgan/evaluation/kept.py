@@ -8,13 +8,15 @@ import os
 import pathlib
 from typing import Any
 
+import keras
+import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import save_table
 
-__all__ = ["as_json", "claim", "fingerprint", "keep", "read_kept"]
+__all__ = ["as_json", "checksum", "claim", "fingerprint", "keep", "read_kept"]
 
 
 def fingerprint(samples: Samples) -> str:
@@ -40,6 +42,20 @@ def fingerprint(samples: Samples) -> str:
     for name, *paths in zip(*columns):
         digest.update(repr((name, [os.path.getsize(path) for path in paths])).encode())
     return f"{len(samples)}, {digest.hexdigest()}"
+
+
+def checksum(model: keras.Model) -> str:
+    """Return the SHA-256 of a network's weights.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> len(checksum(kg.models.unet(size=32, filters=2, levels=2)))
+        64
+    """
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
 
 
 def as_json(facts: dict[str, Any], what: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Report: figures to look at and to print."""
 
 from kerasgan.report.figures import mask_figure, score_figure, training_figure
+from kerasgan.report.methods import method_figure
 
-__all__ = ["mask_figure", "score_figure", "training_figure"]
+__all__ = ["mask_figure", "method_figure", "score_figure", "training_figure"]

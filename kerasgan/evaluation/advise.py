@@ -1,0 +1,252 @@
+"""Which rule to explain a network with: measured on the network itself, checked on other images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.bootstrap import interval, resampled_means
+from kerasgan.evaluation.cases import Case, Cases, named_rules
+from kerasgan.evaluation.faithfulness import areas
+from kerasgan.evaluation.removal import BASELINES, check_choices, check_steps
+from kerasgan.explain import Explainer
+
+__all__ = ["Advice", "advise"]
+
+RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
+METRIC = "pixels dice gap"
+LEAK = 1e-3
+SIZES = (1, 2, 4, 8, 16)
+NEAR = 1.1
+RESAMPLES = 2000
+
+
+class Advice(NamedTuple):
+    """What `advise` recommends, and why.
+
+    Attributes:
+        rule: Name of the rule to use.
+        target: Name of the target.
+        batch_size: Images to explain at once.
+        text: The same in sentences, with the numbers.
+        measurements: A row for each rule, on the images it was chosen on: `rule`; `gap`, its
+            faithfulness, with `low` and `high`; `leak`, the largest part of a layer's relevance
+            that is unaccounted for; `to_bias`, what went to biases as a share of what is explained;
+            `seconds` an image.
+        check: On the other images: `gap` of the best rule and of the default, their `difference`
+            and its interval, `low` to `high`; and the number of `images`.
+        batches: Seconds an image for each number of images at once.
+
+    Example:
+        >>> advice = kg.evaluation.advise(gan, val)  # doctest: +SKIP
+        >>> kg.Explainer(gan, advice.rule, batch_size=advice.batch_size)  # doctest: +SKIP
+    """
+
+    rule: str
+    target: str
+    batch_size: int
+    text: str
+    measurements: pd.DataFrame
+    check: dict[str, float]
+    batches: pd.DataFrame
+
+
+def advise(
+    model: Any,
+    samples: Samples,
+    *,
+    rules: Any = RULES,
+    default: str = "epsilon",
+    images: int = 24,
+    baseline: str = "blur",
+    steps: int = 8,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "stretch",
+    seed: int = 0,
+    verbose: bool = True,
+) -> Advice:
+    """Measure a network's explanations for a minute or two and recommend how to explain it.
+
+    Some images are drawn, and half of them used to choose the rule: the one with the largest gap in
+    faithfulness (`faithfulness`, pixels removed most relevant first against least relevant first,
+    Dice) of those that lose no relevance unseen. Whether it is better than the default is then
+    measured on the other half, which took no part in the choice; if the interval of the difference
+    includes 0, the default is recommended, since it is as good as far as can be told. The target
+    is the predicted mask: what a prediction rests on. The batch size is the smallest whose time for
+    an image is within a tenth of the best.
+
+    Faithfulness is one property. Read [what a heatmap cannot tell](../concepts.md) beside it, and
+    look at the maps.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        samples: `Samples` that took no part in training, 4 at least; masks are not needed.
+        rules: The candidates, as for `Cases`.
+        default: Name of the candidate that the choice is held against.
+        images: How many images are used, from 4 up; all, if there are fewer.
+        baseline: What removed pixels are replaced by, as for `faithfulness`.
+        steps: Of the removal curves.
+        size: Side in pixels or (height, width); needed where the network takes any size.
+        mode: "stretch" or "letterbox", as in training.
+        seed: Key of the draw, of ties and of the bootstrap.
+        verbose: Whether to show progress bars.
+
+    Returns:
+        The advice.
+
+    Raises:
+        KerasganError: If model, samples or a rule cannot be used, the default is no candidate, or
+            nothing is predicted in any of the images drawn.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=4, size=32)
+        >>> image = keras.Input((16, 16, 3))
+        >>> ones = {"kernel_initializer": "ones", "bias_initializer": "ones"}
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 1, **ones)(image))
+        >>> advice = advise(model, samples, rules=["epsilon", "gamma"], steps=2, verbose=False)
+        >>> advice.target, sorted(advice.measurements["rule"])
+        ('prediction', ['epsilon', 'gamma'])
+    """
+    rules = named_rules(rules)
+    if default not in rules:
+        raise KerasganError(
+            f"Argument 'default' must be one of the rules, {', '.join(rules)}. Received: "
+            f"{default!r}"
+        )
+    check_choices(baseline=(baseline, BASELINES))
+    check_steps(steps)
+    if not isinstance(images, Integral) or isinstance(images, bool) or images < 4:
+        raise KerasganError(
+            f"Argument 'images' must be a whole number from 4 up. Received: {images!r}"
+        )
+    if not isinstance(samples, Samples) or len(samples) < 4:
+        raise KerasganError(f"Argument 'samples' must be Samples, 4 at least. Received: {samples}")
+    drawn = np.random.default_rng(seed).permutation(len(samples))[:images]
+    halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]
+    options = {"size": size, "mode": mode, "seed": seed, "controls": False}
+    cases = Cases(model, halves[0], rules, **options)
+    curves = {"baseline": baseline, "steps": steps, "seed": seed}
+    gaps = _gaps(cases, curves, verbose)
+    measured = _measured(cases, gaps, seed)
+    best = _best(gaps, measured)
+    two = {name: rules[name] for name in sorted({default, best})}
+    others = _gaps(Cases(model, halves[1], two, **options), curves, verbose)
+    check = _check(others, best, default, seed)
+    better = best != default and check["low"] > 0
+    rule = best if better else default
+    batches = _batches(cases.explainers[rule], next(iter(cases)))
+    near = batches[batches["seconds"] <= NEAR * batches["seconds"].min()]
+    batch_size = int(near["batch_size"].min())
+    text = _sentences(rule, best, default, better, check, measured, batches, batch_size)
+    return Advice(rule, "prediction", batch_size, text, measured, check, batches)
+
+
+def _gaps(cases: Cases, curves: dict[str, Any], verbose: bool) -> pd.DataFrame:
+    """Faithfulness of each image (rows) by each rule (columns)."""
+
+    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
+        return {METRIC: areas(case, maps, **curves)[METRIC]}
+
+    table = cases.table(measure, verbose=verbose)
+    wide = table.pivot(index="name", columns="method", values="value").dropna()
+    if wide.empty:
+        raise KerasganError(
+            "Argument 'model' must predict something in some of the images drawn. Received: "
+            f"'{cases.explainer.model.name}', whose masks of {len(cases.samples)} images are empty"
+        )
+    return wide
+
+
+def _measured(cases: Cases, gaps: pd.DataFrame, seed: int) -> pd.DataFrame:
+    means = resampled_means(gaps.to_numpy(), RESAMPLES, seed)
+    case = next(iter(cases))
+    rows = []
+    for name, explainer in cases.explainers.items():
+        start = time.perf_counter()
+        found = explainer.explain(case.images, target=case.weights, layers=())
+        seconds = (time.perf_counter() - start) / len(case.images)
+        leak, to_bias = np.nan, np.nan
+        if len(found.ledger):
+            ledger = found.ledger[found.ledger["absolute"] > 0]
+            leak = (ledger["remainder"].abs() / ledger["absolute"]).max(skipna=False)
+            explained = (found.target * found.logits).sum(dtype=np.float64)
+            to_bias = ledger["bias"].sum(skipna=False) / explained
+        low, high = interval(means[:, gaps.columns.get_loc(name)], 0.95)
+        rows.append((name, gaps[name].mean(), low, high, leak, to_bias, seconds))
+    columns = ["rule", "gap", "low", "high", "leak", "to_bias", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _best(gaps: pd.DataFrame, measured: pd.DataFrame) -> str:
+    """The most faithful rule that does not leak; methods without a ledger are not held to it."""
+    leaking = measured.loc[measured["leak"] > LEAK, "rule"]
+    kept = gaps.drop(columns=leaking)
+    return (gaps if kept.empty else kept).mean().idxmax()
+
+
+def _check(gaps: pd.DataFrame, best: str, default: str, seed: int) -> dict[str, float]:
+    difference = (gaps[best] - gaps[default]).to_numpy()[:, None]
+    low, high = interval(resampled_means(difference, RESAMPLES, seed)[:, 0], 0.95)
+    return {
+        "gap": float(gaps[best].mean()),
+        "default": float(gaps[default].mean()),
+        "difference": float(difference.mean()),
+        "low": low,
+        "high": high,
+        "images": len(gaps),
+    }
+
+
+def _batches(explainer: Explainer, case: Case) -> pd.DataFrame:
+    rows = []
+    for count in SIZES:
+        images = np.resize(case.images, (count, *case.images.shape[1:]))
+        weights = np.resize(case.weights, (count, *case.weights.shape[1:]))
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            explainer.relevance(images, tf.constant(weights)).numpy()
+            seconds.append((time.perf_counter() - start) / count)
+        rows.append((count, min(seconds)))
+    return pd.DataFrame(rows, columns=["batch_size", "seconds"])
+
+
+def _sentences(
+    rule: str,
+    best: str,
+    default: str,
+    better: bool,
+    check: dict[str, float],
+    measured: pd.DataFrame,
+    batches: pd.DataFrame,
+    batch_size: int,
+) -> str:
+    held = (
+        f"On {int(check['images'])} images that took no part in the choice '{best}' reaches a gap "
+        f"of {check['gap']:.3f}, the default '{default}' {check['default']:.3f}; the difference, "
+        f"{check['difference']:+.3f} ({check['low']:+.3f} to {check['high']:+.3f}), "
+    )
+    if best == default:
+        verdict = f"No candidate was more faithful than the default, '{default}'."
+    elif better:
+        verdict = f"{held}is not chance alone."
+    else:
+        verdict = f"{held}may be chance: the default is as good."
+    leaking: Sequence[str] = measured.loc[measured["leak"] > LEAK, "rule"].tolist()
+    lines = [f"Explain with rule '{rule}', target 'prediction', batch size {batch_size}.", verdict]
+    if leaking:
+        lines.append(f"Not considered, since relevance is lost unseen: {', '.join(leaking)}.")
+    seconds = batches.set_index("batch_size").loc[batch_size, "seconds"]
+    lines.append(f"An image takes {seconds:.3g} s.")
+    return "\n".join(lines)

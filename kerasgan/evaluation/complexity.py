@@ -1,0 +1,113 @@
+"""How few pixels a map is made of: the fewer, the easier it is to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.evaluation.cases import Case, Cases
+
+__all__ = ["complexity", "entropy", "sparseness"]
+
+
+def complexity(
+    model: Any,
+    samples: Samples,
+    rules: Any = "epsilon",
+    *,
+    folder: Any = None,
+    verbose: bool = True,
+    **cases: Any,
+) -> pd.DataFrame:
+    """Measure how concentrated maps are, for every image, rule and control.
+
+    Metrics: `sparseness` and `entropy`, both of absolute relevance. A map that is constant but not
+    zero has sparseness 0 and entropy 1. A map of zeros, as an empty target gives, has neither: NaN.
+    Concentrated is not correct: a map of a single pixel has the best values that there are.
+
+    Args:
+        model: As of `Cases`.
+        samples: As of `Cases`; masks are not needed.
+        rules: As of `Cases`.
+        folder: Where finished batches are kept, as for `Cases.table`.
+        verbose: Whether to show a progress bar.
+        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
+            `seed`.
+
+    Returns:
+        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
+        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
+        (`summarize_maps`).
+
+    Raises:
+        KerasganError: As `Cases`.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> table = complexity(model, samples, target=pixel, controls=False, verbose=False)
+        >>> table["metric"].unique().tolist()
+        ['sparseness', 'entropy']
+    """
+
+    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
+        return {"sparseness": sparseness(maps), "entropy": entropy(maps)}
+
+    judged = Cases(model, samples, rules, **cases)
+    return judged.table(measure, folder=folder, facts={"measure": "complexity"}, verbose=verbose)
+
+
+def sparseness(maps: np.ndarray) -> np.ndarray:
+    """Return the Gini index of the absolute relevance of pixels.
+
+    Args:
+        maps: float (batch, height, width).
+
+    Returns:
+        float64 (batch,) from 0, all pixels alike, to 1 - 1 / pixels, one pixel has all; NaN where
+        the map is zero everywhere.
+
+    Example:
+        >>> sparseness(np.array([[[0.0, -4.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]))
+        array([0.75, 0.  ])
+
+    Source: Chalasani et al. 2020 (arXiv 1810.06583).
+    """
+    rising = np.sort(np.abs(maps.reshape(len(maps), -1)), axis=1)
+    pixels = rising.shape[1]
+    places = (pixels - np.arange(1, pixels + 1) + 0.5) / pixels
+    return 1 - 2 * _shares(rising) @ places
+
+
+def entropy(maps: np.ndarray) -> np.ndarray:
+    """Return the entropy of the pixels' shares of absolute relevance, over that of equal shares.
+
+    Args:
+        maps: float (batch, height, width), two pixels at least.
+
+    Returns:
+        float64 (batch,) from 0, one pixel has all, to 1, all pixels alike; NaN where the map is
+        zero everywhere.
+
+    Example:
+        >>> entropy(np.array([[[0.0, 4.0], [0.0, 0.0]], [[1.0, -1.0], [0.0, 0.0]]]))
+        array([0. , 0.5])
+
+    Source: Bhatt et al. 2020 (arXiv 2005.00631), complexity; here divided by its maximum.
+    """
+    share = _shares(np.abs(maps.reshape(len(maps), -1)))
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    return np.abs((share * logs).sum(1)) / np.log(share.shape[1])
+
+
+def _shares(sizes: np.ndarray) -> np.ndarray:
+    total = sizes.sum(1, keepdims=True, dtype=np.float64)
+    return np.divide(sizes, total, out=np.full(sizes.shape, np.nan), where=total > 0)

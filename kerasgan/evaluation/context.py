@@ -1,0 +1,315 @@
+"""What relevance says beyond the mask: shares inside, beside and outside the target.
+
+A heatmap of a mask easily does no more than redraw it, a little blurred. So shares are held against
+just that: the target itself, blurred by several widths. What lies outside beyond such a null is
+context that the network uses, or noise that the rule adds; a random map and the other controls tell
+how much of it comes from nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.cases import COLUMNS, Case, summarize_maps, target_map
+from kerasgan.evaluation.percase import PerCase
+from kerasgan.evaluation.regions import (
+    blur_controls,
+    check_pixels,
+    excess,
+    nulls_of,
+    rim_of,
+    shares,
+)
+from kerasgan.explain.logits import label_components
+
+__all__ = ["between_objects", "context", "deviating"]
+
+WIDTHS = (2, 4, 8, 16)
+
+
+def context(
+    model: Any,
+    samples: Samples,
+    rules: Any = "epsilon",
+    *,
+    rim: float = 4,
+    widths: Sequence[float] = WIDTHS,
+    folder: Any = None,
+    verbose: bool = True,
+    **cases: Any,
+) -> pd.DataFrame:
+    """Measure how much absolute relevance lies inside the target, in the rim round it, and outside.
+
+    Metrics, for every image, rule and control:
+
+    - `inside`, `rim`, `outside`: shares that add up to 1. The target is every pixel that is
+      explained; the rim is what lies beside it, not in it, up to `rim` pixels away.
+    - `excess`: the share outside less that of the target blurred, of the blur that fits the map
+      best; 0 for a map that is the mask, blurred. `blur`: the width of that blur in pixels, 0 for
+      the target as it is.
+    - `excess over W px`: the same against the blur of each width.
+
+    A target that fills the frame has everything inside and an excess of 0. Where the target is
+    empty or the map zero everywhere, all are NaN.
+
+    Args:
+        model: As of `Cases`.
+        samples: As of `Cases`; masks are not needed.
+        rules: As of `Cases`.
+        rim: Width of the rim in pixels, from 1 up.
+        widths: Of the Gaussians that the target is blurred by, standard deviations in pixels. With
+            the controls each is a method of its own, such as `target blurred 4 px`.
+        folder: Where finished batches are kept, as for `Cases.table`.
+        verbose: Whether to show a progress bar.
+        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
+            `seed`.
+
+    Returns:
+        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
+        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
+        (`summarize_maps`). `deviating` lists the images of largest excess.
+
+    Raises:
+        KerasganError: If an argument is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> table = context(
+        ...     model, samples, widths=[4], target=pixel, controls=False, verbose=False
+        ... )
+        >>> table["metric"].unique().tolist()
+        ['inside', 'rim', 'outside', 'blur', 'excess', 'excess over 4 px']
+    """
+    check_pixels(rim, widths)
+    judged = _with_blurs(model, samples, rules, widths, cases)
+
+    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        target = np.any(case.weights != 0, -1)
+        empty = ~target.any((1, 2))
+        beside = rim_of(target, rim, outer=True)
+        parts = {"inside": target, "rim": beside, "outside": ~(target | beside)}
+        nulls = nulls_of(target_map(case, judged.seed), widths)
+        for method, maps in judged.maps(case):
+            sizes = np.abs(maps)
+            found = {**shares(sizes, parts), **excess(sizes, parts["outside"], nulls)}
+            yield method, {name: np.where(empty, np.nan, value) for name, value in found.items()}
+
+    facts = {"measure": "context", "rim": rim, "widths": list(widths)}
+    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+
+
+def deviating(
+    table: pd.DataFrame, count: int = 10, *, method: str | None = None, metric: str = "excess"
+) -> pd.DataFrame:
+    """List the images whose maps deviate most from the mask blurred.
+
+    Args:
+        table: What `context` or `between_objects` returned, or any table with their columns.
+        count: How many rows, 1 at least; all, if there are fewer.
+        method: Whose maps; None for the only rule in the table.
+        metric: What to go by.
+
+    Returns:
+        Rows of the table, the largest value first, equals in the order of the table. Images without
+        a value are left out.
+
+    Raises:
+        KerasganError: If the table has no such method or metric, several rules and none is named,
+            or the count is not a whole number from 1 up.
+
+    Example:
+        >>> rows = [(name, "epsilon", "rule", "excess", v) for name, v in (("a", 0.1), ("b", 0.4))]
+        >>> table = pd.DataFrame(rows, columns=["name", "method", "kind", "metric", "value"])
+        >>> deviating(table, 1)["name"].tolist()
+        ['b']
+    """
+    if not isinstance(table, pd.DataFrame) or set(COLUMNS) - set(table):
+        raise KerasganError(
+            f"Argument 'table' must have the columns {', '.join(COLUMNS)}, as context returns. "
+            f"Received: {list(table) if isinstance(table, pd.DataFrame) else type(table).__name__}"
+        )
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise KerasganError(
+            f"Argument 'count' must be a whole number from 1 up. Received: {count!r}"
+        )
+    if method is None:
+        rules = table.loc[table["kind"] == "rule", "method"].unique().tolist()
+        if len(rules) != 1:
+            raise KerasganError(
+                f"Argument 'method' must name a method, as the table has not one rule but {rules}"
+            )
+        method = rules[0]
+    rows = table[(table["method"] == method) & (table["metric"] == metric)]
+    if rows.empty:
+        raise KerasganError(
+            f"Arguments 'method' and 'metric' must be of the table. Received: {method!r}, "
+            f"{metric!r}; it has the methods {table['method'].unique().tolist()} and the metrics "
+            f"{table['metric'].unique().tolist()}"
+        )
+    rows = rows.dropna(subset=["value"])
+    return rows.sort_values("value", ascending=False, kind="stable").head(count)
+
+
+def between_objects(
+    model: Any,
+    samples: Samples,
+    rules: Any = "epsilon",
+    *,
+    least: int = 20,
+    rim: float = 4,
+    widths: Sequence[float] = WIDTHS,
+    verbose: bool = True,
+    **cases: Any,
+) -> pd.DataFrame:
+    """Measure how much of one object's absolute relevance lies on the other objects of its image.
+
+    The objects of an image are the connected components of its predicted mask, those of at least
+    `least` pixels. Each is explained by itself, in every image that has two or more; images with
+    fewer are left out. Metrics, for every object, rule and control:
+
+    - `own`, `others`, `beside`, `elsewhere`: shares that add up to 1: on the object itself, on the
+      other objects, in the rim round it that is neither, and on the rest.
+    - `excess`, `blur`, `excess over W px`: the share on the others less that of the object blurred,
+      as in `context`.
+
+    Args:
+        model: As of `Cases`.
+        samples: As of `Cases`; masks are not needed.
+        rules: As of `Cases`.
+        least: Smallest area of an object in pixels, from 1 up.
+        rim: Width of the rim round an object in pixels, from 1 up.
+        widths: Of the Gaussians that an object is blurred by, as for `context`.
+        verbose: Whether to show a progress bar.
+        **cases: Further arguments of `Cases`, but for the target: `size`, `batch_size`, `mode`,
+            `controls`, `seed`.
+
+    Returns:
+        A row for each object, method and metric: `name` of its image, `object` (from 0, the
+        largest), `area` in pixels, `method`, `kind`, `metric`, `value`; NaN where a map is zero
+        everywhere. `attrs["summary"]` holds means with bootstrap intervals (`summarize_maps`), of
+        the means over the objects of an image; `attrs["images"]`, how many images have two objects
+        or more.
+
+    Raises:
+        KerasganError: If an argument is out of range, or no image has two such objects.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import keras
+        >>> from PIL import Image
+        >>> import kerasgan as kg
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> pixels = np.zeros((32, 32, 3), "uint8")
+        >>> pixels[8:16, 4:12] = pixels[8:16, 20:28] = 255  # two squares
+        >>> Image.fromarray(pixels).save(folder / "squares.png")
+        >>> samples = kg.data.load_folder(images=folder, masks=None)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 1, kernel_initializer="ones")(image))
+        >>> table = between_objects(model, samples, controls=False, verbose=False)
+        >>> table.query("metric == 'others'")[["object", "area", "value"]].values.tolist()
+        [[0.0, 64.0, 0.0], [1.0, 64.0, 0.0]]
+    """
+    check_pixels(rim, widths)
+    if not isinstance(least, Integral) or isinstance(least, bool) or least < 1:
+        raise KerasganError(
+            f"Argument 'least' must be a whole number of pixels, from 1 up. Received: {least!r}"
+        )
+    if "target" in cases:
+        raise KerasganError(
+            "Argument 'target' cannot be given: each object of the prediction is the target. "
+            f"Received: {cases['target']!r}"
+        )
+    judged = _with_blurs(model, samples, rules, widths, cases)
+    bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
+    tables, images = [], 0
+    for case in judged:
+        labels = label_components(case.logits)
+        counts = _objects(labels, least)
+        images += int((counts > 0).sum())
+        image = np.repeat(np.arange(len(counts)), counts)
+        index = np.concatenate([np.arange(count) for count in counts])
+        every = np.any((labels > 0) & (labels <= counts[:, None, None, None]), -1)
+        for first in range(0, len(image), judged.batch_size):
+            some = slice(first, first + judged.batch_size)
+            objects = _case_of(case, labels, image[some], index[some])
+            others = every[image[some]] & ~np.any(objects.weights > 0, -1)
+            table = _objects_table(judged, objects, others, rim, widths)
+            names = [case.names[place] for place in image[some]]
+            tables.append(table.assign(name=np.resize(names, len(table))))
+        if bar is not None:
+            bar.add(len(case.images))
+    if not tables:
+        raise KerasganError(
+            f"Argument 'samples' must have an image with two predicted objects of at least {least} "
+            f"pixels. Received: none in {len(samples)} images. Pass a smaller 'least', or others"
+        )
+    table = pd.concat(tables, ignore_index=True)
+    keys = [column for column in COLUMNS if column != "value"]
+    by_image = table.groupby(keys, sort=False)["value"].mean().reset_index()
+    table.attrs["summary"] = summarize_maps(by_image)
+    table.attrs["images"] = images
+    return table
+
+
+def _objects(labels: np.ndarray, least: int) -> np.ndarray:
+    """How many components of at least `least` pixels each image has, 0 where fewer than two."""
+    counts = np.array([(np.bincount(one.ravel())[1:] >= least).sum() for one in labels])
+    return np.where(counts > 1, counts, 0)
+
+
+def _case_of(case: Case, labels: np.ndarray, image: np.ndarray, index: np.ndarray) -> Case:
+    """A case that explains each component by itself."""
+    weights = labels[image] == index[:, None, None, None] + 1
+    return dataclasses.replace(
+        case,
+        names=tuple(f"{case.names[place]} {number}" for place, number in zip(image, index)),
+        images=case.images[image],
+        truth=None,
+        logits=case.logits[image],
+        weights=weights.astype(np.float32),
+    )
+
+
+def _objects_table(
+    judged: PerCase, objects: Case, others: np.ndarray, rim: float, widths: Sequence[float]
+) -> pd.DataFrame:
+    own = np.any(objects.weights > 0, -1)
+    area = own.sum((1, 2))
+    number = [int(name.rsplit(" ", 1)[1]) for name in objects.names]
+    beside = rim_of(own, rim, outer=True) & ~others
+    parts = {"own": own, "others": others, "beside": beside, "elsewhere": ~(own | others | beside)}
+    nulls = nulls_of(target_map(objects, judged.seed), widths)
+    kinds = judged.methods
+    rows = []
+    for method, maps in judged.maps(objects):
+        sizes = np.abs(maps)
+        for metric, values in {**shares(sizes, parts), **excess(sizes, others, nulls)}.items():
+            rows += [
+                (*which, method, kinds[method], metric, float(value))
+                for *which, value in zip(objects.names, number, area, values)
+            ]
+    return pd.DataFrame(rows, columns=["name", "object", "area", *COLUMNS[1:]])
+
+
+def _with_blurs(
+    model: Any, samples: Samples, rules: Any, widths: Sequence[float], cases: dict[str, Any]
+) -> PerCase:
+    judged = PerCase(model, samples, rules, **cases)
+    if judged.controls:
+        judged.controls = {**judged.controls, **blur_controls(widths)}
+    return judged

@@ -1,0 +1,180 @@
+"""Where relevance lies: on the true structure, on its rim, or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.evaluation.cases import Case
+from kerasgan.evaluation.percase import PerCase
+from kerasgan.evaluation.regions import check_pixels, rim_of, shares, true_region
+
+__all__ = ["localisation", "mass_accuracy", "top_share"]
+
+REGIONS = {
+    "truth": lambda case, rim: true_region(case),
+    "rim": lambda case, rim: rim_of(true_region(case), rim),
+    "target": lambda case, rim: np.any(case.weights != 0, -1),
+}
+
+
+def localisation(
+    model: Any,
+    samples: Samples,
+    rules: Any = "epsilon",
+    *,
+    region: str | Sequence[str] = ("truth", "rim"),
+    rim: float = 4,
+    k: int = 100,
+    folder: Any = None,
+    verbose: bool = True,
+    **cases: Any,
+) -> pd.DataFrame:
+    """Measure how much of the relevance lies in a region, for every image, rule and control.
+
+    Four metrics, each a share from 0 to 1, named by the region, such as `mass in truth`:
+
+    - `mass`: `mass_accuracy`, of all positive relevance.
+    - `rank`: of as many pixels of highest relevance as the region has (`top_share`).
+    - `pointing`: of the single pixel of highest relevance: 1 or 0, but for ties. There is no margin
+      of tolerance.
+    - `top K`: of the `k` pixels of highest relevance.
+
+    A random map scores about the region's share of the image in all of them, and so does a constant
+    map exactly; a region that fills the frame scores 1. Where the region or the target is empty
+    there is nothing to find: NaN. The relevance of a mask can lie beside the mask for good reasons;
+    the controls in the table say what a map scores that knows the mask, or the image, alone.
+
+    Args:
+        model: As of `Cases`.
+        samples: As of `Cases`, with masks but for the region "target".
+        rules: As of `Cases`.
+        region: "truth", the true mask of the classes explained; "rim", the pixels round the outline
+            of the true mask, inside and outside; "target", the pixels explained, whatever is true;
+            or several of these, measured on the same maps.
+        rim: Width of each half of the rim, in pixels, from 1 up.
+        k: How many pixels `top K` asks for, from 1 to the pixels of an image.
+        folder: Where finished batches are kept, as for `Cases.table`.
+        verbose: Whether to show a progress bar.
+        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
+            `seed`.
+
+    Returns:
+        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
+        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
+        (`summarize_maps`).
+
+    Raises:
+        KerasganError: If an argument is out of range, or a region needs masks that are not there.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> table = localisation(
+        ...     model, samples, region="truth", target=pixel, controls=False, verbose=False
+        ... )
+        >>> table["metric"].unique().tolist()
+        ['mass in truth', 'rank in truth', 'pointing in truth', 'top 100 in truth']
+
+    Source: Mass and rank accuracy, Arras, Osman and Samek 2022 (arXiv 2003.07258); pointing game,
+    Zhang et al. 2018 (arXiv 1608.00507); top-k intersection, Theiner et al. 2022.
+    """
+    regions = [region] if isinstance(region, str) else list(region)
+    for name in regions:
+        if name not in REGIONS:
+            raise unknown_name("region", name, REGIONS)
+    check_pixels(rim)
+    judged = PerCase(model, samples, rules, **cases)
+    if samples.mask_paths is None and set(regions) - {"target"}:
+        raise KerasganError(
+            "Argument 'samples' must have masks for the regions 'truth' and 'rim'. Received: "
+            "samples without. Pass region='target'"
+        )
+
+    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        pixels = case.images[0, ..., 0].size
+        if not isinstance(k, Integral) or not 1 <= k <= pixels:
+            raise KerasganError(
+                f"Argument 'k' must be a whole number from 1 to {pixels}, the pixels of an image. "
+                f"Received: {k!r}"
+            )
+        there = np.any(case.weights != 0, (1, 2, 3))
+        parts = {name: REGIONS[name](case, rim) for name in regions}
+        for method, maps in judged.maps(case):
+            found = {}
+            for name, part in parts.items():
+                area = part.sum((1, 2))
+                values = {
+                    "mass": mass_accuracy(maps, part),
+                    "rank": top_share(maps, part, area),
+                    "pointing": top_share(maps, part, 1),
+                    f"top {k}": top_share(maps, part, k),
+                }
+                found.update(
+                    (f"{metric} in {name}", np.where(there, value, np.nan))
+                    for metric, value in values.items()
+                )
+            yield method, found
+
+    facts = {"measure": "localisation", "region": regions, "rim": rim, "k": k}
+    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+
+
+def mass_accuracy(maps: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Return the share of positive relevance that lies in a region.
+
+    Args:
+        maps: float (batch, height, width). What is below 0 counts as 0.
+        region: bool (batch, height, width).
+
+    Returns:
+        float64 (batch,) in [0, 1]; NaN where the region is empty or no relevance is positive.
+
+    Example:
+        >>> mass_accuracy(np.array([[[3.0, 1.0, -9.0]]]), np.array([[[True, False, True]]]))
+        array([0.75])
+
+    Source: Arras, Osman and Samek 2022 (arXiv 2003.07258), relevance mass accuracy.
+    """
+    share = shares(np.maximum(maps, 0), {"region": region})["region"]
+    return np.where(region.any((1, 2)), share, np.nan)
+
+
+def top_share(maps: np.ndarray, region: np.ndarray, count: int | np.ndarray) -> np.ndarray:
+    """Return the share of the pixels of highest relevance that lies in a region.
+
+    Where pixels of equal relevance compete for the last places, each counts by its chance of
+    getting one: a constant map gets the region's share of the image.
+
+    Args:
+        maps: float (batch, height, width), signed.
+        region: bool (batch, height, width).
+        count: How many pixels, one number or one for each image.
+
+    Returns:
+        float64 (batch,) in [0, 1]; NaN where the region is empty.
+
+    Example:
+        >>> top_share(np.array([[[3.0, 1.0, 1.0]]]), np.array([[[True, True, False]]]), 2)
+        array([0.75])
+    """
+    counts = np.broadcast_to(count, len(maps))
+    found = np.full(len(maps), np.nan)
+    for place, (one, part, count) in enumerate(zip(maps, region, counts)):
+        if part.any():
+            last = np.partition(one, -count, axis=None)[-count]
+            above, tied = one > last, one == last
+            chance = (count - above.sum()) / tied.sum()
+            found[place] = ((above & part).sum() + chance * (tied & part).sum()) / count
+    return found

@@ -1,0 +1,178 @@
+"""Parts of an image that relevance may lie in, and the mask blurred: what a map is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.cases import Case, target_map
+from kerasgan.evaluation.similarity import cosine
+
+__all__ = [
+    "blur_controls",
+    "blurred",
+    "check_pixels",
+    "excess",
+    "nulls_of",
+    "rim_of",
+    "shares",
+    "true_region",
+]
+
+
+def true_region(case: Case) -> np.ndarray:
+    """Return where the truth has a class that is explained: bool (batch, height, width).
+
+    Of a network with one channel that is the true foreground, whatever the target; of one with
+    several, the true pixels of the classes that the target gives weight above 0 in that image.
+
+    Raises:
+        KerasganError: If the true masks do not have the shape of the logits.
+    """
+    if case.truth is None or case.truth.shape != case.weights.shape:
+        found = "none" if case.truth is None else f"masks of shape {case.truth.shape}"
+        raise KerasganError(
+            f"Argument 'samples' must have true masks of the shape of the logits, "
+            f"{case.weights.shape}. Received: {found}"
+        )
+    if case.truth.shape[-1] == 1:
+        return case.truth[..., 0] > 0
+    explained = np.any(case.weights > 0, axis=(1, 2), keepdims=True)
+    return np.any((case.truth > 0) & explained, -1)
+
+
+def rim_of(region: np.ndarray, width: float, outer: bool = False) -> np.ndarray:
+    """Return the rim of regions: the pixels at most so far from the other side of the outline.
+
+    The edge of the image is no outline: a region that fills the frame has no rim, and neither has
+    an empty one.
+
+    Args:
+        region: bool (batch, height, width).
+        width: Largest distance from a pixel's centre to that of the nearest pixel on the other
+            side, in pixels, from 1 up.
+        outer: Whether to leave out the half of the rim inside the region.
+
+    Returns:
+        bool, of the same shape.
+
+    Example:
+        >>> rim_of(np.array([[[True, True, False, False]]]), 1).astype(int)
+        array([[[0, 1, 1, 0]]])
+    """
+    found = np.zeros(region.shape, bool)
+    for rim, one in zip(found, region):
+        if one.any() and not one.all():
+            rim[:] = ~one & (ndimage.distance_transform_edt(~one) <= width)
+            if not outer:
+                rim |= one & (ndimage.distance_transform_edt(one) <= width)
+    return found
+
+
+def shares(sizes: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Say what share of maps lies in each part of the image.
+
+    Args:
+        sizes: float (batch, height, width), not below 0.
+        parts: bool (batch, height, width) by name.
+
+    Returns:
+        float64 (batch,) by name, NaN where the map is zero everywhere.
+
+    Example:
+        >>> shares(np.array([[[1.0, 3.0]]]), {"left": np.array([[[True, False]]])})
+        {'left': array([0.25])}
+    """
+    total = sizes.sum((1, 2), dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return {
+            name: np.where(part, sizes, 0).sum((1, 2), dtype=np.float64) / total
+            for name, part in parts.items()
+        }
+
+
+def blurred(masks: np.ndarray, width: float) -> np.ndarray:
+    """Blur masks (batch, height, width) by a Gaussian; what leaves the frame is lost.
+
+    Args:
+        masks: float, not below 0.
+        width: Standard deviation in pixels; the Gaussian is cut off at four of them.
+
+    Example:
+        >>> blurred(np.eye(9)[None, 4:5], 1.0)[0, 0].round(2)
+        array([0.  , 0.  , 0.02, 0.1 , 0.16, 0.1 , 0.02, 0.  , 0.  ])
+    """
+    return ndimage.gaussian_filter(masks, (0, width, width), mode="constant")
+
+
+def blur_controls(widths: Sequence[float]) -> dict[str, Callable[[Case, int], np.ndarray]]:
+    """Return controls for `Cases`, by name: the target blurred by each width in pixels.
+
+    Example:
+        >>> list(blur_controls([2, 4]))
+        ['target blurred 2 px', 'target blurred 4 px']
+    """
+
+    def control(width: float) -> Callable[[Case, int], np.ndarray]:
+        return lambda case, seed: blurred(target_map(case, seed), width)
+
+    return {f"target blurred {width:g} px": control(width) for width in widths}
+
+
+def excess(
+    sizes: np.ndarray, part: np.ndarray, nulls: Mapping[float, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Say how much more of maps lies in a part of the image than of the target blurred.
+
+    Args:
+        sizes: Maps, float (batch, height, width), not below 0.
+        part: bool (batch, height, width).
+        nulls: The target blurred, float (batch, height, width), by the width of the blur.
+
+    Returns:
+        float64 (batch,) by name: `blur`, the width that fits best, that of the largest cosine
+        similarity to the map (a least-squares fit with a free scale); `excess`, the share of the
+        map in the part less that of this null; `excess over W px`, less that of the null of width
+        W, for each but 0. NaN where the map or the target is zero everywhere.
+
+    Example:
+        >>> sizes, part = np.array([[[3.0, 1.0]]]), np.array([[[False, True]]])
+        >>> found = excess(sizes, part, {0: np.array([[[1.0, 0.0]]]), 2: np.array([[[1.0, 0.5]]])})
+        >>> found["blur"], found["excess"].round(3)
+        (array([2.]), array([-0.083]))
+    """
+    own = shares(sizes, {"part": part})["part"]
+    over = np.stack([own - shares(null, {"part": part})["part"] for null in nulls.values()])
+    likeness = np.stack([cosine(sizes, null) for null in nulls.values()])
+    undefined = np.isnan(likeness).any(0)
+    best = np.where(undefined, 0, np.nan_to_num(likeness).argmax(0))
+    fitted = np.asarray(list(nulls), np.float64)[best]
+    found = {
+        "blur": np.where(undefined, np.nan, fitted),
+        "excess": np.where(undefined, np.nan, np.take_along_axis(over, best[None], 0)[0]),
+    }
+    found.update((f"excess over {width:g} px", each) for width, each in zip(nulls, over) if width)
+    return found
+
+
+def nulls_of(mask: np.ndarray, widths: Sequence[float]) -> dict[float, np.ndarray]:
+    """Return a mask as it is, by width 0, and blurred by each width."""
+    return {0: mask, **{width: blurred(mask, width) for width in widths}}
+
+
+def check_pixels(rim: Any, widths: Any = ()) -> None:
+    """Raise a `KerasganError` unless a rim is at least 1 pixel wide, and widths are positive."""
+    if not isinstance(rim, Real) or not 1 <= rim < np.inf:
+        raise KerasganError(
+            f"Argument 'rim' must be a width in pixels, from 1 up. Received: {rim!r}"
+        )
+    several = isinstance(widths, (list, tuple))
+    if not several or not all(isinstance(w, Real) and 0 < w < np.inf for w in widths):
+        raise KerasganError(
+            f"Argument 'widths' must be a list of positive numbers, in pixels. Received: {widths!r}"
+        )

@@ -1,0 +1,415 @@
+"""Taking pixels out of an image, in the order of their relevance, and what is left of the target.
+
+What a map calls relevant must matter to the network: with the most relevant pixels gone the target
+should fall fast, with the least relevant gone it should hold. A pixel cannot be taken out of an
+image, only replaced, so what is put in its place, the baseline, is part of every result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import splu
+
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.evaluation.cases import Case, check_maps, rng_of, target_scores
+
+__all__ = [
+    "BASELINES",
+    "UNITS",
+    "blur",
+    "inpainting",
+    "mean",
+    "noise",
+    "regions",
+    "removal_curve",
+    "road",
+    "superpixels",
+]
+
+ORDERS = ("most", "least")
+FOUR = {(-1, 0): 1.0, (1, 0): 1.0, (0, -1): 1.0, (0, 1): 1.0}
+EIGHT = {
+    (y, x): 1 / 12 if y and x else 1 / 6 for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)
+}
+BITS = 16
+TIES, FILL = 1, 2
+
+
+# --- Baselines: what is put in the place of removed pixels ---
+
+
+def blur(
+    image: np.ndarray,
+    removed: np.ndarray,
+    rng: np.random.Generator | None = None,
+    sigma: float | None = None,
+) -> np.ndarray:
+    """Put the blurred image in the place of removed pixels: colour stays, detail goes.
+
+    Args:
+        image: float32 (height, width, channels).
+        removed: bool (count, height, width), which pixels to replace in each copy of the image.
+        rng: Not used.
+        sigma: Of the Gaussian, in pixels; None for a sixteenth of the shorter side.
+
+    Returns:
+        float32 (count, height, width, channels).
+
+    Example:
+        >>> image = np.eye(4, dtype="float32")[..., None]
+        >>> left = np.arange(16).reshape(1, 4, 4) % 4 < 2
+        >>> blur(image, left, sigma=100)[0, 0, :, 0].round(2)
+        array([0.25, 0.25, 0.  , 0.  ], dtype=float32)
+    """
+    sigma = min(image.shape[:2]) / 16 if sigma is None else sigma
+    return _composite(image, removed, ndimage.gaussian_filter(image, (sigma, sigma, 0)))
+
+
+def mean(
+    image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Put the mean colour of the image in the place of removed pixels.
+
+    Args:
+        image: float32 (height, width, channels).
+        removed: bool (count, height, width).
+        rng: Not used.
+
+    Returns:
+        float32 (count, height, width, channels).
+
+    Example:
+        >>> image = np.array([0.0, 1.0], "float32").reshape(1, 2, 1)
+        >>> mean(image, np.array([[[True, False]]])).ravel()
+        array([0.5, 1. ], dtype=float32)
+    """
+    return _composite(image, removed, image.mean((0, 1), dtype=np.float64))
+
+
+def noise(
+    image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Put noise in the place of removed pixels, uniform from -1 to 1, the same in every copy.
+
+    Args:
+        image: float32 (height, width, channels).
+        removed: bool (count, height, width).
+        rng: Where the noise is drawn from; None for seed 0.
+
+    Returns:
+        float32 (count, height, width, channels).
+
+    Example:
+        >>> image = np.zeros((4, 4, 3), "float32")
+        >>> first, second = noise(image, np.ones((2, 4, 4), bool))
+        >>> bool((first == second).all()), bool((np.abs(first) <= 1).all())
+        (True, True)
+
+    Source: Samek et al. 2017, arXiv 1509.06321, replace regions by values drawn uniformly.
+    """
+    return _composite(image, removed, _or_first(rng).uniform(-1, 1, image.shape))
+
+
+def inpainting(
+    image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Fill removed pixels smoothly from those kept: each is the mean of its four neighbours.
+
+    The equations are solved exactly. At the frame the neighbours outside it are left out. With all
+    pixels removed there is nothing to fill from, and all get the mean colour of the image.
+
+    Args:
+        image: float32 (height, width, channels).
+        removed: bool (count, height, width).
+        rng: Not used.
+
+    Returns:
+        float32 (count, height, width, channels).
+
+    Example:
+        >>> image = np.array([0.0, 9.0, 9.0, 6.0], "float32").reshape(1, 4, 1)
+        >>> inpainting(image, np.array([[[False, True, True, False]]])).ravel()
+        array([0., 2., 4., 6.], dtype=float32)
+    """
+    return np.stack([_solved(image, mask, FOUR) for mask in removed])
+
+
+def road(
+    image: np.ndarray,
+    removed: np.ndarray,
+    rng: np.random.Generator | None = None,
+    noise: float = 0.01,
+) -> np.ndarray:
+    """Fill removed pixels by noisy linear imputation.
+
+    Each is the weighted mean of its eight neighbours, 1/6 for those beside it and 1/12 for those
+    across, solved exactly, plus a little Gaussian noise. It leaves fewer traces of which pixels
+    were removed, so that the network answers to what is missing and not to the hole. The frame, and
+    an image with all pixels removed, are treated as by `inpainting`.
+
+    Args:
+        image: float32 (height, width, channels).
+        removed: bool (count, height, width).
+        rng: Where the noise is drawn from; None for seed 0.
+        noise: Its standard deviation, in units of the image, which goes from -1 to 1.
+
+    Returns:
+        float32 (count, height, width, channels).
+
+    Example:
+        >>> image = np.array([0.0, 9.0, 9.0, 6.0], "float32").reshape(1, 4, 1)
+        >>> road(image, np.array([[[False, True, True, False]]]), noise=0).ravel()
+        array([0., 2., 4., 6.], dtype=float32)
+
+    Source: Rong et al. 2022, arXiv 2202.00449.
+    """
+    filled = np.stack([_solved(image, mask, EIGHT) for mask in removed])
+    added = _or_first(rng).normal(0, noise, image.shape).astype(np.float32)
+    return filled + removed[..., None] * added
+
+
+BASELINES: dict[str, Callable] = {
+    "blur": blur,
+    "mean": mean,
+    "noise": noise,
+    "inpainting": inpainting,
+    "road": road,
+}
+"""What is put in the place of removed pixels, by name."""
+
+
+def _composite(image: np.ndarray, removed: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    return np.where(removed[..., None], np.asarray(fill, np.float32), image)
+
+
+def _or_first(rng: np.random.Generator | None) -> np.random.Generator:
+    return np.random.default_rng(0) if rng is None else rng
+
+
+def _solved(image: np.ndarray, removed: np.ndarray, weights: dict) -> np.ndarray:
+    """Make each removed pixel the weighted mean of its neighbours; weights are symmetric."""
+    if removed.all():
+        return np.broadcast_to(image.mean((0, 1)), image.shape)
+    if not removed.any():
+        return image
+    height, width = removed.shape
+    gone = removed.ravel()
+    place = np.flatnonzero(gone)
+    number = np.cumsum(gone) - 1
+    count = len(place)
+    colours = image.reshape(height * width, -1).astype(np.float64)
+    known, total = np.zeros((count, colours.shape[1])), np.zeros(count)
+    entries = []
+    for (down, right), weight in weights.items():
+        y, x = place // width + down, place % width + right
+        here = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
+        there = (y * width + x)[here]
+        total[here] += weight
+        unknown = gone[there]
+        known[here[~unknown]] += weight * colours[there[~unknown]]
+        ends = here[unknown], number[there[unknown]]
+        entries.append((*ends, np.full(len(ends[0]), -weight)))
+    entries.append((np.arange(count), np.arange(count), total))
+    rows, columns, values = map(np.concatenate, zip(*entries))
+    matrix = sparse.csc_matrix((values, (rows, columns)), (count, count))
+    factors = splu(
+        matrix,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
+    colours[place] = factors.solve(known)
+    return colours.reshape(image.shape).astype(np.float32)
+
+
+# --- Units: what is removed together ---
+
+
+def regions(image: np.ndarray, side: int | None = None) -> np.ndarray:
+    """Cut an image into squares, as region perturbation removes them.
+
+    Args:
+        image: (height, width, channels).
+        side: Of a square in pixels; None for a sixteenth of the shorter side. Those at the right
+            and at the bottom are cut off by the frame.
+
+    Returns:
+        Whole numbers (height, width), from 0: the square of each pixel.
+
+    Example:
+        >>> regions(np.zeros((2, 5, 3)), side=2).tolist()
+        [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2]]
+
+    Source: Samek et al. 2017, arXiv 1509.06321.
+    """
+    height, width = image.shape[:2]
+    side = max(1, round(min(height, width) / 16)) if side is None else side
+    rows, columns = np.arange(height) // side, np.arange(width) // side
+    return rows[:, None] * (columns[-1] + 1) + columns
+
+
+def superpixels(
+    image: np.ndarray, side: int | None = None, compactness: float = 0.25, iterations: int = 5
+) -> np.ndarray:
+    """Cut an image into patches of one colour, by k-means on colour and place.
+
+    Clusters start as the cells of a grid, and a pixel may join those of its own cell and of the
+    eight round it, so every patch stays local; it need not be connected. Nothing is random.
+
+    Args:
+        image: (height, width, channels) in [-1, 1].
+        side: Of a cell in pixels, roughly; None for a twelfth of the shorter side.
+        compactness: How far apart in colour two pixels are that lie a cell apart.
+        iterations: Of k-means.
+
+    Returns:
+        Whole numbers (height, width), from 0 without gaps: the patch of each pixel.
+
+    Example:
+        >>> image = np.where(np.arange(8) < 3, -1.0, 1.0).reshape(1, 8, 1)
+        >>> superpixels(image, side=4).tolist()
+        [[0, 0, 0, 1, 1, 1, 1, 1]]
+
+    Source: after SLIC, Achanta et al. 2012, doi 10.1109/TPAMI.2012.120; smaller, in the colours
+    of the image.
+    """
+    height, width = image.shape[:2]
+    side = max(1, round(min(height, width) / 12)) if side is None else side
+    rows, columns = max(1, round(height / side)), max(1, round(width / side))
+    y, x = np.indices((height, width)).reshape(2, -1)
+    cell = y * rows // height, x * columns // width
+    scale = compactness / side
+    features = np.stack([*image.reshape(height * width, -1).T, y * scale, x * scale])
+    labels = cell[0] * columns + cell[1]
+    centres = np.zeros((len(features), rows * columns))
+    for _ in range(iterations):
+        sizes = np.bincount(labels, minlength=rows * columns)
+        sums = [np.bincount(labels, feature, rows * columns) for feature in features]
+        centres = np.where(sizes, np.array(sums) / np.maximum(sizes, 1), centres)
+        nearest = np.full(height * width, np.inf)
+        for down in (-1, 0, 1):
+            for right in (-1, 0, 1):
+                row = np.clip(cell[0] + down, 0, rows - 1)
+                column = np.clip(cell[1] + right, 0, columns - 1)
+                other = row * columns + column
+                distance = ((features - centres[:, other]) ** 2).sum(0)
+                closer = distance < nearest
+                nearest[closer], labels[closer] = distance[closer], other[closer]
+    return np.unique(labels, return_inverse=True)[1].reshape(height, width)
+
+
+def pixels(image: np.ndarray) -> np.ndarray:
+    """Number every pixel: nothing is removed together."""
+    return np.arange(image.shape[0] * image.shape[1]).reshape(image.shape[:2])
+
+
+UNITS: dict[str, Callable] = {"pixels": pixels, "regions": regions, "superpixels": superpixels}
+"""What is removed together, by name."""
+
+
+# --- Curves ---
+
+
+def removal_curve(
+    case: Case,
+    maps: np.ndarray,
+    order: str = "most",
+    *,
+    units: str = "pixels",
+    baseline: str = "blur",
+    steps: int = 10,
+    seed: int = 0,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Remove the pixels of each image by relevance, and follow what is left of the target.
+
+    Units are ranked by their mean relevance, signed: what speaks against the target comes last
+    where "most" comes first. Means that agree in 16 binary digits are ties, since float32 maps hold
+    rounding errors. Ties are broken by noise drawn for each image by its name, the same noise in
+    both orders, so on a constant map both orders are one.
+
+    Args:
+        case: Images, target and network.
+        maps: float (batch, height, width), the relevance of each pixel.
+        order: "most" relevant first, or "least".
+        units: What is removed together: "pixels", "regions" (squares) or "superpixels".
+        baseline: What is put in their place, one of `BASELINES`.
+        steps: In how many equal steps they are removed, at least 1.
+        seed: Key of ties and of noise in the baseline.
+
+    Returns:
+        The share of the units removed, float64 (steps + 1,), from 0 to 1, and the scores "dice" and
+        "logit" (see `target_scores`), each float64 (batch, steps + 1), as a share of the score of
+        the unaltered image: 1 at the start. NaN where that score is not above 0, as for an empty
+        target, or the logit of pixels that are missed.
+
+    Raises:
+        KerasganError: If the maps do not fit the images or hold NaN, or an argument is unknown.
+
+    Example:
+        A network that is the identity, explained by its own contributions:
+
+        >>> images = np.array([4.0, 1.0, 3.0, 0.0], "float32").reshape(1, 2, 2, 1)
+        >>> case = Case(("a",), images, None, images, np.ones_like(images), lambda images: images)
+        >>> fractions, scores = removal_curve(case, images[..., 0], baseline="mean", steps=4)
+        >>> fractions
+        array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+        >>> scores["logit"]
+        array([[1.   , 0.75 , 0.625, 0.75 , 1.   ]])
+
+    Source: Bach et al. 2015, doi 10.1371/journal.pone.0130140 (pixel flipping); Samek et al. 2017,
+    arXiv 1509.06321 (both orders, regions); Rieger and Hansen 2020, arXiv 2003.08747 (superpixels).
+    """
+    check_maps(maps, case.images, "maps")
+    check_choices(order=(order, ORDERS), units=(units, UNITS), baseline=(baseline, BASELINES))
+    check_steps(steps)
+    start = target_scores(case.logits, case.weights)
+    curves = {score: np.full((len(maps), steps + 1), np.nan) for score in ("dice", "logit")}
+    for i, (name, image, relevance) in enumerate(zip(case.names, case.images, maps)):
+        if not any(start[score][i] > 0 for score in curves):
+            continue
+        ranks = _ranks(UNITS[units](image), relevance, order, rng_of(name, seed, TIES))
+        removed = _removed(ranks, steps)
+        altered = BASELINES[baseline](image, removed[1:], rng_of(name, seed, FILL))
+        found = case.scores(altered, [i] * steps)
+        for score, curve in curves.items():
+            if start[score][i] > 0:
+                curve[i] = np.append(1.0, found[score] / start[score][i])
+    return np.linspace(0, 1, steps + 1), curves
+
+
+def check_choices(**choices: tuple) -> None:
+    """Raise a `KerasganError` for an argument that is none of its known values."""
+    for argument, (received, known) in choices.items():
+        if not isinstance(received, str) or received not in known:
+            raise unknown_name(argument, received, known)
+
+
+def check_steps(steps: int) -> None:
+    """Raise a `KerasganError` unless the number of steps is whole and at least 1."""
+    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+    if not whole or steps < 1:
+        raise KerasganError(
+            f"Argument 'steps' must be a whole number, at least 1. Received: {steps!r}"
+        )
+
+
+def _ranks(
+    labels: np.ndarray, relevance: np.ndarray, order: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Say for each pixel when it is removed, whole numbers from 0; pixels of a unit at once."""
+    means = np.bincount(labels.ravel(), np.ravel(relevance)) / np.bincount(labels.ravel())
+    mantissa, exponent = np.frexp(means)
+    means = np.ldexp(np.rint(mantissa * 2**BITS), exponent)
+    ties = rng.uniform(size=len(means))
+    ranks = np.empty(len(means), int)
+    ranks[np.lexsort((ties, -means if order == "most" else means))] = np.arange(len(means))
+    return ranks[labels]
+
+
+def _removed(ranks: np.ndarray, steps: int) -> np.ndarray:
+    """Turn ranks (height, width) into masks (steps + 1, height, width), from none to all."""
+    counts = np.rint(np.linspace(0, ranks.max() + 1, steps + 1))
+    return ranks < counts[:, None, None]

@@ -1,0 +1,433 @@
+"""Does a network cheat? What text, squares, borders and highlights do to its predictions.
+
+A region is a shortcut if two things hold. It draws more relevance than its share of what lies
+outside the target; and painting it over changes the prediction more than painting over a control
+does, a region of the same shape elsewhere. Relevance alone shows where to look: bright text draws
+some in any network. Painting shows what it does.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from kerasgan.data import Samples
+from kerasgan.data.resize import resize_pixels
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.artifacts import elsewhere, find_regions, paint_over
+from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
+from kerasgan.evaluation.cases import Case, Cases, rng_of, target_scores
+from kerasgan.evaluation.spectral import relevance_clusters, small_maps
+from kerasgan.explain.logits import foreground, without_background
+
+__all__ = ["Shortcuts", "painted_over", "region_relevance", "shortcuts"]
+
+Find = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+FEWEST = 8  # images that a verdict rests on
+RESAMPLES = 2000
+EXAMPLES = 3
+
+
+class Shortcuts(NamedTuple):
+    """What `shortcuts` found.
+
+    Attributes:
+        regions: What `region_relevance` returned.
+        painted: What `painted_over` returned.
+        clusters: A row for each image: `name`, `cluster` (from 0, the largest), `distance` to the
+            middle of its cluster and `dice` with the truth, NaN without masks. `attrs["summary"]`,
+            a row for each cluster: `cluster`, `images`, `dice`, `examples` (the names of up to
+            three images nearest to its middle), and the mean share of each region.
+        verdicts: A row for each region: `region`, `shortcut`, `images`; `share` and `area`, its
+            parts of the relevance and of the pixels outside the target, `share_low` and
+            `share_high` of the difference; `change` of the prediction, 1 less `dice_beyond`,
+            `control`, that of the control, `low` and `high` of the difference.
+        findings: A sentence for each region, and one about the clusters.
+
+    Example:
+        >>> found = shortcuts(model, samples)  # doctest: +SKIP
+        >>> print("\\n".join(found.findings))  # doctest: +SKIP
+    """
+
+    regions: pd.DataFrame
+    painted: pd.DataFrame
+    clusters: pd.DataFrame
+    verdicts: pd.DataFrame
+    findings: list[str]
+
+
+def region_relevance(
+    model: Any,
+    samples: Samples,
+    rules: Any = "epsilon",
+    *,
+    find: Find = find_regions,
+    folder: Any = None,
+    verbose: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure how much relevance named regions draw.
+
+    Args:
+        model: As for `Cases`.
+        samples: `Samples`, with or without masks.
+        rules: As for `Cases`.
+        find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
+            name, bool (height, width), the same names for every image.
+        folder: Where finished batches are kept, as for `Cases.table`. It does not know what `find`
+            does: take another folder for another function.
+        verbose: Whether to show a progress bar.
+        **options: `target`, `size`, `batch_size`, `mode`, `controls`, `seed`, as for `Cases`.
+
+    Returns:
+        A row for each image, method and region: `name`, `method`, `kind`, `region`; `share` of the
+        absolute relevance on the region; `area`, its share of the pixels; `lift`, the one by the
+        other; `outside_share` and `outside_area`, the same of what lies outside the target. Where
+        the region is not there, or no relevance, all but areas are NaN. `attrs["summary"]`: a row
+        for each method and region with means over the `images` that have it, and `low` and `high`,
+        the bootstrap interval of `excess`, outside share less outside area.
+
+    Raises:
+        KerasganError: As `Cases`; or if `find` gives other names or shapes for some image.
+
+    Example:
+        >>> table = kg.evaluation.region_relevance(gan, test)  # doctest: +SKIP
+        >>> table.attrs["summary"][["region", "share", "area", "low", "high"]]  # doctest: +SKIP
+    """
+    cases = Cases(model, samples, rules, **options)
+    found_in = _finder(cases, find)
+
+    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
+        values = {}
+        for region, mask in found_in(case).items():
+            for prefix, part in (("", np.ones_like(mask)), ("outside_", ~case.region)):
+                weight = np.abs(maps) * part
+                area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
+                share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
+                values[f"{region}/{prefix}area"] = area
+                values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
+        return values
+
+    facts = {"question": "regions"}
+    table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
+    table.insert(table.columns.get_loc("area") + 1, "lift", _ratio(table["share"], table["area"]))
+    columns = ["name", "method", "kind", "region", "share", "area", "lift"]
+    table = table[[*columns, "outside_share", "outside_area"]]
+    rows = []
+    for (method, region), part in table.groupby(["method", "region"], sort=False):
+        part = part.dropna(subset=["outside_share"])
+        mean = part[["share", "area", "outside_share", "outside_area"]].mean()
+        excess = part["outside_share"] - part["outside_area"]
+        low, high = _interval(excess, 0.95, cases.seed)
+        lift = mean["share"] / mean["area"]
+        rows.append([method, region, len(part), *mean, lift, excess.mean(), low, high])
+    names = ["method", "region", "images", "share", "area", "outside_share", "outside_area"]
+    summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
+    table.attrs["summary"] = summary
+    return table
+
+
+def painted_over(
+    model: Any,
+    samples: Samples,
+    *,
+    find: Find = find_regions,
+    folder: Any = None,
+    verbose: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure what happens to the prediction when named regions are painted over.
+
+    Each region is filled from its surroundings (`artifacts.paint_over`), and beside it a control,
+    as many pixels of the same shape elsewhere (`artifacts.elsewhere`), drawn for each image by its
+    name.
+
+    Args:
+        model: As for `Cases`.
+        samples: `Samples`, with or without masks.
+        find: As for `region_relevance`.
+        folder: As for `region_relevance`.
+        verbose: Whether to show a progress bar.
+        **options: `target`, `size`, `batch_size`, `mode`, `seed`, as for `Cases`.
+
+    Returns:
+        Two rows for each image and region: `name`, `region`, `painted` ("region" or "control");
+        `area`, the share of the pixels painted; `dice` of the target and what is predicted now;
+        `dice_beyond`, the same if painted pixels keep what was predicted for them, so that only
+        what is predicted elsewhere counts; `logit_change`, of the mean logit over the target;
+        `truth_dice`, with the true mask, and `truth_change`, from that of the unaltered image. NaN
+        where the region is not there, the target is empty or there are no masks.
+        `attrs["summary"]`: means over images, a row for each region and "region" or "control",
+        with the number of `images`.
+
+    Raises:
+        KerasganError: As `region_relevance`.
+
+    Example:
+        >>> table = kg.evaluation.painted_over(gan, test)  # doctest: +SKIP
+        >>> table.attrs["summary"][["region", "painted", "dice", "truth_change"]]  # doctest: +SKIP
+    """
+    cases = Cases(model, samples, "gradient", controls=False, **options)
+    found_in = _finder(cases, find)
+
+    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
+        before = target_scores(case.logits, case.weights)["logit"]
+        truth_before = _truth_dice(case.logits, case.truth)
+        values = {}
+        for region, masks in found_in(case).items():
+            there = np.flatnonzero(masks.any((1, 2)))
+            for painted in ("region", "control"):
+                own = masks if painted == "region" else _controls(case, masks, region, cases.seed)
+                row = {name: np.full(len(masks), np.nan) for name in PAINTED}
+                row["area"] = own.mean((1, 2))
+                if len(there):
+                    logits = case.run(paint_over(case.images[there], own[there]))
+                    scores = target_scores(logits, case.weights[there])
+                    row["dice"][there] = scores["dice"]
+                    kept = np.where(own[there][..., None], case.logits[there], logits)
+                    row["dice_beyond"][there] = target_scores(kept, case.weights[there])["dice"]
+                    row["logit_change"][there] = scores["logit"] - before[there]
+                    truth = None if case.truth is None else case.truth[there]
+                    row["truth_dice"][there] = _truth_dice(logits, truth)
+                    row["truth_change"] = row["truth_dice"] - truth_before
+                values.update({f"{region}/{painted}/{name}": v for name, v in row.items()})
+        return values
+
+    facts = {"question": "painted over"}
+    table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
+    table[["region", "painted"]] = table["region"].str.rsplit("/", n=1, expand=True)
+    table = table[["name", "region", "painted", *PAINTED]]
+    groups = table[table["area"] > 0].groupby(["region", "painted"], sort=False)
+    summary = groups[list(PAINTED)].mean()
+    summary.insert(0, "images", groups["dice"].count())
+    table.attrs["summary"] = summary.reset_index()
+    return table
+
+
+PAINTED = ("area", "dice", "dice_beyond", "logit_change", "truth_dice", "truth_change")
+
+
+def shortcuts(
+    model: Any,
+    samples: Samples,
+    rule: Any = "epsilon",
+    *,
+    find: Find = find_regions,
+    clusters: int | None = None,
+    least: float = 0.02,
+    confidence: float = 0.95,
+    folder: Any = None,
+    verbose: bool = True,
+    **options: Any,
+) -> Shortcuts:
+    """Look for shortcuts: regions that draw relevance and change the prediction, and clusters.
+
+    A region is called a shortcut where, over the images that have it, 8 at least, its share of the
+    relevance outside the target exceeds its share of that area, and painting it over changes what
+    is predicted elsewhere by more than painting over the control does, by `least` at least; both
+    bootstrap intervals over images, paired, must exclude 0. The confidence is shared among the
+    regions (Bonferroni), so that with none being a shortcut, one is named seldom.
+
+    Args:
+        model: As for `Cases`.
+        samples: `Samples`, with or without masks, 4 at least.
+        rule: A rule's name, a rule or another method.
+        find: As for `region_relevance`.
+        clusters: As for `relevance_clusters`.
+        least: Smallest difference in Dice worth a word.
+        confidence: Of all intervals together, between 0 and 1.
+        folder: Where to keep finished batches of regions and of painting, to go on after a stop.
+        verbose: Whether to show progress bars.
+        **options: `target`, `size`, `batch_size`, `mode`, `seed`, as for `Cases`.
+
+    Returns:
+        Tables, verdicts and plain sentences.
+
+    Raises:
+        KerasganError: As `region_relevance` and `relevance_clusters`.
+
+    Example:
+        >>> found = kg.evaluation.shortcuts(gan, test)  # doctest: +SKIP
+        >>> print(found.findings[0])  # doctest: +SKIP
+        text is a shortcut: it draws 21.3 % of the relevance outside the target on 2.1 % of ...
+
+    Source: Lapuschkin et al. 2019 (arXiv 1902.10178).
+    """
+    check_draws(confidence, RESAMPLES)
+    rule = {rule if isinstance(rule, str) else repr(rule): rule}
+    kept = [None if folder is None else pathlib.Path(folder) / part for part in ("draws", "paint")]
+    options = {"verbose": verbose, "find": find, **options}
+    drawn = region_relevance(model, samples, rule, folder=kept[0], controls=False, **options)
+    painted = painted_over(model, samples, folder=kept[1], **options)
+    options = {key: value for key, value in options.items() if key not in ("verbose", "find")}
+    cases = Cases(model, samples, rule, controls=False, **options)
+    grouped = _clustered(cases, clusters, drawn)
+    verdicts = _verdicts(drawn, painted, least, confidence, cases.seed)
+    findings = [_sentence(row, confidence) for row in verdicts.to_dict("records")]
+    sizes = grouped.attrs["summary"]["images"].tolist()
+    many = f"{len(sizes)} cluster{'s' if len(sizes) > 1 else ''}"
+    findings.append(f"The heatmaps form {many}, of {', '.join(map(str, sizes))} images.")
+    return Shortcuts(drawn, painted, grouped, verdicts, findings)
+
+
+def _finder(cases: Cases, find: Find) -> Callable[[Case], dict[str, np.ndarray]]:
+    """From a case to the regions of its images, bool (batch, height, width), by name."""
+    if not callable(find):
+        raise KerasganError(f"Argument 'find' must be a function of an image. Received: {find!r}")
+    index = {name: place for place, name in enumerate(cases.samples.names)}
+    known: list[str] = []
+
+    def found_in(case: Case) -> dict[str, np.ndarray]:
+        several = [_at_size(cases, index[name], find) for name in case.names]
+        known.extend([] if known else several[0])
+        for name, found in zip(case.names, several):
+            if list(found) != known or not known:
+                raise KerasganError(
+                    f"Argument 'find' must give regions of the same names for every image. "
+                    f"Received: {list(found)} for {name!r}, {known} before"
+                )
+        return {region: np.stack([found[region] for found in several]) for region in known}
+
+    return found_in
+
+
+def _at_size(cases: Cases, index: int, find: Find) -> dict[str, np.ndarray]:
+    image = cases.samples.image(index)
+    found = {}
+    for name, mask in find(image).items():
+        if np.shape(mask) != image.shape[:2] or "/" in name:
+            raise KerasganError(
+                f"Argument 'find' must give masks of the shape of the image, {image.shape[:2]}, by "
+                f"names without '/'. Received: {np.shape(mask)} for {name!r}"
+            )
+        pixels = 255 * np.asarray(mask, bool)[..., None].astype(np.uint8)
+        found[name] = resize_pixels(pixels, cases.size, cases.mode)[..., 0] > 127
+    return found
+
+
+def _controls(case: Case, masks: np.ndarray, region: str, seed: int) -> np.ndarray:
+    controls = np.zeros_like(masks)
+    for place, (name, mask, target) in enumerate(zip(case.names, masks, case.region)):
+        rng = rng_of(name, seed, zlib.crc32(region.encode()))
+        controls[place] = elsewhere(mask, target, rng)
+    return controls
+
+
+def _truth_dice(logits: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
+    """Dice of predicted and true foreground, 1 where both are empty."""
+    if truth is None:
+        return np.full(len(logits), np.nan)
+    now = foreground(tf.convert_to_tensor(logits)).numpy() > 0
+    true = without_background(tf.convert_to_tensor(truth)).numpy() > 0
+    either = now.sum((1, 2, 3)) + true.sum((1, 2, 3))
+    return np.where(either > 0, 2 * (now & true).sum((1, 2, 3)) / np.maximum(either, 1), 1.0)
+
+
+def _ratio(part: Any, whole: Any) -> np.ndarray:
+    """Part by whole, NaN where the whole is 0."""
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+
+
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Turns rows of metrics named "region/value" into rows of regions with columns of values."""
+    table.attrs.clear()
+    table[["region", "value name"]] = table["metric"].str.rsplit("/", n=1, expand=True)
+    index = ["name", "method", "kind", "region"]
+    rank = {name: place for place, name in enumerate(table["name"].unique())}
+    order = table[index].drop_duplicates()
+    order = order.sort_values("name", key=lambda names: names.map(rank), kind="stable")
+    wide = table.pivot(index=index, columns="value name", values="value").reset_index()
+    return order.merge(wide, on=index).rename_axis(columns=None)
+
+
+def _interval(values: Any, confidence: float, seed: int) -> tuple[float, float]:
+    values = np.asarray(values, np.float64)[:, None]
+    if not len(values):
+        return float("nan"), float("nan")
+    return interval(resampled_means(values, RESAMPLES, seed)[:, 0], confidence)
+
+
+def _clustered(cases: Cases, clusters: int | None, drawn: pd.DataFrame) -> pd.DataFrame:
+    small, dice = [], []
+    for case in cases:
+        _, maps = next(cases.maps(case))
+        small.append(small_maps(maps))
+        dice.append(_truth_dice(case.logits, case.truth))
+    found = relevance_clusters(np.concatenate(small), clusters, seed=cases.seed)
+    middles = {k: found.embedding[found.labels == k].mean(0) for k in set(found.labels.tolist())}
+    away = found.embedding - np.stack([middles[k] for k in found.labels.tolist()])
+    table = pd.DataFrame(
+        {
+            "name": cases.samples.names,
+            "cluster": found.labels,
+            "distance": np.linalg.norm(away, axis=1),
+            "dice": np.concatenate(dice),
+        }
+    )
+    shares = drawn.pivot(index="name", columns="region", values="share")
+    rows = []
+    for cluster, part in table.groupby("cluster"):
+        examples = part.sort_values("distance", kind="stable")["name"].tolist()[:EXAMPLES]
+        row = {"cluster": cluster, "images": len(part), "dice": part["dice"].mean()}
+        rows.append({**row, "examples": examples, **shares.loc[part["name"]].mean().to_dict()})
+    table.attrs["summary"] = pd.DataFrame(rows)
+    return table
+
+
+def _verdicts(drawn, painted, least: float, confidence: float, seed: int) -> pd.DataFrame:
+    names = drawn["region"].unique()
+    shared = 1 - (1 - confidence) / len(names)
+    rows = []
+    for region in names:
+        share = drawn[drawn["region"] == region].set_index("name")
+        dice = painted[painted["region"] == region].pivot(
+            index="name", columns="painted", values="dice_beyond"
+        )
+        both = share[["outside_share", "outside_area"]].join(1 - dice)
+        both = both.dropna(subset=["region", "control"])
+        excess = both["outside_share"] - both["outside_area"]
+        difference = both["region"] - both["control"]
+        share_low, share_high = _interval(excess, shared, seed)
+        low, high = _interval(difference, shared, seed)
+        enough = len(both) >= FEWEST
+        found = enough and share_low > 0 and low > 0 and difference.mean() >= least
+        rows.append(
+            {
+                "region": region,
+                "shortcut": bool(found),
+                "images": len(both),
+                "share": both["outside_share"].mean(),
+                "area": both["outside_area"].mean(),
+                "share_low": share_low,
+                "share_high": share_high,
+                "change": both["region"].mean(),
+                "control": both["control"].mean(),
+                "low": low,
+                "high": high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _sentence(row: Mapping[str, Any], confidence: float) -> str:
+    if row["images"] < FEWEST:
+        return f"{row['region']}: in {row['images']} images, too few to say (of {FEWEST} needed)."
+    drawn = (
+        "no relevance lies outside the target"
+        if np.isnan(row["share"])
+        else f"it draws {row['share']:.1%} of the relevance outside the target on "
+        f"{row['area']:.1%} of that area"
+    )
+    return (
+        f"{row['region']} is {'a' if row['shortcut'] else 'no'} shortcut: {drawn}, and painting it "
+        f"over changes the prediction elsewhere by {row['change']:.3f} (1 - Dice), the control by "
+        f"{row['control']:.3f}; interval of the difference, {confidence:.0%} for all regions "
+        f"together, {row['low']:.3f} to {row['high']:.3f}, {row['images']} images."
+    )

@@ -1,0 +1,86 @@
+"""How alike two maps of the same image are."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["cosine", "likeness", "rank_correlation", "relative_change"]
+
+
+def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of each map with another; ties share their mean rank.
+
+    Args:
+        maps: float (batch, height, width).
+        others: The same shape.
+
+    Returns:
+        float64 (batch,) in [-1, 1]; NaN where either map is constant.
+
+    Example:
+        >>> rank_correlation(np.array([[[1.0, 2.0, 5.0]]]), np.array([[[0.0, 7.0, 9.0]]]))
+        array([1.])
+    """
+    first, second = (stats.rankdata(m.reshape(len(m), -1), axis=1) for m in (maps, others))
+    first -= first.mean(1, keepdims=True)
+    second -= second.mean(1, keepdims=True)
+    return _cosine(first, second)
+
+
+def cosine(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the cosine similarity of each map with another, blind to their scale.
+
+    Args:
+        maps: float (batch, height, width).
+        others: The same shape.
+
+    Returns:
+        float64 (batch,) in [-1, 1]; NaN where either map is zero everywhere.
+
+    Example:
+        >>> cosine(np.array([[[1.0, 0.0]]]), np.array([[[3.0, 4.0]]]))
+        array([0.6])
+    """
+    return _cosine(maps.reshape(len(maps), -1), others.reshape(len(others), -1))
+
+
+def relative_change(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the Frobenius norm of the difference of maps, over that of the first.
+
+    Args:
+        maps: float (batch, height, width).
+        others: The same shape.
+
+    Returns:
+        float64 (batch,), from 0 up; NaN where the first map is zero everywhere.
+
+    Example:
+        >>> relative_change(np.array([[[3.0, 4.0]]]), np.array([[[3.0, 3.0]]]))
+        array([0.2])
+    """
+    first = np.linalg.norm(maps, axis=(1, 2))
+    change = np.linalg.norm(np.subtract(others, maps), axis=(1, 2))
+    return np.divide(change, first, out=np.full(len(maps), np.nan), where=first > 0)
+
+
+def likeness(maps: np.ndarray, others: np.ndarray, where: str = "") -> dict[str, np.ndarray]:
+    """Return `rank_correlation` and `cosine` as metrics; `where` ends their names.
+
+    Example:
+        >>> maps = np.array([[[1.0, 2.0, 2.0]]])
+        >>> likeness(maps, -maps, ", negated")
+        {'rank correlation, negated': array([-1.]), 'cosine, negated': array([-1.])}
+    """
+    return {
+        f"rank correlation{where}": rank_correlation(maps, others),
+        f"cosine{where}": cosine(maps, others),
+    }
+
+
+def _cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
+    there = (norms[0] > 0) & (norms[1] > 0)
+    safe = [np.where(there, norm, 1)[:, None] for norm in norms]
+    found = ((first / safe[0]) * (second / safe[1])).sum(1)
+    return np.where(there, np.clip(found, -1, 1), np.nan)

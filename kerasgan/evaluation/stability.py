@@ -1,0 +1,162 @@
+"""Whether maps stay as they are where nothing that matters changes: noise, light, blur."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.cases import Case, rng_of
+from kerasgan.evaluation.percase import PerCase
+from kerasgan.evaluation.similarity import rank_correlation, relative_change
+
+__all__ = ["PHOTOMETRIC", "stability"]
+
+
+def brighter(images: np.ndarray) -> np.ndarray:
+    """Raise every value by a tenth of the range."""
+    return images + 0.2
+
+
+def flatter(images: np.ndarray) -> np.ndarray:
+    """Draw every value a fifth nearer to the mean of its image and channel."""
+    mean = images.mean((1, 2), keepdims=True)
+    return mean + 0.8 * (images - mean)
+
+
+def darker_middle(images: np.ndarray) -> np.ndarray:
+    """Raise values, read as from 0 to 1, to the power of 1.25."""
+    return 2 * np.clip((images + 1) / 2, 0, 1) ** 1.25 - 1
+
+
+def softer(images: np.ndarray) -> np.ndarray:
+    """Blur by a Gaussian of one pixel."""
+    return ndimage.gaussian_filter(images, (0, 1, 1, 0), mode="nearest")
+
+
+PHOTOMETRIC = {
+    "brightness": brighter,
+    "contrast": flatter,
+    "gamma": darker_middle,
+    "blur": softer,
+}
+"""Changes of light and focus that leave the structures where they are, by name."""
+
+
+def stability(
+    model: Any,
+    samples: Samples,
+    rules: Any = "epsilon",
+    *,
+    radius: float = 0.02,
+    draws: int = 5,
+    changes: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+    folder: Any = None,
+    verbose: bool = True,
+    **cases: Any,
+) -> pd.DataFrame:
+    """Measure how much maps change with the image, the weights of the target held as they are.
+
+    Metrics, for every image, rule and control:
+
+    - `max-sensitivity`: largest change of the map over several draws of uniform noise, as a share
+      of the map (`relative_change`: Frobenius norms). 0 for a map that noise does not change.
+    - `rank correlation, NAME` and `change, NAME`: Spearman's correlation of the maps before and
+      after a change of the image, and `relative_change`.
+
+    Altered images are clipped to [-1, 1]. Where the map of the image itself is zero everywhere, as
+    an empty target gives, there is nothing to compare: NaN; and so is the correlation where a map
+    is constant. Maps that hardly depend on the image are stable too: the controls say what that is
+    worth.
+
+    Args:
+        model: As of `Cases`.
+        samples: As of `Cases`; masks are not needed.
+        rules: As of `Cases`.
+        radius: Largest noise of a value of the image, which range from -1 to 1; above 0.
+        draws: How often noise is drawn for `max-sensitivity`, from 1 up.
+        changes: Functions from images, float32 (batch, height, width, channels) in [-1, 1], to such
+            images, by name; None for `PHOTOMETRIC`: 10 % brighter, contrast times 0.8, gamma 1.25,
+            blurred by 1 px. An empty dict for none.
+        folder: Where finished batches are kept, as for `Cases.table`; of the changes only the names
+            are compared.
+        verbose: Whether to show a progress bar.
+        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
+            `seed`.
+
+    Returns:
+        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
+        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
+        (`summarize_maps`).
+
+    Raises:
+        KerasganError: If an argument is out of range, or a change does not return such images.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> options = {"target": kg.explain.targets.Pixel(9, 9), "controls": False}
+        >>> table = stability(
+        ...     model, samples, draws=2, changes={"mirror": lambda x: x[:, :, ::-1]},
+        ...     verbose=False, **options,
+        ... )
+        >>> table["metric"].unique().tolist()
+        ['max-sensitivity', 'rank correlation, mirror', 'change, mirror']
+
+    Source: Max-sensitivity, Yeh et al. 2019 (arXiv 1901.09392), estimated by draws; here relative
+    to the norm of the map, so that maps of any scale compare.
+    """
+    if not isinstance(radius, Real) or not 0 < radius <= 2:
+        raise KerasganError(
+            f"Argument 'radius' must be above 0 and at most 2. Received: {radius!r}"
+        )
+    if not isinstance(draws, Integral) or isinstance(draws, bool) or draws < 1:
+        raise KerasganError(
+            f"Argument 'draws' must be a whole number from 1 up. Received: {draws!r}"
+        )
+    changes = PHOTOMETRIC if changes is None else changes
+    judged = PerCase(model, samples, rules, **cases)
+
+    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        before = dict(judged.maps(case))
+        found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
+        for draw in range(draws):
+            noise = _noise(case, radius, judged.seed, draw)
+            for method, maps in judged.maps(_altered(case, case.images + noise)):
+                change = relative_change(before[method], maps)
+                largest = found[method].get("max-sensitivity", change)
+                found[method]["max-sensitivity"] = np.maximum(largest, change)
+        for name, function in changes.items():
+            images = np.asarray(function(case.images.copy()))
+            if images.shape != case.images.shape or not np.all(np.isfinite(images)):
+                raise KerasganError(
+                    f"Change {name!r} of argument 'changes' must return finite images of shape "
+                    f"{case.images.shape}. Received: shape {images.shape}"
+                )
+            for method, maps in judged.maps(_altered(case, images)):
+                found[method][f"rank correlation, {name}"] = rank_correlation(before[method], maps)
+                found[method][f"change, {name}"] = relative_change(before[method], maps)
+        yield from found.items()
+
+    facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": list(changes)}
+    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+
+
+def _noise(case: Case, radius: float, *seed: int) -> np.ndarray:
+    shape = case.images.shape[1:]
+    return np.stack([rng_of(name, *seed).uniform(-radius, radius, shape) for name in case.names])
+
+
+def _altered(case: Case, images: np.ndarray) -> Case:
+    return dataclasses.replace(case, images=np.clip(images, -1, 1).astype(np.float32))

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from linear_cases import SIDE, Box, linear, noise, write
+
+from kerasgan.evaluation.complexity import complexity, entropy, sparseness
+
+
+def test_equal_shares_of_some_pixels():
+    for count in (1, 4, 25, 50):
+        maps = np.zeros((1, 5, 10))
+        maps.ravel()[:count] = np.where(np.arange(count) % 2, -3.0, 3.0)
+        assert sparseness(maps)[0] == pytest.approx(1 - count / 50)
+        assert entropy(maps)[0] == pytest.approx(np.log(count) / np.log(50))
+
+
+def test_gini_index_from_differences_of_all_pairs():
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5)) ** 3
+    sizes = np.abs(maps).reshape(3, -1)
+    apart = np.abs(sizes[:, :, None] - sizes[:, None]).mean((1, 2))
+    np.testing.assert_allclose(sparseness(maps), apart / 2 / sizes.mean(1))
+    np.testing.assert_allclose(sparseness(1e9 * maps), sparseness(maps))
+    share = sizes / sizes.sum(1, keepdims=True)
+    np.testing.assert_allclose(entropy(maps), -(share * np.log(share)).sum(1) / np.log(20))
+
+
+def test_maps_of_zeros_have_no_value():
+    maps = np.zeros((2, 3, 3))
+    maps[1] = 1
+    np.testing.assert_allclose(sparseness(maps), [np.nan, 0], atol=1e-12)
+    np.testing.assert_allclose(entropy(maps), [np.nan, 1])
+
+
+def test_gradient_of_a_linear_network(tmp_path):
+    samples = write(tmp_path, noise())
+    table = complexity(linear([[2.0]]), samples, "gradient", target=Box(), verbose=False)
+    for method in ("gradient", "target"):
+        rows = table[table["method"] == method].set_index("metric")["value"]
+        np.testing.assert_allclose(rows["sparseness"], [1 - 36 / SIDE**2] * 3)
+        np.testing.assert_allclose(rows["entropy"], [np.log(36) / np.log(SIDE**2)] * 3)

@@ -1,0 +1,288 @@
+import dataclasses
+import zlib
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.cases import Case
+from kerasgan.evaluation.removal import (
+    BASELINES,
+    UNITS,
+    inpainting,
+    noise,
+    regions,
+    removal_curve,
+    road,
+    superpixels,
+)
+
+KERNEL, BIAS = np.array([0.7, -0.4, 0.5]), 0.6
+
+
+def linear(images):
+    """A network that looks at each pixel alone."""
+    return (images @ KERNEL + BIAS)[..., None].astype(np.float32)
+
+
+def linear_case(count=2, height=9, width=8, weights=None):
+    rng = np.random.default_rng(3)
+    images = rng.uniform(-1, 1, (count, height, width, 3)).astype(np.float32)
+    logits = linear(images)
+    weights = (logits > 0).astype(np.float32) if weights is None else weights
+    return Case(tuple("abcdef"[:count]), images, None, logits, weights, linear)
+
+
+def canvas(baseline, image):
+    if baseline == "mean":
+        return np.broadcast_to(image.mean((0, 1), dtype=np.float64), image.shape)
+    if baseline == "noise":
+        return noise(image, np.ones((1, *image.shape[:2]), bool), None)[0]
+    return ndimage.gaussian_filter(image.astype(np.float64), (0.5, 0.5, 0))  # of 8 pixels
+
+
+def exact(case, baseline):
+    """What the explained logits lose with each pixel."""
+    change = np.stack([image - canvas(baseline, image) for image in case.images]) @ KERNEL
+    return change * case.weights[..., 0]
+
+
+def by_hand(case, ranks, fill, counts):
+    """Scores with the first pixels gone, in a plain loop."""
+    logits, dice = [], []
+    for count in counts:
+        image = case.images[0].astype(np.float64).reshape(-1, 3).copy()
+        image[ranks[:count]] = fill.reshape(-1, 3)[ranks[:count]]
+        z, t = image @ KERNEL + BIAS, case.weights[0].ravel() > 0
+        logits.append(z[t].mean())
+        dice.append(2 * (t & (z > 0)).sum() / (t.sum() + (z > 0).sum()))
+    return np.array(logits) / logits[0], np.array(dice) / dice[0]
+
+
+@pytest.mark.parametrize("baseline", ["mean", "blur"])
+def test_the_whole_curve_of_a_linear_model_is_known(baseline):
+    case, steps = linear_case(1), 7
+    contributions = exact(case, baseline)
+    counts = np.rint(np.linspace(0, 72, steps + 1)).astype(int)
+    for order, sign in (("most", -1), ("least", 1)):
+        fractions, found = removal_curve(case, contributions, order, baseline=baseline, steps=steps)
+        np.testing.assert_allclose(fractions, np.arange(8) / 7)
+        gone = sign * np.sort(sign * contributions.ravel())
+        target = case.weights[0].sum()
+        first = (case.logits * case.weights).sum() / target
+        left = first - np.append(0, np.cumsum(gone))[counts] / target
+        np.testing.assert_allclose(found["logit"][0], left / first, atol=1e-5)
+    distinct = contributions + 1e-9 * np.arange(72).reshape(9, 8)  # no ties, so Dice is known too
+    for order, sign in (("most", -1), ("least", 1)):
+        ranks = np.argsort(sign * distinct.ravel())
+        logit, dice = by_hand(case, ranks, canvas(baseline, case.images[0]), counts)
+        _, found = removal_curve(case, distinct, order, baseline=baseline, steps=steps)
+        np.testing.assert_allclose(found["logit"][0], logit, atol=1e-5)
+        np.testing.assert_allclose(found["dice"][0], dice, atol=1e-6)
+
+
+@pytest.mark.parametrize("units", ["pixels", "regions"])
+def test_no_order_beats_exact_relevance(units):
+    case = linear_case(height=32, width=32)  # squares of 2 x 2, so means are in the order of sums
+    contributions = exact(case, "mean")
+    options = {"baseline": "mean", "units": units}
+    best = removal_curve(case, contributions, **options)[1]["logit"]
+    worst = removal_curve(case, contributions, "least", **options)[1]["logit"]
+    rivals = np.random.default_rng(0).uniform(size=(3, *contributions.shape))
+    for rival in [*rivals, np.abs(contributions), -contributions]:
+        for order in ("most", "least"):
+            other = removal_curve(case, rival, order, **options)[1]["logit"]
+            assert np.all(best <= other + 1e-5)
+            assert np.all(worst >= other - 1e-5)
+    assert np.all(best[:, 5] < worst[:, 5] - 0.1)
+
+
+def test_both_orders_are_one_on_constant_maps_and_ties_are_seeded():
+    case = linear_case(height=20, width=24)
+    for units in UNITS:
+        flat = np.full((2, 20, 24), 0.1)
+        options = {"units": units, "baseline": "mean"}
+        most = removal_curve(case, flat, "most", **options)[1]
+        least = removal_curve(case, flat, "least", **options)[1]
+        other = removal_curve(case, flat, "most", **options, seed=1)[1]
+        for score in most:
+            np.testing.assert_array_equal(most[score], least[score])
+        assert not np.allclose(most["logit"], other["logit"])
+        rounding = flat * (1 + 1e-7 * np.random.default_rng(0).uniform(size=flat.shape))
+        again = removal_curve(case, rounding, **options)[1]["logit"]
+        np.testing.assert_array_equal(again, most["logit"])
+    renamed = dataclasses.replace(case, names=("c", "b"))
+    again = removal_curve(renamed, flat, **options)[1]["logit"]
+    assert not np.allclose(again[0], most["logit"][0])
+    np.testing.assert_array_equal(again[1], most["logit"][1])
+
+
+@pytest.mark.parametrize("baseline", list(BASELINES))
+def test_the_ends_and_the_batch(baseline):
+    case = linear_case(3)
+    maps = np.random.default_rng(1).normal(size=(3, 9, 8))
+    whole = removal_curve(case, maps, baseline=baseline, steps=3)[1]
+    for score, curve in whole.items():
+        np.testing.assert_array_equal(curve[:, 0], 1.0)
+        for i in range(3):
+            one = dataclasses.replace(
+                case,
+                names=case.names[i : i + 1],
+                images=case.images[i : i + 1],
+                logits=case.logits[i : i + 1],
+                weights=case.weights[i : i + 1],
+            )
+            alone = removal_curve(one, maps[i : i + 1], baseline=baseline, steps=3)[1]
+            np.testing.assert_allclose(alone[score][0], curve[i], rtol=1e-6)
+    for i, name in enumerate(case.names):
+        rng = np.random.default_rng([0, 2, zlib.crc32(name.encode())])
+        alone = BASELINES[baseline](case.images[i], np.ones((1, 9, 8), bool), rng)
+        left, weights = linear(alone)[0], case.weights[i]
+        expected = left[weights > 0].mean() / case.logits[i][weights > 0].mean()
+        assert whole["logit"][i, -1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_targets_without_a_score_are_undefined_and_cost_nothing():
+    weights = np.zeros((3, 9, 8, 1), np.float32)
+    case = linear_case(3)
+    weights[1] = 1.0  # fills the frame
+    weights[2] = case.logits[2] < 0  # missed: below zero, and nothing of it is predicted
+    seen = []
+
+    def counted(images):
+        seen.append(len(images))
+        return linear(images)
+
+    case = dataclasses.replace(case, weights=weights, run=counted)
+    found = removal_curve(case, exact(case, "mean"), baseline="mean", steps=4)[1]
+    assert np.isnan(found["dice"][[0, 2]]).all()
+    assert np.isnan(found["logit"][[0, 2]]).all()
+    assert np.isfinite([found["dice"][1], found["logit"][1]]).all()
+    assert found["logit"][1, -1] == pytest.approx(1, abs=1e-5)  # the mean of a linear model stays
+    assert seen == [4]
+
+
+# --- Baselines ---
+
+
+def test_each_baseline_touches_removed_pixels_only():
+    image = linear_case(1).images[0]
+    removed = np.random.default_rng(0).uniform(size=(3, 9, 8)) < 0.5
+    removed[0] = False
+    for name, baseline in BASELINES.items():
+        found = baseline(image, removed, np.random.default_rng(1))
+        assert found.dtype == np.float32, name
+        assert np.array_equal(found[~removed], np.broadcast_to(image, found.shape)[~removed]), name
+        assert not np.any(np.isclose(found[removed], np.stack([image] * 3)[removed], 0, 1e-6)), name
+
+
+@pytest.mark.parametrize("fill", [inpainting, lambda *given: road(*given, noise=0)])
+def test_a_ramp_is_filled_as_it_was(fill):
+    y, x = np.mgrid[:12, :10] / 10
+    image = np.stack([y - x, 0.3 * y, 0.5 - x], -1).astype(np.float32)
+    removed = np.zeros((2, 12, 10), bool)
+    removed[0, 1:-1, 1:-1] = True
+    removed[1, 3:5, 2:9] = True
+    assert np.abs(fill(image, removed) - image).max() < 1e-6
+
+
+@pytest.mark.parametrize(("name", "across"), [("inpainting", 0.0), ("road", 0.5)])
+def test_filling_solves_its_equations_up_to_the_frame(name, across):
+    rng = np.random.default_rng(2)
+    image = rng.uniform(-1, 1, (6, 5, 2)).astype(np.float32)
+    removed = rng.uniform(size=(6, 5)) < 0.7
+    fill = inpainting if name == "inpainting" else lambda *given: road(*given, noise=0)
+    found = fill(image, removed[None])[0].astype(np.float64)
+    for y, x in np.argwhere(removed):
+        total, weights = np.zeros(2), 0.0
+        for v in range(max(0, y - 1), min(6, y + 2)):
+            for u in range(max(0, x - 1), min(5, x + 2)):
+                steps = abs(v - y) + abs(u - x)
+                weight = {0: 0.0, 1: 1.0, 2: across}[steps]
+                total, weights = total + weight * found[v, u], weights + weight
+        np.testing.assert_allclose(found[y, x], total / weights, atol=1e-6)
+    everything = fill(image, np.ones((1, 6, 5), bool))[0]
+    np.testing.assert_allclose(everything, np.broadcast_to(image.mean((0, 1)), (6, 5, 2)))
+
+
+def test_the_noise_of_road():
+    image = np.zeros((40, 40, 3), np.float32)
+    removed = np.ones((2, 40, 40), bool)
+    removed[0, :20] = False
+    found = road(image, removed, np.random.default_rng(0), noise=0.2)
+    assert found[1].std() == pytest.approx(0.2, rel=0.05)
+    np.testing.assert_array_equal(found[0, 20:], found[1, 20:])  # one noise for all steps
+    assert not found[0, :20].any()
+
+
+# --- Units ---
+
+
+def test_squares_by_hand():
+    labels = regions(np.zeros((5, 4, 3)), side=2)
+    assert labels.tolist() == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2 + [[4, 4, 5, 5]]
+    assert regions(np.zeros((128, 160, 3))).max() == 16 * 20 - 1
+
+
+def test_a_square_is_removed_at_once_and_by_its_mean():
+    images = np.ones((1, 2, 6, 3), np.float32)
+    images[0, :, 4:] = -1
+    case = Case(("a",), images, None, linear(images), np.ones((1, 2, 6, 1)), linear)
+    maps = np.zeros((1, 2, 6))
+    maps[0, 0, 0], maps[0, :, 2:4], maps[0, :, 4:] = 3, 1, -1  # means 0.75, 1, -1
+    seen = []
+
+    def kept(images):
+        seen.append(images)
+        return linear(images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(UNITS, "regions", lambda image: regions(image, side=2))
+        case = dataclasses.replace(case, run=kept)
+        removal_curve(case, maps, units="regions", baseline="mean", steps=3)
+    changed = np.any(seen[0] != images, -1)
+    first = np.zeros((2, 6), bool)
+    first[:, 2:4] = True
+    np.testing.assert_array_equal(changed[0], first)
+    first[:, :2] = True
+    np.testing.assert_array_equal(changed[1], first)
+    assert changed[2].all()
+
+
+def test_superpixels_keep_to_edges_and_to_their_place():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :60]
+    inside = (y - 22) ** 2 + (x - 31) ** 2 < 14**2
+    image = np.where(inside[..., None], 0.6, -0.5) + rng.normal(0, 0.02, (48, 60, 3))
+    labels = superpixels(image)
+    counts = np.bincount(labels.ravel())
+    assert counts.min() > 0
+    assert 100 <= len(counts) <= 180  # 12 x 15 cells
+    share = np.bincount(labels.ravel(), inside.ravel()) / counts
+    assert np.all((share == 0) | (share == 1))
+    for label in range(len(counts)):
+        ys, xs = np.nonzero(labels == label)
+        assert np.ptp(ys) < 3 * 4
+        assert np.ptp(xs) < 3 * 4
+    np.testing.assert_array_equal(labels, superpixels(image))
+    plain = superpixels(np.zeros((6, 6, 3)), side=2)
+    np.testing.assert_array_equal(plain, regions(np.zeros((6, 6, 3)), side=2))
+
+
+def test_bad_arguments():
+    case = linear_case()
+    maps = np.ones((2, 9, 8))
+    for arguments, message in (
+        ({"order": "mots"}, "'order' must be one of most, least.*Did you mean 'most'"),
+        ({"baseline": "blurr"}, "'baseline' must be one of.*Did you mean 'blur'"),
+        ({"baseline": None}, "'baseline' must be one of"),
+        ({"units": "superpixel"}, "'units' must be one of.*Did you mean 'superpixels'"),
+        ({"steps": 0}, "'steps' must be a whole number, at least 1. Received: 0"),
+        ({"steps": 2.5}, "'steps' must be a whole number"),
+        ({"steps": True}, "'steps' must be a whole number"),
+        ({"maps": maps[:, :4]}, "must have the shape of the images"),
+        ({"maps": maps * np.nan}, "hold NaN"),
+    ):
+        with pytest.raises(KerasganError, match=message):
+            removal_curve(case, **{"maps": maps, **arguments})

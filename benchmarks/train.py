@@ -8,6 +8,7 @@ Every contender runs in a process of its own, on the same networks (the paper's)
 batch and as many threads. They take turns, one step each, round after round, so that other work on
 the machine hits all alike; while one works, the others wait.
     ours, ours bfloat16     `SegmentationGAN`, one generator pass a step
+    alone                   the same without the discriminator: what the GAN term costs
     twice                   the usual Keras step, the generator called for each of the two losses
     published               the published code's step in PyTorch
 Prints, and with --write puts between the marks of docs/speed.md, a row a contender and batch size:
@@ -200,7 +201,7 @@ def main():
     name, has_bfloat16 = processor()
     if has_bfloat16 and not args.no_bfloat16:
         kinds["ours bfloat16"] = sys.executable
-    kinds["twice"] = sys.executable
+    kinds.update(alone=sys.executable, twice=sys.executable)
     lines = []
     if has_torch(args.torch_python):
         kinds["published"] = args.torch_python

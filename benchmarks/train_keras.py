@@ -2,6 +2,7 @@
 
 ours            `SegmentationGAN` on the paper's networks, one generator pass a step
 ours bfloat16   the same, convolutions in bfloat16
+alone           the same without the discriminator
 twice           the same networks, trained as Keras' own GAN examples do it: a step for the
                 discriminator on masks drawn outside its tape, then one for the generator on
                 masks drawn again
@@ -119,7 +120,7 @@ def contender(args):
     image, mask = batch_of(args.batch, args.size, args.seed)
     if args.kind == "twice":
         return twice(*pair, image, mask), facts
-    gan = kg.SegmentationGAN(*pair)
+    gan = kg.SegmentationGAN(*(pair[:1] if args.kind == "alone" else pair))
     precision = "bfloat16" if args.kind == "ours bfloat16" else "float32"
     gan.compile(losses={"l1": 100.0}, precision=precision)
     return step_of(gan, image, mask), facts

@@ -49,6 +49,7 @@ def test_it_runs_without_torch_and_says_how_to_get_it(tmp_path):
     assert f"No PyTorch in {empty}" in done.stderr
     assert "pip install torch" in done.stderr
     assert "| ours, batch 2 |" in done.stdout
+    assert "| alone, batch 2 |" in done.stdout
     assert "| twice, batch 2 |" in done.stdout
     assert "| published" not in done.stdout
     assert "The input pipeline, every augmentation on at 128 pixels, gives" in done.stdout

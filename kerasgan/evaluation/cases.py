@@ -267,7 +267,7 @@ class Cases:
 
         Returns:
             A row for each image, method and value: `name`, `method`, `kind` ("rule" or
-            "control"), `metric`, `value`. `attrs["summary"]` is what `summarize_maps` returns.
+            "control"), `metric`, `value`. `summarize_maps` takes means.
 
         Raises:
             KerasganError: If the folder is of another call, or maps hold NaN.
@@ -307,9 +307,7 @@ class Cases:
                 KerasganWarning,
                 stacklevel=3,
             )
-        table = pd.concat(tables, ignore_index=True)
-        table.attrs["summary"] = summarize_maps(table)
-        return table
+        return pd.concat(tables, ignore_index=True)
 
     def _measured(self, case: Case, measure: Callable) -> pd.DataFrame:
         rows = []
@@ -389,14 +387,17 @@ def summarize_maps(
     """Take means over images for every method and metric, with bootstrap intervals.
 
     Args:
-        table: With columns `name`, `method`, `kind`, `metric`, `value`.
+        table: With columns `name`, `method`, `kind`, `metric`, `value`, of one question or of
+            several put together. Where an image has several rows, as one for each of its objects,
+            their mean counts.
         confidence: Share of the bootstrap means inside the interval.
         resamples: How often images are drawn, the same ones for all methods.
         seed: Key of the draws.
 
     Returns:
         A row for each metric and method: `metric`, `method`, `kind`, `mean`, `low`, `high`,
-        `images` with a value, and `undefined`, how many have none and are left out.
+        `images` with a value, and `undefined`, how many have none and are left out. Further columns
+        that have one value for each metric are kept.
 
     Example:
         >>> rows = [("a", "epsilon", "rule", "mass", 0.5), ("b", "epsilon", "rule", "mass", 0.7)]
@@ -405,7 +406,8 @@ def summarize_maps(
         >>> summary[["metric", "method", "mean", "images", "undefined"]].values.tolist()
         [['mass', 'epsilon', 0.6, 2, 0]]
     """
-    wide = table.pivot(index="name", columns=["metric", "method", "kind"], values="value")
+    keys = ["metric", "method", "kind"]
+    wide = table.groupby(["name", *keys], sort=False)["value"].mean().unstack(keys)
     means = resampled_means(wide.to_numpy(np.float64), resamples, seed)
     rows = []
     for place, column in enumerate(wide):
@@ -413,5 +415,10 @@ def summarize_maps(
         low, high = interval(means[:, place], confidence)
         mean = values.mean() if len(values) else float("nan")
         rows.append((*column, mean, low, high, len(values), len(wide) - len(values)))
-    columns = ["metric", "method", "kind", "mean", "low", "high", "images", "undefined"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = [*keys, "mean", "low", "high", "images", "undefined"]
+    summary = pd.DataFrame(rows, columns=columns)
+    by_metric = table.groupby("metric")
+    for column in table.columns.difference(COLUMNS, sort=False):
+        if (by_metric[column].nunique(dropna=False) == 1).all():
+            summary[column] = summary["metric"].map(by_metric[column].first())
+    return summary

@@ -39,8 +39,7 @@ def complexity(
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
-        (`summarize_maps`).
+        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
 
     Raises:
         KerasganError: As `Cases`.

@@ -19,7 +19,7 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import COLUMNS, Case, summarize_maps, target_map
+from kerasgan.evaluation.cases import COLUMNS, Case, target_map
 from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.regions import (
     blur_controls,
@@ -75,8 +75,8 @@ def context(
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
-        (`summarize_maps`). `deviating` lists the images of largest excess.
+        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals;
+        `deviating` lists the images of largest excess.
 
     Raises:
         KerasganError: If an argument is out of range.
@@ -201,9 +201,8 @@ def between_objects(
     Returns:
         A row for each object, method and metric: `name` of its image, `object` (from 0, the
         largest), `area` in pixels, `method`, `kind`, `metric`, `value`; NaN where a map is zero
-        everywhere. `attrs["summary"]` holds means with bootstrap intervals (`summarize_maps`), of
-        the means over the objects of an image; `attrs["images"]`, how many images have two objects
-        or more.
+        everywhere. `summarize_maps` takes means with bootstrap intervals, of the means over the
+        objects of an image; `attrs["images"]` says how many images have two objects or more.
 
     Raises:
         KerasganError: If an argument is out of range, or no image has two such objects.
@@ -259,9 +258,6 @@ def between_objects(
             f"pixels. Received: none in {len(samples)} images. Pass a smaller 'least', or others"
         )
     table = pd.concat(tables, ignore_index=True)
-    keys = [column for column in COLUMNS if column != "value"]
-    by_image = table.groupby(keys, sort=False)["value"].mean().reset_index()
-    table.attrs["summary"] = summarize_maps(by_image)
     table.attrs["images"] = images
     return table
 

@@ -102,7 +102,7 @@ def faithfulness(
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
         `metric`, `value`; NaN where the unaltered image scores 0 or less, as for an empty target.
-        `attrs["summary"]` has means over images with intervals, and how many are undefined.
+        `summarize_maps` takes means with intervals, and counts the undefined.
 
     Raises:
         KerasganError: If the model, samples, a rule, the target or another argument cannot be
@@ -117,7 +117,8 @@ def faithfulness(
         >>> table = faithfulness(model, samples, steps=2, controls=False, verbose=False)
         >>> table["metric"].unique().tolist()[:3]
         ['pixels dice most', 'pixels dice least', 'pixels dice gap']
-        >>> gaps = table.attrs["summary"].query("metric == 'pixels logit gap'")
+        >>> summary = kg.evaluation.summarize_maps(table)
+        >>> gaps = summary.query("metric == 'pixels logit gap'")
         >>> gaps["images"].tolist()
         [2]
 

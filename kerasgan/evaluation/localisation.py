@@ -67,8 +67,7 @@ def localisation(
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
-        (`summarize_maps`).
+        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
 
     Raises:
         KerasganError: If an argument is out of range, or a region needs masks that are not there.

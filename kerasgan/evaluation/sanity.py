@@ -63,8 +63,8 @@ def randomisation(
         A row for each image, method, stage and measure: `name`, `method`, `kind` ("rule" or
         "control"), `metric`, such as `rank correlation, cascade 3 of 7: up_2_conv`, `value`, and
         what that is made of: `measure` ("rank correlation", Spearman's, or "cosine", both of signed
-        maps), `order`, `stage` (from 1, at the logits) and `layer`. `attrs["summary"]` holds means
-        with bootstrap intervals (`summarize_maps`), with these four columns too.
+        maps), `order`, `stage` (from 1, at the logits) and `layer`. `summarize_maps` takes means
+        with bootstrap intervals, and keeps these four columns.
 
     Raises:
         KerasganError: If an order is unknown, or no layer has weights to shuffle.
@@ -131,9 +131,8 @@ def randomisation(
         for (order, stage), name in stages.items()
         for what in ("rank correlation", "cosine")
     }
-    for frame in (table, table.attrs["summary"]):
-        for place, column in enumerate(("measure", "order", "stage", "layer")):
-            frame[column] = [parts[metric][place] for metric in frame["metric"]]
+    for place, column in enumerate(("measure", "order", "stage", "layer")):
+        table[column] = [parts[metric][place] for metric in table["metric"]]
     return table
 
 
@@ -169,8 +168,7 @@ def random_logit(
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
-        (`summarize_maps`).
+        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
 
     Raises:
         KerasganError: As `Cases`.
@@ -238,8 +236,7 @@ def compare_models(
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
-        (`summarize_maps`).
+        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
 
     Raises:
         KerasganError: If the networks differ in the shape of images or masks.

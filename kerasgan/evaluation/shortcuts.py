@@ -89,16 +89,16 @@ def region_relevance(
         A row for each image, method and region: `name`, `method`, `kind`, `region`; `share` of the
         absolute relevance on the region; `area`, its share of the pixels; `lift`, the one by the
         other; `outside_share` and `outside_area`, the same of what lies outside the target. Where
-        the region is not there, or no relevance, all but areas are NaN. `attrs["summary"]`: a row
-        for each method and region with means over the `images` that have it, and `low` and `high`,
-        the bootstrap interval of `excess`, outside share less outside area.
+        the region is not there, or no relevance, all but areas are NaN. `attrs["summary"]`, columns
+        by name: a row for each method and region with means over the `images` that have it, and
+        `low` and `high`, the bootstrap interval of `excess`, outside share less outside area.
 
     Raises:
         KerasganError: As `Cases`; or if `find` gives other names or shapes for some image.
 
     Example:
         >>> table = kg.evaluation.region_relevance(gan, test)  # doctest: +SKIP
-        >>> table.attrs["summary"][["region", "share", "area", "low", "high"]]  # doctest: +SKIP
+        >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
     cases = Cases(model, samples, rules, **options)
     found_in = _finder(cases, find)
@@ -129,7 +129,7 @@ def region_relevance(
         rows.append([method, region, len(part), *mean, lift, excess.mean(), low, high])
     names = ["method", "region", "images", "share", "area", "outside_share", "outside_area"]
     summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
-    table.attrs["summary"] = summary
+    table.attrs["summary"] = summary.to_dict("list")
     return table
 
 
@@ -171,7 +171,7 @@ def painted_over(
 
     Example:
         >>> table = kg.evaluation.painted_over(gan, test)  # doctest: +SKIP
-        >>> table.attrs["summary"][["region", "painted", "dice", "truth_change"]]  # doctest: +SKIP
+        >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
     cases = Cases(model, samples, "gradient", controls=False, **options)
     found_in = _finder(cases, find)
@@ -206,7 +206,7 @@ def painted_over(
     groups = table[table["area"] > 0].groupby(["region", "painted"], sort=False)
     summary = groups[list(PAINTED)].mean()
     summary.insert(0, "images", groups["dice"].count())
-    table.attrs["summary"] = summary.reset_index()
+    table.attrs["summary"] = summary.reset_index().to_dict("list")
     return table
 
 
@@ -270,7 +270,7 @@ def shortcuts(
     grouped = _clustered(cases, clusters, drawn)
     verdicts = _verdicts(drawn, painted, least, confidence, cases.seed)
     findings = [_sentence(row, confidence) for row in verdicts.to_dict("records")]
-    sizes = grouped.attrs["summary"]["images"].tolist()
+    sizes = grouped.attrs["summary"]["images"]
     many = f"{len(sizes)} cluster{'s' if len(sizes) > 1 else ''}"
     findings.append(f"The heatmaps form {many}, of {', '.join(map(str, sizes))} images.")
     return Shortcuts(drawn, painted, grouped, verdicts, findings)
@@ -377,7 +377,7 @@ def _clustered(cases: Cases, clusters: int | None, drawn: pd.DataFrame) -> pd.Da
         examples = part.sort_values("distance", kind="stable")["name"].tolist()[:EXAMPLES]
         row = {"cluster": cluster, "images": len(part), "dice": part["dice"].mean()}
         rows.append({**row, "examples": examples, **shares.loc[part["name"]].mean().to_dict()})
-    table.attrs["summary"] = pd.DataFrame(rows)
+    table.attrs["summary"] = pd.DataFrame(rows).to_dict("list")
     return table
 
 

@@ -93,8 +93,7 @@ def stability(
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `attrs["summary"]` holds means with bootstrap intervals
-        (`summarize_maps`).
+        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
 
     Raises:
         KerasganError: If an argument is out of range, or a change does not return such images.

@@ -2,6 +2,7 @@ import dataclasses
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import kerasgan as kg
@@ -84,7 +85,7 @@ def test_empty_targets_are_counted_and_left_out(samples):
     cases = Cases(network(bias=-9.0), samples, controls=False)
     with pytest.warns(KerasganWarning, match="empty in 5 of 5 images"):
         table = cases.table(halves, verbose=False)
-    row = table.attrs["summary"].iloc[0]
+    row = summarize_maps(table).iloc[0]
     assert (row["images"], row["undefined"]) == (0, 5)
     assert np.isnan(row["mean"])
 
@@ -123,6 +124,19 @@ def test_summary_by_hand(samples):
     values = table.query("metric == 'sum'")["value"]
     assert summary.loc["sum", "mean"] == pytest.approx(values.mean())
     assert values.min() <= summary.loc["sum", "low"] < summary.loc["sum", "high"] <= values.max()
+
+
+def test_tables_of_several_questions_go_together():
+    columns = ["name", "method", "kind", "metric", "value"]
+    first = pd.DataFrame([("a", "epsilon", "rule", "mass", 0.5)], columns=columns)
+    rows = [("a", "epsilon", "rule", "own", v, v) for v in (0.2, 0.6)]  # two objects of an image
+    second = pd.DataFrame(rows, columns=[*columns, "object"]).assign(layer="up_1")
+    both = summarize_maps(pd.concat([first, second], ignore_index=True)).set_index("metric")
+    assert both["mean"].to_dict() == pytest.approx({"mass": 0.5, "own": 0.4})
+    assert both["images"].tolist() == [1, 1]
+    alone = summarize_maps(second)
+    assert alone["layer"].tolist() == ["up_1"]  # one value for each metric; the object has several
+    assert "object" not in alone
 
 
 def test_bad_arguments(samples):

@@ -5,6 +5,7 @@ from linear_cases import SIDE, Box, linear, noise, write
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.evaluation.cases import summarize_maps
 from kerasgan.evaluation.context import between_objects, context, deviating
 
 
@@ -52,7 +53,7 @@ def test_shares_of_a_linear_network(samples):
     assert (values(table, "target")["inside"] == 1).all()
     kinds = table.groupby("method")["kind"].first()
     assert kinds["target blurred 3 px"] == "control"
-    summary = table.attrs["summary"].set_index(["metric", "method"])
+    summary = summarize_maps(table).set_index(["metric", "method"])
     assert summary.loc[("outside", "gradient"), "mean"] == pytest.approx(12 / 54)
     sums = table[table["metric"].isin(["inside", "rim", "outside"])]
     np.testing.assert_allclose(sums.groupby(["name", "method"])["value"].sum(), 1)
@@ -87,7 +88,7 @@ def test_targets_that_fill_the_frame_and_empty_ones(samples):
     with pytest.warns(KerasganWarning, match="empty in 2 of 2"):
         table = context(linear([[0.0]]), samples, widths=[2], verbose=False)
     assert table["value"].isna().all()
-    assert (table.attrs["summary"]["undefined"] == 2).all()
+    assert (summarize_maps(table)["undefined"] == 2).all()
 
 
 def test_images_that_deviate_most():
@@ -152,7 +153,7 @@ def test_two_squares_of_which_one_is_seen_through_the_other(squares):
     assert found.loc[(first, 0), "excess over 2 px"] == pytest.approx(1 / 3 - null, abs=1e-5)
     control = table.query("method == 'target blurred 2 px' and metric == 'others' and object == 0")
     assert control.set_index("name").loc[first, "value"] == pytest.approx(null)
-    summary = table.attrs["summary"].set_index(["metric", "method"])
+    summary = summarize_maps(table).set_index(["metric", "method"])
     row = summary.loc[("others", "epsilon")]
     assert (row["mean"], row["images"]) == (pytest.approx((1 / 6 + 0) / 2, abs=1e-5), 2)
     assert deviating(table, 1)["name"].tolist() == [first]

@@ -4,7 +4,7 @@ import pytest
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.cases import Case
+from kerasgan.evaluation.cases import Case, summarize_maps
 from kerasgan.evaluation.faithfulness import CURVES, areas, faithfulness
 from kerasgan.evaluation.removal import removal_curve
 
@@ -67,7 +67,7 @@ def test_a_linear_network_has_the_areas_that_theory_says(samples):
         np.testing.assert_allclose(found["least"], least[:, place], atol=2e-4)
         np.testing.assert_allclose(found["gap"], (least - most)[:, place], atol=4e-4)
         np.testing.assert_array_equal(values(table, f"deletion {score}"), found["most"])
-    summary = table.attrs["summary"].set_index("metric")
+    summary = summarize_maps(table).set_index("metric")
     assert summary.loc["pixels logit gap", "mean"] == pytest.approx((least - most)[:, 0].mean())
 
 
@@ -155,7 +155,7 @@ def test_empty_targets_are_counted_and_full_ones_are_defined(samples):
     with pytest.warns(KerasganWarning, match="empty in 3 of 3 images"):
         table = faithfulness(network(-9.0), samples, **options)
     assert table["value"].isna().all()
-    assert (table.attrs["summary"]["undefined"] == 3).all()
+    assert (summarize_maps(table)["undefined"] == 3).all()
     table = faithfulness(network(9.0), samples, **options)
     np.testing.assert_array_equal(values(table, "pixels dice most"), 1.0)  # all stays foreground
     assert np.isfinite(table["value"]).all()

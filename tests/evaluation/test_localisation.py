@@ -3,6 +3,7 @@ import pytest
 from linear_cases import SIDE, Box, linear, noise, write
 
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.evaluation.cases import summarize_maps
 from kerasgan.evaluation.localisation import localisation, mass_accuracy, top_share
 from kerasgan.evaluation.regions import rim_of
 
@@ -85,7 +86,7 @@ def test_gradient_of_a_linear_network(samples, masks):
             metrics = [f"{metric} in {name}" for metric in ("mass", "rank", "pointing", "top 40")]
             values = found.loc[metrics, found.columns[place]]
             np.testing.assert_allclose(values, wanted if area else [np.nan] * 4, atol=1e-9)
-    summary = table.attrs["summary"].set_index(["metric", "method"])
+    summary = summarize_maps(table).set_index(["metric", "method"])
     assert summary.loc[("mass in truth", "gradient"), "undefined"] == 1
     same = summary.loc[("mass in target", "target"), "mean"]
     assert same == summary.loc[("mass in target", "gradient"), "mean"] == 1

@@ -3,6 +3,7 @@ import pathlib
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -75,7 +76,7 @@ def test_shares_of_a_linear_network_by_hand(samples):
     nothing = table[table["region"] == "nothing"]
     assert (nothing["area"] == 0).all()
     assert nothing["share"].isna().all()
-    summary = table.attrs["summary"].set_index("region")
+    summary = pd.DataFrame(table.attrs["summary"]).set_index("region")
     assert summary["images"].to_dict() == {"marker": 10, "corner": 10, "nothing": 0}
     marked = summary.loc["marker"]
     assert marked["low"] <= marked["excess"] <= marked["high"]
@@ -98,7 +99,7 @@ def test_painting_over_by_hand(samples):
     np.testing.assert_allclose(control["area"], 9 / SIDE**2)
     nothing = table[table["region"] == "nothing"]
     assert nothing[["dice", "logit_change", "truth_dice", "truth_change"]].isna().all(axis=None)
-    summary = table.attrs["summary"].set_index(["region", "painted"])
+    summary = pd.DataFrame(table.attrs["summary"]).set_index(["region", "painted"])
     assert summary.loc[("marker", "region"), "dice"] == 0
     assert summary.loc[("marker", "control"), "images"] == 10
 
@@ -114,7 +115,7 @@ def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples)
     assert found.findings[2] == "nothing: in 0 images, too few to say (of 8 needed)."
     assert found.findings[3].startswith("The heatmaps form")
     assert set(found.clusters["name"]) == set(samples.names)
-    summary = found.clusters.attrs["summary"]
+    summary = pd.DataFrame(found.clusters.attrs["summary"])
     assert summary["images"].sum() == 10
     assert found.clusters["dice"].mean() == 1
     share = found.regions.query("region == 'marker'")["share"].mean()

@@ -1,0 +1,130 @@
+"""Judge explanations of a trained network on real images, and look for shortcuts.
+
+Example:
+    python benchmarks/explanations.py --model results/polyp/model --data kvasir-seg \
+        --names kvasir-seg/splits/val.txt --mark polyps --write
+
+Prints, for every rule and control, faithfulness, localisation, context and complexity, each with
+its 95 % bootstrap interval over images; then what the shortcut finder says of text, squares,
+borders and highlights. With --write the tables go between the marks of docs/explanations.md and the
+figure to docs/assets/results. Finished batches are kept in --results, so a stopped run goes on.
+"""
+
+import argparse
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pandas as pd
+import tensorflow as tf
+from pages import put
+from PIL import Image
+from results import ROOT
+
+import kerasgan as kg
+
+RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
+SHOWN = {
+    "pixels dice gap": "faithful, Dice",
+    "pixels logit gap": "faithful, logit",
+    "mass in truth": "mass in truth",
+    "rank in truth": "rank in truth",
+    "outside": "outside",
+    "excess": "excess",
+    "sparseness": "sparseness",
+}
+
+
+def measured(model, samples, args):
+    """Return one table with every question's rows, and the seconds that each took."""
+    options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
+    evaluation, seconds, tables = kg.evaluation, {}, []
+    for name, question, more in (
+        ("faithfulness", evaluation.faithfulness, {"steps": args.steps, "baseline": args.baseline}),
+        ("localisation", evaluation.localisation, {"region": "truth"}),
+        ("context", evaluation.context, {}),
+        ("complexity", evaluation.complexity, {}),
+    ):
+        start = time.perf_counter()
+        folder = pathlib.Path(args.results) / name
+        tables.append(question(model, samples, list(args.rules), folder=folder, **more, **options))
+        seconds[name] = time.perf_counter() - start
+    table = pd.concat(tables, ignore_index=True)
+    return table[~table["method"].str.startswith("target blurred")], seconds
+
+
+def as_markdown(table):
+    """Return means and intervals, a row a method and a column a metric."""
+    summary = kg.evaluation.summarize_maps(table[table["metric"].isin(SHOWN)])
+    lines = ["| method | " + " | ".join(SHOWN.values()) + " |", "|---" * (1 + len(SHOWN)) + "|"]
+    for method in table["method"].unique():
+        rows = summary[summary["method"] == method].set_index("metric")
+        cells = [
+            f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+            for row in (rows.loc[metric] for metric in SHOWN)
+        ]
+        rule = rows["kind"].iloc[0] == "rule"
+        lines.append(f"| {f'`{method}`' if rule else f'*{method}*'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a saved model")
+    add("--data", required=True, help="folder of images and masks")
+    add("--names", help="text file of names to report on; all if left out")
+    add("--rules", nargs="*", default=RULES, help="names of rules")
+    add("--count", type=int, help="only so many images, evenly spaced by name")
+    add("--steps", type=int, default=10, help="of the removal curves (10)")
+    add("--baseline", default="blur", help="what pixels are replaced by (blur)")
+    add("--size", type=int, help="where the network takes any size")
+    add("--batch", type=int, default=8, help="images at once (8)")
+    add("--seed", type=int, default=0, help="of ties, noise, controls (0)")
+    add("--results", default="results/explanations", help="folder for finished batches")
+    add("--mark", default="polyps", help="which marks of docs/explanations.md (polyps)")
+    add("--write", action="store_true", help="put the tables into docs/explanations.md")
+    args = parser.parse_args()
+    model = kg.SegmentationGAN.load(args.model)
+    samples = kg.data.load_folder(args.data)
+    if args.names:
+        _, samples = samples.split_by_names(args.names)
+    if args.count and args.count < len(samples):
+        samples = samples[[round(i * len(samples) / args.count) for i in range(args.count)]]
+    table, seconds = measured(model, samples, args)
+    folder = pathlib.Path(args.results) / "shortcuts"
+    options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
+    start = time.perf_counter()
+    found = kg.evaluation.shortcuts(model, samples, args.rules[0], folder=folder, **options)
+    seconds["shortcuts"] = time.perf_counter() - start
+    took = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    methods = table["method"].nunique()
+    text = "\n\n".join(
+        [
+            f"{len(samples)} images, {args.steps} steps, baseline {args.baseline}, seed "
+            f"{args.seed}, TensorFlow {tf.__version__}, {os.cpu_count()} processors; for "
+            f"{methods} methods: {took}.",
+            as_markdown(table),
+            "\n".join(f"- {sentence}" for sentence in found.findings),
+        ]
+    )
+    print(text)
+    if not args.write:
+        return
+    place = ROOT / "docs" / "assets" / "results" / f"explanations_{args.mark}.jpg"
+    picture = place.with_suffix(".png")
+    kg.report.method_figure(table, picture, metrics=list(SHOWN))
+    with Image.open(picture) as image:
+        image.convert("RGB").save(place, quality=85, optimize=True)
+    picture.unlink()
+    caption = "Means and intervals of each metric, for rules and controls"
+    text += f"\n\n![{caption}](assets/results/{place.name})"
+    put(ROOT / "docs" / "explanations.md", args.mark, text)
+
+
+if __name__ == "__main__":
+    main()

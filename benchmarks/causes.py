@@ -1,0 +1,207 @@
+"""Which rule points at the cause? Networks trained on scenes whose cause is known.
+
+Example:
+    python benchmarks/causes.py --write
+    python benchmarks/causes.py --cues marker --seeds 0 --epochs 10
+
+In every scene one of two look-alike polyps is in the mask, and a planted cue says which one (see
+`kerasgan.data.planted`). For each cue and seed a network is trained on such scenes, and one on
+their clean twins, where something on the polyp decides. A network counts only if it uses its cue:
+turned round, the cue must turn the prediction. Then, for every rule and control:
+    recovery   share of the absolute relevance outside both networks' target that lies on the
+               cause, over the cause's share of that area: 1 for a map without preference
+    over clean the same, less that of the clean twin's network on its own scenes, whose cue says
+               nothing
+    faithful   `pixels dice gap` of kerasgan.evaluation.faithfulness
+    seconds    of explaining an image
+and whether `kerasgan.evaluation.shortcuts` finds the cue, and stays silent on the clean twin.
+Each network's rows are kept in --results, so a stopped run goes on.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pages import put
+from results import ROOT
+
+import kerasgan as kg
+from kerasgan.evaluation.cases import Cases
+from kerasgan.evaluation.faithfulness import areas
+
+RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
+FINDABLE = ("marker", "frame")
+NAMED = {"marker": "text", "frame": "border"}
+planted = kg.data.planted
+
+
+def trained(samples, args, seed):
+    """Train a network on scenes; nothing is turned or flipped, for the cue says left or right."""
+    augment = kg.data.Augmentation(
+        flip_horizontal=0.0, flip_vertical=0.0, right_angles=0.0, rotation=5.0, cutout=0.0
+    )
+    recipe = kg.recipes.get(
+        "fast", size=args.size, filters=args.filters, epochs=args.epochs, seed=seed
+    )
+    train, val = samples.split(0.1, seed=0)
+    gan = recipe.build()
+    batches = train.batches(recipe.batch_size, size=args.size, augment=augment, seed=seed)
+    gan.fit(batches, epochs=args.epochs, verbose=0)
+    table = kg.evaluate(gan, val, verbose=False)
+    return gan, float(table["dice"].mean())
+
+
+def turned(gan, cue, args, seed, clean):
+    """Return the Dice of predictions with the right mask after the cue is turned round."""
+    dice = []
+    for index in range(args.test):
+        image, mask, _ = planted.scene(cue, args.size, (seed, 10**6 + index), clean, flip=True)
+        found = kg.predict(gan, image[None] / np.float32(127.5) - 1)[0]
+        both = 2 * (found & (mask > 0)).sum()
+        dice.append(both / max(1, found.sum() + mask.sum()))
+    return float(np.mean(dice))
+
+
+def judged(gan, cue, args, seed, clean):
+    """Return a row for every method: recovery, faithfulness, seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        samples = planted.write_dataset(
+            pathlib.Path(folder) / "test", cue, args.test, args.size, 10**6 + seed, clean
+        )
+        twin = [planted.scene(cue, args.size, (10**6 + seed, i))[2] for i in range(args.test)]
+        places = dict(zip(samples.names, twin))
+        cases = Cases(gan, samples, list(args.rules), seed=seed)
+        seconds = dict.fromkeys(cases.methods, 0.0)
+
+        def measure(case, maps):
+            cause = np.stack([places[name] for name in case.names])
+            outside = ~case.region
+            if cue == "texture":
+                outside = np.ones_like(outside)  # the cause lies on the target
+            sizes = np.abs(maps) * outside
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = (sizes * cause).sum((1, 2)) / sizes.sum((1, 2))
+                area = (cause & outside).sum((1, 2)) / outside.sum((1, 2))
+                recovery = np.where(case.region.any((1, 2)), share / area, np.nan)
+            gap = areas(case, maps, steps=args.steps, seed=seed)["pixels dice gap"]
+            return {"recovery": recovery, "faithful": gap}
+
+        table = cases.table(measure, verbose=False)
+        for name, explainer in cases.explainers.items():
+            case = next(iter(cases))
+            start = time.perf_counter()
+            explainer.explain(case.images, target=case.weights, layers=())
+            seconds[name] = (time.perf_counter() - start) / len(case.images)
+        found = None
+        if cue in FINDABLE:
+            verdicts = kg.evaluation.shortcuts(gan, samples, verbose=False).verdicts
+            found = bool(verdicts.set_index("region").loc[NAMED[cue], "shortcut"])
+    means = table.groupby(["method", "kind", "metric"])["value"].mean().unstack("metric")
+    means["seconds"] = [seconds.get(method, 0.0) for method, _ in means.index]
+    return means.reset_index().assign(found=found)
+
+
+def one(cue, seed, clean, args, folder):
+    """Train and judge a network, or read what was kept of it."""
+    file = folder / f"{cue}-{'clean' if clean else 'planted'}-seed{seed}.csv"
+    if file.is_file():
+        return pd.read_csv(file)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scenes:
+        samples = planted.write_dataset(
+            pathlib.Path(scenes) / "train", cue, args.count, args.size, seed, clean
+        )
+        gan, dice = trained(samples, args, seed)
+    table = judged(gan, cue, args, seed, clean)
+    table = table.assign(
+        cue=cue, seed=seed, clean=clean, dice=dice, turned=turned(gan, cue, args, seed, clean)
+    )
+    kg.evaluation.save_table(table, file)
+    print(
+        f"{file.stem}: Dice {dice:.2f}, cue turned {table['turned'][0]:.2f}, found "
+        f"{table['found'][0]}, {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
+    keras.backend.clear_session()
+    return table
+
+
+def as_markdown(table, args):
+    """Return what the networks learned, and the table of methods."""
+    lines = ["| cue | scenes | Dice | cue turned | cue found |", "|---|---|---|---|---|"]
+    nets = table.drop_duplicates(["cue", "seed", "clean"])
+    for (cue, clean), part in nets.groupby(["cue", "clean"], sort=False):
+        named = part["found"].dropna()
+        found = f"{int(named.astype(bool).sum())} of {len(named)}" if len(named) else ""
+        lines.append(
+            f"| {cue} | {'clean' if clean else 'planted'} | {part['dice'].mean():.2f} | "
+            f"{part['turned'].mean():.2f} | {found} |"
+        )
+    used = nets[(nets["turned"] > 0.5) & ~nets["clean"]].set_index(["cue", "seed"]).index
+    keys = ["cue", "seed", "method"]
+    clean = table[table["clean"]].set_index(keys)["recovery"]
+    rows = table[~table["clean"]].set_index(keys)
+    rows = rows[[key[:2] in used for key in rows.index]]
+    rows["over clean"] = rows["recovery"] - clean.reindex(rows.index)
+    shown = ["recovery", "over clean", "faithful", "seconds"]
+    head = ["method", *(f"{name}, {cue}" for cue in args.cues for name in shown[:2]), *shown[2:]]
+    lines += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for method in table["method"].unique():
+        part = rows[rows.index.get_level_values("method") == method]
+        cells = []
+        for cue in args.cues:
+            of_cue = part[part.index.get_level_values("cue") == cue]
+            for name in shown[:2]:
+                values = of_cue[name]
+                cells.append(f"{values.mean():.2f} ± {values.std():.2f}" if len(values) else "")
+        cells += [f"{part[name].mean():.3g}" for name in shown[2:]]
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--cues", nargs="*", default=planted.CUES, choices=planted.CUES, help="which cues")
+    add("--rules", nargs="*", default=RULES, help="names of rules to judge")
+    add("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4], help="0 1 2 3 4")
+    add("--size", type=int, default=128, help="of the scenes (128)")
+    add("--filters", type=int, default=8, help="width of the networks (8)")
+    add("--count", type=int, default=400, help="scenes to train on (400)")
+    add("--test", type=int, default=48, help="scenes to judge on (48)")
+    add("--epochs", type=int, default=30, help="of training (30)")
+    add("--steps", type=int, default=8, help="of the removal curves (8)")
+    add("--results", default="results/causes", help="folder for what each network gave")
+    add("--write", action="store_true", help="put the tables into docs/causes.md")
+    args = parser.parse_args()
+    folder = pathlib.Path(args.results)
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = [
+        one(cue, seed, clean, args, folder)
+        for cue in args.cues
+        for seed in args.seeds
+        for clean in (False, True)
+    ]
+    text = (
+        f"{args.size} px, {args.filters} filters, {args.count} scenes, {args.epochs} epochs, "
+        f"{args.test} scenes to judge on, seeds {', '.join(map(str, args.seeds))}, TensorFlow "
+        f"{tf.__version__}, {os.cpu_count()} processors.\n\n"
+    )
+    text += as_markdown(pd.concat(tables, ignore_index=True), args)
+    print(text)
+    if args.write:
+        put(ROOT / "docs" / "causes.md", "causes", text)
+
+
+if __name__ == "__main__":
+    main()

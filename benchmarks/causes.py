@@ -19,6 +19,7 @@ Each network's rows are kept in --results, so a stopped run goes on.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -44,10 +45,9 @@ planted = kg.data.planted
 
 
 def trained(samples, args, seed):
-    """Train a network on scenes; nothing is turned or flipped, for the cue says left or right."""
-    augment = kg.data.Augmentation(
-        flip_horizontal=0.0, flip_vertical=0.0, right_angles=0.0, rotation=5.0, cutout=0.0
-    )
+    """Train a network on scenes as they are, but for light: all else would move or hide a cue."""
+    nothing = dict.fromkeys((field.name for field in dataclasses.fields(kg.data.Augmentation)), 0.0)
+    augment = kg.data.Augmentation(**{**nothing, "brightness": 0.1, "contrast": 0.1})
     recipe = kg.recipes.get(
         "fast", size=args.size, filters=args.filters, epochs=args.epochs, seed=seed
     )

@@ -179,7 +179,7 @@ def main():
     add("--filters", type=int, default=8, help="width of the networks (8)")
     add("--count", type=int, default=400, help="scenes to train on (400)")
     add("--test", type=int, default=48, help="scenes to judge on (48)")
-    add("--epochs", type=int, default=30, help="of training (30)")
+    add("--epochs", type=int, default=40, help="of training (40)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--results", default="results/causes", help="folder for what each network gave")
     add("--write", action="store_true", help="put the tables into docs/causes.md")

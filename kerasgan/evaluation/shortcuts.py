@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pathlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.artifacts import elsewhere, find_regions, paint_over
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.cases import Case, Cases, rng_of, target_scores
+from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
 
@@ -100,19 +101,21 @@ def region_relevance(
         >>> table = kg.evaluation.region_relevance(gan, test)  # doctest: +SKIP
         >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
-    cases = Cases(model, samples, rules, **options)
+    cases = PerCase(model, samples, rules, **options)
     found_in = _finder(cases, find)
 
-    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
-        values = {}
-        for region, mask in found_in(case).items():
-            for prefix, part in (("", np.ones_like(mask)), ("outside_", ~case.region)):
-                weight = np.abs(maps) * part
-                area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
-                share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
-                values[f"{region}/{prefix}area"] = area
-                values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
-        return values
+    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        found = found_in(case)
+        for method, maps in cases.maps(case):
+            values = {}
+            for region, mask in found.items():
+                for prefix, part in (("", np.ones_like(mask)), ("outside_", ~case.region)):
+                    weight = np.abs(maps) * part
+                    area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
+                    share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
+                    values[f"{region}/{prefix}area"] = area
+                    values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
+            yield method, values
 
     facts = {"question": "regions"}
     table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
@@ -173,10 +176,10 @@ def painted_over(
         >>> table = kg.evaluation.painted_over(gan, test)  # doctest: +SKIP
         >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
-    cases = Cases(model, samples, "gradient", controls=False, **options)
+    cases = PerCase(model, samples, "gradient", controls=False, **options)
     found_in = _finder(cases, find)
 
-    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
+    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         before = target_scores(case.logits, case.weights)["logit"]
         truth_before = _truth_dice(case.logits, case.truth)
         values = {}
@@ -197,7 +200,7 @@ def painted_over(
                     row["truth_dice"][there] = _truth_dice(logits, truth)
                     row["truth_change"] = row["truth_dice"] - truth_before
                 values.update({f"{region}/{painted}/{name}": v for name, v in row.items()})
-        return values
+        yield "gradient", values  # its maps are not asked for
 
     facts = {"question": "painted over"}
     table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))

@@ -156,10 +156,17 @@ def make_batches(
 
     dataset = tf.data.Dataset.range(1).map(_plain(next_epoch)).flat_map(_plain(order))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    dataset = dataset.map(_plain(example), tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(batch_size).prefetch(2)
+    dataset = dataset.map(_plain(example), os.cpu_count() or 1, deterministic=True)
+    dataset = dataset.batch(batch_size).prefetch(2).with_options(_untuned())
     dataset.epoch = epoch
     return dataset
+
+
+def _untuned() -> tf.data.Options:
+    """No autotuning: its thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 _plain = tf.autograph.experimental.do_not_convert

@@ -196,6 +196,12 @@ def test_keras_fit_walks_through_the_epochs_and_resumes(pairs):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_tuner_of_tf_data_is_off_as_the_end_of_an_epoch_would_wait_for_it(pairs):
+    batches = load_folder(pairs(2)).batches(2, 8)
+    for dataset in (batches, batches.map(lambda image, mask: (mask, image))):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_repeat_and_tf_function_walk_on(pairs):
     samples = load_folder(pairs(4))
     dataset = samples.batches(2, 8, augment=True)

@@ -1,18 +1,18 @@
 """Pack the model of a finished training run into one file, to attach to a release or a mail.
 
-The zip holds a folder: the generator with its recipe, which `kerasgan.SegmentationGAN.load` takes,
-the settings, scores and hardware of the run, and a checksum of every file. Discriminator and
-optimizers stay behind; nothing in it is code. To use it, unpack it and
+The zip is a bundle of `kerasgan.inference.save_bundle`: the generator with its recipe, its card and
+licence, the settings, scores and hardware of the run, and a checksum of every file. Discriminator
+and optimizers stay behind; nothing in it is code. To use it:
 
-    gan = kerasgan.SegmentationGAN.load("strong")
-    masks = kerasgan.predict(gan, "frames")
+    bundle = kerasgan.inference.load_bundle("strong.zip")
+    masks = bundle.predict("frames")
 """
 
 import argparse
-import hashlib
+import json
 import pathlib
 import tempfile
-import zipfile
+import warnings
 
 import common
 
@@ -27,27 +27,24 @@ def main():
     )
     parser.add_argument("--run", required=True, help="results folder of a training script")
     parser.add_argument("--out", required=True, help="the zip to write, such as strong.zip")
+    parser.add_argument("--card", help="JSON file with the fields of the model's card")
+    parser.add_argument("--licence", help="under which the weights may be used, as CC-BY-4.0")
     parser.add_argument("--limit", type=float, default=20, help="largest size in MB (10^6 bytes)")
     args = parser.parse_args()
 
     run, out = pathlib.Path(args.run), pathlib.Path(args.out)
-    if out.suffix != ".zip":
-        raise kg.KerasganError(f"Argument '--out' must end in .zip. Received: {out}")
     if out.exists():
         raise kg.KerasganError(f"Argument '--out' names a file that exists: {out}")
     gan = kg.SegmentationGAN.load(run / "model")
-    alone = kg.SegmentationGAN(gan.generator)
-    alone.recipe = gan.recipe
-    with tempfile.TemporaryDirectory() as temporary:
-        model = pathlib.Path(temporary) / "model"
-        alone.save(model)
-        files = sorted(model.iterdir()) + [run / name for name in KEPT if (run / name).is_file()]
-        sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
-        part = pathlib.Path(temporary) / "part.zip"
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for path in files:
-                archive.write(path, f"{out.stem}/{path.name}")
-            archive.writestr(f"{out.stem}/SHA256SUMS", "\n".join(sums) + "\n")
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings(record=True) as seen:
+        part = pathlib.Path(temporary) / out.name
+        digest = kg.inference.save_bundle(
+            gan,
+            part,
+            card=read_card(args.card),
+            licence=args.licence,
+            attachments=[run / name for name in KEPT if (run / name).is_file()],
+        )
         size = part.stat().st_size / 1e6
         if size > args.limit:
             raise kg.KerasganError(
@@ -56,8 +53,20 @@ def main():
             )
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(part.read_bytes())
-    print(f"{out}: {size:.1f} MB, {len(files) + 1} files")
+    for warning in seen:
+        print(f"Note: {warning.message}")
+    print(f"{out}: {size:.1f} MB, SHA-256 {digest}")
     return out.parent
+
+
+def read_card(path):
+    """Return the fields in a JSON file."""
+    if path is None:
+        return {}
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise kg.KerasganError(f"Argument '--card': '{path}' cannot be read: {error}") from error
 
 
 common.run(main)

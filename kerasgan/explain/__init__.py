@@ -5,6 +5,7 @@ from kerasgan.explain.composites import Composite, Method, anything, first, last
 from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
+from kerasgan.explain.export import export_explainer
 from kerasgan.explain.gradients import (
     Gradient,
     GuidedBackprop,
@@ -59,6 +60,7 @@ __all__ = [
     "ZPlus",
     "anything",
     "channel_relevance",
+    "export_explainer",
     "first",
     "last",
     "most_relevant",

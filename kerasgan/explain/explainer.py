@@ -18,6 +18,7 @@ from kerasgan.explain import methods, targets
 from kerasgan.explain.canonize import canonize
 from kerasgan.explain.conditional import one_for_each_chosen, restart
 from kerasgan.explain.explanation import Explanation, find_layer
+from kerasgan.explain.export import export_explainer
 from kerasgan.explain.forward import Forward, throwaway_variables
 from kerasgan.explain.logits import start_relevance, warn_if_empty
 from kerasgan.models import generator_of
@@ -235,40 +236,21 @@ class Explainer:
         """Saves the explainer as a TensorFlow SavedModel that needs neither kerasgan nor Keras.
 
         It holds two functions: `explain(images)` for the target given here, and
-        `explain_weights(images, weights)`. Both return a dict of relevance, logits and target.
+        `explain_weights(images, weights)`. Both return a dict of relevance, value, logits and
+        target.
 
         Args:
-            path: Folder to write.
+            path: Folder to write; it must not exist.
             target: As of `explain`; one without arrays.
 
         Raises:
-            KerasganError: A target that cannot be traced.
+            KerasganError: A target that cannot be traced, or a folder that exists.
 
         Example:
             >>> explainer.export("explainer")  # doctest: +SKIP
             >>> tf.saved_model.load("explainer").explain(images)["relevance"]  # doctest: +SKIP
         """
-        target = targets.get(target)
-        if not _by_value(target):
-            raise KerasganError(
-                f"Argument 'target' must be a target without arrays to be exported. Received: "
-                f"{target!r}; use 'explain_weights' of the result instead"
-            )
-        by_target = self._traced(target, "logit", ()).call
-        by_weights = self._traced(None, "logit", ()).call
-
-        def explain(images):
-            return _without_ledger(by_target(images))
-
-        def explain_weights(images, weights):
-            return _without_ledger(by_weights(images, weights))
-
-        module = tf.Module()
-        module.model_weights = self.model.weights
-        module.explain = tf.function(explain, [self._input], autograph=False)
-        signature = [self._input, self._weights_spec()]
-        module.explain_weights = tf.function(explain_weights, signature, autograph=False)
-        tf.saved_model.save(module, path)
+        export_explainer(self, path, target)
 
     def _prepared(
         self,
@@ -418,10 +400,6 @@ class Explainer:
         """Finds the canonical layer that stands for a layer."""
         known = {**{n.name: n.name for n in self._network.layers}, **self.canonical.names}
         return known[find_layer(name, known)]
-
-
-def _without_ledger(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {name: outputs[name] for name in ("relevance", "logits", "target")}
 
 
 def _by_value(target: targets.Target) -> bool:

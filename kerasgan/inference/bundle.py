@@ -1,0 +1,434 @@
+"""A trained network in one file, to give to others and to take from strangers.
+
+The zip holds one folder: the network as Keras writes it, `kerasgan.json` with its recipe, and
+`bundle.json` with its card, licence and preprocessing; `README.md`, the card to be read; further
+files of the author's; and `SHA256SUMS` of them all. Unpacked, the folder is one that
+`SegmentationGAN.load` takes. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgan.data.resize import check_size
+from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
+from kerasgan.inference.card import card_text, checked_card, checked_text, missing_fields
+from kerasgan.inference.clean import check_steps
+from kerasgan.inference.export import fresh
+from kerasgan.inference.members import input_size, members_of
+from kerasgan.inference.predict import predict, predict_probability
+from kerasgan.inference.stream import check_positive
+from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
+from kerasgan.inference.views import views_of
+from kerasgan.models import generator_of
+from kerasgan.models.safe import (
+    LIMIT,
+    check_names,
+    entries_of,
+    load_network,
+    read_json,
+    readable,
+    unpack,
+)
+from kerasgan.training import SegmentationGAN
+
+__all__ = ["Bundle", "load_bundle", "save_bundle"]
+
+FORMAT = 1
+NETWORK, SETTINGS, META, CARD, SUMS = (
+    "generator.keras",
+    "kerasgan.json",
+    "bundle.json",
+    "README.md",
+    "SHA256SUMS",
+)
+OWN = (NETWORK, SETTINGS, META, CARD, SUMS)
+PACKAGES = ("kerasgan", "tensorflow", "keras")
+DATA = (".csv", ".jpg", ".json", ".md", ".png", ".txt")
+
+# What predict is called with, and the value that each has if it is left out.
+PREPROCESSING = {
+    "size": None,
+    "mode": "stretch",
+    "overlap": OVERLAP,
+    "scale": SCALE,
+    "augment": False,
+    "temperature": 1.0,
+    "threshold": 0.5,
+    "clean": (),
+}
+MOST_PIXELS, MOST_SCALE, MOST_OVERLAP = 8192, 16, 0.95
+MOST_BESIDE = 64 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What `load_bundle` found. It can be passed wherever a model is taken.
+
+    Attributes:
+        generator: The `keras.Model` from image to mask.
+        recipe: Settings that it was trained with, as `kerasgan.recipes.Recipe` takes them, or None.
+        card: What its author says of it, by field.
+        licence: Under which it may be used; None if the author named none.
+        missing: Fields of the card that should be there and are not.
+        preprocessing: Options that `predict` is called with: `size`, (height, width) in pixels, and
+            others where they are not the usual ones.
+        versions: Of the packages that wrote it, by name.
+        attachments: Further files of the author's, by name.
+        sha256: Of the zip, hexadecimal.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> _ = kg.inference.save_bundle(model, "polyps.zip")  # doctest: +SKIP
+        >>> bundle = kg.inference.load_bundle("polyps.zip")  # doctest: +SKIP
+        >>> masks = bundle.predict("frames")  # doctest: +SKIP
+        >>> explainer = kg.Explainer(bundle)  # doctest: +SKIP
+    """
+
+    generator: keras.Model
+    recipe: dict[str, Any] | None
+    card: dict[str, str]
+    licence: str | None
+    missing: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    versions: dict[str, str]
+    attachments: dict[str, bytes]
+    sha256: str
+
+    def predict(self, images: Any, **options: Any) -> Any:
+        """Segment images as the author meant it.
+
+        Args:
+            images: As for `kerasgan.predict`.
+            **options: As for `kerasgan.predict`; they go before those of the bundle.
+
+        Returns:
+            As `kerasgan.predict`.
+        """
+        return predict(self.generator, images, **{**self.preprocessing, **options})
+
+    def predict_probability(self, images: Any, **options: Any) -> Any:
+        """Give the probabilities behind the masks, likewise.
+
+        Args:
+            images: As for `kerasgan.predict`.
+            **options: As for `kerasgan.inference.predict_probability`.
+
+        Returns:
+            As `kerasgan.inference.predict_probability`.
+        """
+        decided = ("threshold", "clean")
+        own = {name: value for name, value in self.preprocessing.items() if name not in decided}
+        return predict_probability(self.generator, images, **{**own, **options})
+
+
+def save_bundle(
+    model: Any,
+    path: str | os.PathLike,
+    *,
+    card: Mapping[str, str] | None = None,
+    licence: str | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    attachments: Sequence[str | os.PathLike] = (),
+) -> str:
+    """Write a network and all that is needed to use it to one zip.
+
+    The zip is read again, and what it holds compared with the network, before it takes its place.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        path: File to write, ending in .zip; it must not exist.
+        card: What others have to know, as text: "segments", "intended_use", "limits",
+            "training_data", "evaluation_data", "contact" and "citation", which should all be there,
+            and "developed_by", "version", "date", "users", "out_of_scope", "factors", "metrics",
+            "results" and "ethics".
+        licence: Under which the weights may be used, such as "CC-BY-4.0".
+        preprocessing: How to predict with it, where that is not the usual way: `size`, `mode`,
+            `overlap`, `scale`, `augment`, `temperature`, `threshold`, `clean`, as for `predict`.
+        recipe: Settings that it was trained with; those of a `SegmentationGAN` by itself.
+        attachments: Files to go with it, such as scores: .csv, .jpg, .json, .md, .png or .txt.
+
+    Returns:
+        SHA-256 of the zip, hexadecimal, to be published beside it.
+
+    Raises:
+        KerasganError: If an argument cannot be used, the network has layers that are not of Keras,
+            tensorflow-addons or kerasgan, or the file exists or cannot be written.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", kg.KerasganWarning)  # the card is not complete
+        ...     digest = kg.inference.save_bundle(
+        ...         model, "polyps.zip", card={"segments": "Polyps"}, licence="CC-BY-4.0"
+        ...     )
+        ...     bundle = kg.inference.load_bundle("polyps.zip", sha256=digest)
+        >>> bundle.card, bundle.preprocessing
+        ({'segments': 'Polyps'}, {'size': (32, 32)})
+
+    Source: fields of the card, Mitchell et al. 2019 (arXiv 1810.03993).
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".zip":
+        raise KerasganError(f"Argument 'path' must end in .zip. Received: {path}")
+    network = generator_of(model)
+    members_of(network)
+    bare = keras.Model(network.inputs, network.outputs, name=network.name)
+    meta = {
+        "format": FORMAT,
+        "licence": None if licence is None else checked_text("licence", licence),
+        "card": checked_card(card),
+        "preprocessing": _check_preprocessing(dict(preprocessing or {}), bare),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    recipe = getattr(model, "recipe", None) if recipe is None else dict(recipe)
+    files = _attached(attachments)
+    with tempfile.TemporaryDirectory() as temporary, fresh(path) as part:
+        folder = pathlib.Path(temporary) / "model"
+        alone = SegmentationGAN(bare)
+        alone.recipe = recipe
+        alone.save(folder)
+        files.update((name, (folder / name).read_bytes()) for name in (NETWORK, SETTINGS))
+        files[META] = json.dumps(meta, indent=2).encode()
+        files[CARD] = card_text(meta, path).encode()
+        sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+        files[SUMS] = "".join(sums).encode()
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name in sorted(files):
+                archive.writestr(f"{path.stem}/{name}", files[name])
+        written = _read(part, LIMIT)
+        if not _equal(bare, written):
+            raise KerasganError(
+                f"'{path}' was not written: the network read back gives other masks than "
+                f"'{network.name}'. Does a layer keep weights where Keras does not save them?"
+            )
+    _warn(written, path)
+    return written.sha256
+
+
+def load_bundle(
+    path: str | os.PathLike, *, sha256: str | None = None, limit: int = LIMIT
+) -> Bundle:
+    """Load what `save_bundle` wrote, by whomever.
+
+    Nothing in the file is run, and nothing is left on the disk. The sums inside tell damage; that
+    the file is the one its author published, `sha256` tells.
+
+    Args:
+        path: The zip.
+        sha256: What its SHA-256 must be, hexadecimal, as the author published it.
+        limit: Largest size in bytes, packed or unpacked; 2 GiB by default.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        KerasganError: If the file is not the one published, is broken or too large, lacks a file or
+            has others, or holds a network of layers that are not known.
+
+    Example:
+        >>> bundle = kg.inference.load_bundle("polyps.zip")  # doctest: +SKIP
+        >>> bundle.predict("frames")[0].shape  # doctest: +SKIP
+        (1080, 1350)
+    """
+    path = pathlib.Path(path)
+    bundle = _read(path, limit, sha256)
+    _warn(bundle, path)
+    return bundle
+
+
+# --- Reading ---
+
+
+def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
+    if not path.is_file():
+        raise KerasganError(f"Argument 'path' must be a bundle, a zip. Received: {path}, no file")
+    if path.stat().st_size > limit:
+        raise KerasganError(
+            f"'{path.name}' cannot be loaded: it has {path.stat().st_size / 1e6:.1f} MB, above the "
+            f"limit of {limit / 1e6:.1f} MB"
+        )
+    with readable(path), tempfile.TemporaryDirectory() as temporary, path.open("rb") as file:
+        digest = _digest(file)
+        if sha256 is not None and digest != str(sha256).strip().lower():
+            raise KerasganError(
+                f"'{path.name}' is not the file that was published: its SHA-256 is {digest}, not "
+                f"{sha256}. Get it anew from its author"
+            )
+        with zipfile.ZipFile(file) as archive:
+            entries = _own_entries(archive, path, limit)
+            sums = _sums(archive, entries, path)
+            network = pathlib.Path(temporary) / NETWORK
+            contents: dict[str, bytes] = {}
+            for name in sums:
+                with network.open("wb") if name == NETWORK else io.BytesIO() as target:
+                    if unpack(archive, entries[name], path, target) != sums[name]:
+                        raise KerasganError(
+                            f"'{path.name}' cannot be loaded: '{name}' is not what its checksum "
+                            f"in {SUMS} says. The file is damaged or was changed: get it anew"
+                        )
+                    if name != NETWORK:
+                        contents[name] = target.getvalue()
+            meta, recipe = _checked(
+                *(read_json(archive, entries[name], path) for name in (META, SETTINGS)), path
+            )
+        generator = load_network(network, limit)
+        members_of(generator)
+        preprocessing = _check_preprocessing(meta["preprocessing"], generator)
+    return Bundle(
+        generator=generator,
+        recipe=recipe,
+        card=meta["card"],
+        licence=meta["licence"],
+        missing=missing_fields(meta),
+        preprocessing=preprocessing,
+        versions=meta["versions"],
+        attachments={name: data for name, data in contents.items() if name not in OWN},
+        sha256=digest,
+    )
+
+
+def _own_entries(archive: zipfile.ZipFile, path: pathlib.Path, limit: int) -> dict:
+    """The archive's files without the name of their folder."""
+    entries = entries_of(archive, path, limit)
+    parts = {name: name.split("/") for name in entries}
+    folders = {part[0] for part in parts.values()}
+    outside = [name for name, part in parts.items() if len(part) != 2 or len(folders) != 1]
+    if outside:
+        raise KerasganError(
+            f"'{path.name}' cannot be loaded: it must hold the files of one folder. Received: "
+            f"{', '.join(map(repr, outside[:3]))}; was it made by save_bundle?"
+        )
+    found = {part[1]: entries[name] for name, part in parts.items()}
+    strange = {name for name in found if name not in OWN and not _is_data(name)}
+    check_names(found, {*OWN, *(found.keys() - strange)}, path)
+    beside = sum(entry.file_size for name, entry in found.items() if name != NETWORK)
+    if beside > MOST_BESIDE:
+        raise KerasganError(
+            f"'{path.name}' cannot be loaded: beside the network it holds {beside / 1e6:.1f} MB, "
+            f"above the limit of {MOST_BESIDE / 1e6:.1f} MB"
+        )
+    return found
+
+
+def _sums(archive: zipfile.ZipFile, entries: dict, path: pathlib.Path) -> dict[str, str]:
+    text = io.BytesIO()
+    unpack(archive, entries[SUMS], path, text)
+    pairs = [line.split("  ", 1) for line in text.getvalue().decode("utf-8").splitlines()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise KerasganError(f"'{path.name}' cannot be loaded: its entry '{SUMS}' is broken")
+    sums = {name: digest for digest, name in pairs}
+    check_names(entries, {*sums, SUMS}, path)
+    return sums
+
+
+def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict | None]:
+    texts = (str, type(None))
+    try:
+        if meta["format"] > FORMAT:
+            raise KerasganError(f"'{path.name}' was written by a newer kerasgan; upgrade it")
+        for part in (meta["card"], meta["versions"]):
+            if not all(isinstance(text, str) for text in part.values()):
+                raise TypeError("texts are expected")
+        if not isinstance(meta["licence"], texts) or not isinstance(meta["preprocessing"], dict):
+            raise TypeError("a licence or the preprocessing is of the wrong kind")
+        recipe = settings["recipe"]
+        if not isinstance(recipe, (dict, type(None))):
+            raise TypeError("a recipe must be a table")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KerasganError(
+            f"'{path.name}' cannot be loaded: '{META}' or '{SETTINGS}' is broken ({error!r})"
+        ) from error
+    return meta, recipe
+
+
+def _digest(file) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(2**20):
+        digest.update(piece)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+# --- Parts of a bundle ---
+
+
+def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[str, Any]:
+    """Return what `predict` is to be called with, or raise; options may be a stranger's."""
+    for name in options:
+        if name not in PREPROCESSING:
+            raise unknown_name("preprocessing", name, PREPROCESSING)
+    given = {**PREPROCESSING, **options}
+    size = input_size(members_of(network)[0], given["size"])
+    check_size(size)
+    check_tiling(given["mode"], given["overlap"], given["scale"])
+    views_of(given["augment"], size)
+    check_positive("temperature", given["temperature"])
+    cleaned = check_steps(given["clean"])
+    threshold, classes = given["threshold"], network.output_shape[-1]
+    number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if not number or not 0 < threshold < 1 or (classes > 1 and threshold != 0.5):
+        raise KerasganError(
+            "Argument 'preprocessing' must have a 'threshold' between 0 and 1, 0.5 for several "
+            f"classes. Received: {threshold!r}"
+        )
+    if max(size) > MOST_PIXELS or given["scale"] > MOST_SCALE or given["overlap"] > MOST_OVERLAP:
+        raise KerasganError(
+            f"Argument 'preprocessing' must have a 'size' up to {MOST_PIXELS}, a 'scale' up to "
+            f"{MOST_SCALE} and an 'overlap' up to {MOST_OVERLAP}. Received: {options!r}"
+        )
+    given.update(clean=list(cleaned))
+    default = {**PREPROCESSING, "clean": []}
+    return {"size": size, **{k: v for k, v in given.items() if k != "size" and v != default[k]}}
+
+
+def _warn(bundle: Bundle, path: pathlib.Path) -> None:
+    if bundle.missing:
+        warnings.warn(
+            f"The card of '{path.name}' leaves out: {', '.join(bundle.missing)}. Who uses the "
+            "model cannot know them; its author can name them in save_bundle",
+            KerasganWarning,
+            stacklevel=3,
+        )
+
+
+def _is_data(name: str) -> bool:
+    return pathlib.PurePath(name).suffix.lower() in DATA
+
+
+def _attached(paths: Sequence[str | os.PathLike]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for path in map(pathlib.Path, [paths] if isinstance(paths, (str, os.PathLike)) else paths):
+        if not _is_data(path.name) or path.name in OWN or path.name in files:
+            raise KerasganError(
+                f"Argument 'attachments' must be files of {', '.join(DATA)}, of different names, "
+                f"none of them called as one of the bundle's own. Received: {path}"
+            )
+        try:
+            files[path.name] = path.read_bytes()
+        except OSError as error:
+            raise KerasganError(f"'{path}' cannot be read: {error}") from error
+    return files
+
+
+def _equal(network: keras.Model, bundle: Bundle) -> bool:
+    shape = (*bundle.preprocessing["size"], network.input_shape[-1])
+    images = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype(np.float32)
+    ours, theirs = (np.asarray(x(images, training=False)) for x in (network, bundle.generator))
+    return bool(np.allclose(ours, theirs, rtol=0, atol=1e-6))

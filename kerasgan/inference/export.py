@@ -1,0 +1,290 @@
+"""Networks for where there is no kerasgan: TensorFlow's SavedModel, and ONNX.
+
+What is written is run once and compared with the network before it takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.data.resize import MODES
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.inference.members import Member, input_size, members_of
+from kerasgan.inference.stream import check_positive
+
+__all__ = ["check_against", "export_onnx", "export_predictor", "fresh"]
+
+TOLERANCE = 1e-5
+OPSET = 17
+
+
+def export_predictor(
+    model: Any,
+    folder: str | os.PathLike,
+    *,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "stretch",
+    temperature: float = 1.0,
+) -> pathlib.Path:
+    """Write a network as a SavedModel, which TensorFlow, TensorFlow Serving and others run.
+
+    It has two signatures, both of which give a dict with `"probability"`, float32 in [0, 1], one
+    channel for the foreground or one for each class:
+
+    - `"serving_default"` takes `images`, float32 (batch, height, width, channels) in [-1, 1] of the
+      network's size, and gives maps of that size;
+    - `"pixels"` takes `pixels`, uint8 (batch, height, width, channels) of any size, and gives maps
+      of the size of these images, as `predict_probability` does.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        folder: Folder to write; it must not exist.
+        size: Side or (height, width) in pixels, where the network takes images of any size.
+        mode: How images are brought to the network's size: "stretch" or "letterbox".
+        temperature: What logits are divided by, as for `iterate_probability`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        KerasganError: If the network or an option cannot be used, the folder exists or cannot be
+            written, or what was written does not agree with the network.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> folder = kg.inference.export_predictor(model, "predictor")
+        >>> saved = tf.saved_model.load(folder)
+        >>> frames = tf.zeros((1, 48, 64, 3), tf.uint8)
+        >>> saved.signatures["pixels"](pixels=frames)["probability"].shape
+        TensorShape([1, 48, 64, 1])
+    """
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES)
+    member, window = _member_of(model, size)
+    function = _probability_function(member, temperature)
+    channels = member.network.input_shape[-1]
+    images = tf.TensorSpec((None, *window, channels), tf.float32, "images")
+    pixels = tf.TensorSpec((None, None, None, channels), tf.uint8, "pixels")
+
+    def from_images(images):
+        return {"probability": function(images)}
+
+    def from_pixels(pixels):
+        return {"probability": _at_own_size(function, pixels, window, mode)}
+
+    module = tf.Module()
+    signatures = {
+        "serving_default": tf.function(from_images, autograph=False).get_concrete_function(images),
+        "pixels": tf.function(from_pixels, autograph=False).get_concrete_function(pixels),
+    }
+    module.variables_read = [v for call in signatures.values() for v in call.graph.variables]
+    with fresh(folder) as part:
+        tf.saved_model.save(module, str(part), signatures)
+        saved = tf.saved_model.load(str(part))
+        batch = _random_images(images.shape[1:])
+        call = saved.signatures["serving_default"]
+        check_against(function(batch), call(images=tf.constant(batch))["probability"], folder)
+    return pathlib.Path(folder)
+
+
+def export_onnx(
+    model: Any,
+    path: str | os.PathLike,
+    *,
+    size: int | tuple[int, int] | None = None,
+    temperature: float = 1.0,
+    opset: int = OPSET,
+) -> pathlib.Path:
+    """Write a network as an ONNX file, which ONNX Runtime and many others run.
+
+    Its input `images` is float32 (batch, height, width, channels) in [-1, 1] of the network's size,
+    its output `probability` float32 of that size. Needs `pip install "kerasgan[onnx]"`.
+
+    Args:
+        model: As for `export_predictor`.
+        path: File to write, such as `"polyps.onnx"`; it must not exist.
+        size: As for `export_predictor`.
+        temperature: As for `export_predictor`.
+        opset: Version of ONNX' set of operators, from 13 to 18.
+
+    Returns:
+        The path.
+
+    Raises:
+        KerasganError: As for `export_predictor`, or if the packages for ONNX are not installed.
+
+    Example:
+        >>> kg.inference.export_onnx(model, "polyps.onnx")  # doctest: +SKIP
+        PosixPath('polyps.onnx')
+    """
+    if isinstance(opset, bool) or not isinstance(opset, int) or not 13 <= opset <= 18:
+        raise KerasganError(f"Argument 'opset' must be an int from 13 to 18. Received: {opset!r}")
+    try:
+        tf2onnx, runtime = map(importlib.import_module, ("tf2onnx", "onnxruntime"))
+    except ImportError as error:
+        raise KerasganError(
+            f"ONNX needs packages that are not installed ({error}): pip install 'kerasgan[onnx]'"
+        ) from error
+    member, window = _member_of(model, size)
+    function = _probability_function(member, temperature)
+    shape = (*window, member.network.input_shape[-1])
+    signature = [tf.TensorSpec((None, *shape), tf.float32, "images")]
+
+    def run(images):
+        return {"probability": function(images)}
+
+    with fresh(path) as part:
+        written, _ = tf2onnx.convert.from_function(
+            tf.function(run, signature, autograph=False), signature, opset=opset
+        )
+        part.write_bytes(written.SerializeToString())
+        session = runtime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
+        batch = _random_images(shape)
+        (received,) = session.run(["probability"], {"images": batch})
+        check_against(function(batch), received, path)
+    return pathlib.Path(path)
+
+
+@contextlib.contextmanager
+def fresh(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Write to a place beside a path that must not exist, and move what was written there at last.
+
+    Args:
+        path: File or folder.
+
+    Yields:
+        The path to write to, of the same name. On an error it is removed.
+
+    Raises:
+        KerasganError: If `path` exists or cannot be written.
+
+    Example:
+        >>> with fresh("made/new.txt") as part:
+        ...     _ = part.write_text("text")
+        >>> pathlib.Path("made/new.txt").read_text()
+        'text'
+    """
+    path = pathlib.Path(path)
+    if path.exists() or path.is_symlink():
+        raise KerasganError(f"'{path}' exists. Remove it, or choose another path")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(prefix=".writing_", dir=path.parent)
+    except OSError as error:
+        raise KerasganError(f"'{path}' cannot be written: {error}") from error
+    with beside as folder:
+        part = pathlib.Path(folder) / path.name
+        yield part
+        try:
+            if path.exists():
+                raise FileExistsError("it was made by another in the meantime")
+            part.rename(path)
+        except OSError as error:
+            raise KerasganError(f"'{path}' cannot be written: {error}") from error
+
+
+def check_against(expected: Any, received: Any, path: str | os.PathLike) -> None:
+    """Raise if what an export gives is not what the network gives.
+
+    Args:
+        expected: Array of the network.
+        received: Array of the export.
+        path: Where the export was to go, for the error.
+
+    Raises:
+        KerasganError: If they differ by more than 1e-5, in units of the largest absolute value from
+            1 up.
+
+    Example:
+        >>> check_against([0.5], [0.5], "polyps.onnx")
+    """
+    expected, received = np.asarray(expected, np.float64), np.asarray(received, np.float64)
+    same_shape = expected.shape == received.shape
+    error = np.abs(expected - received).max() if same_shape else np.inf
+    if not error <= TOLERANCE * max(1.0, np.abs(expected).max()):
+        raise KerasganError(
+            f"'{path}' was not written: on random images the export gives {received.shape} numbers "
+            f"that differ from those of the network {expected.shape} by up to {error:.2g}. A layer "
+            "is computed otherwise there, or the network gives NaN"
+        )
+
+
+def _member_of(model: Any, size: Any) -> tuple[Member, tuple[int, int]]:
+    members = members_of(model)
+    if len(members) > 1:
+        raise KerasganError(
+            f"Argument 'model' must be one network to be exported. Received: {len(members)}; "
+            "export each"
+        )
+    return members[0], input_size(members[0], size)
+
+
+def _probability_function(member: Member, temperature: float) -> Callable[[Any], tf.Tensor]:
+    check_positive("temperature", temperature)
+    to_probability = tf.nn.softmax if member.exclusive else tf.sigmoid
+
+    def probability(images: Any) -> tf.Tensor:
+        logits = tf.cast(member.before(images), tf.float32)
+        return to_probability(logits * (member.log_odds / float(temperature)))
+
+    return probability
+
+
+def _random_images(shape: Any) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype(np.float32)
+
+
+# --- The resizing of kerasgan.data.resize in TensorFlow, for images of a size not known before ---
+
+
+def _at_own_size(function: Callable, pixels: tf.Tensor, window: tuple[int, int], mode: str):
+    height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
+    (top, left), inner = _box((height, width), window, mode)
+    frame = tf.round(_resize(tf.cast(pixels, tf.float32), *inner))
+    frame = tf.image.pad_to_bounding_box(frame, top, left, *window)
+    output = function(frame * np.float32(2 / 255) - 1.0)
+    (top, left), inner = _box((height, width), tf.unstack(tf.shape(output)[1:3]), mode)
+    return _resize(output[:, top : top + inner[0], left : left + inner[1]], height, width)
+
+
+def _box(image_size: tuple, size: Any, mode: str) -> tuple[tuple, tuple]:
+    """As `image_box`: (top, left), (height, width)."""
+    if mode == "stretch":
+        return (0, 0), tuple(size)
+    sides = [tf.cast(side, tf.float64) for side in image_size]
+    scale = tf.minimum(*(tf.cast(new, tf.float64) / side for new, side in zip(size, sides)))
+    inner = [tf.cast(tf.maximum(tf.round(side * scale), 1), tf.int32) for side in sides]
+    inner = [tf.minimum(new, most) for new, most in zip(inner, size)]
+    return tuple((most - new) // 2 for most, new in zip(size, inner)), tuple(inner)
+
+
+def _resize(images: tf.Tensor, height: Any, width: Any) -> tf.Tensor:
+    """Resize (batch, height, width, channels), columns first."""
+    shares, factor = _shares(tf.shape(images)[2], width)
+    images = tf.einsum("nw,bhwc->bhnc", shares, images) * factor
+    shares, factor = _shares(tf.shape(images)[1], height)
+    return tf.einsum("nh,bhwc->bnwc", shares, images) * factor
+
+
+def _shares(length: Any, count: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """How much of each old pixel goes into each new one, (new, old), and what that is scaled by."""
+    last = tf.cast(length - 1, tf.float64)
+    old, new = (tf.range(tf.cast(n, tf.float64), dtype=tf.float64) for n in (length, count))
+    step = tf.cast(length, tf.float64) / tf.cast(count, tf.float64)
+    new = new[:, None]
+    area = tf.minimum(old + 1, (new + 1) * step) - tf.maximum(old, new * step)
+    linear = 1 - tf.abs(tf.clip_by_value((new + 0.5) * step - 0.5, 0, last) - old)
+    shrinks = step > 1
+    shares = tf.maximum(tf.where(shrinks, area, linear), 0)
+    factor = tf.where(shrinks, 1 / step, tf.ones_like(step))
+    return tf.cast(shares, tf.float32), tf.cast(factor, tf.float32)

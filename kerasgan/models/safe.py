@@ -1,0 +1,406 @@
+"""Reading networks and archives that a stranger made: nothing in them may run, climb out or swell.
+
+Keras' own safe mode refuses lambdas, but a file may still name any module for it to import, and a
+class in it to make. Here a file is checked before Keras sees it: its parts against a list of what a
+network may be built from, its sizes against what the file itself holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import io
+import json
+import math
+import os
+import pathlib
+import stat
+import types
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import h5py
+import keras
+import tensorflow as tf
+
+from kerasgan.addons import addons
+from kerasgan.errors import KerasganError
+from kerasgan.models.blocks import SeededDropout, WeightClip
+
+__all__ = ["check_config", "entries_of", "load_network", "readable", "unpack"]
+
+LIMIT = 2 * 2**30
+ENTRIES = 256
+CHUNK = 2**20
+TEXT_LIMIT = 16 * 2**20
+SLACK = 2**20
+NODES = 100_000
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+# These run code or read files when they are built.
+REFUSED_LAYERS = ("DenseFeatures", "IntegerLookup", "Lambda", "StringLookup", "TextVectorization")
+OPERATION_LAYERS = "keras.src.layers.core.tf_op_layer"
+OPERATIONS = {
+    "": "cast clip_by_value concat expand_dims identity pad reshape split squeeze stack "
+    "stop_gradient transpose",
+    "__operators__": "add getitem",
+    "image": "resize",
+    "math": "abs add add_n divide exp maximum minimum multiply negative reduce_max reduce_mean "
+    "reduce_sum sigmoid softplus sqrt square subtract tanh truediv",
+    "nn": "avg_pool2d bias_add depth_to_space elu gelu leaky_relu log_softmax max_pool2d relu "
+    "relu6 selu silu softmax softsign space_to_depth swish",
+}
+
+
+def load_network(path: str | os.PathLike, limit: int = LIMIT) -> keras.Model:
+    """Load a `.keras` file of unknown origin.
+
+    Args:
+        path: The file.
+        limit: Largest size in bytes, packed or unpacked.
+
+    Returns:
+        The network, not compiled.
+
+    Raises:
+        KerasganError: If the file is broken, or holds more than a network of layers of Keras,
+            tensorflow-addons and kerasgan with its weights, or weights that are links to other
+            files or would take more memory than the file has bytes.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.unet(size=32, filters=2, levels=2).save("small.keras")
+        >>> load_network("small.keras").output_shape
+        (None, 32, 32, 1)
+    """
+    path = pathlib.Path(path)
+    with readable(path), zipfile.ZipFile(path) as archive:
+        entries = entries_of(archive, path, limit)
+        check_names(entries, {CONFIG, METADATA, WEIGHTS}, path)
+        config = read_json(archive, entries[CONFIG], path)
+        weights = io.BytesIO()
+        unpack(archive, entries[WEIGHTS], path, weights)
+    check_config(config, path)
+    stored = check_weights(weights, path)
+    try:
+        with _no_more_variables_than(stored + SLACK, path):
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+    except KerasganError:
+        raise
+    except Exception as error:  # whatever Keras makes of a broken description
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise KerasganError(f"'{path.name}' cannot be loaded: {reason[0]}") from error
+
+
+# --- Archives ---
+
+
+@contextlib.contextmanager
+def readable(path: pathlib.Path) -> Iterator[None]:
+    """Turn what goes wrong when an archive is read into a `KerasganError` that names it.
+
+    Args:
+        path: The archive.
+
+    Example:
+        >>> try:
+        ...     with readable(pathlib.Path("a.zip")):
+        ...         raise zipfile.BadZipFile("File is not a zip file")
+        ... except KerasganError as error:
+        ...     print(error)
+        'a.zip' cannot be loaded: File is not a zip file
+    """
+    try:
+        yield
+    except KerasganError:
+        raise
+    except Exception as error:  # zipfile and zlib have no common error for broken files
+        reason = str(error) or type(error).__name__
+        raise KerasganError(f"'{path.name}' cannot be loaded: {reason}") from error
+
+
+def entries_of(
+    archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT
+) -> dict[str, zipfile.ZipInfo]:
+    """List the files in an archive, all of which can be unpacked without harm.
+
+    Args:
+        archive: The archive, opened.
+        path: Its path, for errors.
+        limit: Largest size in bytes of all files together, unpacked.
+
+    Returns:
+        The entries by name.
+
+    Raises:
+        KerasganError: If there are too many or too large ones, two of one name, or one that is a
+            link, a folder, encrypted, or would be unpacked elsewhere.
+
+    Example:
+        >>> with zipfile.ZipFile("a.zip", "w") as archive:
+        ...     archive.writestr("../a.txt", "")
+        ...     try:
+        ...         entries_of(archive, pathlib.Path("a.zip"))
+        ...     except KerasganError as error:
+        ...         print(error)
+        'a.zip' cannot be loaded: its entry '../a.txt' names a path outside of it
+    """
+    infos = archive.infolist()
+    if len(infos) > ENTRIES:
+        raise _refusal(path, f"it has {len(infos)} entries, more than the {ENTRIES} allowed")
+    size = sum(info.file_size for info in infos)
+    if size > limit:
+        raise _refusal(
+            path,
+            f"it would take {size / 1e6:.1f} MB unpacked, above the limit of {limit / 1e6:.1f} MB",
+        )
+    seen: set[str] = set()
+    for info in infos:
+        problem = _problem(info)
+        if info.orig_filename.casefold() in seen:
+            problem = "is there twice"
+        if problem:
+            raise _refusal(path, f"its entry {info.orig_filename!r} {problem}")
+        seen.add(info.orig_filename.casefold())
+    return {info.filename: info for info in infos}
+
+
+def unpack(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Path, target: BinaryIO
+) -> str:
+    """Unpack one file of an archive, but not one byte more than it declares.
+
+    Args:
+        archive: The archive, opened.
+        entry: The file, one of `entries_of`.
+        path: The archive's path, for errors.
+        target: What the bytes are written to.
+
+    Returns:
+        Their SHA-256, hexadecimal.
+
+    Raises:
+        KerasganError: If the file is not as long as it declares.
+
+    Example:
+        >>> with zipfile.ZipFile("a.zip", "w") as archive:
+        ...     archive.writestr("a.txt", "text")
+        >>> with zipfile.ZipFile("a.zip") as archive:
+        ...     entry = archive.getinfo("a.txt")
+        ...     unpack(archive, entry, pathlib.Path("a.zip"), io.BytesIO())[:6]
+        '982d9e'
+    """
+    digest, left = hashlib.sha256(), entry.file_size
+    with archive.open(entry) as source:
+        while left >= 0 and (piece := source.read(min(CHUNK, left + 1))):
+            left -= len(piece)
+            digest.update(piece)
+            target.write(piece)
+    if left:
+        raise _refusal(path, f"its entry {entry.filename!r} has not the size that it declares")
+    return digest.hexdigest()
+
+
+def check_names(found, wanted: set[str], path: pathlib.Path) -> None:
+    """Raise unless an archive holds these files and no others."""
+    missing, extra = sorted(wanted - set(found)), sorted(set(found) - wanted)
+    if missing:
+        raise _refusal(path, f"{', '.join(map(repr, missing))} is missing")
+    if extra:
+        raise _refusal(path, f"{', '.join(map(repr, extra[:5]))} does not belong there")
+
+
+def read_json(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Path) -> Any:
+    """Read a file of plain data, 16 MiB at most."""
+    if entry.file_size > TEXT_LIMIT:
+        raise _refusal(path, f"its entry {entry.filename!r} is too large: {entry.file_size} bytes")
+    text = io.BytesIO()
+    unpack(archive, entry, path, text)
+    try:
+        return json.loads(text.getvalue().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _refusal(path, f"its entry {entry.filename!r} is broken: {error}") from error
+
+
+def _problem(info: zipfile.ZipInfo) -> str | None:
+    name = info.orig_filename
+    if "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/"):
+        return "names a path outside of it"
+    if name.endswith("/"):
+        return "is a folder by itself"
+    if not name.isprintable() or not {"", "."}.isdisjoint(name.split("/")):
+        return "has a name that not every system knows"
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+        return "is a link or a device, not a file"
+    if info.flag_bits & 1:
+        return "is encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is packed by a method that is not read"
+    return None
+
+
+def _refusal(path: pathlib.Path, reason: str) -> KerasganError:
+    return KerasganError(f"'{path.name}' cannot be loaded: {reason}")
+
+
+# --- Networks ---
+
+
+def check_config(config: Any, path: str | os.PathLike) -> None:
+    """Refuse a network's description that names more than known layers and their parts.
+
+    Args:
+        config: What is in `config.json` of a `.keras` file.
+        path: The file, for errors.
+
+    Raises:
+        KerasganError: Naming the first part that is not known.
+
+    Example:
+        >>> part = {"module": "os", "class_name": "function", "config": "system"}
+        >>> try:
+        ...     check_config({"class_name": "Functional", "config": part}, "a.keras")
+        ... except KerasganError as error:
+        ...     print(str(error)[:70])
+        'a.keras' cannot be loaded: it asks for Functional of None, which is n
+    """
+    path = pathlib.Path(path)
+    if not isinstance(config, dict) or config.get("class_name") not in ("Functional", "Sequential"):
+        raise _refusal(path, f"its entry {CONFIG!r} describes no functional network")
+    # Nothing is compiled, so what is said of losses and optimizers is never read.
+    todo: list[Any] = [{key: part for key, part in config.items() if key != "compile_config"}]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, list):
+            todo += part
+        elif isinstance(part, dict):
+            if "class_name" in part or "module" in part:
+                _check_object(part, path)
+            todo += part.values()
+
+
+def _check_object(part: dict, path: pathlib.Path) -> None:
+    kind, module, registered = (part.get(k) for k in ("class_name", "module", "registered_name"))
+    config = part.get("config")
+    if kind in ("__tensor__", "__numpy__"):
+        return
+    label = kind
+    if kind == "function":
+        label = f"function {config!r}"
+        if module == "builtins" and config in activations() and registered in (None, kind, config):
+            return
+    elif kind in ("TFOpLambda", "SlicingOpLambda"):
+        function = str(config.get("function") if isinstance(config, dict) else config)
+        label = f"function {function!r}"
+        room, _, name = function.rpartition(".")
+        known = name in OPERATIONS.get(room, "").split()
+        if known and module == OPERATION_LAYERS and registered in (None, kind):
+            return
+    elif (module, kind, registered) in known_classes(str(registered).startswith("Addons>")):
+        return
+    layer = config.get("name") if isinstance(config, dict) else None
+    raise _refusal(
+        path,
+        f"it asks for {label} of {module!r}{f' (layer {layer!r})' if layer else ''}, which is no "
+        "part of Keras, tensorflow-addons or kerasgan that a network from elsewhere may have. "
+        "Such a network needs its code: ask its author, and build it yourself",
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def activations() -> tuple[str, ...]:
+    """Names of the activations of Keras."""
+    helpers = ("deserialize", "get", "serialize")
+    found = vars(keras.activations).items()
+    return tuple(name for name, value in found if inspect.isfunction(value) and name not in helpers)
+
+
+@functools.lru_cache(maxsize=2)
+def known_classes(added: bool) -> list[tuple[str, str, str | None]]:
+    """Module, name and registered name of what a network may be built from.
+
+    Args:
+        added: For the layers of tensorflow-addons, which is imported then, in place of the others.
+    """
+    if added:
+        return [
+            (value.__module__, name, f"Addons>{name}")
+            for name, value in vars(addons().layers).items()
+            if inspect.isclass(value) and issubclass(value, keras.layers.Layer)
+        ]
+    rooms: list[tuple[types.ModuleType, type]] = [
+        (keras.layers, keras.layers.Layer),
+        (keras.initializers, keras.initializers.Initializer),
+        (keras.regularizers, keras.regularizers.Regularizer),
+        (keras.constraints, keras.constraints.Constraint),
+    ]
+    known: list[tuple[str, str, str | None]] = [
+        (f"keras.{module.__name__.rpartition('.')[2]}", name, None)
+        for module, base in rooms
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, base) and name not in REFUSED_LAYERS
+    ]
+    known += [
+        (own.__module__, own.__name__, f"kerasgan>{own.__name__}")
+        for own in (SeededDropout, WeightClip)
+    ]
+    return [
+        *known,
+        ("keras", "Sequential", None),
+        ("keras.mixed_precision", "Policy", None),
+        ("keras.src.engine.functional", "Functional", "Functional"),
+    ]
+
+
+def check_weights(file: BinaryIO, path: pathlib.Path) -> int:
+    """Refuse weights that are links to other files, or that the file declares but does not hold.
+
+    Args:
+        file: The HDF5 file.
+        path: The archive that it lies in, for errors.
+
+    Returns:
+        Bytes of all weights.
+    """
+    total, seen = 0, 0
+    with readable(path), h5py.File(file, "r") as root:
+        todo: list[h5py.Group] = [root]
+        while todo:
+            group = todo.pop()
+            for name in group:
+                seen += 1
+                if seen > NODES or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise _refusal(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
+                item = group[name]
+                if isinstance(item, h5py.Group):
+                    todo.append(item)
+                    continue
+                elsewhere = item.external or item.is_virtual or item.dtype.hasobject
+                if elsewhere or item.id.get_storage_size() < item.nbytes:
+                    raise _refusal(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")
+                total += item.nbytes
+    return total
+
+
+@contextlib.contextmanager
+def _no_more_variables_than(limit: int, path: pathlib.Path) -> Iterator[None]:
+    """Raise before variables take more bytes than that: layers are built before weights are read.
+
+    The variables of layers declare their shape, so nothing is allocated for those refused.
+    """
+    total = 0
+
+    def create(next_creator, **kwargs):
+        nonlocal total
+        if kwargs.get("shape") is not None:
+            dtype = tf.as_dtype(kwargs.get("dtype") or tf.float32)
+            total += math.prod(tf.TensorShape(kwargs["shape"]).as_list()) * dtype.size
+        if total > limit:
+            raise _refusal(path, f"its layers have more weights than {WEIGHTS!r} holds")
+        return next_creator(**kwargs)
+
+    with tf.variable_creator_scope(create):
+        yield

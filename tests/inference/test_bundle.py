@@ -1,0 +1,336 @@
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasgan as kg
+from kerasgan import KerasganError, KerasganWarning
+from kerasgan.inference.bundle import load_bundle, save_bundle
+from kerasgan.inference.card import REQUIRED
+
+CARD = {name: f"About {name}." for name in REQUIRED}
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(-1, 1, (2, 40, 50, 3)).astype("float32")
+
+
+def small(**options):
+    return kg.models.unet(size=32, filters=2, levels=2, **options)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def written(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "polyps.zip"
+    save_bundle(network, path, card=CARD, licence="CC-BY-4.0")
+    return path
+
+
+def files_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name.split("/")[1]: archive.read(name) for name in archive.namelist()}
+
+
+def sums_of(files):
+    names = sorted(name for name in files if name != "SHA256SUMS")
+    return "".join(f"{hashlib.sha256(files[x]).hexdigest()}  {x}\n" for x in names).encode()
+
+
+def write(path, files, folder="polyps", sums=True):
+    """Write a bundle as an attacker would who knows its form: with the right checksums."""
+    files = {name: x.encode() if isinstance(x, str) else x for name, x in files.items()}
+    if sums:
+        files["SHA256SUMS"] = sums_of(files)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(f"{folder}/{name}", data)
+    return path
+
+
+class TestRoundTrip:
+    def test_of_a_gan(self, tmp_path):
+        gan = kg.recipes.build("pix2pix", size=32, filters=2)
+        for weight in gan.generator.weights:
+            if weight.dtype.is_floating:
+                weight.assign(weight + RNG.uniform(0, 0.1, weight.shape))
+        (tmp_path / "scores.csv").write_text("dice\n0.5\n")
+        digest = save_bundle(
+            gan,
+            tmp_path / "made" / "polyps.zip",
+            card={**CARD, "version": "2"},
+            licence="CC-BY-4.0",
+            preprocessing={"mode": "letterbox", "temperature": 1.5, "clean": "largest"},
+            attachments=[tmp_path / "scores.csv"],
+        )
+        path = tmp_path / "made" / "polyps.zip"
+        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert os.listdir(path.parent) == ["polyps.zip"]
+        b = load_bundle(path, sha256=digest.upper())
+        assert (b.card, b.licence, b.missing) == ({**CARD, "version": "2"}, "CC-BY-4.0", ())
+        assert kg.recipes.Recipe(**b.recipe) == kg.recipes.get("pix2pix", size=32, filters=2)
+        assert b.attachments == {"scores.csv": b"dice\n0.5\n"}
+        assert b.versions["kerasgan"] == kg.__version__
+        assert b.preprocessing == {
+            "size": (32, 32),
+            "mode": "letterbox",
+            "temperature": 1.5,
+            "clean": ["largest"],
+        }
+        options = {"mode": "letterbox", "temperature": 1.5}
+        expected = kg.inference.predict_probability(gan, IMAGES, **options)
+        np.testing.assert_array_equal(b.predict_probability(IMAGES), expected)
+        expected = kg.predict(gan, IMAGES, clean="largest", **options)
+        np.testing.assert_array_equal(b.predict(IMAGES), expected)
+        expected = kg.predict(gan, IMAGES, clean=(), **options)
+        np.testing.assert_array_equal(b.predict(IMAGES, clean=()), expected)
+
+    def test_unpacked_it_is_a_model_folder(self, written, network, tmp_path):
+        with zipfile.ZipFile(written) as archive:
+            archive.extractall(tmp_path)
+        gan = kg.SegmentationGAN.load(tmp_path / "polyps")
+        images = IMAGES[:, :32, :32]
+        np.testing.assert_array_equal(gan.generator(images), network(images))
+        card = (tmp_path / "polyps" / "README.md").read_text()
+        for text in (*CARD.values(), "CC-BY-4.0", 'load_bundle("polyps.zip")'):
+            assert text in card
+        assert "Left out" not in card
+
+    def test_a_compiled_sequential_model_of_any_size(self, tmp_path):
+        image = keras.Input((None, None, 1))
+        network = keras.Sequential([image, keras.layers.Conv2D(3, 3, padding="same")])
+        network.compile("adam", "mse")
+        save_bundle(
+            network, tmp_path / "a.zip", card=CARD, licence="x", preprocessing={"size": [16, 24]}
+        )
+        b = load_bundle(tmp_path / "a.zip")
+        assert b.preprocessing == {"size": (16, 24)}
+        assert b.recipe is None
+        images = IMAGES[..., :1]
+        expected = kg.predict(network, images, size=(16, 24))
+        np.testing.assert_array_equal(b.predict(images), expected)
+
+    def test_it_stands_for_its_model(self, written, network):
+        b = load_bundle(written)
+        expected = kg.inference.predict_probability(network, IMAGES)
+        np.testing.assert_array_equal(kg.inference.predict_probability(b, IMAGES), expected)
+        assert kg.models.generator_of(b) is b.generator
+
+    def test_loading_leaves_nothing_behind(self, written, tmp_path, monkeypatch):
+        path = tmp_path / "here" / "polyps.zip"
+        path.parent.mkdir()
+        path.write_bytes(written.read_bytes())
+        path.chmod(0o400)
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        monkeypatch.chdir(tmp_path)
+        load_bundle(path)
+        broken = write(tmp_path / "b.zip", {**files_of(written), "generator.keras": b"no"})
+        with pytest.raises(KerasganError):
+            load_bundle(broken)
+        found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*"))
+        assert found == ["b.zip", "here", "here/polyps.zip", "temporary"]
+        assert path.read_bytes() == written.read_bytes()
+
+
+class TestCard:
+    def test_what_is_left_out_is_named(self, network, tmp_path):
+        card = {name: CARD[name] for name in REQUIRED if name not in ("contact", "limits")}
+        with pytest.warns(KerasganWarning, match="leaves out: limits, contact, licence"):
+            save_bundle(network, tmp_path / "a.zip", card=card)
+        with pytest.warns(KerasganWarning, match="leaves out: limits, contact, licence"):
+            b = load_bundle(tmp_path / "a.zip")
+        assert b.missing == ("limits", "contact", "licence")
+        card = files_of(tmp_path / "a.zip")["README.md"].decode()
+        assert "limits, contact, licence" in card
+        assert "ask before you use it" in card
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"card": {"intended_uses": "x"}}, "Did you mean 'intended_use'"),
+            ({"card": {"licence": "x"}}, "pass licence="),
+            ({"card": {"limits": " "}}, r"'card\['limits'\]' must be a text"),
+            ({"card": "text"}, "'card' must be a dict"),
+            ({"licence": 3}, "'licence' must be a text"),
+            ({"preprocessing": {"modes": 1}}, "Did you mean 'mode'"),
+            ({"preprocessing": {"mode": "squeeze"}}, "'mode' must be one of"),
+            ({"preprocessing": {"size": 64}}, "'size' must be what"),
+            ({"preprocessing": {"temperature": -1}}, "temperature"),
+            ({"preprocessing": {"threshold": 1}}, "threshold"),
+            ({"preprocessing": {"threshold": "a"}}, "threshold"),
+            ({"preprocessing": {"clean": "all"}}, "clean"),
+            ({"preprocessing": {"mode": "window", "scale": 1e6}}, "'scale' up to 16"),
+            ({"attachments": ["code.py"]}, "'attachments' must be files of"),
+            ({"attachments": ["README.md"]}, "'attachments' must be files of"),
+            ({"attachments": ["missing.csv"]}, "missing.csv' cannot be read"),
+        ],
+    )
+    def test_arguments(self, network, tmp_path, arguments, message):
+        with pytest.raises(KerasganError, match=message):
+            save_bundle(network, tmp_path / "a.zip", **arguments)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestWriting:
+    def test_what_exists_stays(self, network, tmp_path):
+        path = tmp_path / "a.zip"
+        path.write_text("mine")
+        with pytest.raises(KerasganError, match=r"exists\. Remove it"):
+            save_bundle(network, path, card=CARD, licence="x")
+        assert path.read_text() == "mine"
+        with pytest.raises(KerasganError, match=r"must end in \.zip"):
+            save_bundle(network, tmp_path / "a.tar")
+        with pytest.raises(KerasganError, match="cannot be written"):
+            save_bundle(network, path / "b.zip", card=CARD, licence="x")
+
+    def test_a_network_that_needs_code_is_not_written(self, tmp_path):
+        class Mine(keras.layers.Layer):
+            def call(self, x):
+                return x
+
+        for layer in (Mine(name="mine"), keras.layers.Lambda(lambda x: x, name="mine")):
+            image = keras.Input((8, 8, 3))
+            network = keras.Model(image, keras.layers.Conv2D(1, 1)(layer(image)))
+            with pytest.raises(KerasganError, match=r"layer 'mine'.*needs its code"):
+                save_bundle(network, tmp_path / "a.zip", card=CARD, licence="x")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestStrangers:
+    """Bundles that somebody made, or damaged: each ends in an error that says which and why."""
+
+    def refused(self, path, message, **options):
+        with pytest.raises(KerasganError, match=message) as caught:
+            load_bundle(path, **options)
+        assert path.name in str(caught.value)
+
+    def test_a_checksum_that_is_wrong(self, written, tmp_path):
+        files = files_of(written)
+        files["bundle.json"] = files["bundle.json"].replace(b"CC-BY-4.0", b"CC-BY-9.0")
+        self.refused(write(tmp_path / "a.zip", files, sums=False), "'bundle.json' is not what")
+        files = files_of(written)
+        files["generator.keras"] = files["generator.keras"].replace(b"sigmoid", b"softmax")
+        self.refused(write(tmp_path / "a.zip", files, sums=False), "'generator.keras' is not what")
+
+    def test_another_file_than_the_one_published(self, written):
+        self.refused(written, "not the file that was published", sha256="0" * 64)
+
+    @pytest.mark.parametrize(
+        "name", ["generator.keras", "bundle.json", "kerasgan.json", "README.md", "SHA256SUMS"]
+    )
+    def test_a_file_is_missing(self, written, tmp_path, name):
+        files = files_of(written)
+        del files[name]
+        self.refused(write(tmp_path / "a.zip", files, sums=False), f"'{name}' is missing")
+        if name != "SHA256SUMS":
+            self.refused(write(tmp_path / "a.zip", files), f"'{name}' is missing")
+
+    def test_a_file_too_many(self, written, tmp_path):
+        path = write(tmp_path / "a.zip", {**files_of(written), "notes.txt": "x"}, sums=False)
+        self.refused(path, "'notes.txt' does not belong there")
+        for name in ("run.py", "weights.pkl", "optimizers.npz"):
+            path = write(tmp_path / "a.zip", {**files_of(written), name: "x"})
+            self.refused(path, f"'{name}' does not belong there")
+
+    @pytest.mark.parametrize("name", ["../x.txt", "/x.txt", "C:\\x.txt", "..\\x.txt"])
+    def test_paths_that_climb_out(self, written, tmp_path, name):
+        path = write(tmp_path / "a.zip", files_of(written))
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(name, "x")
+        self.refused(path, "names a path outside of it")
+        path = write(tmp_path / "b.zip", {**files_of(written), name: "x"})
+        self.refused(path, "names a path outside of it|not every system")
+
+    def test_links_and_other_folders(self, written, tmp_path):
+        path = write(tmp_path / "a.zip", files_of(written))
+        link = zipfile.ZipInfo("polyps/card.md")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(link, "/etc/passwd")
+        self.refused(path, "is a link or a device")
+        path = write(tmp_path / "b.zip", files_of(written))
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("__MACOSX/x.txt", "x")
+        self.refused(path, "the files of one folder")
+        path = write(tmp_path / "c.zip", files_of(written), folder="a/b")
+        self.refused(path, "the files of one folder")
+
+    def test_bombs(self, written, tmp_path, monkeypatch):
+        self.refused(written, r"above the limit of 0\.0 MB", limit=1000)
+        files = {**files_of(written), "zeros.txt": bytes(5_000_000)}
+        path = write(tmp_path / "a.zip", files)
+        assert path.stat().st_size < 200_000
+        self.refused(path, r"5\.\d MB unpacked, above the limit of 1\.0 MB", limit=1_000_000)
+        monkeypatch.setattr("kerasgan.inference.bundle.MOST_BESIDE", 10**6)
+        self.refused(path, r"beside the network it holds 5\.0 MB")
+
+    def test_a_file_longer_than_it_declares(self, written, tmp_path):
+        # The size in the list of contents is made 1000 bytes, what is packed stays as long.
+        path = write(tmp_path / "a.zip", {**files_of(written), "zeros.txt": bytes(5_000_000)})
+        size = (5_000_000).to_bytes(4, "little")
+        data = path.read_bytes()
+        assert data.count(size) == 2
+        path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
+        self.refused(path, "cannot be loaded", limit=1_000_000)
+
+    def test_a_network_with_code(self, written, tmp_path):
+        image = keras.Input((8, 8, 3))
+        network = keras.Model(image, keras.layers.Lambda(lambda x: x[..., :1], name="mine")(image))
+        network.save(tmp_path / "net.keras")
+        files = {**files_of(written), "generator.keras": (tmp_path / "net.keras").read_bytes()}
+        path = write(tmp_path / "a.zip", files)
+        with pytest.raises(KerasganError, match=r"Lambda.*\(layer 'mine'\).*needs its code"):
+            load_bundle(path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"format": 99}, "newer kerasgan"),
+            ({"format": None}, "is broken"),
+            ({"card": ["x"]}, "is broken"),
+            ({"card": {"limits": 3}}, "is broken"),
+            ({"licence": {}}, "is broken"),
+            ({"preprocessing": {"size": [32, 32], "preprocess": "os.system"}}, "preprocess"),
+            ({"preprocessing": {"size": [10**9, 10**9]}}, "'size' must be what"),
+            ({"preprocessing": {"temperature": "1"}}, "temperature"),
+            ({"preprocessing": {"threshold": {}}}, "threshold"),
+            ({"preprocessing": {"clean": [["x"]]}}, "cannot be loaded|clean"),
+        ],
+    )
+    def test_descriptions_that_are_wrong(self, written, tmp_path, change, message):
+        files = files_of(written)
+        files["bundle.json"] = json.dumps({**json.loads(files["bundle.json"]), **change})
+        path = write(tmp_path / "a.zip", files)
+        with pytest.raises(KerasganError, match=message):
+            load_bundle(path)
+
+    def test_what_is_no_bundle(self, written, tmp_path):
+        self.refused(tmp_path / "nowhere.zip", "no file")
+        for data in (b"", b"text", written.read_bytes()[:-200], written.read_bytes()[:500]):
+            (tmp_path / "a.zip").write_bytes(data)
+            self.refused(tmp_path / "a.zip", "cannot be loaded")
+        files = {**files_of(written), "bundle.json": "{" * 10}
+        self.refused(write(tmp_path / "b.zip", files), "'polyps/bundle.json' is broken")
+        files = {**files_of(written), "kerasgan.json": "[]"}
+        self.refused(write(tmp_path / "c.zip", files), "is broken")
+        files = {**files_of(written), "SHA256SUMS": b"\xff\n"}
+        self.refused(write(tmp_path / "d.zip", files, sums=False), "cannot be loaded")
+
+
+def test_pictures_may_go_with_it(network, tmp_path):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "example.png")
+    save_bundle(
+        network, tmp_path / "a.zip", card=CARD, licence="x", attachments=tmp_path / "example.png"
+    )
+    attached = load_bundle(tmp_path / "a.zip").attachments
+    assert attached == {"example.png": (tmp_path / "example.png").read_bytes()}

@@ -1,0 +1,294 @@
+import contextlib
+import io
+import json
+import pathlib
+import stat
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasgan as kg
+from kerasgan import KerasganError
+from kerasgan.addons import addons
+from kerasgan.models.safe import check_config, entries_of, load_network, unpack
+
+
+def small():
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(2, 3, padding="same", name="conv")(image)
+    return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid", name="mask")(x))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "net.keras"
+    small().save(path)
+    return path
+
+
+def rewrite(path, **changes):
+    """Write the archive again with other contents for some files, or more files."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files.update({name.replace("__", "."): data for name, data in changes.items()})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+def edit_config(path, change):
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    change(config)
+    rewrite(path, config__json=json.dumps(config))
+
+
+def layer(config, name):
+    return next(x["config"] for x in config["config"]["layers"] if x["name"] == name)
+
+
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
+
+
+class TestNetworks:
+    def test_a_network_of_every_kind_of_part_is_loaded(self, tmp_path):
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(
+            4, 3, padding="same", kernel_regularizer="l2", kernel_constraint="non_neg"
+        )(image)
+        x = tf.nn.relu(x + 1.0)[:, :4]
+        x = tf.concat([x, tf.math.reduce_mean(x, 1, keepdims=True)], 1)
+        x = tf.image.resize(x, (8, 8)) / 2.0
+        x = addons().layers.GroupNormalization(2)(x)
+        x = addons().layers.SpectralNormalization(keras.layers.Conv2D(4, 1, activation="gelu"))(x)
+        x = kg.models.SeededDropout(0.5)(x)
+        policy = keras.mixed_precision.Policy("mixed_bfloat16")
+        inner = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Dense(3, dtype=policy)])
+        x = keras.layers.Activation(keras.activations.mish)(inner(x))
+        x = keras.layers.Conv2D(1, 1, kernel_constraint=kg.models.WeightClip(1.0))(x)
+        model = keras.Model(image, x)
+        model.compile(keras.optimizers.Adam(), keras.losses.MeanSquaredError())
+        model.save(tmp_path / "net.keras")
+        again = load_network(tmp_path / "net.keras")
+        assert not again._is_compiled
+        np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+
+    @pytest.mark.parametrize(
+        ("part", "named"),
+        [
+            ({"module": "os", "class_name": "function", "config": "system"}, "system"),
+            ({"module": "builtins", "class_name": "function", "config": "eval"}, "eval"),
+            ({"module": "subprocess", "class_name": "Popen", "config": {}}, "subprocess"),
+            ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "Lambda"),
+            (
+                {"module": "keras.layers", "class_name": "StringLookup", "config": {}},
+                "StringLookup",
+            ),
+            ({"class_name": "__lambda__", "config": {"value": ["x", None, None]}}, "__lambda__"),
+            ({"class_name": "Conv2D", "module": ["keras"], "config": 1}, "Conv2D"),
+            (
+                {
+                    "module": "keras.layers",
+                    "class_name": "ReLU",
+                    "config": {},
+                    "registered_name": "kerasgan>Jaccard",
+                },
+                "ReLU",
+            ),
+            (
+                {
+                    "module": "keras.src.layers.core.tf_op_layer",
+                    "class_name": "TFOpLambda",
+                    "config": {"name": "write", "function": "io.write_file"},
+                    "registered_name": "TFOpLambda",
+                },
+                "io.write_file",
+            ),
+        ],
+    )
+    def test_what_could_run_code_is_refused_before_it_is_imported(self, saved, part, named):
+        edit_config(saved, lambda config: layer(config, "conv").update(activation=part))
+        with pytest.raises(KerasganError, match=rf"net\.keras.*asks for.*{named}"):
+            load_network(saved)
+
+    def test_the_attack_refused_is_real(self, saved, tmp_path):
+        # Keras, in its safe mode, imports the module named: the code in it runs.
+        (tmp_path / "victim.py").write_text("open('ran', 'w').close()\n")
+        part = {"module": "victim", "class_name": "Run", "config": {}}
+        image = {"name": "image", "batch_input_shape": None, "type_spec": part}
+        edit_config(saved, lambda config: config["config"]["layers"][0].update(config=image))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.syspath_prepend(str(tmp_path))
+            with pytest.raises(KerasganError, match="victim"):
+                load_network(saved)
+            assert not pathlib.Path("ran").exists()
+            with contextlib.suppress(Exception):
+                keras.models.load_model(saved, compile=False, safe_mode=True)
+            assert pathlib.Path("ran").exists()
+
+    def test_layers_larger_than_the_weights_are_refused(self, saved):
+        edit_config(saved, lambda config: layer(config, "conv").update(filters=10**9))
+        with pytest.raises(KerasganError, match="more weights than"):
+            load_network(saved)
+
+    def test_weights_that_are_no_weights(self, saved, tmp_path):
+        (tmp_path / "secret.bin").write_bytes(b"\0" * 64)
+
+        def links(root):
+            root["soft"] = h5py.SoftLink("/vars")
+
+        def elsewhere(root):
+            root["other"] = h5py.ExternalLink("secret.h5", "/")
+
+        def external(root):
+            root.create_dataset(
+                "out", (16,), "f4", external=[(str(tmp_path / "secret.bin"), 0, 64)]
+            )
+
+        def declared(root):
+            root.create_dataset("huge", (10**12,), "f4")
+
+        def packed(root):
+            root.create_dataset("packed", data=np.zeros(10**6, "f4"), compression="gzip")
+
+        for spoil, message in (
+            (links, "holds links"),
+            (elsewhere, "holds links"),
+            (external, "does not hold the weight '/out'"),
+            (declared, "does not hold the weight '/huge'"),
+            (packed, "does not hold the weight '/packed'"),
+        ):
+            with zipfile.ZipFile(saved) as archive:
+                file = io.BytesIO(archive.read("model.weights.h5"))
+            with h5py.File(file, "a") as root:
+                spoil(root)
+            path = tmp_path / "spoilt.keras"
+            path.write_bytes(saved.read_bytes())
+            rewrite(path, model__weights__h5=file.getvalue())
+            with pytest.raises(KerasganError, match=message):
+                load_network(path)
+
+    def test_broken_files_end_in_our_error(self, saved, tmp_path):
+        whole = saved.read_bytes()
+        for broken in (
+            b"",
+            b"no zip",
+            whole[: len(whole) // 2],
+            whole.replace(b"Conv2D", b"Conv9D"),
+        ):
+            (tmp_path / "broken.keras").write_bytes(broken)
+            with pytest.raises(KerasganError, match=r"broken\.keras"):
+                load_network(tmp_path / "broken.keras")
+        deep = "[" * 100_000 + "]" * 100_000
+        for text in ("{", deep, "[]", '{"class_name": "Model"}', b"\xff"):
+            rewrite(saved, config__json=text)
+            with pytest.raises(KerasganError, match=r"config\.json"):
+                load_network(saved)
+        with pytest.raises(KerasganError, match="nowhere"):
+            load_network(tmp_path / "nowhere.keras")
+
+    def test_missing_and_further_files(self, saved, tmp_path):
+        rewrite(saved, assets__txt="x")
+        with pytest.raises(KerasganError, match=r"'assets\.txt' does not belong there"):
+            load_network(saved)
+        with zipfile.ZipFile(tmp_path / "b.keras", "w") as archive:
+            archive.writestr("config.json", "{}")
+        with pytest.raises(
+            KerasganError, match=r"'metadata\.json', 'model\.weights\.h5' is missing"
+        ):
+            load_network(tmp_path / "b.keras")
+
+    def test_what_keras_cannot_build(self, saved):
+        edit_config(saved, lambda config: layer(config, "conv").update(kernel_size="x"))
+        with pytest.raises(KerasganError, match=r"'net\.keras' cannot be loaded"):
+            load_network(saved)
+
+    def test_compile_settings_are_not_read(self):
+        odd = {"module": "os", "class_name": "system", "config": {}}
+        check_config({"class_name": "Functional", **FUNCTIONAL, "compile_config": odd}, "a")
+        with pytest.raises(KerasganError, match="os"):
+            check_config({"class_name": "Functional", **FUNCTIONAL, "config": odd}, "a")
+
+
+FUNCTIONAL = {"module": "keras.src.engine.functional", "registered_name": "Functional"}
+
+
+class TestArchives:
+    @pytest.mark.parametrize(
+        "name",
+        ["../x", "a/../../x", "/etc/x", "C:/x", "c:x", "a\\..\\x", "a//x", "./x", "x\n", "a/"],
+    )
+    def test_names_that_lead_elsewhere(self, tmp_path, name):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(zipfile.ZipInfo(name), b"")
+        with (
+            zipfile.ZipFile(tmp_path / "a.zip") as archive,
+            pytest.raises(KerasganError, match=r"'a\.zip' cannot be loaded: its entry"),
+        ):
+            entries_of(archive, tmp_path / "a.zip")
+
+    @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+    def test_links_and_devices(self, tmp_path, kind):
+        info = zipfile.ZipInfo("x")
+        info.external_attr = (kind | 0o777) << 16
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(info, "/etc/passwd")
+            with pytest.raises(KerasganError, match="is a link or a device"):
+                entries_of(archive, tmp_path / "a.zip")
+
+    def test_two_of_one_name(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("x", b"")
+            archive.writestr("X", b"")
+            with pytest.raises(KerasganError, match="'X' is there twice"):
+                entries_of(archive, tmp_path / "a.zip")
+
+    def test_too_much_and_too_many(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros", bytes(3_000_000))
+            assert set(entries_of(archive, tmp_path, 3_000_000)) == {"zeros"}
+            with pytest.raises(
+                KerasganError, match=r"3\.0 MB unpacked, above the limit of 2\.0 MB"
+            ):
+                entries_of(archive, tmp_path, 2_000_000)
+            for number in range(256):
+                archive.writestr(f"{number}", b"")
+            with pytest.raises(KerasganError, match="257 entries"):
+                entries_of(archive, tmp_path)
+
+    def test_encrypted_and_oddly_packed(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("x", b"x")
+            with pytest.raises(KerasganError, match="method"):
+                entries_of(archive, tmp_path)
+            archive.infolist()[0].flag_bits |= 1
+            with pytest.raises(KerasganError, match="encrypted"):
+                entries_of(archive, tmp_path)
+
+    def test_no_more_is_unpacked_than_declared(self):
+        # An archive whose reader does not keep to the size declared.
+        class Endless(io.RawIOBase):
+            given = 0
+
+            def read(self, count):
+                Endless.given += count
+                return bytes(count)
+
+        class Archive:
+            def open(self, _):
+                return Endless()
+
+        entry, target = zipfile.ZipInfo("bomb"), io.BytesIO()
+        entry.file_size = 10
+        with pytest.raises(KerasganError, match="'bomb' has not the size"):
+            unpack(Archive(), entry, pathlib.Path("a.zip"), target)
+        assert Endless.given == 11
+        entry.file_size = 10**7
+        Archive.open = lambda *_: io.BytesIO(b"short")
+        with pytest.raises(KerasganError, match="has not the size"):
+            unpack(Archive(), entry, pathlib.Path("a.zip"), target)

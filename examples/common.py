@@ -175,8 +175,10 @@ def report(gan, facts, training, samples, folder, rule, shown=6):
     """
     table = kg.evaluate(gan, samples)
     augmented = kg.evaluate(gan, samples, augment=True)
-    color = kg.evaluation.fit_color_threshold(training, size=facts["recipe"]["size"])
-    guesses = (color(samples.image(i)) for i in range(len(samples)))
+    # A threshold on colour reads grey as colour.
+    known, unknown = (dataclasses.replace(part, channels=3) for part in (training, samples))
+    color = kg.evaluation.fit_color_threshold(known, size=facts["recipe"]["size"])
+    guesses = (color(unknown.image(i)) for i in range(len(samples)))
     control = kg.evaluation.evaluate_masks(samples, guesses)
     facts["images"]["reported"] = len(samples)
     tables = {"scores": table, "augmented": augmented, "control": control}
@@ -234,5 +236,5 @@ def run(main):
     except kg.KerasganError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command with --resume goes on after the last whole epoch.")
+        sys.exit("\nStopped. The same command with --resume goes on where it stopped.")
     print(f"Done in {(time.time() - start) / 60:.1f} minutes. Everything is in {folder}/")

@@ -2,7 +2,8 @@
 
 Files are decoded and resized when the pipeline is built, so that a bad one is reported there
 and then, by name. What follows needs no image file: shuffling is keyed by (seed, epoch),
-augmentation by (seed, epoch, index), and neither by the timing of any thread.
+augmentation by (seed, epoch, index), and neither by the timing of any thread. So an epoch can be
+entered at any batch, and what was left out is not even decoded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from kerasgan.errors import KerasganError, KerasganWarning
 if TYPE_CHECKING:
     from kerasgan.data.samples import Samples
 
-__all__ = ["load_image", "load_mask", "make_batches"]
+__all__ = ["finish", "load_image", "load_mask", "make_batches", "walk"]
 
 _SHUFFLE, _AUGMENT = 1, 2
 _MANY = 10  # in fewer images a class may well be absent
@@ -103,7 +104,7 @@ def make_batches(
         cache: "memory" or a folder.
 
     Returns:
-        The dataset, with its `epoch` variable.
+        The dataset, with its `epoch` and `start` variables; see `walk`.
 
     Raises:
         KerasganError: If an argument or a file cannot be used.
@@ -126,22 +127,6 @@ def make_batches(
     else:
         fetch = _cached_on_disk(samples, (height, width), mode, pathlib.Path(cache))
 
-    with tf.device("CPU:0"):
-        epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
-
-    def next_epoch(_: tf.Tensor) -> tf.Tensor:
-        now = epoch.read_value()
-        with tf.control_dependencies([now]):
-            epoch.assign_add(1, read_value=False)
-        return now
-
-    def order(now: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.range(count, dtype=tf.int64)
-        if shuffle:
-            places = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
-            indices = tf.gather(indices, tf.argsort(places, stable=True))
-        return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (now, index))
-
     def example(now: tf.Tensor, index: tf.Tensor):
         image, labels = fetch(index)
         image = tf.cast(image, tf.float32) * np.float32(2 / 255) - 1.0
@@ -154,11 +139,77 @@ def make_batches(
             return image, tf.cast(labels, tf.float32)[..., None]
         return image, tf.one_hot(labels, samples.classes)
 
-    dataset = tf.data.Dataset.range(1).map(_plain(next_epoch)).flat_map(_plain(order))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    dataset = dataset.map(_plain(example), os.cpu_count() or 1, deterministic=True)
-    dataset = dataset.batch(batch_size).prefetch(2).with_options(_untuned())
-    dataset.epoch = epoch
+    indices, epoch, start = walk(count, batch_size, seed, shuffle)
+    dataset = indices.map(_plain(example), os.cpu_count() or 1, deterministic=True)
+    return finish(dataset.batch(batch_size), count, batch_size, epoch, start)
+
+
+def walk(count: int, batch_size: int, seed: int, shuffle: bool):
+    """Walk through the indices of all samples, epoch by epoch, each in an order of its own.
+
+    Args:
+        count: Number of samples.
+        batch_size: Samples in a batch, which is what `start` counts.
+        seed: Key of the orders.
+        shuffle: Whether to shuffle.
+
+    Returns:
+        A dataset of int64 pairs (epoch, index), and two int64 variables: `epoch`, the number of the
+        next iteration, and `start`, how many batches that one leaves out. Each iteration adds 1 to
+        the first and sets the second to 0.
+
+    Example:
+        >>> indices, epoch, start = walk(4, batch_size=2, seed=0, shuffle=False)
+        >>> _ = start.assign(1)
+        >>> [int(index) for _, index in indices]
+        [2, 3]
+    """
+    with tf.device("CPU:0"):
+        epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
+        start = tf.Variable(0, trainable=False, dtype=tf.int64, name="start")
+
+    def begin(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        now, first = epoch.read_value(), start.read_value()
+        with tf.control_dependencies([now, first]):
+            epoch.assign_add(1, read_value=False)
+            start.assign(0, read_value=False)
+        return now, first
+
+    def order(now: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
+        indices = tf.range(count, dtype=tf.int64)
+        if shuffle:
+            places = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
+            indices = tf.gather(indices, tf.argsort(places, stable=True))
+        indices = indices[first * batch_size :]
+        return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (now, index))
+
+    return tf.data.Dataset.range(1).map(_plain(begin)).flat_map(_plain(order)), epoch, start
+
+
+def finish(
+    batches: tf.data.Dataset, count: int, batch_size: int, epoch: tf.Variable, start: tf.Variable
+) -> tf.data.Dataset:
+    """Prefetch the batches made of a `walk`, and tell their number; the variables go with them.
+
+    Args:
+        batches: The dataset.
+        count: Number of samples.
+        batch_size: Samples in a batch; the last one may be smaller.
+        epoch: Of the walk.
+        start: Of the walk.
+
+    Returns:
+        The dataset. Its length is that of a whole epoch, also where `start` leaves batches out; who
+        asks for more than the others then gets an error of TensorFlow's. `fit` never does.
+
+    Example:
+        >>> indices, epoch, start = walk(5, batch_size=2, seed=0, shuffle=False)
+        >>> len(finish(indices.batch(2), 5, 2, epoch, start))
+        3
+    """
+    steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
+    dataset = batches.prefetch(2).apply(steps).with_options(_untuned())
+    dataset.epoch, dataset.start = epoch, start
     return dataset
 
 

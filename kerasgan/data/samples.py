@@ -129,8 +129,9 @@ class Samples:
         The dataset has an attribute `epoch`, a `tf.Variable` (int64) that each new iteration
         reads and then increments. Order and augmentation depend on (seed, epoch, position in
         these samples) alone, so after `dataset.epoch.assign(k)` the next iteration is the
-        stream of epoch k, to the bit. Datasets derived from this one (`take`, `map`) go on using
-        the variable but do not have the attribute.
+        stream of epoch k, to the bit. `dataset.start` is how many batches the next iteration
+        leaves out. Datasets derived from this one (`take`, `map`) go on using
+        the variables but do not have the attributes.
 
         Args:
             batch_size: Images in a batch, at most `len(self)`. The last batch may be smaller.

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.heads import final_activation, to_drawing, to_probability
+from kerasgan.training import feed, store
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
@@ -230,10 +231,13 @@ class SegmentationGAN(keras.Model):
         Args:
             x: what Keras takes; usually `samples.batches(...)`.
             y: masks, where `x` is an array of images.
-            resume: a folder for the state of the run. It is written at the end of every epoch (the
-                last two are kept). If it holds a state already, the run goes on from there:
-                weights, both optimizers, the callbacks' best values, the data's shuffling and
-                augmentation, and the history.
+            resume: a folder for the state of the run, written between steps: behind the first, at
+                least every minute, at each epoch's end, and on SIGINT or SIGTERM, which then stop
+                it. The last two states are kept. If it holds one already, the run goes on from
+                there, within the epoch: weights, optimizers, metrics and history, the callbacks'
+                best values, the data's order and augmentation. Arrays are shuffled by the
+                recipe's seed; generators go on from whole epochs alone. A state that cannot be
+                written stops the run at its first step, and is a warning later.
             initial_epoch: as in Keras; the augmentation of `samples.batches` begins there too.
             callbacks: as in Keras.
             **kwargs: as in Keras: `epochs`, `validation_data`, `verbose`, ...
@@ -243,7 +247,7 @@ class SegmentationGAN(keras.Model):
 
         Raises:
             KerasganError: if the model is not compiled, the data do not fit the networks, or the
-                folder holds the state of another network.
+                folder holds the state of another network or other data, or cannot be written.
         """
         if not self.compiled:
             raise KerasganError("Call compile() before fit(), or build the GAN from a recipe")
@@ -255,19 +259,12 @@ class SegmentationGAN(keras.Model):
         guards = [Alarms()]
         if self._settings["schedule"] == "cosine":
             guards.append(Cosine(self._settings["warmup"]))
-        keeper = None
         if resume is not None:
-            keeper = runs.KeepState(resume, callbacks)
-            initial_epoch = keeper.restore(self, initial_epoch)
-            callbacks.append(keeper)
-        epoch = getattr(x, "epoch", None)
-        if isinstance(epoch, tf.Variable):
-            epoch.assign(initial_epoch)
+            fit = super().fit
+            return runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
+        feed.begin(x, initial_epoch)
         callbacks = [*guards, *callbacks]
-        history = super().fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
-        if keeper is not None:
-            history.epoch, history.history = keeper.epochs, keeper.history
-        return history
+        return super().fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
 
     def train_step(self, data):
         """Move both networks by one batch; called by `fit`."""
@@ -412,7 +409,7 @@ class SegmentationGAN(keras.Model):
             >>> again.recipe["name"]
             'pix2pix'
         """
-        runs.save_model(self, filepath, overwrite)
+        store.save_model(self, filepath, overwrite)
 
     @classmethod
     def load(cls, filepath) -> SegmentationGAN:
@@ -427,7 +424,7 @@ class SegmentationGAN(keras.Model):
         Raises:
             KerasganError: if the folder does not hold a saved model, or a part of it is broken.
         """
-        return runs.load_model(cls, filepath)
+        return store.load_model(cls, filepath)
 
     def compile_settings(self) -> dict | None:
         """Return what `compile` was called with, as plain data for a JSON file; None before it."""

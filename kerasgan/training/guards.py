@@ -110,7 +110,7 @@ class Alarms(keras.callbacks.Callback):
         kept, weights = self._good
         for network, values in zip(self.model._networks(), weights):
             network.set_weights(values)
-        state = "before training" if kept is None else f"at the end of epoch {kept + 1}"
+        state = "this call of fit began with" if kept is None else f"at the end of epoch {kept + 1}"
         raise KerasganError(
             f"Training broke down: '{broken[0]}' is not finite in step {batch + 1} of epoch "
             f"{self._epoch + 1}, at learning rate {rate:.3g}. The weights are those {state}. Lower "

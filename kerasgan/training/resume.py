@@ -1,209 +1,76 @@
-"""How a GAN is kept in a folder, and how a run goes on after it was stopped."""
+"""How a run is kept in a folder while it trains, and goes on after it was stopped."""
 
 from __future__ import annotations
 
 import json
 import pathlib
+import re
 import shutil
+import time
+import types
+import warnings
 import zipfile
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from kerasgan.addons import addons
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.training import feed
+from kerasgan.training.checkpoint import broken, free_space, replacing, seal
+from kerasgan.training.signals import StopSignals
+from kerasgan.training.store import read_settings, restore_optimizers, write
 
-__all__ = ["KeepState", "load_model", "save_model"]
+__all__ = ["KeepState", "run"]
 
-SETTINGS = "kerasgan.json"
-OPTIMIZERS = "optimizers.npz"
-FORMAT = 1
-KEPT_ATTRIBUTES = ("best", "wait", "stopped_epoch", "best_epoch", "cooldown_counter")
-
-
-# --- One model in one folder ---
-
-
-def save_model(gan, folder, overwrite: bool = True) -> None:
-    """Write a `SegmentationGAN` to a folder; see `SegmentationGAN.save`."""
-    folder = pathlib.Path(folder)
-    if folder.suffix in (".keras", ".h5", ".tf"):
-        raise KerasganError(
-            f"Argument 'filepath' must name a folder, since a GAN is several files. Received: "
-            f"{folder}; leave out the ending '{folder.suffix}'"
-        )
-    if folder.exists():
-        if not (folder / SETTINGS).is_file() and (folder.is_file() or any(folder.iterdir())):
-            raise KerasganError(
-                f"'{folder}' exists and is not a model saved by kerasgan; choose another folder"
-            )
-        if not overwrite:
-            raise KerasganError(
-                f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
-            )
-    with _exchange(folder) as fresh:
-        _write(gan, fresh)
+SECONDS, SHARE = 60.0, 100  # between two states: so long, and so often the time a state takes
+RUNNING = "running.npz"
+STATE = re.compile(r"epoch_(?P<epoch>\d+)(_step_(?P<step>\d+))?(?P<part>\.new|\.old)?")
+KEPT_ATTRIBUTES = (
+    "best",
+    "wait",
+    "stopped_epoch",
+    "best_epoch",
+    "cooldown_counter",
+    "epochs_since_last_save",
+    "_batches_seen_since_last_saving",
+    "_last_batch_seen",
+    "streak",
+    "_warned",
+)
 
 
-def load_model(kind, folder):
-    """Load a `SegmentationGAN` from a folder; see `SegmentationGAN.load`."""
-    folder = pathlib.Path(folder)
-    settings = _read_settings(folder)
-    networks = [_load_network(folder / f"{name}.keras") for name in settings["networks"]]
-    gan = kind(*networks)
-    gan.recipe = settings["recipe"]
-    if settings["compile"] is not None:
-        compiled = dict(settings["compile"])
-        for name in ("optimizer", "discriminator_optimizer"):
-            if compiled[name] is not None:
-                compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
-        gan.compile(**compiled)
-        _restore_optimizers(gan, folder)
-    return gan
-
-
-def _write(gan, folder: pathlib.Path) -> None:
-    names = ["generator"] if gan.discriminator is None else ["generator", "discriminator"]
-    for name in names:
-        getattr(gan, name).save(folder / f"{name}.keras")
-    if gan.compiled:
-        variables = {key: value.numpy() for key, value in _optimizer_variables(gan).items()}
-        np.savez(folder / OPTIMIZERS, **variables)
-    settings = {
-        "format": FORMAT,
-        "networks": names,
-        "recipe": gan.recipe,
-        "compile": gan.compile_settings(),
-    }
-    text = json.dumps(settings, indent=2, default=_plain)
-    (folder / SETTINGS).write_text(text, encoding="utf-8")
-
-
-def _plain(value):
-    """Turn NumPy numbers, which optimizers keep, into those that JSON knows."""
-    return value.item() if hasattr(value, "item") else str(value)
-
-
-def _read_settings(folder: pathlib.Path) -> dict:
-    path = folder / SETTINGS
-    if not path.is_file():
-        raise KerasganError(
-            f"'{folder}' does not hold a model saved by kerasgan: '{SETTINGS}' is missing"
-        )
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["format"] > FORMAT:
-            raise KerasganError(f"'{path}' was written by a newer kerasgan; upgrade to load it")
-        if settings["networks"] not in (["generator"], ["generator", "discriminator"]):
-            raise KeyError("networks")
-        return {key: settings[key] for key in ("networks", "recipe", "compile")}
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise KerasganError(f"'{path}' is broken: {error!r}") from error
-
-
-def _load_network(path: pathlib.Path) -> keras.Model:
-    if not path.is_file():
-        raise KerasganError(f"'{path}' is missing; was the model copied whole?")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if b"Addons>" in archive.read("config.json"):
-                addons()
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
-
-
-def _load_optimizer(config, path: pathlib.Path):
-    """Build an optimizer from plain data, which may name classes of Keras only."""
-    todo = [config]
-    while todo:
-        part = todo.pop()
-        if isinstance(part, dict):
-            module = part.get("module")
-            if "class_name" in part and not str(module).startswith("keras.optimizers"):
-                raise KerasganError(
-                    f"'{path}' asks for {part['class_name']!r} of {module!r}; only Keras' own "
-                    "optimizers are loaded. Load the networks and compile with yours"
-                )
-            todo += part.values()
-        elif isinstance(part, list):
-            todo += part
-    try:
-        return keras.saving.deserialize_keras_object(config)
-    except (ValueError, TypeError, KeyError) as error:
-        raise KerasganError(f"'{path}' is broken: {error}") from error
-
-
-def _optimizer_variables(gan) -> dict:
-    """The optimizers' variables, and the weights of the network that learns, if it is another."""
-    pairs = [("generator", gan.optimizer, gan._learner)]
-    if gan.discriminator_optimizer is not None:
-        pairs.append(("discriminator", gan.discriminator_optimizer, gan.discriminator))
-    found = {}
-    for name, optimizer, network in pairs:
-        optimizer.build(network.trainable_variables)
-        for number, variable in enumerate(optimizer.variables):
-            found[f"{name}_{number}"] = variable
-    if gan._learner is not gan.generator:
-        found.update((f"learner_{n}", weight) for n, weight in enumerate(gan._learner.weights))
-    return found
-
-
-def _restore_optimizers(gan, folder: pathlib.Path) -> None:
-    path = folder / OPTIMIZERS
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            values = dict(stored)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
-    variables = _optimizer_variables(gan)
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    if shapes != {name: value.shape for name, value in values.items()}:
-        raise KerasganError(
-            f"'{path}' belongs to another network or optimizer; start in another folder"
-        )
-    for name, variable in variables.items():
-        variable.assign(values[name])
-
-
-class _exchange:
-    """Fill a new folder beside `folder`, then put it in its place; on an error keep the old one."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        self.fresh = folder.with_name(folder.name + ".new")
-        self.old = folder.with_name(folder.name + ".old")
-
-    def __enter__(self) -> pathlib.Path:
-        try:
-            shutil.rmtree(self.fresh, ignore_errors=True)
-            self.fresh.mkdir(parents=True)
-        except OSError as error:
-            raise KerasganError(f"'{self.folder}' cannot be written: {error}") from error
-        return self.fresh
-
-    def __exit__(self, kind, error, trace):
-        if kind is not None:
-            shutil.rmtree(self.fresh, ignore_errors=True)
-            if issubclass(kind, OSError):
-                raise KerasganError(f"'{self.folder}' cannot be written: {error}") from error
-            return
-        shutil.rmtree(self.old, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(self.old)
-        self.fresh.rename(self.folder)
-        shutil.rmtree(self.old, ignore_errors=True)
-
-
-# --- A run that can go on ---
+def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: dict):
+    """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`."""
+    keeper = KeepState(folder, callbacks, guards)
+    epoch = keeper.restore(gan, initial_epoch)
+    first = keeper.epochs[0] if keeper.epochs else epoch
+    seed = int((gan.recipe or {}).get("seed") or 0)
+    options = dict(options)
+    at = first, epoch, keeper.step, keeper.length
+    x, y, keeper.within = feed.enter(x, y, options, seed, *at)
+    keeper.data = x
+    if keeper.over():
+        options["epochs"] = epoch
+    with StopSignals() as keeper.signals:
+        all_callbacks = [*guards, *callbacks, keeper]
+        history = fit(x, y, initial_epoch=epoch, callbacks=all_callbacks, **options)
+    history.epoch, history.history = keeper.epochs, keeper.history
+    return history
 
 
 class KeepState(keras.callbacks.Callback):
-    """Write the state of a run at the end of every epoch; `SegmentationGAN.fit` uses it.
+    """Write the state of a run between its steps; `SegmentationGAN.fit` uses it.
+
+    A state is written behind the first step, at the end of every epoch, when a signal asks the
+    process to stop, and whenever the last one is older than a minute, or than a hundred times the
+    time that writing it took, if that is longer.
 
     Args:
-        folder: where the states are kept, `epoch_0001` and so on, the last two of them.
+        folder: where the states are kept, `epoch_0001` after one epoch, `epoch_0001_step_20` within
+            the next; the last two of them.
         others: the run's other callbacks; what they call best so far is kept too.
+        guards: the callbacks that `fit` adds.
 
     Example:
         >>> import tempfile
@@ -214,21 +81,35 @@ class KeepState(keras.callbacks.Callback):
         0
     """
 
-    def __init__(self, folder, others):
+    def __init__(self, folder, others, guards=()):
         super().__init__()
+        self._supports_tf_logs = True
         self.folder = pathlib.Path(folder)
         self.others = others
+        self.guards = list(guards)
+        self.signals = StopSignals()
+        self.data, self.within = None, True
+        self.step, self.length = 0, None
         self.epochs: list[int] = []
         self.history: dict[str, list[float]] = {}
-        self._kept: list[dict] = []
+        self._kept: dict[str, list[dict]] = {}
         self._best: dict[int, list[np.ndarray]] = {}
+        self._running: dict[str, np.ndarray] = {}
+        self._steps, self._shown = None, False
+        self._now = (0, 0)
+        self._mine: list[pathlib.Path] = []
+        self._due, self._failed = 0.0, False
+
+    # --- Going on ---
 
     def restore(self, gan, first_epoch: int) -> int:
-        """Put the last state into the networks; return the epoch to go on with."""
-        last = self._last()
+        """Put the last unbroken state into the networks; return the epoch to go on with."""
+        if self.folder.is_file():
+            raise KerasganError(f"Argument 'resume' must name a folder. Received: {self.folder}")
+        last, state = self._last()
         if last is None:
             return first_epoch
-        settings = _read_settings(last)
+        settings = read_settings(last)
         then, now = settings["recipe"] or {}, gan.recipe or {}
         for name in sorted((then.keys() & now.keys()) - {"epochs"}):
             if then[name] != now[name]:
@@ -247,60 +128,261 @@ class KeepState(keras.callbacks.Callback):
                     f"Argument 'resume': '{last}' holds another {name} than this run's, or is "
                     f"broken; start in another folder ({error})"
                 ) from error
-        _restore_optimizers(gan, last)
-        state = json.loads((last / "run.json").read_text(encoding="utf-8"))
+        restore_optimizers(gan, last)
         self.epochs, self.history = state["epochs"], state["history"]
-        self._kept = state["callbacks"]
+        self.step, self.length = state.get("step", 0), state.get("length")
+        self._steps = state.get("steps")
+        self._kept = {"others": state["callbacks"], "guards": state.get("guards", [])}
         with np.load(last / "best.npz", allow_pickle=False) as stored:
             for name in sorted(stored, key=lambda name: [int(x) for x in name.split("_")]):
                 self._best.setdefault(int(name.split("_")[0]), []).append(stored[name])
+        if (last / RUNNING).is_file():
+            with np.load(last / RUNNING, allow_pickle=False) as stored:
+                self._running = dict(stored)
+        self._set(gan, "rate", _rates(gan))
+        self._mine = [last]
+        for callback in self.others:
+            if isinstance(callback, keras.callbacks.CSVLogger) and callback.append:
+                _shorten(pathlib.Path(callback.filename), callback.sep, state["next_epoch"])
         return state["next_epoch"]
 
+    def over(self) -> bool:
+        """Return whether early stopping had ended the run, and would do so again."""
+        pairs = zip(self.others, self._kept.get("others", []))
+        return any(
+            kept.get("stopped_epoch")
+            and kept.get("wait", 0) >= getattr(callback, "patience", np.inf)
+            for callback, kept in pairs
+        )
+
     def on_train_begin(self, logs=None):
-        """Give the other callbacks back what they knew; they have just been reset."""
-        if len(self._kept) != len(self.others):
-            return
-        for number, (callback, kept) in enumerate(zip(self.others, self._kept)):
-            if type(callback).__name__ != kept.pop("class"):
+        """Give the other callbacks back what they knew, which they have just forgotten."""
+        for name, callbacks in (("others", self.others), ("guards", self.guards)):
+            kept = self._kept.get(name, [])
+            if len(kept) != len(callbacks):
                 continue
-            vars(callback).update(kept)
-            if number in self._best:
-                callback.best_weights = self._best[number]
+            for number, (callback, known) in enumerate(zip(callbacks, kept)):
+                if type(callback).__name__ != known["class"]:
+                    continue
+                vars(callback).update({k: v for k, v in known.items() if k != "class"})
+                if name == "others" and number in self._best:
+                    callback.best_weights = self._best[number]
+        if "counter" in self._running:
+            self.model._train_counter.assign(self._running["counter"])
+        if self.step:
+            self._enter(self.params["steps"])
+
+    def _enter(self, steps):
+        """Make Keras begin within the epoch."""
+        if None not in (self._steps, steps) and self._steps != steps:
+            raise KerasganError(
+                f"Argument 'resume': the run in '{self.folder}' was stopped within an epoch of "
+                f"{self._steps} steps; here an epoch has {steps}. Go on with the same data and "
+                "batch size, or start in another folder"
+            )
+        if not self.within:
+            raise KerasganError(
+                f"Argument 'resume': the run in '{self.folder}' was stopped within an epoch, which "
+                "these data cannot enter. Go on with data of the same kind"
+            )
+        model = self.model
+        self._shown = steps is None or self.step >= steps
+        begin = self.step - 1 if self._shown else self.step
+
+        def counters(steps, epoch, mode=None):
+            model._training_state = None
+            return epoch, begin
+
+        model._training_state = types.SimpleNamespace(
+            maybe_load_initial_counters_from_ckpt=counters
+        )
+        if self._shown:  # Keras wants a step, so the last one is shown once more.
+            step = model.train_function
+
+            def shown(iterator):
+                model.train_function = step
+                return model.get_metrics_result()
+
+            model.train_function = shown
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note the epoch; in one that is entered, put back the means over its steps so far."""
+        self._now = (epoch, self.step)
+        if self.step:
+            self._set(self.model, "metric", _means(self.model))
+            self._set(self.model, "rate", _rates(self.model))
+        self.step, self._running = 0, {}
+
+    def _set(self, gan, kind, variables):
+        for number, variable in enumerate(variables):
+            value = self._running.get(f"{kind}_{number}")
+            if value is not None:
+                variable.assign(value)
+
+    # --- Keeping ---
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Write the state behind this step if it is time."""
+        self._now = (self._now[0], batch + 1)
+        if self.signals.received is not None or time.monotonic() >= self._due:
+            self._keep_within(_means(self.model))
+        self.signals.check()
+
+    def on_test_begin(self, logs=None):
+        """Note the means over the epoch's steps, which the validation overwrites."""
+        self._trained = [variable.numpy() for variable in _means(self.model)]
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Write the state behind the epoch's last step if a signal came during the validation."""
+        if self.signals.received is not None:
+            self._keep_within(self._trained)
+        self.signals.check()
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the state behind epoch number `epoch`."""
         self.epochs.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
-        kept, best = [], {}
+        if self._shown:  # The data may not have been asked for a single batch.
+            feed.begin(self.data, epoch + 1)
+            self._shown = False
+        self.length = self._now[1]
+        self._now = (epoch + 1, 0)
+        self._keep([])
+        self.signals.check()
+
+    def on_train_end(self, logs=None):
+        """Try once more to write the last state, if that failed."""
+        if self._failed:
+            self._keep([])
+
+    def _keep_within(self, means):
+        if self.within:
+            self._keep(means)
+
+    def _keep(self, means):
+        epoch, step = self._now
+        name = f"epoch_{epoch:04d}" + (f"_step_{step}" if step else "")
+        began = time.monotonic()
+        try:
+            with replacing(self.folder / name) as fresh:
+                self._write(fresh, means)
+                seal(fresh)
+        except OSError as error:
+            self._failed = True
+            said = (
+                f"The state of the run cannot be written to '{self.folder}' "
+                f"({free_space(self.folder)}): {error}"
+            )
+            if not self._mine:
+                raise KerasganError(f"{said}. Make room, or resume from another folder") from error
+            warnings.warn(
+                f"{said}. '{self._mine[-1].name}' is intact there, training goes on in memory, and "
+                "the next state is tried in its turn; make room",
+                KerasganWarning,
+                stacklevel=2,
+            )
+        else:
+            self._failed = False
+            self._mine = [*self._mine, self.folder / name][-2:]
+            self._clear()
+        now = time.monotonic()
+        self._due = now + max(SECONDS, SHARE * (now - began))
+
+    def _write(self, folder, means):
+        epoch, step = self._now
+        write(self.model, folder)
+        best = {}
         for number, callback in enumerate(self.others):
-            known = {k: _number(v) for k, v in vars(callback).items() if k in KEPT_ATTRIBUTES}
-            kept.append({"class": type(callback).__name__, **known})
             for place, value in enumerate(getattr(callback, "best_weights", None) or []):
                 best[f"{number}_{place}"] = value
+        np.savez(folder / "best.npz", **best)
+        running = {"counter": self.model._train_counter.numpy()}
+        for kind, values in (("metric", means), ("rate", _rates(self.model))):
+            running.update((f"{kind}_{n}", np.asarray(value)) for n, value in enumerate(values))
+        np.savez(folder / RUNNING, **running)
         state = {
-            "next_epoch": epoch + 1,
+            "next_epoch": epoch,
+            "step": step,
+            "steps": self.params["steps"],
+            "length": self.length,
             "epochs": self.epochs,
             "history": self.history,
-            "callbacks": kept,
+            "callbacks": [_known(callback) for callback in self.others],
+            "guards": [_known(callback) for callback in self.guards],
         }
-        with _exchange(self.folder / f"epoch_{epoch + 1:04d}") as fresh:
-            _write(self.model, fresh)
-            np.savez(fresh / "best.npz", **best)
-            (fresh / "run.json").write_text(json.dumps(state), encoding="utf-8")
-        for old in self._states()[:-2]:
-            shutil.rmtree(old, ignore_errors=True)
+        (folder / "run.json").write_text(json.dumps(state), encoding="utf-8")
 
-    def _states(self) -> list[pathlib.Path]:
-        found = [p.parent for p in self.folder.glob("epoch_*/run.json")]
-        return sorted(p for p in found if p.name[6:].isdigit())
+    def _clear(self):
+        """Remove what is neither of the last two states."""
+        for path in self.folder.iterdir():
+            if path.is_dir() and STATE.fullmatch(path.name) and path not in self._mine:
+                shutil.rmtree(path, ignore_errors=True)
 
-    def _last(self) -> pathlib.Path | None:
-        if self.folder.is_file():
-            raise KerasganError(f"Argument 'resume' must name a folder. Received: {self.folder}")
-        states = self._states()
-        return states[-1] if states else None
+    def _last(self):
+        """Return the last state that is whole, and its content; None and None without any."""
+        found = []
+        for path in self.folder.glob("epoch_*/run.json"):
+            match = STATE.fullmatch(path.parent.name)
+            if match and not match["part"]:
+                found.append((int(match["epoch"]), int(match["step"] or 0), path.parent))
+        for *_, folder in sorted(found, reverse=True):
+            fault = broken(folder)
+            if fault is None:
+                try:
+                    return folder, json.loads((folder / "run.json").read_text(encoding="utf-8"))
+                except (OSError, ValueError) as error:
+                    fault = f"'run.json' cannot be read: {error}"
+            warnings.warn(
+                f"Argument 'resume': '{folder}' is passed over, since {fault}",
+                KerasganWarning,
+                stacklevel=5,
+            )
+        if found:
+            raise KerasganError(
+                f"Argument 'resume': every state in '{self.folder}' is broken; start in another "
+                "folder, or remove this one"
+            )
+        return None, None
+
+
+def _known(callback) -> dict:
+    known = {k: _number(v) for k, v in vars(callback).items() if k in KEPT_ATTRIBUTES}
+    return {"class": type(callback).__name__, **known}
 
 
 def _number(value):
-    return None if value is None else float(value)
+    return value if value is None or isinstance(value, (bool, int)) else float(value)
+
+
+def _means(gan) -> list:
+    return [variable for metric in gan.metrics for variable in metric.variables]
+
+
+def _rates(gan) -> list:
+    """The variables of the optimizers that are not among their `variables`."""
+    found = []
+    for optimizer in (gan.optimizer, gan.discriminator_optimizer):
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        rate = getattr(inner, "_learning_rate", None)
+        found += [rate] if isinstance(rate, tf.Variable) else []
+        scale = getattr(optimizer, "_loss_scale", None)
+        found += list(scale._weights.values()) if hasattr(scale, "_weights") else []
+    return found
+
+
+def _shorten(path: pathlib.Path, separator: str, epochs: int) -> None:
+    """Take the rows out of a CSVLogger's file that the resumed run will write again."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().decode("utf-8", "replace").splitlines(keepends=True)
+    numbers = [line.split(separator)[0] for line in lines]
+    kept = [
+        line
+        for line, number in zip(lines, numbers)
+        if line.endswith("\n") and not (number.isdigit() and int(number) >= epochs)
+    ]
+    if kept != lines:
+        part = path.with_name(path.name + ".new")
+        part.write_bytes("".join(kept).encode())
+        part.replace(path)

@@ -1,18 +1,14 @@
-import json
-import os
-import pathlib
+import resource
+import shutil
 import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasgan as kg
-from kerasgan.training import resume
+from kerasgan.training import checkpoint, resume, store
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (6, 32, 32, 3)).astype("float32")
@@ -28,7 +24,7 @@ def fit(gan, epochs, **kwargs):
 
 
 def weights(gan):
-    variables = resume._optimizer_variables(gan)
+    variables = store.optimizer_variables(gan)
     networks = gan.generator.get_weights() + gan.discriminator.get_weights()
     return networks + [value.numpy() for value in variables.values()]
 
@@ -50,117 +46,6 @@ class Stop(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if (self.now, batch) == self.at:
             raise KeyboardInterrupt
-
-
-class TestSave:
-    def test_a_loaded_gan_goes_on_as_the_saved_one_would(self, tmp_path):
-        gan = small_gan()
-        fit(gan, 2)
-        gan.save(tmp_path / "model")
-        again = kg.SegmentationGAN.load(tmp_path / "model")
-        assert again.recipe == gan.recipe
-        assert again.compile_settings() == gan.compile_settings()
-        fit(gan, 1)
-        fit(again, 1)
-        assert_same(weights(gan), weights(again))
-
-    def test_the_networks_are_plain_keras_files(self, tmp_path):
-        gan = small_gan()
-        gan.save(tmp_path / "model")
-        generator = keras.models.load_model(tmp_path / "model" / "generator.keras")
-        np.testing.assert_array_equal(generator(IMAGES), gan(IMAGES))
-        names = {path.name for path in (tmp_path / "model").iterdir()}
-        assert names == {
-            "generator.keras",
-            "discriminator.keras",
-            "optimizers.npz",
-            "kerasgan.json",
-        }
-
-    def test_other_optimizers_and_uncompiled_networks(self, tmp_path):
-        gan = small_gan(adversarial_weight=0.0)
-        rate = keras.optimizers.schedules.CosineDecay(1e-3, 10)
-        gan.compile(keras.optimizers.AdamW(rate), losses={"dice": 1.0, "l1": 2.0})
-        fit(gan, 1)
-        gan.save(tmp_path / "model")
-        again = kg.SegmentationGAN.load(tmp_path / "model")
-        assert isinstance(again.optimizer, keras.optimizers.AdamW)
-        assert again.loss_weights == {"dice": 1.0, "l1": 2.0}
-        assert again.discriminator is None
-        bare = kg.SegmentationGAN(gan.generator)
-        bare.save(tmp_path / "bare")
-        assert not kg.SegmentationGAN.load(tmp_path / "bare").compiled
-
-    def test_never_overwrites_silently(self, tmp_path):
-        gan = small_gan()
-        (tmp_path / "notes").mkdir()
-        (tmp_path / "notes" / "mine.txt").write_text("mine")
-        with pytest.raises(kg.KerasganError, match="is not a model saved by kerasgan"):
-            gan.save(tmp_path / "notes")
-        assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
-        gan.save(tmp_path / "model")
-        with pytest.raises(kg.KerasganError, match="overwrite=True"):
-            gan.save(tmp_path / "model", overwrite=False)
-        gan.save(tmp_path / "model")
-        with pytest.raises(kg.KerasganError, match=r"leave out the ending '\.keras'"):
-            gan.save(tmp_path / "model.keras")
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "notes"]
-
-    def test_a_save_that_fails_keeps_the_old_model(self, tmp_path, monkeypatch):
-        gan = small_gan()
-        gan.save(tmp_path / "model")
-        before = (tmp_path / "model" / "kerasgan.json").read_bytes()
-
-        def full(*args, **kwargs):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(np, "savez", full)
-        with pytest.raises(kg.KerasganError, match=r"cannot be written.*No space left"):
-            gan.save(tmp_path / "model")
-        assert (tmp_path / "model" / "kerasgan.json").read_bytes() == before
-        assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-    def test_broken_models_are_named(self, tmp_path):
-        load = kg.SegmentationGAN.load
-        with pytest.raises(kg.KerasganError, match=r"nowhere.*'kerasgan.json' is missing"):
-            load(tmp_path / "nowhere")
-        folder = tmp_path / "model"
-        small_gan().save(folder)
-        (folder / "generator.keras").write_bytes(b"")
-        with pytest.raises(kg.KerasganError, match=r"generator\.keras' cannot be loaded"):
-            load(folder)
-        (folder / "generator.keras").unlink()
-        with pytest.raises(kg.KerasganError, match=r"generator\.keras' is missing"):
-            load(folder)
-        small_gan(filters=3).save(tmp_path / "other")
-        small_gan().save(folder)
-        stranger = (tmp_path / "other" / "optimizers.npz").read_bytes()
-        (folder / "optimizers.npz").write_bytes(stranger)
-        with pytest.raises(kg.KerasganError, match=r"optimizers\.npz' belongs to another"):
-            load(folder)
-        (folder / "optimizers.npz").write_bytes(b"PK")
-        with pytest.raises(kg.KerasganError, match=r"optimizers\.npz' cannot be loaded"):
-            load(folder)
-        for text in ("{", "[]", "{}", '{"format": 1, "networks": ["../x"]}'):
-            (folder / "kerasgan.json").write_text(text)
-            with pytest.raises(kg.KerasganError, match=r"kerasgan\.json' is broken"):
-                load(folder)
-        (folder / "kerasgan.json").write_text('{"format": 99}')
-        with pytest.raises(kg.KerasganError, match="newer kerasgan"):
-            load(folder)
-
-    def test_no_code_is_run_from_the_settings(self, tmp_path):
-        small_gan().save(tmp_path)
-        path = tmp_path / "kerasgan.json"
-        settings = json.loads(path.read_text())
-        settings["compile"]["optimizer"]["config"]["learning_rate"] = {
-            "module": "os",
-            "class_name": "system",
-            "config": {"command": "true"},
-        }
-        path.write_text(json.dumps(settings))
-        with pytest.raises(kg.KerasganError, match="'system' of 'os'; only Keras' own"):
-            kg.SegmentationGAN.load(tmp_path)
 
 
 class TestResume:
@@ -213,22 +98,6 @@ class TestResume:
         assert second[0].best >= max(history["dice"])
         assert second[1].best >= max(history["dice"])
 
-    def test_the_data_go_on_at_the_right_epoch(self, tmp_path):
-        samples = kg.data.synthetic.write_dataset(tmp_path / "scenes", count=4, size=32)
-        batches = samples.batches(2, size=32, augment=True)
-        whole = small_gan()
-        whole.fit(batches, epochs=3, verbose=0)
-        broken = small_gan()
-        with pytest.raises(KeyboardInterrupt):
-            broken.fit(
-                batches, epochs=3, verbose=0, resume=tmp_path / "run", callbacks=[Stop(2, 0)]
-            )
-        again = small_gan()
-        again.fit(
-            samples.batches(2, size=32, augment=True), epochs=3, verbose=0, resume=tmp_path / "run"
-        )
-        assert_same(weights(whole), weights(again))
-
     def test_the_state_of_another_network_is_refused(self, tmp_path):
         fit(small_gan(), 1, resume=tmp_path)
         with pytest.raises(kg.KerasganError, match=r"'resume'.*'seed' at 0, this one at 1"):
@@ -241,36 +110,223 @@ class TestResume:
         with pytest.raises(kg.KerasganError, match="'resume' must name a folder"):
             fit(small_gan(), 2, resume=tmp_path / "file")
 
-    def test_goes_on_after_a_kill(self, tmp_path):
-        script = textwrap.dedent(
-            """
-            import sys
-            import numpy as np
-            import kerasgan as kg
-            x = np.random.default_rng(0).uniform(-1, 1, (6, 32, 32, 3)).astype("float32")
-            gan = kg.recipes.build("pix2pix", size=32, filters=2)
-            y = (x[..., :1] > 0).astype("float32")
-            gan.fit(x, y, batch_size=3, shuffle=False, verbose=0, epochs=1000, resume=sys.argv[1])
-            """
+
+# --- Within an epoch ---
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """SIGINT as a process has it by default; the shell's `&` has it ignored."""
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, outer)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A small network with a moving average, and what sets it back to where it began."""
+    gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2, seed=0))
+    gan.compile(keras.optimizers.Adam(0.01), losses={"dice": 1.0}, ema_momentum=0.9)
+    kept = [*gan.weights, *store.optimizer_variables(gan).values()]
+    kept.append(gan.optimizer.learning_rate)
+    values = [value.numpy() for value in kept]
+
+    def renew():
+        for variable, value in zip(kept, values):
+            variable.assign(value)
+        return gan
+
+    return renew
+
+
+def run(gan, folder, *callbacks, x=IMAGES, y=MASKS, epochs=2, **options):
+    """Train for epochs of three steps, validation included; return history and all weights."""
+    if x is IMAGES:
+        options["batch_size"] = 2
+    slower = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
+    callbacks = [slower, *callbacks]
+    checked = (IMAGES[:2], MASKS[:2])
+    options.update(epochs=epochs, validation_data=checked, callbacks=callbacks, verbose=0)
+    history = gan.fit(x, y, resume=folder, **options)
+    values = [w for network in gan._networks() for w in network.weights]
+    values += store.optimizer_variables(gan).values()
+    return history, [value.numpy() for value in values]
+
+
+class Raise(keras.callbacks.Callback):
+    """Raise a signal in a step, or in the validation, of the second epoch."""
+
+    def __init__(self, number, batch=0, place="train"):
+        super().__init__()
+        self.number, self.batch, self.place, self.epoch = number, batch, place, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.place, self.epoch, batch) == ("train", 1, self.batch):
+            signal.raise_signal(self.number)
+
+    def on_test_batch_end(self, batch, logs=None):
+        if (self.place, self.epoch) == ("validation", 1):
+            signal.raise_signal(self.number)
+
+
+def states(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_same_run(first, second):
+    assert first[0].epoch == second[0].epoch
+    assert first[0].history == second[0].history
+    assert_same(first[1], second[1])
+
+
+@pytest.mark.parametrize(
+    ("number", "batch", "place", "state"),
+    [
+        (signal.SIGINT, 0, "train", "epoch_0001_step_1"),
+        (signal.SIGTERM, 2, "train", "epoch_0001_step_3"),
+        (signal.SIGINT, 0, "validation", "epoch_0001_step_3"),
+    ],
+)
+def test_a_signal_stops_the_run_and_it_goes_on_from_that_step(
+    tiny, tmp_path, number, batch, place, state
+):
+    whole = run(tiny(), tmp_path / "whole", epochs=3)
+    error = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(error):
+        run(tiny(), tmp_path / "run", Raise(number, batch, place), epochs=3)
+    assert states(tmp_path / "run") == ["epoch_0001", state]
+    assert_same_run(run(tiny(), tmp_path / "run", epochs=3), whole)
+    assert states(tmp_path / "run") == ["epoch_0002", "epoch_0003"]
+
+
+@pytest.mark.parametrize("kind", ["batches", "dataset", "unknown", "stream"])
+def test_every_kind_of_dataset_is_entered_at_its_step(tiny, tmp_path, kind):
+    scenes = kg.data.synthetic.write_dataset(tmp_path / "scenes", count=5, size=32)
+
+    def data():
+        if kind == "batches":
+            return scenes.batches(2, size=32, augment=True)
+        dataset = tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).batch(2)
+        if kind == "unknown":
+            return dataset.filter(lambda image, mask: True)
+        return dataset.repeat() if kind == "stream" else dataset
+
+    options = {"steps_per_epoch": 4} if kind == "stream" else {}
+    whole = run(tiny(), tmp_path / "whole", x=data(), y=None, **options)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny(), tmp_path / "run", Raise(signal.SIGINT, 1), x=data(), y=None, **options)
+    assert_same_run(run(tiny(), tmp_path / "run", x=data(), y=None, **options), whole)
+
+
+def test_other_data_are_refused_within_an_epoch(tiny, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny(), tmp_path, Raise(signal.SIGINT))
+    gan = tiny()
+    with pytest.raises(kg.KerasganError, match=r"epoch of 3 steps; here an epoch has 6"):
+        gan.fit(IMAGES, MASKS, batch_size=1, epochs=2, resume=tmp_path, verbose=0)
+    with pytest.raises(kg.KerasganError, match="these data cannot enter"):
+        gan.fit(
+            IMAGES, MASKS, batch_size=2, epochs=2, resume=tmp_path, verbose=0, steps_per_epoch=3
         )
-        run = tmp_path / "run"
-        process = subprocess.Popen([sys.executable, "-c", script, str(run)])
-        deadline = time.monotonic() + 120
-        while not list(run.glob("epoch_*/run.json")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        last = max(run.glob("epoch_*/run.json"))
-        done = json.loads(last.read_text())["next_epoch"]
-        history = fit(small_gan(), done + 1, resume=run)
-        assert history.epoch == list(range(done + 1))
 
 
-def test_an_unwritable_folder_is_named(tmp_path):
-    if os.geteuid() == 0:
-        blocked = pathlib.Path("/proc/kerasgan")
-    else:
-        blocked = tmp_path / "blocked" / "model"
-        blocked.parent.mkdir(mode=0o500)
-    with pytest.raises(kg.KerasganError, match="cannot be written"):
-        small_gan().save(blocked)
+def test_a_generator_goes_on_from_whole_epochs(tiny, tmp_path):
+    def endless():
+        while True:
+            yield IMAGES[:2], MASKS[:2]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny(), tmp_path, Raise(signal.SIGINT, 1), x=endless(), y=None, steps_per_epoch=3)
+    assert states(tmp_path) == ["epoch_0001"]
+
+
+def test_broken_states_are_passed_over_with_a_warning(tiny, tmp_path):
+    whole = run(tiny(), tmp_path)
+    assert states(tmp_path) == ["epoch_0001", "epoch_0002"]
+    path = tmp_path / "epoch_0002" / "generator.keras"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(kg.KerasganWarning, match=r"epoch_0002' is passed over.*'generator.keras'"):
+        again = run(tiny(), tmp_path)
+    assert_same_run(again, whole)
+    for name in states(tmp_path):
+        (tmp_path / name / "best.npz").unlink()
+    with (
+        pytest.warns(kg.KerasganWarning, match="'best.npz' is missing"),
+        pytest.raises(kg.KerasganError, match=r"every state .* is broken"),
+    ):
+        run(tiny(), tmp_path)
+
+
+class Full(keras.callbacks.Callback):
+    """No file may grow beyond 8 KiB during the given epochs, as on a disk that is full."""
+
+    def __init__(self, *epochs):
+        super().__init__()
+        self.epochs, self.limits = epochs, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        low = 8192 if epoch in self.epochs else self.limits[0]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (low, self.limits[1]))
+
+    def on_train_end(self, logs=None):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.limits)
+
+
+def test_on_a_full_disk_training_goes_on_and_the_last_state_stays(tiny, tmp_path):
+    whole = run(tiny(), tmp_path / "whole", epochs=3)
+    full = Full(1, 2)
+    with pytest.warns(kg.KerasganWarning, match=r"MiB free\).*'epoch_0001' is intact.*in memory"):
+        rest = run(tiny(), tmp_path / "run", full, epochs=3)
+    assert_same_run(rest, whole)
+    # There was room again when training ended, so the last state was written after all.
+    assert states(tmp_path / "run") == ["epoch_0001", "epoch_0003"]
+    assert checkpoint.broken(tmp_path / "run" / "epoch_0001") is None
+    full = Full(0)
+    try:
+        with pytest.raises(kg.KerasganError, match=r"cannot be written to.*MiB free\).*Make room"):
+            run(tiny(), tmp_path / "none", full)
+    finally:
+        full.on_train_end()
+    assert states(tmp_path / "none") == []
+
+
+def test_rows_that_will_be_written_again_are_taken_out_of_the_log(tiny, tmp_path):
+    def log(name):
+        return keras.callbacks.CSVLogger(str(tmp_path / f"{name}.csv"), append=True)
+
+    run(tiny(), tmp_path / "whole", log("whole"))
+    run(tiny(), tmp_path / "run", log("run"))
+    shutil.rmtree(tmp_path / "run" / "epoch_0002")  # as if killed between row and state
+    with (tmp_path / "run.csv").open("a") as file:
+        file.write("2,0.1")  # and half a row more
+    run(tiny(), tmp_path / "run", log("run"))
+    assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_run_that_was_stopped_early_stays_stopped(tiny, tmp_path):
+    def stopping(patience=1):
+        return keras.callbacks.EarlyStopping(
+            "dice", mode="min", min_delta=9, patience=patience, restore_best_weights=True
+        )
+
+    first = run(tiny(), tmp_path, stopping(), epochs=5)
+    assert first[0].epoch == [0, 1]
+    assert_same_run(run(tiny(), tmp_path, stopping(), epochs=5), first)
+    assert run(tiny(), tmp_path, stopping(9), epochs=3)[0].epoch == [0, 1, 2]
+
+
+def test_how_often_a_state_is_written(tiny, tmp_path, monkeypatch):
+    keeper = resume.KeepState(tmp_path, [])
+    clock = iter([100.0, 102.0, 500.0, 500.5])
+    monkeypatch.setattr(resume.time, "monotonic", lambda: next(clock))
+    keeper.set_model(tiny())
+    keeper.set_params({"steps": 3, "epochs": 1})
+    keeper._keep([])
+    assert keeper._due == 102 + 200
+    keeper._keep([])
+    assert keeper._due == 500.5 + 60

@@ -1,0 +1,177 @@
+"""How a GAN is kept in a folder."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+
+from kerasgan.addons import addons
+from kerasgan.errors import KerasganError
+from kerasgan.training.checkpoint import free_space, replacing, standing
+
+__all__ = [
+    "load_model",
+    "optimizer_variables",
+    "read_settings",
+    "restore_optimizers",
+    "save_model",
+    "write",
+]
+
+SETTINGS = "kerasgan.json"
+OPTIMIZERS = "optimizers.npz"
+FORMAT = 1
+
+
+def save_model(gan, folder, overwrite: bool = True) -> None:
+    """Write a `SegmentationGAN` to a folder; see `SegmentationGAN.save`."""
+    folder = pathlib.Path(folder)
+    if folder.suffix in (".keras", ".h5", ".tf"):
+        raise KerasganError(
+            f"Argument 'filepath' must name a folder, since a GAN is several files. Received: "
+            f"{folder}; leave out the ending '{folder.suffix}'"
+        )
+    if folder.exists():
+        if not (folder / SETTINGS).is_file() and (folder.is_file() or any(folder.iterdir())):
+            raise KerasganError(
+                f"'{folder}' exists and is not a model saved by kerasgan; choose another folder"
+            )
+        if not overwrite:
+            raise KerasganError(
+                f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
+            )
+    try:
+        with replacing(folder) as fresh:
+            write(gan, fresh)
+    except OSError as error:
+        raise KerasganError(
+            f"'{folder}' cannot be written ({free_space(folder)}): {error}"
+        ) from error
+
+
+def load_model(kind, folder):
+    """Load a `SegmentationGAN` from a folder; see `SegmentationGAN.load`."""
+    folder = standing(pathlib.Path(folder))
+    settings = read_settings(folder)
+    networks = [_load_network(folder / f"{name}.keras") for name in settings["networks"]]
+    gan = kind(*networks)
+    gan.recipe = settings["recipe"]
+    if settings["compile"] is not None:
+        compiled = dict(settings["compile"])
+        for name in ("optimizer", "discriminator_optimizer"):
+            if compiled[name] is not None:
+                compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
+        gan.compile(**compiled)
+        restore_optimizers(gan, folder)
+    return gan
+
+
+def write(gan, folder: pathlib.Path) -> None:
+    """Write a GAN's files into an empty folder."""
+    names = ["generator"] if gan.discriminator is None else ["generator", "discriminator"]
+    for name in names:
+        getattr(gan, name).save(folder / f"{name}.keras")
+    if gan.compiled:
+        variables = {key: value.numpy() for key, value in optimizer_variables(gan).items()}
+        np.savez(folder / OPTIMIZERS, **variables)
+    settings = {
+        "format": FORMAT,
+        "networks": names,
+        "recipe": gan.recipe,
+        "compile": gan.compile_settings(),
+    }
+    text = json.dumps(settings, indent=2, default=_plain)
+    (folder / SETTINGS).write_text(text, encoding="utf-8")
+
+
+def _plain(value):
+    """Turn NumPy numbers, which optimizers keep, into those that JSON knows."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def read_settings(folder: pathlib.Path) -> dict:
+    """Read what a folder says of its model; raise a `KerasganError` unless it can be used."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise KerasganError(
+            f"'{folder}' does not hold a model saved by kerasgan: '{SETTINGS}' is missing"
+        )
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings["format"] > FORMAT:
+            raise KerasganError(f"'{path}' was written by a newer kerasgan; upgrade to load it")
+        if settings["networks"] not in (["generator"], ["generator", "discriminator"]):
+            raise KeyError("networks")
+        return {key: settings[key] for key in ("networks", "recipe", "compile")}
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise KerasganError(f"'{path}' is broken: {error!r}") from error
+
+
+def _load_network(path: pathlib.Path) -> keras.Model:
+    if not path.is_file():
+        raise KerasganError(f"'{path}' is missing; was the model copied whole?")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if b"Addons>" in archive.read("config.json"):
+                addons()
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
+
+
+def _load_optimizer(config, path: pathlib.Path):
+    """Build an optimizer from plain data, which may name classes of Keras only."""
+    todo = [config]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, dict):
+            module = part.get("module")
+            if "class_name" in part and not str(module).startswith("keras.optimizers"):
+                raise KerasganError(
+                    f"'{path}' asks for {part['class_name']!r} of {module!r}; only Keras' own "
+                    "optimizers are loaded. Load the networks and compile with yours"
+                )
+            todo += part.values()
+        elif isinstance(part, list):
+            todo += part
+    try:
+        return keras.saving.deserialize_keras_object(config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise KerasganError(f"'{path}' is broken: {error}") from error
+
+
+def optimizer_variables(gan) -> dict:
+    """The optimizers' variables, and the weights of the network that learns, if it is another."""
+    pairs = [("generator", gan.optimizer, gan._learner)]
+    if gan.discriminator_optimizer is not None:
+        pairs.append(("discriminator", gan.discriminator_optimizer, gan.discriminator))
+    found = {}
+    for name, optimizer, network in pairs:
+        optimizer.build(network.trainable_variables)
+        for number, variable in enumerate(optimizer.variables):
+            found[f"{name}_{number}"] = variable
+    if gan._learner is not gan.generator:
+        found.update((f"learner_{n}", weight) for n, weight in enumerate(gan._learner.weights))
+    return found
+
+
+def restore_optimizers(gan, folder: pathlib.Path) -> None:
+    """Give both optimizers the variables that `write` kept."""
+    path = folder / OPTIMIZERS
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = dict(stored)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
+    variables = optimizer_variables(gan)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if shapes != {name: value.shape for name, value in values.items()}:
+        raise KerasganError(
+            f"'{path}' belongs to another network or optimizer; start in another folder"
+        )
+    for name, variable in variables.items():
+        variable.assign(values[name])

@@ -1,0 +1,155 @@
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgan as kg
+from kerasgan.training import store
+
+rng = np.random.default_rng(0)
+IMAGES = rng.uniform(-1, 1, (6, 32, 32, 3)).astype("float32")
+MASKS = (IMAGES[..., :1] > 0).astype("float32")
+
+
+def small_gan(**changes):
+    return kg.recipes.build("pix2pix", **{"size": 32, "filters": 2, **changes})
+
+
+def fit(gan, epochs, **kwargs):
+    return gan.fit(IMAGES, MASKS, batch_size=3, epochs=epochs, shuffle=False, verbose=0, **kwargs)
+
+
+def weights(gan):
+    variables = store.optimizer_variables(gan)
+    networks = gan.generator.get_weights() + gan.discriminator.get_weights()
+    return networks + [value.numpy() for value in variables.values()]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+class TestSave:
+    def test_a_loaded_gan_goes_on_as_the_saved_one_would(self, tmp_path):
+        gan = small_gan()
+        fit(gan, 2)
+        gan.save(tmp_path / "model")
+        again = kg.SegmentationGAN.load(tmp_path / "model")
+        assert again.recipe == gan.recipe
+        assert again.compile_settings() == gan.compile_settings()
+        fit(gan, 1)
+        fit(again, 1)
+        assert_same(weights(gan), weights(again))
+
+    def test_the_networks_are_plain_keras_files(self, tmp_path):
+        gan = small_gan()
+        gan.save(tmp_path / "model")
+        generator = keras.models.load_model(tmp_path / "model" / "generator.keras")
+        np.testing.assert_array_equal(generator(IMAGES), gan(IMAGES))
+        names = {path.name for path in (tmp_path / "model").iterdir()}
+        assert names == {
+            "generator.keras",
+            "discriminator.keras",
+            "optimizers.npz",
+            "kerasgan.json",
+        }
+
+    def test_other_optimizers_and_uncompiled_networks(self, tmp_path):
+        gan = small_gan(adversarial_weight=0.0)
+        rate = keras.optimizers.schedules.CosineDecay(1e-3, 10)
+        gan.compile(keras.optimizers.AdamW(rate), losses={"dice": 1.0, "l1": 2.0})
+        fit(gan, 1)
+        gan.save(tmp_path / "model")
+        again = kg.SegmentationGAN.load(tmp_path / "model")
+        assert isinstance(again.optimizer, keras.optimizers.AdamW)
+        assert again.loss_weights == {"dice": 1.0, "l1": 2.0}
+        assert again.discriminator is None
+        bare = kg.SegmentationGAN(gan.generator)
+        bare.save(tmp_path / "bare")
+        assert not kg.SegmentationGAN.load(tmp_path / "bare").compiled
+
+    def test_never_overwrites_silently(self, tmp_path):
+        gan = small_gan()
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes" / "mine.txt").write_text("mine")
+        with pytest.raises(kg.KerasganError, match="is not a model saved by kerasgan"):
+            gan.save(tmp_path / "notes")
+        assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+        gan.save(tmp_path / "model")
+        with pytest.raises(kg.KerasganError, match="overwrite=True"):
+            gan.save(tmp_path / "model", overwrite=False)
+        gan.save(tmp_path / "model")
+        with pytest.raises(kg.KerasganError, match=r"leave out the ending '\.keras'"):
+            gan.save(tmp_path / "model.keras")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "notes"]
+
+    def test_a_save_that_fails_keeps_the_old_model(self, tmp_path, monkeypatch):
+        gan = small_gan()
+        gan.save(tmp_path / "model")
+        before = (tmp_path / "model" / "kerasgan.json").read_bytes()
+
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(np, "savez", full)
+        with pytest.raises(kg.KerasganError, match=r"cannot be written.*No space left"):
+            gan.save(tmp_path / "model")
+        assert (tmp_path / "model" / "kerasgan.json").read_bytes() == before
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+    def test_broken_models_are_named(self, tmp_path):
+        load = kg.SegmentationGAN.load
+        with pytest.raises(kg.KerasganError, match=r"nowhere.*'kerasgan.json' is missing"):
+            load(tmp_path / "nowhere")
+        folder = tmp_path / "model"
+        small_gan().save(folder)
+        (folder / "generator.keras").write_bytes(b"")
+        with pytest.raises(kg.KerasganError, match=r"generator\.keras' cannot be loaded"):
+            load(folder)
+        (folder / "generator.keras").unlink()
+        with pytest.raises(kg.KerasganError, match=r"generator\.keras' is missing"):
+            load(folder)
+        small_gan(filters=3).save(tmp_path / "other")
+        small_gan().save(folder)
+        stranger = (tmp_path / "other" / "optimizers.npz").read_bytes()
+        (folder / "optimizers.npz").write_bytes(stranger)
+        with pytest.raises(kg.KerasganError, match=r"optimizers\.npz' belongs to another"):
+            load(folder)
+        (folder / "optimizers.npz").write_bytes(b"PK")
+        with pytest.raises(kg.KerasganError, match=r"optimizers\.npz' cannot be loaded"):
+            load(folder)
+        for text in ("{", "[]", "{}", '{"format": 1, "networks": ["../x"]}'):
+            (folder / "kerasgan.json").write_text(text)
+            with pytest.raises(kg.KerasganError, match=r"kerasgan\.json' is broken"):
+                load(folder)
+        (folder / "kerasgan.json").write_text('{"format": 99}')
+        with pytest.raises(kg.KerasganError, match="newer kerasgan"):
+            load(folder)
+
+    def test_no_code_is_run_from_the_settings(self, tmp_path):
+        small_gan().save(tmp_path)
+        path = tmp_path / "kerasgan.json"
+        settings = json.loads(path.read_text())
+        settings["compile"]["optimizer"]["config"]["learning_rate"] = {
+            "module": "os",
+            "class_name": "system",
+            "config": {"command": "true"},
+        }
+        path.write_text(json.dumps(settings))
+        with pytest.raises(kg.KerasganError, match="'system' of 'os'; only Keras' own"):
+            kg.SegmentationGAN.load(tmp_path)
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+    if os.geteuid() == 0:
+        blocked = pathlib.Path("/proc/kerasgan")
+    else:
+        blocked = tmp_path / "blocked" / "model"
+        blocked.parent.mkdir(mode=0o500)
+    with pytest.raises(kg.KerasganError, match="cannot be written"):
+        small_gan().save(blocked)

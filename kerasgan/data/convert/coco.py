@@ -1,0 +1,251 @@
+"""COCO annotations become masks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.data.convert import output, sources
+from kerasgan.data.files import ENDINGS, read_header
+from kerasgan.errors import KerasganError, did_you_mean
+
+__all__ = ["from_coco"]
+
+
+def from_coco(
+    annotations: str | os.PathLike,
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    categories: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Draw the polygons and run-length masks of a COCO file as masks.
+
+    Images are copied unchanged; one without annotations gets an empty mask. Names are those of
+    the image files, with their folders. Where annotations overlap, the smaller one covers the
+    larger; of two of one size, the later in the file. Parts of a polygon outside the image are
+    cut off. Crowd regions are drawn like all others. Not read: annotations that are only boxes or
+    key points.
+
+    Args:
+        annotations: The JSON file.
+        images: The folder that its file names start from.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
+        categories: Names of the categories to draw. None or a single one makes black and white
+            masks, of everything or of that category, for `load_folder(out)`. n > 1 names make
+            labels 1 to n in this order, for `load_folder(out, classes=n + 1)`. Categories that
+            are not named become background.
+
+    Returns:
+        The table in `manifest.csv`: name, source, and the number of annotations drawn.
+
+    Raises:
+        KerasganError: If the file is no such JSON; an annotation names an image or a category
+            that is not in it, has no region, or lies outside its image; a file name leaves the
+            folder; an image cannot be read or has another size than the file says; or `out`
+            holds anything else.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("RGB", (8, 6)).save("a.png")
+        >>> square = [[2, 1, 6, 1, 6, 5, 2, 5]]
+        >>> content = {
+        ...     "images": [{"id": 1, "file_name": "a.png", "height": 6, "width": 8}],
+        ...     "categories": [{"id": 7, "name": "polyp"}],
+        ...     "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "segmentation": square}],
+        ... }
+        >>> _ = pathlib.Path("coco.json").write_text(json.dumps(content))
+        >>> from_coco("coco.json", ".", "dataset")[["name", "annotations"]]
+          name  annotations
+        0    a            1
+        >>> np.asarray(Image.open("dataset/masks/a.png")).astype(bool).sum()
+        16
+    """
+    coco = sources.required("pycocotools.mask", "coco")
+    content = _parsed(annotations)
+    labels = _labels(content, categories, annotations)
+    entries = {}
+    for image in content["images"]:
+        if image["id"] in entries:
+            raise KerasganError(f"File {annotations} has two images of id {image['id']!r}.")
+        entries[image["id"]] = image
+    drawn = {key: [] for key in entries}
+    known = {category["id"] for category in content["categories"]}
+    for item in content["annotations"]:
+        what = f"File {annotations}: annotation {item.get('id')!r}"
+        if item["image_id"] not in entries:
+            raise KerasganError(f"{what} names image {item['image_id']!r}, which is not listed.")
+        if item["category_id"] not in known:
+            raise KerasganError(
+                f"{what} names category {item['category_id']!r}, which is not listed: "
+                f"{sorted(known, key=str)}"
+            )
+        if item["category_id"] in labels:
+            drawn[item["image_id"]].append(item)
+    root = pathlib.Path(images)
+    found = {key: _inside(root, entry, annotations) for key, entry in entries.items()}
+
+    def picture(key) -> Iterator[output.Picture]:
+        path = found[key]
+        header = read_header(str(path))
+        said = entries[key].get("height"), entries[key].get("width")
+        if said != header[:2]:
+            raise KerasganError(
+                f"Image {path} must have the size that {annotations} says: {said[0]} x {said[1]}. "
+                f"Received: {header.height} x {header.width}"
+            )
+        regions = [_region(coco, item, header[:2], annotations) for item in drawn[key]]
+        mask = np.zeros(header[:2], np.uint8)
+        for i in np.argsort([-int(region.sum()) for region in regions], kind="stable"):
+            mask[regions[i]] = labels[drawn[key][i]["category_id"]]
+        parts = path.relative_to(root).with_suffix("").parts
+        row = {"source": str(path), "annotations": len(regions)}
+        yield output.Picture(output.safe_name(*parts), path, mask, row)
+
+    settings = {"from": "coco", "categories": None if categories is None else list(categories)}
+    jobs = [(str(path), lambda key=key: picture(key)) for key, path in found.items()]
+    return output.write_folder(out, settings, jobs)
+
+
+_FIELDS = {
+    "images": ("id", "file_name"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "category_id"),
+}
+
+
+def _parsed(path: str | os.PathLike) -> dict:
+    try:
+        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        raise KerasganError(f"File {path} cannot be read as JSON: {error}") from error
+    for part, fields in _FIELDS.items():
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise KerasganError(f"File {path} is no COCO file: it has no list '{part}'.")
+        for entry in entries:
+            values = [entry.get(field) for field in fields] if isinstance(entry, dict) else [None]
+            if not all(isinstance(value, (int, str)) for value in values):
+                raise KerasganError(
+                    f"File {path}: each of '{part}' must have {' and '.join(fields)}. "
+                    f"Received: {str(entry)[:200]}"
+                )
+    if not content["images"]:
+        raise KerasganError(f"File {path} lists no images.")
+    return content
+
+
+def _labels(content: dict, categories: Sequence[str] | None, path: str | os.PathLike) -> dict:
+    """From the id of each category to be drawn to its value in the mask."""
+    if categories is None:
+        return {category["id"]: 255 for category in content["categories"]}
+    listed = [category["name"] for category in content["categories"]]
+    names = isinstance(categories, (list, tuple)) and all(isinstance(n, str) for n in categories)
+    if not names or not 0 < len(set(categories)) == len(categories) < 255:
+        raise KerasganError(
+            f"Argument 'categories' must list different names. Received: {categories!r}"
+        )
+    for name in categories:
+        if name not in listed:
+            raise KerasganError(
+                f"Argument 'categories' must name categories of {path}: {sorted(listed)}. "
+                f"Received: {name!r}. {did_you_mean(name, listed)}".strip()
+            )
+    single = len(categories) == 1
+    values = {name: 255 if single else i + 1 for i, name in enumerate(categories)}
+    return {c["id"]: values[c["name"]] for c in content["categories"] if c["name"] in values}
+
+
+def _inside(root: pathlib.Path, entry: dict, annotations: str | os.PathLike) -> pathlib.Path:
+    """The image's path, which must not leave the folder on any system."""
+    name = str(entry["file_name"])
+    pure = pathlib.PureWindowsPath(name)
+    if pure.anchor or ".." in pure.parts or "\0" in name or not pure.parts:
+        raise KerasganError(
+            f"File {annotations} names an image outside the folder {root}: {name!r}. It is not "
+            f"opened."
+        )
+    path = root.joinpath(*pure.parts)
+    if path.suffix.lower() not in ENDINGS or not path.is_file():
+        raise KerasganError(
+            f"File {annotations} names an image that is not in {root} or none of "
+            f"{', '.join(ENDINGS)}: {name!r}"
+        )
+    return path
+
+
+def _region(coco, item: dict, size: tuple[int, int], path: str | os.PathLike) -> np.ndarray:
+    """The pixels of an annotation: booleans (height, width)."""
+    what = f"File {path}: annotation {item.get('id')!r} of image {item['image_id']!r}"
+    region = item.get("segmentation")
+    if isinstance(region, dict):
+        return _run_lengths(coco, region, size, what)
+    if not isinstance(region, list) or not region:
+        raise KerasganError(f"{what} has no region, only a box or key points.")
+    for polygon in region:
+        _check_polygon(polygon, size, what)
+    polygons = coco.frPyObjects([[float(value) for value in one] for one in region], *size)
+    return coco.decode(coco.merge(polygons)).astype(bool)
+
+
+def _check_polygon(polygon: object, size: tuple[int, int], what: str) -> None:
+    try:
+        points = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError):
+        points = np.zeros(0)
+    if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+        raise KerasganError(
+            f"{what} must have polygons [x1, y1, x2, y2, x3, y3, ...]. "
+            f"Received: {str(polygon)[:100]}"
+        )
+    points, sides = points.reshape(-1, 2), np.array(size[::-1])
+    away = (points.max(0) <= 0) | (points.min(0) >= sides)
+    # The drawing takes time and memory in the length of the outline.
+    far = (points < -sides) | (points > 2 * sides)
+    if away.any() or far.any():
+        (left, top), (right, bottom) = points.min(0), points.max(0)
+        raise KerasganError(
+            f"{what} lies outside the image of {size[0]} x {size[1]}: columns {left:g} to "
+            f"{right:g}, rows {top:g} to {bottom:g}. Was the image resized?"
+        )
+
+
+def _run_lengths(coco, region: dict, size: tuple[int, int], what: str) -> np.ndarray:
+    counts = region.get("counts")
+    if isinstance(counts, str):
+        counts = _unpacked(counts)
+    whole = isinstance(counts, list) and all(type(count) is int for count in counts)
+    if region.get("size") != list(size) or not whole or min(counts, default=-1) < 0:
+        raise KerasganError(
+            f"{what} must have run lengths of size {list(size)}. Received: {str(region)[:100]}"
+        )
+    if sum(counts) != size[0] * size[1]:
+        raise KerasganError(
+            f"{what} has run lengths of {sum(counts)} pixels, the image {size[0] * size[1]}."
+        )
+    return coco.decode(coco.frPyObjects(region | {"counts": counts}, *size)).astype(bool)
+
+
+def _unpacked(text: str) -> list[int] | None:
+    """Run lengths from COCO's text: five bits a character, each but the first two as a difference.
+
+    Read here so that they can be checked before pycocotools, which trusts them, decodes them.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 35:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return None if shift else counts

@@ -1,0 +1,202 @@
+"""What the pixels of a DICOM image look like."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kerasgan.data.convert import sources
+from kerasgan.errors import KerasganError
+
+__all__ = ["Display", "open_header", "stored_frames"]
+
+
+def open_header(pydicom: Any, path: pathlib.Path) -> Any:
+    """Read everything but the pixels, and check their size.
+
+    Args:
+        pydicom: The library.
+        path: The file.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        KerasganError: If it is no DICOM file, or says that it holds no or too many pixels.
+
+    Example:
+        >>> import pydicom.data
+        >>> file = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
+        >>> open_header(pydicom, file).Rows
+        128
+    """
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        sides = [header.get("Rows"), header.get("Columns"), header.get("NumberOfFrames") or 1]
+        sides = [None if side is None else int(side) for side in sides]
+    except Exception as error:
+        raise KerasganError(f"File {path} cannot be read as DICOM: {error}") from error
+    if None in sides:
+        kind = getattr(header.get("SOPClassUID"), "name", None) or "of no known kind"
+        raise KerasganError(f"File {path} holds no image; it is {kind}. Leave it out.")
+    sources.check_pixels(path, sides[0], sides[1], sides[2] * int(header.get("SamplesPerPixel", 1)))
+    return header
+
+
+def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
+    """Decode a file.
+
+    Args:
+        pydicom: The library.
+        path: The file.
+
+    Returns:
+        The dataset, and its stored values, an array (frames, height, width) or, in colour,
+        (frames, height, width, 3).
+
+    Raises:
+        KerasganError: If that is not possible.
+
+    Example:
+        >>> import pydicom.data
+        >>> file = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
+        >>> stored_frames(pydicom, file)[1].shape
+        (1, 128, 128)
+    """
+    try:
+        data = pydicom.dcmread(path)
+        syntax = data.file_meta.TransferSyntaxUID
+        try:
+            array = data.pixel_array
+        except Exception as error:
+            advice = ""
+            if syntax.is_compressed:
+                advice = (
+                    " If it is a decoder that is missing: pip install python-gdcm, or save the "
+                    "file uncompressed."
+                )
+            raise KerasganError(
+                f"File {path} ({syntax.name}) cannot be decoded: {' '.join(str(error).split())}."
+                f"{advice}"
+            ) from error
+        color = int(data.get("SamplesPerPixel", 1)) > 1
+        if color and pydicom.__version__ < "3" and "YBR_FULL" in data.PhotometricInterpretation:
+            array = _processing().convert_color_space(array, data.PhotometricInterpretation, "RGB")
+        return data, array.reshape(-1, *array.shape[-3 if color else -2 :])
+    except KerasganError:
+        raise
+    except Exception as error:
+        raise KerasganError(f"File {path} cannot be read as DICOM: {error}") from error
+
+
+class Display:
+    """Gives the frames of the files of one series as they are to be seen.
+
+    Args:
+        pydicom: The library.
+        paths: All files of the series, whose common range is used where no window is known.
+        limits: What becomes black and white, or None for each image's own.
+
+    Example:
+        >>> import pydicom.data
+        >>> file = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
+        >>> frame, pixels, how = next(Display(pydicom, [file], (0.0, 100.0))(file))
+        >>> pixels.dtype, how
+        (dtype('uint16'), '0 to 100')
+    """
+
+    def __init__(self, pydicom: Any, paths: list[pathlib.Path], limits: tuple | None):
+        self.pydicom, self.paths, self.limits = pydicom, paths, limits
+        self._common: tuple[float, float] | None = None
+
+    def __call__(self, path: pathlib.Path) -> Iterator[tuple[int, np.ndarray, str]]:
+        """Give (frame from 0, pixels, how values became grey) for each frame of a file."""
+        data, frames = stored_frames(self.pydicom, path)
+        kind = str(data.get("PhotometricInterpretation", ""))
+        for index, stored in enumerate(frames):
+            if kind == "PALETTE COLOR":
+                pixels = _processing().apply_color_lut(stored, data)
+                yield index, (pixels >> 8 if pixels.itemsize > 1 else pixels).astype(np.uint8), ""
+            elif stored.ndim == 3:
+                if stored.dtype != np.uint8 or stored.shape[-1] != 3:
+                    raise KerasganError(
+                        f"File {path} must hold colours of 3 x 8 bits. Received: "
+                        f"{stored.shape[-1]} of {stored.dtype}"
+                    )
+                yield index, stored, ""
+            elif kind in ("MONOCHROME1", "MONOCHROME2"):
+                pixels, how = self._grey(data, index, stored, path)
+                inverted = kind == "MONOCHROME1"
+                yield index, np.iinfo(pixels.dtype).max - pixels if inverted else pixels, how
+            else:
+                raise KerasganError(f"File {path} has unknown colours: {kind!r}")
+
+    def _grey(self, data, index: int, stored: np.ndarray, path) -> tuple[np.ndarray, str]:
+        values = _in_units(data, index, stored)
+        if self.limits is not None:
+            return sources.to_sixteen(values, *self.limits), "{:g} to {:g}".format(*self.limits)
+        own = _functional(data, index, "FrameVOILUTSequence")
+        try:
+            if own.get("VOILUTSequence"):
+                return _by_table(values, own), "table"
+            if own.get("WindowCenter") is not None and own.get("WindowWidth") is not None:
+                return self._by_window(values, own)
+        except Exception as error:
+            raise KerasganError(
+                f"File {path} has a window that cannot be used ({error}). Pass 'window'."
+            ) from error
+        if data.get("BitsStored") == 8 and stored.dtype == np.uint8 and (values == stored).all():
+            return stored, "as stored"
+        if self._common is None:
+            stacks = [stored_frames(self.pydicom, one) for one in self.paths]
+            every = [_in_units(d, i, f).ravel() for d, fs in stacks for i, f in enumerate(fs)]
+            self._common = sources.robust_range(np.concatenate(every), path)
+        return sources.to_sixteen(values, *self._common), "{:g} to {:g}".format(*self._common)
+
+    def _by_window(self, values: np.ndarray, own) -> tuple[np.ndarray, str]:
+        """By pydicom, told that values are unsigned and of 16 bits, so it fills that range."""
+        plain = self.pydicom.Dataset()
+        plain.PhotometricInterpretation = "MONOCHROME2"
+        plain.BitsStored, plain.PixelRepresentation = 16, 0
+        for name in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+            if own.get(name) not in (None, ""):
+                setattr(plain, name, own.get(name))
+        shown = _processing().apply_windowing(values, plain)
+        first = [np.ravel(own.get(name))[0] for name in ("WindowCenter", "WindowWidth")]
+        how = "level {:g}, width {:g}".format(*map(float, first))
+        return np.rint(np.clip(shown, 0, 65535)).astype(np.uint16), how
+
+
+def _by_table(values: np.ndarray, own) -> np.ndarray:
+    top = 2 ** int(own.VOILUTSequence[0].LUTDescriptor[2]) - 1
+    table = _processing().apply_voi(np.rint(values).astype(np.int64), own)
+    return np.rint(np.clip(table / top, 0, 1) * 65535).astype(np.uint16)
+
+
+def _in_units(data, index: int, stored: np.ndarray) -> np.ndarray:
+    own = _functional(data, index, "PixelValueTransformationSequence")
+    return _processing().apply_modality_lut(stored, own)
+
+
+def _functional(data, index: int, name: str):
+    """What holds a frame's value: the frame's own item, the shared one, or the dataset."""
+    for groups, place in (
+        ("PerFrameFunctionalGroupsSequence", index),
+        ("SharedFunctionalGroupsSequence", 0),
+    ):
+        items = data.get(groups)
+        if items and place < len(items) and items[place].get(name):
+            return items[place].get(name)[0]
+    return data
+
+
+def _processing():
+    """Where pydicom keeps these functions: from version 3 on, and before."""
+    try:
+        from pydicom.pixels import processing
+    except ImportError:
+        from pydicom.pixel_data_handlers import util as processing
+    return processing

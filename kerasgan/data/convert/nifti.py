@@ -1,0 +1,151 @@
+"""NIfTI volumes become slices."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.data.convert import output, sources
+from kerasgan.errors import KerasganError, unknown_name
+
+__all__ = ["from_nifti"]
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+def from_nifti(
+    images: sources.Paths,
+    out: str | os.PathLike,
+    *,
+    masks: sources.Paths | None = None,
+    axis: str = "axial",
+    window: sources.Window = None,
+    classes: int = 1,
+) -> pd.DataFrame:
+    """Write the slices of NIfTI volumes as pictures.
+
+    Volumes are brought to canonical orientation (RAS+) by turning and flipping whole axes, with no
+    resampling, and shown as radiologists do: the front or the head is above, the patient's right
+    (in sagittal slices the front) is on the left. Pixels need not be square; the manifest says how
+    far apart they are. A slice is named `volume/0007`, folders in front, so that
+    `split_groups(lambda name: name.split("/")[0], ...)` keeps a volume, or a patient's folder,
+    together. Slices count from the patient's left, back or feet, from 0.
+
+    Images have 16 bits. Not read: several volumes in one file, colour, complex values.
+
+    Args:
+        images: A file (`.nii`, `.nii.gz`), a folder of them, or a list of files.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
+        masks: Label volumes on the same grids: of the same names in a folder, with or without
+            `_mask`, or a list in the same order. None writes images alone.
+        axis: "axial", "coronal" or "sagittal".
+        window: (level, width) in the volume's units: what lies below level - width / 2 is black,
+            above level + width / 2 white. None stretches each volume from its 0.5th to its
+            99.5th percentile.
+        classes: 1 makes every label but 0 the foreground, black and white; n > 1 keeps labels 0
+            to n-1, for `load_folder(out, classes=n)`.
+
+    Returns:
+        The table in `manifest.csv`: name, source, mask, slice, low and high (what became black
+        and white), and the distances of rows, columns and slices in the file's unit, mostly mm.
+
+    Raises:
+        KerasganError: If a file cannot be used, a mask lies on another grid or has no image, or
+            `out` holds anything else.
+
+    Example:
+        >>> import nibabel
+        >>> volume = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+        >>> nibabel.save(volume, "scan.nii.gz")
+        >>> from_nifti("scan.nii.gz", "slices", window=(12, 24))["name"].tolist()
+        ['scan/0000', 'scan/0001', 'scan/0002', 'scan/0003']
+    """
+    nibabel = sources.required("nibabel", "nifti")
+    limits = sources.check_window(window)
+    classes = sources.check_classes(classes)
+    if axis not in AXES:
+        raise unknown_name("axis", axis, AXES)
+    found = sources.find_files(images, "images", _ending)
+    mask_paths = [None] * len(found)
+    if masks is not None:
+        listed = isinstance(masks, (list, tuple))
+        mask_paths = sources.pair(found, sources.find_files(masks, "masks", _ending), listed)
+
+    def slices(volume, mask) -> Iterator[output.Picture]:
+        values, affine, spacing = _read(nibabel, volume.path)
+        labels = None
+        if mask is not None:
+            labels, mask_affine, _ = _read(nibabel, mask)
+            if labels.shape != values.shape or not np.allclose(affine, mask_affine, atol=1e-2):
+                raise KerasganError(
+                    f"Mask {mask} must lie on the grid of its image {volume.path}: shape "
+                    f"{values.shape}, voxels at the same places. Received: shape {labels.shape}"
+                    f"{', other places' if labels.shape == values.shape else ''}"
+                )
+            labels = _as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
+        low, high = limits or sources.robust_range(values, volume.path)
+        sources.check_finite(values, volume.path)
+        across = np.delete(spacing, AXES[axis])
+        for index, pixels in enumerate(_as_seen(values, AXES[axis])):
+            yield output.Picture(
+                output.safe_name(*volume.parts, f"{index:04}"),
+                sources.to_sixteen(pixels, low, high),
+                None if labels is None else labels[index],
+                {
+                    "source": str(volume.path),
+                    "mask": "" if mask is None else str(mask),
+                    "slice": index,
+                    "low": low,
+                    "high": high,
+                    "row_distance": float(across[1]),
+                    "column_distance": float(across[0]),
+                    "slice_distance": float(spacing[AXES[axis]]),
+                },
+            )
+
+    settings = {"from": "nifti", "axis": axis, "window": limits, "classes": classes}
+    settings["masks"] = masks is not None
+    jobs = [
+        (f"{volume.path} {mask or ''}", lambda volume=volume, mask=mask: slices(volume, mask))
+        for volume, mask in zip(found, mask_paths)
+    ]
+    return output.write_folder(out, settings, jobs)
+
+
+def _ending(name: str) -> str | None:
+    return next((name[-len(e) :] for e in (".nii.gz", ".nii") if name.lower().endswith(e)), None)
+
+
+def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values, affine and spacing in canonical orientation."""
+    try:
+        volume = nibabel.load(path)
+        if not isinstance(volume, nibabel.Nifti1Pair):
+            raise KerasganError(f"File {path} is no NIfTI file but {type(volume).__name__}.")
+        shape = volume.shape
+        if len(shape) < 3 or max(shape[3:], default=1) > 1:
+            raise KerasganError(
+                f"File {path} must hold one volume of three axes. Received: shape {shape}. "
+                f"nibabel.four_to_three makes single volumes of several."
+            )
+        if volume.get_data_dtype().kind not in "iuf":
+            raise KerasganError(f"File {path} holds {volume.get_data_dtype()}, not plain numbers.")
+        sides = sorted(shape[:3])
+        sources.check_pixels(path, sides[2], sides[1], sides[0])
+        if len(shape) > 3:
+            volume = volume.slicer[(..., *(0,) * (len(shape) - 3))]
+        volume = nibabel.as_closest_canonical(volume)
+        return np.asarray(volume.dataobj), volume.affine, np.asarray(volume.header.get_zooms()[:3])
+    except KerasganError:
+        raise
+    except Exception as error:
+        raise KerasganError(f"File {path} cannot be read as NIfTI: {error}") from error
+
+
+def _as_seen(values: np.ndarray, axis: int) -> np.ndarray:
+    """(slices, rows, columns) of an RAS+ volume."""
+    return np.moveaxis(values, axis, 0)[:, ::-1, ::-1].swapaxes(1, 2)

@@ -1,0 +1,197 @@
+"""The folder that a conversion writes: pictures, masks, and a table of where they came from.
+
+A hidden file, `.conversion.jsonl`, holds the settings in its first line and then one line for each
+source that is done. Pictures appear whole or not at all, and a source counts as done only after
+its last picture, so a conversion that was stopped goes on with the first source not in the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Callable, NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from kerasgan.errors import KerasganError
+
+__all__ = ["Picture", "safe_name", "write_folder"]
+
+_PROGRESS = ".conversion.jsonl"
+_LONGEST = 48
+_RESERVED = ("images", "image", "masks", "mask", "con", "prn", "aux", "nul")
+
+
+class Picture(NamedTuple):
+    """One picture to write."""
+
+    name: str
+    image: np.ndarray | pathlib.Path
+    mask: np.ndarray | None
+    row: dict
+
+
+Source = tuple[str, Callable[[], Iterator[Picture]]]
+
+
+def safe_name(*parts: str) -> str:
+    """Make a sample name of parts that may hold anything.
+
+    Letters, digits, `.`, `-` and `_` stay. A part that had to be changed, or that means something
+    to `load_folder` or a file system, ends in a hash of what it was, so two never become one.
+
+    Args:
+        parts: Folders and, last, the file's name, without ending.
+
+    Returns:
+        The parts, joined by '/'.
+
+    Example:
+        >>> safe_name("P 01/../x", "scan_0001")
+        'P-01-..-x-b235895d/scan_0001'
+    """
+    return "/".join(map(_safe_part, parts))
+
+
+def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Source]) -> pd.DataFrame:
+    """Write the pictures of all sources, going on with an interrupted conversion.
+
+    Args:
+        out: A folder that is new, empty, or holds a conversion with the same settings.
+        settings: What decides the pictures; anything that JSON can hold.
+        sources: Pairs of a key and a function that yields the pictures of that source.
+
+    Returns:
+        The table in `manifest.csv`: one row a picture.
+
+    Raises:
+        KerasganError: If the folder holds anything else, cannot be written, or two pictures get
+            one name.
+
+    Example:
+        >>> black = Picture("a/1", np.zeros((2, 2), np.uint8), None, {"source": "a.dat"})
+        >>> write_folder("plain", {"kind": "demo"}, [("a.dat", lambda: iter([black]))])
+          name source
+        0  a/1  a.dat
+    """
+    try:
+        folder = pathlib.Path(out)
+    except TypeError:
+        raise KerasganError(f"Argument 'out' must be a folder. Received: {out!r}") from None
+    progress = folder / _PROGRESS
+    done = _resume(folder, json.loads(json.dumps(settings)))
+    taken: dict[str, str] = {}
+    rows = []
+    for key, pictures in sources:
+        if key in done:
+            for row in done[key]:
+                _take(taken, row["name"], key)
+            rows += done[key]
+            continue
+        written = []
+        for picture in pictures():
+            _take(taken, picture.name, key)
+            if picture.mask is not None:
+                _save(folder / "masks" / f"{picture.name}.png", picture.mask)
+            if isinstance(picture.image, pathlib.Path):
+                ending = picture.image.suffix.lower()
+                _save(folder / "images" / f"{picture.name}{ending}", picture.image)
+            else:
+                _save(folder / "images" / f"{picture.name}.png", picture.image)
+            written.append({"name": picture.name, **picture.row})
+        with _explained(), open(progress, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"source": key, "rows": written}) + "\n")
+        rows += written
+    table = pd.DataFrame(rows)
+    _save(
+        folder / "manifest.csv",
+        table.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace"),
+    )
+    return table
+
+
+def _safe_part(part: str) -> str:
+    kept = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", part))
+    kept = kept[:_LONGEST].lstrip("._").rstrip(".")
+    special = kept.lower().split(".")[0] in _RESERVED or kept.lower().endswith("_mask")
+    if kept == part and kept and not special:
+        return kept
+    digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{kept or 'x'}-{digest}"
+
+
+def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
+    """The rows of the sources that are done; the progress file is there afterwards."""
+    progress = folder / _PROGRESS
+    with _explained():
+        if folder.exists() and not folder.is_dir():
+            raise KerasganError(f"Argument 'out' must be a folder. Received: {folder} (a file)")
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = progress.read_text(encoding="utf-8").splitlines() if progress.is_file() else []
+        found = sorted(file.name for file in folder.iterdir() if file.name != _PROGRESS)
+    entries = list(_whole(lines))
+    if not entries and found:
+        raise KerasganError(
+            f"Argument 'out' must be a new or an empty folder. Received: {folder}, which holds "
+            f"{', '.join(map(repr, found[:3]))}{', ...' if len(found) > 3 else ''}"
+        )
+    if entries and entries[0] != settings:
+        changed = sorted(
+            name for name in {*entries[0], *settings} if entries[0].get(name) != settings.get(name)
+        )
+        raise KerasganError(
+            f"Argument 'out' holds a conversion with other settings ({', '.join(changed)}): "
+            f"{folder}. Pass the same settings to go on with it, or another folder."
+        )
+    entries = [settings, *entries[1:]]
+    _save(progress, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    return {entry["source"]: entry["rows"] for entry in entries[1:]}
+
+
+def _whole(lines: list[str]) -> Iterator[dict]:
+    """The lines up to one that was cut off while it was written."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _take(taken: dict[str, str], name: str, key: str) -> None:
+    """Note a name; file systems may not tell upper from lower case, so names differ by more."""
+    other = taken.get(name.casefold())
+    if other is not None:
+        raise KerasganError(f"Two pictures would bear the name {name!r}: of {other} and of {key}.")
+    taken[name.casefold()] = key
+
+
+def _save(path: pathlib.Path, content: np.ndarray | pathlib.Path | bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    if isinstance(content, np.ndarray):
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(content)).save(buffer, "PNG", compress_level=3)
+        content = buffer.getvalue()
+    elif isinstance(content, pathlib.Path):
+        content = content.read_bytes()
+    with _explained():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(content)
+        os.replace(part, path)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KerasganError(f"Argument 'out' must be a folder to write into: {error}") from error

@@ -1,0 +1,94 @@
+"""Grey pictures of more than eight bits, stretched to the range that they use."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.data import files
+from kerasgan.data.convert import output, sources
+from kerasgan.errors import KerasganError
+
+__all__ = ["from_pictures"]
+
+
+def from_pictures(
+    images: sources.Paths, out: str | os.PathLike, *, low: float, high: float
+) -> pd.DataFrame:
+    """Stretch grey PNG or TIFF images of 12, 16 or 32 bits, or floating point, over 16 bits.
+
+    `load_folder` takes 16-bit images as they are, and keeps the upper 8 bits of each value. Of an
+    image that uses only part of the range, such as 0 to 4095, little would be left. This function
+    writes copies in which `low` is black and `high` white, the same for all images, so that one
+    value means one thing. Masks are left where they are:
+    `load_folder(images="out/images", masks="masks")`.
+
+    Args:
+        images: A folder of images, one image, or a list of files.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
+        low: The value that becomes black, as do all below it.
+        high: The value that becomes white, as do all above it.
+
+    Returns:
+        The table in `manifest.csv`: name, source, low, high, and the share of pixels that were
+        below and above.
+
+    Raises:
+        KerasganError: If a file cannot be used or is in colour, or `out` holds anything else.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.fromarray(np.full((2, 2), 4095, np.uint16)).save("dark.png")
+        >>> from_pictures("dark.png", "bright", low=0, high=4095)[["name", "above"]]
+           name  above
+        0  dark    0.0
+    """
+    limits = [float(value) if np.ndim(value) == 0 else np.nan for value in (low, high)]
+    if not np.isfinite(limits).all() or limits[0] >= limits[1]:
+        raise KerasganError(
+            f"Arguments 'low' and 'high' must be finite, the first below the second. "
+            f"Received: {low!r} and {high!r}"
+        )
+    low, high = limits
+
+    def stretched(found: sources.Found) -> Iterator[output.Picture]:
+        values = _read(found.path)
+        row = {
+            "source": str(found.path),
+            "low": low,
+            "high": high,
+            "below": float((values < low).mean()),
+            "above": float((values > high).mean()),
+        }
+        pixels = sources.to_sixteen(values, low, high)
+        yield output.Picture(output.safe_name(*found.parts), pixels, None, row)
+
+    found = sources.find_files(images, "images", _ending)
+    if isinstance(images, (str, os.PathLike)) and pathlib.Path(images).is_dir():
+        inside = pathlib.Path(images).resolve()
+        if inside in (pathlib.Path(out).resolve(), *pathlib.Path(out).resolve().parents):
+            raise KerasganError(f"Argument 'out' must lie outside {images}. Received: {out}")
+    settings = {"from": "pictures", "low": low, "high": high}
+    jobs = [(str(one.path), lambda one=one: stretched(one)) for one in found]
+    return output.write_folder(out, settings, jobs)
+
+
+def _ending(name: str) -> str | None:
+    ending = pathlib.PurePath(name).suffix
+    return ending if ending.lower() in files.ENDINGS else None
+
+
+def _read(path: pathlib.Path) -> np.ndarray:
+    with files._opened(str(path)) as picture:
+        if picture.mode != "F" and picture.mode not in files._GREY_MODES[-5:] + ("L",):
+            raise KerasganError(
+                f"File {path} must be grey. Received: mode {picture.mode}. Colour images go into "
+                f"load_folder as they are."
+            )
+        values = np.asarray(files._upright(picture))
+        sources.check_finite(values, path)
+        return values

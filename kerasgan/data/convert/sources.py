@@ -1,0 +1,347 @@
+"""What every conversion begins with: the library, the files, the range of grey and the labels."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pathlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Callable, NamedTuple, Union
+
+import numpy as np
+
+from kerasgan.data.files import MAX_PIXELS
+from kerasgan.data.folders import some
+from kerasgan.errors import KerasganError
+
+__all__ = [
+    "MAX_VALUES",
+    "Found",
+    "check_classes",
+    "check_finite",
+    "check_pixels",
+    "check_window",
+    "find_files",
+    "label_mask",
+    "pair",
+    "required",
+    "robust_range",
+    "to_sixteen",
+]
+
+MAX_VALUES = 2**31
+Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
+Window = Union[tuple[float, float], None]
+
+
+class Found(NamedTuple):
+    """A file and the parts of its path below the folder it was found in, without ending."""
+
+    parts: tuple[str, ...]
+    path: pathlib.Path
+
+
+def required(module: str, extra: str) -> ModuleType:
+    """Import an optional library.
+
+    Args:
+        module: Its name.
+        extra: The extra of kerasgan that installs it.
+
+    Returns:
+        The module.
+
+    Raises:
+        KerasganError: If it is not installed.
+
+    Example:
+        >>> required("json", "json").__name__
+        'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise KerasganError(
+            f"This format needs {module.partition('.')[0]}, which cannot be imported ({error}). "
+            f'Install it: pip install "kerasgan[{extra}]"'
+        ) from error
+
+
+def find_files(source: Paths, argument: str, ending: Callable[[str], str | None]) -> list[Found]:
+    """Find the files of a format.
+
+    Args:
+        source: A file, a folder, which is searched with all below it except what is hidden, or a
+            list of files.
+        argument: The name used in errors.
+        ending: From a file's name to its ending, or None where the name is of another format.
+            Files named one by one are taken whatever their ending.
+
+    Returns:
+        The files: in the order of a list, or of their paths in a folder.
+
+    Raises:
+        KerasganError: If something is missing, or there is no such file.
+
+    Example:
+        >>> pathlib.Path("scan.dat").touch()
+        >>> find_files(["scan.dat"], "images", lambda name: ".dat")[0].parts
+        ('scan',)
+    """
+    listed = isinstance(source, (list, tuple))
+    try:
+        roots = [pathlib.Path(path) for path in (source if listed else [source])]
+    except TypeError:
+        raise KerasganError(
+            f"Argument '{argument}' must be a file, a folder or a list of files. "
+            f"Received: {source!r}"
+        ) from None
+    if roots and not listed and roots[0].is_dir():
+        (root,) = roots
+        keys = {file: file.relative_to(root) for file in sorted(root.rglob("*")) if file.is_file()}
+        keys = {
+            file: key
+            for file, key in keys.items()
+            if ending(key.name) is not None
+            and not any(part.startswith((".", "__")) for part in key.parts)
+        }
+    else:
+        for root in roots:
+            if not root.is_file():
+                what = "a folder" if root.is_dir() else "not there"
+                raise KerasganError(f"Argument '{argument}' names {root} ({what}).")
+        keys = {root: pathlib.Path(root.name) for root in roots}
+    if not keys:
+        raise KerasganError(f"Argument '{argument}' has no file of that format: {source}")
+    return [
+        Found((*key.parts[:-1], key.name[: len(key.name) - len(ending(key.name) or "")]), file)
+        for file, key in keys.items()
+    ]
+
+
+def pair(images: list[Found], masks: list[Found], listed: bool) -> list[pathlib.Path]:
+    """Find the mask file of each image file.
+
+    Args:
+        images: The images.
+        masks: The masks.
+        listed: True to pair them in their order, False by name, with or without `_mask`.
+
+    Returns:
+        The masks in the order of the images.
+
+    Raises:
+        KerasganError: If one is left over.
+
+    Example:
+        >>> images = [Found((name,), pathlib.Path(name)) for name in ("a", "b")]
+        >>> masks = [Found((name,), pathlib.Path(name)) for name in ("b", "a_mask")]
+        >>> [path.name for path in pair(images, masks, listed=False)]
+        ['a_mask', 'b']
+    """
+    if listed:
+        if len(images) != len(masks):
+            raise KerasganError(
+                f"Lists of images and masks must be of one length. Received: {len(images)} "
+                f"images, {len(masks)} masks"
+            )
+        return [mask.path for mask in masks]
+    if len(images) == len(masks) == 1:
+        return [masks[0].path]
+    wanted = {"/".join(image.parts) for image in images}
+    named = {}
+    for mask in masks:
+        name = "/".join(mask.parts)
+        if name not in wanted and name.lower().endswith("_mask"):
+            name = name[: -len("_mask")]
+        if name in named:
+            raise KerasganError(f"Two masks belong to {name!r}: {named[name]} and {mask.path}.")
+        named[name] = mask.path
+    lonely = [
+        some(sorted(wanted - set(named)), "without mask"),
+        some(sorted(set(named) - wanted), "masks without image"),
+    ]
+    if any(lonely):
+        raise KerasganError(
+            f"Every image must have a mask of the same name. Received {len(images)} images, "
+            f"{'; '.join(filter(None, lonely))}. Or pass lists of files, in the same order."
+        )
+    return [named["/".join(image.parts)] for image in images]
+
+
+def check_window(window: Window) -> tuple[float, float] | None:
+    """Turn a window of (level, width) into the values that become black and white.
+
+    Args:
+        window: (level, width) in the units of the values, or None.
+
+    Returns:
+        (level - width / 2, level + width / 2), or None.
+
+    Raises:
+        KerasganError: If it is not two finite numbers, the second above 0.
+
+    Example:
+        >>> check_window((40, 400))
+        (-160.0, 240.0)
+    """
+    if window is None:
+        return None
+    try:
+        level, width = (float(value) for value in window)
+    except (TypeError, ValueError):
+        level, width = np.nan, np.nan
+    if not (np.isfinite(level) and np.isfinite(width) and width > 0):
+        raise KerasganError(
+            f"Argument 'window' must be (level, width), two numbers, width above 0, for example "
+            f"(40, 400), or None. Received: {window!r}"
+        )
+    return level - width / 2, level + width / 2
+
+
+def check_classes(classes: int) -> int:
+    """Return the number of classes, or raise a KerasganError.
+
+    Args:
+        classes: 1 for a foreground, n > 1 for n classes with the background.
+
+    Returns:
+        The number.
+
+    Raises:
+        KerasganError: If it is not a whole number from 1 to 255.
+
+    Example:
+        >>> check_classes(3)
+        3
+    """
+    whole = isinstance(classes, (int, np.integer)) and not isinstance(classes, bool)
+    if not whole or not 1 <= classes <= 255:
+        raise KerasganError(
+            f"Argument 'classes' must be a whole number from 1 to 255. Received: {classes!r}"
+        )
+    return int(classes)
+
+
+def check_pixels(path: object, height: int, width: int, pictures: int = 1) -> None:
+    """Refuse what is too large to be decoded, or has no pixels.
+
+    Args:
+        path: The file, for the error.
+        height: Of a picture, in pixels.
+        width: Likewise.
+        pictures: How many of them are decoded at once.
+
+    Raises:
+        KerasganError: If a picture has more than `MAX_PIXELS` pixels or they have more than
+            `MAX_VALUES` together.
+
+    Example:
+        >>> check_pixels("x.dcm", 512, 512, 300)
+    """
+    if min(height, width, pictures) < 1:
+        raise KerasganError(f"File {path} says that it holds {pictures} of {height} x {width}.")
+    if height * width > MAX_PIXELS or height * width * pictures > MAX_VALUES:
+        raise KerasganError(
+            f"File {path} says that it holds {pictures} of {height} x {width} pixels and is not "
+            f"decoded: at most {MAX_PIXELS} a picture and {MAX_VALUES} a file are read."
+        )
+
+
+def robust_range(values: np.ndarray, path: object) -> tuple[float, float]:
+    """Find the 0.5th and the 99.5th percentile, or the extremes where these are equal.
+
+    Args:
+        values: Numbers of any shape.
+        path: The file, for the error.
+
+    Returns:
+        (low, high); equal if the values are.
+
+    Raises:
+        KerasganError: If a value is not finite.
+
+    Example:
+        >>> robust_range(np.arange(1001), "x.nii")
+        (5.0, 995.0)
+    """
+    check_finite(values, path)
+    low, high = np.percentile(values, (0.5, 99.5))
+    if low == high:
+        low, high = values.min(), values.max()
+    return float(low), float(high)
+
+
+def check_finite(values: np.ndarray, path: object) -> None:
+    """Refuse values that are NaN or infinite.
+
+    Args:
+        values: Numbers of any shape.
+        path: The file, for the error.
+
+    Raises:
+        KerasganError: If there is one.
+
+    Example:
+        >>> check_finite(np.zeros(3), "x.nii")
+    """
+    wrong = int((~np.isfinite(values)).sum())
+    if wrong:
+        raise KerasganError(
+            f"File {path} has {wrong} values that are NaN or infinite. Replace them, for example "
+            f"by numpy.nan_to_num, and save it anew."
+        )
+
+
+def to_sixteen(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Stretch values over the 16-bit range.
+
+    Args:
+        values: Finite numbers of any shape.
+        low: What becomes 0, as does everything below.
+        high: What becomes 65535, as does everything above.
+
+    Returns:
+        uint16 array of the same shape; black if low and high are equal.
+
+    Example:
+        >>> to_sixteen(np.array([-2000, 40, 240]), -160, 240)
+        array([    0, 32768, 65535], dtype=uint16)
+    """
+    if not high > low:
+        return np.zeros(np.shape(values), np.uint16)
+    share = (np.asarray(values, np.float64) - low) / (high - low)
+    return np.rint(np.clip(share, 0, 1) * 65535).astype(np.uint16)
+
+
+def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
+    """Turn labels into the mask file that `load_folder` takes.
+
+    Args:
+        labels: Whole numbers of any type.
+        classes: 1: everything but 0 is foreground. n > 1: labels 0 to n-1.
+        path: The file, for the error.
+
+    Returns:
+        uint8 array: {0, 255} for one class, else the labels.
+
+    Raises:
+        KerasganError: If a value is no label.
+
+    Example:
+        >>> label_mask(np.array([0.0, 2.0]), 1, "x.nii")
+        array([  0, 255], dtype=uint8)
+    """
+    check_finite(labels, path)
+    values = np.unique(labels)
+    most = classes - 1 if classes > 1 else np.inf
+    wrong = values[(values < 0) | (values > most) | (values % 1 != 0)]
+    if wrong.size:
+        wanted = f"0 to {classes - 1}" if classes > 1 else "whole numbers from 0 up"
+        shown = ", ".join(f"{value:g}" for value in wrong[:6])
+        raise KerasganError(
+            f"Mask {path} must hold {wanted} for classes={classes}. Received also: {shown}"
+            f"{', ...' if wrong.size > 6 else ''}"
+        )
+    return (labels > 0).astype(np.uint8) * 255 if classes == 1 else labels.astype(np.uint8)

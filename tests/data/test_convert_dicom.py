@@ -1,0 +1,359 @@
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasgan as kg
+from kerasgan.data.convert import from_dicom
+from kerasgan.errors import KerasganError
+
+pydicom = pytest.importorskip("pydicom")
+RNG = np.random.default_rng(0)
+UID = pydicom.uid
+SERIES = "1.2.3.4"
+H, W = 6, 8
+
+
+def item(**fields):
+    dataset = pydicom.Dataset()
+    for name, value in fields.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def sequence(**fields):
+    return pydicom.Sequence([item(**fields)])
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write stored values as a DICOM file with the given fields; a field of None is left out."""
+
+    def save(name, values, **fields):
+        values = np.asarray(values)
+        color = values.ndim > 2 and values.shape[-1] == 3
+        frames = values.shape[0] if values.ndim - color > 2 else None
+        bits = values.dtype.itemsize * 8
+        fields = {
+            "SOPClassUID": UID.CTImageStorage,
+            "SOPInstanceUID": f"{SERIES}.{sum(name.encode())}",
+            "PatientID": "P1",
+            "SeriesInstanceUID": SERIES,
+            "SeriesNumber": 2,
+            "SamplesPerPixel": 3 if color else 1,
+            "PlanarConfiguration": 0 if color else None,
+            "PhotometricInterpretation": "RGB" if color else "MONOCHROME2",
+            "NumberOfFrames": frames,
+            "Rows": values.shape[-3] if color else values.shape[-2],
+            "Columns": values.shape[-2] if color else values.shape[-1],
+            "BitsAllocated": bits,
+            "BitsStored": bits,
+            "HighBit": bits - 1,
+            "PixelRepresentation": int(values.dtype.kind == "i"),
+            "PixelData": values.tobytes(),
+            **fields,
+        }
+        dataset = item(**{key: value for key, value in fields.items() if value is not None})
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = UID.ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.file_meta = meta
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(path, write_like_original=False)
+        return path
+
+    return save
+
+
+@pytest.fixture(autouse=True)
+def _writing_as_in_pydicom_2():
+    """The way to save that versions 2 and 3 share is deprecated in 3."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def pictures(out):
+    return [np.asarray(Image.open(p)) for p in sorted((out / "images").rglob("*.png"))]
+
+
+def one(path, out, **options):
+    from_dicom(path, out, **options)
+    (seen,) = pictures(out)
+    return seen
+
+
+def test_a_window_is_in_hounsfield_units(write, tmp_path):
+    hounsfield = np.array([[-1024, -160, -60, 40], [140, 240, 241, 3000]])
+    path = write("a.dcm", (hounsfield + 1024).astype(np.uint16),
+                 RescaleSlope=1, RescaleIntercept=-1024, BitsStored=12, HighBit=11)  # fmt: skip
+    seen = one(path, tmp_path / "out", window=(40, 400))
+    expected = np.clip((hounsfield + 160) / 400, 0, 1) * 65535
+    np.testing.assert_allclose(seen, expected, atol=0.51)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID", None])
+def test_the_files_own_window_follows_the_standard(function, write, tmp_path):
+    """PS3.3 C.11.2.1.2 and C.11.2.1.3, written out for an output from 0 to 65535."""
+    values = RNG.integers(-50, 400, (H, W)).astype(np.int16)
+    center, width = 0, 200
+    path = write("a.dcm", values, RescaleSlope=2, RescaleIntercept=-100,
+                 WindowCenter=[center, 900], WindowWidth=[width, 10],
+                 VOILUTFunction=function)  # fmt: skip
+    x = 2.0 * values - 100
+    if function == "SIGMOID":
+        share = 1 / (1 + np.exp(-4 * (x - center) / width))
+    elif function == "LINEAR_EXACT":
+        share = (x - center) / width + 0.5
+    else:
+        share = (x - (center - 0.5)) / (width - 1) + 0.5
+    expected = np.clip(share, 0, 1) * 65535
+    np.testing.assert_allclose(one(path, tmp_path / "out"), expected, atol=0.51)
+
+
+def test_the_files_own_table_is_looked_up(write, tmp_path):
+    values = np.array([[0, 10, 11], [12, 13, 60]], np.uint16)
+    table = sequence(LUTDescriptor=[4, 10, 16], LUTData=[0, 65535, 300, 9000])
+    table[0]["LUTDescriptor"].VR = "US"
+    table[0]["LUTData"].VR = "US"
+    seen = one(write("a.dcm", values, VOILUTSequence=table), tmp_path / "out")
+    assert seen.tolist() == [[0, 0, 65535], [300, 9000, 9000]]
+
+
+def test_without_a_window_the_series_shares_its_percentiles(write, tmp_path):
+    volume = RNG.integers(0, 3000, (3, 20, 20)).astype(np.int16)
+    for i, plane in enumerate(volume):
+        write(f"in/{i}.dcm", plane, InstanceNumber=i)
+    table = from_dicom(tmp_path / "in", tmp_path / "out")
+    low, high = np.percentile(volume, (0.5, 99.5))
+    expected = np.clip((volume - low) / (high - low), 0, 1) * 65535
+    np.testing.assert_allclose(pictures(tmp_path / "out"), expected, atol=0.51)
+    assert set(table["grey"]) == {f"{low:g} to {high:g}"}
+
+
+def test_low_is_white_in_monochrome1(write, tmp_path):
+    values = RNG.integers(0, 256, (H, W)).astype(np.uint8)
+    path = write("a.dcm", values, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(one(path, tmp_path / "out"), 255 - values)
+    seen = one(path, tmp_path / "windowed", window=(100, 50))
+    assert seen.dtype == np.uint16
+    np.testing.assert_array_equal(seen == 65535, values <= 75)
+
+
+def test_eight_bits_and_colours_stay_as_they_are(write, tmp_path):
+    grey = RNG.integers(0, 256, (H, W)).astype(np.uint8)
+    color = RNG.integers(0, 256, (H, W, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(one(write("g.dcm", grey), tmp_path / "grey"), grey)
+    np.testing.assert_array_equal(one(write("c.dcm", color), tmp_path / "color"), color)
+    cine = RNG.integers(0, 256, (3, H, W, 3)).astype(np.uint8)
+    table = from_dicom(write("m.dcm", cine), tmp_path / "cine")
+    np.testing.assert_array_equal(pictures(tmp_path / "cine"), cine)
+    assert table["frame"].tolist() == [0, 1, 2]
+
+
+def test_luma_and_chroma_become_rgb(write, tmp_path):
+    """PS3.3 C.7.6.3.1.2: Y = 76, Cb = 85, Cr = 255 is pure red."""
+    path = write("y.dcm", np.tile(np.array([76, 85, 255], np.uint8), (H, W, 1)),
+                 PhotometricInterpretation="YBR_FULL")  # fmt: skip
+    seen = one(path, tmp_path / "out").astype(int)
+    assert np.abs(seen - [255, 0, 0]).max() <= 2
+
+
+def test_palettes_are_looked_up(write, tmp_path):
+    colors = RNG.integers(0, 256, (4, 3)).astype(np.uint8)
+    values = RNG.integers(0, 4, (H, W)).astype(np.uint8)
+    names = ("Red", "Green", "Blue")
+    tables = {f"{n}PaletteColorLookupTableData": (colors[:, i].astype("<u2") * 257).tobytes()
+              for i, n in enumerate(names)}  # fmt: skip
+    sizes = {f"{name}PaletteColorLookupTableDescriptor": [4, 0, 16] for name in names}
+    path = write("p.dcm", values, PhotometricInterpretation="PALETTE COLOR", **sizes, **tables)
+    np.testing.assert_array_equal(one(path, tmp_path / "out"), colors[values])
+
+
+def test_slices_are_sorted_by_their_place(write, tmp_path):
+    for number, z in ((1, 30.0), (2, -10.0), (3, 10.0)):
+        write(f"in/IM{number}", np.full((H, W), number, np.uint8), InstanceNumber=number,
+              ImagePositionPatient=[0, 0, z], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+              PixelSpacing=[0.7, 0.8])  # fmt: skip
+    table = from_dicom(tmp_path / "in", tmp_path / "out")
+    assert [plane[0, 0] for plane in pictures(tmp_path / "out")] == [2, 3, 1]
+    assert table[["row_distance", "column_distance"]].iloc[0].tolist() == [0.7, 0.8]
+
+
+def test_patients_and_series_stay_apart(write, tmp_path):
+    plane = np.zeros((H, W), np.uint8)
+    for i, (patient, series) in enumerate((("P1", "1.1"), ("P1", "1.2"), ("../P2", "1.3"))):
+        write(f"in/{i}.dcm", plane + i, PatientID=patient, SeriesInstanceUID=series)
+    (tmp_path / "in" / "DICOMDIR").write_bytes(b"x")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    from_dicom(tmp_path / "in", tmp_path / "out")
+    samples = kg.data.load_folder(tmp_path / "out", masks=None)
+    groups = [name.split("/")[0] for name in samples.names]
+    assert len(samples) == 3
+    assert sorted(groups.count(group) for group in set(groups)) == [1, 2]
+    assert not any(group == ".." for group in groups)
+
+
+def test_frames_of_an_enhanced_image_have_their_own_values(write, tmp_path):
+    values = RNG.integers(0, 100, (2, H, W)).astype(np.uint16)
+    groups = [
+        item(
+            PixelValueTransformationSequence=sequence(RescaleSlope=slope, RescaleIntercept=-50),
+            FrameVOILUTSequence=sequence(
+                WindowCenter=0, WindowWidth=100, VOILUTFunction="LINEAR_EXACT"
+            ),
+        )
+        for slope in (1, 3)
+    ]
+    path = write("e.dcm", values, PerFrameFunctionalGroupsSequence=pydicom.Sequence(groups))
+    from_dicom(path, tmp_path / "out")
+    units = values * np.array([1, 3])[:, None, None] - 50.0
+    expected = np.clip(units / 100 + 0.5, 0, 1) * 65535
+    np.testing.assert_allclose(pictures(tmp_path / "out"), expected, atol=0.51)
+
+
+def test_run_length_compression_is_decoded(write, tmp_path):
+    values = RNG.integers(0, 4, (H, W)).astype(np.uint8)
+    dataset = pydicom.dcmread(write("r.dcm", values))
+    dataset.compress(UID.RLELossless, encoding_plugin="pydicom")
+    dataset.save_as(tmp_path / "r.dcm")
+    np.testing.assert_array_equal(one(tmp_path / "r.dcm", tmp_path / "out"), values)
+
+
+def segmentation(write, name, frames, **fields):
+    """A DICOM SEG of (image or None, segment, booleans)."""
+    items = []
+    for image, number, _ in frames:
+        one = item(SegmentIdentificationSequence=sequence(ReferencedSegmentNumber=number))
+        if image is not None:
+            origin = sequence(ReferencedSOPInstanceUID=image)
+            one.DerivationImageSequence = sequence(SourceImageSequence=origin)
+        items.append(one)
+    pixels = np.stack([region for _, _, region in frames])
+    packed = np.packbits(pixels.ravel().astype(np.uint8), bitorder="little").tobytes()
+    options = {
+        "SOPClassUID": UID.SegmentationStorage,
+        "SOPInstanceUID": UID.generate_uid(),
+        "SegmentationType": "BINARY",
+        "BitsAllocated": 1,
+        "BitsStored": 1,
+        "HighBit": 0,
+        "PerFrameFunctionalGroupsSequence": pydicom.Sequence(items),
+        "PixelData": packed + b"\0" * (len(packed) % 2),
+        **fields,
+    }
+    return write(name, pixels.astype(np.uint8), **options)
+
+
+@pytest.fixture
+def scan(write, tmp_path):
+    """Three slices; their UIDs from below upwards."""
+    for i in range(3):
+        write(f"in/{i}.dcm", RNG.integers(0, 99, (H, W)).astype(np.int16), InstanceNumber=i,
+              SOPInstanceUID=f"9.{i}")  # fmt: skip
+    return tmp_path / "in"
+
+
+def test_segmentations_find_their_images(write, scan, tmp_path):
+    liver, tumour = RNG.random((2, H, W)) > 0.5
+    frames = [("9.2", 2, tumour), ("9.2", 1, liver), ("9.0", 1, tumour)]
+    path = segmentation(write, "seg/s.dcm", frames)
+    table = from_dicom(scan, tmp_path / "out", masks=path, classes=3)
+    samples = kg.data.load_folder(tmp_path / "out", classes=3)
+    np.testing.assert_array_equal(samples.mask(0), tumour)
+    assert not samples.mask(1).any()
+    np.testing.assert_array_equal(samples.mask(2), np.where(tumour, 2, liver))
+    assert [bool(mask) for mask in table["mask"]] == [True, False, True]
+    from_dicom(scan, tmp_path / "one", masks=tmp_path / "seg")
+    alone = kg.data.load_folder(tmp_path / "one")
+    np.testing.assert_array_equal(alone.mask(2), tumour | liver)
+
+
+def test_fractions_are_cut_at_half(write, scan, tmp_path):
+    shares = RNG.integers(0, 101, (1, H, W)).astype(np.uint8)
+    path = segmentation(write, "s.dcm", [("9.1", 1, shares[0])], SegmentationType="FRACTIONAL",
+                        MaximumFractionalValue=100, BitsAllocated=8, BitsStored=8, HighBit=7,
+                        PixelData=shares.tobytes())  # fmt: skip
+    from_dicom(scan, tmp_path / "out", masks=path)
+    mask = kg.data.load_folder(tmp_path / "out").mask(1)
+    np.testing.assert_array_equal(mask, shares[0] >= 50)
+
+
+def test_images_of_labels_go_by_file_name(write, scan, tmp_path):
+    labels = [np.full((H, W), i, np.uint8) for i in range(3)]
+    for i, plane in enumerate(labels):
+        write(f"masks/{i}.dcm", plane, SeriesInstanceUID="7.7")
+    from_dicom(scan, tmp_path / "out", masks=tmp_path / "masks", classes=3)
+    samples = kg.data.load_folder(tmp_path / "out", classes=3)
+    assert [samples.mask(i).max() for i in range(3)] == [0, 1, 2]
+    with pytest.raises(KerasganError, match=r"must hold 0 to 1 for classes=2.*: 2"):
+        from_dicom(scan, tmp_path / "two", masks=tmp_path / "masks", classes=2)
+    write("masks/1.dcm", labels[1][:3])
+    with pytest.raises(KerasganError, match=r"1\.dcm must have the size.*6 x 8.*3 x 8"):
+        from_dicom(scan, tmp_path / "small", masks=tmp_path / "masks")
+    (tmp_path / "masks" / "1.dcm").unlink()
+    with pytest.raises(KerasganError, match="1 without mask: 1"):
+        from_dicom(scan, tmp_path / "lonely", masks=tmp_path / "masks")
+
+
+def test_unfit_segmentations_are_refused(write, scan, tmp_path):
+    region = np.ones((H, W), bool)
+
+    def refused(match, *frames, images=scan, **fields):
+        path = segmentation(write, "s.dcm", list(frames), **fields)
+        with pytest.raises(KerasganError, match=match):
+            from_dicom(images, tmp_path / "out", masks=path)
+
+    refused(r"s\.dcm belongs to image 5\.5, which is not among", ("5.5", 1, region))
+    refused(r"s\.dcm does not say which image", (None, 1, region))
+    refused(r"s\.dcm must have the size.*6 x 8.*5 x 8", ("9.0", 1, region[1:]))
+    refused(r"type LABELMAP, which is not read", ("9.0", 1, region), SegmentationType="LABELMAP")
+    write("in/other.dcm", np.zeros((H, W), np.int16), SeriesInstanceUID="8", SOPInstanceUID="8.1")
+    refused(r"No mask belongs to the series of image .*other\.dcm", ("9.0", 1, region))
+    with pytest.raises(KerasganError, match=r"s\.dcm is a Segmentation Storage and no image"):
+        from_dicom(tmp_path / "s.dcm", tmp_path / "out")
+    with pytest.raises(KerasganError, match="mixes segmentations"):
+        from_dicom(scan, tmp_path / "out", masks=[tmp_path / "s.dcm", scan / "0.dcm"])
+
+
+def test_a_compression_without_decoder_is_named(write, tmp_path):
+    path = write("c.dcm", np.zeros((H, W), np.uint16))
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = UID.JPEGLosslessSV1
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8 not decoded \xff\xd9"])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    with pytest.raises(KerasganError, match=r"c\.dcm \(JPEG Lossless.*pip install python-gdcm"):
+        from_dicom(path, tmp_path / "out")
+
+
+def test_unfit_files_are_refused_by_name(write, tmp_path):
+    def refused(match, path, **options):
+        with pytest.raises(KerasganError, match=match):
+            from_dicom(path, tmp_path / "out", **options)
+        assert not list((tmp_path / "out").rglob("*.png"))
+
+    plane = RNG.integers(0, 99, (H, W)).astype(np.int16)
+    whole = write("whole.dcm", plane)
+    cut = tmp_path / "cut.dcm"
+    for end in (100, 300, -20):
+        cut.write_bytes(whole.read_bytes()[:end])
+        refused(r"cut\.dcm .*(cannot be (read|decoded)|holds no image)", cut)
+    cut.write_bytes(b"")
+    refused(r"cut\.dcm cannot be read as DICOM", cut)
+    cut.write_bytes(b"no scan " * 100)
+    refused(r"cut\.dcm cannot be read as DICOM", cut)
+    refused(r"report\.dcm holds no image", write("report.dcm", plane, Rows=None))
+    bomb = write("bomb.dcm", plane, Rows=60000, Columns=60000)
+    refused(r"bomb\.dcm says that it holds 1 of 60000 x 60000 .*not decoded", bomb)
+    refused(r"w\.dcm has a window that cannot be used.*Pass 'window'",
+            write("w.dcm", plane, WindowCenter=3, WindowWidth=0))  # fmt: skip
+    write("in/a.dcm", plane)
+    write("in/b.dcm", plane[1:])
+    refused(r"one size.*a\.dcm of 6 x 8 and .*b\.dcm of 5 x 8", tmp_path / "in")
+    refused("'window' must be", whole, window=(1, 0))
+    refused("'classes' must be", whole, classes=0)

@@ -1,0 +1,128 @@
+"""Coordinates of the charts that a report's template draws as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["Chart", "reliability", "score_by_size"]
+
+WIDTH, HEIGHT = 560, 320
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 46
+
+
+class Chart(NamedTuple):
+    """What the template draws, in units of the SVG's own grid.
+
+    Attributes:
+        x: Ticks of the horizontal axis, pairs of place and text.
+        y: Ticks of the vertical axis.
+        marks: A dict for each dot or bar.
+        lines: A dict for each line: `x1`, `y1`, `x2`, `y2`.
+
+    Example:
+        >>> Chart([], [], [], []).marks
+        []
+    """
+
+    x: list[tuple[float, str]]
+    y: list[tuple[float, str]]
+    marks: list[dict[str, Any]]
+    lines: list[dict[str, float]]
+
+
+def score_by_size(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Chart:
+    """Place a dot for each image: its true area against a score.
+
+    Args:
+        table: Columns `name`, `true_area`, a fraction of the frame, `finding` and the score.
+        column: Name of the score.
+        kinds: What `finding` may hold; the first of these that holds gives the dot its class.
+
+    Returns:
+        The chart. The horizontal axis is logarithmic where every image has a true area.
+
+    Example:
+        >>> row = {"name": "a", "true_area": 0.1, "finding": "found", "dice": 1.0}
+        >>> score_by_size(pd.DataFrame([row]), "dice", ["found"]).marks[0]["cy"]
+        14.0
+    """
+    part = table[table[column].notna()]
+    area = 100 * part["true_area"].to_numpy(np.float64)
+    log = bool(area.size and area.min() > 0)
+    if log:
+        low, high = area.min() / 1.15, area.max() * 1.15
+        ticks = [m * 10.0**e for e in range(-4, 3) for m in (1, 2, 5)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        places = _across(np.log(area), math.log(low), math.log(high))
+        at = _across(np.log(ticks), math.log(low), math.log(high)) if ticks else []
+    else:
+        high = max(1.0, area.max(initial=0) * 1.05)
+        step = 10 ** math.floor(math.log10(high)) / (2 if high < 30 else 1)
+        ticks = list(np.arange(0, high, max(step, high / 10)))
+        places, at = _across(area, 0, high), _across(np.array(ticks), 0, high)
+    marks = []
+    for cx, (index, row) in zip(places, part.iterrows()):
+        held = row["finding"].split("; ")
+        kind = next((kind for kind in kinds if kind in held), kinds[-1])
+        text = f"{row['name']}: {column} {row[column]:.2f}, {100 * row['true_area']:.2g} %"
+        marks.append({"cx": cx, "cy": _up(row[column]), "kind": kind, "text": text, "index": index})
+    mean = _up(float(part[column].mean())) if len(part) else _up(0)
+    line = {"x1": LEFT, "x2": WIDTH - RIGHT, "y1": mean, "y2": mean}
+    return Chart([(x, f"{tick:.3g}") for x, tick in zip(at, ticks)], _scores(), marks, [line])
+
+
+def reliability(table: pd.DataFrame) -> Chart:
+    """Place a bar for each bin of confidence: how often the network was right there.
+
+    Args:
+        table: Of `kerasgan.inference.expected_calibration_error`.
+
+    Returns:
+        The chart; bins without pixels have no bar.
+
+    Example:
+        >>> row = {"low": 0.5, "high": 1.0, "pixels": 9, "confidence": 0.8, "accuracy": 0.9}
+        >>> chart = reliability(pd.DataFrame([row]))
+        >>> len(chart.marks), chart.x[0][1]
+        (1, '0.5')
+    """
+    table = table[table["pixels"] > 0]
+    low = min(float(table["low"].min()), 0.9)
+    marks = []
+    total = table["pixels"].sum()
+    for row in table.to_dict("records"):
+        left, right = _across(np.array([row["low"], row["high"]]), low, 1)
+        top = _up(row["accuracy"])
+        marks.append(
+            {
+                "x": round(left + 1, 1),
+                "y": top,
+                "width": round(max(right - left - 2, 1), 1),
+                "height": round(_up(0) - top, 1),
+                "cx": float(_across(np.array([row["confidence"]]), low, 1)[0]),
+                "text": f"confidence {row['confidence']:.2f}, right {row['accuracy']:.2f}, "
+                f"{100 * row['pixels'] / total:.2g} % of all pixels",
+            }
+        )
+    ticks = [tick for tick in np.linspace(0, 1, 11) if tick >= low - 1e-9]
+    x = _across(np.array(ticks), low, 1)
+    ideal = {"x1": LEFT, "y1": _up(low), "x2": WIDTH - RIGHT, "y2": _up(1)}
+    return Chart([(at, f"{tick:.1f}") for at, tick in zip(x, ticks)], _scores(), marks, [ideal])
+
+
+def _across(values: np.ndarray, low: float, high: float) -> list[float]:
+    span = WIDTH - LEFT - RIGHT
+    return [round(float(LEFT + span * (v - low) / (high - low)), 1) for v in values]
+
+
+def _up(value: float) -> float:
+    return round(float(TOP + (HEIGHT - TOP - BOTTOM) * (1 - value)), 1)
+
+
+def _scores() -> list[tuple[float, str]]:
+    return [(_up(value), f"{value:.1f}") for value in (0, 0.2, 0.4, 0.6, 0.8, 1.0)]

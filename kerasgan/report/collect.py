@@ -1,0 +1,168 @@
+"""One pass over all images: scores, calibration, thumbnails and what went wrong, image by image.
+
+No image and no mask is kept but as a thumbnail and a row of a table, so memory grows by about two
+kilobytes an image.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
+from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
+from kerasgan.models import generator_of
+from kerasgan.report.failures import Findings, find, kind_of
+from kerasgan.report.pictures import photo
+
+__all__ = ["Collected", "collect", "readable"]
+
+THUMBNAIL = 64
+
+
+class Collected(NamedTuple):
+    """What is known of all images.
+
+    Attributes:
+        table: A row per image: `name`, made readable; scores and areas where there are true masks,
+            else `predicted_area`; `confidence`, how sure the network is of the foreground that it
+            drew, on average over its pixels (over all pixels, where it drew none); with true
+            masks also `objects`, `missed`, `regions`, `false` and `finding`.
+        summary: What `kerasgan.evaluation.summarize` says of the scores; None without true masks.
+        calibration: None without true masks.
+        thumbnails: Data addresses of JPEGs of 64 pixels, in the order of the table.
+
+    Example:
+        >>> Collected(pd.DataFrame({"name": ["a"]}), None, None, [""]).labelled
+        False
+    """
+
+    table: pd.DataFrame
+    summary: dict[str, Any] | None
+    calibration: Calibration | None
+    thumbnails: list[str]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are true masks."""
+        return self.summary is not None
+
+
+def collect(
+    model: Any,
+    samples: Samples,
+    *,
+    threshold: float = 0.5,
+    empty: str = "agree",
+    verbose: bool = True,
+    **options: Any,
+) -> Collected:
+    """Segment every image once and keep what the report says of it.
+
+    Args:
+        model: As for `kerasgan.evaluate`.
+        samples: With or without masks.
+        threshold: As for `kerasgan.evaluate`.
+        empty: As for `kerasgan.evaluate`.
+        verbose: Whether to show a progress bar.
+        **options: As for `kerasgan.inference.iterate_probability`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        KerasganError: If model, samples or an option cannot be used.
+
+    Example:
+        >>> collect(gan, test).table["confidence"].mean()  # doctest: +SKIP
+    """
+    if not isinstance(samples, Samples) or not len(samples):
+        raise KerasganError(
+            f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
+        )
+    classes = generator_of(model).output_shape[-1]
+    labelled = samples.mask_paths is not None
+    if labelled:
+        check_samples(samples, empty)
+        if classes != samples.classes:
+            raise KerasganError(
+                f"Argument 'samples' must have the classes of the network, {classes}. "
+                f"Received: {samples.classes}; pass classes={classes} to load_folder"
+            )
+    rows: list[dict[str, Any]] = []
+    thumbnails: list[str] = []
+    parts: list[Calibration] = []
+
+    def masks() -> Iterator[np.ndarray]:
+        maps = iterate_probability(model, samples, **options)
+        for index, probability in enumerate(maps):
+            mask = decide(probability, threshold)
+            thumbnails.append(photo(samples.image(index), THUMBNAIL, 70)[0])
+            rows.append({"confidence": _confidence(probability, mask)})
+            if labelled:
+                truth = samples.mask(index)
+                parts.append(expected_calibration_error([truth], [probability]))
+                rows[-1].update(find(truth, mask)._asdict())
+            else:
+                rows[-1]["predicted_area"] = float(np.mean(mask != 0))
+            yield mask
+
+    if labelled:
+        table = evaluate_masks(samples, masks(), empty=empty, verbose=verbose)
+        summary = table.attrs.pop("summary")
+        table = pd.concat([table, pd.DataFrame(rows)], axis=1)
+        found = zip(table["objects"], table["missed"], table["regions"], table["false"])
+        table["finding"] = [
+            "; ".join(kind_of(Findings(*counts), score))
+            for counts, score in zip(found, table["jaccard"])
+        ]
+    else:
+        bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
+        for _ in masks():
+            if bar is not None:
+                bar.add(1)
+        table, summary = pd.DataFrame(rows), None
+        table.insert(0, "name", list(samples.names))
+    table["name"] = [readable(name) for name in samples.names]
+    return Collected(table, summary, _together(parts) if labelled else None, thumbnails)
+
+
+def readable(text: Any) -> str:
+    """Make text fit to be written and shown: bytes of no text and unseen characters replaced.
+
+    Example:
+        >>> readable("a\\u202eb\\udcff")
+        'a�b�'
+    """
+    unseen = ("Cc", "Cf", "Cs", "Co", "Cn")
+    return "".join("\ufffd" if unicodedata.category(c) in unseen else c for c in str(text))
+
+
+def _confidence(probability: np.ndarray, mask: np.ndarray) -> float:
+    if probability.shape[-1] == 1:
+        sure = np.where(mask, probability[..., 0], 1 - probability[..., 0])
+    else:
+        sure = probability.max(-1)
+    drawn = mask != 0
+    return float(sure[drawn].mean(dtype=np.float64) if drawn.any() else sure.mean(dtype=np.float64))
+
+
+def _together(parts: list[Calibration]) -> Calibration:
+    """The calibration of all pixels from that of each image."""
+    tables = [part.table for part in parts]
+    pixels = sum(table["pixels"].to_numpy() for table in tables)
+    sums = [
+        sum((table["pixels"] * table[name]).fillna(0).to_numpy() for table in tables)
+        for name in ("confidence", "accuracy")
+    ]
+    with np.errstate(invalid="ignore"):
+        confidence, accuracy = (total / pixels for total in sums)
+    table = tables[0].assign(pixels=pixels, confidence=confidence, accuracy=accuracy)
+    return Calibration(float(np.abs(sums[1] - sums[0]).sum() / pixels.sum()), table)

@@ -1,0 +1,235 @@
+"""The transparency report: one page that a committee can read, and the files behind it."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation.breakdown import by_size
+from kerasgan.evaluation.cases import named_rules
+from kerasgan.evaluation.segmentation import save_table
+from kerasgan.evaluation.shortcuts import Shortcuts
+from kerasgan.report import charts
+from kerasgan.report.about import FIELDS, card_of, card_text, facts_of
+from kerasgan.report.collect import Collected, collect, readable
+from kerasgan.report.failures import FAILURES, KINDS, SPECK, choose
+from kerasgan.report.figures import score_figure
+from kerasgan.report.panels import TARGETS, Panels, balance
+from kerasgan.report.pictures import LEVELS, palette
+from kerasgan.report.place import check_place, put_in_place
+from kerasgan.report.words import GLOSSARY, LIMITS, RULES, SCORE_WORDS, sentences
+
+__all__ = ["MOST_CASES", "write"]
+
+MOST_CASES = 40
+
+
+def write(
+    model: Any,
+    samples: Samples,
+    folder: str | os.PathLike,
+    *,
+    rules: Any = ("z-plus", "epsilon"),
+    layers: Sequence[str] | None = None,
+    cases: int = 24,
+    card: Mapping[str, Any] | None = None,
+    shortcuts: Shortcuts | None = None,
+    threshold: float = 0.5,
+    empty: str = "agree",
+    size: int | tuple[int, int] | None = None,
+    mode: str = "stretch",
+    batch_size: int = 8,
+    preprocess: Callable[[Any], Any] | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> pathlib.Path:
+    """Write a report about a model on images that it has not seen.
+
+    The page, `index.html`, holds everything it shows: it can be opened from disk, mailed and
+    printed, and loads nothing from anywhere. Beside it lie `images.csv`, a row per image, and with
+    true masks `summary.csv` and `by_size.csv`; `model_card.md`; the folder `figures`; and
+    `report.json`, by which a later call knows what it may replace. Everything is written beside the
+    folder first and put in place at the end: a call that fails or is stopped leaves nothing, and
+    an earlier report as it was.
+
+    Memory grows by about two kilobytes an image. The page takes some 130 kilobytes for each case
+    shown in full and 3 for each image in the table.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        samples: `Samples`. Without masks the report has no scores and no failures.
+        folder: New or empty; nothing else is ever written into.
+        rules: What to explain by: a rule's name, a rule or another method; a list of these; or a
+            dict from a name of your own to such a rule.
+        layers: Names of layers to show relevance at, from the image to the logits; None picks
+            three.
+        cases: How many images to show in full, 1 to 40: the worst, the median, the best, and
+            failures of each kind.
+        card: What only people know, by fields: "name", "version", "date", "authors", "contact",
+            "licence", "intended_use", "not_for", "training_data", "test_data", "hardware",
+            "training", "limits". Text, a list, or a dict of facts; the report names fields that
+            are missing.
+        shortcuts: What `kerasgan.evaluation.shortcuts` returned; None to say that none were looked
+            for.
+        threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
+        empty: As for `kerasgan.evaluate`.
+        size: As for `kerasgan.evaluate`.
+        mode: "stretch" or "letterbox", as in training.
+        batch_size: Images at once.
+        preprocess: What a network not trained on [-1, 1] wants done to a batch before it.
+        overwrite: Whether an earlier report in the folder may be replaced. One that was changed, or
+            that other files were added to, never is.
+        verbose: Whether to show progress bars.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        KerasganError: If the folder may not be written, or an argument cannot be used.
+
+    Example:
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset("data", count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> page = kg.report.write(model, samples, "report", rules="epsilon", verbose=False)
+        >>> page.read_text(encoding="utf-8")[:15]
+        '<!doctype html>'
+    """
+    whole = isinstance(cases, int) and not isinstance(cases, bool)
+    if not whole or not 1 <= cases <= MOST_CASES:
+        raise KerasganError(
+            f"Argument 'cases' must be a whole number from 1 to {MOST_CASES}. Received: {cases!r}"
+        )
+    if mode not in ("stretch", "letterbox"):
+        raise KerasganError(f"Argument 'mode' must be 'stretch' or 'letterbox'. Received: {mode!r}")
+    if shortcuts is not None and not isinstance(shortcuts, Shortcuts):
+        raise KerasganError(
+            "Argument 'shortcuts' must be what kerasgan.evaluation.shortcuts returned. Received: "
+            f"{type(shortcuts).__name__}"
+        )
+    stated, named = card_of(card), named_rules(rules)
+    place = check_place(folder, overwrite)
+    options = {"size": size, "mode": mode, "batch_size": batch_size, "preprocess": preprocess}
+    facts = facts_of(model)
+    panels = Panels(model, samples, [], named, layers, threshold=threshold, **options)
+    found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
+    column = "dice" if found.labelled else "confidence"
+    panels.chosen = choose(found.table, column, cases)
+    with put_in_place(place, overwrite) as new:
+        (new / "figures").mkdir()
+        shown = list(panels.make(new / "figures", verbose))
+        date = datetime.date.today()
+        title = _first(stated["name"]) or dict(facts["recipe"]).get("name") or panels.network.name
+        said = sentences(found, threshold if samples.classes == 1 else None)
+        tables = _tables(found)
+        for name, table in tables.items():
+            save_table(table, new / f"{name}.csv")
+        if found.labelled:
+            score_figure(found.table, new / "figures" / "scores.png", "dice")
+        text = card_text(title, date, stated, facts, said, LIMITS)
+        (new / "model_card.md").write_text(text, encoding="utf-8")
+        page = _page(
+            title=title,
+            date=_first(stated["date"]) or date.isoformat(),
+            stated=stated,
+            facts=facts,
+            said=said,
+            found=found,
+            sizes=tables.get("by_size"),
+            panels=_with_rows(shown, found),
+            balances={rule: balance(ledgers) for rule, ledgers in panels.ledgers.items()},
+            layers=panels.layers,
+            shortcuts=shortcuts,
+        )
+        (new / "index.html").write_text(page, encoding="utf-8")
+    return place / "index.html"
+
+
+def _tables(found: Collected) -> dict[str, pd.DataFrame]:
+    tables = {"images": found.table}
+    if found.summary is not None:
+        scores = pd.DataFrame(found.summary["scores"]).T.rename_axis("score").reset_index()
+        tables["summary"] = scores
+        tables["by_size"] = by_size(found.table)
+    return tables
+
+
+def _with_rows(panels: list[dict[str, Any]], found: Collected) -> list[dict[str, Any]]:
+    """Panels with their number and the row of their image."""
+    rows = found.table.to_dict("records")
+    numbered = enumerate(((panel, rows[panel["index"]]) for panel in panels), 1)
+    return [
+        {**panel, "number": number, "row": row, "name": row["name"]}
+        for number, (panel, row) in numbered
+    ]
+
+
+def _page(**content: Any) -> str:
+    found = content["found"]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kerasgan.report", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["percent"] = _percent
+    environment.filters["readable"] = readable
+    script = environment.loader.get_source(environment, "report.js")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    labelled = found.labelled
+    rows = found.table.to_dict("records")
+    kinds = [kind for kind in KINDS if labelled and any(kind in _kinds(row) for row in rows)]
+    return environment.get_template("report.html").render(
+        **content,
+        style=environment.loader.get_source(environment, "report.css")[0],
+        script=script,
+        digest=digest,
+        rows=rows,
+        kinds=kinds,
+        counts={kind: sum(kind in _kinds(row) for row in rows) for kind in KINDS},
+        places={panel["index"]: panel["number"] for panel in content["panels"]},
+        size_chart=charts.score_by_size(found.table, "dice", KINDS) if labelled else None,
+        reliability=charts.reliability(found.calibration.table) if labelled else None,
+        chart=charts,
+        fields=FIELDS,
+        missing=[label for name, label in FIELDS.items() if not content["stated"][name]],
+        failures=FAILURES,
+        speck=SPECK,
+        targets=TARGETS,
+        palette=palette().tolist(),
+        levels=LEVELS,
+        glossary=GLOSSARY,
+        limits=LIMITS,
+        rule_words=RULES,
+        score_words=SCORE_WORDS,
+    )
+
+
+def _kinds(row: Mapping[str, Any]) -> list[str]:
+    return str(row.get("finding", "")).split("; ")
+
+
+def _first(statements: Sequence[tuple[str, str]]) -> str:
+    return statements[0][1] if statements else ""
+
+
+def _number(value: Any, digits: int = 2) -> str:
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: Any, digits: int = 1) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f} %"

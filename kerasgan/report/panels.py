@@ -1,0 +1,273 @@
+"""The images shown in full: pictures, masks, and relevance under each rule, target and layer."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError
+from kerasgan.explain import Explainer, Explanation, targets
+from kerasgan.explain.explainer import LEAK
+from kerasgan.inference import decide, iterate_probability
+from kerasgan.report.failures import SPECK, Chosen
+from kerasgan.report.figures import mask_figure
+from kerasgan.report.pictures import error_layer, inside, outline_layer, photo, relevance_map
+
+__all__ = ["TARGETS", "Panels", "balance"]
+
+SIDE = 360
+TOGETHER = 6
+SMALLEST = 8
+TARGETS = {
+    "prediction": "the predicted mask",
+    "false_positives": "what was drawn too much",
+    "missed": "what was missed",
+}
+"""What is explained of an image, by the name of its target, in words."""
+
+
+class Panels:
+    """Everything that is shown of the chosen images, made a few at a time.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        samples: All of them.
+        chosen: Which to show.
+        rules: By name, as `Explainer` takes them.
+        layers: Names of layers to show relevance at; None picks three.
+        threshold: As for `kerasgan.evaluate`.
+        size: As for `kerasgan.evaluate`.
+        mode: "stretch" or "letterbox".
+        batch_size: Images at once.
+        preprocess: As for `Explainer`.
+
+    Raises:
+        KerasganError: If the model cannot be explained, or a rule or a layer is unknown.
+
+    Example:
+        >>> panels = Panels(gan, test, [Chosen(0, "worst")], {"z-plus": "z-plus"})  # doctest: +SKIP
+        >>> [panel["name"] for panel in panels.make()]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        samples: Samples,
+        chosen: Sequence[Chosen],
+        rules: Mapping[str, Any],
+        layers: Sequence[str] | None = None,
+        *,
+        threshold: float = 0.5,
+        size: Any = None,
+        mode: str = "stretch",
+        batch_size: int = 8,
+        preprocess: Any = None,
+    ):
+        options = {"preprocess": preprocess, "batch_size": batch_size}
+        self.explainers = {name: Explainer(model, rule, **options) for name, rule in rules.items()}
+        self.network = next(iter(self.explainers.values())).model
+        self.model, self.samples, self.chosen = model, samples, list(chosen)
+        self.layers = None if layers is None else list(layers)
+        self.threshold, self.mode = threshold, mode
+        self.size = self.network.input_shape[1:3] if size is None else size
+        self.predicting = {"size": size, "mode": mode, **options}
+        self.ledgers: dict[str, list[pd.DataFrame]] = {name: [] for name in rules}
+
+    def make(
+        self, figures: pathlib.Path | None = None, verbose: bool = True
+    ) -> Iterator[dict[str, Any]]:
+        """Make what is shown of each chosen image, in their order.
+
+        Args:
+            figures: Folder for figures of the first images, to print; None for none.
+            verbose: Whether to show a progress bar.
+
+        Yields:
+            A dict for the template.
+        """
+        bar = keras.utils.Progbar(len(self.chosen), unit_name="case") if verbose else None
+        for start in range(0, len(self.chosen), TOGETHER):
+            chosen = self.chosen[start : start + TOGETHER]
+            part = self.samples[[case.index for case in chosen]]
+            whole = self._whole(part, chosen)
+            maps = self._maps(part, whole, figures if start == 0 else None, start)
+            if figures is not None and start == 0:
+                _draw_masks(whole, figures / "masks.png")
+            for case, shown, found in zip(chosen, whole, maps):
+                yield {**_pictures(shown), "index": case.index, "group": case.group, "maps": found}
+                if bar is not None:
+                    bar.add(1)
+
+    def _whole(self, part: Samples, chosen: Sequence[Chosen]) -> list[dict[str, Any]]:
+        """Image, truth and prediction of each at the size of the image."""
+        probabilities = iterate_probability(self.model, part, **self.predicting)
+        return [
+            {
+                "image": part.image(place),
+                "truth": None if part.mask_paths is None else part.mask(place),
+                "prediction": decide(probability, self.threshold).astype(np.uint8),
+            }
+            for place, probability in enumerate(probabilities)
+        ]
+
+    def _maps(
+        self, part: Samples, whole: list[dict], figures: pathlib.Path | None, start: int
+    ) -> list[list[dict[str, Any]]]:
+        batch = next(iter(part.batches(len(part), size=self.size, shuffle=False, mode=self.mode)))
+        images, truth = batch if isinstance(batch, tuple) else (batch, None)
+        images, truth = images.numpy(), None if truth is None else truth.numpy()
+        found: list[list[dict[str, Any]]] = [[] for _ in whole]
+        for rule, explainer in self.explainers.items():
+            if self.layers is None:
+                self.layers = some_layers(quietly(explainer, images[:1], "prediction", None))
+            main = quietly(explainer, images, "prediction", self.layers)
+            if figures is not None:
+                file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
+                main.plot(figures / f"explanation_{file}.png", layers=self.layers)
+            self.ledgers[rule].append(
+                main.ledger.assign(image=lambda table: table["image"] + start)
+            )
+            places = {"": main.relevance, **{name: main.layers[name] for name in self.layers}}
+            self._add(found, whole, rule, "prediction", main, places)
+            for target in ("false_positives", "missed") if truth is not None else ():
+                weights = _weights(target, main.logits, truth)
+                enough = np.any(weights != 0, -1).mean((1, 2)) >= SPECK
+                which = np.flatnonzero(enough)
+                if which.size:
+                    more = quietly(explainer, images[which], weights[which], ())
+                    places = {"": more.relevance}
+                    few = [found[i] for i in which], [whole[i] for i in which]
+                    self._add(*few, rule, target, more, places)
+        return found
+
+    def _add(
+        self,
+        found: list[list[dict]],
+        whole: list[dict],
+        rule: str,
+        target: str,
+        explanation: Explanation,
+        places: Mapping[str, np.ndarray],
+    ) -> None:
+        for row, (maps, shown) in enumerate(zip(found, whole)):
+            for place, relevance in places.items():
+                size = shown["image"].shape[:2]
+                summed = inside(relevance[row].sum(-1, dtype=np.float64), size, self.mode)
+                region = np.any(explanation.target[row] != 0, -1)
+                coloured = relevance_map(summed)
+                entry = {"rule": rule, "target": target, "place": place, **coloured._asdict()}
+                entry["cells"] = "{} × {}".format(*relevance.shape[1:3])
+                if not place:
+                    whole_map = relevance[row].sum(-1, dtype=np.float64)
+                    entry.update(_shares(whole_map, region))
+                maps.append(entry)
+
+
+def some_layers(explanation: Explanation) -> list[str]:
+    """Pick up to three layers spread over the network whose maps are large enough to look at.
+
+    Example:
+        >>> some_layers(Explanation({"images": 0, "relevance": 0, "logits": 0, "target": 0}, {}))
+        []
+    """
+    first: dict[int, str] = {}
+    for name, array in explanation.layers.items():
+        if array.ndim == 4 and min(array.shape[1:3]) >= SMALLEST and array.shape[-1] > 1:
+            first.setdefault(id(array), name)
+    names = list(first.values())
+    places = np.unique(np.linspace(0, len(names) - 1, 5).round().astype(int)[1:-1]) if names else []
+    return [names[place] for place in places]
+
+
+def quietly(explainer: Explainer, images: np.ndarray, target: Any, layers: Any) -> Explanation:
+    """Explain, without a warning where there is nothing to explain or too much to keep."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The target is empty")
+        warnings.filterwarnings("ignore", "Relevance at layers is not kept")
+        explanation = explainer.explain(images, target=target, layers=layers)
+    if not np.isfinite(explanation.relevance).all():
+        raise KerasganError(
+            f"Rule {explainer.method!r} gives relevance that is not finite for these images. "
+            "Choose another in 'rules'"
+        )
+    return explanation
+
+
+def balance(ledgers: Sequence[pd.DataFrame]) -> dict[str, Any]:
+    """Say where relevance went, over all images explained, and whether any was lost unseen.
+
+    Args:
+        ledgers: Of explanations, as `Explanation.ledger` gives them, `image` counted through.
+
+    Returns:
+        `images`, how many had something to explain; `pixels`, `bias`, `stabiliser`, `unsupported`
+        and `remainder`, mean shares of what was explained; `lost`, the largest remainder of any
+        layer as a share of its absolute relevance; `balanced`, whether that is at most 0.0001, as
+        `Explainer.check` asks; None where the method keeps no complete ledger.
+
+    Example:
+        >>> row = {"image": 0, "relevance_in": 2.0, "bias": 0.5, "stabiliser": 0.0}
+        >>> row.update(unsupported=0.0, remainder=0.0, absolute=2.0)
+        >>> found = balance([pd.DataFrame([row])])
+        >>> found["pixels"], found["balanced"]
+        (0.75, True)
+    """
+    table = pd.concat(ledgers)
+    spent = ["bias", "stabiliser", "unsupported", "remainder"]
+    result = {"images": 0, "lost": float("nan"), "balanced": None, "pixels": float("nan")}
+    result.update(dict.fromkeys(spent, float("nan")))
+    if table.empty:
+        return result
+    start = table.groupby("image")["relevance_in"].first()
+    start = start[start.abs() > 0]
+    shares = table.groupby("image")[spent].sum(min_count=1).loc[start.index]
+    shares = shares.div(start, axis=0)
+    shares["pixels"] = 1 - shares.sum(axis=1, skipna=False)
+    result["images"] = len(start)
+    result.update({name: float(value) for name, value in shares.mean(skipna=False).items()})
+    if table["remainder"].isna().any():
+        return result
+    active = table[table["absolute"] > 0]
+    lost = (active["remainder"].abs() / active["absolute"]).max() if len(active) else 0.0
+    return {**result, "lost": float(lost), "balanced": bool(lost <= LEAK)}
+
+
+def _weights(target: str, logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    made = targets.get(target).prepare(logits.shape, truth)
+    return np.asarray(made.weights(keras.backend.constant(logits)))
+
+
+def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    """How much of a map speaks for the target, and how much lies inside it."""
+    strength = np.abs(relevance)
+    total = strength.sum()
+    if not total:
+        return {}
+    return {
+        "positive": float(relevance[relevance > 0].sum() / total),
+        "inside": float(strength[region].sum() / total),
+    }
+
+
+def _pictures(shown: dict[str, Any]) -> dict[str, Any]:
+    image, truth, prediction = shown["image"], shown["truth"], shown["prediction"]
+    uri, size = photo(image, SIDE)
+    errors = None if truth is None else error_layer(truth, prediction, size)
+    outlines = outline_layer(truth, prediction, size)
+    pictures = {"photo": uri, "outlines": outlines, "errors": errors}
+    return {**pictures, "height": size[0], "width": size[1]}
+
+
+def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path) -> None:
+    images = [shown["image"] for shown in whole]
+    truths = None if whole[0]["truth"] is None else [shown["truth"] for shown in whole]
+    names = [f"case {place}" for place in range(1, len(whole) + 1)]
+    mask_figure(images, truths, [shown["prediction"] for shown in whole], names, path)

@@ -1,0 +1,202 @@
+"""Pictures for a report that is one file: small, and held in the page itself as data addresses.
+
+Photographs are JPEG, masks and relevance PNG with a palette. A relevance map has 127 colours, one
+for each level from -63 to 63, zero in the middle; a page that knows the palette and the value of
+the highest level reads the values back from the colours.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from PIL import Image
+from scipy import ndimage
+
+from kerasgan.data.resize import image_box
+from kerasgan.explain.draw import CLIPPED, COLOURS, to_picture
+from kerasgan.report.figures import EXTRA, HIT, MISSED, PREDICTION, TRUTH, WRONG_CLASS
+
+__all__ = ["LEVELS", "Map", "error_layer", "outline_layer", "palette", "photo", "relevance_map"]
+
+LEVELS = 63
+CASING = "#000000"
+
+
+class Map(NamedTuple):
+    """A relevance map as a picture.
+
+    Attributes:
+        uri: Data address of a PNG.
+        limit: Relevance of the strongest colours; 0 where there is no relevance at all.
+        height: Of the map, in cells.
+        width: Of the map, in cells.
+
+    Example:
+        >>> relevance_map(np.array([[1.0, -2.0]])).limit
+        1.995
+    """
+
+    uri: str
+    limit: float
+    height: int
+    width: int
+
+
+def photo(image: np.ndarray, side: int, quality: int = 80) -> tuple[str, tuple[int, int]]:
+    """Encode an image as a JPEG.
+
+    Args:
+        image: Float (height, width, channels) in [-1, 1].
+        side: The longer side is shrunk to so many pixels, if it is longer.
+        quality: Of the JPEG, 1 to 95.
+
+    Returns:
+        Its data address, and its (height, width).
+
+    Example:
+        >>> photo(np.zeros((100, 50, 3)), side=20)[1]
+        (20, 10)
+    """
+    picture = Image.fromarray((255 * to_picture(image)).round().astype(np.uint8))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _address(picture, "jpeg", quality=quality, optimize=True), picture.size[::-1]
+
+
+def relevance_map(relevance: np.ndarray, most: int = 128) -> Map:
+    """Encode relevance as a PNG of 127 colours.
+
+    Args:
+        relevance: Float (height, width).
+        most: Longest side of the map; a larger one is averaged down, so that its values stay those
+            of a pixel of the network.
+
+    Returns:
+        The map. Its colours end at the 99.5th percentile of absolute relevance.
+
+    Example:
+        >>> relevance_map(np.zeros((4, 6)))[1:]
+        (0.0, 4, 6)
+    """
+    values = np.asarray(relevance, np.float64)
+    step = -(-max(values.shape) // most)
+    if step > 1:
+        height, width = (side // step * step for side in values.shape)
+        blocks = values[:height, :width].reshape(height // step, step, width // step, step)
+        values = blocks.mean((1, 3))
+    limit = np.percentile(np.abs(values), CLIPPED) or np.abs(values).max()
+    levels = np.rint(np.clip(values / (limit or 1.0), -1, 1) * LEVELS) + LEVELS
+    picture = Image.fromarray(levels.astype(np.uint8))
+    picture.putpalette(palette().ravel().tolist())
+    return Map(_address(picture, "png", optimize=True), float(limit), *values.shape)
+
+
+def palette() -> np.ndarray:
+    """Return the colours of the levels from -63 to 63, uint8 (127, 3); the middle is near white.
+
+    Example:
+        >>> palette()[[0, 63, 126]].tolist()
+        [[5, 48, 97], [247, 246, 246], [103, 0, 31]]
+    """
+    colours = colormaps[COLOURS](np.linspace(0, 1, 2 * LEVELS + 1))[:, :3]
+    return (255 * colours).astype(np.uint8)
+
+
+def outline_layer(
+    truth: np.ndarray | None, prediction: np.ndarray | None, size: tuple[int, int]
+) -> str:
+    """Draw the outlines of masks on a transparent ground.
+
+    Args:
+        truth: Labels (height, width), 0 the background; None for none. Drawn as a solid line.
+        prediction: Likewise. Drawn as a dashed line.
+        size: (height, width) of the picture.
+
+    Returns:
+        The data address of a PNG.
+
+    Example:
+        >>> outline_layer(np.eye(4), None, (8, 8))[:22]
+        'data:image/png;base64,'
+    """
+    layer = np.zeros(size, np.uint8)
+    rows, columns = np.indices(size)
+    lines = []
+    for number, (mask, dashed) in enumerate(((truth, False), (prediction, True)), 2):
+        if mask is None:
+            continue
+        line = _outline(_resized(mask, size))
+        if dashed:
+            line &= (rows + columns) // 6 % 3 > 0
+        lines.append((number, line))
+        layer[ndimage.binary_dilation(line, np.ones((3, 3)))] = 1
+    for number, line in lines:
+        layer[line] = number
+    return _layer(layer, [(CASING, 150), (TRUTH, 255), (PREDICTION, 255)])
+
+
+def error_layer(truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int]) -> str:
+    """Colour what was found, missed, drawn too much and given the wrong class.
+
+    Args:
+        truth: Labels (height, width), 0 the background.
+        prediction: Likewise.
+        size: (height, width) of the picture.
+
+    Returns:
+        The data address of a half-transparent PNG.
+
+    Example:
+        >>> error_layer(np.eye(4), np.eye(4), (8, 8))[:22]
+        'data:image/png;base64,'
+    """
+    truth, prediction = _resized(truth, size), _resized(prediction, size)
+    layer = np.zeros(size, np.uint8)
+    layer[(truth != 0) & (truth == prediction)] = 1
+    layer[(truth != 0) & (prediction == 0)] = 2
+    layer[(truth == 0) & (prediction != 0)] = 3
+    layer[(truth != 0) & (prediction != 0) & (truth != prediction)] = 4
+    return _layer(layer, [(colour, 150) for colour in (HIT, MISSED, EXTRA, WRONG_CLASS)])
+
+
+def inside(array: np.ndarray, image_size: tuple[int, int], mode: str) -> np.ndarray:
+    """Cut off the border that a letterbox added, at whatever size (height, width, ...) has.
+
+    Example:
+        >>> inside(np.ones((8, 8)), (4, 8), "letterbox").shape
+        (4, 8)
+    """
+    box = image_box(image_size, array.shape[:2], mode)
+    return array[box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Foreground pixels with another label beside them; the edge of the image counts."""
+    padded = np.pad(mask, 1)
+    middle = padded[1:-1, 1:-1]
+    beside = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    line = (middle != 0) & np.any([part != middle for part in beside], axis=0)
+    return ndimage.binary_dilation(line, [[0, 0, 0], [0, 1, 1], [0, 1, 1]])
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    labels = Image.fromarray(np.asarray(mask).astype(np.uint8))
+    return np.asarray(labels.resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def _layer(layer: np.ndarray, colours: list[tuple[str, int]]) -> str:
+    picture = Image.fromarray(layer)
+    table = [0, 0, 0] + [round(255 * part) for colour, _ in colours for part in to_rgb(colour)]
+    picture.putpalette(table)
+    opacity = bytes([0, *(alpha for _, alpha in colours)])
+    return _address(picture, "png", optimize=True, transparency=opacity)
+
+
+def _address(picture: Image.Image, kind: str, **options: Any) -> str:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

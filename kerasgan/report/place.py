@@ -1,0 +1,134 @@
+"""Puts a folder in place as a whole, and never over what it did not write itself."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from kerasgan.errors import KerasganError
+
+__all__ = ["MANIFEST", "check_place", "put_in_place"]
+
+MANIFEST = "report.json"
+
+
+def check_place(folder: str | os.PathLike, overwrite: bool = False) -> pathlib.Path:
+    """Make sure that a folder may be written.
+
+    Args:
+        folder: New or empty; or, with `overwrite`, an earlier report as it was written.
+        overwrite: Whether an earlier report may be replaced.
+
+    Returns:
+        Its resolved path.
+
+    Raises:
+        KerasganError: If it holds anything else, which is named.
+
+    Example:
+        >>> check_place("report").name
+        'report'
+    """
+    path = pathlib.Path(folder).resolve()
+    if path.exists() and not path.is_dir():
+        raise KerasganError(f"Argument 'folder' must be a folder. Received: the file {path}")
+    if not path.exists() or not any(path.iterdir()):
+        return path
+    written = _manifest(path)
+    if written is None:
+        raise KerasganError(
+            f"Argument 'folder' must be new or empty; {path} holds other files, which are left as "
+            "they are. Pass another folder"
+        )
+    if not overwrite:
+        raise KerasganError(
+            f"Argument 'folder' holds an earlier report: {path}. Pass another folder, or "
+            "overwrite=True to replace it"
+        )
+    present = _files(path)
+    others = [name for name in present if present[name] != written.get(name, "")]
+    others = [name for name in others if name != MANIFEST]
+    if others:
+        raise KerasganError(
+            f"Argument 'folder' holds files that were added to the report or changed since: "
+            f"{', '.join(others[:5])}{' and others' if len(others) > 5 else ''}. Move them out of "
+            f"{path}, or pass another folder"
+        )
+    return path
+
+
+@contextlib.contextmanager
+def put_in_place(folder: pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """Give a new folder beside another to write into, and exchange the two at the end.
+
+    If anything is raised meanwhile, a `KeyboardInterrupt` too, the new folder is removed and the
+    old one stays as it was.
+
+    Args:
+        folder: What `check_place` returned.
+        overwrite: As for `check_place`.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        KerasganError: If a folder cannot be written.
+
+    Example:
+        >>> with put_in_place(check_place("report")) as new:
+        ...     written = (new / "a.txt").write_text("a")
+        >>> sorted(os.listdir("report"))
+        ['a.txt', 'report.json']
+    """
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        new.mkdir(parents=True)
+    except OSError as error:
+        raise KerasganError(f"Argument 'folder' cannot be written: {error}") from error
+    try:
+        yield new
+        text = json.dumps({"files": _files(new)}, indent=1) + "\n"
+        (new / MANIFEST).write_text(text, encoding="utf-8")
+        check_place(folder, overwrite)
+        _exchange(new, folder, old)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise KerasganError(f"The report cannot be written to {folder}: {error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(new: pathlib.Path, folder: pathlib.Path, old: pathlib.Path) -> None:
+    if folder.exists():
+        os.rename(folder, old)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        if old.exists():
+            os.rename(old, folder)
+        raise
+
+
+def _files(folder: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path there; "none" for links and devices."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        plain = path.is_file() and not path.is_symlink()
+        if plain or path.is_symlink() or not path.is_dir():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if plain else "none"
+            found[path.relative_to(folder).as_posix()] = digest
+    return found
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, str] | None:
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {str(name): str(digest) for name, digest in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

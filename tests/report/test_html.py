@@ -1,0 +1,349 @@
+import base64
+import hashlib
+import json
+import pathlib
+from html.parser import HTMLParser
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from report_pages import network, values, write_images
+
+import kerasgan as kg
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation import Shortcuts
+from kerasgan.report import html
+from kerasgan.report.about import FIELDS
+from kerasgan.report.collect import collect
+from kerasgan.report.panels import balance
+from kerasgan.report.pictures import Map
+
+HOSTILE = [
+    "<script>alert(1)<",
+    "=cmd()|'A1'",
+    "a\"onerror='x' b",
+    "{{ 7*7 }}",
+    "&lt;b&gt;",
+    "@x\ty",
+]
+VOID = ("meta", "link", "img", "input", "br")
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page: elements, and the text of each."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append([tag, dict(attributes), ""])
+        if tag not in VOID:
+            self.open.append(self.elements[-1])
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append([tag, dict(attributes), ""])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for element in self.open:
+            element[2] += data
+
+    def all(self, tag, **wanted):
+        found = [e for e in self.elements if e[0] == tag]
+        return [e for e in found if all(e[1].get(k.rstrip("_")) == v for k, v in wanted.items())]
+
+    def text(self, tag, **wanted):
+        ((_, _, text),) = self.all(tag, **wanted)
+        return " ".join(text.split())
+
+
+def read(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def write(model, samples, folder, **options):
+    options = {"rules": ["epsilon"], "cases": 4, "verbose": False, **options}
+    return kg.report.write(model, samples, folder, **options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("data"), [f"image_{i}" for i in range(6)])
+
+
+@pytest.fixture(scope="module")
+def report(model, samples, tmp_path_factory):
+    return write(model, samples, tmp_path_factory.mktemp("out") / "report")
+
+
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(report):
+    page = read(report)
+    for tag, attributes, _ in page.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            address = attributes.get(name) or "#"
+            assert address.startswith(("data:image/", "data:,", "#")), (tag, address[:60])
+        assert not [name for name in attributes if name.startswith("on")]
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    scripts = [e for e in page.all("script") if e[1].get("type") != "application/json"]
+    (script,) = scripts
+    digest = base64.b64encode(hashlib.sha256(script[2].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy[1]["content"]
+    assert "default-src 'none'" in policy[1]["content"]
+    assert "@import" not in page.all("style")[0][2]
+    assert "url(" not in page.all("style")[0][2]
+
+
+def test_a_screen_reader_finds_its_way(report):
+    page = read(report)
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes, _ in page.elements:
+        for name in ("aria-labelledby", "aria-describedby"):
+            assert attributes.get(name, ids[0]) in ids
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+    assert all("alt" in image[1] for image in page.all("img"))
+    assert len(page.all("table")) == len(page.all("caption"))
+    assert all(head[1].get("scope") in ("col", "row") for head in page.all("th"))
+    levels = [int(e[0][1]) for e in page.elements if e[0] in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:]))
+    labelled = sum(len(page.all(tag)) for tag in ("input", "select"))
+    assert len(page.all("label")) == labelled
+
+
+def test_scores_are_those_of_evaluate(report, model, samples):
+    table = kg.evaluate(model, samples, verbose=False)
+    kept = pd.read_csv(report.parent / "images.csv")
+    pd.testing.assert_frame_equal(kept[list(table)], table, rtol=1e-12)
+    dice = table.attrs["summary"]["scores"]["dice"]
+    summary = pd.read_csv(report.parent / "summary.csv").set_index("score")
+    assert summary.loc["dice", "low"] == pytest.approx(dice["low"])
+    page = read(report)
+    (tile,) = [e for e in page.all("li") if "Dice score" in e[2] and "images" not in e[2]]
+    assert f"{dice['mean']:.2f}" in tile[2]
+    assert f"{dice['low']:.2f} to {dice['high']:.2f}" in tile[2]
+    (row,) = page.all("tr", id="row-3")
+    assert f"{table['dice'][3]:.3f}" in row[2]
+    assert pd.read_csv(report.parent / "by_size.csv")["images"].sum() == 6
+
+
+def test_calibration_is_that_of_all_pixels_together(report, model, samples):
+    maps = kg.inference.iterate_probability(model, samples)
+    whole = kg.inference.expected_calibration_error((samples.mask(i) for i in range(6)), maps)
+    found = collect(model, samples, verbose=False)
+    assert found.calibration.error == pytest.approx(whole.error)
+    pd.testing.assert_frame_equal(found.calibration.table, whole.table)
+    assert f"{whole.error:.3f}" in read(report).text("section", id="calibration")
+
+
+def test_heatmaps_are_those_of_the_explainer(report, model, samples):
+    page = read(report)
+    rows = pd.read_csv(report.parent / "images.csv")
+    for article in page.all("article"):
+        (name,) = set(rows["name"]) & set(article[2].split())
+        index = samples.names.index(name)
+        image, truth = next(iter(samples[index].batches(1, size=32)))
+        explainer = kg.Explainer(model, "epsilon")
+        maps = json.loads(article[2][article[2].index("[{") :])
+        assert maps[0]["place"] == ""
+        for entry in maps:
+            e = explainer.explain(image, target=entry["target"], truth=truth)
+            wanted = e.layers[entry["place"]] if entry["place"] else e.relevance
+            wanted = wanted[0].sum(-1)
+            drawn = Map(entry["uri"], entry["limit"], entry["height"], entry["width"])
+            edge = max(drawn.limit, 1e-12)
+            close = np.clip(wanted, -edge, edge)
+            np.testing.assert_allclose(values(drawn), close, atol=edge / 63 / 1.9)
+        assert {entry["place"] for entry in maps} > {""}
+    assert len(page.all("article")) == 4
+
+
+def test_shares_of_the_ledger():
+    """One pixel of value 3, weight 2, bias 2: of a logit of 8, 6 come from the pixel."""
+    image = keras.Input((1, 1, 1))
+    layer = keras.layers.Conv2D(1, 1)
+    model = keras.Model(image, layer(image))
+    layer.set_weights([np.full((1, 1, 1, 1), 2.0), np.array([2.0])])
+    for rule, tolerance in (("epsilon", 1e-6), ("gradient", None)):
+        books = balance([kg.Explainer(model, rule).explain(np.full((1, 1, 1, 1), 3.0)).ledger])
+        if tolerance is None:
+            assert books["balanced"] is None
+            continue
+        assert books["pixels"] == pytest.approx(0.75, abs=tolerance)
+        assert books["bias"] == pytest.approx(0.25, abs=tolerance)
+        assert books["balanced"] is True
+    row = {"image": 0, "relevance_in": 2.0, "bias": 0.5, "stabiliser": 0.0, "unsupported": 0.0}
+    books = balance([pd.DataFrame([{**row, "remainder": 0.1, "absolute": 2.0}])])
+    assert (books["balanced"], books["lost"]) == (False, pytest.approx(0.05))
+    row.update(relevance_in=0.0, absolute=0.0, remainder=0.0)
+    assert balance([pd.DataFrame([row])])["images"] == 0
+
+
+def test_one_image(model, samples, tmp_path):
+    page = read(write(model, samples[2], tmp_path / "one"))
+    assert len(page.all("article")) == 1
+    assert "On 1 image, the mean Dice score" in page.text("section", id="short")
+
+
+def test_no_true_masks(model, samples, tmp_path):
+    path = write(model, kg.data.load_folder(_folder(samples), masks=None), tmp_path / "report")
+    page = read(path)
+    sections = {e[1].get("id") for e in page.all("section")}
+    assert not sections & {"scores", "size", "failures", "calibration"}
+    assert "There are no true masks" in page.text("section", id="short")
+    assert "Dice" not in page.text("table", id="table")
+    kept = pd.read_csv(path.parent / "images.csv")
+    assert list(kept) == ["name", "confidence", "predicted_area"]
+    probabilities = kg.inference.predict_probability(model, samples)
+    sure = [p[p > 0.5].mean() if (p > 0.5).any() else (1 - p).mean() for p in probabilities]
+    np.testing.assert_allclose(kept["confidence"], sure, rtol=1e-5)
+    assert {path.name for path in path.parent.iterdir()} == {
+        "index.html", "images.csv", "model_card.md", "report.json", "figures"
+    }  # fmt: skip
+
+
+def test_hostile_names(model, tmp_path):
+    names = [name.replace("\t", "_") for name in HOSTILE]
+    plain = write_images(tmp_path / "data", [f"n{i}" for i in range(len(names))])
+    hostile = kg.data.Samples(
+        tuple(HOSTILE), plain.image_paths, plain.mask_paths, plain.classes, None, plain.channels
+    )
+    card = {"name": "</script><script>alert(2)</script>", "limits": ["<b>x</b>", "\udcff"]}
+    path = write(model, hostile, tmp_path / "report", cases=6, card=card)
+    page = read(path)
+    assert len(page.all("script")) == len(page.all("article")) + 2
+    assert not page.all("b")
+    assert not [e for e in page.elements if any(name.startswith("on") for name in e[1])]
+    cells = [" ".join(e[2].split()) for e in page.all("th", scope="row")]
+    shown = [name.replace("\t", "\ufffd") for name in HOSTILE]
+    assert set(shown) <= set(cells)
+    text = path.read_text(encoding="utf-8")
+    assert "alert(2)</script>" not in text
+    kept = pd.read_csv(path.parent / "images.csv")["name"].tolist()
+    assert not [name for name in kept if name.startswith(tuple("=+-@\t"))]
+    assert "'=cmd()|'A1'" in kept
+    card_lines = (path.parent / "model_card.md").read_text(encoding="utf-8").splitlines()
+    assert "- \\<b\\>x\\</b\\>" in card_lines
+
+
+def test_the_card(model, samples, tmp_path):
+    card = {"intended_use": "Research.", "training": {"epochs": 3}, "limits": ["Blood.", "Stool."]}
+    path = write(model, samples[:2], tmp_path / "report", card=card, cases=1)
+    page = read(path)
+    use = page.text("section", id="use")
+    assert "Research." in use
+    assert [e[2] for e in page.all("span", class_="missing")] == ["not stated"]
+    about = page.text("section", id="model")
+    assert "epochs: 3" in about
+    assert "Not stated: model, version, date, made by, contact, licence" in about
+    assert kg.evaluation.kept.checksum(model) in about
+    assert f"{model.count_params():,}" in about
+    text = (path.parent / "model_card.md").read_text(encoding="utf-8")
+    assert "## Licence\n\nNot stated.\n" in text
+    assert "- epochs: 3\n" in text
+    assert all(f"## {label}" in text for label in FIELDS.values())
+    with pytest.raises(KerasganError, match=r"'card' must be one of .*Did you mean 'limits'\?"):
+        write(model, samples, tmp_path / "other", card={"limit": "x"})
+    with pytest.raises(KerasganError, match="'card' must be a dict"):
+        write(model, samples, tmp_path / "other", card="text")
+
+
+def test_a_gan_of_several_classes(tmp_path):
+    samples = write_images(tmp_path / "data", ["a", "b", "c"], classes=3)
+    gan = kg.SegmentationGAN(network(classes=3))
+    gan.recipe = {"name": "own", "learning_rate": 0.001, "r1": 0.0, "seed": 0}
+    path = write(gan, samples, tmp_path / "report", rules={"mine": "epsilon"}, cases=3)
+    page = read(path)
+    assert "3 classes" in page.text("section", id="model")
+    (recipe,) = [e[2].split() for e in page.all("dl") if "seed" in e[2]]
+    assert recipe == ["nameown", "learning", "rate0.001", "seed0"]
+    assert "dice 2" in page.text("section", id="scores")
+    assert page.text("section", id="ledger").count("mine:") == 1
+
+
+def test_shortcut_findings_are_shown(model, samples, tmp_path):
+    found = Shortcuts(None, None, None, None, ["text is <no> shortcut"])
+    page = read(write(model, samples[:2], tmp_path / "a", shortcuts=found, cases=1))
+    assert "text is <no> shortcut" in page.text("section", id="shortcuts")
+    page = read(write(model, samples[:2], tmp_path / "b", cases=1, mode="letterbox"))
+    assert "None were looked for" in page.text("section", id="shortcuts")
+
+
+def test_a_folder_with_other_files_is_left_alone(model, samples, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(KerasganError, match=r"holds other files.*Pass another folder"):
+        write(model, samples, tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(KerasganError, match="must be a folder"):
+        write(model, samples, tmp_path / "thesis.txt")
+
+
+def test_an_earlier_report_is_replaced_whole_or_not_at_all(model, samples, tmp_path, monkeypatch):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    first = write(model, samples[:2], folder, cases=1).read_bytes()
+    with pytest.raises(KerasganError, match="overwrite=True to replace it"):
+        write(model, samples, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(html, "score_figure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write(model, samples, folder, cases=1, overwrite=True)
+    assert (folder / "index.html").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+    second = write(model, samples[2:], folder, cases=1, overwrite=True).read_bytes()
+    assert second != first
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(KerasganError, match=r"added to the report or changed since: notes\.txt"):
+        write(model, samples, folder, overwrite=True)
+    (folder / "notes.txt").unlink()
+    (folder / "model_card.md").write_text("edited")
+    with pytest.raises(KerasganError, match=r"changed since: model_card\.md"):
+        write(model, samples, folder, overwrite=True)
+    assert (folder / "index.html").read_bytes() == second
+
+
+def test_progress_is_shown_or_not(model, samples, tmp_path, capsys):
+    write(model, samples[:2], tmp_path / "a", cases=1)
+    assert capsys.readouterr().out == ""
+    write(model, samples[:2], tmp_path / "b", cases=1, verbose=True)
+    out = capsys.readouterr().out
+    assert "2/2" in out
+    assert "1/1" in out
+
+
+def test_bad_arguments(model, samples, tmp_path):
+    folder = tmp_path / "report"
+    for cases in (0, 41, 2.0, True):
+        with pytest.raises(KerasganError, match="'cases' must be a whole number from 1 to 40"):
+            write(model, samples, folder, cases=cases)
+    with pytest.raises(KerasganError, match="'mode' must be"):
+        write(model, samples, folder, mode="window")
+    with pytest.raises(KerasganError, match="'shortcuts' must be"):
+        write(model, samples, folder, shortcuts=["text"])
+    with pytest.raises(KerasganError, match="'samples' must be Samples"):
+        write(model, [np.zeros((32, 32, 3))], folder)
+    with pytest.raises(KerasganError, match="'samples' must have the classes of the network, 3"):
+        write(network(classes=3), samples, folder)
+    with pytest.raises(KerasganError, match="'rule' must be one of"):
+        write(model, samples, folder, rules="epsilonn")
+    with pytest.raises(KerasganError, match="No relevance at a layer 'up_9'"):
+        write(model, samples, folder, layers=["up_9"])
+    assert not folder.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def _folder(samples):
+    return pathlib.Path(samples.image_paths[0]).parents[1]

@@ -8,9 +8,21 @@ ROOT = pathlib.Path(__file__).parent
 version = {}
 exec((ROOT / "kerasgan" / "_version.py").read_text(encoding="utf-8"), version)
 
+FORMATS = {  # that kerasgan.data.convert reads, by extra
+    "coco": "pycocotools>=2.0.8,<3",
+    "dicom": "pydicom>=2.4,<4",
+    "nifti": "nibabel>=5.2,<6",
+    "video": "av>=15,<19",
+}
+ONNX = ["onnx>=1.14,<1.19", "onnxruntime>=1.16", "tf2onnx>=1.16,<1.18"]
 EXTRAS = {
+    "onnx": ONNX,
+    **{name: [requirement] for name, requirement in FORMATS.items()},
     "test": [
+        *FORMATS.values(),
+        *ONNX,
         "hypothesis>=6.80",
+        "playwright>=1.40,<2",  # drives an installed Chromium; tests of the report skip without
         "pytest>=7.4",
         "pytest-xdist>=3.3",
         "ruff>=0.17,<0.18",
@@ -54,7 +66,9 @@ setup(
     include_package_data=True,
     python_requires=">=3.9,<3.12",
     install_requires=[
+        "h5py>=3.7",
         "innvestigate>=2.1.2,<2.2",
+        "jinja2>=3.1,<4",
         "keras>=2.14,<2.15",
         "matplotlib>=3.7",
         "numpy>=1.23.5,<2",

@@ -3,6 +3,7 @@
 import inspect
 import pathlib
 import re
+import textwrap
 import warnings
 
 import numpy as np
@@ -29,7 +30,7 @@ def blocks(page, language):
     """Return (line number, text) of the page's blocks in a language."""
     text = page.read_text(encoding="utf-8")
     return [
-        (text[: match.start(3)].count("\n") + 1, inspect.cleandoc(match[3]))
+        (text[: match.start(3)].count("\n") + 1, textwrap.dedent(match[3]).strip())
         for match in FENCE.finditer(text)
         if match[2] == language
     ]

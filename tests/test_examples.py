@@ -137,7 +137,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "with --resume goes on after the last whole epoch" in error
+    assert "with --resume goes on where it stopped" in error
     assert "Traceback" not in error
     reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
     done = run("train_polyp", *command, "--epochs", reached + 1, "--resume")

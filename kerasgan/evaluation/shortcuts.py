@@ -219,11 +219,11 @@ PAINTED = ("area", "dice", "dice_beyond", "logit_change", "truth_dice", "truth_c
 def shortcuts(
     model: Any,
     samples: Samples,
-    rule: Any = "epsilon",
+    rule: Any = "gamma",
     *,
     find: Find = find_regions,
     clusters: int | None = None,
-    least: float = 0.02,
+    least: float = 0.05,
     confidence: float = 0.95,
     folder: Any = None,
     verbose: bool = True,
@@ -240,7 +240,8 @@ def shortcuts(
     Args:
         model: As for `Cases`.
         samples: `Samples`, with or without masks, 4 at least.
-        rule: A rule's name, a rule or another method.
+        rule: A rule's name, a rule or another method. `epsilon` scatters, and can put less
+            relevance on a cue than its area even where the cue decides.
         find: As for `region_relevance`.
         clusters: As for `relevance_clusters`.
         least: Smallest difference in Dice worth a word.

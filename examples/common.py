@@ -221,6 +221,15 @@ def experiment(args, recipe, folder, rest, test, fraction):
     return folder
 
 
+def drawn(folder, what, write):
+    """Load what an earlier run drew into the results folder, or draw it now."""
+    place = folder / "data"
+    if place.exists():
+        return kg.data.load_folder(place)
+    print(f"Drawing {what} into {place}")
+    return write(place)
+
+
 def layers_to_show(gan):
     """Return the second to the fourth stage of the generator's way down."""
     names = [layer.name for layer in gan.generator.layers]

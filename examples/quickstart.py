@@ -14,14 +14,13 @@ def main():
     recipe = common.recipe_from(args)
 
     folder = common.results_folder(args.results, args.resume)
-    drawn = folder / "data"
-    if drawn.exists():
-        samples = kg.data.load_folder(drawn)
-    else:
-        print(f"Drawing {args.count} scenes into {drawn}")
-        samples = kg.data.synthetic.write_dataset(
-            drawn, count=args.count, size=recipe.size, kind=args.kind, seed=args.seed
-        )
+    samples = common.drawn(
+        folder,
+        f"{args.count} scenes",
+        lambda place: kg.data.synthetic.write_dataset(
+            place, count=args.count, size=recipe.size, kind=args.kind, seed=args.seed
+        ),
+    )
     rest, test = samples.split(1 / 6, seed=0)
     return common.experiment(args, recipe, folder, rest, test, 1 / 6)
 

@@ -131,12 +131,11 @@ def experiment(args, draw):
     """Draw scenes into the results folder, train on some, report on others; return the folder."""
     recipe = common.recipe_from(args)
     folder = common.results_folder(args.results, args.resume)
-    drawn = folder / "data"
-    if drawn.exists():
-        samples = kg.data.load_folder(drawn)
-    else:
-        print(f"Drawing {args.count} scenes into {drawn}")
-        samples = write_dataset(drawn, draw, args.count, recipe.size, args.seed)
+    samples = common.drawn(
+        folder,
+        f"{args.count} scenes",
+        lambda place: write_dataset(place, draw, args.count, recipe.size, args.seed),
+    )
     rest, test = samples.split(1 / 6, seed=0)
     common.experiment(args, recipe, folder, rest, test, 1 / 6)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))

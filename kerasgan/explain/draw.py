@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-__all__ = ["colour_bar", "draw", "in_colours", "show", "to_picture"]
+__all__ = ["colour_bar", "draw", "in_colours", "show", "some_layers", "to_picture"]
 
 COLOURS = "RdBu_r"
 CLIPPED = 99.5
@@ -33,7 +33,7 @@ def draw(explanation: Any, layers: Sequence[str] | None = None) -> Figure:
     Returns:
         The figure.
     """
-    layers = _some_layers(explanation.layers) if layers is None else list(layers)
+    layers = some_layers(explanation.layers) if layers is None else list(layers)
     rows = min(len(explanation), ROWS)
     columns = 3 + len(layers)
     figure = Figure(figsize=(2.1 * columns + 0.7, 2.1 * rows + 0.45), layout="constrained", dpi=150)
@@ -123,8 +123,19 @@ def _foreground(prediction: np.ndarray) -> np.ndarray:
     return prediction[..., 0] if prediction.shape[-1] == 1 else prediction[..., 1:].any(-1)
 
 
-def _some_layers(layers: Any) -> list[str]:
-    """Picks three layers spread over the network whose maps are large enough to look at."""
+def some_layers(layers: Any) -> list[str]:
+    """Picks up to three layers spread over the network whose maps are large enough to look at.
+
+    Args:
+        layers: Relevance at layers, an array (batch, height, width, channels) by name.
+
+    Returns:
+        Their names.
+
+    Example:
+        >>> some_layers({"a": np.zeros((1, 64, 64, 8)), "b": np.zeros((1, 32, 32, 8))})
+        ['a', 'b']
+    """
     places: dict[int, str] = {}
     for name in layers:
         array = layers[name]

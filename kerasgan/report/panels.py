@@ -15,6 +15,7 @@ import pandas as pd
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Explainer, Explanation, targets
+from kerasgan.explain.draw import some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.report.failures import SPECK, Chosen
@@ -25,7 +26,6 @@ __all__ = ["TARGETS", "Panels", "balance"]
 
 SIDE = 360
 TOGETHER = 6
-SMALLEST = 8
 TARGETS = {
     "prediction": "the predicted mask",
     "false_positives": "what was drawn too much",
@@ -127,7 +127,7 @@ class Panels:
         found: list[list[dict[str, Any]]] = [[] for _ in whole]
         for rule, explainer in self.explainers.items():
             if self.layers is None:
-                self.layers = some_layers(quietly(explainer, images[:1], "prediction", None))
+                self.layers = some_layers(quietly(explainer, images[:1], "prediction", None).layers)
             main = quietly(explainer, images, "prediction", self.layers)
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
@@ -169,22 +169,6 @@ class Panels:
                     whole_map = relevance[row].sum(-1, dtype=np.float64)
                     entry.update(_shares(whole_map, region))
                 maps.append(entry)
-
-
-def some_layers(explanation: Explanation) -> list[str]:
-    """Pick up to three layers spread over the network whose maps are large enough to look at.
-
-    Example:
-        >>> some_layers(Explanation({"images": 0, "relevance": 0, "logits": 0, "target": 0}, {}))
-        []
-    """
-    first: dict[int, str] = {}
-    for name, array in explanation.layers.items():
-        if array.ndim == 4 and min(array.shape[1:3]) >= SMALLEST and array.shape[-1] > 1:
-            first.setdefault(id(array), name)
-    names = list(first.values())
-    places = np.unique(np.linspace(0, len(names) - 1, 5).round().astype(int)[1:-1]) if names else []
-    return [names[place] for place in places]
 
 
 def quietly(explainer: Explainer, images: np.ndarray, target: Any, layers: Any) -> Explanation:

@@ -1,0 +1,30 @@
+"""A small GAN, and data to train it on for a moment."""
+
+import numpy as np
+
+import kerasgan as kg
+from kerasgan.training import store
+
+rng = np.random.default_rng(0)
+IMAGES = rng.uniform(-1, 1, (6, 32, 32, 3)).astype("float32")
+MASKS = (IMAGES[..., :1] > 0).astype("float32")
+
+
+def small_gan(**changes):
+    return kg.recipes.build("pix2pix", **{"size": 32, "filters": 2, **changes})
+
+
+def fit(gan, epochs, **kwargs):
+    return gan.fit(IMAGES, MASKS, batch_size=3, epochs=epochs, shuffle=False, verbose=0, **kwargs)
+
+
+def weights(gan):
+    variables = store.optimizer_variables(gan)
+    networks = gan.generator.get_weights() + gan.discriminator.get_weights()
+    return networks + [value.numpy() for value in variables.values()]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second):
+        np.testing.assert_allclose(a, b, atol=1e-6)

@@ -14,24 +14,26 @@ FORMATS = {  # that kerasgan.data.convert reads, by extra
     "nifti": "nibabel>=5.2,<6",
     "video": "av>=15,<19",
 }
-ONNX = ["onnx>=1.14,<1.19", "onnxruntime>=1.16", "tf2onnx>=1.16,<1.18"]
+ONNX = ["onnx>=1.14,<1.19", "onnxruntime>=1.16,<2", "tf2onnx>=1.16,<1.18"]
 EXTRAS = {
     "onnx": ONNX,
     **{name: [requirement] for name, requirement in FORMATS.items()},
     "test": [
         *FORMATS.values(),
         *ONNX,
-        "hypothesis>=6.80",
+        "hypothesis>=6.80,<7",
         "playwright>=1.40,<2",  # drives an installed Chromium; tests of the report skip without
-        "pytest>=7.4",
-        "pytest-xdist>=3.3",
+        "pytest>=7.4,<10",
+        "pytest-xdist>=3.3,<4",
         "ruff>=0.17,<0.18",
-        "wheel>=0.40",  # setuptools before 70.1 builds wheels with it
+        "wheel>=0.40,<1",  # setuptools before 70.1 builds wheels with it
     ],
     "docs": [
+        "mike>=2.1,<3",
         "mkdocs>=1.6,<2",
+        "mkdocs-glightbox>=0.4,<1",
         "mkdocs-material>=9.5,<10",
-        "mkdocstrings[python]>=0.26",
+        "mkdocstrings[python]>=0.26,<2",
     ],
     # What TensorFlow 2.14 was built against. Its own list, tensorflow[and-cuda], names a version of
     # TensorRT that has no wheel for Python 3.11.
@@ -66,15 +68,15 @@ setup(
     include_package_data=True,
     python_requires=">=3.9,<3.12",
     install_requires=[
-        "h5py>=3.7",
+        "h5py>=3.7,<4",
         "innvestigate>=2.1.2,<2.2",
         "jinja2>=3.1,<4",
         "keras>=2.14,<2.15",
-        "matplotlib>=3.7",
+        "matplotlib>=3.7,<4",
         "numpy>=1.23.5,<2",
-        "pandas>=1.5",
-        "pillow>=10.1",
-        "scipy>=1.9",
+        "pandas>=1.5,<4",
+        "pillow>=10.3,<14",
+        "scipy>=1.9,<2",
         # The last matplotlib for Python 3.9 calls what later versions of these deprecate.
         "pillow<11.3; python_version < '3.10'",
         "pyparsing<3.3; python_version < '3.10'",

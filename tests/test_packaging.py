@@ -49,6 +49,16 @@ def test_the_sdist_holds_all_that_a_contributor_needs(built):
     assert wanted | {"tests/test_packaging.py", "docs/index.md"} <= names
 
 
+def test_every_dependency_is_bounded(built):
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    wanted = [line.partition(";")[0] for line in lines if line.startswith("Requires-Dist:")]
+    assert len(wanted) > 20
+    assert not [line for line in wanted if "<" not in line and "==" not in line]
+
+
 def test_the_wheel_holds_the_package_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

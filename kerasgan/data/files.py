@@ -223,10 +223,11 @@ def _opened(path: str) -> Iterator[Image.Image]:
         with Image.open(path, formats=_FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-                raise KerasganError(
-                    f"File {path} holds {picture.n_frames} pictures. Save one picture a file."
-                )
+            # Counting them would read the whole of a file that may hold millions.
+            if picture.format != "MPO" and getattr(picture, "is_animated", False):
+                raise KerasganError(f"File {path} holds several pictures. Save one picture a file.")
+            if min(picture.size) < 1:
+                raise KerasganError(f"File {path} holds no pixels.")
             yield picture
     except KerasganError:
         raise

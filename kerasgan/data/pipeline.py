@@ -208,15 +208,20 @@ def finish(
         3
     """
     steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
-    dataset = batches.prefetch(2).apply(steps).with_options(_untuned())
+    dataset = batches.prefetch(2).apply(steps).with_options(_options())
     dataset.epoch, dataset.start = epoch, start
     return dataset
 
 
-def _untuned() -> tf.data.Options:
-    """No autotuning: its thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it."""
+def _options() -> tf.data.Options:
+    """No autotuning: its thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.
+
+    Where several machines train together, each takes its part of every batch.
+    """
     options = tf.data.Options()
     options.autotune.enabled = False
+    share = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = share
     return options
 
 

@@ -183,7 +183,7 @@ class Samples:
         if isinstance(names, (str, os.PathLike)):
             try:
                 names = pathlib.Path(names).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:
                 raise KerasganError(f"The list of names cannot be read: {error}") from error
         wanted = {without_ending(name.strip()) for name in names if name.strip()}
         unknown = sorted(wanted - set(self.names))

@@ -15,6 +15,7 @@ import pandas as pd
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import save_table
+from kerasgan.tables import as_it_was
 
 __all__ = ["as_json", "checksum", "claim", "fingerprint", "keep", "read_kept"]
 
@@ -98,7 +99,7 @@ def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> 
         file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     except KerasganError:
         raise
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise KerasganError(
             f"Argument 'folder' must be a folder that can be written and holds no damaged {name}. "
             f"Received: {folder} ({error})"
@@ -121,8 +122,8 @@ def read_kept(
         file: The CSV.
         again: What deleting it leads to, for the error, such as "train this fold again".
         of: What there is a row for, for the error.
-        **columns: Columns of text by name, with the values that they were written with, since
-            `save_table` makes text harmless.
+        **columns: Columns of text by name, with the values that they were written with, which a
+            CSV does not keep if they look like numbers or like nothing.
 
     Returns:
         The table, None if there is no such file.
@@ -135,6 +136,9 @@ def read_kept(
     try:
         kinds = dict.fromkeys(columns, str)
         table = pd.read_csv(file, dtype=kinds, float_precision="round_trip")
+        table = table.rename(columns=as_it_was)
+        for name in table.select_dtypes(exclude="number"):
+            table[name] = table[name].map(as_it_was)
         for name, values in columns.items():
             if len(table) != len(values):
                 raise ValueError(f"{len(table)} rows for {len(values)} {of}")

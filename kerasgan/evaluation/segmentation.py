@@ -23,6 +23,7 @@ from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.surface import surface_row
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.models import generator_of
+from kerasgan.tables import csv_bytes
 
 __all__ = ["evaluate", "evaluate_masks", "save_table", "summarize", "summary_text"]
 
@@ -259,8 +260,8 @@ def save_table(
 ) -> pathlib.Path:
     """Write a table as CSV (UTF-8), numbers in full precision.
 
-    A name that a spreadsheet would run as a formula, one that begins with `=`, `+`, `-`, `@`, a tab
-    or a line break, gets an apostrophe in front.
+    Text that a spreadsheet would run as a formula, such as a name that begins with `=`, `+`, `-`,
+    `@`, a tab or a line break, gets an apostrophe in front.
 
     Args:
         table: Any table.
@@ -282,12 +283,9 @@ def save_table(
         raise KerasganError(
             f"Argument 'path' names a file that exists: {path}. Pass another, or overwrite=True"
         )
-    safe = table.rename(columns=_harmless)
-    for column in safe.select_dtypes(exclude="number"):
-        safe[column] = safe[column].map(_harmless)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safe.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+        path.write_bytes(csv_bytes(table))
     except OSError as error:
         raise KerasganError(
             f"Argument 'path' must be a file that can be written. Received: {path} ({error})"
@@ -318,8 +316,3 @@ def _over_classes(name: str, values: np.ndarray) -> float:
         return float(values.sum())
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
-
-
-def _harmless(cell: Any) -> Any:
-    dangerous = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    return f"'{cell}" if dangerous else cell

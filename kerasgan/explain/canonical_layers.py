@@ -29,6 +29,7 @@ __all__ = [
     "Rectifier",
     "Slice",
     "kind_of",
+    "swish",
 ]
 
 KINDS = {
@@ -94,6 +95,22 @@ def kind_of(layer: keras.layers.Layer) -> str:
             "kerasgan.explain.canonize first"
         )
     return KIND_BY_CLASS[name]
+
+
+@keras.saving.register_keras_serializable("kerasgan")
+def swish(values: tf.Tensor) -> tf.Tensor:
+    """Multiplies values by their sigmoid.
+
+    TensorFlow's own has a gradient function of its own, which it keeps for good once it is traced,
+    and with it the whole graph.
+
+    Example:
+        >>> swish(tf.constant(0.0)).numpy()
+        0.0
+
+    Source: Ramachandran et al. 2017 (arXiv 1710.05941).
+    """
+    return values * tf.sigmoid(values)
 
 
 @keras.saving.register_keras_serializable("kerasgan")

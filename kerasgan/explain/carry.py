@@ -18,6 +18,7 @@ from kerasgan.explain.canonical_layers import (
     Gate,
     Opaque,
     Rectifier,
+    swish,
 )
 from kerasgan.explain.network import BOUNDED, Network, Op, constant, read, refusal
 
@@ -169,7 +170,7 @@ def activate(net: Network, before: Op, function, name: str, owner=None) -> Op:
         settings = {"max_value": 6.0} if label == "relu6" else {"negative_slope": 0.2}
         return net.add(Rectifier, [before], settings, name=name)
     if official and label in ACTIVATIONS:
-        function = label
+        function = swish if label == "swish" else label
     elif not is_elementwise(function):
         raise refusal(owner, f"its activation '{label}' does not work element by element", ADVICE)
     return net.add(keras.layers.Activation, [before], {"activation": function}, name=name)

@@ -19,6 +19,7 @@ from kerasgan.explain.canonize import canonize
 from kerasgan.explain.conditional import one_for_each_chosen, restart
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
+from kerasgan.explain.finite import check_finite
 from kerasgan.explain.forward import Forward, throwaway_variables
 from kerasgan.explain.logits import start_relevance, warn_if_empty
 from kerasgan.models import generator_of
@@ -128,7 +129,8 @@ class Explainer:
 
         Raises:
             KerasganError: Images that do not fit the model or hold NaN, an unknown target or layer,
-                a target that does not fit, channels that a layer does not have.
+                a target that does not fit, channels that a layer does not have; logits or
+                relevance that are not finite (the message names image, layer and rule).
 
         Example:
             >>> import numpy as np
@@ -154,15 +156,12 @@ class Explainer:
             name: np.concatenate([part[name] for part in parts], -1 if name in by_column else 0)
             for name in parts[0]
         }
-        if not np.all(np.isfinite(arrays["logits"])):
-            raise KerasganError(
-                f"Model '{self.model.name}' gives NaN or infinity for these images. Check its "
-                "weights: training may have diverged"
-            )
+        arrays = {"images": images, **arrays}
+        check_finite(arrays, traced.rows, self.method, self._network, self.model.name)
         warn_if_empty(arrays["target"])
         names = {**{name: name for name in traced.layers}, **self.canonical.names}
         return Explanation(
-            arrays={"images": images, **arrays},
+            arrays=arrays,
             names={n: traced.layers[own] for n, own in names.items() if own in traced.layers},
             rows=traced.rows,
             forks=traced.forks,
@@ -343,11 +342,17 @@ class Explainer:
             piece = images[first : first + step]
             piece = piece if self.preprocess is None else self.preprocess(piece)
             piece = tf.cast(piece, self._input.dtype)
+            source = "preprocess returned" if self.preprocess else "Argument 'images' has"
             if not self._input.shape.is_compatible_with(piece.shape):
-                source = "preprocess returned" if self.preprocess else "Argument 'images' has"
                 raise KerasganError(
                     f"The model takes images of shape {tuple(self._input.shape[1:])}. {source} "
                     f"{tuple(piece.shape[1:])}"
+                )
+            bad = np.flatnonzero(~np.isfinite(piece).all((1, 2, 3)))
+            if len(bad):
+                raise KerasganError(
+                    f"{source} NaN, infinity or values beyond {self.canonical.dtype}, in images "
+                    f"{(first + bad).tolist()}"
                 )
             yield first, first + len(piece), piece
 

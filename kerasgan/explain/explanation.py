@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -155,7 +154,7 @@ class Explanation:
             return cls(arrays, **json.loads(str(arrays.pop("about"))))
         except FileNotFoundError:
             raise KerasganError(f"There is no file '{path}'") from None
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except Exception as error:  # numpy, zipfile and zlib have many for a broken file
             raise KerasganError(
                 f"File '{path}' is no explanation saved by kerasgan, or is damaged ({error})"
             ) from error

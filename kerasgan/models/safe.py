@@ -19,7 +19,7 @@ import pathlib
 import stat
 import types
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import h5py
@@ -55,20 +55,26 @@ OPERATIONS = {
 }
 
 
-def load_network(path: str | os.PathLike, limit: int = LIMIT) -> keras.Model:
+def load_network(
+    path: str | os.PathLike,
+    limit: int = LIMIT,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> keras.Model:
     """Load a `.keras` file of unknown origin.
 
     Args:
         path: The file.
         limit: Largest size in bytes, packed or unpacked.
+        custom_objects: Classes and functions of yours that the file may name too, by name, as for
+            `keras.models.load_model`. Their code runs, on arguments that the file holds.
 
     Returns:
         The network, not compiled.
 
     Raises:
         KerasganError: If the file is broken, or holds more than a network of layers of Keras,
-            tensorflow-addons and kerasgan with its weights, or weights that are links to other
-            files or would take more memory than the file has bytes.
+            tensorflow-addons, kerasgan and `custom_objects` with its weights, or weights that are
+            links to other files or would take more memory than the file has bytes.
 
     Example:
         >>> import kerasgan as kg
@@ -76,17 +82,17 @@ def load_network(path: str | os.PathLike, limit: int = LIMIT) -> keras.Model:
         >>> load_network("small.keras").output_shape
         (None, 32, 32, 1)
     """
-    path = pathlib.Path(path)
+    path, given = pathlib.Path(path), _given(custom_objects)
     with readable(path), zipfile.ZipFile(path) as archive:
         entries = entries_of(archive, path, limit)
         check_names(entries, {CONFIG, METADATA, WEIGHTS}, path)
         config = read_json(archive, entries[CONFIG], path)
         weights = io.BytesIO()
         unpack(archive, entries[WEIGHTS], path, weights)
-    check_config(config, path)
+    check_config(config, path, given)
     stored = check_weights(weights, path)
     try:
-        with _no_more_variables_than(stored + SLACK, path):
+        with _no_more_variables_than(stored + SLACK, path), keras.utils.custom_object_scope(given):
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except KerasganError:
         raise
@@ -123,7 +129,7 @@ def readable(path: pathlib.Path) -> Iterator[None]:
 
 
 def entries_of(
-    archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT
+    archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT, most: int = ENTRIES
 ) -> dict[str, zipfile.ZipInfo]:
     """List the files in an archive, all of which can be unpacked without harm.
 
@@ -131,6 +137,7 @@ def entries_of(
         archive: The archive, opened.
         path: Its path, for errors.
         limit: Largest size in bytes of all files together, unpacked.
+        most: Largest number of files.
 
     Returns:
         The entries by name.
@@ -149,8 +156,8 @@ def entries_of(
         'a.zip' cannot be loaded: its entry '../a.txt' names a path outside of it
     """
     infos = archive.infolist()
-    if len(infos) > ENTRIES:
-        raise _refusal(path, f"it has {len(infos)} entries, more than the {ENTRIES} allowed")
+    if len(infos) > most:
+        raise _refusal(path, f"it has {len(infos)} entries, more than the {most} allowed")
     size = sum(info.file_size for info in infos)
     if size > limit:
         raise _refusal(
@@ -249,12 +256,15 @@ def _refusal(path: pathlib.Path, reason: str) -> KerasganError:
 # --- Networks ---
 
 
-def check_config(config: Any, path: str | os.PathLike) -> None:
+def check_config(
+    config: Any, path: str | os.PathLike, given: Mapping[str, Any] | None = None
+) -> None:
     """Refuse a network's description that names more than known layers and their parts.
 
     Args:
         config: What is in `config.json` of a `.keras` file.
         path: The file, for errors.
+        given: What it may name beside those, by name.
 
     Raises:
         KerasganError: Naming the first part that is not known.
@@ -278,14 +288,31 @@ def check_config(config: Any, path: str | os.PathLike) -> None:
             todo += part
         elif isinstance(part, dict):
             if "class_name" in part or "module" in part:
-                _check_object(part, path)
+                _check_object(part, path, given or {})
             todo += part.values()
 
 
-def _check_object(part: dict, path: pathlib.Path) -> None:
+def _given(custom_objects: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Custom objects by their names, and by those that they are registered under."""
+    given = dict(custom_objects) if isinstance(custom_objects, Mapping) else custom_objects or {}
+    for value in given.values() if isinstance(given, dict) else [given]:
+        of_keras = str(getattr(value, "__module__", "")).partition(".")[0] == "keras"
+        kind = inspect.isclass(value) and not issubclass(value, keras.layers.Lambda)
+        if of_keras or not (kind or inspect.isfunction(value)):
+            raise KerasganError(
+                "Argument 'custom_objects' must hold classes and functions of your own by name. "
+                "Those of Keras need not be passed, and a Lambda is never loaded: write it as a "
+                f"subclass of keras.layers.Layer. Received: {value!r}"
+            )
+    return {**{keras.saving.get_registered_name(x): x for x in given.values()}, **given}
+
+
+def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> None:
     kind, module, registered = (part.get(k) for k in ("class_name", "module", "registered_name"))
     config = part.get("config")
-    if kind in ("__tensor__", "__numpy__"):
+    # Keras looks here for what is registered, before it imports anything.
+    name = config if kind == "function" else part.get("registered_name", kind)
+    if kind in ("__tensor__", "__numpy__") or (isinstance(name, str) and name in given):
         return
     label = kind
     if kind == "function":
@@ -306,7 +333,16 @@ def _check_object(part: dict, path: pathlib.Path) -> None:
         path,
         f"it asks for {label} of {module!r}{f' (layer {layer!r})' if layer else ''}, which is no "
         "part of Keras, tensorflow-addons or kerasgan that a network from elsewhere may have. "
-        "Such a network needs its code: ask its author, and build it yourself",
+        + _advice(kind, name),
+    )
+
+
+def _advice(kind: Any, name: Any) -> str:
+    if kind in ("Lambda", "__lambda__"):
+        return "It holds code, and is never loaded: ask its author for a layer class in its place"
+    return (
+        f"If its code is yours, pass it: SegmentationGAN.load(..., custom_objects={{{name!r}: "
+        "...}). Else ask its author for the code, read it, and build the network yourself"
     )
 
 

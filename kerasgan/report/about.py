@@ -10,6 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kerasgan._version import __version__
@@ -98,6 +99,7 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
         ("Input", f"{sides}, {channels} channel{'s' if channels != 1 else ''}"),
         ("Output", kinds),
         ("Parameters", f"{network.count_params():,}"),
+        ("Size of the weights", _size(network)),
         ("SHA-256 of the weights", checksum(network)),
     ]
     discriminator = getattr(model, "discriminator", None)
@@ -184,6 +186,11 @@ def _plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     text = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*_[]<>#|!&" else c for c in text)
+
+
+def _size(network: keras.Model) -> str:
+    size = sum(weight.nbytes for weight in network.get_weights())
+    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
 
 
 def _processor() -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-__all__ = ["Chart", "reliability", "score_by_size"]
+__all__ = ["Chart", "against", "reliability", "score_by_size"]
 
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 46
@@ -74,6 +74,38 @@ def score_by_size(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Cha
     mean = _up(float(part[column].mean())) if len(part) else _up(0)
     line = {"x1": LEFT, "x2": WIDTH - RIGHT, "y1": mean, "y2": mean}
     return Chart([(x, f"{tick:.3g}") for x, tick in zip(at, ticks)], _scores(), marks, [line])
+
+
+def against(first: pd.Series, second: pd.Series, names: Sequence[str]) -> Chart:
+    """Place a dot for each image: its score under one model against that under another.
+
+    Args:
+        first: Scores, in [0, 1]; across.
+        second: Likewise, of the same images; upwards.
+        names: Of the images.
+
+    Returns:
+        The chart, with the line on which both are equal. Images without a value have no dot.
+
+    Example:
+        >>> chart = against(pd.Series([0.0]), pd.Series([1.0]), ["a"])
+        >>> chart.marks[0]["cx"], chart.marks[0]["cy"], chart.marks[0]["text"]
+        (52.0, 14.0, 'a: 0.00 and 1.00')
+    """
+    lowest = np.nanmin([0.8, *first, *second])
+    low = math.floor(5 * lowest + 1e-9) / 5  # the axes begin at a fifth
+    ticks = np.linspace(low, 1, 5 if low >= 0.6 else round(5 * (1 - low)) + 1)
+    marks = []
+    places = _across(first.to_numpy(np.float64), low, 1)
+    for index, (cx, a, b, name) in enumerate(zip(places, first, second, names)):
+        if pd.notna(a) and pd.notna(b):
+            text = f"{name}: {a:.2f} and {b:.2f}"
+            place = {"cx": cx, "cy": _up((b - low) / (1 - low))}
+            marks.append({**place, "kind": "found", "text": text, "index": index})
+    equal = {"x1": LEFT, "y1": _up(0), "x2": WIDTH - RIGHT, "y2": _up(1)}
+    x = [(at, f"{tick:.3g}") for at, tick in zip(_across(ticks, low, 1), ticks)]
+    y = [(_up((tick - low) / (1 - low)), f"{tick:.3g}") for tick in ticks]
+    return Chart(x, y, marks, [equal])
 
 
 def reliability(table: pd.DataFrame) -> Chart:

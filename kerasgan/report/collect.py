@@ -7,7 +7,7 @@ kilobytes an image.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -37,7 +37,8 @@ class Collected(NamedTuple):
             masks also `objects`, `missed`, `regions`, `false` and `finding`.
         summary: What `kerasgan.evaluation.summarize` says of the scores; None without true masks.
         calibration: None without true masks.
-        thumbnails: Data addresses of JPEGs of 64 pixels, in the order of the table.
+        thumbnails: Data addresses of JPEGs of 64 pixels, in the order of the table; empty if none
+            were asked for.
 
     Example:
         >>> Collected(pd.DataFrame({"name": ["a"]}), None, None, [""]).labelled
@@ -61,6 +62,8 @@ def collect(
     *,
     threshold: float = 0.5,
     empty: str = "agree",
+    thumbnails: bool = True,
+    seen: Callable[[np.ndarray], Any] | None = None,
     verbose: bool = True,
     **options: Any,
 ) -> Collected:
@@ -71,6 +74,8 @@ def collect(
         samples: With or without masks.
         threshold: As for `kerasgan.evaluate`.
         empty: As for `kerasgan.evaluate`.
+        thumbnails: Whether to make them.
+        seen: Called with the mask of each image, in order; or None.
         verbose: Whether to show a progress bar.
         **options: As for `kerasgan.inference.iterate_probability`.
 
@@ -97,14 +102,17 @@ def collect(
                 f"Received: {samples.classes}; pass classes={classes} to load_folder"
             )
     rows: list[dict[str, Any]] = []
-    thumbnails: list[str] = []
+    pictures: list[str] = []
     parts: list[Calibration] = []
 
     def masks() -> Iterator[np.ndarray]:
         maps = iterate_probability(model, samples, **options)
         for index, probability in enumerate(maps):
             mask = decide(probability, threshold)
-            thumbnails.append(photo(samples.image(index), THUMBNAIL, 70)[0])
+            if thumbnails:
+                pictures.append(photo(samples.image(index), THUMBNAIL, 70)[0])
+            if seen is not None:
+                seen(mask)
             rows.append({"confidence": _confidence(probability, mask)})
             if labelled:
                 truth = samples.mask(index)
@@ -131,7 +139,7 @@ def collect(
         table, summary = pd.DataFrame(rows), None
         table.insert(0, "name", list(samples.names))
     table["name"] = [readable(name) for name in samples.names]
-    return Collected(table, summary, _together(parts) if labelled else None, thumbnails)
+    return Collected(table, summary, _together(parts) if labelled else None, pictures)
 
 
 def readable(text: Any) -> str:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-__all__ = ["KINDS", "SPECK", "Chosen", "Findings", "choose", "find", "kind_of"]
+__all__ = [
+    "FAILURES",
+    "KINDS",
+    "SPECK",
+    "Chosen",
+    "Findings",
+    "choose",
+    "find",
+    "kind_of",
+    "take_next",
+]
 
 SPECK = 1 / 5000
 """Share of the frame below which a spot counts neither as an object nor as a false alarm."""
@@ -137,19 +148,27 @@ def choose(table: pd.DataFrame, column: str, count: int) -> list[Chosen]:
     taken: dict[int, str] = {}
     for turn in range(each):
         for group in ("worst", "best", "median") if turn or count > 1 else ("worst",):
-            _take_next(taken, groups[group], group, count)
+            take_next(taken, groups[group], group, count)
     while len(taken) < count and any(set(part) - set(taken) for part in failed):
         for kind, part in zip(FAILURES, failed):
-            _take_next(taken, part, kind, count)
+            take_next(taken, part, kind, count)
     for _ in range(count):
-        _take_next(taken, list(order), "worst", count)
+        take_next(taken, list(order), "worst", count)
     place = {index: rank for rank, index in enumerate(order)}
     names = ("worst", "median", "best", *FAILURES)
     ranked = sorted(taken, key=lambda i: (names.index(taken[i]), place[i]))
     return [Chosen(int(i), taken[i]) for i in ranked]
 
 
-def _take_next(taken: dict[int, str], candidates: list[int], group: str, count: int) -> None:
+def take_next(taken: dict[int, str], candidates: Sequence[int], group: str, count: int) -> None:
+    """Add the first candidate that is not taken yet to a choice, unless that has enough.
+
+    Example:
+        >>> taken = {3: "worst"}
+        >>> take_next(taken, [3, 1], "best", count=2)
+        >>> taken
+        {3: 'worst', 1: 'best'}
+    """
     left = [index for index in candidates if index not in taken]
     if left and len(taken) < count:
         taken[left[0]] = group

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from kerasgan.data import Samples
@@ -21,15 +18,15 @@ from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
 from kerasgan.report import charts
 from kerasgan.report.about import FIELDS, card_of, card_text, facts_of
-from kerasgan.report.collect import Collected, collect, readable
-from kerasgan.report.failures import FAILURES, KINDS, SPECK, choose
+from kerasgan.report.collect import Collected, collect
+from kerasgan.report.failures import KINDS, choose
 from kerasgan.report.figures import score_figure
-from kerasgan.report.panels import TARGETS, Panels, balance
-from kerasgan.report.pictures import LEVELS, palette
+from kerasgan.report.page import kinds_of, render
+from kerasgan.report.panels import Panels, balance
 from kerasgan.report.place import check_place, put_in_place
-from kerasgan.report.words import GLOSSARY, LIMITS, RULES, SCORE_WORDS, sentences
+from kerasgan.report.words import GLOSSARY, LIMITS, sentences
 
-__all__ = ["MOST_CASES", "write"]
+__all__ = ["MOST_CASES", "check_shown", "write"]
 
 MOST_CASES = 40
 
@@ -62,7 +59,7 @@ def write(
     folder first and put in place at the end: a call that fails or is stopped leaves nothing, and
     an earlier report as it was.
 
-    Memory grows by about two kilobytes an image. The page takes some 130 kilobytes for each case
+    Memory grows by about two kilobytes an image. The page takes some 100 kilobytes for each case
     shown in full and 3 for each image in the table.
 
     Args:
@@ -107,13 +104,7 @@ def write(
         >>> page.read_text(encoding="utf-8")[:15]
         '<!doctype html>'
     """
-    whole = isinstance(cases, int) and not isinstance(cases, bool)
-    if not whole or not 1 <= cases <= MOST_CASES:
-        raise KerasganError(
-            f"Argument 'cases' must be a whole number from 1 to {MOST_CASES}. Received: {cases!r}"
-        )
-    if mode not in ("stretch", "letterbox"):
-        raise KerasganError(f"Argument 'mode' must be 'stretch' or 'letterbox'. Received: {mode!r}")
+    check_shown(cases, mode)
     if shortcuts is not None and not isinstance(shortcuts, Shortcuts):
         raise KerasganError(
             "Argument 'shortcuts' must be what kerasgan.evaluation.shortcuts returned. Received: "
@@ -157,6 +148,17 @@ def write(
     return place / "index.html"
 
 
+def check_shown(cases: int, mode: str) -> None:
+    """Raise a `KerasganError` for a number of cases out of range, or an unknown mode."""
+    whole = isinstance(cases, int) and not isinstance(cases, bool)
+    if not whole or not 1 <= cases <= MOST_CASES:
+        raise KerasganError(
+            f"Argument 'cases' must be a whole number from 1 to {MOST_CASES}. Received: {cases!r}"
+        )
+    if mode not in ("stretch", "letterbox"):
+        raise KerasganError(f"Argument 'mode' must be 'stretch' or 'letterbox'. Received: {mode!r}")
+
+
 def _tables(found: Collected) -> dict[str, pd.DataFrame]:
     tables = {"images": found.table}
     if found.summary is not None:
@@ -178,58 +180,25 @@ def _with_rows(panels: list[dict[str, Any]], found: Collected) -> list[dict[str,
 
 def _page(**content: Any) -> str:
     found = content["found"]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kerasgan.report", "assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["percent"] = _percent
-    environment.filters["readable"] = readable
-    script = environment.loader.get_source(environment, "report.js")[0]
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     labelled = found.labelled
     rows = found.table.to_dict("records")
-    kinds = [kind for kind in KINDS if labelled and any(kind in _kinds(row) for row in rows)]
-    return environment.get_template("report.html").render(
+    counts = {kind: sum(kind in kinds_of(row) for row in rows) for kind in KINDS}
+    return render(
+        "report.html",
         **content,
-        style=environment.loader.get_source(environment, "report.css")[0],
-        script=script,
-        digest=digest,
+        kind="Transparency report",
         rows=rows,
-        kinds=kinds,
-        counts={kind: sum(kind in _kinds(row) for row in rows) for kind in KINDS},
+        kinds=[kind for kind in KINDS if counts[kind]],
+        counts=counts,
         places={panel["index"]: panel["number"] for panel in content["panels"]},
         size_chart=charts.score_by_size(found.table, "dice", KINDS) if labelled else None,
         reliability=charts.reliability(found.calibration.table) if labelled else None,
-        chart=charts,
         fields=FIELDS,
         missing=[label for name, label in FIELDS.items() if not content["stated"][name]],
-        failures=FAILURES,
-        speck=SPECK,
-        targets=TARGETS,
-        palette=palette().tolist(),
-        levels=LEVELS,
         glossary=GLOSSARY,
         limits=LIMITS,
-        rule_words=RULES,
-        score_words=SCORE_WORDS,
     )
-
-
-def _kinds(row: Mapping[str, Any]) -> list[str]:
-    return str(row.get("finding", "")).split("; ")
 
 
 def _first(statements: Sequence[tuple[str, str]]) -> str:
     return statements[0][1] if statements else ""
-
-
-def _number(value: Any, digits: int = 2) -> str:
-    return "–" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _percent(value: Any, digits: int = 1) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.{digits}f} %"

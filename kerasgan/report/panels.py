@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,7 +23,7 @@ from kerasgan.report.failures import SPECK, Chosen
 from kerasgan.report.figures import mask_figure
 from kerasgan.report.pictures import error_layer, inside, outline_layer, photo, relevance_map
 
-__all__ = ["TARGETS", "Panels", "balance"]
+__all__ = ["TARGETS", "Panels", "balance", "choices"]
 
 SIDE = 360
 TOGETHER = 6
@@ -97,12 +98,15 @@ class Panels:
         for start in range(0, len(self.chosen), TOGETHER):
             chosen = self.chosen[start : start + TOGETHER]
             part = self.samples[[case.index for case in chosen]]
+            channels = self.network.input_shape[-1] or part.channels
+            part = dataclasses.replace(part, channels=channels)
             whole = self._whole(part, chosen)
             maps = self._maps(part, whole, figures if start == 0 else None, start)
             if figures is not None and start == 0:
                 _draw_masks(whole, figures / "masks.png")
             for case, shown, found in zip(chosen, whole, maps):
-                yield {**_pictures(shown), "index": case.index, "group": case.group, "maps": found}
+                about = {"index": case.index, "group": case.group, "maps": found}
+                yield {**_pictures(shown), **about, **choices([found])}
                 if bar is not None:
                     bar.add(1)
 
@@ -183,6 +187,30 @@ def quietly(explainer: Explainer, images: np.ndarray, target: Any, layers: Any) 
             "Choose another in 'rules'"
         )
     return explanation
+
+
+def choices(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Say between which heatmaps a reader can choose.
+
+    Args:
+        panels: The heatmaps of each panel that changes at once with the others.
+
+    Returns:
+        `rules` and `explained`, the names of targets, each once, and `depth`, the most layers that
+        one map has in the network.
+
+    Example:
+        >>> choices([[{"rule": "gamma", "target": "prediction", "place": ""}]])
+        {'rules': ['gamma'], 'explained': ['prediction'], 'depth': 0}
+    """
+    panels = list(panels)
+    maps = [entry for panel in panels for entry in panel]
+    targets = {entry["target"] for entry in maps}
+    return {
+        "rules": list(dict.fromkeys(entry["rule"] for entry in maps)),
+        "explained": [target for target in TARGETS if target in targets],
+        "depth": max(len({entry["place"] for entry in panel}) for panel in panels) - 1,
+    }
 
 
 def balance(ledgers: Sequence[pd.DataFrame]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kerasgan.report.collect import Collected
 
-__all__ = ["GLOSSARY", "LIMITS", "RULES", "SCORE_WORDS", "sentences"]
+__all__ = ["GLOSSARY", "KIND_WORDS", "LIMITS", "RULES", "SCORE_WORDS", "sentences"]
 
 SCORE_WORDS = {
     "dice": "overlap of both outlines; 1 is perfect, 0 is none",
@@ -18,6 +18,15 @@ SCORE_WORDS = {
     "predicted_area": "share of the frame that the network marked",
 }
 """What each score means."""
+
+KIND_WORDS = {
+    "missed": "an object that is marked, and of which nothing was drawn",
+    "false alarm": "a region was drawn that touches nothing that is marked",
+    "partial": "an object was found, and the Jaccard index of the image is below 0.5",
+    "found": "every marked object was found, and nothing else was drawn",
+    "rightly empty": "nothing is marked, and nothing was drawn",
+}
+"""What each kind of finding means."""
 
 RULES = {
     "z-plus": "Follows only what speaks for the mask. Steady and easy to read. It shows what the "

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.training.replicas import uniform
 
 __all__ = ["ADVERSARIAL", "BORDER", "check_adversarial"]
 
@@ -140,6 +141,23 @@ BORDER = {"vanilla": 0.0, "least_squares": 0.5, "hinge": 0.0}
 """The logit above which a discriminator takes a mask for true, where the loss has one."""
 
 
+def accuracy(true: tf.Tensor, drawn: tf.Tensor, border: float) -> tf.Tensor:
+    """Return the share of all masks that the discriminator tells right.
+
+    Args:
+        true: its logits of true masks.
+        drawn: its logits of drawn masks.
+        border: the logit above which it takes a mask for true.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> float(accuracy(tf.constant([1.0, -1.0]), tf.constant([-1.0, -1.0]), 0.0))
+        0.75
+    """
+    told = [tf.cast(right, tf.float32) for right in (true > border, drawn <= border)]
+    return tf.reduce_mean(tf.stack(told))
+
+
 def check_adversarial(adversarial: str, label_smoothing: float) -> None:
     """Raise unless the loss is known and has labels that can be smoothed, where that is asked.
 
@@ -250,6 +268,35 @@ def slope_penalty(judge, image: tf.Tensor, drawing: tf.Tensor, slope: float) -> 
     return tf.reduce_mean((tf.sqrt(squared + 1e-12) - slope) ** 2)
 
 
+def slope_penalties(judge, image, true, drawing, weights: dict, step: tf.Tensor) -> tf.Tensor:
+    """What a discriminator loses for steep slopes: the gradient penalty and R1, weighed.
+
+    Args:
+        judge: a function (image, drawing) -> logits.
+        image: float tensor (batch, height, width, channels).
+        true: float tensor (batch, height, width, classes) in [-1, 1].
+        drawing: of the same shape; no gradient flows into it.
+        weights: holds those of `gradient_penalty` and of `r1`, from 0 up.
+        step: the key of `between`.
+
+    Returns:
+        A scalar from 0 up.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> one, weights = tf.ones((1, 1, 1, 1)), {"gradient_penalty": 0.0, "r1": 4.0}
+        >>> float(slope_penalties(lambda image, drawing: 3 * drawing, one, one, -one, weights, 0))
+        18.0
+    """
+    total = tf.zeros(())
+    if weights["gradient_penalty"]:
+        mixed = between(true, tf.stop_gradient(drawing), step)
+        total += weights["gradient_penalty"] * slope_penalty(judge, image, mixed, 1.0)
+    if weights["r1"]:
+        total += weights["r1"] / 2 * slope_penalty(judge, image, true, 0.0)
+    return total
+
+
 def between(true: tf.Tensor, drawn: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """Mix true and drawn masks, each image at a place of its own, given by the step.
 
@@ -267,5 +314,5 @@ def between(true: tf.Tensor, drawn: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         >>> 0 <= mixed.numpy().item() <= 1
         True
     """
-    share = tf.random.stateless_uniform((tf.shape(true)[0], 1, 1, 1), tf.stack([0, step]))
+    share = uniform((tf.shape(true)[0], 1, 1, 1), tf.stack([0, step]))
     return share * true + (1 - share) * drawn

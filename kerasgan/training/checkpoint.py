@@ -108,7 +108,7 @@ def broken(folder: pathlib.Path) -> str | None:
                 return f"'{name}' has changed since it was written"
     except FileNotFoundError as error:
         return f"'{pathlib.Path(error.filename).name}' is missing"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         return f"it cannot be read: {error}"
     return None
 

@@ -6,10 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.training.losses import check_weight
+from kerasgan.training.replicas import several
 
-__all__ = ["check_data", "check_pair"]
+__all__ = ["check_data", "check_pair", "check_settings", "check_xla"]
 
+SCHEDULES = ("constant", "cosine")
 NO_WEIGHTS = "Images cannot be weighted; weight the losses in compile(). Received: {}"
 
 
@@ -49,6 +52,41 @@ def _check_values(name, array, low, high):
     if not low <= least <= most <= high:
         raise KerasganError(
             f"Argument '{name}' must hold numbers from {low} to {high}. Received: {least} to {most}"
+        )
+
+
+def check_settings(weights: dict, shares: dict, schedule: str) -> None:
+    """Raise unless the numbers that `compile` got are in range, and the schedule is known.
+
+    Args:
+        weights: name -> number from 0 up.
+        shares: name -> number in [0, 1).
+        schedule: of `SCHEDULES`.
+    """
+    for name, value in weights.items():
+        check_weight(name, value)
+    for name, value in shares.items():
+        check_weight(name, value, most=1)
+    if schedule not in SCHEDULES:
+        raise unknown_name("schedule", schedule, SCHEDULES)
+
+
+def check_xla(jit_compile: bool | None, losses: dict) -> None:
+    """Raise if XLA is to compile what it cannot.
+
+    Args:
+        jit_compile: whether it is to.
+        losses: name -> weight.
+    """
+    if jit_compile and "boundary" in losses:
+        raise KerasganError(
+            "Argument 'jit_compile' must be False with the loss 'boundary': XLA has no distance "
+            "transform. Received: True"
+        )
+    if jit_compile and several():
+        raise KerasganError(
+            "Argument 'jit_compile' must be False where several devices train together. "
+            "Received: True"
         )
 
 

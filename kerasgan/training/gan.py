@@ -7,29 +7,33 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.models.heads import final_activation, to_drawing, to_probability
-from kerasgan.training import feed, store
+from kerasgan.training import feed, replicas, store, workers
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
     BORDER,
-    between,
+    accuracy,
     check_adversarial,
     feature_distance,
-    slope_penalty,
+    slope_penalties,
     with_features,
 )
-from kerasgan.training.checks import NO_WEIGHTS, check_data, check_pair
-from kerasgan.training.guards import Alarms, Cosine
-from kerasgan.training.learner import follow, twin
-from kerasgan.training.losses import SEGMENTATION, check_losses, check_weight
+from kerasgan.training.checks import NO_WEIGHTS, check_data, check_pair, check_settings, check_xla
+from kerasgan.training.guards import Alarms, Cosine, graphs_let_go
+from kerasgan.training.learner import follow, growing, twin
+from kerasgan.training.losses import SEGMENTATION, check_losses
 from kerasgan.training.metrics import Dice, Jaccard
-from kerasgan.training.optimizers import apply_gradients, optimizer_from, peak_rate, scaled
+from kerasgan.training.optimizers import (
+    apply_gradients,
+    optimizer_from,
+    peak_rate,
+    scaled,
+    serialized,
+)
 
 __all__ = ["SegmentationGAN"]
-
-SCHEDULES = ("constant", "cosine")
 
 
 class SegmentationGAN(keras.Model):
@@ -81,9 +85,11 @@ class SegmentationGAN(keras.Model):
         self.discriminator = discriminator
         self.recipe = None
         self.built = True
+        self.distribute_reduction_method = "first"  # each device logs what holds for all
 
     # --- Compiling ---
 
+    @replicas.in_scope
     def compile(
         self,
         optimizer="default",
@@ -102,6 +108,7 @@ class SegmentationGAN(keras.Model):
         precision: str = "float32",
         penalty: Callable | None = None,
         penalty_weight: float = 1.0,
+        sync_batch_norm: bool = True,
         **kwargs,
     ):
         """Set optimizers and losses.
@@ -138,7 +145,9 @@ class SegmentationGAN(keras.Model):
                 from the network that learns to a function from images, masks and the step to a
                 scalar. A saved model is loaded without it.
             penalty_weight: its weight in the generator's loss, from 0 up.
-            **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`, as in Keras.
+            sync_batch_norm: whether batch normalisation looks at the images of all devices in
+                training, where there are several; else each device normalises by its own.
+            **kwargs: `run_eagerly`, `jit_compile` (XLA), `steps_per_execution`, as in Keras.
 
         Raises:
             KerasganError: if a name is unknown or a number out of range.
@@ -150,6 +159,7 @@ class SegmentationGAN(keras.Model):
         """
         losses = {"l1": 100.0} if losses is None else dict(losses)
         check_losses(losses)
+        check_xla(kwargs.get("jit_compile"), losses)
         check_adversarial(adversarial, label_smoothing)
         weights = {
             "adversarial_weight": adversarial_weight,
@@ -158,17 +168,12 @@ class SegmentationGAN(keras.Model):
             "r1": r1,
             "discriminator_warmup": discriminator_warmup,
         }
-        check_weight("penalty_weight", penalty_weight)
         shares = {"label_smoothing": label_smoothing, "warmup": warmup}
         shares["ema_momentum"] = ema_momentum
-        for name, value in weights.items():
-            check_weight(name, value)
-        for name, value in shares.items():
-            check_weight(name, value, most=1)
-        if schedule not in SCHEDULES:
-            raise unknown_name("schedule", schedule, SCHEDULES)
+        check_settings({**weights, "penalty_weight": penalty_weight}, shares, schedule)
         if self.discriminator is None:
             weights["adversarial_weight"] = 0.0
+        replicas.check_scope(self, optimizer, discriminator_optimizer)
         learns_apart = ema_momentum or precision != "float32"
         self._learner = twin(self.generator, precision) if learns_apart else self.generator
         optimizer = optimizer_from(optimizer, precision)
@@ -181,6 +186,9 @@ class SegmentationGAN(keras.Model):
             self._judge = self.discriminator
             if feature_matching:
                 self._judge = with_features(self.discriminator)
+        if replicas.several():
+            for network in self._networks():
+                replicas.synchronize(network, sync_batch_norm)
         self._penalty = penalty(self._learner) if penalty and penalty_weight else None
         self._penalty_weight = float(penalty_weight)
         self.loss_weights = losses
@@ -190,6 +198,8 @@ class SegmentationGAN(keras.Model):
             "adversarial": adversarial,
             "schedule": schedule,
             "precision": precision,
+            "sync_batch_norm": sync_batch_norm,
+            "jit_compile": bool(self.jit_compile),
             **weights,
             **shares,
         }
@@ -225,6 +235,8 @@ class SegmentationGAN(keras.Model):
         """Return the generator's output, as it is, for a batch of images."""
         return self.generator(inputs, training=training)
 
+    @workers.together
+    @graphs_let_go()
     def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.
 
@@ -256,33 +268,39 @@ class SegmentationGAN(keras.Model):
             if kwargs.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
         callbacks = list(callbacks or [])
-        guards = [Alarms()]
+        guards = [Alarms(x)]
         if self._settings["schedule"] == "cosine":
             guards.append(Cosine(self._settings["warmup"]))
+        fit = replicas.dealing(self, super().fit)
         if resume is not None:
-            fit = super().fit
             return runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
         feed.begin(x, initial_epoch)
         callbacks = [*guards, *callbacks]
-        return super().fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
+        return fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
+        """Score; as `keras.Model.evaluate`."""
+        evaluate = replicas.dealing(self, super().evaluate)
+        return evaluate(x, y, batch_size=batch_size, **kwargs)
 
     def train_step(self, data):
         """Move both networks by one batch; called by `fit`."""
-        image, mask, _ = keras.utils.unpack_x_y_sample_weight(data)
-        share = 1.0 / tf.distribute.get_strategy().num_replicas_in_sync
+        image, mask, share = replicas.own_images(data)
         with tf.GradientTape() as generator_tape:
             probability = self._probability(self._learner, image, training=True)
             drawing = to_drawing(probability)
             total, parts = self._segmentation_loss(image, mask, probability)
-            shared = scaled(self.optimizer, total * share)
+            shared = scaled(self.optimizer, replicas.weighed(total, share))
         targets, gradients = [shared], [tf.ones_like(shared)]
         if self.adversarial_weight:
             with tf.GradientTape(persistent=True) as judge_tape:
                 judge_tape.watch(drawing)
                 pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=True)
                 judged += self._penalties(image, mask, drawing)
-                pulled = scaled(self.optimizer, pull * share * self._started())
-                shared_judged = scaled(self.discriminator_optimizer, judged * share)
+                started = replicas.weighed(pull * self._started(), share)
+                pulled = scaled(self.optimizer, started)
+                part = replicas.weighed(judged, share)
+                shared_judged = scaled(self.discriminator_optimizer, part)
             targets.append(drawing)
             gradients.append(judge_tape.gradient(pulled, drawing))
             weights = self.discriminator.trainable_variables
@@ -296,12 +314,13 @@ class SegmentationGAN(keras.Model):
         if self.adversarial_weight:
             apply_gradients(self.discriminator_optimizer, slopes, weights)
         if self._learner is not self.generator:
-            follow(self.generator, self._learner, self._momentum())
-        return self._log(mask, probability, total, parts)
+            momentum = growing(self._settings["ema_momentum"], self._step())
+            follow(self.generator, self._learner, momentum)
+        return self._log(mask, probability, total, parts, share)
 
     def test_step(self, data):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
-        image, mask, _ = keras.utils.unpack_x_y_sample_weight(data)
+        image, mask, share = replicas.own_images(data)
         probability = self._probability(self.generator, image, training=False)
         total, parts = self._segmentation_loss(image, mask, probability)
         if self.adversarial_weight:
@@ -309,7 +328,7 @@ class SegmentationGAN(keras.Model):
             pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
             total += pull
             parts.update(shown, discriminator_loss=judged)
-        return self._log(mask, probability, total, parts)
+        return self._log(mask, probability, total, parts, share)
 
     def _probability(self, network, image, training):
         output = tf.cast(network(image, training=training), tf.float32)
@@ -343,9 +362,7 @@ class SegmentationGAN(keras.Model):
             shown["feature_loss"] = apart = feature_distance(true_features, drawn_features)
             pull += settings["feature_matching"] * apart
         if settings["adversarial"] in BORDER:
-            border = BORDER[settings["adversarial"]]
-            told = [tf.cast(right, tf.float32) for right in (true > border, drawn <= border)]
-            shown["discriminator_accuracy"] = tf.reduce_mean(tf.stack(told))
+            shown["discriminator_accuracy"] = accuracy(true, drawn, BORDER[settings["adversarial"]])
         return pull, judged, shown
 
     def _penalties(self, image, mask, drawing):
@@ -354,13 +371,8 @@ class SegmentationGAN(keras.Model):
         def judge(image, drawing):
             return tf.cast(self.discriminator([image, drawing], training=True), tf.float32)
 
-        total, true = tf.zeros(()), to_drawing(mask)
-        if self._settings["gradient_penalty"]:
-            mixed = between(true, tf.stop_gradient(drawing), self._step())
-            total += self._settings["gradient_penalty"] * slope_penalty(judge, image, mixed, 1.0)
-        if self._settings["r1"]:
-            total += self._settings["r1"] / 2 * slope_penalty(judge, image, true, 0.0)
-        return total
+        true, weights = to_drawing(mask), self._settings
+        return slope_penalties(judge, image, true, drawing, weights, self._step())
 
     def _step(self):
         return tf.cast(self.optimizer.iterations, tf.int32)
@@ -369,15 +381,12 @@ class SegmentationGAN(keras.Model):
         wait = self._settings["discriminator_warmup"]
         return tf.cast(self._step() >= wait, tf.float32) if wait else 1.0
 
-    def _momentum(self):
-        step = tf.cast(self._step(), tf.float32)
-        return tf.minimum(self._settings["ema_momentum"], (1 + step) / (10 + step))
-
-    def _log(self, mask, probability, total, parts):
+    def _log(self, mask, probability, total, parts, share):
         for name, value in {"generator_loss": total, **parts}.items():
-            self._means[name].update_state(value)
+            self._means[name].update_state(value, share)
         for metric in self._overlaps:
-            metric.update_state(mask, probability)
+            counts = tf.fill(tf.shape(mask)[:1], tf.cast(share > 0, tf.float32))
+            metric.update_state(mask, probability, counts)
         return {metric.name: metric.result() for metric in self.metrics}
 
     # --- Saving ---
@@ -412,32 +421,28 @@ class SegmentationGAN(keras.Model):
         store.save_model(self, filepath, overwrite)
 
     @classmethod
-    def load(cls, filepath) -> SegmentationGAN:
+    def load(cls, filepath, custom_objects=None) -> SegmentationGAN:
         """Load what `save` wrote, ready to predict and to train on.
 
         Args:
             filepath: the folder.
+            custom_objects: classes and functions of yours, by name, that the networks are made of
+                beside the layers of Keras, tensorflow-addons and kerasgan; nothing else is made.
 
         Returns:
             A `SegmentationGAN`, compiled if the saved one was.
 
         Raises:
-            KerasganError: if the folder does not hold a saved model, or a part of it is broken.
+            KerasganError: if the folder does not hold a saved model, a part of it is broken, or a
+                network has a layer that is not known, or a `Lambda`.
         """
-        return store.load_model(cls, filepath)
+        return store.load_model(cls, filepath, custom_objects)
 
     def compile_settings(self) -> dict | None:
         """Return what `compile` was called with, as plain data for a JSON file; None before it."""
         if not self.compiled:
             return None
-        names = ("optimizer", "discriminator_optimizer")
-        settings = {**self._settings, **dict.fromkeys(names)}
-        for name, (optimizer, peak) in zip(names, self._rates):
-            inner = getattr(optimizer, "inner_optimizer", optimizer)
-            settings[name] = keras.saving.serialize_keras_object(inner)
-            if peak is not None:
-                settings[name]["config"]["learning_rate"] = peak
-        return settings
+        return {**self._settings, **serialized(self._rates)}
 
     def _networks(self):
         """Return every network whose weights a step changes."""

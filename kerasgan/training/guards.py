@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 import warnings
+import weakref
+from collections.abc import Iterable
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.training import store
 
-__all__ = ["Alarms", "Cosine", "cosine_share"]
+__all__ = ["Alarms", "Cosine", "cosine_share", "graphs_let_go", "strange_image"]
 
 WON, PATIENCE = 0.99, 3
+HUGE, SECONDS = 1e6, 10.0  # no picture holds larger values; how long to look for one that does
+TRACE_AFTER = 20  # steps; short runs are over before tracing pays
 
 
 def cosine_share(progress: float, warmup: float) -> float:
@@ -76,25 +85,40 @@ class Cosine(keras.callbacks.Callback):
 
 
 class Alarms(keras.callbacks.Callback):
-    """Stop when a loss is not finite any more; warn when the discriminator has won outright.
+    """Stop where a number is not finite any more; warn when the discriminator has won outright.
 
-    The weights at the end of the last good epoch are kept in memory and put back before the error
-    is raised.
+    Looked at are the losses and the weights behind every step, and behind every epoch the
+    validation's losses, the weights and the optimizers' variables. What the weights and optimizers
+    were at the end of the last good epoch is kept in memory and put back before the error is
+    raised. This is the first of the callbacks, so none of them writes or keeps a broken state.
+    Optimizers of Keras' legacy kind are left as they are.
+
+    Args:
+        data: what is trained on. If it is a dataset, an image that may have broken the training
+            is looked for and named.
 
     Example:
         >>> Alarms().streak
         0
     """
 
-    def __init__(self):
+    def __init__(self, data=None):
         super().__init__()
+        self.data = data
         self.streak = 0
         self._warned = False
         self._good = None
+        self._variables = {}
         self._epoch = 0
 
     def on_train_begin(self, logs=None):
-        """Keep the weights there are."""
+        """Keep the weights there are; raise if one of them is not finite."""
+        weights, others = _weights(self.model), _optimizers(self.model)
+        self._variables = {**others, **weights}
+        self._names = [name for name, variable in weights.items() if variable.dtype.is_floating]
+        local = self.model.distribute_strategy.experimental_local_results
+        self._watched = [local(weights[name])[0] for name in self._names]
+        self._traced, self._steps = tf.function(self._are_finite, autograph=False), 0
         self._keep(None)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -102,24 +126,20 @@ class Alarms(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Raise if a loss of this step is NaN or infinite."""
-        broken = [n for n, v in (logs or {}).items() if n.endswith("_loss") and not _finite(v)]
-        if not broken:
-            return
-        rate = float(self.model.optimizer.learning_rate)
-        kept, weights = self._good
-        for network, values in zip(self.model._networks(), weights):
-            network.set_weights(values)
-        state = "this call of fit began with" if kept is None else f"at the end of epoch {kept + 1}"
-        raise KerasganError(
-            f"Training broke down: '{broken[0]}' is not finite in step {batch + 1} of epoch "
-            f"{self._epoch + 1}, at learning rate {rate:.3g}. The weights are those {state}. Lower "
-            "the learning rate, clip gradients (global_clipnorm of the optimizer), or look for "
-            "images or masks that are not finite"
-        )
+        """Raise if a loss of this step, or a weight behind it, is not finite."""
+        broken = _broken_losses(logs)
+        self._steps += 1
+        finite = (self._traced if self._steps > TRACE_AFTER else self._are_finite)()
+        if not broken and not np.all(finite):
+            broken = [self._names[place] for place in np.flatnonzero(~finite.numpy())]
+        if broken:
+            self._break_off(broken, f"in step {batch + 1} of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep the weights; count the epochs that the discriminator has won."""
+        """Keep the state; count the epochs that the discriminator has won."""
+        broken = _broken_losses(logs)
+        if broken:
+            self._break_off(broken, f"in the validation behind epoch {epoch + 1}", look=False)
         self._keep(epoch)
         share = (logs or {}).get("discriminator_accuracy", 0)
         self.streak = self.streak + 1 if share > WON else 0
@@ -135,9 +155,143 @@ class Alarms(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
+    def _are_finite(self):
+        return tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in self._watched])
+
     def _keep(self, epoch):
-        self._good = epoch, [network.get_weights() for network in self.model._networks()]
+        values = {name: variable.numpy() for name, variable in self._variables.items()}
+        broken = [name for name, value in values.items() if not np.all(np.isfinite(value))]
+        if broken and self._good is None:
+            raise KerasganError(
+                f"Training cannot begin: not finite: {_listed(broken)}. Load weights from before "
+                "training broke down"
+            )
+        if broken:
+            self._break_off(broken, f"behind epoch {epoch + 1}")
+        self._good = epoch, values
+
+    def _break_off(self, broken: list[str], when: str, look: bool = True):
+        rate = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
+        kept, values = self._good
+        for name, value in values.items():
+            self._variables[name].assign(value)
+        state = "this call of fit began with" if kept is None else f"at the end of epoch {kept + 1}"
+        raise KerasganError(
+            f"Training broke down: not finite {when}, at learning rate {rate:.3g}: "
+            f"{_listed(broken)}. {strange_image(self.data) if look else ''}The weights and "
+            f"optimizers are those {state}. Lower the learning rate, clip gradients "
+            "(global_clipnorm of the optimizer), or look for images or masks that are not finite"
+        )
 
 
-def _finite(value) -> bool:
-    return bool(np.isfinite(float(value)))
+def strange_image(data, seconds: float = SECONDS) -> str:
+    """Look through a dataset for an image or mask that no network can stand.
+
+    Args:
+        data: a `tf.data.Dataset` of batches (images, masks); anything else is not looked through.
+        seconds: how long to look at most.
+
+    Returns:
+        A sentence and a space, naming the first image or mask with values that are not finite or
+        beyond a million; empty if none is found.
+
+    Example:
+        >>> images = tf.constant([0.5, 3e9], shape=(2, 1, 1, 1))
+        >>> data = tf.data.Dataset.from_tensors((images, tf.ones((2, 1, 1, 1))))
+        >>> strange_image(data)
+        'Image 1 of batch 0 of the data, counted from 0, holds values up to 3e+09. '
+    """
+    end = time.monotonic() + seconds
+    for number, batch in enumerate(data if isinstance(data, tf.data.Dataset) else ()):
+        for kind, part in zip(("Image", "Mask"), batch if isinstance(batch, tuple) else (batch,)):
+            values = np.abs(np.asarray(part, "float64"))
+            most = values.reshape(len(values), -1).max(axis=1, initial=0)
+            for place in np.flatnonzero(~(most <= HUGE)):
+                size = f"values up to {most[place]:.3g}"
+                held = size if np.isfinite(most[place]) else "NaN or infinity"
+                where = f"{kind} {place} of batch {number} of the data, counted from 0"
+                return f"{where}, holds {held}. "
+        if time.monotonic() > end:
+            break
+    return ""
+
+
+@contextlib.contextmanager
+def graphs_let_go():
+    """Let the graphs that are traced inside be freed when nobody needs them any more.
+
+    TensorFlow keeps the function that `tf.custom_gradient` is given during tracing for good, and
+    with it the graph and the variables that the graph reads. Every optimizer of Keras makes such a
+    function where it adds up gradients over devices, and so does the activation "swish". Here the
+    graph itself holds the function, and TensorFlow's list of gradients only looks it up there.
+
+    Example:
+        >>> with graphs_let_go():
+        ...     step = tf.function(tf.nn.silu).get_concrete_function(tf.ones(2))
+        >>> step(tf.zeros(2)).numpy()
+        array([0., 0.], dtype=float32)
+    """
+    known = ops.gradient_registry._registry
+    before = set(known)
+    try:
+        yield
+    finally:
+        for name in set(known) - before:
+            function = known[name]["type"]
+            name_of = getattr(function, "__qualname__", None)  # None: not differentiable
+            if name_of == "_graph_mode_decorator.<locals>.internal_grad_fn":
+                known[name]["type"] = _held_by_its_graph(function, known, name)
+
+
+def _held_by_its_graph(function, known: dict, name: str):
+    inner = function.__closure__[0].cell_contents
+    cells = dict(zip(inner.__code__.co_freevars, inner.__closure__))
+    graph = getattr(tf.nest.flatten(cells["result"].cell_contents)[0], "graph", None)
+    if not isinstance(graph, tf.Graph):  # of several devices
+        return function
+    graph._gradient_functions = [*getattr(graph, "_gradient_functions", ()), function]
+    found = weakref.ref(function, lambda _: known.pop(name, None))
+    return lambda op, *gradients: found()(op, *gradients)
+
+
+def _weights(gan) -> dict:
+    """The networks' weights, by a name to tell a person."""
+    roles = {"generator": gan.generator, "learning twin": gan._learner}
+    roles["discriminator"] = gan.discriminator
+    found, seen = {}, set()
+    for role, network in roles.items():
+        for place, weight in enumerate(network.weights if network is not None else ()):
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                name = f"weight '{weight.name.split(':')[0]}' of the {role}"
+                found[name if name not in found else f"{name} (number {place})"] = weight
+    return found
+
+
+def _optimizers(gan) -> dict:
+    """The optimizers' variables, likewise."""
+    if not all(hasattr(optimizer, "build") for optimizer, _ in gan._rates):
+        return {}
+    kept = store.optimizer_variables(gan).items()
+    kept = [(key, variable) for key, variable in kept if not key.startswith("learner_")]
+    for number, (optimizer, _) in enumerate(gan._rates):
+        rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+        kept += [(f"rate_{number}", rate)] * isinstance(rate, tf.Variable)
+    return {
+        f"'{variable.name.split(':')[0]}' ({key}) of the optimizers": variable
+        for key, variable in kept
+    }
+
+
+def _broken_losses(logs) -> list[str]:
+    """The losses that are not finite; their sum only where no part of it is among them."""
+    losses = {name: value for name, value in (logs or {}).items() if name.endswith("_loss")}
+    broken = [name for name, value in losses.items() if not np.isfinite(float(value))]
+    parts = [name for name in broken if not name.endswith("generator_loss")]
+    return [f"'{name}'" for name in parts or broken]
+
+
+def _listed(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

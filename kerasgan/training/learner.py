@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasgan.errors import unknown_name
 
-__all__ = ["PRECISIONS", "follow", "twin"]
+__all__ = ["PRECISIONS", "follow", "growing", "twin"]
 
 PRECISIONS = {
     "float32": "float32",
@@ -67,6 +67,21 @@ def _ends(network: keras.Model) -> set[str]:
         if layer.weights:
             return names
     return names
+
+
+def growing(most: float, step: tf.Tensor) -> tf.Tensor:
+    """Return the momentum of an average that is shorter early on: the least of two numbers.
+
+    Args:
+        most: the momentum asked for, in [0, 1).
+        step: scalar, steps done.
+
+    Example:
+        >>> growing(0.9, tf.constant(2)).numpy()
+        0.25
+    """
+    step = tf.cast(step, tf.float32)
+    return tf.minimum(most, (1 + step) / (10 + step))
 
 
 def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor) -> None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["apply_gradients", "optimizer_from", "peak_rate", "scaled"]
+__all__ = ["apply_gradients", "optimizer_from", "peak_rate", "scaled", "serialized"]
 
 
 def optimizer_from(optimizer, precision: str):
@@ -32,7 +32,7 @@ def peak_rate(optimizer, schedule: str):
             f"Argument 'schedule' must be 'constant' for an optimizer with a schedule of its own. "
             f"Received: {schedule!r}"
         )
-    return float(rate)
+    return float(rate.numpy())
 
 
 def scaled(optimizer, loss):
@@ -46,3 +46,19 @@ def apply_gradients(optimizer, gradients, variables) -> None:
     if hasattr(optimizer, "get_unscaled_gradients"):
         gradients = optimizer.get_unscaled_gradients(gradients)
     optimizer.apply_gradients(zip(gradients, variables))
+
+
+def serialized(rates) -> dict:
+    """Return both optimizers as plain data, by the names of `compile`'s arguments.
+
+    Args:
+        rates: pairs (optimizer, highest learning rate of a schedule of ours or None), the
+            generator's first.
+    """
+    settings = dict.fromkeys(("optimizer", "discriminator_optimizer"))
+    for name, (optimizer, peak) in zip(settings, rates):
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        settings[name] = keras.saving.serialize_keras_object(inner)
+        if peak is not None:
+            settings[name]["config"]["learning_rate"] = peak
+    return settings

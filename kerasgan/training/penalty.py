@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasgan.data.region import Region, region_of
 from kerasgan.errors import KerasganError
+from kerasgan.training.replicas import uniform
 
 __all__ = ["GradientPenalty"]
 
@@ -58,7 +59,7 @@ class GradientPenalty:
                 tape.watch(image)
                 logits = tf.cast(logits_of(image, training=False), tf.float32)
                 key = tf.stack([self.seed, tf.cast(step, tf.int32)])
-                draws = tf.random.stateless_uniform(tf.shape(logits), key)
+                draws = uniform(tf.shape(logits), key)
                 total = tf.reduce_sum(logits * tf.sign(draws - 0.5))
             slope = tf.cast(tape.gradient(total, image), tf.float32)
             squares = tf.reduce_sum(slope**2, -1) * self.region(image, mask)

@@ -32,6 +32,22 @@ DISCRIMINATORS = (
     "image_discriminator",
     "feature_critic",
 )
+KINDS = {
+    "bool": bool,
+    "dict": dict,
+    "float": (int, float),
+    "int": int,
+    "None": type(None),
+    "str": str,
+}
+MOST = {
+    "size": 8192,
+    "channels": 1024,
+    "classes": 255,
+    "filters": 4096,
+    "discriminator_filters": 4096,
+    "seed": 2**31 - 1,
+}
 PASSED_ON = (
     "adversarial",
     "adversarial_weight",
@@ -44,6 +60,8 @@ PASSED_ON = (
     "warmup",
     "ema_momentum",
     "precision",
+    "sync_batch_norm",
+    "jit_compile",
 )
 
 
@@ -86,9 +104,11 @@ class Recipe:
         warmup: share of the steps in which a cosine schedule rises.
         ema_momentum: of the moving average of the generator's weights; 0 for none.
         precision: `"float32"`, `"bfloat16"` or `"float16"`.
+        sync_batch_norm: whether batch normalisation looks at the images of all devices.
+        jit_compile: whether steps are compiled by XLA, on a single device.
         augment: whether training images are augmented, or how: fields of
             `kerasgan.data.Augmentation` by name.
-        batch_size: images a step.
+        batch_size: images a step, of all devices together.
         epochs: passes over the training images.
         seed: of start values, shuffling, augmentation and dropout.
 
@@ -133,6 +153,8 @@ class Recipe:
     warmup: float = 0.0
     ema_momentum: float = 0.0
     precision: str = "float32"
+    sync_batch_norm: bool = True
+    jit_compile: bool = False
     augment: bool | dict = True
     batch_size: int = 8
     epochs: int = 10
@@ -149,10 +171,19 @@ class Recipe:
             check_counts(discriminator_filters=self.discriminator_filters)
         if self.discriminator_learning_rate is not None:
             check_weight("discriminator_learning_rate", self.discriminator_learning_rate)
-        for name in ("learning_rate", "weight_decay", "clip_norm", *LOSSES, "adversarial_weight"):
-            check_weight(name, getattr(self, name))
-        check_weight("beta_1", self.beta_1, most=1)
+        for field in dataclasses.fields(self):
+            if field.type == "float":
+                most = 1 if field.name == "beta_1" else float("inf")
+                check_weight(field.name, getattr(self, field.name), most)
         self.augmentation()
+        for field in dataclasses.fields(self):
+            _check_kind(field.name, field.type, getattr(self, field.name))
+        for name, most in MOST.items():
+            if not 0 <= (getattr(self, name) or 0) <= most:
+                raise KerasganError(
+                    f"Argument '{name}' must be an int up to {most}. Received: "
+                    f"{getattr(self, name)!r}"
+                )
 
     def augmentation(self) -> bool | Augmentation:
         """Return what `samples.batches` takes as `augment`.
@@ -247,7 +278,7 @@ class Recipe:
         """
         try:
             settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise KerasganError(f"Recipe '{path}' cannot be read: {error}") from error
         if not isinstance(settings, dict) or "name" not in settings:
             raise KerasganError(f"Recipe '{path}' must be a JSON object with a field 'name'")
@@ -256,6 +287,14 @@ class Recipe:
             if name not in fields:
                 raise unknown_name(f"field of recipe {path}", name, fields)
         return cls(**settings)
+
+
+def _check_kind(name: str, kinds: str, value) -> None:
+    """Raise unless a value, which may come from a file, is of a field's kinds."""
+    for kind in kinds.split(" | "):
+        if isinstance(value, KINDS[kind]) and (kind == "bool") >= isinstance(value, bool):
+            return
+    raise KerasganError(f"Argument '{name}' must be {kinds}. Received: {value!r}")
 
 
 RESIDUAL = {

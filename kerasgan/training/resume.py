@@ -9,17 +9,17 @@ import shutil
 import time
 import types
 import warnings
-import zipfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.training import feed
-from kerasgan.training.checkpoint import broken, free_space, replacing, seal
+from kerasgan.models.safe import readable
+from kerasgan.training import feed, workers
+from kerasgan.training.checkpoint import broken, free_space, seal
 from kerasgan.training.signals import StopSignals
-from kerasgan.training.store import read_settings, restore_optimizers, write
+from kerasgan.training.store import read_arrays, read_settings, restore_optimizers, write
 
 __all__ = ["KeepState", "run"]
 
@@ -44,6 +44,7 @@ def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: 
     """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`."""
     keeper = KeepState(folder, callbacks, guards)
     epoch = keeper.restore(gan, initial_epoch)
+    workers.check_alike(gan.distribute_strategy, folder, [epoch, keeper.step])
     first = keeper.epochs[0] if keeper.epochs else epoch
     seed = int((gan.recipe or {}).get("seed") or 0)
     options = dict(options)
@@ -99,6 +100,7 @@ class KeepState(keras.callbacks.Callback):
         self._now = (0, 0)
         self._mine: list[pathlib.Path] = []
         self._due, self._failed = 0.0, False
+        self._timely, self._number = False, 0
 
     # --- Going on ---
 
@@ -123,7 +125,7 @@ class KeepState(keras.callbacks.Callback):
                 if network is None:
                     raise ValueError(f"this run has no {name}")
                 network.load_weights(last / f"{name}.keras")
-            except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            except Exception as error:  # whatever Keras makes of a broken file
                 raise KerasganError(
                     f"Argument 'resume': '{last}' holds another {name} than this run's, or is "
                     f"broken; start in another folder ({error})"
@@ -133,12 +135,12 @@ class KeepState(keras.callbacks.Callback):
         self.step, self.length = state.get("step", 0), state.get("length")
         self._steps = state.get("steps")
         self._kept = {"others": state["callbacks"], "guards": state.get("guards", [])}
-        with np.load(last / "best.npz", allow_pickle=False) as stored:
+        with readable(last / "best.npz"):
+            stored = read_arrays(last / "best.npz")
             for name in sorted(stored, key=lambda name: [int(x) for x in name.split("_")]):
                 self._best.setdefault(int(name.split("_")[0]), []).append(stored[name])
         if (last / RUNNING).is_file():
-            with np.load(last / RUNNING, allow_pickle=False) as stored:
-                self._running = dict(stored)
+            self._running = read_arrays(last / RUNNING)
         self._set(gan, "rate", _rates(gan))
         self._mine = [last]
         for callback in self.others:
@@ -224,9 +226,9 @@ class KeepState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Write the state behind this step if it is time."""
         self._now = (self._now[0], batch + 1)
-        if self.signals.received is not None or time.monotonic() >= self._due:
+        if self._asked() or self._timely:
             self._keep_within(_means(self.model))
-        self.signals.check()
+        self._stop()
 
     def on_test_begin(self, logs=None):
         """Note the means over the epoch's steps, which the validation overwrites."""
@@ -234,9 +236,9 @@ class KeepState(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch, logs=None):
         """Write the state behind the epoch's last step if a signal came during the validation."""
-        if self.signals.received is not None:
+        if self._asked():
             self._keep_within(self._trained)
-        self.signals.check()
+        self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the state behind epoch number `epoch`."""
@@ -249,12 +251,27 @@ class KeepState(keras.callbacks.Callback):
         self.length = self._now[1]
         self._now = (epoch + 1, 0)
         self._keep([])
-        self.signals.check()
+        self._asked()
+        self._stop()
 
     def on_train_end(self, logs=None):
         """Try once more to write the last state, if that failed."""
         if self._failed:
             self._keep([])
+
+    def _asked(self) -> bool:
+        """Return whether a signal asks to stop; all workers must ask, and hear the same."""
+        strategy = self.model.distribute_strategy
+        mine = [self.signals.received or 0, time.monotonic() >= self._due]
+        table = workers.everyone(strategy, mine)
+        self._timely = bool(table[0, 1])  # by the chief's clock
+        self._number = int(table[:, 0].max())
+        return self._number > 0
+
+    def _stop(self):
+        if self._number:
+            self.signals.received = self._number
+            self.signals.check()
 
     def _keep_within(self, means):
         if self.within:
@@ -264,8 +281,10 @@ class KeepState(keras.callbacks.Callback):
         epoch, step = self._now
         name = f"epoch_{epoch:04d}" + (f"_step_{step}" if step else "")
         began = time.monotonic()
+        strategy = self.model.distribute_strategy
+        number, count = workers.place(strategy)
         try:
-            with replacing(self.folder / name) as fresh:
+            with workers.writing(strategy, self.folder / name) as fresh:
                 self._write(fresh, means)
                 seal(fresh)
         except OSError as error:
@@ -274,7 +293,7 @@ class KeepState(keras.callbacks.Callback):
                 f"The state of the run cannot be written to '{self.folder}' "
                 f"({free_space(self.folder)}): {error}"
             )
-            if not self._mine:
+            if not self._mine or count > 1:  # the others wait for what this one has not read
                 raise KerasganError(f"{said}. Make room, or resume from another folder") from error
             warnings.warn(
                 f"{said}. '{self._mine[-1].name}' is intact there, training goes on in memory, and "
@@ -285,7 +304,8 @@ class KeepState(keras.callbacks.Callback):
         else:
             self._failed = False
             self._mine = [*self._mine, self.folder / name][-2:]
-            self._clear()
+            if number == 0:
+                self._clear()
         now = time.monotonic()
         self._due = now + max(SECONDS, SHARE * (now - began))
 
@@ -299,7 +319,8 @@ class KeepState(keras.callbacks.Callback):
         np.savez(folder / "best.npz", **best)
         running = {"counter": self.model._train_counter.numpy()}
         for kind, values in (("metric", means), ("rate", _rates(self.model))):
-            running.update((f"{kind}_{n}", np.asarray(value)) for n, value in enumerate(values))
+            values = [x.numpy() if isinstance(x, tf.Variable) else x for x in values]
+            running.update((f"{kind}_{n}", value) for n, value in enumerate(values))
         np.savez(folder / RUNNING, **running)
         state = {
             "next_epoch": epoch,
@@ -330,8 +351,8 @@ class KeepState(keras.callbacks.Callback):
             fault = broken(folder)
             if fault is None:
                 try:
-                    return folder, json.loads((folder / "run.json").read_text(encoding="utf-8"))
-                except (OSError, ValueError) as error:
+                    return folder, _notes(folder / "run.json")
+                except (OSError, ValueError, RecursionError) as error:
                     fault = f"'run.json' cannot be read: {error}"
             warnings.warn(
                 f"Argument 'resume': '{folder}' is passed over, since {fault}",
@@ -344,6 +365,22 @@ class KeepState(keras.callbacks.Callback):
                 "folder, or remove this one"
             )
         return None, None
+
+
+def _notes(path: pathlib.Path) -> dict:
+    """Read what a state says of its run; raise a ValueError unless it is as it was written."""
+    notes = json.loads(path.read_text(encoding="utf-8"))
+    kinds = {"next_epoch": int, "epochs": list, "history": dict, "callbacks": list}
+    if not isinstance(notes, dict) or not all(isinstance(notes.get(k), kinds[k]) for k in kinds):
+        raise ValueError("it lacks what a state has")
+    counts = [notes.get(name) or 0 for name in ("step", "steps", "length")]
+    numbers = [notes["next_epoch"], *notes["epochs"], *counts]
+    callbacks = [*notes["callbacks"], *(notes.get("guards") or [])]
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError("an epoch or a step is no number from 0 up")
+    if not all(isinstance(one, dict) and "class" in one for one in callbacks):
+        raise ValueError("a callback has no class")
+    return notes
 
 
 def _known(callback) -> dict:

@@ -9,13 +9,15 @@ import zipfile
 import keras
 import numpy as np
 
-from kerasgan.addons import addons
 from kerasgan.errors import KerasganError
-from kerasgan.training.checkpoint import free_space, replacing, standing
+from kerasgan.models.safe import LIMIT, NODES, entries_of, load_network, readable
+from kerasgan.training.checkpoint import free_space, standing
+from kerasgan.training.workers import writing
 
 __all__ = [
     "load_model",
     "optimizer_variables",
+    "read_arrays",
     "read_settings",
     "restore_optimizers",
     "save_model",
@@ -24,6 +26,7 @@ __all__ = [
 
 SETTINGS = "kerasgan.json"
 OPTIMIZERS = "optimizers.npz"
+OPTIMIZER_KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
 FORMAT = 1
 
 
@@ -45,7 +48,7 @@ def save_model(gan, folder, overwrite: bool = True) -> None:
                 f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
             )
     try:
-        with replacing(folder) as fresh:
+        with writing(gan.distribute_strategy, folder) as fresh:
             write(gan, fresh)
     except OSError as error:
         raise KerasganError(
@@ -53,19 +56,20 @@ def save_model(gan, folder, overwrite: bool = True) -> None:
         ) from error
 
 
-def load_model(kind, folder):
+def load_model(kind, folder, custom_objects=None):
     """Load a `SegmentationGAN` from a folder; see `SegmentationGAN.load`."""
     folder = standing(pathlib.Path(folder))
     settings = read_settings(folder)
-    networks = [_load_network(folder / f"{name}.keras") for name in settings["networks"]]
-    gan = kind(*networks)
+    paths = [folder / f"{name}.keras" for name in settings["networks"]]
+    gan = kind(*(_load_network(path, custom_objects) for path in paths))
     gan.recipe = settings["recipe"]
     if settings["compile"] is not None:
-        compiled = dict(settings["compile"])
-        for name in ("optimizer", "discriminator_optimizer"):
-            if compiled[name] is not None:
-                compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
-        gan.compile(**compiled)
+        with readable(folder / SETTINGS):
+            compiled = dict(settings["compile"])
+            for name in ("optimizer", "discriminator_optimizer"):
+                if compiled[name] is not None:
+                    compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
+            gan.compile(**compiled)
         restore_optimizers(gan, folder)
     return gan
 
@@ -106,21 +110,25 @@ def read_settings(folder: pathlib.Path) -> dict:
             raise KerasganError(f"'{path}' was written by a newer kerasgan; upgrade to load it")
         if settings["networks"] not in (["generator"], ["generator", "discriminator"]):
             raise KeyError("networks")
+        for key in ("recipe", "compile"):
+            if not isinstance(settings[key], (dict, type(None))):
+                raise TypeError(f"{key} is no table")
         return {key: settings[key] for key in ("networks", "recipe", "compile")}
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except KerasganError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise KerasganError(f"'{path}' is broken: {error!r}") from error
 
 
-def _load_network(path: pathlib.Path) -> keras.Model:
+def _load_network(path: pathlib.Path, custom_objects) -> keras.Model:
     if not path.is_file():
         raise KerasganError(f"'{path}' is missing; was the model copied whole?")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if b"Addons>" in archive.read("config.json"):
-                addons()
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
+    return load_network(path, _limit(path), custom_objects)
+
+
+def _limit(path: pathlib.Path) -> int:
+    """Bytes that a file which is stored as it is, not packed, may take when it is read."""
+    return max(LIMIT, 2 * path.stat().st_size)
 
 
 def _load_optimizer(config, path: pathlib.Path):
@@ -139,9 +147,12 @@ def _load_optimizer(config, path: pathlib.Path):
         elif isinstance(part, list):
             todo += part
     try:
-        return keras.saving.deserialize_keras_object(config)
-    except (ValueError, TypeError, KeyError) as error:
+        optimizer = keras.saving.deserialize_keras_object(config)
+        if not isinstance(optimizer, OPTIMIZER_KINDS):
+            raise TypeError(f"{config['class_name']!r} is no optimizer")
+    except Exception as error:  # whatever Keras makes of a broken description
         raise KerasganError(f"'{path}' is broken: {error}") from error
+    return optimizer
 
 
 def optimizer_variables(gan) -> dict:
@@ -159,19 +170,25 @@ def optimizer_variables(gan) -> dict:
     return found
 
 
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` file; raise a `KerasganError` unless it holds nothing else."""
+    with readable(path), path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            entries_of(archive, path, _limit(path), NODES)
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+
+
 def restore_optimizers(gan, folder: pathlib.Path) -> None:
     """Give both optimizers the variables that `write` kept."""
     path = folder / OPTIMIZERS
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            values = dict(stored)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise KerasganError(f"'{path}' cannot be loaded: {error}") from error
+    values = read_arrays(path)
     variables = optimizer_variables(gan)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     if shapes != {name: value.shape for name, value in values.items()}:
         raise KerasganError(
             f"'{path}' belongs to another network or optimizer; start in another folder"
         )
-    for name, variable in variables.items():
-        variable.assign(values[name])
+    with readable(path):
+        for name, variable in variables.items():
+            variable.assign(values[name])

@@ -1,4 +1,6 @@
 import io
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -128,10 +130,27 @@ def test_corrupt_empty_and_foreign_files_are_named(tmp_path):
         read_header(str(tmp_path / "gone.png"))
 
 
+def test_pictures_in_a_file_are_not_counted(tmp_path):
+    """A TIFF may chain as many as it likes; it is refused at the second."""
+    Image.fromarray(GREY).save(tmp_path / "one.tif")
+    one = (tmp_path / "one.tif").read_bytes()
+    (start,) = struct.unpack_from("<I", one, 4)
+    (count,) = struct.unpack_from("<H", one, start)
+    entries, chain = one[start : start + 2 + 12 * count], bytearray(one)
+    struct.pack_into("<I", chain, start + 2 + 12 * count, len(one))
+    for _ in range(20_000):
+        chain += entries + struct.pack("<I", len(chain) + len(entries) + 4)
+    path = write(tmp_path / "chain.tif", bytes(chain))
+    began = time.process_time()
+    with pytest.raises(KerasganError, match=r"chain\.tif holds several pictures"):
+        read_header(path)
+    assert time.process_time() - began < 0.5
+
+
 def test_several_pictures_in_a_file_are_refused(tmp_path):
     more = [Image.fromarray(255 - RGB)]
     Image.fromarray(RGB).save(tmp_path / "x.tif", save_all=True, append_images=more)
-    with pytest.raises(KerasganError, match="holds 2 pictures"):
+    with pytest.raises(KerasganError, match="holds several pictures"):
         read_header(str(tmp_path / "x.tif"))
 
 

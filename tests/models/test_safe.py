@@ -292,3 +292,89 @@ class TestArchives:
         Archive.open = lambda *_: io.BytesIO(b"short")
         with pytest.raises(KerasganError, match="has not the size"):
             unpack(Archive(), entry, pathlib.Path("a.zip"), target)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Scaled(keras.layers.Layer):
+    def __init__(self, inner, by=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.by = inner, by
+
+    def call(self, x):
+        return self.by * self.inner(x)
+
+    def get_config(self):
+        inner = keras.saving.serialize_keras_object(self.inner)
+        return {**super().get_config(), "inner": inner, "by": self.by}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("inner")), **config)
+
+
+class Shifted(keras.layers.Layer):
+    def call(self, x):
+        return x + 1.0
+
+
+def halved(x):
+    return x / 2.0
+
+
+OWN = {"Scaled": Scaled, "Shifted": Shifted, "halved": halved}
+
+
+class TestCustomObjects:
+    @pytest.fixture
+    def own(self, tmp_path):
+        image = keras.Input((8, 8, 3))
+        x = Scaled(keras.layers.Conv2D(2, 3, name="inner"), 3.0, name="scaled")(Shifted()(image))
+        model = keras.Model(image, keras.layers.Conv2D(1, 1, activation=halved)(x))
+        model.save(tmp_path / "net.keras")
+        return model
+
+    def test_what_the_caller_passes_is_loaded(self, own, tmp_path):
+        again = load_network(tmp_path / "net.keras", custom_objects=OWN)
+        np.testing.assert_array_equal(again(IMAGES), own(IMAGES))
+
+    @pytest.mark.parametrize("name", OWN)
+    def test_what_the_caller_does_not_pass_is_not(self, own, tmp_path, name):
+        # Scaled is registered, so that Keras would make one.
+        given = {key: value for key, value in OWN.items() if key != name}
+        advice = rf"asks for .*{name}.*custom_objects=\{{'(tests>)?{name}': \.\.\.\}}\)"
+        with pytest.raises(KerasganError, match=advice):
+            load_network(tmp_path / "net.keras", custom_objects=given)
+
+    def test_it_lets_in_nothing_else(self, own, tmp_path):
+        path = tmp_path / "net.keras"
+        evil = {"module": "os", "class_name": "function", "config": "system"}
+        edit_config(path, lambda config: layer(config, "scaled").update(inner=evil))
+        with pytest.raises(KerasganError, match="system"):
+            load_network(path, custom_objects=OWN)
+
+    def test_a_name_is_the_callers_though_the_file_names_a_module(self, own, tmp_path):
+        path = tmp_path / "net.keras"
+
+        def elsewhere(config):
+            (part,) = (x for x in config["config"]["layers"] if x["class_name"] == "Shifted")
+            part["module"] = "antigravity"
+
+        edit_config(path, elsewhere)
+        again = load_network(path, custom_objects=OWN)
+        np.testing.assert_array_equal(again(IMAGES), own(IMAGES))
+
+    def test_a_lambda_is_never_loaded(self, tmp_path):
+        image = keras.Input((8, 8, 3))
+        model = keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image))
+        model.save(tmp_path / "net.keras")
+        with pytest.raises(KerasganError, match=r"Lambda.*ask its author for a layer class"):
+            load_network(tmp_path / "net.keras", custom_objects=OWN)
+
+        class Mine(keras.layers.Lambda):
+            pass
+
+        for value in (keras.layers.Lambda, Mine, keras.layers.Conv2D, "os.system", len):
+            with pytest.raises(KerasganError, match=r"'custom_objects' must hold.*Lambda is never"):
+                load_network(tmp_path / "net.keras", custom_objects={"Lambda": value})
+        with pytest.raises(KerasganError, match="'custom_objects' must hold"):
+            load_network(tmp_path / "net.keras", custom_objects=[Shifted])

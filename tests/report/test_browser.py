@@ -1,5 +1,6 @@
 """The report in a browser: headless Chromium, driven by Playwright."""
 
+import json
 import os
 import re
 import shutil
@@ -44,6 +45,20 @@ def report(tmp_path_factory):
     return kg.report.write(network(), samples, folder, rules=rules, cases=4, verbose=False)
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    samples = write_images(tmp_path_factory.mktemp("data"), [f"image_{i}" for i in range(6)])
+    models = {"small": network(size=16, seed=1), "large": network(seed=2)}
+    folder = tmp_path_factory.mktemp("out") / "comparison"
+    rules = ["z-plus", "epsilon"]
+    return kg.report.compare(models, samples, folder, rules=rules, cases=3, verbose=False)
+
+
+@pytest.fixture(params=["report", "comparison"])
+def either(request):
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def visit(browser):
     """Opens a page; fails if anything was said on the console or asked of the network."""
@@ -74,8 +89,8 @@ def column(page, number):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_it_opens_and_fits(visit, report, size, scheme):
-    page = visit(report, size, scheme)
+def test_it_opens_and_fits(visit, either, size, scheme):
+    page = visit(either, size, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
     broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
     page.wait_for_function(f"{broken} === 0")
@@ -93,9 +108,9 @@ def luminance(colour):
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear))
 
 
-def test_small_print_has_contrast_too(visit, report):
+def test_small_print_has_contrast_too(visit, either):
     for scheme in ("light", "dark"):
-        page = visit(report, "wide", scheme)
+        page = visit(either, "wide", scheme)
         worst = page.evaluate(CONTRAST)
         assert worst[0] >= 4.5, worst
 
@@ -113,7 +128,7 @@ CONTRAST = """() => {
     return [255, 255, 255];
   };
   let worst = [99];
-  const all = "p, li, dt, dd, th, td, span.badge, button, output, label";
+  const all = "p, li, dt, dd, th, td, h5, span.badge, span.letter, button, output, label";
   for (const e of document.querySelectorAll(all)) {
     if (!e.textContent.trim() || !e.offsetParent) continue;
     const pair = [light(parse(getComputedStyle(e).color)), light(ground(e))];
@@ -236,8 +251,8 @@ LEVEL = """async ([row, column]) => {
 }"""
 
 
-def test_keys_alone_reach_everything(visit, report):
-    page = visit(report)
+def test_keys_alone_reach_everything(visit, either):
+    page = visit(either)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
@@ -249,12 +264,13 @@ def test_keys_alone_reach_everything(visit, report):
     assert {"stack heat", "depth", "see", "sort"} <= reached
 
 
-def test_it_prints_without_controls(visit, report):
-    page = visit(report, "wide", "dark")
+def test_it_prints_without_controls(visit, either):
+    page = visit(either, "wide", "dark")
     page.emulate_media(media="print")
     assert page.locator(".controls:visible, nav:visible, .filters:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.locator("article.case .map:visible").count() == 4
+    maps = page.locator("article.case .map")
+    assert page.locator("article.case .map:visible").count() == maps.count() >= 4
     assert page.pdf().startswith(b"%PDF")
 
 
@@ -263,6 +279,92 @@ def test_it_is_complete_without_scripts(visit, report):
     assert page.locator("#table tbody tr").count() == 6
     assert page.locator("article.case .map").count() == 4
     assert page.locator(".controls:visible").count() == 0
+
+
+def test_the_table_of_a_comparison_sorts_and_filters(visit, comparison):
+    page = visit(comparison)
+    heads = [head.strip() for head in page.locator("#table thead th").all_inner_texts()]
+    assert heads[1:] == [
+        "Name", "True area", "Dice A", "Dice B", "B less A", "Apart", "Agreement", "Findings"
+    ]  # fmt: skip
+    number = heads.index("B less A") + 1
+    numbers = [float(cell.replace("\u2212", "-")) for cell in column(page, number)]
+    assert len(set(numbers)) > 2
+    page.get_by_role("button", name="B less A").click()
+    cells = [float(cell.replace("\u2212", "-")) for cell in column(page, number)]
+    assert cells == sorted(numbers)
+    apart = [float(cell) for cell in column(page, heads.index("Apart") + 1)]
+    assert apart == [abs(cell) for cell in cells]
+    limit = sorted(apart)[3]
+    page.get_by_label("Apart by at least").fill(str(limit))
+    left = sum(value >= limit for value in apart)
+    assert page.locator("#shown").inner_text() == f"{left} of 6 shown"
+    page.get_by_label("Apart by at least").fill("")
+    options = page.locator("#filter-kind option").all_inner_texts()[1:]
+    for option in options:
+        page.get_by_label("Finding").select_option(option)
+        found = column(page, heads.index("Findings") + 1)
+        assert found
+        assert all(option in cell for cell in found)
+
+
+def test_heatmaps_of_a_case_change_and_are_read_together(visit, comparison):
+    page = visit(comparison)
+    case = page.locator("article.case").first
+    maps, reads = case.locator(".map"), case.locator(".read")
+    sources = "all => all.map(one => one.src)"
+    first = maps.evaluate_all(sources)
+    case.get_by_label("epsilon", exact=True).check()
+    second = maps.evaluate_all(sources)
+    assert all(a != b for a, b in zip(first, second))
+    case.locator(".heat").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(reads.nth(1)).to_contain_text("Row 17, column 17:")
+    playwright.expect(reads.nth(0)).to_contain_text("Row 9, column 9:")
+    assert case.locator(".cross:visible").count() == 2
+    page.keyboard.press("Escape")
+    assert case.locator(".cross:visible").count() == 0
+    depth = case.locator(".depth")
+    depth.focus()
+    depth.press("ArrowRight")
+    assert case.locator(".where").inner_text().startswith("layer 1 of ")
+    assert all("at layer" in text for text in reads.all_inner_texts())
+
+
+def test_one_scale_for_all_gives_one_value_one_colour(visit, comparison):
+    page = visit(comparison)
+    case = page.locator("article.case").first
+    texts = case.locator(".maps").all_text_contents()
+    limits = [json.loads(text)[0]["limit"] for text in texts]
+    paler = limits.index(min(limits))
+    own = [page.evaluate(PAINTED, place) for place in (0, 1)]
+    assert [max(map(abs, levels)) for levels in own] == [63, 63]
+    start = case.locator(".map").nth(paler).get_attribute("src")
+    case.get_by_label("one scale for all").check()
+    playwright.expect(case.locator(".map").nth(paler)).not_to_have_attribute("src", start)
+    shared = [page.evaluate(PAINTED, place) for place in (0, 1)]
+    assert shared[1 - paler] == own[1 - paler]
+    ratio = min(limits) / max(limits)
+    wanted = [level * ratio for level in own[paler]]
+    assert all(abs(a - b) <= 0.5 + 1e-6 for a, b in zip(shared[paler], wanted))
+    assert max(map(abs, shared[paler])) < 63
+    case.get_by_label("each to its own scale").check()
+    assert case.locator(".map").nth(paler).get_attribute("src") == start
+
+
+PAINTED = """async (place) => {
+  const image = document.querySelector("article.case").querySelectorAll(".map")[place];
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { colours, levels } = JSON.parse(document.querySelector("#palette").textContent);
+  const known = new Map(colours.map((colour, index) => [colour.join(), index - levels]));
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  const level = (_, i) => known.get([...pixels.slice(4 * i, 4 * i + 3)].join());
+  return Array.from({ length: pixels.length / 4 }, level);
+}"""
 
 
 @pytest.mark.slow

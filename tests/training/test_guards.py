@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
-from kerasgan.training.guards import Alarms, cosine_share
+from kerasgan.training import guards, resume, store
+from kerasgan.training.guards import Alarms, cosine_share, strange_image
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
@@ -15,6 +16,18 @@ MASKS = (IMAGES[..., :1] > 0).astype("float32")
 
 def small_gan(**changes):
     return kg.recipes.build("pix2pix", size=32, filters=2, **changes)
+
+
+def tiny(**settings):
+    gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1, seed=0))
+    gan.compile(**settings)
+    return gan
+
+
+def weights(gan):
+    """Everything that a step changes."""
+    networks = [x.numpy() for network in gan._networks() for x in network.weights]
+    return networks + [x.numpy() for x in store.optimizer_variables(gan).values()]
 
 
 def test_cosine_with_warm_up():
@@ -76,26 +89,144 @@ def test_a_schedule_needs_to_know_the_steps_and_a_plain_rate():
         gan.compile(schedule="cosin")
 
 
-@pytest.mark.parametrize("ema_momentum", [0.0, 0.9])
-def test_an_exploding_loss_is_named_and_the_last_good_weights_are_kept(ema_momentum):
-    class Explode(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                self.good = [w.numpy() for w in self.model.generator.weights]
+class Good(keras.callbacks.Callback):
+    """Note everything that a step changes, as it is when an epoch has ended."""
 
-        def on_train_batch_end(self, batch, logs=None):
-            if self.params["epochs"] and hasattr(self, "good") and batch == 0:
+    def on_epoch_begin(self, epoch, logs=None):
+        self.state = weights(self.model)
+
+
+@pytest.mark.parametrize("ema_momentum", [0.0, 0.9])
+def test_an_exploding_loss_is_named_and_the_last_good_state_is_kept(ema_momentum, tmp_path):
+    class Explode(Good):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch <= 2:
+                super().on_epoch_begin(epoch)
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if len(self.model.history.epoch) == 2:
                 self.model.optimizer.learning_rate = 1e30
 
-    gan, explode = small_gan(ema_momentum=ema_momentum), Explode()
+    gan, explode = small_gan(ema_momentum=0.9) if ema_momentum else tiny(), Explode()
+    kept = keras.callbacks.ModelCheckpoint(str(tmp_path / "model"), save_freq="epoch")
     with pytest.raises(
         kg.KerasganError,
-        match=r"not finite in step \d of epoch \d, at learning rate 1e\+30. The weights are those "
-        "at the end of epoch 2. Lower the learning rate",
+        match=r"not finite in step \d of epoch \d, at learning rate 1e\+30: '.*_loss'.*The weights "
+        "and optimizers are those at the end of epoch 2. Lower the learning rate",
     ):
-        gan.fit(IMAGES, MASKS, batch_size=2, epochs=9, verbose=0, callbacks=[explode])
-    for kept, good in zip(gan.generator.get_weights(), explode.good):
-        np.testing.assert_array_equal(kept, good)
+        gan.fit(IMAGES, MASKS, batch_size=2, epochs=9, verbose=0, callbacks=[explode, kept])
+    for found, good in zip(weights(gan), explode.state):
+        np.testing.assert_array_equal(found, good)
+    for found, good in zip(weights(kg.SegmentationGAN.load(tmp_path / "model")), explode.state):
+        np.testing.assert_array_equal(found, good)
+    assert float(gan.optimizer.learning_rate) == pytest.approx(2e-4)
+
+
+def test_the_broken_part_of_a_loss_is_named():
+    def penalty(network):
+        return lambda image, mask, step: tf.where(step >= 5, np.inf, 0.0)
+
+    gan, good = tiny(losses={"l1": 1.0, "dice": 1.0}, penalty=penalty), Good()
+    with pytest.raises(
+        kg.KerasganError, match=r"not finite in step 2 of epoch 2, .*: 'penalty_loss'\. The weights"
+    ):
+        gan.fit(IMAGES, MASKS, batch_size=2, epochs=3, verbose=0, callbacks=[good])
+    for found, kept in zip(gan.generator.get_weights(), good.state):
+        np.testing.assert_array_equal(found, kept)
+
+
+def poison(network, layer, place):
+    weight = network.get_layer(layer).weights[place]
+    values = weight.numpy()
+    values.flat[-1] = np.nan
+    weight.assign(values)
+
+
+def test_weights_that_are_broken_before_the_first_step():
+    gan = small_gan()
+    poison(gan.discriminator, "patch_2_conv", 0)
+    before = gan.generator.get_weights()
+    with pytest.raises(
+        kg.KerasganError,
+        match=r"cannot begin: not finite: weight 'patch_2_conv/kernel' of the discriminator\. Load",
+    ):
+        gan.fit(IMAGES, MASKS, verbose=0)
+    for found, kept in zip(gan.generator.get_weights(), before):
+        np.testing.assert_array_equal(found, kept)
+
+
+@pytest.mark.parametrize("trace_after", [0, 99])
+def test_a_weight_that_breaks_without_the_loss_is_named_and_not_written(
+    tmp_path, monkeypatch, trace_after
+):
+    monkeypatch.setattr(guards, "TRACE_AFTER", trace_after)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)  # a state behind every step
+    monkeypatch.setattr(resume, "SHARE", 0)
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 2:
+                poison(self.model.generator, "down_1_bn_a", 3)
+
+    gan = tiny()
+    with pytest.raises(
+        kg.KerasganError,
+        match=r"in step 3 of epoch 1, .*: weight 'down_1_bn_a/moving_variance' of the generator\. "
+        "The weights and optimizers are those this call of fit began with",
+    ):
+        gan.fit(
+            IMAGES, MASKS, batch_size=2, verbose=0, callbacks=[Poison()], resume=tmp_path / "run"
+        )
+    last = max((tmp_path / "run").iterdir())
+    assert last.name == "epoch_0000_step_2"
+    assert all(np.isfinite(x).all() for x in weights(kg.SegmentationGAN.load(last)))
+
+
+def test_an_image_that_breaks_training_is_named():
+    images = IMAGES.copy()
+    images[5] = 1e30
+    data = tf.data.Dataset.from_tensor_slices((images, MASKS)).batch(4)
+    with pytest.raises(
+        kg.KerasganError,
+        match=r"in step 2 of epoch 1, .*Image 1 of batch 1 of the data, counted from 0, holds "
+        r"values up to 1e\+30\. The weights",
+    ):
+        tiny().fit(data, verbose=0)
+    images[5, 0, 0, 0] = np.nan
+    assert "Image 5 of batch 0" in strange_image(data.unbatch().batch(8))
+    assert strange_image(data.take(1)) == strange_image(images) == ""
+    masks = tf.data.Dataset.from_tensors((IMAGES, MASKS + np.nan))
+    assert "Mask 0 of batch 0 of the data, counted from 0, holds NaN" in strange_image(masks)
+
+
+def test_a_validation_that_is_not_finite():
+    gan, good = tiny(), Good()
+    gan.fit(IMAGES, MASKS, verbose=0)
+    data = tf.data.Dataset.from_tensors((IMAGES * np.inf, MASKS))
+    with pytest.raises(
+        kg.KerasganError, match=r"in the validation behind epoch 1, .*: 'val_.*_loss'.*began with"
+    ):
+        gan.fit(IMAGES, MASKS, verbose=0, validation_data=data, callbacks=[good])
+    for found, kept in zip(gan.generator.get_weights(), good.state):
+        np.testing.assert_array_equal(found, kept)
+
+
+def test_an_optimizer_that_breaks_without_a_weight():
+    class Overflow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.optimizer.variables[-1].assign_add([np.inf])
+
+    gan = tiny()
+    with pytest.raises(
+        kg.KerasganError, match=r"behind epoch 1, .*of the optimizers\. The weights"
+    ):
+        gan.fit(IMAGES, MASKS, verbose=0, callbacks=[Overflow()])
+    assert all(np.isfinite(x.numpy()).all() for x in gan.optimizer.variables)
+
+
+def test_optimizers_of_the_legacy_kind_still_train():
+    gan = tiny(optimizer=keras.optimizers.legacy.SGD(1e-3))
+    assert np.isfinite(gan.fit(IMAGES, MASKS, verbose=0).history["generator_loss"][0])
 
 
 def test_a_discriminator_that_wins_outright_is_reported_once():

@@ -67,6 +67,15 @@ def test_changes_are_taken_and_checked():
         ("dice", float("nan")),
         ("adversarial_weight", None),
         ("l1", float("inf")),
+        ("r1", float("nan")),
+        ("seed", "0"),
+        ("seed", -1),
+        ("size", 2**40),
+        ("filters", 10**9),
+        ("classes", 256),
+        ("spectral_norm", 1),
+        ("schedule", ["cosine"]),
+        ("adversarial", {}),
     ],
 )
 def test_settings_out_of_range_are_named(field, value):

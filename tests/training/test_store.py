@@ -1,13 +1,16 @@
 import json
 import os
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
 import pytest
-from small_runs import IMAGES, assert_same, fit, small_gan, weights
+from small_runs import IMAGES, MASKS, assert_same, fit, small_gan, weights
 
 import kerasgan as kg
+from kerasgan.models.encoders import ENCODERS
+from kerasgan.training import recipes, store
 
 
 class TestSave:
@@ -119,6 +122,109 @@ class TestSave:
         path.write_text(json.dumps(settings))
         with pytest.raises(kg.KerasganError, match="'system' of 'os'; only Keras' own"):
             kg.SegmentationGAN.load(tmp_path)
+
+
+class TestStrangers:
+    """A folder from elsewhere is read as a bundle is."""
+
+    def test_no_module_that_a_network_names_is_imported(self, tmp_path, monkeypatch):
+        folder = tmp_path / "model"
+        small_gan().save(folder)
+        (tmp_path / "victim.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        path = folder / "discriminator.keras"
+        with zipfile.ZipFile(path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        config = json.loads(files["config.json"])
+        config["config"]["layers"][0]["config"]["type_spec"] = {
+            "module": "victim",
+            "class_name": "Run",
+            "config": {},
+        }
+        files["config.json"] = json.dumps(config)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        with pytest.raises(kg.KerasganError, match=r"discriminator\.keras' cannot be.*victim"):
+            kg.SegmentationGAN.load(folder)
+        assert not (tmp_path / "ran").exists()
+
+    def test_layers_of_ones_own_are_passed(self, tmp_path):
+        class Doubled(keras.layers.Layer):
+            def call(self, x):
+                return 2 * x
+
+        image = keras.Input((32, 32, 3))
+        logits = keras.layers.Conv2D(1, 3, padding="same")(Doubled(name="twice")(image))
+        gan = kg.SegmentationGAN(keras.Model(image, logits))
+        gan.compile("adam")
+        gan.save(tmp_path / "model")
+        with pytest.raises(kg.KerasganError, match=r"Doubled.*twice.*custom_objects={'Doubled'"):
+            kg.SegmentationGAN.load(tmp_path / "model")
+        again = kg.SegmentationGAN.load(tmp_path / "model", custom_objects={"Doubled": Doubled})
+        np.testing.assert_array_equal(again(IMAGES), gan(IMAGES))
+
+    def test_an_optimizer_is_one(self, tmp_path):
+        small_gan().save(tmp_path)
+        path = tmp_path / "kerasgan.json"
+        settings = json.loads(path.read_text())
+        settings["compile"]["optimizer"]["class_name"] = "deserialize"
+        path.write_text(json.dumps(settings))
+        with pytest.raises(kg.KerasganError, match=r"kerasgan\.json' is broken"):
+            kg.SegmentationGAN.load(tmp_path)
+        settings["compile"] = {"losses": {}}
+        path.write_text(json.dumps(settings))
+        with pytest.raises(kg.KerasganError, match=r"kerasgan\.json' cannot be loaded"):
+            kg.SegmentationGAN.load(tmp_path)
+
+    def test_arrays_that_swell_are_refused(self, tmp_path, monkeypatch):
+        path = tmp_path / "optimizers.npz"
+        np.savez_compressed(path, generator_0=np.zeros(10**6))
+        assert store.read_arrays(path)["generator_0"].shape == (10**6,)
+        monkeypatch.setattr(store, "LIMIT", 10**6)
+        with pytest.raises(kg.KerasganError, match=r"8\.0 MB unpacked, above the limit of 1\.0 MB"):
+            store.read_arrays(path)
+        np.savez(path, generator_0=np.array([object()]))
+        with pytest.raises(kg.KerasganError, match=r"optimizers\.npz.*allow_pickle"):
+            store.read_arrays(path)
+
+
+GENERATORS = [
+    *(pytest.param(name, {}, id=name) for name in recipes.GENERATORS if name != "encoder_unet"),
+    *(
+        pytest.param(
+            "encoder_unet",
+            {"encoder": name},
+            id=name,
+            marks=() if name == "mobilenet_v2" else pytest.mark.slow,
+        )
+        for name in ENCODERS
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), GENERATORS)
+def test_every_generator_is_loaded(tmp_path, name, options):
+    generator = getattr(kg.models, name)(size=32, filters=1, **options)
+    kg.SegmentationGAN(generator).save(tmp_path / "model")
+    again = kg.SegmentationGAN.load(tmp_path / "model").generator
+    for ours, theirs in zip(generator.get_weights(), again.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    kinds = [[(type(x), x.name) for x in network.layers] for network in (generator, again)]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "steady"),
+    [("patch_discriminator", False), *((name, True) for name in recipes.DISCRIMINATORS)],
+)
+def test_every_discriminator_is_loaded(tmp_path, name, steady):
+    judge = getattr(kg.models, name)(size=32, filters=1, spectral_norm=steady)
+    kg.SegmentationGAN(kg.models.unet(size=32, filters=1), judge).save(tmp_path / "model")
+    again = kg.SegmentationGAN.load(tmp_path / "model").discriminator
+    for ours, theirs in zip(judge.get_weights(), again.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(again([IMAGES, MASKS]), judge([IMAGES, MASKS]))
 
 
 def test_an_unwritable_folder_is_named(tmp_path):

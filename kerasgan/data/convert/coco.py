@@ -99,10 +99,11 @@ def from_coco(
                 f"Image {path} must have the size that {annotations} says: {said[0]} x {said[1]}. "
                 f"Received: {header.height} x {header.width}"
             )
+        # Packed, so that a thousand of them on a large image still fit into memory.
         regions = [_region(coco, item, header[:2], annotations) for item in drawn[key]]
         mask = np.zeros(header[:2], np.uint8)
-        for i in np.argsort([-int(region.sum()) for region in regions], kind="stable"):
-            mask[regions[i]] = labels[drawn[key][i]["category_id"]]
+        for i in np.argsort([-int(coco.area(region)) for region in regions], kind="stable"):
+            mask[coco.decode(regions[i]) > 0] = labels[drawn[key][i]["category_id"]]
         parts = path.relative_to(root).with_suffix("").parts
         row = {"source": str(path), "annotations": len(regions)}
         yield output.Picture(output.safe_name(*parts), path, mask, row)
@@ -171,7 +172,7 @@ def _inside(root: pathlib.Path, entry: dict, annotations: str | os.PathLike) -> 
             f"opened."
         )
     path = root.joinpath(*pure.parts)
-    if path.suffix.lower() not in ENDINGS or not path.is_file():
+    if path.suffix.lower() not in ENDINGS or not os.path.isfile(path):
         raise KerasganError(
             f"File {annotations} names an image that is not in {root} or none of "
             f"{', '.join(ENDINGS)}: {name!r}"
@@ -179,8 +180,8 @@ def _inside(root: pathlib.Path, entry: dict, annotations: str | os.PathLike) -> 
     return path
 
 
-def _region(coco, item: dict, size: tuple[int, int], path: str | os.PathLike) -> np.ndarray:
-    """The pixels of an annotation: booleans (height, width)."""
+def _region(coco, item: dict, size: tuple[int, int], path: str | os.PathLike) -> dict:
+    """The pixels of an annotation, as pycocotools packs them."""
     what = f"File {path}: annotation {item.get('id')!r} of image {item['image_id']!r}"
     region = item.get("segmentation")
     if isinstance(region, dict):
@@ -190,13 +191,13 @@ def _region(coco, item: dict, size: tuple[int, int], path: str | os.PathLike) ->
     for polygon in region:
         _check_polygon(polygon, size, what)
     polygons = coco.frPyObjects([[float(value) for value in one] for one in region], *size)
-    return coco.decode(coco.merge(polygons)).astype(bool)
+    return coco.merge(polygons)
 
 
 def _check_polygon(polygon: object, size: tuple[int, int], what: str) -> None:
     try:
         points = np.asarray(polygon, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.zeros(0)
     if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
         raise KerasganError(
@@ -215,7 +216,7 @@ def _check_polygon(polygon: object, size: tuple[int, int], what: str) -> None:
         )
 
 
-def _run_lengths(coco, region: dict, size: tuple[int, int], what: str) -> np.ndarray:
+def _run_lengths(coco, region: dict, size: tuple[int, int], what: str) -> dict:
     counts = region.get("counts")
     if isinstance(counts, str):
         counts = _unpacked(counts)
@@ -228,7 +229,7 @@ def _run_lengths(coco, region: dict, size: tuple[int, int], what: str) -> np.nda
         raise KerasganError(
             f"{what} has run lengths of {sum(counts)} pixels, the image {size[0] * size[1]}."
         )
-    return coco.decode(coco.frPyObjects(region | {"counts": counts}, *size)).astype(bool)
+    return coco.frPyObjects(region | {"counts": counts}, *size)
 
 
 def _unpacked(text: str) -> list[int] | None:

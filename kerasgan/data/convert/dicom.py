@@ -80,7 +80,7 @@ def from_dicom(
     limits = sources.check_window(window)
     classes = sources.check_classes(classes)
     files = [
-        _File(found, open_header(pydicom, found.path))
+        _checked(_File(found, open_header(pydicom, found.path)))
         for found in sources.find_files(images, "images", _ending)
     ]
     for file in files:
@@ -105,14 +105,15 @@ def from_dicom(
         display = Display(pydicom, [file.found.path for file in members], limits)
         number = 0
         for file in members:
-            for frame, pixels, how in display(file.found.path):
-                number += 1
-                mask, source = None, ""
-                if mask_of is not None:
-                    labels, source = mask_of(file, frame, pixels.shape[:2])
-                    mask = sources.label_mask(labels, classes, source)
-                row = _row(file, frame, how, source)
-                yield output.Picture(_name(file.header, number), pixels, mask, row)
+            with sources.reading(file.found.path, "DICOM"):
+                for frame, pixels, how in display(file.found.path):
+                    number += 1
+                    mask, source = None, ""
+                    if mask_of is not None:
+                        labels, source = mask_of(file, frame, pixels.shape[:2])
+                        mask = sources.label_mask(labels, classes, source)
+                    row = _row(file, frame, how, source)
+                    yield output.Picture(_name(file.header, number), pixels, mask, row)
 
     settings = {"from": "dicom", "window": limits, "classes": classes, "masks": masks is not None}
     jobs = [
@@ -129,6 +130,14 @@ def _ending(name: str) -> str | None:
     if ending.lower() in (".dcm", ".dicom", ".ima"):
         return ending
     return "" if not ending or ending[1:].isdigit() else None
+
+
+def _checked(file: _File) -> _File:
+    """Read what the header is asked for later: pydicom takes an element apart when it is used."""
+    with sources.reading(file.found.path, "DICOM"):
+        _ = _row(file, 0, "", ""), _name(file.header, 0), _place([file])(file)
+        _ = file.header.get("SOPClassUID"), file.header.get("SOPInstanceUID")
+    return file
 
 
 def _check_sizes(members: list[_File]) -> None:

@@ -37,7 +37,10 @@ def index(pydicom: Any, found: list[sources.Found], given: object, images: list)
         <function ...>
     """
     headers = [open_header(pydicom, one.path) for one in found]
-    kinds = {header.get("SOPClassUID") == SEGMENTATION for header in headers}
+    kinds = set()
+    for one, header in zip(found, headers):
+        with sources.reading(one.path, "DICOM"):
+            kinds.add(header.get("SOPClassUID") == SEGMENTATION)
     if kinds == {True, False}:
         raise KerasganError("Argument 'masks' mixes segmentations (SEG) with other images.")
     if kinds == {True}:
@@ -64,7 +67,9 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list) -> Cal
     parts: dict[tuple[str, int], list[tuple[int, np.ndarray, pathlib.Path]]] = {}
     series = set()
     for path in paths:
-        for uid, frame, number, pixels in _segments(pydicom, path):
+        with sources.reading(path, "DICOM"):
+            segments = list(_segments(pydicom, path))
+        for uid, frame, number, pixels in segments:
             if uid not in listed:
                 raise KerasganError(
                     f"Mask {path} belongs to image {uid}, which is not among the images."

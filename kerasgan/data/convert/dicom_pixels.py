@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ from kerasgan.data.convert import sources
 from kerasgan.errors import KerasganError
 
 __all__ = ["Display", "open_header", "stored_frames"]
+
+_META_START = 128 + 4 + 12  # preamble, "DICM", and the element that gives the length
+_CHUNK = 2**20
 
 
 def open_header(pydicom: Any, path: pathlib.Path) -> Any:
@@ -33,17 +37,34 @@ def open_header(pydicom: Any, path: pathlib.Path) -> Any:
         >>> open_header(pydicom, file).Rows
         128
     """
-    try:
+    with sources.reading(path, "DICOM"):
+        _check_deflated(pydicom, path)
         header = pydicom.dcmread(path, stop_before_pixels=True)
         sides = [header.get("Rows"), header.get("Columns"), header.get("NumberOfFrames") or 1]
         sides = [None if side is None else int(side) for side in sides]
-    except Exception as error:
-        raise KerasganError(f"File {path} cannot be read as DICOM: {error}") from error
+        samples = int(header.get("SamplesPerPixel", 1))
     if None in sides:
         kind = getattr(header.get("SOPClassUID"), "name", None) or "of no known kind"
         raise KerasganError(f"File {path} holds no image; it is {kind}. Leave it out.")
-    sources.check_pixels(path, sides[0], sides[1], sides[2] * int(header.get("SamplesPerPixel", 1)))
+    sources.check_pixels(path, sides[0], sides[1], sides[2] * samples)
     return header
+
+
+def _check_deflated(pydicom: Any, path: pathlib.Path) -> None:
+    """Refuse a deflated file that takes more than `MAX_VALUES` bytes: pydicom inflates it whole."""
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return
+    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with open(path, "rb") as file:
+        file.seek(_META_START + meta.FileMetaInformationGroupLength)
+        while piece := inflate.unconsumed_tail or file.read(_CHUNK):
+            size += len(inflate.decompress(piece, _CHUNK))
+            if size > sources.MAX_VALUES:
+                raise KerasganError(
+                    f"File {path} is packed and takes more than {sources.MAX_VALUES} bytes, so it "
+                    "is not decoded. Save it with fewer frames, or not deflated."
+                )
 
 
 def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
@@ -66,7 +87,7 @@ def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
         >>> stored_frames(pydicom, file)[1].shape
         (1, 128, 128)
     """
-    try:
+    with sources.reading(path, "DICOM"):
         data = pydicom.dcmread(path)
         syntax = data.file_meta.TransferSyntaxUID
         try:
@@ -86,10 +107,6 @@ def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
         if color and pydicom.__version__ < "3" and "YBR_FULL" in data.PhotometricInterpretation:
             array = _processing().convert_color_space(array, data.PhotometricInterpretation, "RGB")
         return data, array.reshape(-1, *array.shape[-3 if color else -2 :])
-    except KerasganError:
-        raise
-    except Exception as error:
-        raise KerasganError(f"File {path} cannot be read as DICOM: {error}") from error
 
 
 class Display:

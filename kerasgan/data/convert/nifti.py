@@ -122,7 +122,7 @@ def _ending(name: str) -> str | None:
 
 def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values, affine and spacing in canonical orientation."""
-    try:
+    with sources.reading(path, "NIfTI"):
         volume = nibabel.load(path)
         if not isinstance(volume, nibabel.Nifti1Pair):
             raise KerasganError(f"File {path} is no NIfTI file but {type(volume).__name__}.")
@@ -140,10 +140,6 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
             volume = volume.slicer[(..., *(0,) * (len(shape) - 3))]
         volume = nibabel.as_closest_canonical(volume)
         return np.asarray(volume.dataobj), volume.affine, np.asarray(volume.header.get_zooms()[:3])
-    except KerasganError:
-        raise
-    except Exception as error:
-        raise KerasganError(f"File {path} cannot be read as NIfTI: {error}") from error
 
 
 def _as_seen(values: np.ndarray, axis: int) -> np.ndarray:

@@ -23,6 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from kerasgan.errors import KerasganError
+from kerasgan.tables import csv_bytes
 
 __all__ = ["Picture", "safe_name", "write_folder"]
 
@@ -71,7 +72,8 @@ def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Sourc
         sources: Pairs of a key and a function that yields the pictures of that source.
 
     Returns:
-        The table in `manifest.csv`: one row a picture.
+        The table in `manifest.csv`: one row a picture. In the file, text that a spreadsheet would
+        run as a formula has an apostrophe in front.
 
     Raises:
         KerasganError: If the folder holds anything else, cannot be written, or two pictures get
@@ -112,10 +114,7 @@ def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Sourc
             file.write(json.dumps({"source": key, "rows": written}) + "\n")
         rows += written
     table = pd.DataFrame(rows)
-    _save(
-        folder / "manifest.csv",
-        table.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace"),
-    )
+    _save(folder / "manifest.csv", csv_bytes(table))
     return table
 
 
@@ -136,7 +135,7 @@ def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
         if folder.exists() and not folder.is_dir():
             raise KerasganError(f"Argument 'out' must be a folder. Received: {folder} (a file)")
         folder.mkdir(parents=True, exist_ok=True)
-        lines = progress.read_text(encoding="utf-8").splitlines() if progress.is_file() else []
+        lines = progress.read_bytes().split(b"\n") if progress.is_file() else []
         found = sorted(file.name for file in folder.iterdir() if file.name != _PROGRESS)
     entries = list(_whole(lines))
     if not entries and found:
@@ -152,18 +151,30 @@ def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
             f"Argument 'out' holds a conversion with other settings ({', '.join(changed)}): "
             f"{folder}. Pass the same settings to go on with it, or another folder."
         )
-    entries = [settings, *entries[1:]]
+    entries = [settings, *filter(_is_done, entries[1:])]
     _save(progress, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
     return {entry["source"]: entry["rows"] for entry in entries[1:]}
 
 
-def _whole(lines: list[str]) -> Iterator[dict]:
+def _whole(lines: list[bytes]) -> Iterator[dict]:
     """The lines up to one that was cut off while it was written."""
     for line in lines:
         try:
-            yield json.loads(line)
-        except ValueError:
+            entry = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
             return
+        if not isinstance(entry, dict):
+            return
+        yield entry
+
+
+def _is_done(entry: dict) -> bool:
+    rows = entry.get("rows")
+    return (
+        isinstance(entry.get("source"), str)
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
+    )
 
 
 def _take(taken: dict[str, str], name: str, key: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Callable, NamedTuple, Union
 
@@ -25,6 +26,7 @@ __all__ = [
     "find_files",
     "label_mask",
     "pair",
+    "reading",
     "required",
     "robust_range",
     "to_sixteen",
@@ -66,6 +68,31 @@ def required(module: str, extra: str) -> ModuleType:
             f"This format needs {module.partition('.')[0]}, which cannot be imported ({error}). "
             f'Install it: pip install "kerasgan[{extra}]"'
         ) from error
+
+
+@contextlib.contextmanager
+def reading(path: object, kind: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into a `KerasganError` that names it.
+
+    Args:
+        path: The file.
+        kind: Its format.
+
+    Example:
+        >>> try:
+        ...     with reading("x.dcm", "DICOM"):
+        ...         raise AttributeError("no element 'Rows'")
+        ... except KerasganError as error:
+        ...     print(error)
+        File x.dcm cannot be read as DICOM: no element 'Rows'
+    """
+    try:
+        yield
+    except KerasganError:
+        raise
+    except Exception as error:  # libraries have no common error for broken files
+        reason = str(error) or type(error).__name__
+        raise KerasganError(f"File {path} cannot be read as {kind}: {reason}") from error
 
 
 def find_files(source: Paths, argument: str, ending: Callable[[str], str | None]) -> list[Found]:
@@ -267,8 +294,9 @@ def robust_range(values: np.ndarray, path: object) -> tuple[float, float]:
         (5.0, 995.0)
     """
     check_finite(values, path)
-    low, high = np.percentile(values, (0.5, 99.5))
-    if low == high:
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.percentile(values, (0.5, 99.5))
+    if low == high or not np.isfinite([low, high]).all():
         low, high = values.min(), values.max()
     return float(low), float(high)
 
@@ -311,7 +339,8 @@ def to_sixteen(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """
     if not high > low:
         return np.zeros(np.shape(values), np.uint16)
-    share = (np.asarray(values, np.float64) - low) / (high - low)
+    # Halved, no difference of two finite numbers is infinite.
+    share = (np.asarray(values, np.float64) / 2 - low / 2) / (high / 2 - low / 2)
     return np.rint(np.clip(share, 0, 1) * 65535).astype(np.uint16)
 
 

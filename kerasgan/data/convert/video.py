@@ -83,9 +83,11 @@ def from_video(
         chosen = _decoded(av, found.path)
         chosen = _every(chosen, int(every)) if times is None else _at(chosen, times, found.path)
         for index, time, frame in chosen:
+            with sources.reading(found.path, "video"):
+                pixels = _pixels(frame, found.path)
             yield output.Picture(
                 output.safe_name(*found.parts, f"{index:06}"),
-                _pixels(frame, found.path),
+                pixels,
                 None,
                 {"source": str(found.path), "frame": index, "seconds": time},
             )

@@ -46,7 +46,7 @@
     if (!ascending.has(column)) {
       ascending.set(column, new Map(rows.map((row) => {
         const value = text(row, column);
-        return [row, numeric ? Number.parseFloat(value) : value.toLowerCase()];
+        return [row, numeric ? numberOf(value) : value.toLowerCase()];
       })));
     }
     return ascending.get(column);
@@ -67,21 +67,20 @@
     });
     body.append(...sorted);
   }));
-  const filters = { name: one("#filter-name"), kind: one("#filter-kind"), dice: one("#filter-dice") };
-  const filter = () => {
-    const name = filters.name.value.toLowerCase();
-    const kind = filters.kind?.value;
-    const most = filters.dice?.value ? Number(filters.dice.value) : Infinity;
-    let shown = 0;
-    for (const row of rows) {
-      const badges = kind ? all(".badge", row).map((badge) => badge.textContent) : [];
-      const dice = most < Infinity ? Number.parseFloat(text(row, 2)) : 0;
-      row.hidden = !(text(row, 1).toLowerCase().includes(name) && (!kind || badges.includes(kind)) && dice <= most);
-      shown += !row.hidden;
-    }
-    one("#shown").textContent = `${shown} of ${rows.length} shown`;
+  const numberOf = (written) => Number.parseFloat(written.replace("\u2212", "-"));
+  const tests = {
+    holds: (row, field) => text(row, field.dataset.column).toLowerCase().includes(field.value.toLowerCase()),
+    badge: (row, field) => all(".badge", row).some((badge) => badge.textContent === field.value),
+    most: (row, field) => numberOf(text(row, field.dataset.column)) <= Number(field.value),
+    least: (row, field) => numberOf(text(row, field.dataset.column)) >= Number(field.value),
   };
-  Object.values(filters).forEach((field) => field?.addEventListener("input", filter));
+  const fields = all(".filters [data-test]");
+  const filter = () => {
+    const set = fields.filter((field) => field.value);
+    rows.forEach((row) => { row.hidden = !set.every((field) => tests[field.dataset.test](row, field)); });
+    one("#shown").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
+  };
+  fields.forEach((field) => field.addEventListener("input", filter));
   one(".filters").addEventListener("submit", (event) => event.preventDefault());
 
   // --- Heatmaps ---
@@ -96,18 +95,17 @@
   };
   const signed = (value) => (value > 0 ? "+" : "") + value.toPrecision(2);
 
-  function heatmap(article) {
-    const maps = JSON.parse(one(".maps", article).textContent);
-    const rules = [...new Set(maps.map((map) => map.rule))];
-    const [heat, picture, read] = [one(".heat", article), one(".map", article), one(".read", article)];
-    const [cross, depth, see] = [one(".cross", article), one(".depth", article), one(".see", article)];
+  function heatmap(figure) {
+    const maps = JSON.parse(one(".maps", figure).textContent);
+    const [heat, picture, read, cross] = [".heat", ".map", ".read", ".cross"].map((part) => one(part, figure));
     const canvas = document.createElement("canvas");
     const context = canvas.getContext("2d", { willReadFrequently: true });
     let map = maps[0];
+    let ends = map.limit;
     let pixels = null;
-    let at = null;
 
     const summary = () => {
+      if (!map) return "There is nothing to explain: no such pixel.";
       if (map.place) return `Relevance at layer ${map.place}, ${map.cells} cells: the deeper, the coarser.`;
       if (map.positive === undefined) return "There is nothing to explain: no such pixel.";
       let signs = `${percent(map.positive)} speaks for, ${percent(1 - map.positive)} against.`;
@@ -116,75 +114,126 @@
       return `${signs} ${percent(map.inside)} lies inside ${map.target === "prediction" ? "the outline" : targets[map.target]}.`;
     };
     const load = async () => {
-      if (pixels) return;
-      const wanted = map;
-      await picture.decode();
+      if (pixels || !map) return;
+      const [wanted, image] = [map, new Image()];
+      image.src = map.uri;
+      await image.decode();
       if (map !== wanted) return;
       [canvas.width, canvas.height] = [map.width, map.height];
       context.clearRect(0, 0, map.width, map.height);
-      context.drawImage(picture, 0, 0);
+      context.drawImage(image, 0, 0);
       pixels = context.getImageData(0, 0, map.width, map.height).data;
     };
-    const value = async () => {
-      if (!at) return;
+    const levelAt = (start) => nearest([...pixels.slice(start, start + 3)]);
+    const at = async (place, current) => {
       await load();
-      if (!at || !pixels) return;
-      const [x, y] = [Math.min(map.width - 1, Math.floor(at[0] * map.width)), Math.min(map.height - 1, Math.floor(at[1] * map.height))];
-      const start = 4 * (y * map.width + x);
-      const level = nearest([...pixels.slice(start, start + 3)]);
-      const share = Math.abs(level) / levels;
-      const strength = share === 1 ? "at the end of the scale" : `${percent(share)} of the scale`;
+      if (!current() || !pixels) return;
+      const [x, y] = [Math.min(map.width - 1, Math.floor(place[0] * map.width)), Math.min(map.height - 1, Math.floor(place[1] * map.height))];
+      const level = levelAt(4 * (y * map.width + x));
+      const share = (Math.abs(level) / levels) * (map.limit / (ends || 1));
+      const strength = share > 0.9999 ? "at the end of the scale" : `${percent(share)} of the scale`;
       read.textContent = level
         ? `Row ${y + 1}, column ${x + 1}: ${level > 0 ? "speaks for" : "speaks against"}, ${signed((level / levels) * map.limit)} (${strength}).`
         : `Row ${y + 1}, column ${x + 1}: no say (0).`;
       Object.assign(cross.style, { left: `${(100 * (x + 0.5)) / map.width}%`, top: `${(100 * (y + 0.5)) / map.height}%` });
       cross.hidden = false;
     };
-    const leave = () => {
-      at = null;
+    const rest = () => {
       cross.hidden = true;
       read.textContent = summary();
     };
-    const change = () => {
-      const rule = rules[one(`input[name="${article.id}-rule"]:checked`, article).value];
-      const target = one(`input[name="${article.id}-target"]:checked`, article).value;
+    const show = (rule, target, depth) => {
       const choice = maps.filter((entry) => entry.rule === rule && entry.target === target);
-      depth.max = choice.length - 1;
-      depth.disabled = choice.length < 2;
-      map = choice[Math.min(depth.value, choice.length - 1)];
-      depth.setAttribute("aria-valuetext", map.place || "image");
-      one(".where", article).textContent = map.place || (depth.disabled ? "image only" : "image");
+      map = choice[Math.min(depth, choice.length - 1)];
+      ends = map?.limit;
       pixels = null;
-      picture.src = map.uri;
-      picture.alt = `Relevance under the rule ${rule}, of ${targets[target]}${map.place ? `, at layer ${map.place}` : ""}`;
-      leave();
+      picture.hidden = !map;
+      if (map) {
+        picture.src = map.uri;
+        picture.alt = `Relevance under the rule ${rule}, of ${targets[target]}${map.place ? `, at layer ${map.place}` : ""}`;
+      }
+      rest();
+    };
+    // Paints the map anew so that the strongest colours stand for a limit of all maps, not its own.
+    const scale = async (limit) => {
+      const wanted = map;
+      if (!map || map.limit === limit || !limit) return;
+      ends = limit;
+      await load();
+      if (map !== wanted || ends !== limit || !pixels) return;
+      const painted = new ImageData(map.width, map.height);
+      for (let start = 0; start < pixels.length; start += 4) {
+        const level = Math.round((levelAt(start) * map.limit) / limit);
+        painted.data.set([...colours[level + levels], 255], start);
+      }
+      const other = document.createElement("canvas");
+      [other.width, other.height] = [map.width, map.height];
+      other.getContext("2d").putImageData(painted, 0, 0);
+      picture.src = other.toDataURL();
+    };
+    return { maps, heat, at, rest, show, scale, map: () => map };
+  }
+
+  // All heatmaps of a case change together and are read at the same place.
+  function heatmaps(article) {
+    const views = all(".relevance", article).map(heatmap);
+    const kinds = (name) => [...new Set(views.flatMap((view) => view.maps.map((map) => map[name])))];
+    const rules = kinds("rule");
+    const [depth, see] = [one(".depth", article), one(".see", article)];
+    const chosen = (name) => one(`input[name="${article.id}-${name}"]:checked`, article)?.value;
+    let at = null;
+
+    const move = (place) => {
+      at = place;
+      views.forEach((view) => view.at(place, () => at === place));
+    };
+    const leave = () => {
+      at = null;
+      views.forEach((view) => view.rest());
+    };
+    const paint = () => {
+      const limit = Math.max(...views.map((view) => view.map()?.limit ?? 0));
+      views.forEach((view) => view.scale(chosen("scale") === "shared" ? limit : view.map()?.limit));
+    };
+    const change = () => {
+      const [rule, target] = [rules[chosen("rule")], chosen("target")];
+      const counts = views.map((view) => view.maps.filter((map) => map.rule === rule && map.target === target).length);
+      depth.max = Math.max(...counts) - 1;
+      depth.disabled = depth.max < 1;
+      at = null;
+      views.forEach((view) => view.show(rule, target, depth.value));
+      paint();
+      const place = views.length === 1 ? views[0].map().place : depth.value > 0 && `layer ${depth.value} of ${depth.max}`;
+      depth.setAttribute("aria-valuetext", place || "image");
+      one(".where", article).textContent = place || (depth.disabled ? "image only" : "image");
     };
     all("input[type=radio], .depth", article).forEach((input) => input.addEventListener("input", change));
     see.addEventListener("input", () => {
-      heat.style.setProperty("--see", see.value / 100);
+      article.style.setProperty("--see", see.value / 100);
       one(".seen", article).textContent = `${see.value} %`;
     });
-    heat.addEventListener("pointermove", (event) => {
-      const box = heat.getBoundingClientRect();
-      at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((part) => Math.min(Math.max(part, 0), 1));
-      value();
-    });
-    heat.addEventListener("pointerleave", leave);
-    heat.addEventListener("blur", leave);
-    heat.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (event.key === "Escape") leave();
-      if (!step) return;
-      event.preventDefault();
-      const far = event.shiftKey ? 10 : 1;
-      const [x, y] = at ? [Math.floor(at[0] * map.width), Math.floor(at[1] * map.height)] : [map.width >> 1, map.height >> 1];
-      const moved = at ? [x + far * step[0], y + far * step[1]] : [x, y];
-      at = [
-        (Math.min(Math.max(moved[0], 0), map.width - 1) + 0.5) / map.width,
-        (Math.min(Math.max(moved[1], 0), map.height - 1) + 0.5) / map.height,
-      ];
-      value();
+    views.forEach(({ heat, map }) => {
+      heat.addEventListener("pointermove", (event) => {
+        const box = heat.getBoundingClientRect();
+        move([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((part) => Math.min(Math.max(part, 0), 1)));
+      });
+      heat.addEventListener("pointerleave", leave);
+      heat.addEventListener("blur", leave);
+      heat.addEventListener("keydown", (event) => {
+        const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+        if (event.key === "Escape") leave();
+        if (!step || !map()) return;
+        event.preventDefault();
+        const { width, height } = map();
+        const far = event.shiftKey ? 10 : 1;
+        const [x, y] = at ? [Math.floor(at[0] * width), Math.floor(at[1] * height)] : [width >> 1, height >> 1];
+        const [column, row] = at ? [x + far * step[0], y + far * step[1]] : [x, y];
+        move([
+          (Math.min(Math.max(column, 0), width - 1) + 0.5) / width,
+          (Math.min(Math.max(row, 0), height - 1) + 0.5) / height,
+        ]);
+      });
     });
   }
-  all(".case").forEach(heatmap);
+  all(".case").forEach(heatmaps);
 })();

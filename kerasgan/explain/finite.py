@@ -1,0 +1,73 @@
+"""Naming where an explanation stops being finite: which image, which layer, which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.canonical_layers import kind_of
+
+__all__ = ["check_finite"]
+
+
+def check_finite(
+    arrays: Mapping[str, np.ndarray],
+    rows: Sequence[Sequence[str]],
+    method: Any,
+    network: keras.Model,
+    model: str,
+) -> None:
+    """Raises unless logits and relevance are finite.
+
+    Args:
+        arrays: What an explainer found, by name: `logits`, `relevance`, `ledger` if there is one,
+            `layers/...` from the image to the logits.
+        rows: Names of the ledger's rows, from the logits to the image.
+        method: What explained.
+        network: The canonical network.
+        model: Name of the user's model.
+
+    Raises:
+        KerasganError: Naming the first image, and for relevance the layer nearest the logits where
+            it went wrong, and that layer's rule.
+    """
+    broken = _images(arrays["logits"])
+    if len(broken):
+        values = arrays["images"][broken]
+        raise KerasganError(
+            f"Model '{model}' gives NaN or infinity for image(s) {broken.tolist()}, counted from "
+            f"0, with values from {values.min():.3g} to {values.max():.3g}. Check its weights: "
+            "training may have diverged; or the images, if their values are out of range"
+        )
+    broken = _images(arrays["relevance"])
+    finite = np.isfinite(arrays.get("ledger", np.zeros((0, 2, 1)))[:, :2]).all(axis=1)
+    broken = np.union1d(broken, np.flatnonzero(~finite.all(axis=0)))
+    if not len(broken):
+        return
+    image = broken[0]
+    if len(rows) and not finite[:, image].all():
+        name, kind = rows[int(np.argmin(finite[:, image]))]
+        where = f"in layer '{name}' ({kind})"
+        method = _rule(method, network.get_layer(name.split(":")[0]))
+    else:
+        kept = [name for name in arrays if name.startswith("layers/")]
+        wrong = [name[7:] for name in kept if not np.isfinite(arrays[name][image]).all()]
+        where = f"at the output of layer '{wrong[-1]}'" if wrong else "at the image"
+    raise KerasganError(
+        f"Relevance of image {image}, counted from 0, is not finite {where}, by {method!r}. Choose "
+        "another rule or a larger epsilon, or look at the weights and at the image's values. "
+        f"Images concerned: {broken.tolist()}"
+    )
+
+
+def _images(array: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+
+
+def _rule(method: Any, layer: keras.layers.Layer) -> Any:
+    chosen = hasattr(method, "rule_for") and kind_of(layer) == "weighted"
+    return method.rule_for(layer) if chosen else method

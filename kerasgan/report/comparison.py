@@ -1,0 +1,391 @@
+"""The comparison report: two or more models on the same images, in one page."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pathlib
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import pandas as pd
+
+from kerasgan.data import Samples
+from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.evaluation.breakdown import by_size
+from kerasgan.evaluation.cases import named_rules
+from kerasgan.evaluation.segmentation import save_table, summarize
+from kerasgan.inference.members import members_of
+from kerasgan.models import generator_of
+from kerasgan.report import charts
+from kerasgan.report.about import facts_of
+from kerasgan.report.collect import collect, readable
+from kerasgan.report.failures import KINDS, Chosen
+from kerasgan.report.html import check_shown
+from kerasgan.report.page import kinds_of, render, signed
+from kerasgan.report.panels import SIDE, Panels, balance, choices
+from kerasgan.report.pictures import outline_layer, photo
+from kerasgan.report.place import check_place, put_in_place
+from kerasgan.report.rivals import (
+    Rival,
+    agreements,
+    choose_cases,
+    in_long_form,
+    pack,
+    wide_table,
+)
+from kerasgan.report.verdicts import COMPARISON_GLOSSARY, COMPARISON_LIMITS, verdict
+from kerasgan.report.words import SCORE_WORDS, sentences
+
+__all__ = ["compare"]
+
+FEW = 20
+"""Images below which a percentile interval is called too narrow."""
+MOST_MODELS = 10
+MOST_PANELS = 120
+"""Cases times models: what keeps the page below 25 MB."""
+
+
+def compare(
+    models: Mapping[str, Any],
+    samples: Samples,
+    folder: str | os.PathLike,
+    *,
+    rules: Any = ("z-plus", "epsilon"),
+    cases: int = 12,
+    title: str = "Comparison of models",
+    threshold: Any = 0.5,
+    empty: str = "agree",
+    size: Any = None,
+    mode: Any = "stretch",
+    batch_size: int = 8,
+    preprocess: Any = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> pathlib.Path:
+    """Write a report that holds two or more models against each other on the same images.
+
+    The page is made as that of `write`, and put in place likewise. It shows what each model is; the
+    scores of each with their intervals; the differences from the first model, image by image, with
+    paired bootstrap intervals and whether they may be chance; scores by size, failures and
+    calibration of each; how far the masks agree; and the images where the models differ most, where
+    they agree and which are hard for all, with what each drew and what that rests on. Without true
+    masks it shows agreement, and no scores.
+
+    Beside it lie `images.csv`, a row per image; `models.csv`, a row per model and image;
+    `agreement.csv`, a row per image and pair of models; and with true masks `summary.csv`,
+    `by_size.csv` and `differences.csv`.
+
+    Each model sees the images at its own size, in grey or colour as it takes them, and its masks
+    are scored at the size of the image. Memory grows by about two kilobytes an image and model.
+
+    Args:
+        models: From a name to a model, 2 to 10: functional `keras.Model` from image to mask, or an
+            object with such a `.generator`. The others are compared with the first.
+        samples: `Samples`, with the classes of the models.
+        folder: New or empty; nothing else is ever written into.
+        rules: As for `write`.
+        cases: How many images to show in full, 1 to 40; times the number of models 120 at most.
+        title: Heading of the page.
+        threshold: As for `write`. This, `size`, `mode` and `preprocess` may each be a dict from the
+            names of models to their own; models left out of it have the default.
+        empty: As for `kerasgan.evaluate`.
+        size: As for `kerasgan.evaluate`.
+        mode: "stretch" or "letterbox", as in training.
+        batch_size: Images at once.
+        preprocess: What a network not trained on [-1, 1] wants done to a batch before it.
+        overwrite: As for `write`.
+        verbose: Whether to show progress bars.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        KerasganError: If there are too few or too many models, a name is empty or is there twice,
+            models and samples do not fit together, the folder may not be written, or an argument
+            cannot be used.
+
+    Example:
+        >>> import keras
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset("data", count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> small = keras.Model(image, keras.layers.Conv2D(1, 1)(image))
+        >>> large = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> models = {"small": small, "large": large}
+        >>> page = kg.report.compare(models, samples, "both", rules="epsilon", verbose=False)
+        >>> sorted(path.name for path in page.parent.glob("*.csv"))[:3]
+        ['agreement.csv', 'by_size.csv', 'differences.csv']
+
+    Source: paired bootstrap, Efron and Tibshirani 1993, chapter 13; see
+    `kerasgan.evaluation.compare`.
+    """
+    names = _names(models)
+    defaults = {"threshold": 0.5, "size": None, "mode": "stretch", "preprocess": None}
+    given = {"threshold": threshold, "size": size, "mode": mode, "preprocess": preprocess}
+    own = _own(given, defaults, models)
+    for options in own.values():
+        check_shown(cases, options["mode"])
+    if cases * len(models) > MOST_PANELS:
+        raise KerasganError(
+            f"Argument 'cases' must be at most {MOST_PANELS // len(models)} with {len(models)} "
+            f"models, so that the page stays small. Received: {cases}"
+        )
+    if not isinstance(samples, Samples) or not len(samples):
+        raise KerasganError(
+            f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
+        )
+    classes = _check_models(models, samples)
+    named = named_rules(rules)
+    place = check_place(folder, overwrite)
+    panels, rivals = [], []
+    for name, model in models.items():
+        panels.append(Panels(model, samples, [], named, batch_size=batch_size, **own[name]))
+    for letter, (name, model) in zip(string.ascii_uppercase, models.items()):
+        if verbose:
+            print(f"{letter}: {names[name]}")
+        masks: list = []
+        found = collect(
+            model,
+            samples,
+            empty=empty,
+            thumbnails=letter == "A",
+            seen=lambda mask, masks=masks: masks.append(pack(mask)),
+            batch_size=batch_size,
+            verbose=verbose,
+            **own[name],
+        )
+        facts = _with_settings(facts_of(model), own[name], classes)
+        rivals.append(Rival(letter, names[name], facts, found, masks))
+    pairs = agreements(rivals, classes)
+    rows = wide_table(rivals, pairs)
+    chosen = choose_cases(rows, cases)
+    with put_in_place(place, overwrite) as new:
+        shown = list(_cases(panels, samples, chosen, rows, verbose))
+        tables = in_long_form(rivals, rows, pairs)
+        for file, table in tables.items():
+            save_table(table, new / f"{file}.csv")
+        page = _page(
+            title=readable(title),
+            date=datetime.date.today().isoformat(),
+            rivals=rivals,
+            rows=rows,
+            cases=shown,
+            balances=[
+                {rule: balance(ledgers) for rule, ledgers in part.ledgers.items()}
+                for part in panels
+            ],
+            pairs=_pairs(rivals, pairs),
+            differences=tables.get("differences"),
+        )
+        (new / "index.html").write_text(page, encoding="utf-8")
+    return place / "index.html"
+
+
+def _names(models: Any) -> dict[str, str]:
+    """The names as they are given and as they are shown."""
+    if not isinstance(models, Mapping) or not 2 <= len(models) <= MOST_MODELS:
+        received = f"{len(models)} models" if isinstance(models, Mapping) else repr(models)[:200]
+        raise KerasganError(
+            f"Argument 'models' must be a dict from names to models, 2 to {MOST_MODELS} of them. "
+            f"Received: {received}. For one model see kerasgan.report.write"
+        )
+    names = {name: " ".join(readable(name).split()) for name in models}
+    for name, shown in names.items():
+        if not isinstance(name, str) or not shown:
+            raise KerasganError(
+                f"Argument 'models' must name every model, by text. Received: {name!r}"
+            )
+    if len(set(names.values())) < len(names):
+        raise KerasganError(
+            f"Argument 'models' must have names that read differently. Received: {list(names)}"
+        )
+    return names
+
+
+def _own(
+    given: Mapping[str, Any], defaults: Mapping[str, Any], models: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The options of each model, where there may be one for all or one for each."""
+    for option, value in given.items():
+        for name in value if isinstance(value, Mapping) else ():
+            if name not in models:
+                raise unknown_name(option, name, models)
+    return {
+        name: {
+            option: value.get(name, defaults[option]) if isinstance(value, Mapping) else value
+            for option, value in given.items()
+        }
+        for name in models
+    }
+
+
+def _check_models(models: Mapping[str, Any], samples: Samples) -> int:
+    """Make sure that all models segment these samples; return their number of classes."""
+    wanted = None if samples.mask_paths is None else samples.classes
+    for name, model in models.items():
+        try:
+            network = members_of(generator_of(model))[0].network
+        except KerasganError as error:
+            raise KerasganError(f"Model {name!r} cannot be used. {error}") from error
+        channels, classes = network.input_shape[-1], network.output_shape[-1]
+        if channels not in (None, 1, 3):
+            raise KerasganError(
+                "Argument 'models' must hold models that take images of 1 or 3 channels. Received: "
+                f"{name!r}, of {channels}"
+            )
+        wanted = classes if wanted is None else wanted
+        if classes != wanted:
+            raise KerasganError(
+                f"Argument 'models' must hold models of {wanted} classes, as the samples or the "
+                f"first model. Received: {name!r} of {classes}"
+            )
+    return wanted
+
+
+def _with_settings(
+    facts: dict[str, list[tuple[str, str]]], options: Mapping[str, Any], classes: int
+) -> dict[str, list[tuple[str, str]]]:
+    """Facts of a model, and how it was used here."""
+    used = [("Images are brought to its size by", options["mode"])]
+    if classes == 1:
+        used.append(("Foreground above a probability of", f"{options['threshold']:g}"))
+    return {**facts, "network": [*facts["network"], *used]}
+
+
+def _cases(
+    panels: Sequence[Panels],
+    samples: Samples,
+    chosen: Sequence[Chosen],
+    rows: Sequence[Mapping[str, Any]],
+    verbose: bool,
+) -> Iterator[dict[str, Any]]:
+    """What is shown of each chosen image, with a panel for each model."""
+    for part in panels:
+        part.chosen = list(chosen)
+    bar = keras.utils.Progbar(len(chosen), unit_name="case") if verbose else None
+    made = zip(*(part.make(verbose=False) for part in panels))
+    for number, (case, shown) in enumerate(zip(chosen, made), 1):
+        uri, size = photo(samples.image(case.index), SIDE)
+        truth = None if samples.mask_paths is None else samples.mask(case.index)
+        yield {
+            **{"number": number, "index": case.index, "group": case.group},
+            **{"photo": uri, "height": size[0], "width": size[1]},
+            "truth": None if truth is None else outline_layer(truth, None, size),
+            "row": rows[case.index],
+            "panels": shown,
+            **choices(panel["maps"] for panel in shown),
+        }
+        if bar is not None:
+            bar.add(1)
+
+
+def _pairs(rivals: Sequence[Rival], pairs: Mapping[tuple[int, int], Any]) -> list[dict[str, Any]]:
+    """Mean agreement of each pair of models, with its interval."""
+    table = pd.DataFrame({str(pair): values for pair, values in pairs.items()})
+    scores = summarize(table)["scores"]
+    return [
+        {"a": rivals[a], "b": rivals[b], "lowest": values.min(), **scores[str((a, b))]}
+        for (a, b), values in pairs.items()
+    ]
+
+
+def _page(**content: Any) -> str:
+    rivals, compared = content["rivals"], content.pop("differences")
+    labelled = rivals[0].found.labelled
+    tables = [rival.found.table for rival in rivals]
+    held = [[set(kinds_of(row)) for row in table.to_dict("records")] for table in tables]
+    if labelled:
+        content.update(
+            scores=_by_score(rivals),
+            differences=_by_difference(rivals, compared),
+            sizes=list(zip(*(by_size(table).to_dict("records") for table in tables))),
+            against=[charts.against(tables[0]["dice"], t["dice"], t["name"]) for t in tables[1:]],
+            reliability=[charts.reliability(r.found.calibration.table) for r in rivals],
+        )
+    return render(
+        "comparison.html",
+        **content,
+        kind="Comparison of models",
+        labelled=labelled,
+        few=FEW,
+        facts=_side_by_side([rival.facts["network"] for rival in rivals]),
+        recipes=_side_by_side([rival.facts["recipe"] for rival in rivals]),
+        software=rivals[0].facts["software"],
+        twins=_twins(rivals),
+        said=_said(rivals, content.get("differences", []), content["pairs"]),
+        counts={kind: [sum(kind in row for row in rows) for rows in held] for kind in KINDS},
+        shared={kind: sum(all(kind in row for row in at) for at in zip(*held)) for kind in KINDS},
+        kinds=[kind for kind in KINDS if any(kind in row for rows in held for row in rows)],
+        places={case["index"]: case["number"] for case in content["cases"]},
+        glossary=COMPARISON_GLOSSARY,
+        limits=COMPARISON_LIMITS,
+    )
+
+
+def _shown_scores(rivals: Sequence[Rival]) -> list[str]:
+    """Scores that the page shows: all but areas, and of single classes Dice alone."""
+    known = rivals[0].found.summary["scores"]
+    of_all = [name for name in SCORE_WORDS if name in known and not name.endswith("area")]
+    return of_all + [name for name in known if name.startswith("dice_")]
+
+
+def _by_score(rivals: Sequence[Rival]) -> list[dict[str, Any]]:
+    return [
+        {"score": score, "values": [rival.found.summary["scores"][score] for rival in rivals]}
+        for score in _shown_scores(rivals)
+    ]
+
+
+def _by_difference(rivals: Sequence[Rival], compared: pd.DataFrame) -> list[dict[str, Any]]:
+    """Differences of every score, each with what is said of it."""
+    groups = []
+    for score in _shown_scores(rivals):
+        rows = compared[compared["score"] == score].to_dict("records")
+        rows = [{**row, "said": verdict(row, len(rows))} for row in rows]
+        ends = [abs(row[end]) for row in rows for end in ("low", "high") if pd.notna(row[end])]
+        groups.append({"score": score, "rows": rows, "limit": max([*ends, 1e-9])})
+    return groups
+
+
+def _said(
+    rivals: Sequence[Rival], differences: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping]
+) -> list[str]:
+    """The page in a few sentences."""
+    said = []
+    for rival, row in zip(rivals[1:], differences[0]["rows"] if differences else ()):
+        size, low, high = (signed(row[part], 3) for part in ("difference", "low", "high"))
+        said.append(
+            f"Dice of {rival.name} less that of {rivals[0].name}: {size} (95 % interval {low} to "
+            f"{high}). {row['said'].text}"
+        )
+    said += [f"{rival.name}: {sentences(rival.found)[1]}" for rival in rivals]
+    lowest = min(pairs, key=lambda pair: pair["mean"])
+    said.append(
+        f"Between the masks of {lowest['a'].name} and {lowest['b'].name}"
+        f"{', which agree least,' if len(pairs) > 1 else ''} the Dice score is "
+        f"{lowest['mean']:.2f} on average, {lowest['lowest']:.2f} at the lowest."
+    )
+    return said
+
+
+def _side_by_side(facts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[Any]]:
+    """Facts that differ, a value for each model, "–" where it has none, and those that do not."""
+    each = [dict(pairs) for pairs in facts]
+    labels = list(dict.fromkeys(label for pairs in each for label in pairs))
+    rows = [(label, [pairs.get(label, "–") for pairs in each]) for label in labels]
+    return {
+        "differing": [(label, values) for label, values in rows if len(set(values)) > 1],
+        "same": [(label, values[0]) for label, values in rows if len(set(values)) == 1],
+    }
+
+
+def _twins(rivals: Sequence[Rival]) -> list[list[Rival]]:
+    """Models with the same weights."""
+    by_weights: dict[str, list[Rival]] = {}
+    for rival in rivals:
+        weights = dict(rival.facts["network"])["SHA-256 of the weights"]
+        by_weights.setdefault(weights, []).append(rival)
+    return [group for group in by_weights.values() if len(group) > 1]

@@ -1,0 +1,95 @@
+"""Fills in a template: one page that holds its style, its script and every picture."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from kerasgan._version import __version__
+from kerasgan.report import charts
+from kerasgan.report.collect import readable
+from kerasgan.report.failures import FAILURES, SPECK
+from kerasgan.report.panels import TARGETS
+from kerasgan.report.pictures import LEVELS, palette
+from kerasgan.report.words import KIND_WORDS, RULES, SCORE_WORDS
+
+__all__ = ["kinds_of", "render", "signed"]
+
+
+def render(template: str, **content: Any) -> str:
+    """Fill in a template of `assets`, escaped throughout.
+
+    Args:
+        template: Its file name; it extends `base.html`.
+        **content: What it shows.
+
+    Returns:
+        The page, which loads nothing and runs its own script alone.
+
+    Example:
+        >>> page = render("base.html", kind="Report", title="<b>", glossary=())
+        >>> "<h1>&lt;b&gt;</h1>" in page
+        True
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kerasgan.report", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=_number, percent=_percent, signed=signed, readable=readable)
+    script = environment.loader.get_source(environment, "report.js")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return environment.get_template(template).render(
+        **content,
+        style=environment.loader.get_source(environment, "report.css")[0],
+        script=script,
+        digest=digest,
+        version=__version__,
+        chart=charts,
+        failures=FAILURES,
+        kind_words=KIND_WORDS,
+        speck=SPECK,
+        targets=TARGETS,
+        palette=palette().tolist(),
+        levels=LEVELS,
+        rule_words=RULES,
+        score_words=SCORE_WORDS,
+    )
+
+
+def kinds_of(row: Mapping[str, Any]) -> list[str]:
+    """Return what the findings of an image are, of a row of the table of all images.
+
+    Example:
+        >>> kinds_of({"finding": "missed; partial"})
+        ['missed', 'partial']
+    """
+    return str(row.get("finding", "")).split("; ")
+
+
+def signed(value: Any, digits: int = 2) -> str:
+    """Write a number with its sign; what rounds to zero has none.
+
+    Example:
+        >>> signed(0.126), signed(-0.001), signed(float("nan"))
+        ('+0.13', '0.00', '–')
+    """
+    if pd.isna(value):
+        return "–"
+    rounded = round(float(value), digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+
+
+def _number(value: Any, digits: int = 2) -> str:
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: Any, digits: int = 1) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f} %"

@@ -1,0 +1,271 @@
+"""Several models on the same images: what is known of each, and of each image under all of them."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.counts import Counts, count_labels, score
+from kerasgan.evaluation.breakdown import by_size
+from kerasgan.evaluation.paired import compare
+from kerasgan.report.collect import Collected
+from kerasgan.report.failures import Chosen, take_next
+
+__all__ = [
+    "Packed",
+    "Rival",
+    "agreement",
+    "agreements",
+    "choose_cases",
+    "differences",
+    "in_long_form",
+    "pack",
+    "wide_table",
+]
+
+GROUPS = ("apart", "alike", "hard")
+
+
+class Packed(NamedTuple):
+    """A mask that takes little memory.
+
+    Example:
+        >>> pack(np.eye(4)).unpack().sum()
+        4
+    """
+
+    size: tuple[int, int]
+    data: bytes
+
+    def unpack(self) -> np.ndarray:
+        """Return the labels, uint8 (height, width)."""
+        return np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(self.size)
+
+
+class Rival(NamedTuple):
+    """One of the models.
+
+    Attributes:
+        letter: What it is called where there is little room.
+        name: The user's name for it, made readable.
+        facts: What `facts_of` returned.
+        found: What `collect` returned.
+        masks: Its masks, in the order of the images.
+
+    Example:
+        >>> Rival("A", "strong", {}, Collected(pd.DataFrame(), None, None, []), []).letter
+        'A'
+    """
+
+    letter: str
+    name: str
+    facts: dict[str, list[tuple[str, str]]]
+    found: Collected
+    masks: list[Packed]
+
+
+def pack(mask: np.ndarray) -> Packed:
+    """Compress a mask: an outline or two in a frame of 600 x 500 take about a kilobyte.
+
+    Args:
+        mask: Labels (height, width), below 256.
+
+    Returns:
+        The same, packed.
+    """
+    labels = np.ascontiguousarray(mask, np.uint8)
+    return Packed(labels.shape, zlib.compress(labels.tobytes(), 1))
+
+
+def agreement(mask: np.ndarray, other: np.ndarray, classes: int) -> float:
+    """Return the Dice score between two masks; neither is the truth.
+
+    Args:
+        mask: Labels (height, width), 0 the background.
+        other: Likewise.
+        classes: As of `Samples`; with several, the mean over all but the background is taken.
+
+    Returns:
+        From 0 to 1, which is also what two empty masks have.
+
+    Example:
+        >>> agreement(np.eye(2, dtype=int), np.array([[1, 1], [0, 0]]), 1)
+        0.5
+    """
+    counts = Counts(*(part[1:] for part in count_labels(mask, other, max(2, classes))))
+    return float(score("dice", counts, "agree").mean())
+
+
+def agreements(rivals: Sequence[Rival], classes: int) -> dict[tuple[int, int], np.ndarray]:
+    """Measure how far each two models draw the same, image by image.
+
+    Args:
+        rivals: The models, two at least.
+        classes: As of `Samples`.
+
+    Returns:
+        For each pair, by the places of its models, a value for each image.
+    """
+    found: dict[tuple[int, int], list[float]] = {
+        pair: [] for pair in itertools.combinations(range(len(rivals)), 2)
+    }
+    for packed in zip(*(rival.masks for rival in rivals)):
+        masks = [mask.unpack() for mask in packed]
+        for (a, b), values in found.items():
+            values.append(agreement(masks[a], masks[b], classes))
+    return {pair: np.array(values) for pair, values in found.items()}
+
+
+def wide_table(
+    rivals: Sequence[Rival], pairs: Mapping[tuple[int, int], np.ndarray]
+) -> list[dict[str, Any]]:
+    """Say of every image what all models made of it.
+
+    Args:
+        rivals: The models; the others are held against the first.
+        pairs: What `agreements` returned.
+
+    Returns:
+        A dict for each image: `name`; `agreement`, the mean over pairs; `areas` and `confidences`,
+        for each model; with true masks also `true_area`, `scores` (Dice), `differences` from the
+        first, for each other model, `spread`, the highest Dice less the lowest, and `findings`,
+        for each model.
+    """
+    tables = [rival.found.table for rival in rivals]
+    rows = []
+    for index, name in enumerate(tables[0]["name"]):
+        at = [table.iloc[index] for table in tables]
+        row = {
+            "name": name,
+            "agreement": float(np.mean([values[index] for values in pairs.values()])),
+            "areas": [float(part["predicted_area"]) for part in at],
+            "confidences": [float(part["confidence"]) for part in at],
+        }
+        if rivals[0].found.labelled:
+            scores = [float(part["dice"]) for part in at]
+            row.update(
+                true_area=float(at[0]["true_area"]),
+                scores=scores,
+                differences=[value - scores[0] for value in scores[1:]],
+                spread=max(scores) - min(scores) if not np.isnan(scores).any() else np.nan,
+                findings=[part["finding"] for part in at],
+            )
+        rows.append(row)
+    return rows
+
+
+def choose_cases(rows: Sequence[Mapping[str, Any]], count: int) -> list[Chosen]:
+    """Choose the images to show: where models differ, where they agree, and what is hard for all.
+
+    Args:
+        rows: What `wide_table` returned.
+        count: How many to choose at most, 1 at least.
+
+    Returns:
+        The choice, no image twice, in groups: "apart", half of it, the widest spread of Dice first;
+        "alike", the narrowest first; with true masks "hard", the lowest of the best Dice first.
+        Without true masks spread is what agreement lacks of 1.
+
+    Example:
+        >>> rows = [{"agreement": value} for value in (0.9, 0.2, 0.5)]
+        >>> [(chosen.index, chosen.group) for chosen in choose_cases(rows, 2)]
+        [(1, 'apart'), (0, 'alike')]
+    """
+    spread = np.array([row.get("spread", 1 - row["agreement"]) for row in rows])
+    best = np.array([max(row["scores"]) if "scores" in row else np.nan for row in rows])
+    best = np.where(np.isnan(spread), np.nan, best)
+    order = {
+        "apart": np.argsort(-spread, kind="stable").tolist(),  # NaN comes last
+        "alike": np.argsort(spread, kind="stable").tolist(),
+        "hard": np.argsort(best, kind="stable").tolist(),
+    }
+    turns = ("apart", "alike", "apart", "hard" if "scores" in rows[0] else "alike")
+    taken: dict[int, str] = {}
+    for group in itertools.islice(itertools.cycle(turns), min(count, len(rows))):
+        take_next(taken, order[group], group, count)
+    ranked = sorted(taken, key=lambda i: (GROUPS.index(taken[i]), order[taken[i]].index(i)))
+    return [Chosen(index, taken[index]) for index in ranked]
+
+
+def differences(rivals: Sequence[Rival]) -> pd.DataFrame:
+    """Compare every other model with the first, score by score, with paired intervals.
+
+    Args:
+        rivals: The models, with true masks.
+
+    Returns:
+        The rows of `kerasgan.evaluation.compare` for each, after `model_a` and `model_b`, the names
+        of the first and of the other one.
+    """
+    columns = list((rivals[0].found.summary or {})["scores"])
+    # By place, since two names may read the same once they are made readable.
+    tables = [
+        rival.found.table[columns].assign(name=np.arange(len(rival.masks))) for rival in rivals
+    ]
+    parts = []
+    for rival, table in zip(rivals[1:], tables[1:]):
+        part = compare(tables[0], table)
+        part.insert(0, "model_b", rival.name)
+        part.insert(0, "model_a", rivals[0].name)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_long_form(
+    rivals: Sequence[Rival],
+    rows: Sequence[Mapping[str, Any]],
+    pairs: Mapping[tuple[int, int], np.ndarray],
+) -> dict[str, pd.DataFrame]:
+    """Make the tables that are kept beside the page.
+
+    Args:
+        rivals: The models.
+        rows: What `wide_table` returned.
+        pairs: What `agreements` returned.
+
+    Returns:
+        By name: `images`, a row per image, with Dice and differences by the names of the models;
+        `models`, a row per model and image with all that is known of it; `agreement`, a row per
+        image and pair; with true masks also `summary`, `by_size` and `differences`.
+    """
+    names = [rival.name for rival in rivals]
+    images = []
+    for row in rows:
+        flat = {"name": row["name"]}
+        if "scores" in row:
+            flat["true_area"] = row["true_area"]
+            flat.update((f"dice of {n}", value) for n, value in zip(names, row["scores"]))
+            others = zip(names[1:], row["differences"])
+            flat.update((f"dice of {n} less {names[0]}", value) for n, value in others)
+            flat["spread"] = row["spread"]
+        else:
+            flat.update((f"predicted area of {n}", value) for n, value in zip(names, row["areas"]))
+        images.append({**flat, "agreement": row["agreement"]})
+    between = [
+        {"name": row["name"], "model_a": names[a], "model_b": names[b], "dice": values[index]}
+        for index, row in enumerate(rows)
+        for (a, b), values in pairs.items()
+    ]
+    tables = {
+        "images": pd.DataFrame(images),
+        "models": _stacked(names, [rival.found.table for rival in rivals]),
+        "agreement": pd.DataFrame(between),
+    }
+    if rivals[0].found.labelled:
+        summaries = [pd.DataFrame(rival.found.summary["scores"]).T for rival in rivals]
+        summaries = [part.rename_axis("score").reset_index() for part in summaries]
+        tables["summary"] = _stacked(names, summaries)
+        tables["by_size"] = _stacked(names, [by_size(rival.found.table) for rival in rivals])
+        tables["differences"] = differences(rivals)
+    return tables
+
+
+def _stacked(names: Sequence[str], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    parts = [table.assign(model=name) for name, table in zip(names, tables)]
+    whole = pd.concat(parts, ignore_index=True)
+    return whole[["model", *(column for column in whole if column != "model")]]

@@ -1,0 +1,109 @@
+"""What a comparison says in words: whether a difference may be chance, limits, and a glossary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from kerasgan.report.words import GLOSSARY, LIMITS
+
+__all__ = ["COMPARISON_GLOSSARY", "COMPARISON_LIMITS", "Verdict", "verdict"]
+
+
+class Verdict(NamedTuple):
+    """What is said of one difference.
+
+    Attributes:
+        kind: "none", "few", "chance", "doubt" or "clear".
+        text: A sentence.
+
+    Example:
+        >>> Verdict("none", "The same on every image.").kind
+        'none'
+    """
+
+    kind: str
+    text: str
+
+
+def verdict(row: Mapping[str, Any], comparisons: int = 1, confidence: float = 0.95) -> Verdict:
+    """Say whether a paired difference may be chance.
+
+    Args:
+        row: Of `kerasgan.evaluation.compare`.
+        comparisons: How many models are compared with the first one.
+        confidence: Of the intervals.
+
+    Returns:
+        "none" where no image differs. "few" where even a difference of one sign on every image
+        would be chance too often: with n images that has a probability of 2 ** (1 - n), to be held
+        against 1 - confidence, divided by the number of comparisons. "chance" where the interval
+        holds zero. "doubt" where it does not, and p is above that share of 1 - confidence all the
+        same. "clear" otherwise.
+
+    Example:
+        >>> row = {"difference": 0.2, "low": 0.1, "high": 0.3, "p": 0.02, "images": 50}
+        >>> verdict(row).kind, verdict(row, comparisons=5).kind
+        ('clear', 'doubt')
+
+    Source: the division, Bonferroni's; Dunn 1961, Multiple comparisons among means.
+    """
+    images, allowed = int(row["images"]), (1 - confidence) / comparisons
+    if not images or pd.isna(row["difference"]):
+        return Verdict("few", "Cannot be told: no image has a value under both models.")
+    if row["difference"] == row["low"] == row["high"] == 0:
+        return Verdict("none", "No difference on any image.")
+    direction = "Higher" if row["difference"] > 0 else "Lower"
+    if 2.0 ** (1 - images) > allowed:
+        many = "one image tells" if images == 1 else f"{images} images tell"
+        return Verdict("few", f"{direction} here, but {many} too little to rule out chance.")
+    if row["low"] <= 0 <= row["high"]:
+        return Verdict("chance", "May be chance: the interval holds zero.")
+    if row["p"] > allowed:
+        return Verdict(
+            "doubt",
+            f"{direction}. Hardly chance taken alone; but {comparisons} models were compared with "
+            "the first, and one of so many may differ as much by chance.",
+        )
+    return Verdict("clear", f"{direction}, and hardly by chance.")
+
+
+COMPARISON_LIMITS = (
+    "One training of each model was compared. Another training of the same recipe, with other "
+    "seeds, may turn a small difference round; no interval here covers that.",
+    "If one of the models was trained on some of these images, or chosen by its score on them, its "
+    "lead is not real.",
+    "A difference that may be chance is no proof that the models are equal: with few images even a "
+    "large one cannot be told from chance.",
+    "A difference that is hardly chance may still be too small to matter to a patient.",
+    "A better mean can hide worse failures: see what each model missed.",
+    "Two heatmaps that look alike are no proof that two networks work alike.",
+    *LIMITS,
+)
+"""What holds for every such comparison."""
+
+COMPARISON_GLOSSARY = tuple(
+    sorted(
+        (
+            *GLOSSARY,
+            (
+                "Agreement",
+                "How far two models draw the same, whether right or wrong: the Dice score between "
+                "their masks. 1 where both drew nothing.",
+            ),
+            (
+                "Chance",
+                "That these images, and not others like them, were tested. A difference that may "
+                "be chance could be of the other sign on others.",
+            ),
+            (
+                "Paired difference",
+                "The score of one model less that of another on the same image, then averaged. "
+                "What makes an image hard for both cancels out.",
+            ),
+        )
+    )
+)
+"""Terms of a comparison and what they mean."""

@@ -1,0 +1,221 @@
+"""One step on several devices: what a device must know of the others under `tf.distribute`."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.training import feed
+
+__all__ = [
+    "check_scope",
+    "dealing",
+    "in_scope",
+    "own_images",
+    "several",
+    "share_of",
+    "synchronize",
+    "uniform",
+    "weighed",
+]
+
+
+def several() -> bool:
+    """Return whether the strategy in force trains on more than one device."""
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+def in_scope(method):
+    """Make a method of a Keras model run in the scope that the model was built in."""
+
+    @functools.wraps(method)
+    def inside(self, *args, **kwargs):
+        with self.distribute_strategy.scope():
+            return method(self, *args, **kwargs)
+
+    return inside
+
+
+def check_scope(gan, optimizer, discriminator_optimizer) -> None:
+    """Raise unless everything was built in the scope of the strategy in force, if there is one.
+
+    Args:
+        gan: a `SegmentationGAN`.
+        optimizer: what `compile` got.
+        discriminator_optimizer: likewise.
+
+    Raises:
+        KerasganError: naming what was built elsewhere.
+    """
+    if not tf.distribute.has_strategy():
+        return
+    strategy = tf.distribute.get_strategy()
+    parts = {"generator": gan.generator, "discriminator": gan.discriminator}
+    parts.update(optimizer=optimizer, discriminator_optimizer=discriminator_optimizer)
+    for name, part in parts.items():
+        variables = getattr(part, "variables", ())
+        variables = variables() if callable(variables) else variables
+        if not all(strategy.extended.variable_created_in_scope(x) for x in variables):
+            raise KerasganError(
+                f"Argument '{name}' was not built in the scope of this model's strategy, "
+                f"{type(strategy).__name__}. Build networks, optimizers and the model within "
+                "'with strategy.scope():'"
+            )
+
+
+def synchronize(network: keras.Model, whether: bool) -> None:
+    """Let batch normalisation take mean and variance over the images of all devices, or of one.
+
+    Nothing changes on a single device, nor in inference.
+
+    Args:
+        network: changed in place, and those within it.
+        whether: over all devices.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> network = kg.models.unet(size=32, filters=2, levels=1)
+        >>> synchronize(network, True)
+        >>> network.get_layer("middle_bn_a").synchronized
+        True
+    """
+    for layer in network.submodules:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = whether
+            if whether:
+                layer.fused = False
+
+
+def _counts(count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return how many images the devices before this one have in this step, and all together."""
+    context = tf.distribute.get_replica_context()
+    number = context.replica_id_in_sync_group
+    row = tf.one_hot(number, context.num_replicas_in_sync) * tf.cast(count, tf.float32)
+    counts = context.all_reduce(tf.distribute.ReduceOp.SUM, row)
+    return tf.reduce_sum(counts[:number]), tf.reduce_sum(counts)
+
+
+def dealing(gan, method):
+    """Make `fit` or `evaluate` of Keras deal batches out evenly, if there are several devices.
+
+    TensorFlow would leave devices without images where a batch is small, and its convolutions fail
+    on none. Here each device gets as many, one more or one less, and at least one: where there are
+    fewer images than devices, a copy that counts for nothing.
+
+    Args:
+        gan: a `SegmentationGAN`.
+        method: Keras' method, bound.
+
+    Returns:
+        A function that takes what the method takes, as keywords but for `x` and `y`.
+    """
+    devices = gan.distribute_strategy.num_replicas_in_sync
+    if devices == 1:
+        return method
+
+    def dealt(x=None, y=None, **options):
+        size = options.get("batch_size") or 32
+        if isinstance(x, feed.ARRAYS) and not options.get("validation_split"):
+            shuffle = options.pop("shuffle", method.__name__ == "fit") is not False
+            options.pop("batch_size", None)
+            x, y = feed.from_arrays(x, y, size, shuffle, (gan.recipe or {}).get("seed") or 0), None
+        checked = options.get("validation_data")
+        if isinstance(checked, tuple):
+            checked = feed.from_arrays(
+                *checked, options.get("validation_batch_size") or size, False, 0
+            )
+        if checked is not None:
+            options["validation_data"] = _deal(checked, devices)
+        return method(_deal(x, devices), y, **options)
+
+    return dealt
+
+
+def _deal(data, devices: int):
+    """Put every batch of (image, mask) in the devices' order, with 1 or 0 for what each counts."""
+    if not isinstance(data, tf.data.Dataset) or len(data.element_spec) != 2:
+        return data
+
+    def deal(image, mask):
+        count = tf.shape(image)[0]
+        device, place = tf.range(devices)[:, None], tf.range(-(-count // devices))[None]
+        own = count // devices + tf.cast(device < count % devices, tf.int32)
+        before = device * (count // devices) + tf.minimum(device, count % devices)
+        which = tf.reshape((before + place) % count, [-1])
+        counts = tf.reshape(tf.cast(place < own, tf.float32), [-1])
+        return tf.gather(image, which), tf.gather(mask, which), counts
+
+    found = data.map(deal)
+    for name in ("epoch", "start"):
+        if hasattr(data, name):
+            setattr(found, name, getattr(data, name))
+    return found
+
+
+def own_images(data):
+    """Return what this device has of a step: images, masks, and its share of the step's images.
+
+    Losses are means over a device's images. Weighed by the shares they add up to the mean over
+    the whole batch, also where the last batch of an epoch does not go evenly into the devices.
+
+    Args:
+        data: what `train_step` got; behind images and masks, what each counts, if they were dealt.
+
+    Returns:
+        Images and masks, at least one, and a number in [0, 1]; 1.0 on a single device. With the
+        share 0 the image is a copy that counts for nothing.
+
+    Example:
+        >>> own_images((tf.zeros((4, 32, 32, 3)), tf.zeros((4, 32, 32, 1))))[2]
+        1.0
+    """
+    image, mask, counts = keras.utils.unpack_x_y_sample_weight(data)
+    if not several():
+        return image, mask, 1.0
+    count = tf.shape(image)[0] if counts is None else tf.cast(tf.reduce_sum(counts), tf.int32)
+    least = tf.maximum(count, 1)
+    return image[:least], mask[:least], share_of(count)
+
+
+def share_of(count: tf.Tensor) -> tf.Tensor:
+    """Return this device's share of the step's images, of which it has `count`."""
+    return tf.cast(count, tf.float32) / _counts(count)[1]
+
+
+def weighed(loss: tf.Tensor, share):
+    """Return what a device's loss adds to that of the whole batch.
+
+    Args:
+        loss: scalar, a mean over the images of this device.
+        share: of this device, of `own_images`.
+
+    Example:
+        >>> weighed(tf.constant(3.0), tf.constant(0.5)).numpy()
+        1.5
+    """
+    return loss if isinstance(share, float) else loss * share
+
+
+def uniform(shape, key: tf.Tensor) -> tf.Tensor:
+    """Draw what a single device would draw for these images of the whole batch.
+
+    Args:
+        shape: first the number of this device's images.
+        key: int32 or int64 tensor of two numbers.
+
+    Returns:
+        float32 tensor in [0, 1).
+
+    Example:
+        >>> uniform((2, 3), tf.constant([0, 1])).shape
+        TensorShape([2, 3])
+    """
+    if not several():
+        return tf.random.stateless_uniform(shape, key)
+    count, *rest = tf.unstack(tf.convert_to_tensor(shape))
+    before, total = (tf.cast(x, tf.int32) for x in _counts(count))
+    drawn = tf.random.stateless_uniform(tf.stack([total, *rest]), key)
+    return drawn[before : before + count]

@@ -1,0 +1,115 @@
+"""Explainers that are dropped are freed, and built ones do not disturb each other or a training."""
+
+import gc
+import threading
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
+from test_analyzer import IMAGES, small, with_random_weights
+
+import kerasgan as kg
+from kerasgan.explain import Explainer, Judge, canonical_layers
+
+
+def graphs():
+    """Graphs of explanations that something still holds."""
+    gc.collect()
+    gc.collect()
+    return sum(isinstance(x, FuncGraph) and x.name == "explain" for x in gc.get_objects())
+
+
+def swish_network():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="swish")(image)
+    x = keras.layers.Conv2D(1, 3, padding="same")(x)
+    model = keras.Model(image, keras.layers.Activation("sigmoid")(x))
+    return with_random_weights(model)
+
+
+@pytest.mark.parametrize(
+    ("rule", "network"),
+    [("epsilon", swish_network), ("gradient", small), ("lrp.sequential_preset_a", small)],
+)
+def test_an_explainer_that_is_dropped_is_freed(rule, network):
+    def explain():
+        model = network()
+        explainer = Explainer(model, rule)
+        explainer.explain(IMAGES)
+        explainer.relevance(IMAGES, np.ones((3, 8, 8, 1)))
+        canonical = explainer.canonical
+        parts = [model, explainer, explainer._network, canonical, canonical.model]
+        return [weakref.ref(part) for part in [*parts, *model.weights]]
+
+    before = graphs()
+    left = explain()
+    assert graphs() == before
+    assert [part() for part in left if part() is not None] == []
+
+
+def test_a_rebuilt_explainer_frees_the_one_before_and_not_the_model():
+    model = small(batch_norm=True)
+    explainer, left, counts, before = None, [], [], graphs()
+    for _ in range(3):
+        explainer = Explainer(model)
+        explainer.explain(IMAGES)
+        left.append(weakref.ref(explainer._network))
+        counts.append(graphs() - before)
+    assert counts[0] > 0
+    assert counts == [counts[0]] * 3
+    assert [part() is not None for part in left] == [False, False, True]
+    assert explainer.explain(IMAGES).relevance.any()
+
+
+def test_a_judge_that_is_dropped_is_freed():
+    def explain():
+        judge = Judge(kg.models.patch_discriminator(size=32, filters=2))
+        judge.explain(np.ones((1, 32, 32, 3)), np.ones((1, 32, 32, 1)), np.ones((2, 2)))
+        return [weakref.ref(part) for part in (judge, judge.explainer, judge.explainer.model)]
+
+    before = graphs()
+    left = explain()
+    assert graphs() == before
+    assert [part() for part in left] == [None] * 3
+
+
+def test_own_swish_is_swish():
+    x = tf.linspace(-5.0, 5.0, 11)
+    np.testing.assert_allclose(canonical_layers.swish(x), tf.nn.silu(x), rtol=1e-6)
+
+
+def test_two_explainers_beside_a_training_find_what_they_find_alone():
+    explainers = [Explainer(small(batch_norm=True), "epsilon"), Explainer(small(), "alpha2beta1")]
+    weights = np.ones((8, 8))
+    alone = [explainer.explain(IMAGES, weights) for explainer in explainers]
+    gan = kg.recipes.build("pix2pix", size=32, filters=2)
+    scenes = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
+    data = {"x": scenes, "y": (scenes[..., :1] > 0).astype("float32"), "batch_size": 2}
+    gan.fit(**data, verbose=0)
+    stop, found, failures = threading.Event(), [0, 0], []
+
+    def explain(place):
+        try:
+            while not stop.is_set():
+                e = explainers[place].explain(IMAGES, weights)
+                assert e.relevance.tobytes() == alone[place].relevance.tobytes()
+                assert e.ledger.equals(alone[place].ledger)
+                for layer in e.layers:
+                    assert e.layers[layer].tobytes() == alone[place].layers[layer].tobytes()
+                found[place] += 1
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=explain, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    history = gan.fit(**data, epochs=5, verbose=0)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert min(found) > 1
+    assert np.isfinite(history.history["generator_loss"]).all()

@@ -168,7 +168,7 @@ def as_markdown(table, args):
             of_cue = part[part.index.get_level_values("cue") == cue]
             for name in shown[:2]:
                 values = of_cue[name]
-                cells.append(f"{values.mean():.2f} ± {values.std():.2f}" if len(values) else "")
+                cells.append(f"{values.mean():.2f} ± {values.std():.2f}" if values.notna().any() else "")
         rule = part["kind"].iloc[0] == "rule"
         cells.append(f"{part['faithful'].mean():.2f}")
         cells.append(f"{part['cost'].mean():.1f}" if part["cost"].iloc[0] else "")
@@ -188,7 +188,7 @@ def main():
     add("--filters", type=int, default=16, help="width of the networks (16)")
     add("--count", type=int, default=400, help="scenes to train on (400)")
     add("--test", type=int, default=48, help="scenes to judge on (48)")
-    add("--epochs", type=int, default=30, help="of training (30)")
+    add("--epochs", type=int, default=25, help="of training (25)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--results", default="results/causes", help="folder for what each network gave")
     add("--write", action="store_true", help="put the tables into docs/causes.md")

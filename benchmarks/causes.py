@@ -1,7 +1,7 @@
 """Which rule points at the cause? Networks trained on scenes whose cause is known.
 
 Example:
-    python benchmarks/causes.py --write
+    python benchmarks/causes.py --cues marker frame --write
     python benchmarks/causes.py --cues marker --seeds 0 --epochs 10
 
 In every scene one of two look-alike polyps is in the mask, and a planted cue says which one (see
@@ -168,7 +168,9 @@ def as_markdown(table, args):
             of_cue = part[part.index.get_level_values("cue") == cue]
             for name in shown[:2]:
                 values = of_cue[name]
-                cells.append(f"{values.mean():.2f} ± {values.std():.2f}" if values.notna().any() else "")
+                cells.append(
+                    f"{values.mean():.2f} ± {values.std():.2f}" if values.notna().any() else ""
+                )
         rule = part["kind"].iloc[0] == "rule"
         cells.append(f"{part['faithful'].mean():.2f}")
         cells.append(f"{part['cost'].mean():.1f}" if part["cost"].iloc[0] else "")
@@ -191,6 +193,7 @@ def main():
     add("--epochs", type=int, default=25, help="of training (25)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--results", default="results/causes", help="folder for what each network gave")
+    add("--mark", default="causes", help="which marks of docs/causes.md (causes)")
     add("--write", action="store_true", help="put the tables into docs/causes.md")
     args = parser.parse_args()
     folder = pathlib.Path(args.results)
@@ -209,7 +212,7 @@ def main():
     text += as_markdown(pd.concat(tables, ignore_index=True), args)
     print(text)
     if args.write:
-        put(ROOT / "docs" / "causes.md", "causes", text)
+        put(ROOT / "docs" / "causes.md", args.mark, text)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Can a network be turned from a shortcut to the object? An experiment with a known shortcut.
 
 Example:
-    python benchmarks/out_of_bounds.py --write
+    python benchmarks/out_of_bounds.py
     python benchmarks/out_of_bounds.py --seeds 0 --epochs 5
 
 In the scenes to train on (`kerasgan.data.planted`, two look-alike polyps, one in the mask) a
@@ -30,8 +30,6 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from pages import put
-from results import ROOT
 
 import kerasgan as kg
 from kerasgan.evaluation.artifacts import paint_over
@@ -185,7 +183,6 @@ def main():
     add("--epochs", type=int, default=30, help="of training (30)")
     add("--batch", type=int, default=8, help="scenes in a step (8)")
     add("--results", default="results/out_of_bounds", help="folder for what each network gave")
-    add("--write", action="store_true", help="put the table into docs/causes.md")
     args = parser.parse_args()
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,8 +201,6 @@ def main():
     )
     text += as_markdown(pd.DataFrame(rows), chosen)
     print(text)
-    if args.write:
-        put(ROOT / "docs" / "causes.md", "penalty", text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from kerasgan.training.adversarial import (
     with_features,
 )
 from kerasgan.training.checks import NO_WEIGHTS, check_data, check_pair, check_settings, check_xla
-from kerasgan.training.guards import Alarms, Cosine, graphs_let_go
+from kerasgan.training.guards import Alarms, Cosine, graphs_let_go, unhurried
 from kerasgan.training.learner import follow, growing, twin
 from kerasgan.training.losses import SEGMENTATION, check_losses
 from kerasgan.training.metrics import Dice, Jaccard
@@ -236,6 +236,7 @@ class SegmentationGAN(keras.Model):
         return self.generator(inputs, training=training)
 
     @workers.together
+    @unhurried()
     @graphs_let_go()
     def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.
@@ -275,8 +276,7 @@ class SegmentationGAN(keras.Model):
         if resume is not None:
             return runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
         feed.begin(x, initial_epoch)
-        callbacks = [*guards, *callbacks]
-        return fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
+        return fit(x, y, initial_epoch=initial_epoch, callbacks=[*guards, *callbacks], **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """Score; as `keras.Model.evaluate`."""

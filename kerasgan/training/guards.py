@@ -17,7 +17,7 @@ from tensorflow.python.framework import ops
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.training import store
 
-__all__ = ["Alarms", "Cosine", "cosine_share", "graphs_let_go", "strange_image"]
+__all__ = ["Alarms", "Cosine", "cosine_share", "graphs_let_go", "strange_image", "unhurried"]
 
 WON, PATIENCE = 0.99, 3
 HUGE, SECONDS = 1e6, 10.0  # no picture holds larger values; how long to look for one that does
@@ -129,9 +129,9 @@ class Alarms(keras.callbacks.Callback):
         """Raise if a loss of this step, or a weight behind it, is not finite."""
         broken = _broken_losses(logs)
         self._steps += 1
-        finite = (self._traced if self._steps > TRACE_AFTER else self._are_finite)()
-        if not broken and not np.all(finite):
-            broken = [self._names[place] for place in np.flatnonzero(~finite.numpy())]
+        if not broken:
+            finite = self._traced().numpy() if self._steps > TRACE_AFTER else self._looked_at()
+            broken = [self._names[place] for place in np.flatnonzero(~finite)]
         if broken:
             self._break_off(broken, f"in step {batch + 1} of epoch {self._epoch + 1}")
 
@@ -154,6 +154,9 @@ class Alarms(keras.callbacks.Callback):
                 KerasganWarning,
                 stacklevel=2,
             )
+
+    def _looked_at(self):
+        return np.array([np.all(np.isfinite(x.numpy())) for x in self._watched], bool)
 
     def _are_finite(self):
         return tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in self._watched])
@@ -254,6 +257,29 @@ def _held_by_its_graph(function, known: dict, name: str):
     return lambda op, *gradients: found()(op, *gradients)
 
 
+@contextlib.contextmanager
+def unhurried():
+    """Keep Keras from calling callbacks slow where steps are short.
+
+    It judges by the first few steps and all callbacks together. Behind the first step a state is
+    written, once a minute at most from then on, which says nothing about the user's own callbacks.
+
+    Example:
+        >>> with unhurried():
+        ...     tf.get_logger().warning("Callback method `on_train_batch_end` is slow compared")
+    """
+    logger = tf.get_logger()
+    logger.addFilter(_is_no_hurry)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_hurry)
+
+
+def _is_no_hurry(record) -> bool:
+    return not str(record.msg).startswith("Callback method `on_train_batch_end` is slow")
+
+
 def _weights(gan) -> dict:
     """The networks' weights, by a name to tell a person."""
     roles = {"generator": gan.generator, "learning twin": gan._learner}
@@ -275,8 +301,7 @@ def _optimizers(gan) -> dict:
     kept = store.optimizer_variables(gan).items()
     kept = [(key, variable) for key, variable in kept if not key.startswith("learner_")]
     for number, (optimizer, _) in enumerate(gan._rates):
-        rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
-        kept += [(f"rate_{number}", rate)] * isinstance(rate, tf.Variable)
+        kept += [(f"rate_{number}", rate) for rate in store.rates_of(optimizer)]
     return {
         f"'{variable.name.split(':')[0]}' ({key}) of the optimizers": variable
         for key, variable in kept

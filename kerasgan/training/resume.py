@@ -19,7 +19,13 @@ from kerasgan.models.safe import readable
 from kerasgan.training import feed, workers
 from kerasgan.training.checkpoint import broken, free_space, seal
 from kerasgan.training.signals import StopSignals
-from kerasgan.training.store import read_arrays, read_settings, restore_optimizers, write
+from kerasgan.training.store import (
+    rates_of,
+    read_arrays,
+    read_settings,
+    restore_optimizers,
+    write,
+)
 
 __all__ = ["KeepState", "run"]
 
@@ -400,9 +406,7 @@ def _rates(gan) -> list:
     """The variables of the optimizers that are not among their `variables`."""
     found = []
     for optimizer in (gan.optimizer, gan.discriminator_optimizer):
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        rate = getattr(inner, "_learning_rate", None)
-        found += [rate] if isinstance(rate, tf.Variable) else []
+        found += rates_of(optimizer)
         scale = getattr(optimizer, "_loss_scale", None)
         found += list(scale._weights.values()) if hasattr(scale, "_weights") else []
     return found

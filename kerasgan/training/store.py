@@ -8,6 +8,7 @@ import zipfile
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.safe import LIMIT, NODES, entries_of, load_network, readable
@@ -17,6 +18,7 @@ from kerasgan.training.workers import writing
 __all__ = [
     "load_model",
     "optimizer_variables",
+    "rates_of",
     "read_arrays",
     "read_settings",
     "restore_optimizers",
@@ -168,6 +170,13 @@ def optimizer_variables(gan) -> dict:
     if gan._learner is not gan.generator:
         found.update((f"learner_{n}", weight) for n, weight in enumerate(gan._learner.weights))
     return found
+
+
+def rates_of(optimizer) -> list:
+    """The variable of an optimizer's learning rate; none where a schedule of its own sets it."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(inner, "_learning_rate", None)
+    return [rate] if isinstance(rate, tf.Variable) else []
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -1,40 +1,16 @@
 """The report in a browser: headless Chromium, driven by Playwright."""
 
 import json
-import os
 import re
-import shutil
 import time
 
 import pytest
+from browsers import SIZES, browser  # noqa: F401
 from report_pages import network, write_images
 
 import kerasgan as kg
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = [os.environ.get("KERASGAN_CHROMIUM"), *map(shutil.which, NAMES)]
-    found = next(filter(None, found), None)
-    if found is None:
-        pytest.skip("no Chromium found; set KERASGAN_CHROMIUM to its path")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +36,7 @@ def either(request):
 
 
 @pytest.fixture
-def visit(browser):
+def visit(browser):  # noqa: F811
     """Opens a page; fails if anything was said on the console or asked of the network."""
     contexts, said = [], []
 

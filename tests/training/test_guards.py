@@ -239,3 +239,19 @@ def test_a_discriminator_that_wins_outright_is_reported_once():
     (one,) = [w for w in caught if w.category is kg.KerasganWarning]
     assert "epochs 4 to 6 it told 100.0 %" in str(one.message)
     assert "adversarial_weight=0" in str(one.message)
+
+
+def test_keras_is_quiet_about_slow_callbacks_inside_alone(caplog):
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    slow = "Callback method `on_train_batch_end` is slow compared to the batch time"
+    try:
+        with guards.unhurried():
+            logger.warning(slow)
+            logger.warning("something else")
+        logger.warning(slow)
+    finally:
+        logger.removeHandler(caplog.handler)
+    said = [record.getMessage() for record in caplog.records if record.name == logger.name]
+    assert "something else" in said
+    assert said.index(slow) > said.index("something else")

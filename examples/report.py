@@ -30,6 +30,8 @@ def main():
     add("--rules", nargs="+", default=["z-plus", "epsilon"], help="rules to explain by")
     add("--cases", type=int, help="images shown in full, at most 40; 24, or 12 to compare")
     add("--limit", type=int, help="report on the first so many images only")
+    add("--mode", default="stretch", help="stretch, letterbox or window, as for kg.predict")
+    add("--augment", action="store_true", help="average over flips and right angles")
     add("--shortcuts", action="store_true", help="look for shortcuts too; takes longer")
     add("--overwrite", action="store_true", help="replace an earlier report")
     args = parser.parse_args()
@@ -50,6 +52,8 @@ def main():
         args.out,
         rules=args.rules,
         cases=24 if args.cases is None else args.cases,
+        mode=args.mode,
+        augment=args.augment,
         card=card,
         shortcuts=found,
         overwrite=args.overwrite,
@@ -78,6 +82,8 @@ def compare(args):
         args.out,
         rules=args.rules,
         cases=12 if args.cases is None else args.cases,
+        mode=args.mode,
+        augment=args.augment,
         overwrite=args.overwrite,
     )
     return page.parent

@@ -19,7 +19,7 @@ from kerasgan.evaluation.kept import checksum
 from kerasgan.models import generator_of
 from kerasgan.report.collect import readable
 
-__all__ = ["FIELDS", "card_of", "card_text", "facts_of"]
+__all__ = ["FIELDS", "card_of", "card_text", "facts_of", "with_settings"]
 
 FIELDS = {
     "name": "Model",
@@ -39,6 +39,8 @@ FIELDS = {
 """What a card may state, and how it is called in the report."""
 NOT_STATED = "not stated"
 PACKAGES = ("keras", "tensorflow", "innvestigate", "numpy", "scipy", "pandas")
+MODES = {"window": "cutting overlapping windows", "letterbox": "a border", "stretch": "stretching"}
+AUGMENTED = {True: "flips and right angles", "flips": "flips"}
 RECIPE = {"augment": "augmentation", "l1": "L1 loss"}
 
 
@@ -207,3 +209,29 @@ def _gpus() -> list[str]:
     devices = tf.config.list_physical_devices("GPU")
     found = map(tf.config.experimental.get_device_details, devices)
     return [str(details.get("device_name", "unknown")) for details in found]
+
+
+def with_settings(
+    facts: dict[str, list[tuple[str, str]]], options: Mapping[str, Any], classes: int
+) -> dict[str, list[tuple[str, str]]]:
+    """Add to the facts of a model how it was used here.
+
+    Args:
+        facts: What `facts_of` returned.
+        options: `mode`, `augment` and `threshold`, as for `kerasgan.predict`.
+        classes: As of `Samples`.
+
+    Returns:
+        New facts.
+
+    Example:
+        >>> options = {"mode": "window", "augment": "flips", "threshold": 0.5}
+        >>> with_settings({"network": []}, options, 1)["network"][1]
+        ('Averaged over views', 'flips')
+    """
+    used = [("Images are brought to its size by", MODES[options["mode"]])]
+    if options["augment"]:
+        used.append(("Averaged over views", AUGMENTED[options["augment"]]))
+    if classes == 1:
+        used.append(("Foreground above a probability of", f"{options['threshold']:g}"))
+    return {**facts, "network": [*facts["network"], *used]}

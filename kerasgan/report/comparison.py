@@ -20,7 +20,7 @@ from kerasgan.evaluation.segmentation import save_table, summarize
 from kerasgan.inference.members import members_of
 from kerasgan.models import generator_of
 from kerasgan.report import charts
-from kerasgan.report.about import facts_of
+from kerasgan.report.about import facts_of, with_settings
 from kerasgan.report.collect import collect, readable
 from kerasgan.report.failures import KINDS, Chosen
 from kerasgan.report.html import check_shown
@@ -60,6 +60,7 @@ def compare(
     empty: str = "agree",
     size: Any = None,
     mode: Any = "stretch",
+    augment: Any = False,
     batch_size: int = 8,
     preprocess: Any = None,
     overwrite: bool = False,
@@ -89,11 +90,12 @@ def compare(
         rules: As for `write`.
         cases: How many images to show in full, 1 to 40; times the number of models 120 at most.
         title: Heading of the page.
-        threshold: As for `write`. This, `size`, `mode` and `preprocess` may each be a dict from the
-            names of models to their own; models left out of it have the default.
+        threshold: As for `write`. This, `size`, `mode`, `augment` and `preprocess` may each be a
+            dict from the names of models to their own; models left out of it have the default.
         empty: As for `kerasgan.evaluate`.
         size: As for `kerasgan.evaluate`.
-        mode: "stretch" or "letterbox", as in training.
+        mode: As for `write`.
+        augment: As for `write`.
         batch_size: Images at once.
         preprocess: What a network not trained on [-1, 1] wants done to a batch before it.
         overwrite: As for `write`.
@@ -123,11 +125,11 @@ def compare(
     `kerasgan.evaluation.compare`.
     """
     names = _names(models)
-    defaults = {"threshold": 0.5, "size": None, "mode": "stretch", "preprocess": None}
-    given = {"threshold": threshold, "size": size, "mode": mode, "preprocess": preprocess}
-    own = _own(given, defaults, models)
-    for options in own.values():
-        check_shown(cases, options["mode"])
+    defaults = {"threshold": 0.5, "size": None, "mode": "stretch", "augment": False}
+    defaults["preprocess"] = None
+    given = {"threshold": threshold, "size": size, "mode": mode, "augment": augment}
+    own = _own({**given, "preprocess": preprocess}, defaults, models)
+    check_shown(cases)
     if cases * len(models) > MOST_PANELS:
         raise KerasganError(
             f"Argument 'cases' must be at most {MOST_PANELS // len(models)} with {len(models)} "
@@ -157,7 +159,7 @@ def compare(
             verbose=verbose,
             **own[name],
         )
-        facts = _with_settings(facts_of(model), own[name], classes)
+        facts = with_settings(facts_of(model), own[name], classes)
         rivals.append(Rival(letter, names[name], facts, found, masks))
     pairs = agreements(rivals, classes)
     rows = wide_table(rivals, pairs)
@@ -243,16 +245,6 @@ def _check_models(models: Mapping[str, Any], samples: Samples) -> int:
                 f"first model. Received: {name!r} of {classes}"
             )
     return wanted
-
-
-def _with_settings(
-    facts: dict[str, list[tuple[str, str]]], options: Mapping[str, Any], classes: int
-) -> dict[str, list[tuple[str, str]]]:
-    """Facts of a model, and how it was used here."""
-    used = [("Images are brought to its size by", options["mode"])]
-    if classes == 1:
-        used.append(("Foreground above a probability of", f"{options['threshold']:g}"))
-    return {**facts, "network": [*facts["network"], *used]}
 
 
 def _cases(

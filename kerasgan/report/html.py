@@ -17,7 +17,7 @@ from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
 from kerasgan.report import charts
-from kerasgan.report.about import FIELDS, card_of, card_text, facts_of
+from kerasgan.report.about import FIELDS, card_of, card_text, facts_of, with_settings
 from kerasgan.report.collect import Collected, collect
 from kerasgan.report.failures import KINDS, choose
 from kerasgan.report.figures import score_figure
@@ -45,6 +45,7 @@ def write(
     empty: str = "agree",
     size: int | tuple[int, int] | None = None,
     mode: str = "stretch",
+    augment: bool | str = False,
     batch_size: int = 8,
     preprocess: Callable[[Any], Any] | None = None,
     overwrite: bool = False,
@@ -69,7 +70,7 @@ def write(
         rules: What to explain by: a rule's name, a rule or another method; a list of these; or a
             dict from a name of your own to such a rule.
         layers: Names of layers to show relevance at, from the image to the logits; None picks
-            three.
+            three. A prediction from windows or augmented views has none to show.
         cases: How many images to show in full, 1 to 40: the worst, the median, the best, and
             failures of each kind.
         card: What only people know, by fields: "name", "version", "date", "authors", "contact",
@@ -81,7 +82,8 @@ def write(
         threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
         empty: As for `kerasgan.evaluate`.
         size: As for `kerasgan.evaluate`.
-        mode: "stretch" or "letterbox", as in training.
+        mode: "stretch" or "letterbox", as in training, or "window", as for `kerasgan.predict`.
+        augment: Test-time augmentation, True, False or "flips", as for `kerasgan.predict`.
         batch_size: Images at once.
         preprocess: What a network not trained on [-1, 1] wants done to a batch before it.
         overwrite: Whether an earlier report in the folder may be replaced. One that was changed, or
@@ -104,7 +106,7 @@ def write(
         >>> page.read_text(encoding="utf-8")[:15]
         '<!doctype html>'
     """
-    check_shown(cases, mode)
+    check_shown(cases)
     if shortcuts is not None and not isinstance(shortcuts, Shortcuts):
         raise KerasganError(
             "Argument 'shortcuts' must be what kerasgan.evaluation.shortcuts returned. Received: "
@@ -112,10 +114,12 @@ def write(
         )
     stated, named = card_of(card), named_rules(rules)
     place = check_place(folder, overwrite)
-    options = {"size": size, "mode": mode, "batch_size": batch_size, "preprocess": preprocess}
-    facts = facts_of(model)
+    options = {"size": size, "mode": mode, "augment": augment, "preprocess": preprocess}
+    options["batch_size"] = batch_size
     panels = Panels(model, samples, [], named, layers, threshold=threshold, **options)
     found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
+    used = {"mode": mode, "augment": augment, "threshold": threshold}
+    facts = with_settings(facts_of(model), used, samples.classes)
     column = "dice" if found.labelled else "confidence"
     panels.chosen = choose(found.table, column, cases)
     with put_in_place(place, overwrite) as new:
@@ -148,15 +152,13 @@ def write(
     return place / "index.html"
 
 
-def check_shown(cases: int, mode: str) -> None:
-    """Raise a `KerasganError` for a number of cases out of range, or an unknown mode."""
+def check_shown(cases: int) -> None:
+    """Raise a `KerasganError` for a number of cases out of range."""
     whole = isinstance(cases, int) and not isinstance(cases, bool)
     if not whole or not 1 <= cases <= MOST_CASES:
         raise KerasganError(
             f"Argument 'cases' must be a whole number from 1 to {MOST_CASES}. Received: {cases!r}"
         )
-    if mode not in ("stretch", "letterbox"):
-        raise KerasganError(f"Argument 'mode' must be 'stretch' or 'letterbox'. Received: {mode!r}")
 
 
 def _tables(found: Collected) -> dict[str, pd.DataFrame]:

@@ -14,13 +14,22 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.explain import Explainer, Explanation, targets
+from kerasgan.errors import KerasganError
+from kerasgan.explain import Explainer, Explanation, MergedExplainer, targets
 from kerasgan.explain.draw import some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
+from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
 from kerasgan.report.failures import SPECK, Chosen
 from kerasgan.report.figures import mask_figure
-from kerasgan.report.pictures import error_layer, inside, outline_layer, photo, relevance_map
+from kerasgan.report.pictures import (
+    error_layer,
+    inside,
+    outline_layer,
+    photo,
+    relevance_map,
+    resized,
+)
 
 __all__ = ["TARGETS", "Panels", "balance", "choices"]
 
@@ -45,12 +54,16 @@ class Panels:
         layers: Names of layers to show relevance at; None picks three.
         threshold: As for `kerasgan.evaluate`.
         size: As for `kerasgan.evaluate`.
-        mode: "stretch" or "letterbox".
+        mode: "stretch", "letterbox" or "window".
+        augment: As for `kerasgan.predict`.
         batch_size: Images at once.
         preprocess: As for `Explainer`.
 
+    A prediction that is merged from windows or views has relevance at the pixels alone.
+
     Raises:
-        KerasganError: If the model cannot be explained, or a rule or a layer is unknown.
+        KerasganError: If the model cannot be explained, or a rule or a layer is unknown; layers
+            with a merged prediction.
 
     Example:
         >>> panels = Panels(gan, test, [Chosen(0, "worst")], {"z-plus": "z-plus"})  # doctest: +SKIP
@@ -68,17 +81,33 @@ class Panels:
         threshold: float = 0.5,
         size: Any = None,
         mode: str = "stretch",
+        augment: bool | str = False,
         batch_size: int = 8,
         preprocess: Any = None,
     ):
-        options = {"preprocess": preprocess, "batch_size": batch_size}
-        self.explainers = {name: Explainer(model, rule, **options) for name, rule in rules.items()}
-        self.network = next(iter(self.explainers.values())).model
+        options: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size}
+        check_tiling(mode, OVERLAP, SCALE)
+        self.merged = mode == "window" or augment is not False
+        if self.merged and layers:
+            raise KerasganError(
+                "Argument 'layers' must be None with mode='window' or augment: a merged prediction "
+                f"has relevance at the pixels alone. Received: {list(layers)}"
+            )
+        make: Any = Explainer
+        if self.merged:
+            make, layers = MergedExplainer, ()
+            options.update(size=size, mode=mode, augment=augment)
+        self.explainers = {name: make(model, rule, **options) for name, rule in rules.items()}
+        first = next(iter(self.explainers.values()))
+        self.network = (first.explainers[0] if self.merged else first).model
         self.model, self.samples, self.chosen = model, samples, list(chosen)
         self.layers = None if layers is None else list(layers)
         self.threshold, self.mode = threshold, mode
         self.size = self.network.input_shape[1:3] if size is None else size
         self.predicting = {"size": size, "mode": mode, **options}
+        if self.merged:
+            self.placing = "letterbox" if mode == "letterbox" else "stretch"
+            self.mode = "stretch"  # maps have the place and the size of the image
         self.ledgers: dict[str, list[pd.DataFrame]] = {name: [] for name in rules}
 
     def make(
@@ -100,7 +129,14 @@ class Panels:
             channels = self.network.input_shape[-1] or part.channels
             part = dataclasses.replace(part, channels=channels)
             whole = self._whole(part, chosen)
-            maps = self._maps(part, whole, figures if start == 0 else None, start)
+            kept = figures if start == 0 else None
+            if self.merged:
+                maps = []
+                for place in range(len(part)):
+                    one = part[[place]], whole[place : place + 1]
+                    maps += self._maps(*one, None if place else kept, start + place)
+            else:
+                maps = self._maps(part, whole, kept, start)
             if figures is not None and start == 0:
                 _draw_masks(whole, figures / "masks.png")
             for case, shown, found in zip(chosen, whole, maps):
@@ -124,9 +160,8 @@ class Panels:
     def _maps(
         self, part: Samples, whole: list[dict], figures: pathlib.Path | None, start: int
     ) -> list[list[dict[str, Any]]]:
-        batch = next(iter(part.batches(len(part), size=self.size, shuffle=False, mode=self.mode)))
-        images, truth = batch if isinstance(batch, tuple) else (batch, None)
-        images, truth = images.numpy(), None if truth is None else truth.numpy()
+        size = whole[0]["image"].shape[:2] if self.merged else self.size
+        images, truth = _batch(part, size, self.mode)
         found: list[list[dict[str, Any]]] = [[] for _ in whole]
         for rule, explainer in self.explainers.items():
             if self.layers is None:
@@ -140,6 +175,8 @@ class Panels:
             )
             places = {"": main.relevance, **{name: main.layers[name] for name in self.layers}}
             self._add(found, whole, rule, "prediction", main, places)
+            if self.merged and truth is not None:
+                truth = _batch(part, main.logits.shape[1:3], self.placing)[1]
             for target in ("false_positives", "missed") if truth is not None else ():
                 weights = _weights(target, main.logits, truth)
                 enough = np.any(weights != 0, -1).mean((1, 2)) >= SPECK
@@ -170,15 +207,21 @@ class Panels:
                 entry["cells"] = "{} × {}".format(*relevance.shape[1:3])
                 if not place:
                     whole_map = relevance[row].sum(-1, dtype=np.float64)
+                    if self.merged:
+                        region = resized(inside(region, size, self.placing), size) > 0
                     entry.update(_shares(whole_map, region))
                 maps.append(entry)
 
 
-def quietly(explainer: Explainer, images: np.ndarray, target: Any, layers: Any) -> Explanation:
+def quietly(
+    explainer: Explainer | MergedExplainer, images: np.ndarray, target: Any, layers: Any
+) -> Explanation:
     """Explain, without a warning where there is nothing to explain or too much to keep."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The target is empty")
         warnings.filterwarnings("ignore", "Relevance at layers is not kept")
+        if isinstance(explainer, MergedExplainer):
+            return explainer.explain(images, target=target)
         return explainer.explain(images, target=target, layers=layers)
 
 
@@ -243,6 +286,13 @@ def balance(ledgers: Sequence[pd.DataFrame]) -> dict[str, Any]:
     active = table[table["absolute"] > 0]
     lost = (active["remainder"].abs() / active["absolute"]).max() if len(active) else 0.0
     return {**result, "lost": float(lost), "balanced": bool(lost <= LEAK)}
+
+
+def _batch(part: Samples, size: Any, mode: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """All images in [-1, 1], and their masks if there are any."""
+    batch = next(iter(part.batches(len(part), size=size, shuffle=False, mode=mode)))
+    images, truth = batch if isinstance(batch, tuple) else (batch, None)
+    return images.numpy(), None if truth is None else truth.numpy()
 
 
 def _weights(target: str, logits: np.ndarray, truth: np.ndarray) -> np.ndarray:

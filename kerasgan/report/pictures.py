@@ -21,7 +21,17 @@ from kerasgan.data.resize import image_box
 from kerasgan.explain.draw import CLIPPED, COLOURS, to_picture
 from kerasgan.report.figures import EXTRA, HIT, MISSED, PREDICTION, TRUTH, WRONG_CLASS
 
-__all__ = ["LEVELS", "Map", "error_layer", "outline_layer", "palette", "photo", "relevance_map"]
+__all__ = [
+    "LEVELS",
+    "Map",
+    "error_layer",
+    "inside",
+    "outline_layer",
+    "palette",
+    "photo",
+    "relevance_map",
+    "resized",
+]
 
 LEVELS = 63
 CASING = "#000000"
@@ -129,7 +139,7 @@ def outline_layer(
     for number, (mask, dashed) in enumerate(((truth, False), (prediction, True)), 2):
         if mask is None:
             continue
-        line = _outline(_resized(mask, size))
+        line = _outline(resized(mask, size))
         if dashed:
             line &= (rows + columns) // 6 % 3 > 0
         lines.append((number, line))
@@ -154,7 +164,7 @@ def error_layer(truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int]
         >>> error_layer(np.eye(4), np.eye(4), (8, 8))[:22]
         'data:image/png;base64,'
     """
-    truth, prediction = _resized(truth, size), _resized(prediction, size)
+    truth, prediction = resized(truth, size), resized(prediction, size)
     layer = np.zeros(size, np.uint8)
     layer[(truth != 0) & (truth == prediction)] = 1
     layer[(truth != 0) & (prediction == 0)] = 2
@@ -183,7 +193,13 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return ndimage.binary_dilation(line, [[0, 0, 0], [0, 1, 1], [0, 1, 1]])
 
 
-def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring labels to another size (height, width) by the nearest pixel.
+
+    Example:
+        >>> resized(np.eye(2), (2, 4)).tolist()
+        [[1, 1, 0, 0], [0, 0, 1, 1]]
+    """
     labels = Image.fromarray(np.asarray(mask).astype(np.uint8))
     return np.asarray(labels.resize(size[::-1], Image.Resampling.NEAREST))
 

@@ -270,8 +270,8 @@ def test_models_that_do_not_fit(models, samples, tmp_path):
             write({"a": one, "b": one}, samples, folder, cases=cases)
     with pytest.raises(KerasganError, match=r"'threshold' must be one of a, b\. Received: 'c'"):
         write({"a": one, "b": one}, samples, folder, threshold={"c": 0.5})
-    with pytest.raises(KerasganError, match="'mode' must be"):
-        write({"a": one, "b": one}, samples, folder, mode={"b": "window"})
+    with pytest.raises(KerasganError, match="'mode' must be one of"):
+        write({"a": one, "b": one}, samples, folder, mode={"b": "tile"})
     with pytest.raises(KerasganError, match="'rule' must be one of"):
         write({"a": one, "b": one}, samples, folder, rules="epsilonn")
     assert not list(tmp_path.iterdir())

@@ -105,6 +105,49 @@ def test_heatmaps_are_those_of_the_explainer(report, model, samples):
     assert len(page.all("article")) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"augment": "flips"}, "flips"),
+        ({"augment": True, "mode": "letterbox"}, "flips and right angles"),
+        ({"mode": "window"}, "overlapping windows"),
+    ],
+    ids=str,
+)
+def test_merged_predictions(options, said, model, samples, tmp_path):
+    """Windows and augmented views: scores, masks and maps are those of the merged prediction."""
+    path = write(model, samples, tmp_path / "report", cases=2, **options)
+    table = kg.evaluate(model, samples, verbose=False, **options)
+    kept = pd.read_csv(path.parent / "images.csv")
+    pd.testing.assert_frame_equal(kept[list(table)], table, rtol=1e-12)
+    page = read(path)
+    assert said in page.text("section", id="model")
+    explainer = kg.explain.MergedExplainer(model, "epsilon", **options)
+    seen = set()
+    for article in page.all("article"):
+        (name,) = set(samples.names) & set(article[2].split())
+        one = samples[samples.names.index(name)]
+        image, _ = next(iter(one.batches(1, size=(40, 48))))
+        size = explainer.explain(image).logits.shape[1:3]
+        mode = "letterbox" if options.get("mode") == "letterbox" else "stretch"
+        truth = next(iter(one.batches(1, size=size, mode=mode)))[1]
+        maps, _ = json.JSONDecoder().raw_decode(article[2][article[2].index("[{") :])
+        for entry in maps:
+            seen.add(entry["target"])
+            wanted = explainer.explain(image, entry["target"], truth).relevance[0].sum(-1)
+            drawn = Map(entry["uri"], entry["limit"], entry["height"], entry["width"])
+            edge = max(drawn.limit, 1e-12)
+            close = np.clip(wanted, -edge, edge)
+            np.testing.assert_allclose(values(drawn), close, atol=edge / 63 / 1.9)
+            assert entry["place"] == ""
+    assert seen > {"prediction"}
+    assert {file.name for file in (path.parent / "figures").iterdir()} == {
+        "masks.png",
+        "scores.png",
+        "explanation_epsilon.png",
+    }
+
+
 def test_shares_of_the_ledger():
     """One pixel of value 3, weight 2, bias 2: of a logit of 8, 6 come from the pixel."""
     image = keras.Input((1, 1, 1))
@@ -263,8 +306,12 @@ def test_bad_arguments(model, samples, tmp_path):
     for cases in (0, 41, 2.0, True):
         with pytest.raises(KerasganError, match="'cases' must be a whole number from 1 to 40"):
             write(model, samples, folder, cases=cases)
-    with pytest.raises(KerasganError, match="'mode' must be"):
-        write(model, samples, folder, mode="window")
+    with pytest.raises(KerasganError, match="'mode' must be one of"):
+        write(model, samples, folder, mode="tile")
+    with pytest.raises(KerasganError, match=r"augment.*rotations"):
+        write(model, samples, folder, augment="rotations")
+    with pytest.raises(KerasganError, match="'layers' must be None with mode='window' or augment"):
+        write(model, samples, folder, augment=True, layers=["down_1"])
     with pytest.raises(KerasganError, match="'shortcuts' must be"):
         write(model, samples, folder, shortcuts=["text"])
     with pytest.raises(KerasganError, match="'samples' must be Samples"):

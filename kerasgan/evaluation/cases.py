@@ -247,6 +247,37 @@ class Cases:
         for name, control in self.controls.items():
             yield name, control(case, self.seed)
 
+    def claimed(self, folder: Any, facts: Mapping[str, Any] | None = None) -> pathlib.Path | None:
+        """Make sure that a folder, if there is one, holds finished batches of the same call alone.
+
+        Args:
+            folder: As for `table`.
+            facts: As for `table`.
+
+        Returns:
+            Its path.
+
+        Raises:
+            KerasganError: If the folder is of another call.
+        """
+        if folder is None:
+            return None
+        path = pathlib.Path(folder)
+        whole = {
+            "samples": fingerprint(self.samples),
+            "rules": {name: repr(rule) for name, rule in self.rules.items()},
+            "weights": checksum(self.explainer.model),
+            "target": repr(self.target),
+            "size": self.size,
+            "batch_size": self.batch_size,
+            "mode": self.mode,
+            "controls": list(self.controls),
+            "seed": self.seed,
+            **(facts or {}),
+        }
+        claim(path, as_json(whole, "Settings kept in 'folder'"), SETUP, "maps")
+        return path
+
     def table(
         self,
         measure: Callable[[Case, np.ndarray], Mapping[str, np.ndarray]],
@@ -272,21 +303,7 @@ class Cases:
         Raises:
             KerasganError: If the folder is of another call, or maps hold NaN.
         """
-        if folder is not None:
-            folder = pathlib.Path(folder)
-            whole = {
-                "samples": fingerprint(self.samples),
-                "rules": {name: repr(rule) for name, rule in self.rules.items()},
-                "weights": checksum(self.explainer.model),
-                "target": repr(self.target),
-                "size": self.size,
-                "batch_size": self.batch_size,
-                "mode": self.mode,
-                "controls": list(self.controls),
-                "seed": self.seed,
-                **(facts or {}),
-            }
-            claim(folder, as_json(whole, "Settings kept in 'folder'"), SETUP, "maps")
+        folder = self.claimed(folder, facts)
         bar = keras.utils.Progbar(len(self.samples), unit_name="image") if verbose else None
         tables, empty = [], 0
         for number, case in enumerate(self):

@@ -20,6 +20,7 @@ import pandas as pd
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.cases import COLUMNS, Case, target_map
+from kerasgan.evaluation.kept import keep, read_kept
 from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.regions import (
     blur_controls,
@@ -34,6 +35,7 @@ from kerasgan.explain.logits import label_components
 __all__ = ["between_objects", "context", "deviating"]
 
 WIDTHS = (2, 4, 8, 16)
+OBJECTS = ["name", "object", "area", *COLUMNS[1:]]
 
 
 def context(
@@ -173,6 +175,7 @@ def between_objects(
     least: int = 20,
     rim: float = 4,
     widths: Sequence[float] = WIDTHS,
+    folder: Any = None,
     verbose: bool = True,
     **cases: Any,
 ) -> pd.DataFrame:
@@ -194,6 +197,7 @@ def between_objects(
         least: Smallest area of an object in pixels, from 1 up.
         rim: Width of the rim round an object in pixels, from 1 up.
         widths: Of the Gaussians that an object is blurred by, as for `context`.
+        folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`, but for the target: `size`, `batch_size`, `mode`,
             `controls`, `seed`.
@@ -205,7 +209,8 @@ def between_objects(
         objects of an image; `attrs["images"]` says how many images have two objects or more.
 
     Raises:
-        KerasganError: If an argument is out of range, or no image has two such objects.
+        KerasganError: If an argument is out of range, no image has two such objects, or the folder
+            is of another call.
 
     Example:
         >>> import pathlib, tempfile
@@ -234,22 +239,25 @@ def between_objects(
             f"Received: {cases['target']!r}"
         )
     judged = _with_blurs(model, samples, rules, widths, cases)
+    facts = {"measure": "objects", "least": least, "rim": rim, "widths": list(widths)}
+    place = judged.claimed(folder, facts)
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
     tables, images = [], 0
-    for case in judged:
+    for number, case in enumerate(judged):
         labels = label_components(case.logits)
         counts = _objects(labels, least)
         images += int((counts > 0).sum())
-        image = np.repeat(np.arange(len(counts)), counts)
-        index = np.concatenate([np.arange(count) for count in counts])
-        every = np.any((labels > 0) & (labels <= counts[:, None, None, None]), -1)
-        for first in range(0, len(image), judged.batch_size):
-            some = slice(first, first + judged.batch_size)
-            objects = _case_of(case, labels, image[some], index[some])
-            others = every[image[some]] & ~np.any(objects.weights > 0, -1)
-            table = _objects_table(judged, objects, others, rim, widths)
-            names = [case.names[place] for place in image[some]]
-            tables.append(table.assign(name=np.resize(names, len(table))))
+        file = None if place is None else place / f"batch_{number:05}.csv"
+        table = None if file is None else read_kept(file, "measure this batch again")
+        if table is not None and set(table) != set(OBJECTS):
+            raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
+        if table is None and counts.any():
+            table = _batch_table(judged, case, labels, counts, rim, widths)
+            if file is not None:
+                keep(table, file)
+        if table is not None:
+            names = np.array(case.names, dtype=object)
+            tables.append(table.assign(name=names[table["name"].to_numpy(int)]))
         if bar is not None:
             bar.add(len(case.images))
     if not tables:
@@ -260,6 +268,28 @@ def between_objects(
     table = pd.concat(tables, ignore_index=True)
     table.attrs["images"] = images
     return table
+
+
+def _batch_table(
+    judged: PerCase,
+    case: Case,
+    labels: np.ndarray,
+    counts: np.ndarray,
+    rim: float,
+    widths: Sequence[float],
+) -> pd.DataFrame:
+    """The rows of a batch, `name` the place of the image in it."""
+    image = np.repeat(np.arange(len(counts)), counts)
+    index = np.concatenate([np.arange(count) for count in counts])
+    every = np.any((labels > 0) & (labels <= counts[:, None, None, None]), -1)
+    tables = []
+    for first in range(0, len(image), judged.batch_size):
+        some = slice(first, first + judged.batch_size)
+        objects = _case_of(case, labels, image[some], index[some])
+        others = every[image[some]] & ~np.any(objects.weights > 0, -1)
+        table = _objects_table(judged, objects, others, rim, widths)
+        tables.append(table.assign(name=np.resize(image[some], len(table))))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _objects(labels: np.ndarray, least: int) -> np.ndarray:
@@ -299,7 +329,7 @@ def _objects_table(
                 (*which, method, kinds[method], metric, float(value))
                 for *which, value in zip(objects.names, number, area, values)
             ]
-    return pd.DataFrame(rows, columns=["name", "object", "area", *COLUMNS[1:]])
+    return pd.DataFrame(rows, columns=OBJECTS)
 
 
 def _with_blurs(

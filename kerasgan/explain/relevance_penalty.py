@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,8 +24,9 @@ class RelevancePenalty:
     Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. The loss is a mean
     over images of a number from 0 to 1. An image whose target is empty adds 0.
 
-    The share is what counts: a network can lower it by looking elsewhere more, not only by looking
-    away. Compare `kerasgan.training.GradientPenalty`, which lowers the dependence itself.
+    The share is what counts, and what the rule sees: a network can lower it by looking elsewhere
+    more, or by using the region in a way that the rule does not show. Whether it has turned away,
+    only its predictions tell; `kerasgan.training.InvariancePenalty` asks for these.
 
     Args:
         region: Where relevance must not lie, as for `GradientPenalty`.
@@ -53,10 +55,12 @@ class RelevancePenalty:
         self.rule, self.target = rule, target
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
-        """Return the loss on a network: from images, masks and the step to a scalar."""
+        """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
         explainer = Explainer(network, self.rule)
 
-        def loss(image: tf.Tensor, mask: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        def loss(
+            image: tf.Tensor, mask: tf.Tensor, probability: Any, step: Any, training: bool
+        ) -> tf.Tensor:
             relevance = tf.abs(explainer.relevance(image, self.target))
             relevance = tf.reduce_sum(tf.cast(relevance, tf.float32), -1)
             inside = tf.reduce_sum(relevance * self.region(image, mask), (1, 2))

@@ -4,6 +4,14 @@ from kerasgan.training import recipes
 from kerasgan.training.callbacks import MaskImages
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.metrics import Dice, Jaccard
-from kerasgan.training.penalty import GradientPenalty
+from kerasgan.training.penalty import GradientPenalty, InvariancePenalty
 
-__all__ = ["Dice", "GradientPenalty", "Jaccard", "MaskImages", "SegmentationGAN", "recipes"]
+__all__ = [
+    "Dice",
+    "GradientPenalty",
+    "InvariancePenalty",
+    "Jaccard",
+    "MaskImages",
+    "SegmentationGAN",
+    "recipes",
+]

@@ -141,9 +141,9 @@ class SegmentationGAN(keras.Model):
             precision: that convolutions are trained in: `"float32"`; `"bfloat16"` where the
                 processor has it; `"float16"`, with loss scaling, on GPUs. Weights, logits and
                 losses, and the network that predicts, are float32 in each.
-            penalty: a further loss on the generator, such as `kerasgan.training.GradientPenalty`:
-                from the network that learns to a function from images, masks and the step to a
-                scalar. A saved model is loaded without it.
+            penalty: a further loss on the generator, such as `kerasgan.training.InvariancePenalty`:
+                from the network that learns to a function from images, masks, probabilities, the
+                step and whether it trains to a scalar. A saved model is loaded without it.
             penalty_weight: its weight in the generator's loss, from 0 up.
             sync_batch_norm: whether batch normalisation looks at the images of all devices in
                 training, where there are several; else each device normalises by its own.
@@ -289,7 +289,7 @@ class SegmentationGAN(keras.Model):
         with tf.GradientTape() as generator_tape:
             probability = self._probability(self._learner, image, training=True)
             drawing = to_drawing(probability)
-            total, parts = self._segmentation_loss(image, mask, probability)
+            total, parts = self._segmentation_loss(image, mask, probability, training=True)
             shared = scaled(self.optimizer, replicas.weighed(total, share))
         targets, gradients = [shared], [tf.ones_like(shared)]
         if self.adversarial_weight:
@@ -322,7 +322,7 @@ class SegmentationGAN(keras.Model):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
         image, mask, share = replicas.own_images(data)
         probability = self._probability(self.generator, image, training=False)
-        total, parts = self._segmentation_loss(image, mask, probability)
+        total, parts = self._segmentation_loss(image, mask, probability, training=False)
         if self.adversarial_weight:
             drawing = to_drawing(probability)
             pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
@@ -334,11 +334,11 @@ class SegmentationGAN(keras.Model):
         output = tf.cast(network(image, training=training), tf.float32)
         return to_probability(output, self.activation)
 
-    def _segmentation_loss(self, image, mask, probability):
+    def _segmentation_loss(self, image, mask, probability, training):
         total, parts = tf.zeros(()), {}
         if self._penalty is not None:
-            parts["penalty_loss"] = value = self._penalty(image, mask, self._step())
-            total += self._penalty_weight * value
+            parts["penalty_loss"] = self._penalty(image, mask, probability, self._step(), training)
+            total += self._penalty_weight * parts["penalty_loss"]
         for name, weight in self.loss_weights.items():
             parts[f"{name}_loss"] = value = SEGMENTATION[name](mask, probability)
             total += weight * value

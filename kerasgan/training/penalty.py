@@ -3,32 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kerasgan.data.region import Region, region_of
 from kerasgan.errors import KerasganError
+from kerasgan.models.heads import final_activation, to_probability
 from kerasgan.training.replicas import uniform
 
-__all__ = ["GradientPenalty"]
+__all__ = ["GradientPenalty", "InvariancePenalty"]
+
+
+TINY = 1e-12
+
+
+class InvariancePenalty:
+    """Penalise how far a prediction changes when what is out of bounds is exchanged.
+
+    Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. What lies in the
+    region of each image is replaced by what lies there in another image of the batch, drawn anew in
+    every step. The loss is the mean over pixels and classes of the squared difference between the
+    probabilities before and after. A network that does not use the region has none.
+
+    It costs a second pass through the generator, and needs batches of two images or more. The
+    region must be one where objects do not lie: exchanged with the rest, they would change the
+    mask that is right.
+
+    Args:
+        region: Where the network must not look. An array (height, width) of weights from 0 to 1, 1
+            inside; or a function from images (batch, height, width, channels) and masks (batch,
+            height, width, classes) to such weights, (batch, height, width).
+        seed: Key of the exchanges.
+
+    Raises:
+        KerasganError: If the region is neither.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasgan as kg
+        >>> corner = np.zeros((32, 32))
+        >>> corner[24:, :8] = 1  # lower left, where a box is drawn
+        >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
+        >>> gan.compile(penalty=kg.training.InvariancePenalty(corner), penalty_weight=10.0)
+
+    Source: Veitch et al. 2021 (arXiv 2106.00545) for invariance to what must not matter, as a
+    penalty.
+    """
+
+    def __init__(self, region: Region, seed: int = 0):
+        self.region = region_of(region)
+        self.seed = seed
+
+    def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
+        """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
+        activation = final_activation(network)
+
+        def loss(
+            image: tf.Tensor,
+            mask: tf.Tensor,
+            probability: tf.Tensor,
+            step: tf.Tensor,
+            training: bool,
+        ) -> tf.Tensor:
+            key = tf.stack([self.seed, tf.cast(step, tf.int32)])
+            exchanged = _exchanged(image, self.region(image, mask), key)
+            output = tf.cast(network(exchanged, training=training), tf.float32)
+            return tf.reduce_mean((to_probability(output, activation) - probability) ** 2)
+
+        return loss
 
 
 class GradientPenalty:
-    """Penalise how strongly the logits depend on pixels that are out of bounds.
+    """Penalise the share of the logits' slope that lies on pixels that are out of bounds.
 
     Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. The loss is the mean
-    over images, and over logits, of the squared derivatives of all logits by all pixels of the
-    region. It is not computed logit by logit: the logits are added up with random signs, drawn
-    anew in every step, and the square of that sum's gradient has the same expectation.
+    over images of a number from 0 to 1: of the squared derivatives of the logits by all pixels, the
+    share of those by pixels of the region. Being a share, it cannot be lowered by logits that are
+    small everywhere.
+
+    Derivatives are not taken logit by logit: the logits are added up with random signs, drawn anew
+    in every step. Nor are they taken at the image alone, where a sign that the network has made up
+    its mind about has no slope: the region is blended with that of another image of the batch, by
+    a random part.
 
     It costs a second pass through the generator and a gradient through its gradient.
+    `InvariancePenalty` asks for the same at less cost, and for more: no change rather than a
+    smaller share.
 
     Args:
-        region: Where the network must not look. An array (height, width) of weights from 0 up, 1
+        region: Where the network must not look. An array (height, width) of weights from 0 to 1, 1
             inside; or a function from images (batch, height, width, channels) and masks (batch,
             height, width, classes) to such weights, (batch, height, width).
-        seed: Key of the signs.
+        seed: Key of the signs and blends.
 
     Raises:
         KerasganError: If the region is neither; from `compile`, if the generator does not end in
@@ -42,8 +110,9 @@ class GradientPenalty:
         >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
         >>> gan.compile(penalty=kg.training.GradientPenalty(corner), penalty_weight=10.0)
 
-    Source: Ross et al. 2017 (arXiv 1703.03717) for the idea; random projections as in Hoffman et
-    al. 2019 (arXiv 1908.02729).
+    Source: Ross et al. 2017 (arXiv 1703.03717) for the idea; Erion et al. 2021 (arXiv 1906.10670)
+    for gradients on the way to other images; random projections as in Hoffman et al. 2019 (arXiv
+    1908.02729).
     """
 
     def __init__(self, region: Region, seed: int = 0):
@@ -51,22 +120,33 @@ class GradientPenalty:
         self.seed = seed
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
-        """Return the loss on a network: from images, masks and the step to a scalar."""
+        """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
         logits_of = _before_activation(network)
 
-        def loss(image: tf.Tensor, mask: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        def loss(
+            image: tf.Tensor, mask: tf.Tensor, probability: Any, step: tf.Tensor, training: bool
+        ) -> tf.Tensor:
+            key = tf.stack([self.seed, tf.cast(step, tf.int32)])
+            region = self.region(image, mask)
+            part = uniform(tf.stack([tf.shape(image)[0], 1, 1]), key + [1, 0])
+            blended = _exchanged(image, region * part, key)
             with tf.GradientTape() as tape:
-                tape.watch(image)
-                logits = tf.cast(logits_of(image, training=False), tf.float32)
-                key = tf.stack([self.seed, tf.cast(step, tf.int32)])
-                draws = uniform(tf.shape(logits), key)
-                total = tf.reduce_sum(logits * tf.sign(draws - 0.5))
-            slope = tf.cast(tape.gradient(total, image), tf.float32)
-            squares = tf.reduce_sum(slope**2, -1) * self.region(image, mask)
-            count = tf.cast(tf.size(logits), tf.float32)
-            return tf.reduce_sum(squares) / count
+                tape.watch(blended)
+                logits = tf.cast(logits_of(blended, training=training), tf.float32)
+                total = tf.reduce_sum(logits * tf.sign(uniform(tf.shape(logits), key) - 0.5))
+            slope = tf.reduce_sum(tf.cast(tape.gradient(total, blended), tf.float32) ** 2, -1)
+            inside = tf.reduce_sum(slope * region, (1, 2))
+            return tf.reduce_mean(inside / (tf.reduce_sum(slope, (1, 2)) + TINY))
 
         return loss
+
+
+def _exchanged(image: tf.Tensor, region: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Images in which a region holds what lies there in another image of the batch."""
+    others = tf.maximum(tf.shape(image)[0] - 1, 1)
+    shift = 1 + tf.random.stateless_uniform((), key, 0, others, tf.int32)
+    inside = tf.cast(tf.minimum(region, 1.0)[..., None], image.dtype)
+    return image + inside * (tf.roll(image, shift, 0) - image)
 
 
 def _before_activation(network: keras.Model) -> keras.Model:

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,8 @@ from scipy import ndimage
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.cases import summarize_maps
 from kerasgan.evaluation.context import between_objects, context, deviating
+
+CONTEXT = sys.modules["kerasgan.evaluation.context"]  # the package's name is the function
 
 
 def reaching(offset, own, far):
@@ -157,6 +161,33 @@ def test_two_squares_of_which_one_is_seen_through_the_other(squares):
     row = summary.loc[("others", "epsilon")]
     assert (row["mean"], row["images"]) == (pytest.approx((1 / 6 + 0) / 2, abs=1e-5), 2)
     assert deviating(table, 1)["name"].tolist() == [first]
+
+
+def test_objects_go_on_after_a_stop(squares, tmp_path, monkeypatch):
+    model, folder = linear(reaching(8, 2, 1)), tmp_path / "kept"
+    options = {"widths": [2], "batch_size": 1, "verbose": False}
+    whole = between_objects(model, squares, **options)
+    done = CONTEXT._batch_table
+    seen = []
+
+    def once(judged, case, *rest):
+        seen.append(case.names)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return done(judged, case, *rest)
+
+    monkeypatch.setattr(CONTEXT, "_batch_table", once)
+    with pytest.raises(KeyboardInterrupt):
+        between_objects(model, squares, folder=folder, **options)
+    again = between_objects(model, squares, folder=folder, **options)
+    assert [names[0] for names in seen] == [*squares.names[:2], squares.names[1]]
+    pd.testing.assert_frame_equal(again, whole)
+    assert again.attrs["images"] == 2
+    with pytest.raises(KerasganError, match="maps of other least"):
+        between_objects(model, squares, folder=folder, least=1, **options)
+    (folder / "batch_00000.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(KerasganError, match=r"batch_00000\.csv is damaged"):
+        between_objects(model, squares, folder=folder, **options)
 
 
 def test_specks_count_as_objects_if_asked(squares):

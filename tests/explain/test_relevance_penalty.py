@@ -29,7 +29,7 @@ def network(bias=0.2):
 
 def test_it_is_the_share_of_relevance():
     model = network()
-    found = RelevancePenalty(LEFT, rule="gamma")(model)(IMAGES, MASKS, tf.constant(0))
+    found = RelevancePenalty(LEFT, rule="gamma")(model)(IMAGES, MASKS, None, tf.constant(0), False)
     size = np.abs(kg.Explainer(model, rule="gamma").explain(IMAGES).relevance).sum(-1)
     wanted = (size[:, :, :4].sum((1, 2)) / size.sum((1, 2))).mean()
     assert float(found) == pytest.approx(wanted, rel=1e-4)
@@ -41,7 +41,7 @@ def test_its_gradient_is_that_of_finite_differences(rule):
     loss = RelevancePenalty(LEFT, rule=rule, target=kg.targets.Pixel(4, 4))(model)
     kernel = model.get_layer("inner").kernel
     with tf.GradientTape() as tape:
-        value = loss(IMAGES, MASKS, tf.constant(0))
+        value = loss(IMAGES, MASKS, None, tf.constant(0), False)
     slope = tape.gradient(value, kernel).numpy()
     place = np.unravel_index(np.abs(slope).argmax(), slope.shape)
     step, before, values = 1e-3, kernel.numpy(), []
@@ -49,13 +49,13 @@ def test_its_gradient_is_that_of_finite_differences(rule):
         moved = before.copy()
         moved[place] += sign * step
         kernel.assign(moved)
-        values.append(float(loss(IMAGES, MASKS, tf.constant(0))))
+        values.append(float(loss(IMAGES, MASKS, None, tf.constant(0), False)))
     assert slope[place] == pytest.approx((values[0] - values[1]) / (2 * step), rel=0.05)
 
 
 def test_nothing_to_explain_costs_nothing():
     loss = RelevancePenalty(LEFT)(network(bias=-99.0))
-    assert float(loss(IMAGES, MASKS, tf.constant(0))) == 0
+    assert float(loss(IMAGES, MASKS, None, tf.constant(0), False)) == 0
 
 
 def test_training_with_it_moves_relevance():
@@ -69,5 +69,7 @@ def test_training_with_it_moves_relevance():
             penalty_weight=weight,
         )
         gan.fit(IMAGES, MASKS, batch_size=4, epochs=40, verbose=0)
-        shares[weight] = float(RelevancePenalty(LEFT)(gan.generator)(IMAGES, MASKS, tf.constant(0)))
+        shares[weight] = float(
+            RelevancePenalty(LEFT)(gan.generator)(IMAGES, MASKS, None, tf.constant(0), False)
+        )
     assert shares[5.0] < 0.8 * shares[0.0]

@@ -124,7 +124,7 @@ def test_an_exploding_loss_is_named_and_the_last_good_state_is_kept(ema_momentum
 
 def test_the_broken_part_of_a_loss_is_named():
     def penalty(network):
-        return lambda image, mask, step: tf.where(step >= 5, np.inf, 0.0)
+        return lambda image, mask, found, step, training: tf.where(step >= 5, np.inf, 0.0)
 
     gan, good = tiny(losses={"l1": 1.0, "dice": 1.0}, penalty=penalty), Good()
     with pytest.raises(

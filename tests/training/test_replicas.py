@@ -24,7 +24,7 @@ HELD = {
     "r1": 1.0,
     "feature_matching": 2.0,
     "ema_momentum": 0.9,
-    "penalty": kg.training.GradientPenalty(CORNER),
+    "penalty": kg.explain.RelevancePenalty(CORNER),
 }
 ALONE = {"losses": dict.fromkeys(SEGMENTATION, 1.0), "adversarial_weight": 0.0}
 

@@ -6,7 +6,7 @@ Example:
 
 Several folders, with a comma between, are the parts of one dataset held out in turn: their images
 are scored together. The text between `<!-- results:start -->` and `<!-- results:end -->` is
-replaced in both files, and smaller copies of the (first) runs' pictures go to docs/assets/results,
+replaced in both files (on the page, with the README's table before it), and smaller copies of the (first) runs' pictures go to docs/assets/results,
 that of the quickstart to the front page too. The second form puts the table of
 `examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
 """
@@ -32,6 +32,7 @@ PICTURES = {
     "training": "Losses and scores during training",
     "scores": "Jaccard of every image against the size of what is to be found",
 }
+FOLDED = ['<details markdown="1">', "<summary>Training, and scores by size</summary>", ""]
 
 
 def interval(score):
@@ -124,7 +125,11 @@ def section(title, folders):
             small = picture.convert("RGB")
             small.thumbnail((900, 1500), Image.LANCZOS)
             small.save(place, quality=80, optimize=True)
-        lines += [f"![{caption}](assets/results/{place.name})", "", f"*{caption}.*", ""]
+        shown = [f"![{caption}](assets/results/{place.name})", "", f"*{caption}.*", ""]
+        if name == "training":
+            lines += FOLDED
+        lines += shown
+    lines += ["</details>", ""]
     if "quickstart" in facts["command"]:
         with Image.open(folder / "explanation.png") as picture:
             picture.thumbnail((1000, 1000), Image.LANCZOS)
@@ -171,6 +176,7 @@ def main():
     ]
     table = "\n".join([*head, *(row for _, row in parts)])
     put(ROOT / "README.md", "results", table)
+    put(ROOT / "docs" / "results.md", "summary", table)
     print(table)
 
 

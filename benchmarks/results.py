@@ -6,9 +6,9 @@ Example:
 
 Several folders, with a comma between, are the parts of one dataset held out in turn: their images
 are scored together. The text between `<!-- results:start -->` and `<!-- results:end -->` is
-replaced in both files (on the page, with the README's table before it), and smaller copies of the (first) runs' pictures go to docs/assets/results,
-that of the quickstart to the front page too. The second form puts the table of
-`examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
+replaced in both files, the README's table stands on the page too, and smaller copies of the (first)
+runs' pictures go to docs/assets/results, that of the quickstart to the front page too. The second
+form puts the table of `examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
 """
 
 import argparse

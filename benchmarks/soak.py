@@ -2,6 +2,7 @@
 
 Example:
     python benchmarks/soak.py
+    python benchmarks/soak.py --write
 
 Each part warms up first; then the memory that the process holds is read again and again: resident,
 after collecting garbage and asking the C library for what it keeps in store. `growth` is the
@@ -28,6 +29,8 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from pages import put
+from results import ROOT
 
 import kerasgan as kg
 
@@ -162,6 +165,16 @@ def row_of(part, unit, seconds):
     }
 
 
+def as_markdown(rows, args):
+    names = list(next(iter(rows.values())))
+    lines = ["| part | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    lines += [f"| {part} | {' | '.join(map(str, row.values()))} |" for part, row in rows.items()]
+    return "\n".join(lines) + (
+        f"\n\n`fast` at {SIZE} px, {FILTERS} filters, rule `{args.rule}`, TensorFlow "
+        f"{tf.__version__}, {os.cpu_count()} processors."
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -174,6 +187,7 @@ def main():
     add("--beside", type=int, default=10, help="epochs beside two explainers (10)")
     add("--rule", default="epsilon", help="of the explanations (epsilon)")
     add("--tolerance", type=float, default=2.0, help="growth in %% that counts as flat (2)")
+    add("--write", action="store_true", help="put the table into docs/promises.md")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -197,6 +211,8 @@ def main():
             keras.backend.clear_session()
     table = pd.DataFrame(rows).T.rename_axis("part")
     print(f"\n{table.to_string()}\nTensorFlow {tf.__version__}")
+    if args.write:
+        put(ROOT / "docs" / "promises.md", "soak", as_markdown(rows, args))
     bad = [name for name, row in rows.items() if row["growth %"] > args.tolerance or row["alive"]]
     if bad:
         sys.exit(f"Not flat within {args.tolerance} %, or something is still held: {bad}")

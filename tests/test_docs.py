@@ -1,5 +1,6 @@
 """The documentation keeps its word: its Python runs, its commands, paths and names exist."""
 
+import ast
 import inspect
 import pathlib
 import re
@@ -147,3 +148,19 @@ def _resolve(name):
     for part in name.split(".")[1:]:
         value = getattr(value, part, value)
     return value
+
+
+def test_every_promise_is_held_by_a_test_that_exists():
+    """Named tests are there, and those and only those called slow are out of the default run."""
+    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    named_tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`( \*slow\*)?", page)
+    assert len(named_tests) > 30
+    for file, name, slow in named_tests:
+        functions = [
+            node
+            for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef) and node.name == name
+        ]
+        assert functions, f"{file}::{name}"
+        marks = " ".join(ast.unparse(mark) for mark in functions[0].decorator_list)
+        assert ("mark.slow" in marks) == bool(slow), f"{file}::{name}"

@@ -5,9 +5,13 @@ each mask rests on. The rooms of the package, in the order in which data pass th
 `models`, `training`, `inference`, `explain`, `evaluation`, `report`.
 """
 
+import os
 import warnings
 
 from kerasgan import _requirements  # noqa: F401  (first: it refuses what cannot work)
+
+# TensorFlow's start-up notices, some of which it calls errors. "0" in the environment shows them.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 with warnings.catch_warnings():
     # TensorFlow 2.14 itself uses names that newer releases of its dependencies deprecate.

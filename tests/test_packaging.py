@@ -18,7 +18,8 @@ LOCAL = (".*", "*.egg-info", "__pycache__", "build", "dist", "results", "site", 
 
 
 def run(*arguments, cwd, **environment):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment = {**inherited, **environment}
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True,
         text=True, timeout=240,

@@ -23,7 +23,15 @@ from PIL import Image
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["ENDINGS", "MAX_PIXELS", "Header", "read_header", "read_image", "read_mask"]
+__all__ = [
+    "ENDINGS",
+    "MAX_PIXELS",
+    "Header",
+    "dark_shades",
+    "read_header",
+    "read_image",
+    "read_mask",
+]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 8192 * 8192
@@ -110,6 +118,32 @@ def read_image(path: str, channels: int) -> np.ndarray:
             return np.repeat(grey[..., None], channels, axis=-1)
         pixels = np.asarray(_over_black(picture, "L" if channels == 1 else "RGB"))
         return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def dark_shades(path: str) -> int | None:
+    """Say how few shades are left of a 16-bit image that uses the bottom of its range alone.
+
+    Args:
+        path: An image file.
+
+    Returns:
+        How many of the 256 shades are reached, if at most 32 and the file has 16 bits; else None.
+
+    Raises:
+        KerasganError: If the file cannot be decoded.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> dark_shades(samples.image_paths[0]) is None
+        True
+    """
+    with _opened(path) as picture:
+        if not picture.mode.startswith("I;16"):
+            return None
+        shades = (int(np.asarray(_upright(picture)).max()) >> 8) + 1
+        return shades if shades <= 32 else None
 
 
 def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Finding, checking and splitting image and mask files.
 
-A `Samples` is a list of paths: no pixel is decoded here, and sizes are compared from headers.
+A `Samples` is a list of paths: sizes are compared from headers, and no pixel is decoded here but
+those of the first image, to warn of what would be dark.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Callable
 
@@ -17,9 +19,9 @@ import tensorflow as tf
 
 from kerasgan.data import pipeline
 from kerasgan.data.augment import Augmentation
-from kerasgan.data.files import read_header
+from kerasgan.data.files import dark_shades, read_header
 from kerasgan.data.folders import find_pairs, some, without_ending
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 
 __all__ = ["Samples", "load_folder"]
 
@@ -346,6 +348,15 @@ def load_folder(
     names = sorted(image_files)
     image_paths = tuple(str(image_files[name]) for name in names)
     headers = [read_header(file) for file in image_paths]
+    shades = dark_shades(image_paths[0])
+    if shades is not None:
+        warnings.warn(
+            f"Image {image_paths[0]} has 16 bits, of which the upper 8 are read, and these hold "
+            f"{shades} shades only. Stretch such images first with "
+            "kerasgan.data.convert.from_pictures",
+            KerasganWarning,
+            stacklevel=2,
+        )
     mask_paths = None
     if mask_files is not None:
         mask_paths = tuple(str(mask_files[name]) for name in names)

@@ -2,9 +2,10 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kerasgan.data import Samples, load_folder
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 
 IMAGE, MASK = (8, 6, 3), np.full((8, 6), 255, np.uint8)
 
@@ -193,6 +194,22 @@ def test_folds_keep_groups_together():
     for k in (1, 4, 2.0):
         with pytest.raises(KerasganError, match="'k' must be a whole number from 2 to 3"):
             listed().folds(k, key=surgery)
+
+
+@pytest.mark.parametrize(("highest", "shades"), [(4095, 16), (8191, 32), (8192, None), (300, 2)])
+def test_a_camera_of_twelve_bits_in_sixteen_is_a_warning(tmp_path, highest, shades):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    pixels = np.zeros((8, 8), np.uint16)
+    pixels[2:5, 2:5] = highest
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    Image.fromarray((pixels > 0).astype(np.uint8) * 255).save(tmp_path / "masks" / "a.png")
+    if shades is None:
+        load_folder(tmp_path)
+    else:
+        with pytest.warns(KerasganWarning, match=rf"a\.png has 16 bits.* {shades} shades only"):
+            samples = load_folder(tmp_path)
+        assert len(np.unique(samples.image(0))) <= shades
 
 
 def test_missing_and_empty_folders(tmp_path):

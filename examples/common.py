@@ -55,11 +55,13 @@ def arguments(description, results, data=True):
     return parser
 
 
-def recipe_from(args):
-    """Return the recipe that the command line describes."""
+def recipe_from(args, samples=None):
+    """Return the recipe that the command line describes, grey or in colour as the samples are."""
     names = ("size", "filters", "epochs", "batch_size", "seed", "learning_rate", "precision")
     names += ("l1", "cross_entropy", "dice", "adversarial_weight")
-    changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    changes = {} if samples is None else {"channels": samples.channels}
+    changes.update((name, getattr(args, name)) for name in names)
+    changes = {name: value for name, value in changes.items() if value is not None}
     for setting in args.set:
         name, equals, value = setting.partition("=")
         if not equals:
@@ -189,6 +191,7 @@ def report(gan, facts, training, samples, folder, rule, shown=6):
     for name, scored in tables.items():
         file = "scores.csv" if name == "scores" else f"scores_{name}.csv"
         kg.evaluation.save_table(scored, folder / file, overwrite=True)
+    (folder / "names.txt").write_text("\n".join(samples.names) + "\n", encoding="utf-8")
     text = kg.evaluation.summary_text(table)
     (folder / "scores.txt").write_text(text + "\n", encoding="utf-8")
     print(f"\nScores on {len(samples)} images that took no part in any choice:\n{text}\n")
@@ -214,6 +217,7 @@ def report(gan, facts, training, samples, folder, rule, shown=6):
 
 def experiment(args, recipe, folder, rest, test, fraction):
     """Split off a validation part, train, report; return the folder."""
+    rest, test = (dataclasses.replace(part, channels=recipe.channels) for part in (rest, test))
     training, validation = rest.split(fraction, seed=0)
     print(f"{len(training)} images to train, {len(validation)} to choose, {len(test)} to report")
     gan, facts = train(recipe, training, validation, folder)

@@ -20,9 +20,9 @@ def main():
     )
     parser.set_defaults(epochs=100)
     args = parser.parse_args()
-    recipe = common.recipe_from(args)
 
     samples = kg.data.load_folder(args.data)
+    recipe = common.recipe_from(args, samples)
     surgeries = sorted({surgery(name) for name in samples.names})
     if 1 < len(surgeries) < len(samples):
         held_out = args.held_out or surgeries[-1]

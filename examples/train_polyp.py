@@ -15,9 +15,9 @@ def main():
         "else a tenth drawn at random",
     )
     args = parser.parse_args()
-    recipe = common.recipe_from(args)
 
     samples = kg.data.load_folder(args.data)
+    recipe = common.recipe_from(args, samples)
     official = pathlib.Path(args.data) / "splits" / "val.txt"
     if args.test_names or official.is_file():
         rest, test = samples.split_by_names(args.test_names or official)

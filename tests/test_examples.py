@@ -147,12 +147,13 @@ def test_a_stopped_run_is_resumed(tmp_path):
     assert facts["images"] == {"training": 9, "validation": 1, "reported": 2}
 
 
-def test_instruments_are_split_by_surgery(tmp_path):
+def test_grey_instruments_are_split_by_surgery(tmp_path):
     scenes = kg.data.synthetic.write_dataset(tmp_path / "all", count=9, size=32, kind="instrument")
     for place, name in enumerate(scenes.names):
         for kind in ("images", "masks"):
             source = tmp_path / "all" / kind / f"{name}.png"
-            source.rename(source.with_name(f"OP{1 + place // 3}_img_{place:02}.png"))
+            named = source.rename(source.with_name(f"OP{1 + place // 3}_img_{place:02}.png"))
+            Image.open(named).convert("L").save(named)
     done = run(
         "train_instrument",
         "--data",
@@ -165,7 +166,10 @@ def test_instruments_are_split_by_surgery(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Reporting on surgery OP3, training on the others" in done.stdout
-    assert set(pd.read_csv(tmp_path / "r" / "scores.csv")["name"].str[:3]) == {"OP3"}
+    names = pd.read_csv(tmp_path / "r" / "scores.csv")["name"]
+    assert set(names.str[:3]) == {"OP3"}
+    assert (tmp_path / "r" / "names.txt").read_text().split() == names.tolist()
+    assert json.loads((tmp_path / "r" / "facts.json").read_text())["recipe"]["channels"] == 1
 
 
 @pytest.mark.parametrize(

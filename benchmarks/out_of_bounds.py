@@ -192,10 +192,12 @@ def main():
     args = parser.parse_args()
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {}
+    chosen, trials = {}, []
     for arm, weights in WEIGHTS.items():
         tried = [one(arm, weight, CHOOSING, args, folder) for weight in weights]
         chosen[arm] = float(max(tried, key=lambda row: row["rims painted"])["weight"])
+        found = ", ".join(f"{row['weight']:g}: {row['rims painted']:.2f}" for row in tried)
+        trials.append(f"{arm} {found}")
     rows = [
         one(arm, chosen.get(arm, 0.0), seed, args, folder) for seed in args.seeds for arm in ARMS
     ]
@@ -206,6 +208,10 @@ def main():
         f"{tf.__version__}, {os.cpu_count()} processors.\n\n"
     )
     text += as_markdown(pd.DataFrame(rows), chosen)
+    text += (
+        f" Weights tried, with the Dice by which they were chosen (seed {CHOOSING}): "
+        f"{'; '.join(trials)}."
+    )
     print(text)
     if args.write:
         put(ROOT / "docs" / "causes.md", "penalty", text)

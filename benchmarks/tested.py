@@ -6,10 +6,11 @@ Example:
     python benchmarks/tested.py --mutants counts metrics rules
     python benchmarks/tested.py --coverage results/coverage.json --mutants counts --write
 
-Needs cosmic-ray for the second question (`pip install cosmic-ray`). It sets one fault after the
-other into a copy of a module, a plus for a minus, a 1 for a 2, a condition turned round, and runs
-the tests named below, in this order, until one fails. A fault that none finds is printed. What was
-done is kept in --results, so a stopped run goes on, and modules can be tried side by side.
+Needs pytest-cov for the first question and cosmic-ray for the second (`pip install`). The latter
+sets one fault after the other into a copy of a module, a plus for a minus, a 1 for a 2, a condition
+turned round, and runs the tests named below, in this order, until one fails. A fault that none
+finds is printed. What was done is kept in --results, so a stopped run goes on, and modules can be
+tried side by side.
 """
 
 import argparse

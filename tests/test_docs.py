@@ -23,7 +23,7 @@ SMALLER = {
     r"\bsize=\d+": "size=32",
     r"\bfilters=\d+": "filters=2",
     r"\bepochs=\d+": "epochs=1",
-    r"\bcount=\d+": "count=60",
+    r"\bcount=\d{3,}": "count=60",
 }
 
 

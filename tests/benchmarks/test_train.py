@@ -40,6 +40,7 @@ def modules(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_it_runs_without_torch_and_says_how_to_get_it(tmp_path):
     empty = tmp_path / "python"
     empty.write_text("#!/bin/sh\nexit 1\n")

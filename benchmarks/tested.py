@@ -37,6 +37,7 @@ MODULES = {
 LEFT_OUT = ["core/ReplaceBinaryOperator_.*_(Bit.*|LShift|RShift|FloorDiv|Mod|Pow)$"]
 LEFT_OUT += ["core/ReplaceBinaryOperator_(Bit.*|Mod|Pow|FloorDiv)_.*", "core/RemoveDecorator"]
 LEFT_OUT += ["core/ReplaceUnaryOperator_.*_Invert"]
+COUNTED = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 TREE = ("kerasgan", "tests", "examples", "docs", "pyproject.toml", "setup.py", "README.md")
 
 
@@ -107,9 +108,6 @@ def covered(file):
             f"{100 * n['covered_branches'] / max(1, n['num_branches']):.1f} % |"
         )
     return "\n".join(lines)
-
-
-COUNTED = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 
 
 def main():

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["Region", "region_of"]
+__all__ = ["Region", "mean_share", "region_of"]
+
+TINY = 1e-12
 
 Region = Union[np.ndarray, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
 
@@ -41,3 +43,18 @@ def region_of(region: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         )
     weights = tf.constant(region[None], tf.float32)
     return lambda image, mask: weights
+
+
+def mean_share(sizes: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
+    """Return the share of something that lies in a region, as a mean over images.
+
+    Args:
+        sizes: From 0 up, (batch, height, width). An image without any adds 0.
+        region: Weights (batch or 1, height, width).
+
+    Example:
+        >>> float(mean_share(tf.constant([[[3.0, 1.0]]]), tf.constant([[[1.0, 0.0]]])))
+        0.75
+    """
+    inside = tf.reduce_sum(sizes * region, (1, 2))
+    return tf.reduce_mean(inside / (tf.reduce_sum(sizes, (1, 2)) + TINY))

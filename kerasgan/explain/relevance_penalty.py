@@ -8,14 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasgan.data.region import Region, region_of
+from kerasgan.data.region import Region, mean_share, region_of
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.methods import RuleLike
 from kerasgan.explain.targets import TargetLike
 
 __all__ = ["RelevancePenalty"]
-
-TINY = 1e-12
 
 
 class RelevancePenalty:
@@ -63,7 +61,6 @@ class RelevancePenalty:
         ) -> tf.Tensor:
             relevance = tf.abs(explainer.relevance(image, self.target))
             relevance = tf.reduce_sum(tf.cast(relevance, tf.float32), -1)
-            inside = tf.reduce_sum(relevance * self.region(image, mask), (1, 2))
-            return tf.reduce_mean(inside / (tf.reduce_sum(relevance, (1, 2)) + TINY))
+            return mean_share(relevance, self.region(image, mask))
 
         return loss

@@ -8,15 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasgan.data.region import Region, region_of
+from kerasgan.data.region import Region, mean_share, region_of
 from kerasgan.errors import KerasganError
 from kerasgan.models.heads import final_activation, to_probability
 from kerasgan.training.replicas import uniform
 
 __all__ = ["GradientPenalty", "InvariancePenalty"]
-
-
-TINY = 1e-12
 
 
 class InvariancePenalty:
@@ -135,8 +132,7 @@ class GradientPenalty:
                 logits = tf.cast(logits_of(blended, training=training), tf.float32)
                 total = tf.reduce_sum(logits * tf.sign(uniform(tf.shape(logits), key) - 0.5))
             slope = tf.reduce_sum(tf.cast(tape.gradient(total, blended), tf.float32) ** 2, -1)
-            inside = tf.reduce_sum(slope * region, (1, 2))
-            return tf.reduce_mean(inside / (tf.reduce_sum(slope, (1, 2)) + TINY))
+            return mean_share(slope, region)
 
         return loss
 

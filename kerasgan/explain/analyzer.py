@@ -23,7 +23,7 @@ from innvestigate.backend import graph as igraph
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain.canonical_layers import kind_of
 from kerasgan.explain.forward import Forward, Node, live_weights
-from kerasgan.explain.linear import STABILISER, Linear, per_image, stabilised
+from kerasgan.explain.linear import STABILISER, Linear, per_image, stabilised, vjp
 from kerasgan.explain.rules import Rule, Shares
 
 __all__ = [
@@ -175,7 +175,8 @@ class InFunction:
         received = per_image(relevance)
         passed = tf.add_n([per_image(values) for values in inputs])
         columns = [received, passed, bias, stabiliser, unsupported, per_image(tf.abs(relevance))]
-        row = tf.stack([tf.zeros_like(received) + column for column in columns])
+        zeros = tf.zeros_like(received)
+        row = tf.stack([c if tf.is_tensor(c) and c.shape.rank else zeros + c for c in columns])
         node = self._by_output[id(output)]
         self._rows.append((node, row))
         if len(inputs) > 1:
@@ -193,13 +194,13 @@ class InFunction:
     def _map_proportional(self, Xs, Ys, Rs, _state):
         with tf.control_dependencies(Rs):
             factors, stabiliser = stabilised(Rs[0], Ys[0], STABILISER)
-            gradients = _once(Xs, tf.gradients(Ys, Xs, [factors], stop_gradients=Xs))
+            gradients = self._back(Ys[0], factors)
             inputs = [x * gradient for x, gradient in zip(Xs, gradients)]
         self.book(Ys[0], Rs[0], inputs, stabiliser=stabiliser)
         return inputs
 
     def _map_routed(self, Xs, Ys, Rs, state):
-        inputs = _once(Xs, tf.gradients(Ys, Xs, Rs, stop_gradients=Xs))
+        inputs = self._back(Ys[0], Rs[0])
         dropped = 0.0
         if isinstance(state["layer"], keras.layers.ZeroPadding2D):  # what lies on the padding
             dropped = per_image(Rs[0] * (1 - state["layer"](tf.ones_like(Xs[0][:1]))))
@@ -215,17 +216,21 @@ class InFunction:
         return Rs
 
     def _map_gate(self, Xs, Ys, Rs, _state):
-        (relevance,) = tf.gradients(Xs[0] + tf.zeros_like(Ys[0]), Xs[:1], Rs, stop_gradients=Xs[:1])
+        _, backward = vjp(lambda x: x + tf.zeros_like(Ys[0]), Xs[:1])
+        (relevance,) = backward(Rs[0])
         self.book(Ys[0], Rs[0], [relevance])
         return [relevance]
 
+    def _back(self, output: tf.Tensor, relevance: tf.Tensor) -> list[tf.Tensor]:
+        """Differentiates the layer that computed an output."""
+        node = self._by_output[id(output)]
 
-def _once(tensors: list[tf.Tensor], gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Keeps the gradient, which is a total, of a tensor given several times only the first time."""
-    return [
-        tf.zeros_like(gradient) if any(tensor is other for other in tensors[:place]) else gradient
-        for place, (tensor, gradient) in enumerate(zip(tensors, gradients))
-    ]
+        def call(*inputs: tf.Tensor) -> tf.Tensor:
+            called = node.layer(list(inputs) if len(inputs) > 1 else inputs[0])
+            return tf.cast(called, output.dtype)
+
+        with live_weights(node.layer):
+            return vjp(call, node.inputs)[1](relevance)
 
 
 class Booked(igraph.ReverseMappingBase):
@@ -307,19 +312,23 @@ class _Gradient(InFunction, ReverseAnalyzerBase):
         super().__init__(network)
 
     def mappings(self):
-        """Returns what plain differentiation of a layer cannot do."""
-        weighted = {"weighted": self._map_weighted}
-        return {"passed": self._map_guided, **weighted} if self.guided else weighted
+        """Returns plain differentiation, and what that cannot do."""
+        plain = dict.fromkeys(super().mappings(), self._map_plain)
+        guided = {"passed": self._map_guided} if self.guided else {}
+        return {**plain, **guided, "weighted": self._map_weighted}
+
+    def _map_plain(self, _Xs, Ys, Rs, _state):
+        return self._back(Ys[0], Rs[0])
 
     def _map_weighted(self, Xs, Ys, Rs, state):
         with live_weights(state["layer"]):
             linear = Linear(state["layer"], Xs[0], Ys[0])
             return [linear.contributions().transposed(Rs[0])]
 
-    def _map_guided(self, Xs, Ys, Rs, state):
+    def _map_guided(self, _Xs, Ys, Rs, state):
         if type(state["layer"]).__name__ not in ("Affine", "Deviation"):
             Rs = [tf.nn.relu(relevance) for relevance in Rs]
-        return tf.gradients(Ys, Xs, Rs, stop_gradients=Xs)
+        return self._back(Ys[0], Rs[0])
 
 
 def gradient_analyzer(network: keras.Model, guided: bool = False) -> InFunction:

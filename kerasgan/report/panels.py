@@ -43,6 +43,15 @@ TARGETS = {
 """What is explained of an image, by the name of its target, in words."""
 
 
+class AsAnyOther(targets.Prediction):
+    """The predicted mask, explained by the function for weights that serves all targets.
+
+    A function of its own takes seconds to trace, and a few images milliseconds to explain.
+    """
+
+    traceable = False
+
+
 class Panels:
     """Everything that is shown of the chosen images, made a few at a time.
 
@@ -166,7 +175,7 @@ class Panels:
         for rule, explainer in self.explainers.items():
             if self.layers is None:
                 self.layers = some_layers(quietly(explainer, images[:1], "prediction", None).layers)
-            main = quietly(explainer, images, "prediction", self.layers)
+            main = quietly(explainer, images, AsAnyOther(), self.layers)
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
                 main.plot(figures / f"explanation_{file}.png", layers=self.layers)
@@ -182,7 +191,7 @@ class Panels:
                 enough = np.any(weights != 0, -1).mean((1, 2)) >= SPECK
                 which = np.flatnonzero(enough)
                 if which.size:
-                    more = quietly(explainer, images[which], weights[which], ())
+                    more = quietly(explainer, images[which], weights[which], self.layers)
                     places = {"": more.relevance}
                     few = [found[i] for i in which], [whole[i] for i in which]
                     self._add(*few, rule, target, more, places)

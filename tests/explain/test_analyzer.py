@@ -122,6 +122,20 @@ def test_shared_layers_keep_their_names_apart():
     assert len(e.ledger) == 2 * len(IMAGES)
 
 
+@pytest.mark.parametrize("join", [layers.Add, layers.Average, layers.Concatenate])
+def test_the_gradient_of_a_layer_that_takes_one_tensor_twice(join):
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(image)
+    model = with_random_weights(keras.Model(image, layers.Conv2D(1, 1)(join()([x, x]))))
+    with tf.GradientTape() as tape:
+        images = tf.constant(IMAGES)
+        tape.watch(images)
+        total = tf.reduce_sum(model(images))
+    expected = tape.gradient(total, images)
+    found = Explainer(model, "gradient").explain(IMAGES, np.ones((6, 6))).relevance
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_live_weights_are_put_back():
     layer = small().get_layer("head")
     kernel, bias = layer.weights

@@ -8,23 +8,26 @@ Example:
 
 Needs pytest-cov for the first question and cosmic-ray for the second (`pip install`). The latter
 sets one fault after the other into a copy of a module, a plus for a minus, a 1 for a 2, a condition
-turned round, and runs the tests named below, in this order, until one fails. A fault that none
-finds is printed. What was done is kept in --results, so a stopped run goes on, and modules can be
-tried side by side.
+turned round. Each is tried by a child of this process, which has imported TensorFlow already: it
+runs the tests named below, in this order, until one fails. A fault that none finds is printed.
+What was done is kept in --results, so a stopped run goes on, and modules can be tried side by side.
 """
 
 import argparse
 import collections
+import difflib
 import json
+import os
 import pathlib
+import re
 import shutil
-import sqlite3
-import subprocess
+import signal
 import sys
+import zlib
 
 from pages import put
-from results import ROOT
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES = {
     "counts": ("kerasgan/counts.py", ["tests/test_counts.py", "tests/evaluation/test_paired.py"]),
     "metrics": ("kerasgan/training/metrics.py", ["tests/training/test_metrics.py"]),
@@ -33,60 +36,86 @@ MODULES = {
         ["tests/explain/test_rules.py", "tests/explain/test_oracle.py"],
     ),
 }
-# Bits of floats: such a fault ends in an error in whatever test comes first.
-LEFT_OUT = ["core/ReplaceBinaryOperator_.*_(Bit.*|LShift|RShift|FloorDiv|Mod|Pow)$"]
-LEFT_OUT += ["core/ReplaceBinaryOperator_(Bit.*|Mod|Pow|FloorDiv)_.*", "core/RemoveDecorator"]
-LEFT_OUT += ["core/ReplaceUnaryOperator_.*_Invert"]
+# Bits of floats, and `is` for `==`: such a fault ends in an error in whatever test comes first.
+LEFT_OUT = re.compile(
+    r"core/(RemoveDecorator|ReplaceUnaryOperator_.*_Invert"
+    r"|ReplaceBinaryOperator_(.*_)?(Bit|LShift|RShift|FloorDiv|Mod|Pow).*"
+    r"|ReplaceComparisonOperator_(\w*[qtE]_Is(Not)?|Is(Not)?_\w*[qE]|Is(Not)?_[GL]t))"
+)
 COUNTED = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 TREE = ("kerasgan", "tests", "examples", "docs", "pyproject.toml", "setup.py", "README.md")
 
 
-def config(file, tests, timeout):
-    run = f"{sys.executable} -m pytest -q -x -p no:randomly {' '.join(tests)}"
-    return (
-        f'[cosmic-ray]\nmodule-path = "{file}"\ntimeout = {timeout}\nexcluded-modules = []\n'
-        f'test-command = "{run}"\n[cosmic-ray.distributor]\nname = "local"\n'
-        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
-    )
+def faults(source):
+    """Yield the name of each fault and the source with it, no source twice."""
+    import cosmic_ray.plugins
+    from cosmic_ray.mutating import mutate_code
+
+    seen = {source}
+    for name in sorted(cosmic_ray.plugins.operator_names()):
+        operator = cosmic_ray.plugins.get_operator(name)
+        if LEFT_OUT.fullmatch(name) or operator.arguments():
+            continue
+        count = 0
+        while (changed := mutate_code(source, operator(), count)) is not None:
+            if changed not in seen:
+                yield f"{name} {count}", changed
+            seen.add(changed)
+            count += 1
+
+
+def fails(copy, tests, timeout):
+    """Whether a test fails in a copy of the repository, or all take longer than the timeout."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] != 0
+    signal.alarm(timeout)
+    os.chdir(copy)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    sys.path[0] = str(copy)
+    sys.dont_write_bytecode = True  # two faults may be of one size and one second
+    import pytest
+
+    code = pytest.main(["-q", "-x", *tests])
+    os._exit(int(code) if copy in pathlib.Path(sys.modules["kerasgan"].__file__).parents else 9)
 
 
 def mutants(name, folder, timeout):
-    """Try all faults of a module that were not tried yet; return what the session holds."""
+    """Try all faults of a module that were not tried yet; return all that were tried."""
+    import innvestigate  # noqa: F401  takes TensorFlow and Keras along
+
     file, tests = MODULES[name]
-    copy = folder / name
-    session = copy / "session.sqlite"
-    command = [sys.executable, "-m", "cosmic_ray.cli"]
-    if not session.is_file():
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir(parents=True)
-        for part in TREE:
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / part)
-        (copy / "config.toml").write_text(config(file, tests, timeout), encoding="utf-8")
-        whole = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", *tests], cwd=copy)
-        if whole.returncode:
-            sys.exit(f"{' '.join(tests)} must pass without a fault")
-        made = session.with_name("made.sqlite")
-        subprocess.run([*command, "init", "config.toml", made], cwd=copy, check=True)
-        chosen = [sys.executable, "-m", "cosmic_ray.tools.filters.operators_filter"]
-        subprocess.run([*chosen, made, "config.toml"], cwd=copy, check=True)
-        made.rename(session)
-    else:
-        shutil.copy(ROOT / file, copy / file)  # a stop may have left a fault in it
-    subprocess.run([*command, "exec", "config.toml", session], cwd=copy, check=True)
-    with sqlite3.connect(session) as database:
-        return database.execute(
-            "select w.test_outcome, w.worker_outcome, w.diff from work_results w"
-        ).fetchall()
+    source = (ROOT / file).read_text(encoding="utf-8")
+    copy = folder / name / "copy"
+    done = folder / name / f"tried_{zlib.crc32(source.encode()):08x}.jsonl"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    for part in TREE:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, copy / part)
+    if fails(copy, tests, timeout):
+        sys.exit(f"{' '.join(tests)} must pass without a fault")
+    tried = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
+    every = dict(faults(source))
+    todo = every.keys() - {row["fault"] for row in tried}
+    for count, fault in enumerate(sorted(todo), 1):
+        (copy / file).write_text(every[fault], encoding="utf-8")
+        lines = difflib.unified_diff(source.split("\n"), every[fault].split("\n"), n=0, lineterm="")
+        row = {"fault": fault, "diff": "\n".join([*lines][2:])}
+        row["found"] = fails(copy, tests, timeout)
+        tried.append(row)
+        with done.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        print(f"{name}: {count}/{len(todo)} {fault}: {row['found']}", flush=True)
+    return tried
 
 
-def described(name, rows):
-    """Return a line of the table, and the faults that no test found."""
-    tried = [(outcome, diff) for outcome, worker, diff in rows if worker != "SKIPPED"]
-    missed = [diff for outcome, diff in tried if outcome not in ("KILLED", "INCOMPETENT")]
-    found = len(tried) - len(missed)
+def described(name, tried):
+    """Return a line of the table."""
+    found = sum(row["found"] for row in tried)
     share = 100 * found / len(tried)
-    return f"| `{MODULES[name][0]}` | {len(tried)} | {found} | {share:.0f} % |", missed
+    return f"| `{MODULES[name][0]}` | {len(tried)} | {found} | {share:.0f} % |"
 
 
 def covered(file):
@@ -117,7 +146,7 @@ def main():
     add = parser.add_argument
     add("--coverage", type=pathlib.Path, help="JSON that pytest --cov wrote")
     add("--mutants", nargs="*", default=[], choices=MODULES, help="modules to set faults into")
-    add("--timeout", type=float, default=240, help="seconds for the tests of one fault (240)")
+    add("--timeout", type=int, default=240, help="seconds for the tests of one fault (240)")
     add("--results", type=pathlib.Path, default=pathlib.Path("results/mutants"))
     add("--write", action="store_true", help="put what was asked for into docs/promises.md")
     args = parser.parse_args()
@@ -127,9 +156,9 @@ def main():
     if args.mutants:
         lines = ["| module | faults | found | |", "|---|---|---|---|"]
         for name in args.mutants:
-            line, missed = described(name, mutants(name, args.results.resolve(), args.timeout))
-            lines.append(line)
-            print(*missed, sep="\n\n")
+            tried = mutants(name, args.results.resolve(), args.timeout)
+            lines.append(described(name, tried))
+            print(*[row["diff"] for row in tried if not row["found"]], sep="\n\n", flush=True)
         texts["mutants"] = "\n".join(lines)
     for mark, text in texts.items():
         print(text)

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import shallow
 
 import kerasgan as kg
 
@@ -18,12 +19,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 ROOMS = (kg.data, kg.models, kg.training, kg.inference, kg.explain, kg.evaluation, kg.report)
 
-# Blocks run as they stand, but for these sizes, which would take minutes.
+# Blocks run as they stand, but for these sizes, which would take minutes, and shallow networks.
 SMALLER = {
     r"\bsize=\d+": "size=32",
     r"\bfilters=\d+": "filters=2",
     r"\bepochs=\d+": "epochs=1",
     r"\bcount=\d{3,}": "count=60",
+    r"\bdown_4\b": "down_3",
 }
 
 
@@ -73,6 +75,7 @@ def data(tmp_path_factory):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
 def test_python_runs(page, data, monkeypatch):
     monkeypatch.chdir(data)
+    shallow(monkeypatch)
     namespace = {"__name__": "docs"}
     for line, code in blocks(page, "python"):
         for pattern, small in SMALLER.items():

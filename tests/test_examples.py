@@ -1,10 +1,8 @@
 import hashlib
 import json
 import os
-import pathlib
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 
@@ -12,22 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scripts import command, run, run_as_user
 
 import kerasgan as kg
 
-EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SMALL = ["--size", "32", "--filters", "2", "--batch-size", "4"]
-
-
-def run(script, *arguments, **kwargs):
-    command = [sys.executable, str(EXAMPLES / f"{script}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+ALONE = ["--set", "generator=unet", "--adversarial-weight", "0"]
 
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart") / "results"
-    done = run("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
+    done = run_as_user("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -124,9 +118,9 @@ def test_a_stopped_run_is_resumed(tmp_path):
     kg.data.synthetic.write_dataset(data, count=12, size=32)
     (data / "splits").mkdir()
     (data / "splits" / "val.txt").write_text("\n".join(kg.data.load_folder(data).names[:2]))
-    command = ["--data", data, "--results", results, *SMALL]
+    arguments = ["--data", data, "--results", results, *SMALL, *ALONE]
     process = subprocess.Popen(
-        [sys.executable, EXAMPLES / "train_polyp.py", *map(str, command), "--epochs", "500"],
+        command("train_polyp", *arguments, "--epochs", 500),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -140,7 +134,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     assert "with --resume goes on where it stopped" in error
     assert "Traceback" not in error
     reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
-    done = run("train_polyp", *command, "--epochs", reached + 1, "--resume")
+    done = run_as_user("train_polyp", *arguments, "--epochs", reached + 1, "--resume")
     assert done.returncode == 0, done.stderr
     facts = json.loads((results / "facts.json").read_text())
     assert facts["epochs"] == reached + 1

@@ -270,6 +270,8 @@ class Explainer:
     def _traced(self, target: Any, start: str, keep: Any, follow: tuple[str, ...] = ()) -> Traced:
         key = (target, start, keep, follow)
         with BUILDING:
+            if _on_one_of_several_devices():
+                return self._trace(*key)  # of the weights that are this device's own
             if key not in self._functions:
                 with tf.init_scope():
                     self._functions[key] = self._trace(*key)
@@ -410,3 +412,9 @@ class Explainer:
 def _by_value(target: targets.Target) -> bool:
     """Whether a target can be traced once for all its equals: it holds no arrays."""
     return target.traceable and type(target).__eq__ is not object.__eq__
+
+
+def _on_one_of_several_devices() -> bool:
+    """Whether this is a replica's part of a step under `tf.distribute`."""
+    across = tf.distribute.in_cross_replica_context()
+    return not across and tf.distribute.get_strategy().num_replicas_in_sync > 1

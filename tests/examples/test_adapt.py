@@ -1,16 +1,14 @@
 import json
-import pathlib
-import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scripts import EXAMPLES, run
 
 from kerasgan.explain import Explanation
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 SMALL = ["--size", 32, "--filters", 2, "--batch-size", 4, "--epochs", 1, "--count", 18]
 SMALL += ["--adversarial-weight", 0, "--set", "generator=unet"]
 
@@ -21,8 +19,7 @@ SMALL += ["--adversarial-weight", 0, "--set", "generator=unet"]
 )
 def test_another_dataset_is_drawn_scored_and_explained(script, channels, tmp_path):
     folder = tmp_path / "results"
-    command = [sys.executable, EXAMPLES / f"{script}.py", "--results", folder, *SMALL]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    done = run(script, "--results", folder, *SMALL)
     assert done.returncode == 0, done.stderr
     assert f"Everything is in {folder}/" in done.stdout
     facts = json.loads((folder / "facts.json").read_text())

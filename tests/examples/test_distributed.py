@@ -1,15 +1,13 @@
 import json
-import pathlib
 import socket
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
+from scripts import command
 
 import kerasgan as kg
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "train_distributed.py"
 SMALL = ["--size", 32, "--filters", 2, "--batch-size", 4, "--epochs", 1, "--count", 12]
 SMALL += [
     "--recipe",
@@ -22,9 +20,8 @@ SMALL += [
 
 
 def start(folder, env=None, *options):
-    command = [sys.executable, SCRIPT, "--results", folder, *SMALL, *options]
     return subprocess.Popen(
-        list(map(str, command)),
+        command("train_distributed", "--results", folder, *SMALL, *options),
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,21 +1,17 @@
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scripts import run
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "multi_class.py"
 SMALL = ["--size", 32, "--filters", 2, "--batch-size", 4, "--epochs", 1, "--set", "generator=unet"]
 
 
 def test_every_class_is_scored_and_explained(tmp_path):
     folder = tmp_path / "results"
-    command = [sys.executable, SCRIPT, "--results", folder, "--count", 24, *SMALL]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    done = run("multi_class", "--results", folder, "--count", 24, *SMALL)
     assert done.returncode == 0, done.stderr
     assert f"Everything is in {folder}/" in done.stdout
     for line in ("polyp       jaccard ", "instrument  jaccard ", "instrument, margin  "):

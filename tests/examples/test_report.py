@@ -1,15 +1,13 @@
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import run
 
 import kerasgan as kg
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "report.py"
+DRAWN = ["--data", "data", "--rules", "epsilon"]
 
 
 @pytest.fixture
@@ -22,11 +20,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, *options):
-    command = [sys.executable, str(SCRIPT), "--data", "data", "--rules", "epsilon", *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
-
-
 def save(folder):
     kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2)).save(folder)
 
@@ -36,7 +29,7 @@ def test_a_report_is_written_from_the_command_line(folder):
     (folder / "names.txt").write_text("a\nc\n")
     (folder / "card.json").write_text(json.dumps({"licence": "MIT"}))
     options = ["--model", "model", "--out", "page", "--names", "names.txt", "--card", "card.json"]
-    done = run(folder, *options, "--cases", "1")
+    done = run("report", *DRAWN, *options, "--cases", "1", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("page/\n")
     page = (folder / "page" / "index.html").read_text(encoding="utf-8")
@@ -49,10 +42,10 @@ def test_runs_are_compared_from_the_command_line(folder):
     save(folder / "first" / "model")
     save(folder / "second")
     runs = ["--run", "first", "--run", "mine=second"]
-    done = run(folder, *runs, "--out", "both", "--cases", "1")
+    done = run("report", *DRAWN, *runs, "--out", "both", "--cases", "1", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     kept = (folder / "both" / "differences.csv").read_text(encoding="utf-8")
     assert kept.splitlines()[1].startswith("first,mine,accuracy,")
-    done = run(folder, *runs, "--model", "second")
+    done = run("report", *DRAWN, *runs, "--model", "second", cwd=folder)
     assert done.returncode == 1
     assert "Pass --model, or --run two or more times" in done.stderr

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.initializers import GlorotUniform
 
 import kerasgan as kg
 from kerasgan.explain.canonize import canonize
@@ -127,6 +128,27 @@ def test_a_device_without_an_image_of_its_own_adds_nothing():
         return replicas.weighed(tf.reduce_mean(images), share)
 
     assert on_two(loss, tf.constant([1.0]), tf.constant([0.0])) == [3.0, 0.0]
+
+
+def test_relevance_is_differentiated_by_the_weights_of_each_device():
+    def slopes(model, explainer):
+        with tf.GradientTape() as tape:
+            size = tf.reduce_sum(explainer.relevance(IMAGES[:2], kg.targets.Pixel(9, 9)) ** 2)
+        return tape.gradient(size, model.trainable_variables)
+
+    def build():
+        conv = [keras.layers.Conv2D(n, 3, kernel_initializer=GlorotUniform(n)) for n in (3, 1)]
+        model = keras.Sequential([keras.Input((32, 32, 3)), conv[0], keras.layers.ReLU(), conv[1]])
+        return model, kg.Explainer(model, "gamma")
+
+    expected, strategy = slopes(*build()), two()
+    with strategy.scope():
+        built = build()
+    found = tf.function(lambda: strategy.run(slopes, built))()
+    for slope, wanted in zip(found, expected):
+        assert np.abs(wanted).max() > 0
+        for device in slope.values:
+            np.testing.assert_allclose(device, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_what_was_built_elsewhere_is_named():

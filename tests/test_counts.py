@@ -98,6 +98,8 @@ def test_counted_by_hand():
         ([1, 1, 1, 1], [1, 1, 1, 1], "specificity", 1, 1, math.nan),
         ([1, 1, 1, 1], [1, 1, 1, 0], "specificity", 0, 0, math.nan),
         ([0, 0, 1, 1], [0, 1, 1, 0], "jaccard", 1 / 3, 1 / 3, 1 / 3),
+        ([0, 1, 1, 1], [1, 1, 0, 0], "specificity", 0, 0, 0),
+        ([0, 0, 1, 1], [0, 0, 1, 0], "jaccard", 1 / 2, 1 / 2, 1 / 2),
     ],
 )
 def test_empty_policies(truth, prediction, name, agree, medai, nan, tensors):
@@ -126,6 +128,21 @@ def test_soft_counts_and_gradient():
         dice = score("dice", counted)
     np.testing.assert_allclose(tf.stack(counted)[:, 0], [0.25, 0.5, 0.75, 0.5])
     np.testing.assert_allclose(tape.gradient(dice, prediction), np.array([[3, -0.5]]) / 1.75**2)
+
+
+def test_soft_masks_of_numpy_count_in_proportion():
+    counted = count(np.float32([1, 0]), np.float32([0.25, 0.5]))
+    assert counted == Counts(tp=0.25, fp=0.5, fn=0.75, tn=0.5)
+    assert {part.dtype for part in counted} == {np.dtype("float64")}
+    for hard in (np.uint8([1, 0]), np.array([True, False])):
+        assert {part.dtype for part in count(hard, hard)} == {np.dtype("int64")}
+
+
+@pytest.mark.parametrize("convert", [(tf.constant, list), (list, tf.constant)])
+def test_one_tensor_makes_tensors(convert):
+    counted = count(*(as_given(mask) for as_given, mask in zip(convert, ([1.0, 0.0], [1.0, 1.0]))))
+    assert all(map(tf.is_tensor, counted))
+    assert [float(part) for part in counted] == [1, 1, 0, 0]
 
 
 def test_gradient_is_finite_where_there_is_nothing():
@@ -160,6 +177,32 @@ def test_labels_are_counted_one_class_against_the_rest():
     eye = np.eye(4, dtype=bool)
     one_hot = count(eye[truth], eye[prediction], axis=(0, 1))
     np.testing.assert_array_equal(count_labels(truth, prediction, 4), one_hot)
+
+
+def test_some_labels_may_be_missing():
+    assert count_labels([1, 1], [1, 1], 3).tp.tolist() == [0, 2, 0]
+    assert count_labels([1, 2], [2, 2], 3).fp.tolist() == [0, 0, 1]
+    assert count_labels([], [], 2).tn.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("wrong", [[0, -1], [-1, -1], [2, 2], [0, 3]])
+def test_labels_out_of_range_are_refused(wrong):
+    with pytest.raises(KerasganError, match="'truth' must hold whole labels from 0 to 1"):
+        count_labels(wrong, [0, 1], 2)
+
+
+@pytest.mark.parametrize("wrong", [-0.5, 1.5])
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(KerasganError, match="'prediction' must be a mask with values from 0 to 1"):
+        count([0.0, 1.0], [wrong, 1.0])
+
+
+def test_shapes_must_be_equal_in_either_order():
+    for first, second in ((2, 3), (3, 2)):
+        with pytest.raises(KerasganError, match=rf"Received: \({first},\) and \({second},\)"):
+            count(np.zeros(first), np.zeros(second))
+        with pytest.raises(KerasganError, match=rf"Received: \({first},\) and \({second},\)"):
+            count_labels([0] * first, [0] * second, 2)
 
 
 def test_bad_input():

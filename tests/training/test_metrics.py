@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import kerasgan as kg
@@ -36,6 +37,13 @@ def test_classes_are_decided_by_argmax_and_the_background_is_left_out():
         [[overlap(t == c, g == c)[0] for c in (1, 2)] for t, g in zip(labels, guess)]
     )
     np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
+
+
+def test_a_probability_of_one_half_is_background():
+    metric = kg.training.Dice(name="overlap")
+    metric.update_state(tf.ones((1, 1, 2, 1)), tf.constant([[[[0.5], [0.75]]]]))
+    assert float(metric.result()) == pytest.approx(2 / 3)
+    assert metric.name == "overlap"
 
 
 def test_metrics_work_in_a_graph_and_round_trip():

@@ -51,6 +51,7 @@ def test_by_hand():
         Gamma(1.0): ([12, -4], 4, 0, 0),
         Gamma(1.0, bias=False): ([18, -6], 0, 0, 0),
         Gamma(1.0, generalized=False): ([12, -4], 4, 0, 0),
+        Gamma(1.0, bias=False, generalized=False): ([18, -6], 0, 0, 0),
         Flat(): ([6, 6], 0, 0, 0),
         WSquare(): ([10.8, 1.2], 0, 0, 0),
         ZBox(-1, 3): ([12 * 6 / 7, 12 / 7], 0, 0, 0),  # 3 * (1 + 1) and -1 * (2 - 3)
@@ -61,10 +62,58 @@ def test_by_hand():
             np.testing.assert_allclose(values, np.ravel(known), atol=1e-4, err_msg=str(rule))
 
 
+def test_a_negative_output_supports_its_relevance():
+    inputs, bias, _, unsupported = share(Epsilon(0), bias=[-3.0])  # 3 - 2 - 3 = -2
+    np.testing.assert_allclose([*inputs, *bias, *unsupported], [-18, 12, 18, 0], atol=1e-4)
+
+
+def test_a_relative_epsilon_is_that_of_each_image():
+    rng = np.random.default_rng(1)
+    data = {"weights": rng.normal(size=(2, 3)), "bias": rng.normal(size=3)}
+    images, relevance = rng.normal(size=(3, 2)), rng.normal(size=(3, 3))
+    images[1] *= 100
+    rule = Epsilon(0.25, relative=True)
+    together = share(rule, images.tolist(), relevance=relevance.tolist(), **data)
+    alone = [
+        share(rule, image[None].tolist(), relevance=part[None].tolist(), **data)
+        for image, part in zip(images, relevance)
+    ]
+    for found, parts in zip(together[:3], zip(*alone)):
+        np.testing.assert_allclose(found, np.concatenate(parts), rtol=1e-4)
+
+
+def test_a_negative_bias_speaks_against():
+    # contributions 3 and -2, bias -2, output -1: z+ is 3, z- is -4
+    inputs, bias, *_ = share(AlphaBeta(2, 1), bias=[-2.0])
+    np.testing.assert_allclose([*inputs, *bias], [24, -6, -6], atol=1e-4)
+    inputs, bias, *_ = share(AlphaBeta(2, 1, bias=False), bias=[-2.0])
+    np.testing.assert_allclose([*inputs, *bias], [24, -12, 0], atol=1e-4)
+
+
 def test_gamma_favours_the_side_of_the_output():
     # contributions -3 and 2, no bias: output -1, so the negative one counts 1 + 1 times
     inputs, *_ = share(Gamma(1.0), inputs=[[-1.0, -2.0]], bias=[0.0])
     np.testing.assert_allclose(inputs, [12 * 6 / 4, -12 * 2 / 4], atol=1e-4)
+
+
+def test_gamma_as_published_favours_positive_weights():
+    # contributions -3 and 2, output -1; the second counts 1 + 1 times, and the sum is 1
+    negative = {"weights": [[-3.0], [1.0]], "bias": [0.0]}
+    inputs, *_ = share(Gamma(1.0, generalized=False), **negative)
+    np.testing.assert_allclose(inputs, [-36, 48], atol=1e-3)
+    inputs, *_ = share(Gamma(1.0), **negative)
+    np.testing.assert_allclose(inputs, [12 * 6 / 4, -12 * 2 / 4], atol=1e-4)
+    # contributions 3 and -2, bias 2: 6 - 2 + 4
+    inputs, bias, *_ = share(Gamma(1.0, generalized=False), bias=[2.0])
+    np.testing.assert_allclose([*inputs, *bias], [9, -3, 6], atol=1e-4)
+
+
+def test_defaults():
+    assert Epsilon() == Epsilon(1e-6, relative=False, bias=True)
+    assert AlphaBeta() == AlphaBeta(2.0, 1.0, bias=True)
+    assert ZPlus() == ZPlus(bias=True)
+    assert Gamma() == Gamma(0.25, bias=True, generalized=True)
+    assert ZBox() == ZBox(-1.0, 1.0)
 
 
 def test_output_without_contribution_of_the_sign():
@@ -135,6 +184,7 @@ def test_rules_of_ones_own():
         (lambda: AlphaBeta(2, 2), "Arguments 'alpha' and 'beta' must differ by 1"),
         (lambda: AlphaBeta(0, -1), "Argument 'beta' must be at least 0"),
         (lambda: ZBox(1, 1), "Argument 'low' must be below 'high'. Received: 1 and 1"),
+        (lambda: ZBox(2, 1), "Argument 'low' must be below 'high'. Received: 2 and 1"),
     ],
 )
 def test_bad_arguments(make, message):

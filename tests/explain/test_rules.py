@@ -67,7 +67,11 @@ def test_a_negative_output_supports_its_relevance():
     np.testing.assert_allclose([*inputs, *bias, *unsupported], [-18, 12, 18, 0], atol=1e-4)
 
 
-def test_a_relative_epsilon_is_that_of_each_image():
+def test_a_relative_epsilon_is_that_of_all_outputs_of_each_image():
+    # outputs 2 and 6, so epsilon is 2; factors 3 and 1
+    two = {"weights": [[3.0, 1.0], [-1.0, 0.0]], "bias": [1.0, 5.0], "relevance": [[12.0, 8.0]]}
+    inputs, bias, stabiliser, _ = share(Epsilon(0.5, relative=True), **two)
+    np.testing.assert_allclose([*inputs, *bias, *stabiliser], [10, -6, 8, 8], atol=1e-4)
     rng = np.random.default_rng(1)
     data = {"weights": rng.normal(size=(2, 3)), "bias": rng.normal(size=3)}
     images, relevance = rng.normal(size=(3, 2)), rng.normal(size=(3, 3))
@@ -126,8 +130,8 @@ def test_output_without_contribution_of_the_sign():
 
 
 def test_stabiliser_takes_all_where_the_output_is_zero():
-    inputs, _, stabiliser, _ = share(Epsilon(0.1), inputs=[[0.0, 0.0]], bias=[0.0])
-    assert inputs == [0, 0]
+    inputs, _, stabiliser, unsupported = share(Epsilon(0.1), inputs=[[0.0, 0.0]], bias=[0.0])
+    assert (inputs, unsupported) == ([0, 0], [0])
     np.testing.assert_allclose(stabiliser, 12, rtol=1e-6)
     inputs, _, stabiliser, unsupported = share(Epsilon(0), inputs=[[0.0, 0.0]], bias=[0.0])
     assert (inputs, stabiliser, unsupported) == ([0, 0], [0], [12])

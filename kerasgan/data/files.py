@@ -282,7 +282,8 @@ def _orientation(picture: Image.Image) -> int:
     # Pillow turns TIFF by itself, and asking a PNG without the tag would decode it.
     if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
         return 1
-    return picture.getexif().get(0x0112, 1)
+    value = picture.getexif().get(0x0112, 1)
+    return value if isinstance(value, int) else 1
 
 
 def _upright(picture: Image.Image) -> Image.Image:

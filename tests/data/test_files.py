@@ -81,6 +81,17 @@ def test_transparent_parts_lie_over_black(save):
     np.testing.assert_array_equal(pixels[6:], RGB[6:])
 
 
+def test_an_orientation_that_is_no_number_turns_nothing(tmp_path):
+    path = str(tmp_path / "x.jpg")
+    entry = b"\x01\x12\x00\x02\x00\x00\x00\x01\x06\x00\x00\x00"  # as text, not a short
+    exif = b"Exif\0\0MM\x00*\x00\x00\x00\x08\x00\x01" + entry + b"\0\0\0\0"
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(path, exif=exif)
+    with Image.open(path) as picture:
+        assert isinstance(picture.getexif()[274], str)
+    assert read_header(path) == (6, 8, 3)
+    assert read_image(path, 3).shape == (6, 8, 3)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 def test_exif_orientation_is_applied(save, ending, orientation):

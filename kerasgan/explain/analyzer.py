@@ -22,7 +22,7 @@ from innvestigate.backend import graph as igraph
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain.canonical_layers import kind_of
-from kerasgan.explain.forward import Forward, Node, live_weights
+from kerasgan.explain.forward import Forward, Node, live_weights, output_of
 from kerasgan.explain.linear import STABILISER, Linear, per_image, stabilised, vjp
 from kerasgan.explain.rules import Rule, Shares
 
@@ -224,13 +224,11 @@ class InFunction:
     def _back(self, output: tf.Tensor, relevance: tf.Tensor) -> list[tf.Tensor]:
         """Differentiates the layer that computed an output."""
         node = self._by_output[id(output)]
-
-        def call(*inputs: tf.Tensor) -> tf.Tensor:
-            called = node.layer(list(inputs) if len(inputs) > 1 else inputs[0])
-            return tf.cast(called, output.dtype)
-
         with live_weights(node.layer):
-            return vjp(call, node.inputs)[1](relevance)
+            _, backward = vjp(
+                lambda *xs: output_of(node.layer, list(xs), output.dtype), node.inputs
+            )
+            return backward(relevance)
 
 
 class Booked(igraph.ReverseMappingBase):

@@ -12,7 +12,7 @@ from tensorflow.python.ops import resource_variable_ops
 
 from kerasgan.explain.canonical_layers import kind_of
 
-__all__ = ["Forward", "Node", "live_weights", "throwaway_variables"]
+__all__ = ["Forward", "Node", "live_weights", "output_of", "throwaway_variables"]
 
 NONNEGATIVE = ("exponential", "hard_sigmoid", "relu", "relu6", "sigmoid", "softmax", "softplus")
 
@@ -60,8 +60,7 @@ class Forward:
                 # padding and convolution into one operation, which would then wait for itself
                 ready = [before for tensor in inputs for before in sources.get(id(tensor), [])]
                 with tf.control_dependencies(ready), live_weights(layer):
-                    output = layer(inputs if len(inputs) > 1 else inputs[0])
-                output = tf.cast(output, self.images.dtype)  # bilinear upsampling gives float32
+                    output = output_of(layer, inputs, self.images.dtype)
                 tensors[id(call.outputs)] = output
                 sources[id(output)] = inputs
                 count = seen[layer.name] = seen.get(layer.name, -1) + 1
@@ -79,6 +78,12 @@ class Forward:
             if known is not None or isinstance(node.layer, keras.layers.ZeroPadding2D):
                 ones = tf.ones_like(source[:1]) if known is None else known
                 self.valid[id(node.output)] = node.layer(ones)
+
+
+def output_of(layer: keras.layers.Layer, inputs: list[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """Calls a layer with one input or several."""
+    output = layer(inputs if len(inputs) > 1 else inputs[0])
+    return tf.cast(output, dtype)  # bilinear upsampling gives float32
 
 
 def _keeps_nonnegative(node: Node, known: set[int]) -> bool:

@@ -18,13 +18,6 @@ IMAGES = rng.uniform(-1, 1, (9, 32, 32, 3)).astype("float32")
 MASKS = (IMAGES[..., :1] + IMAGES.mean((1, 2, 3), keepdims=True) * 20 > 0).astype("float32")
 CORNER = np.eye(32)
 
-
-def dark_corner(network):
-    """A loss of one's own."""
-    weights = tf.constant(CORNER, tf.float32)
-    return lambda image, mask, found, step, training: tf.reduce_mean(found[..., 0] * weights)
-
-
 HELD = {
     "losses": {"l1": 1.0, "dice": 1.0},
     "adversarial": "hinge",
@@ -32,8 +25,7 @@ HELD = {
     "r1": 1.0,
     "feature_matching": 2.0,
     "ema_momentum": 0.9,
-    "penalty": dark_corner,
-    "penalty_weight": 10.0,
+    "penalty": kg.explain.RelevancePenalty(CORNER),
 }
 ALONE = {"losses": dict.fromkeys(SEGMENTATION, 1.0), "adversarial_weight": 0.0}
 

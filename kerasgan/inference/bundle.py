@@ -35,15 +35,15 @@ from kerasgan.inference.stream import check_positive
 from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
 from kerasgan.inference.views import views_of
 from kerasgan.models import generator_of
-from kerasgan.models.safe import (
+from kerasgan.models.archives import (
     LIMIT,
     check_names,
     entries_of,
-    load_network,
     read_json,
     readable,
     unpack,
 )
+from kerasgan.models.safe import load_network
 from kerasgan.training import SegmentationGAN
 
 __all__ = ["Bundle", "load_bundle", "save_bundle"]

@@ -1,4 +1,4 @@
-"""Reading networks and archives that a stranger made: nothing in them may run, climb out or swell.
+"""Reading networks that a stranger made: nothing in them may run or swell, or take for ever.
 
 Keras' own safe mode refuses lambdas, but a file may still name any module for it to import, and a
 class in it to make. Here a file is checked before Keras sees it: its parts against a list of what a
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import inspect
 import io
 import json
 import math
 import os
 import pathlib
-import stat
 import types
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -28,16 +26,22 @@ import tensorflow as tf
 
 from kerasgan.addons import addons
 from kerasgan.errors import KerasganError
+from kerasgan.models.archives import (
+    LIMIT,
+    check_names,
+    entries_of,
+    read_json,
+    readable,
+    refusal,
+    unpack,
+)
 from kerasgan.models.blocks import SeededDropout, WeightClip
 
-__all__ = ["check_config", "entries_of", "load_network", "readable", "unpack"]
+__all__ = ["check_config", "load_network"]
 
-LIMIT = 2 * 2**30
-ENTRIES = 256
-CHUNK = 2**20
-TEXT_LIMIT = 16 * 2**20
 SLACK = 2**20
 NODES = 100_000
+WORK = 10**8
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 # These run code or read files when they are built.
@@ -74,7 +78,8 @@ def load_network(
     Raises:
         KerasganError: If the file is broken, or holds more than a network of layers of Keras,
             tensorflow-addons, kerasgan and `custom_objects` with its weights, or weights that are
-            links to other files or would take more memory than the file has bytes.
+            links to other files or would take more memory than the file has bytes, or layers that
+            wait for one another.
 
     Example:
         >>> import kerasgan as kg
@@ -91,169 +96,15 @@ def load_network(
         unpack(archive, entries[WEIGHTS], path, weights)
     check_config(config, path, given)
     stored = check_weights(weights, path)
+    scope = {**given, **_connected_in_time(given, path)}
     try:
-        with _no_more_variables_than(stored + SLACK, path), keras.utils.custom_object_scope(given):
+        with _no_more_variables_than(stored + SLACK, path), keras.utils.custom_object_scope(scope):
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except KerasganError:
         raise
     except Exception as error:  # whatever Keras makes of a broken description
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise KerasganError(f"'{path.name}' cannot be loaded: {reason[0]}") from error
-
-
-# --- Archives ---
-
-
-@contextlib.contextmanager
-def readable(path: pathlib.Path) -> Iterator[None]:
-    """Turn what goes wrong when an archive is read into a `KerasganError` that names it.
-
-    Args:
-        path: The archive.
-
-    Example:
-        >>> try:
-        ...     with readable(pathlib.Path("a.zip")):
-        ...         raise zipfile.BadZipFile("File is not a zip file")
-        ... except KerasganError as error:
-        ...     print(error)
-        'a.zip' cannot be loaded: File is not a zip file
-    """
-    try:
-        yield
-    except KerasganError:
-        raise
-    except Exception as error:  # zipfile and zlib have no common error for broken files
-        reason = str(error) or type(error).__name__
-        raise KerasganError(f"'{path.name}' cannot be loaded: {reason}") from error
-
-
-def entries_of(
-    archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT, most: int = ENTRIES
-) -> dict[str, zipfile.ZipInfo]:
-    """List the files in an archive, all of which can be unpacked without harm.
-
-    Args:
-        archive: The archive, opened.
-        path: Its path, for errors.
-        limit: Largest size in bytes of all files together, unpacked.
-        most: Largest number of files.
-
-    Returns:
-        The entries by name.
-
-    Raises:
-        KerasganError: If there are too many or too large ones, two of one name, or one that is a
-            link, a folder, encrypted, or would be unpacked elsewhere.
-
-    Example:
-        >>> with zipfile.ZipFile("a.zip", "w") as archive:
-        ...     archive.writestr("../a.txt", "")
-        ...     try:
-        ...         entries_of(archive, pathlib.Path("a.zip"))
-        ...     except KerasganError as error:
-        ...         print(error)
-        'a.zip' cannot be loaded: its entry '../a.txt' names a path outside of it
-    """
-    infos = archive.infolist()
-    if len(infos) > most:
-        raise _refusal(path, f"it has {len(infos)} entries, more than the {most} allowed")
-    size = sum(info.file_size for info in infos)
-    if size > limit:
-        raise _refusal(
-            path,
-            f"it would take {size / 1e6:.1f} MB unpacked, above the limit of {limit / 1e6:.1f} MB",
-        )
-    seen: set[str] = set()
-    for info in infos:
-        problem = _problem(info)
-        if info.orig_filename.casefold() in seen:
-            problem = "is there twice"
-        if problem:
-            raise _refusal(path, f"its entry {info.orig_filename!r} {problem}")
-        seen.add(info.orig_filename.casefold())
-    return {info.filename: info for info in infos}
-
-
-def unpack(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Path, target: BinaryIO
-) -> str:
-    """Unpack one file of an archive, but not one byte more than it declares.
-
-    Args:
-        archive: The archive, opened.
-        entry: The file, one of `entries_of`.
-        path: The archive's path, for errors.
-        target: What the bytes are written to.
-
-    Returns:
-        Their SHA-256, hexadecimal.
-
-    Raises:
-        KerasganError: If the file is not as long as it declares.
-
-    Example:
-        >>> with zipfile.ZipFile("a.zip", "w") as archive:
-        ...     archive.writestr("a.txt", "text")
-        >>> with zipfile.ZipFile("a.zip") as archive:
-        ...     entry = archive.getinfo("a.txt")
-        ...     unpack(archive, entry, pathlib.Path("a.zip"), io.BytesIO())[:6]
-        '982d9e'
-    """
-    digest, left = hashlib.sha256(), entry.file_size
-    with archive.open(entry) as source:
-        while left >= 0 and (piece := source.read(min(CHUNK, left + 1))):
-            left -= len(piece)
-            digest.update(piece)
-            target.write(piece)
-    if left:
-        raise _refusal(path, f"its entry {entry.filename!r} has not the size that it declares")
-    return digest.hexdigest()
-
-
-def check_names(found, wanted: set[str], path: pathlib.Path) -> None:
-    """Raise unless an archive holds these files and no others."""
-    missing, extra = sorted(wanted - set(found)), sorted(set(found) - wanted)
-    if missing:
-        raise _refusal(path, f"{', '.join(map(repr, missing))} is missing")
-    if extra:
-        raise _refusal(path, f"{', '.join(map(repr, extra[:5]))} does not belong there")
-
-
-def read_json(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Path) -> Any:
-    """Read a file of plain data, 16 MiB at most."""
-    if entry.file_size > TEXT_LIMIT:
-        raise _refusal(path, f"its entry {entry.filename!r} is too large: {entry.file_size} bytes")
-    text = io.BytesIO()
-    unpack(archive, entry, path, text)
-    try:
-        return json.loads(text.getvalue().decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _refusal(path, f"its entry {entry.filename!r} is broken: {error}") from error
-
-
-def _problem(info: zipfile.ZipInfo) -> str | None:
-    name = info.orig_filename
-    if "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/"):
-        return "names a path outside of it"
-    if name.endswith("/"):
-        return "is a folder by itself"
-    if not name.isprintable() or not {"", "."}.isdisjoint(name.split("/")):
-        return "has a name that not every system knows"
-    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-        return "is a link or a device, not a file"
-    if info.flag_bits & 1:
-        return "is encrypted"
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed by a method that is not read"
-    return None
-
-
-def _refusal(path: pathlib.Path, reason: str) -> KerasganError:
-    return KerasganError(f"'{path.name}' cannot be loaded: {reason}")
-
-
-# --- Networks ---
 
 
 def check_config(
@@ -279,7 +130,7 @@ def check_config(
     """
     path = pathlib.Path(path)
     if not isinstance(config, dict) or config.get("class_name") not in ("Functional", "Sequential"):
-        raise _refusal(path, f"its entry {CONFIG!r} describes no functional network")
+        raise refusal(path, f"its entry {CONFIG!r} describes no functional network")
     # Nothing is compiled, so what is said of losses and optimizers is never read.
     todo: list[Any] = [{key: part for key, part in config.items() if key != "compile_config"}]
     while todo:
@@ -329,7 +180,7 @@ def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> N
     elif (module, kind, registered) in known_classes(str(registered).startswith("Addons>")):
         return
     layer = config.get("name") if isinstance(config, dict) else None
-    raise _refusal(
+    raise refusal(
         path,
         f"it asks for {label} of {module!r}{f' (layer {layer!r})' if layer else ''}, which is no "
         "part of Keras, tensorflow-addons or kerasgan that a network from elsewhere may have. "
@@ -409,14 +260,14 @@ def check_weights(file: BinaryIO, path: pathlib.Path) -> int:
             for name in group:
                 seen += 1
                 if seen > NODES or not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise _refusal(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
+                    raise refusal(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
                 item = group[name]
                 if isinstance(item, h5py.Group):
                     todo.append(item)
                     continue
                 elsewhere = item.external or item.is_virtual or item.dtype.hasobject
                 if elsewhere or item.id.get_storage_size() < item.nbytes:
-                    raise _refusal(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")
+                    raise refusal(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")
                 total += item.nbytes
     return total
 
@@ -435,8 +286,59 @@ def _no_more_variables_than(limit: int, path: pathlib.Path) -> Iterator[None]:
             dtype = tf.as_dtype(kwargs.get("dtype") or tf.float32)
             total += math.prod(tf.TensorShape(kwargs["shape"]).as_list()) * dtype.size
         if total > limit:
-            raise _refusal(path, f"its layers have more weights than {WEIGHTS!r} holds")
+            raise refusal(path, f"its layers have more weights than {WEIGHTS!r} holds")
         return next_creator(**kwargs)
 
     with tf.variable_creator_scope(create):
         yield
+
+
+class _Layers(list):
+    """The layers of a network, which may be gone through so many times only."""
+
+    def __init__(self, layers: list, path: pathlib.Path) -> None:
+        super().__init__(layers)
+        nodes = [x.get("inbound_nodes") or () for x in layers if isinstance(x, dict)]
+        # Each time but the first, Keras connects one more, or will never connect the rest.
+        self.left = min(1 + sum(map(len, nodes)), 1 + WORK // (1 + len(json.dumps(nodes))))
+        self.path = path
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.left < 0:
+            raise refusal(
+                self.path, "its layers wait for one another, or for one that is not there"
+            )
+        self.left -= 1
+        return super().__iter__()
+
+
+def _connected_in_time(given: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    """Make networks of their descriptions as Keras does, but do not try for ever.
+
+    Keras tries to connect the layers again and again until all are connected.
+
+    Args:
+        given: Custom objects by name. Networks among them are made like others, unless they have
+            their own way.
+        path: The file, for errors.
+
+    Returns:
+        An object with a method `from_config` for each kind of network, by its registered name.
+    """
+
+    def maker(kind):
+        def from_config(config):
+            layers = config.get("layers") if isinstance(config, dict) else None
+            if isinstance(layers, list):
+                config = {**config, "layers": _Layers(layers, path)}
+            return kind.from_config(config)
+
+        return types.SimpleNamespace(from_config=from_config)
+
+    as_keras = keras.Model.from_config.__func__
+    kinds = {"Functional": keras.Model} | {
+        name: kind
+        for name, kind in given.items()
+        if getattr(getattr(kind, "from_config", None), "__func__", None) is as_keras
+    }
+    return {name: maker(kind) for name, kind in kinds.items()}

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.models.safe import readable
+from kerasgan.models.archives import readable
 from kerasgan.training import feed, workers
 from kerasgan.training.checkpoint import broken, free_space, seal
 from kerasgan.training.signals import StopSignals

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.safe import LIMIT, NODES, entries_of, load_network, readable
+from kerasgan.models.archives import LIMIT, entries_of, readable
+from kerasgan.models.safe import NODES, load_network
 from kerasgan.training.checkpoint import free_space, standing
 from kerasgan.training.workers import writing
 

@@ -2,7 +2,6 @@ import contextlib
 import io
 import json
 import pathlib
-import stat
 import zipfile
 
 import h5py
@@ -14,7 +13,8 @@ import tensorflow as tf
 import kerasgan as kg
 from kerasgan import KerasganError
 from kerasgan.addons import addons
-from kerasgan.models.safe import check_config, entries_of, load_network, unpack
+from kerasgan.models import safe
+from kerasgan.models.safe import check_config, load_network
 
 
 def small():
@@ -208,6 +208,67 @@ class TestNetworks:
         with pytest.raises(KerasganError, match=r"'net\.keras' cannot be loaded"):
             load_network(saved)
 
+    @pytest.mark.parametrize(
+        "waiting",
+        [
+            [[["mask", 0, 0, {}]]],
+            [[["image", 0, 0, {"training": ["mask", 0, 0]}]]],
+            [[["image", 0, 0, {"training": ["image", 0, 7]}]]],
+            [[["conv", 0, 0, {}]]],
+            [[["image", 0, 0, {}]], [["conv", 5, 0, {}]]],
+        ],
+        ids=["one another", "in a keyword", "no such tensor", "itself", "no such call"],
+    )
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_layers_that_wait_for_ever(self, saved, waiting, nested):
+        if nested:
+            image = keras.Input((8, 8, 3))
+            keras.Model(image, small()(image)).save(saved)
+
+        def change(config):
+            inner = config["config"]["layers"][-1] if nested else config
+            layers = inner["config"]["layers"]
+            next(x for x in layers if x["name"] == "conv")["inbound_nodes"] = waiting
+
+        edit_config(saved, change)
+        with pytest.raises(KerasganError, match=r"'net\.keras'.* its layers wait for one another"):
+            load_network(saved)
+
+    def test_layers_called_in_turns_and_listed_in_the_worst_order(self, tmp_path):
+        image = keras.Input((8, 8, 3))
+        layers = [keras.layers.Conv2D(3, 1, name=f"c{i}") for i in range(3)]
+        x = image
+        for _ in range(20):
+            for layer in layers:
+                x = layer(x)
+        model = keras.Model(image, x)
+        path = tmp_path / "net.keras"
+        for save in (model, keras.Model(image, model(model(image)))):
+            save.save(path)
+            edit_config(path, lambda config: config["config"]["layers"].reverse())
+            np.testing.assert_array_equal(load_network(path)(IMAGES), save(IMAGES))
+
+    def test_so_many_layers_in_such_an_order_that_it_would_take_hours(self, saved, monkeypatch):
+        def change(config):
+            many = range(100)
+            config["config"]["layers"] += [
+                {
+                    "module": "keras.layers",
+                    "class_name": "ReLU",
+                    "config": {"name": f"r{i}"},
+                    "registered_name": None,
+                    "name": f"r{i}",
+                    "inbound_nodes": [[[f"r{i + 1}" if i < many[-1] else "mask", 0, 0, {}]]],
+                }
+                for i in many
+            ]
+
+        edit_config(saved, change)
+        assert load_network(saved).output_shape == (None, 8, 8, 1)
+        monkeypatch.setattr(safe, "WORK", 10_000)
+        with pytest.raises(KerasganError, match="its layers wait for one another"):
+            load_network(saved)
+
     def test_compile_settings_are_not_read(self):
         odd = {"module": "os", "class_name": "system", "config": {}}
         check_config({"class_name": "Functional", **FUNCTIONAL, "compile_config": odd}, "a")
@@ -216,82 +277,6 @@ class TestNetworks:
 
 
 FUNCTIONAL = {"module": "keras.src.engine.functional", "registered_name": "Functional"}
-
-
-class TestArchives:
-    @pytest.mark.parametrize(
-        "name",
-        ["../x", "a/../../x", "/etc/x", "C:/x", "c:x", "a\\..\\x", "a//x", "./x", "x\n", "a/"],
-    )
-    def test_names_that_lead_elsewhere(self, tmp_path, name):
-        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-            archive.writestr(zipfile.ZipInfo(name), b"")
-        with (
-            zipfile.ZipFile(tmp_path / "a.zip") as archive,
-            pytest.raises(KerasganError, match=r"'a\.zip' cannot be loaded: its entry"),
-        ):
-            entries_of(archive, tmp_path / "a.zip")
-
-    @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
-    def test_links_and_devices(self, tmp_path, kind):
-        info = zipfile.ZipInfo("x")
-        info.external_attr = (kind | 0o777) << 16
-        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-            archive.writestr(info, "/etc/passwd")
-            with pytest.raises(KerasganError, match="is a link or a device"):
-                entries_of(archive, tmp_path / "a.zip")
-
-    def test_two_of_one_name(self, tmp_path):
-        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-            archive.writestr("x", b"")
-            archive.writestr("X", b"")
-            with pytest.raises(KerasganError, match="'X' is there twice"):
-                entries_of(archive, tmp_path / "a.zip")
-
-    def test_too_much_and_too_many(self, tmp_path):
-        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("zeros", bytes(3_000_000))
-            assert set(entries_of(archive, tmp_path, 3_000_000)) == {"zeros"}
-            with pytest.raises(
-                KerasganError, match=r"3\.0 MB unpacked, above the limit of 2\.0 MB"
-            ):
-                entries_of(archive, tmp_path, 2_000_000)
-            for number in range(256):
-                archive.writestr(f"{number}", b"")
-            with pytest.raises(KerasganError, match="257 entries"):
-                entries_of(archive, tmp_path)
-
-    def test_encrypted_and_oddly_packed(self, tmp_path):
-        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
-            archive.writestr("x", b"x")
-            with pytest.raises(KerasganError, match="method"):
-                entries_of(archive, tmp_path)
-            archive.infolist()[0].flag_bits |= 1
-            with pytest.raises(KerasganError, match="encrypted"):
-                entries_of(archive, tmp_path)
-
-    def test_no_more_is_unpacked_than_declared(self):
-        # An archive whose reader does not keep to the size declared.
-        class Endless(io.RawIOBase):
-            given = 0
-
-            def read(self, count):
-                Endless.given += count
-                return bytes(count)
-
-        class Archive:
-            def open(self, _):
-                return Endless()
-
-        entry, target = zipfile.ZipInfo("bomb"), io.BytesIO()
-        entry.file_size = 10
-        with pytest.raises(KerasganError, match="'bomb' has not the size"):
-            unpack(Archive(), entry, pathlib.Path("a.zip"), target)
-        assert Endless.given == 11
-        entry.file_size = 10**7
-        Archive.open = lambda *_: io.BytesIO(b"short")
-        with pytest.raises(KerasganError, match="has not the size"):
-            unpack(Archive(), entry, pathlib.Path("a.zip"), target)
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -94,6 +94,8 @@ class InFunction:
         super().__init__(network, *args, **kwargs)
         self._rows: list[tuple[Node, tf.Tensor]] = []
         self._forks: list[tuple[tuple[str, str, str], tf.Tensor]] = []
+        self._totals: dict[Any, tf.Tensor] = {}
+        self._zeros: tf.Tensor | None = None
         for kind, mapping in self.mappings().items():
             self._add_conditional_reverse_mapping(
                 lambda layer, kind=kind: kind_of(layer) == kind, mapping, priority=10
@@ -158,8 +160,7 @@ class InFunction:
 
     def create_rule_mapping(self, layer: keras.layers.Layer, reverse_state: dict) -> Callable:
         """Wraps iNNvestigate's own rules, of which only relevance in and out can be booked."""
-        with live_weights(layer):
-            apply = super().create_rule_mapping(layer, reverse_state)
+        apply = super().create_rule_mapping(layer, reverse_state)
         if isinstance(getattr(apply, "__self__", None), Booked):
             return apply
 
@@ -172,11 +173,12 @@ class InFunction:
 
     def book(self, output, relevance, inputs, bias=0.0, stabiliser=0.0, unsupported=0.0) -> None:
         """Writes a layer's row: relevance in and out and what went elsewhere, for each image."""
-        received = per_image(relevance)
-        passed = tf.add_n([per_image(values) for values in inputs])
+        received = self.total(relevance)
+        if self._zeros is None:
+            self._zeros = tf.zeros_like(received)
+        passed = tf.add_n([self.total(values) for values in inputs])
         columns = [received, passed, bias, stabiliser, unsupported, per_image(tf.abs(relevance))]
-        zeros = tf.zeros_like(received)
-        row = tf.stack([c if tf.is_tensor(c) and c.shape.rank else zeros + c for c in columns])
+        row = tf.stack([self._for_each_image(column) for column in columns])
         node = self._by_output[id(output)]
         self._rows.append((node, row))
         if len(inputs) > 1:
@@ -185,7 +187,18 @@ class InFunction:
                 before = self._by_output.get(id(source))
                 path = "main" if source is newest else "skip"
                 fork = (node.name, before.name if before else "image", path)
-                self._forks.append((fork, per_image(values)))
+                self._forks.append((fork, self.total(values)))
+
+    def total(self, values: tf.Tensor) -> tf.Tensor:
+        """Sums over all axes but the first, once: what a layer passes on, the next one receives."""
+        if values.ref() not in self._totals:
+            self._totals[values.ref()] = per_image(values)
+        return self._totals[values.ref()]
+
+    def _for_each_image(self, column: tf.Tensor | float) -> tf.Tensor:
+        if tf.is_tensor(column):
+            return column if column.shape.rank else self._zeros + column
+        return self._zeros + column if column else self._zeros
 
     def _newest(self, tensors: list[tf.Tensor]) -> tf.Tensor:
         """Returns the tensor computed last: where paths meet, the one that is no skip."""
@@ -206,7 +219,7 @@ class InFunction:
             dropped = per_image(Rs[0] * (1 - state["layer"](tf.ones_like(Xs[0][:1]))))
         if not self.keep_skips and isinstance(state["layer"], keras.layers.Concatenate):
             newest = self._newest(Xs)
-            dropped = tf.add_n([per_image(r) for x, r in zip(Xs, inputs) if x is not newest])
+            dropped = tf.add_n([self.total(r) for x, r in zip(Xs, inputs) if x is not newest])
             inputs = [r if x is newest else tf.zeros_like(r) for x, r in zip(Xs, inputs)]
         self.book(Ys[0], Rs[0], inputs, unsupported=dropped)
         return inputs
@@ -242,7 +255,7 @@ class Booked(igraph.ReverseMappingBase):
     def apply(self, Xs, Ys, Rs, reverse_state):
         """Shares relevance by the rule; computes the layer's weights anew, to save memory."""
         trace = self.analyzer._trace
-        received = [per_image(relevance) for relevance in Rs]
+        received = [self.analyzer.total(relevance) for relevance in Rs]
         with tf.control_dependencies(received), live_weights(self.layer):
             linear = Linear(
                 self.layer,
@@ -278,11 +291,20 @@ def lrp_analyzer(
 
     def mapping(layer, state):
         rule = rule_for(layer)
-        return Booked(analyzer, rule, layer) if isinstance(rule, Rule) else rule(layer, state)
+        if isinstance(rule, Rule):
+            return Booked(analyzer, rule, layer)
+        with live_weights(layer):
+            return rule(layer, state)
 
     analyzer = _Lrp(network, rule=[(lambda _: True, mapping)])
     analyzer.keep_skips = keep_skips
     return analyzer
+
+
+class _Preset(InFunction):
+    def create_rule_mapping(self, layer: keras.layers.Layer, reverse_state: dict) -> Callable:
+        with live_weights(layer):
+            return super().create_rule_mapping(layer, reverse_state)
 
 
 def preset_analyzer(network: keras.Model, base: type) -> InFunction:
@@ -301,7 +323,7 @@ def preset_analyzer(network: keras.Model, base: type) -> InFunction:
             "iNNvestigate's own rules cannot walk grouped convolutions. Use a rule of "
             f"kerasgan.explain. Layers: {_names(grouped)}"
         )
-    return type(f"InFunction{base.__name__}", (InFunction, base), {})(network)
+    return type(f"InFunction{base.__name__}", (_Preset, base), {})(network)
 
 
 class _Gradient(InFunction, ReverseAnalyzerBase):

@@ -20,7 +20,7 @@ from kerasgan.explain.canonical_layers import (
     Rectifier,
     swish,
 )
-from kerasgan.explain.network import BOUNDED, Network, Op, constant, read, refusal
+from kerasgan.explain.network import BOUNDED, Network, Op, constant, once, read, refusal
 
 __all__ = ["activate", "affine", "carry", "gate", "keep_opaque"]
 
@@ -266,10 +266,12 @@ def batch_norm(net, layer, inputs, name) -> Op:
     over_last_axis(layer, inputs)
     dtype = net.dtype
 
+    @once
     def scale():
         scale = tf.math.rsqrt(tf.cast(layer.moving_variance, dtype) + layer.epsilon)
         return scale if layer.gamma is None else scale * tf.cast(layer.gamma, dtype)
 
+    @once
     def shift():
         shift = -tf.cast(layer.moving_mean, dtype) * scale()
         return shift if layer.beta is None else shift + tf.cast(layer.beta, dtype)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.network import SQUASHING, Network, Op
+from kerasgan.explain.network import SQUASHING, Network, Op, once
 
 __all__ = ["fold_batch_norms", "strip_last_activation"]
 
@@ -54,7 +54,7 @@ def is_unpadded(op: Op) -> bool:
 
 
 def set_weights(op: Op, kernel: Callable, bias: Callable) -> None:
-    op.sources = [kernel, bias]
+    op.sources = [kernel, once(bias)]
     op.config["use_bias"] = True
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["BOUNDED", "SQUASHING", "Network", "Op", "constant", "read", "refusal"]
+__all__ = ["BOUNDED", "SQUASHING", "Network", "Op", "constant", "once", "read", "refusal"]
 
 SQUASHING = ("tanh", "sigmoid", "hard_sigmoid", "softmax", "log_softmax")
 BOUNDED = ("sigmoid", "hard_sigmoid", "softmax")
@@ -35,6 +35,20 @@ def constant(value, dtype: str) -> Source:
     if tf.is_tensor(value):
         return lambda: tf.cast(value, dtype)
     return lambda: tf.convert_to_tensor(value, dtype)
+
+
+def once(source: Source) -> Source:
+    """Returns a function that computes the same, but in a graph once: for what takes no memory."""
+
+    def kept():
+        if tf.executing_eagerly():
+            return source()
+        found = tf.compat.v1.get_default_graph().get_collection_ref(source)
+        if not found:
+            found.append(source())
+        return found[0]
+
+    return kept
 
 
 @dataclass(eq=False)

@@ -18,19 +18,22 @@ EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
-def command(script, *arguments):
-    return [sys.executable, str(EXAMPLES / f"{script}.py"), *map(str, arguments)]
+def command(script, *arguments, light=False):
+    """The command that runs a script as a user would, or with shallow networks."""
+    through = [__file__] if light else []
+    return [sys.executable, *through, str(EXAMPLES / f"{script}.py"), *map(str, arguments)]
 
 
-def run_as_user(script, *arguments):
-    """Run a script in a process of its own."""
-    return subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=300)
+def run_alone(script, *arguments, light=False):
+    """Run a script in a process of its own, as a user would or with shallow networks."""
+    line = command(script, *arguments, light=light)
+    return subprocess.run(line, capture_output=True, text=True, timeout=300)
 
 
 def shallow(patch):
-    """Let generators halve the image three times, not five, where nothing else is said."""
+    """Let generators halve the image once, not five times, where nothing else is said."""
     for name in ("unet", "residual_unet"):
-        patch.setattr(kg.models, name, functools.partial(getattr(kg.models, name), levels=3))
+        patch.setattr(kg.models, name, functools.partial(getattr(kg.models, name), levels=1))
 
 
 def shown(message, category, filename, lineno, file=None, line=None):
@@ -67,3 +70,10 @@ def run(script, *arguments, cwd="."):
         error.write(f"{code}\n")
         code = 1
     return types.SimpleNamespace(returncode=code, stdout=output.getvalue(), stderr=error.getvalue())
+
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    sys.path[0] = str(EXAMPLES)
+    shallow(pytest.MonkeyPatch())
+    runpy.run_path(sys.argv[0], run_name="__main__")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from scripts import command, run, run_as_user
+from scripts import command, run, run_alone
 
 import kerasgan as kg
 
@@ -21,7 +21,7 @@ ALONE = ["--set", "generator=unet", "--adversarial-weight", "0"]
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart") / "results"
-    done = run_as_user("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
+    done = run_alone("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -100,19 +100,6 @@ def test_the_bundle_of_a_run_loads_and_predicts_alike(quickstart, tmp_path):
     assert not (tmp_path / "b.zip").exists()
 
 
-def test_any_field_of_the_recipe_can_be_set(tmp_path):
-    done = run(
-        "quickstart",
-        *("--results", tmp_path / "r", "--count", 18, "--epochs", 1, *SMALL),
-        *("--set", "adversarial=least_squares", "--set", "ema_momentum=0.5"),
-        *("--set", 'augment={"rotation": 10}', "--precision", "float32"),
-    )
-    assert done.returncode == 0, done.stderr
-    recipe = kg.recipes.Recipe.load(tmp_path / "r" / "recipe.json")
-    assert (recipe.adversarial, recipe.ema_momentum) == ("least_squares", 0.5)
-    assert recipe.augmentation() == kg.data.Augmentation(rotation=10)
-
-
 def test_a_stopped_run_is_resumed(tmp_path):
     data, results = tmp_path / "polyps", tmp_path / "results"
     kg.data.synthetic.write_dataset(data, count=12, size=32)
@@ -120,7 +107,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     (data / "splits" / "val.txt").write_text("\n".join(kg.data.load_folder(data).names[:2]))
     arguments = ["--data", data, "--results", results, *SMALL, *ALONE]
     process = subprocess.Popen(
-        command("train_polyp", *arguments, "--epochs", 500),
+        command("train_polyp", *arguments, "--epochs", 500, light=True),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,36 +121,47 @@ def test_a_stopped_run_is_resumed(tmp_path):
     assert "with --resume goes on where it stopped" in error
     assert "Traceback" not in error
     reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
-    done = run_as_user("train_polyp", *arguments, "--epochs", reached + 1, "--resume")
+    done = run_alone("train_polyp", *arguments, "--epochs", reached + 1, "--resume", light=True)
     assert done.returncode == 0, done.stderr
     facts = json.loads((results / "facts.json").read_text())
     assert facts["epochs"] == reached + 1
     assert facts["images"] == {"training": 9, "validation": 1, "reported": 2}
 
 
-def test_grey_instruments_are_split_by_surgery(tmp_path):
-    scenes = kg.data.synthetic.write_dataset(tmp_path / "all", count=9, size=32, kind="instrument")
+@pytest.fixture(scope="module")
+def instruments(tmp_path_factory):
+    """A run on grey images of three surgeries, with fields of its recipe set."""
+    folder = tmp_path_factory.mktemp("instruments")
+    scenes = kg.data.synthetic.write_dataset(folder / "all", count=9, size=32, kind="instrument")
     for place, name in enumerate(scenes.names):
         for kind in ("images", "masks"):
-            source = tmp_path / "all" / kind / f"{name}.png"
+            source = folder / "all" / kind / f"{name}.png"
             named = source.rename(source.with_name(f"OP{1 + place // 3}_img_{place:02}.png"))
             Image.open(named).convert("L").save(named)
     done = run(
         "train_instrument",
-        "--data",
-        tmp_path / "all",
-        "--results",
-        tmp_path / "r",
-        "--epochs",
-        1,
-        *SMALL,
+        *("--data", folder / "all", "--results", folder / "r", "--epochs", 1, *SMALL),
+        *("--set", "adversarial=least_squares", "--set", "ema_momentum=0.5"),
+        *("--set", 'augment={"rotation": 10}', "--precision", "float32"),
     )
     assert done.returncode == 0, done.stderr
+    return folder / "r", done
+
+
+def test_grey_instruments_are_split_by_surgery(instruments):
+    folder, done = instruments
     assert "Reporting on surgery OP3, training on the others" in done.stdout
-    names = pd.read_csv(tmp_path / "r" / "scores.csv")["name"]
+    names = pd.read_csv(folder / "scores.csv")["name"]
     assert set(names.str[:3]) == {"OP3"}
-    assert (tmp_path / "r" / "names.txt").read_text().split() == names.tolist()
-    assert json.loads((tmp_path / "r" / "facts.json").read_text())["recipe"]["channels"] == 1
+    assert (folder / "names.txt").read_text().split() == names.tolist()
+    assert json.loads((folder / "facts.json").read_text())["recipe"]["channels"] == 1
+
+
+def test_any_field_of_the_recipe_can_be_set(instruments):
+    folder, _ = instruments
+    recipe = kg.recipes.Recipe.load(folder / "recipe.json")
+    assert (recipe.adversarial, recipe.ema_momentum) == ("least_squares", 0.5)
+    assert recipe.augmentation() == kg.data.Augmentation(rotation=10)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import pandas as pd
 
 __all__ = ["cosine", "likeness", "rank_correlation", "relative_change"]
 
@@ -22,10 +22,10 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
         >>> rank_correlation(np.array([[[1.0, 2.0, 5.0]]]), np.array([[[0.0, 7.0, 9.0]]]))
         array([1.])
     """
-    first, second = (stats.rankdata(m.reshape(len(m), -1), axis=1) for m in (maps, others))
-    first -= first.mean(1, keepdims=True)
-    second -= second.mean(1, keepdims=True)
-    return _cosine(first, second)
+    first, second = (
+        pd.DataFrame(m.reshape(len(m), -1).T).rank().to_numpy().T for m in (maps, others)
+    )
+    return _cosine(*(ranks - ranks.mean(1, keepdims=True) for ranks in (first, second)))
 
 
 def cosine(maps: np.ndarray, others: np.ndarray) -> np.ndarray:

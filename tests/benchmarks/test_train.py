@@ -56,6 +56,7 @@ def test_it_runs_without_torch_and_says_how_to_get_it(tmp_path):
     assert "The input pipeline, every augmentation on at 128 pixels, gives" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_steps_of_ours_and_twice_lower_the_same_loss(modules):
     _, train_keras, _ = modules
     image, mask = train_keras.batch_of(2, 32, 0)

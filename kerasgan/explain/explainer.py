@@ -22,6 +22,7 @@ from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
 from kerasgan.explain.forward import Forward, throwaway_variables
 from kerasgan.explain.logits import start_relevance, warn_if_empty
+from kerasgan.explain.network import keeping
 from kerasgan.models import generator_of
 
 __all__ = ["Explainer"]
@@ -286,7 +287,7 @@ class Explainer:
 
         def explain(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
             weights, channels = given[0] if given else None, given[len(given) - len(follow) :]
-            with throwaway_variables():
+            with throwaway_variables(), keeping():
                 if target == "logits":
                     return {"logits": Forward(self._network, images).logits}
                 found = self.method.analyse(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import keras
@@ -10,12 +12,23 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["BOUNDED", "SQUASHING", "Network", "Op", "constant", "once", "read", "refusal"]
+__all__ = [
+    "BOUNDED",
+    "SQUASHING",
+    "Network",
+    "Op",
+    "constant",
+    "keeping",
+    "once",
+    "read",
+    "refusal",
+]
 
 SQUASHING = ("tanh", "sigmoid", "hard_sigmoid", "softmax", "log_softmax")
 BOUNDED = ("sigmoid", "hard_sigmoid", "softmax")
 
 Source = Callable[[], tf.Tensor]
+KEPT: contextvars.ContextVar = contextvars.ContextVar("kept", default=None)
 
 
 def refusal(layer: keras.layers.Layer, reason: str, advice: str) -> KerasganError:
@@ -38,17 +51,28 @@ def constant(value, dtype: str) -> Source:
 
 
 def once(source: Source) -> Source:
-    """Returns a function that computes the same, but in a graph once: for what takes no memory."""
+    """Returns a function that computes the same, within `keeping` once: for what is small."""
 
     def kept():
-        if tf.executing_eagerly():
+        found = KEPT.get()
+        if found is None:
             return source()
-        found = tf.compat.v1.get_default_graph().get_collection_ref(source)
-        if not found:
-            found.append(source())
-        return found[0]
+        key = source, tf.compat.v1.get_default_graph()
+        if key not in found:
+            found[key] = source()
+        return found[key]
 
     return kept
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Lets sources that say `once` be computed no more than once in each graph."""
+    token = KEPT.set({})
+    try:
+        yield
+    finally:
+        KEPT.reset(token)
 
 
 @dataclass(eq=False)

@@ -231,6 +231,21 @@ class TestNetworks:
             expected = logits_of(model, image)
             np.testing.assert_allclose(canonical.model(image), expected, rtol=1e-9, atol=1e-10)
 
+    def test_weights_follow_a_change_within_a_function(self):
+        image = keras.Input((8, 8, 3))
+        x = layers.BatchNormalization(name="norm")(layers.Conv2D(2, 3, name="conv")(image))
+        model = keras.Model(image, x)
+        canonical = canonize(model)
+
+        @tf.function
+        def before_and_after():
+            first = canonical.weights()
+            model.get_layer("norm").gamma.assign([2.0, 3.0])
+            return first, canonical.weights()
+
+        for first, second, factors in zip(*before_and_after(), ([2.0, 3.0], 1.0)):
+            np.testing.assert_allclose(second, first * factors)
+
 
 class TestPrecision:
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

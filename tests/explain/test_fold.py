@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 from canonical import check, copy, kinds, norm, small
 from keras import layers
+
+import kerasgan as kg
 
 
 @pytest.mark.usefixtures("float64")
@@ -110,3 +113,13 @@ class TestFolding:
         assert "shared" in names
         assert "shared_2" in names
         assert "Affine" not in kinds(canonical)
+
+
+def test_what_is_folded_is_computed_once_an_explanation():
+    model = kg.models.unet(size=32, filters=2, levels=2)
+    explainer = kg.Explainer(model, "alpha2beta1")
+    explainer.explain(np.zeros((1, 32, 32, 3)), target=kg.targets.Pixel(9, 9))
+    norms = sum(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
+    (traced,) = explainer._functions.values()
+    kinds = [operation.type for operation in traced.call.graph.get_operations()]
+    assert kinds.count("Rsqrt") == norms > 5

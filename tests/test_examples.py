@@ -21,7 +21,8 @@ ALONE = ["--set", "generator=unet", "--adversarial-weight", "0"]
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart") / "results"
-    done = run_alone("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
+    options = ["--results", folder, "--count", 18, "--epochs", 2, *SMALL]
+    done = run_alone("quickstart", *options, light=True)
     assert done.returncode == 0, done.stderr
     return folder, done
 

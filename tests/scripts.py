@@ -18,16 +18,14 @@ EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
-def command(script, *arguments, light=False):
-    """The command that runs a script as a user would, or with shallow networks."""
-    through = [__file__] if light else []
-    return [sys.executable, *through, str(EXAMPLES / f"{script}.py"), *map(str, arguments)]
+def command(script, *arguments):
+    """The command that runs a script with shallow networks."""
+    return [sys.executable, __file__, str(EXAMPLES / f"{script}.py"), *map(str, arguments)]
 
 
-def run_alone(script, *arguments, light=False):
-    """Run a script in a process of its own, as a user would or with shallow networks."""
-    line = command(script, *arguments, light=light)
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+def run_alone(script, *arguments):
+    """Run a script in a process of its own, with shallow networks."""
+    return subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=300)
 
 
 def shallow(patch):
@@ -57,7 +55,7 @@ def run(script, *arguments, cwd="."):
         shallow(patch)
         patch.syspath_prepend(EXAMPLES)
         patch.chdir(cwd)
-        patch.setattr(sys, "argv", command(script, *arguments)[1:])
+        patch.setattr(sys, "argv", command(script, *arguments)[2:])
         try:
             runpy.run_path(sys.argv[0], run_name="__main__")
         except SystemExit as stop:

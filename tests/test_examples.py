@@ -21,8 +21,7 @@ ALONE = ["--set", "generator=unet", "--adversarial-weight", "0"]
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart") / "results"
-    options = ["--results", folder, "--count", 18, "--epochs", 2, *SMALL]
-    done = run_alone("quickstart", *options, light=True)
+    done = run_alone("quickstart", "--results", folder, "--count", 18, "--epochs", 2, *SMALL)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -108,7 +107,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     (data / "splits" / "val.txt").write_text("\n".join(kg.data.load_folder(data).names[:2]))
     arguments = ["--data", data, "--results", results, *SMALL, *ALONE]
     process = subprocess.Popen(
-        command("train_polyp", *arguments, "--epochs", 500, light=True),
+        command("train_polyp", *arguments, "--epochs", 500),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,7 +121,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     assert "with --resume goes on where it stopped" in error
     assert "Traceback" not in error
     reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
-    done = run_alone("train_polyp", *arguments, "--epochs", reached + 1, "--resume", light=True)
+    done = run_alone("train_polyp", *arguments, "--epochs", reached + 1, "--resume")
     assert done.returncode == 0, done.stderr
     facts = json.loads((results / "facts.json").read_text())
     assert facts["epochs"] == reached + 1

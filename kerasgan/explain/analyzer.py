@@ -191,9 +191,10 @@ class InFunction:
 
     def total(self, values: tf.Tensor) -> tf.Tensor:
         """Sums over all axes but the first, once: what a layer passes on, the next one receives."""
-        if values.ref() not in self._totals:
-            self._totals[values.ref()] = per_image(values)
-        return self._totals[values.ref()]
+        key = values.ref()
+        if key not in self._totals:
+            self._totals[key] = per_image(values)
+        return self._totals[key]
 
     def _for_each_image(self, column: tf.Tensor | float) -> tf.Tensor:
         if tf.is_tensor(column):
@@ -303,6 +304,7 @@ def lrp_analyzer(
 
 class _Preset(InFunction):
     def create_rule_mapping(self, layer: keras.layers.Layer, reverse_state: dict) -> Callable:
+        """Makes a rule with the layer's present weights, which it copies at once."""
         with live_weights(layer):
             return super().create_rule_mapping(layer, reverse_state)
 

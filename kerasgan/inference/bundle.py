@@ -41,6 +41,7 @@ from kerasgan.models.archives import (
     entries_of,
     read_json,
     readable,
+    refusal,
     unpack,
 )
 from kerasgan.models.safe import load_network
@@ -260,10 +261,8 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
     if not path.is_file():
         raise KerasganError(f"Argument 'path' must be a bundle, a zip. Received: {path}, no file")
     if path.stat().st_size > limit:
-        raise KerasganError(
-            f"'{path.name}' cannot be loaded: it has {path.stat().st_size / 1e6:.1f} MB, above the "
-            f"limit of {limit / 1e6:.1f} MB"
-        )
+        size = path.stat().st_size / 1e6
+        raise refusal(path, f"it has {size:.1f} MB, above the limit of {limit / 1e6:.1f} MB")
     with readable(path), tempfile.TemporaryDirectory() as temporary, path.open("rb") as file:
         digest = _digest(file)
         if sha256 is not None and digest != str(sha256).strip().lower():
@@ -279,9 +278,10 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
             for name in sums:
                 with network.open("wb") if name == NETWORK else io.BytesIO() as target:
                     if unpack(archive, entries[name], path, target) != sums[name]:
-                        raise KerasganError(
-                            f"'{path.name}' cannot be loaded: '{name}' is not what its checksum "
-                            f"in {SUMS} says. The file is damaged or was changed: get it anew"
+                        raise refusal(
+                            path,
+                            f"'{name}' is not what its checksum in {SUMS} says. The file is "
+                            "damaged or was changed: get it anew",
                         )
                     if name != NETWORK:
                         contents[name] = target.getvalue()
@@ -311,18 +311,20 @@ def _own_entries(archive: zipfile.ZipFile, path: pathlib.Path, limit: int) -> di
     folders = {part[0] for part in parts.values()}
     outside = [name for name, part in parts.items() if len(part) != 2 or len(folders) != 1]
     if outside:
-        raise KerasganError(
-            f"'{path.name}' cannot be loaded: it must hold the files of one folder. Received: "
-            f"{', '.join(map(repr, outside[:3]))}; was it made by save_bundle?"
+        raise refusal(
+            path,
+            "it must hold the files of one folder. Received: "
+            f"{', '.join(map(repr, outside[:3]))}; was it made by save_bundle?",
         )
     found = {part[1]: entries[name] for name, part in parts.items()}
     strange = {name for name in found if name not in OWN and not _is_data(name)}
     check_names(found, {*OWN, *(found.keys() - strange)}, path)
     beside = sum(entry.file_size for name, entry in found.items() if name != NETWORK)
     if beside > MOST_BESIDE:
-        raise KerasganError(
-            f"'{path.name}' cannot be loaded: beside the network it holds {beside / 1e6:.1f} MB, "
-            f"above the limit of {MOST_BESIDE / 1e6:.1f} MB"
+        raise refusal(
+            path,
+            f"beside the network it holds {beside / 1e6:.1f} MB, above the limit of "
+            f"{MOST_BESIDE / 1e6:.1f} MB",
         )
     return found
 
@@ -332,7 +334,7 @@ def _sums(archive: zipfile.ZipFile, entries: dict, path: pathlib.Path) -> dict[s
     unpack(archive, entries[SUMS], path, text)
     pairs = [line.split("  ", 1) for line in text.getvalue().decode("utf-8").splitlines()]
     if any(len(pair) != 2 for pair in pairs):
-        raise KerasganError(f"'{path.name}' cannot be loaded: its entry '{SUMS}' is broken")
+        raise refusal(path, f"its entry '{SUMS}' is broken")
     sums = {name: digest for digest, name in pairs}
     check_names(entries, {*sums, SUMS}, path)
     return sums
@@ -352,9 +354,7 @@ def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict |
         if not isinstance(recipe, (dict, type(None))):
             raise TypeError("a recipe must be a table")
     except (KeyError, TypeError, AttributeError) as error:
-        raise KerasganError(
-            f"'{path.name}' cannot be loaded: '{META}' or '{SETTINGS}' is broken ({error!r})"
-        ) from error
+        raise refusal(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
     return meta, recipe
 
 

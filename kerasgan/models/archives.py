@@ -43,7 +43,7 @@ def readable(path: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:  # zipfile and zlib have no common error for broken files
         reason = str(error) or type(error).__name__
-        raise KerasganError(f"'{path.name}' cannot be loaded: {reason}") from error
+        raise refusal(path, reason) from error
 
 
 def entries_of(

@@ -104,7 +104,7 @@ def load_network(
         raise
     except Exception as error:  # whatever Keras makes of a broken description
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise KerasganError(f"'{path.name}' cannot be loaded: {reason[0]}") from error
+        raise refusal(path, reason[0]) from error
 
 
 def check_config(

@@ -21,7 +21,7 @@ SMALL += [
 
 def start(folder, env=None, *options):
     return subprocess.Popen(
-        command("train_distributed", "--results", folder, *SMALL, *options, light=True),
+        command("train_distributed", "--results", folder, *SMALL, *options),
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.data.augment import Augmentation, augment_pair
-from kerasgan.data.files import read_image, read_mask
+from kerasgan.data.files import read_image
+from kerasgan.data.masks import read_mask
 from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels, to_float
 from kerasgan.errors import KerasganError, KerasganWarning
 

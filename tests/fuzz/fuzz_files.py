@@ -17,7 +17,8 @@ from PIL import Image
 
 import kerasgan as kg
 from kerasgan.data import convert
-from kerasgan.data.files import ENDINGS, read_header, read_image, read_mask
+from kerasgan.data.files import ENDINGS, read_header, read_image
+from kerasgan.data.masks import read_mask
 
 H, W = 6, 8
 RNG = np.random.default_rng(0)

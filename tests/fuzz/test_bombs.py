@@ -13,7 +13,8 @@ import pytest
 import kerasgan as kg
 from kerasgan.data import convert
 from kerasgan.data.convert import sources
-from kerasgan.data.files import read_header, read_image, read_mask
+from kerasgan.data.files import read_header, read_image
+from kerasgan.data.masks import read_mask
 from kerasgan.errors import KerasganError
 
 SIDE = 60_000

@@ -83,12 +83,12 @@ def _ending(name: str) -> str | None:
 
 
 def _read(path: pathlib.Path) -> np.ndarray:
-    with files._opened(str(path)) as picture:
+    with files.opened(str(path)) as picture:
         if picture.mode != "F" and picture.mode not in files._GREY_MODES[-5:] + ("L",):
             raise KerasganError(
                 f"File {path} must be grey. Received: mode {picture.mode}. Colour images go into "
                 f"load_folder as they are."
             )
-        values = np.asarray(files._upright(picture))
+        values = np.asarray(files.upright(picture))
         sources.check_finite(values, path)
         return values

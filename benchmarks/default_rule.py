@@ -1,0 +1,308 @@
+"""Rank the rules on the networks that the recipes give, and say which should be the default.
+
+Example:
+    python benchmarks/default_rule.py --write \
+        --polyps results/polyp_* --polyp-data kvasir-seg \
+        --instruments results/instrument_OP* --instrument-data endovis15-rigid \
+        --synthetic results/quickstart*
+
+The folders are what the scripts in examples/ wrote. Rules are ranked on images of each run's
+validation part, which chose its epoch, and the order is then looked at again on images of the part
+that the run reports on. The choice was laid down before anything was measured:
+
+- Candidates are all composites of the library, but for second names of the same (`alpha1beta0`,
+  `paper`) and one that reproduces a fault (`paper-as-published`).
+- In each network they are ranked twice by faithfulness, the gap in Dice and the gap in logit. The
+  two ranks are averaged, then networks of the same data, then polyps and instruments. Synthetic
+  data stand beside and decide nothing.
+- A candidate is out if, on polyps or on instruments, it is not above every control in both
+  measures; if a layer loses more than a thousandth of its relevance unseen; or if its map is no
+  more faithful than the same rule's map of a network with shuffled weights (95 % bootstrap interval
+  of the difference in Dice over images above 0): it would then not show what was learned.
+- The lowest mean rank is the default. Of several within half a rank, the one whose map is least
+  like that of the shuffled network.
+
+With --write the tables go between the marks of docs/rules.md. Finished batches are kept in
+--results, so a stopped run goes on.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pages import put
+from results import ROOT
+from rules import shuffled
+
+import kerasgan as kg
+from kerasgan.evaluation.bootstrap import interval, resampled_means
+from kerasgan.evaluation.faithfulness import areas
+from kerasgan.evaluation.percase import PerCase
+from kerasgan.evaluation.similarity import rank_correlation
+
+RULES = (
+    "epsilon",
+    "gamma",
+    "z-plus",
+    "alpha2beta1",
+    "epsilon-plus",
+    "epsilon-gamma-box",
+    "epsilon-alpha2beta1-flat",
+    "deep-taylor",
+    "excitation-backprop",
+)
+GAPS = {"pixels dice gap": "Dice", "pixels logit gap": "logit"}
+RANDOM = "shuffled weights, pixels dice gap"
+LIKE = "rank correlation with shuffled weights"
+LEAK = 1e-3
+TIE = 0.5
+
+
+def parts(run, data):
+    """Return the images that chose the epoch of a run, and those that it reports on."""
+    facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
+    own = run / "data"
+    samples = kg.data.load_folder(own if own.is_dir() else data)
+    rest, reported = samples.split_by_names(run / "names.txt")
+    images = facts["images"]
+    share = images["validation"] / (images["training"] + images["validation"])
+    _, validation = rest.split(share, seed=0)
+    assert len(validation) == images["validation"] and len(reported) == images["reported"]
+    return {"validation": validation, "reported": reported}
+
+
+def judged(model, samples, folder, args, random):
+    """Return faithfulness by every rule and control, and of the same rules after shuffling."""
+    cases = PerCase(model, samples, list(RULES), batch_size=args.batch, seed=0)
+    options = {"baseline": args.baseline, "steps": args.steps, "seed": 0}
+    others = {}
+    if random:
+        network = shuffled(cases.explainer.model)
+        others = {rule: kg.Explainer(network, rule) for rule in RULES}
+
+    def measure(case):
+        for method, maps in cases.maps(case):
+            found = areas(case, maps, **options)
+            values = {name: found[name] for name in GAPS}
+            if method in others:
+                # The sign of an untrained logit says nothing: relevance starts as 1, not as logit.
+                asked = {"target": case.weights, "start": "ones", "layers": ()}
+                other = others[method].explain(case.images, **asked).relevance.sum(-1)
+                values[RANDOM] = areas(case, other, **options)["pixels dice gap"]
+                values[LIKE] = rank_correlation(maps, other)
+            yield method, values
+
+    return cases.table(measure, folder=folder, facts={**options, "random": random})
+
+
+def accounts(model, samples, args):
+    """Return where relevance goes by each rule, and its time in plain gradients."""
+    cases = PerCase(model, samples[: args.batch], list(RULES), batch_size=args.batch)
+    case, rows = next(iter(cases)), {}
+
+    def seconds(rule):
+        start = time.perf_counter()
+        cases.explainers[rule].relevance(case.images, tf.constant(case.weights)).numpy()
+        return time.perf_counter() - start
+
+    for rule in RULES:
+        found = cases.explainers[rule].explain(case.images, target=case.weights, layers=())
+        ledger, explained = found.ledger, (found.logits * found.target).sum(dtype=np.float64)
+        seconds(rule), seconds("gradient")
+        times = [seconds(rule) / seconds("gradient") for _ in range(5)]
+        rows[rule] = {
+            "to pixels": found.relevance.sum(dtype=np.float64) / explained,
+            "to biases": ledger["bias"].sum() / explained,
+            "unsupported": ledger["unsupported"].sum() / explained,
+            "leak": (ledger["remainder"].abs() / ledger["absolute"].clip(lower=1e-30)).max(),
+            "time": np.median(times),
+        }
+    return pd.DataFrame(rows).T
+
+
+def measured(groups, part, args):
+    """Return a row for each image, method and measure, and one for each network and rule."""
+    tables, books = [], []
+    for group, runs in groups.items():
+        for run, data in runs:
+            samples = parts(run, data)[part]
+            if len(samples) > args.count:
+                samples = samples[np.linspace(0, len(samples) - 1, args.count).astype(int)]
+            model = kg.SegmentationGAN.load(run / "model")
+            folder = pathlib.Path(args.results) / part / run.name
+            print(f"{run.name}, {part}: {len(samples)} images")
+            table = judged(model, samples, folder, args, random=part == "validation")
+            tables.append(table.assign(group=group, network=run.name))
+            if part == "validation":
+                book = accounts(model, samples, args).rename_axis("method").reset_index()
+                books.append(book.assign(group=group, network=run.name))
+    return pd.concat(tables, ignore_index=True), pd.concat(books) if books else None
+
+
+def means(table, metric):
+    """Return the mean over images of each network, and over networks: methods by groups."""
+    rows = table[table["metric"] == metric]
+    each = rows.groupby(["method", "group", "network"])["value"].mean()
+    return each.groupby(["method", "group"]).mean().unstack("group")
+
+
+def ranks(table):
+    """Return the mean rank of each rule, 1 for the most faithful, by group."""
+    rows = table[table["metric"].isin(GAPS) & table["method"].isin(RULES)]
+    each = rows.groupby(["group", "network", "metric", "method"])["value"].mean()
+    places = each.groupby(["group", "network", "metric"]).rank(ascending=False)
+    return places.groupby(["group", "network", "method"]).mean().groupby(["method", "group"]).mean()
+
+
+def refused(table, books, deciding):
+    """Return why each rule that cannot be the default is out."""
+    reasons = {}
+    leaks = books.groupby("method")["leak"].max()
+    for rule in RULES:
+        found = [] if leaks[rule] <= LEAK else ["loses relevance unseen"]
+        for group in deciding:
+            for metric in GAPS:
+                column = means(table, metric)[group]
+                best = column.drop(list(RULES)).idxmax()
+                if column[rule] <= column[best]:
+                    found.append(f"below *{best}* on {group} ({GAPS[metric]})")
+            mine = table[(table["group"] == group) & (table["method"] == rule)]
+            wide = mine.pivot_table("value", ["network", "name"], "metric")
+            gain = (wide["pixels dice gap"] - wide[RANDOM]).dropna().to_numpy()[:, None]
+            if interval(resampled_means(gain, 2000, 0)[:, 0], 0.95)[0] <= 0:
+                found.append(f"no better on {group} than with shuffled weights")
+        if found:
+            reasons[rule] = ", ".join(found)
+    return reasons
+
+
+def chosen(table, books, deciding):
+    """Return mean ranks, why rules are out, and the default."""
+    places = ranks(table).unstack("group")
+    mean = places[deciding].mean(axis=1).sort_values()
+    reasons = refused(table, books, deciding)
+    left = mean.drop(list(reasons))
+    if left.empty:
+        return places, mean, reasons, None
+    near = left[left <= left.min() + TIE].index
+    return places, mean, reasons, means(table, LIKE).loc[near, deciding].mean(axis=1).idxmin()
+
+
+def faithful_columns(table, groups, intervals=False):
+    """Return the gaps as text, a row a method."""
+    columns = {}
+    for group in groups:
+        for metric, name in GAPS.items():
+            rows = table[(table["group"] == group) & (table["metric"] == metric)]
+            found = means(rows, metric)[group].map("{:.3f}".format)
+            if intervals:
+                wide = rows.pivot_table("value", ["network", "name"], "method")
+                drawn = resampled_means(wide.to_numpy(), 2000, 0)
+                for method, column in zip(wide, drawn.T):
+                    low, high = interval(column, 0.95)
+                    found[method] += f" ({low:.3f} to {high:.3f})"
+            columns[f"{group}, {name}"] = found
+    return pd.DataFrame(columns)
+
+
+def as_markdown(table, order):
+    """Return a table of text, rules in code, controls in italics."""
+    lines = ["| method | " + " | ".join(table) + " |", "|---" * (1 + table.shape[1]) + "|"]
+    for method in order:
+        name = f"`{method}`" if method in RULES else f"*{method}*"
+        cells = ["" if value != value else str(value) for value in table.loc[method]]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def described(groups, table, args, part):
+    """Return what was measured in one line."""
+    counts = table.groupby("group")["name"].count()
+    told = "; ".join(
+        f"{group}: {', '.join(f'`{run.name}`' for run, _ in runs)}, "
+        f"{sum(rows['name'].nunique() for _, rows in table[table['group'] == group].groupby('network'))}"
+        f" images"
+        for group, runs in groups.items()
+        if counts[group]
+    )
+    return (
+        f"{part.capitalize()} images. {told}. {args.steps} steps, baseline {args.baseline}, seed 0, "
+        f"TensorFlow {tf.__version__}, {os.cpu_count()} processors."
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--polyps", nargs="+", required=True, type=pathlib.Path, help="folders of runs")
+    add("--polyp-data", required=True, help="folder of images and masks")
+    add("--instruments", nargs="+", required=True, type=pathlib.Path, help="folders of runs")
+    add("--instrument-data", required=True, help="folder of images and masks")
+    add("--synthetic", nargs="*", default=[], type=pathlib.Path, help="runs of the quickstart")
+    add("--count", type=int, default=24, help="images of each part of each run (24)")
+    add("--steps", type=int, default=8, help="of the removal curves (8)")
+    add("--baseline", default="blur", help="what pixels are replaced by (blur)")
+    add("--batch", type=int, default=8, help="images at once (8)")
+    add("--results", default="results/default_rule", help="folder for finished batches")
+    add("--write", action="store_true", help="put the tables into docs/rules.md")
+    args = parser.parse_args()
+    groups = {
+        "polyps": [(run, args.polyp_data) for run in args.polyps],
+        "instruments": [(run, args.instrument_data) for run in args.instruments],
+        "synthetic": [(run, run / "data") for run in args.synthetic],
+    }
+    groups = {group: runs for group, runs in groups.items() if runs}
+    deciding = ["polyps", "instruments"]
+
+    table, books = measured(groups, "validation", args)
+    places, mean, reasons, default = chosen(table, books, deciding)
+    shown = faithful_columns(table, groups)
+    shown.insert(0, "mean rank", mean.map("{:.2f}".format))
+    shown["shuffled, Dice"] = means(table, RANDOM)[deciding].mean(axis=1).map("{:.3f}".format)
+    shown["like shuffled"] = means(table, LIKE)[deciding].mean(axis=1).map("{:.2f}".format)
+    real = books[books["group"].isin(deciding)].groupby("method")
+    for name in ("to pixels", "to biases", "unsupported"):
+        shown[name] = real[name].mean().map("{:.2f}".format)
+    shown["time"] = real["time"].median().map("{:.1f}".format)
+    controls = [method for method in shown.index if method not in RULES]
+    order = [*mean.index, *controls]
+    ours = [
+        described(groups, table, args, "validation"),
+        as_markdown(shown, order),
+        "\n".join(f"- `{rule}` is out: {why}." for rule, why in reasons.items())
+        or "No rule is out.",
+        f"Largest part of a layer's relevance that any ledger cannot account for: "
+        f"{books['leak'].max():.1e}.",
+        f"The default by the rule laid down: **`{default}`**.",
+    ]
+    text = "\n\n".join(ours)
+    print(text)
+    print(places.round(2).to_string())
+
+    again, _ = measured(groups, "reported", args)
+    later = ranks(again).unstack("group")[deciding].mean(axis=1).sort_values()
+    shown = faithful_columns(again, groups, intervals=True)
+    shown.insert(0, "mean rank", later.map("{:.2f}".format))
+    confirmed = "\n\n".join(
+        [
+            described(groups, again, args, "reported"),
+            as_markdown(shown, [*later.index, *controls]),
+        ]
+    )
+    print(confirmed)
+    if args.write:
+        put(ROOT / "docs" / "rules.md", "ranking", text)
+        put(ROOT / "docs" / "rules.md", "confirmed", confirmed)
+
+
+if __name__ == "__main__":
+    main()

@@ -65,7 +65,10 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["kerasgan", "kerasgan.*"]),
-    include_package_data=True,
+    # Makes an editable install a line of a .pth file, which wins over a folder named kerasgan where
+    # Python is started; setuptools' import hook would lose to one that holds the repository.
+    package_dir={"": "."},
+    package_data={"kerasgan": ["py.typed"], "kerasgan.report": ["assets/*"]},
     python_requires=">=3.9,<3.12",
     install_requires=[
         "h5py>=3.7,<4",

@@ -31,9 +31,9 @@ def built(tmp_path_factory):
     """The folder that holds the sdist and the wheel made from it, both built offline."""
     pytest.importorskip("pip")
     folder = tmp_path_factory.mktemp("built")
-    shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(*LOCAL))
+    shutil.copytree(ROOT, folder / "kerasgan", ignore=shutil.ignore_patterns(*LOCAL))
     build = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
-    made = run("-c", build, cwd=folder / "source")
+    made = run("-c", build, cwd=folder / "kerasgan")
     assert made.returncode == 0, made.stderr
     (sdist,) = folder.glob("*.tar.gz")
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet", "-w", folder]
@@ -88,6 +88,26 @@ def test_the_installed_wheel_imports_in_silence(built):
     imported = run("-c", code, cwd=built, PYTHONPATH=str(target))
     assert (imported.returncode, imported.stderr) == (0, "")
     assert pathlib.Path(imported.stdout.strip()) == target / "kerasgan" / "__init__.py"
+
+
+@pytest.mark.parametrize("start", [".", "kerasgan", "kerasgan/docs"])
+def test_an_editable_install_is_found_from_any_folder(built, start):
+    """In the folder that holds the repository, too, where a folder has the package's name."""
+    editable = built / "editable"
+    if not editable.exists():
+        editable.mkdir()
+        build = f"from setuptools import build_meta; build_meta.build_editable({str(editable)!r})"
+        made = run("-c", build, cwd=built / "kerasgan")
+        assert made.returncode == 0, made.stderr
+        (wheel,) = editable.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(editable)
+    code = (
+        f"import importlib.util, site; site.addsitedir({str(editable)!r}); "
+        "print(importlib.util.find_spec('kerasgan').origin)"
+    )
+    found = run("-S", "-c", code, cwd=built / start, PYTHONPATH="")
+    assert found.stdout.strip() == str(built / "kerasgan" / "kerasgan" / "__init__.py")
 
 
 def test_one_version_is_told_everywhere():

@@ -17,6 +17,7 @@ import warnings
 import common
 
 import kerasgan as kg
+from kerasgan.text import read_text
 
 KEPT = ("recipe.json", "facts.json", "scores.csv", "scores.txt", "training.csv")
 
@@ -64,7 +65,7 @@ def read_card(path):
     if path is None:
         return {}
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise kg.KerasganError(f"Argument '--card': '{path}' cannot be read: {error}") from error
 

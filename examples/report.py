@@ -7,6 +7,7 @@ import pathlib
 import common
 
 import kerasgan as kg
+from kerasgan.text import read_text
 
 
 def main():
@@ -102,7 +103,7 @@ def read_card(path):
     if path is None:
         return None
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise kg.KerasganError(f"Argument '--card' must be a JSON file: {error}") from error
 

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from kerasgan.data.files import ENDINGS
+from kerasgan.data.walking import files_below
 from kerasgan.errors import KerasganError
 
 __all__ = ["find_pairs", "some", "without_ending"]
@@ -85,7 +86,7 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
 
 
 def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPath, pathlib.Path]:
-    """The image files below a folder, hidden ones left out, by their path in it."""
+    """The image files below a folder, by their path in it."""
     try:
         root = pathlib.Path(folder)
     except TypeError:
@@ -95,12 +96,7 @@ def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPa
     if not root.is_dir():
         what = "a file" if root.exists() else "not there"
         raise KerasganError(f"Argument '{argument}' must be a folder. Received: {root} ({what})")
-    found = {}
-    for file in sorted(root.rglob("*")):
-        key = pathlib.PurePosixPath(file.relative_to(root).as_posix())
-        hidden = any(part.startswith((".", "__")) for part in key.parts)
-        if not hidden and file.suffix.lower() in ENDINGS and file.is_file():
-            found[key] = file
+    found = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in ENDINGS)
     if not found:
         raise KerasganError(f"Folder {root} holds no image files ({', '.join(ENDINGS)}).")
     return found

@@ -22,6 +22,7 @@ from kerasgan.data.augment import Augmentation
 from kerasgan.data.files import dark_shades, read_header
 from kerasgan.data.folders import find_pairs, some, without_ending
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.text import one_form, read_text
 
 __all__ = ["Samples", "load_folder"]
 
@@ -168,7 +169,9 @@ class Samples:
         """Split off the samples with given names.
 
         Args:
-            names: A text file with one name a line, or the names; an image ending is ignored.
+            names: A text file with one name a line, or the names. An image ending is ignored, as
+                are, in a file, quotes around a name and lines that begin with `#`. Folders may be
+                parted by `/` or `\\`.
 
         Returns:
             (rest, named), both in the order they have here.
@@ -184,11 +187,25 @@ class Samples:
         """
         if isinstance(names, (str, os.PathLike)):
             try:
-                names = pathlib.Path(names).read_text(encoding="utf-8").splitlines()
+                lines = read_text(names).splitlines()
             except (OSError, ValueError) as error:
                 raise KerasganError(f"The list of names cannot be read: {error}") from error
-        wanted = {without_ending(name.strip()) for name in names if name.strip()}
-        unknown = sorted(wanted - set(self.names))
+            names = [line.strip().strip("\"'") for line in lines]
+            comments = {name for name in names if name.startswith("#")}
+        else:
+            names, comments = list(map(os.fspath, names)), set()
+        by_name = {one_form(name): name for name in self.names}
+        wanted, unknown = set(), []
+        for name in filter(str.strip, names):
+            plain = one_form(name.strip())
+            forms = (plain, pathlib.PureWindowsPath(plain).as_posix())
+            forms = [form for one in forms for form in (without_ending(one), one)]
+            known = next((by_name[form] for form in forms if form in by_name), None)
+            if known is not None:
+                wanted.add(known)
+            elif name not in comments:
+                unknown.append(name.strip())
+        unknown = sorted(set(unknown))
         if unknown or not wanted:
             raise KerasganError(
                 f"Argument 'names' must list names of these {len(self)} samples, such as "

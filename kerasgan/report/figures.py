@@ -8,6 +8,7 @@ of every kind of colour vision can tell apart, also printed in grey.
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from kerasgan.counts import SCORES, count, score
 from kerasgan.errors import KerasganError
+from kerasgan.text import read_text
 
 __all__ = ["mask_figure", "score_figure", "training_figure"]
 
@@ -383,7 +385,7 @@ def _history_table(history: Any) -> pd.DataFrame:
     history = getattr(history, "history", history)
     if isinstance(history, (str, pathlib.Path)):
         try:
-            table = pd.read_csv(history)
+            table = pd.read_csv(io.StringIO(read_text(history)))
         except (OSError, ValueError) as error:
             raise KerasganError(
                 f"Argument 'history' must be a CSV file that can be read. Received: {history} "

@@ -12,6 +12,7 @@ from kerasgan import models
 from kerasgan.data.augment import Augmentation
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_counts, check_power_of_two
+from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION, check_weight
 
@@ -277,7 +278,7 @@ class Recipe:
             KerasganError: if the file is missing, is not JSON, or has unknown fields.
         """
         try:
-            settings = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+            settings = json.loads(read_text(path))
         except (OSError, ValueError, RecursionError) as error:
             raise KerasganError(f"Recipe '{path}' cannot be read: {error}") from error
         if not isinstance(settings, dict) or "name" not in settings:

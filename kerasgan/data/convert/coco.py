@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Callable
 
 import numpy as np
 import pandas as pd
 
 from kerasgan.data.convert import output, sources
 from kerasgan.data.files import ENDINGS, read_header
+from kerasgan.data.walking import files_below
 from kerasgan.errors import KerasganError, did_you_mean
+from kerasgan.text import one_form, read_text
 
 __all__ = ["from_coco"]
 
@@ -88,7 +92,8 @@ def from_coco(
         if item["category_id"] in labels:
             drawn[item["image_id"]].append(item)
     root = pathlib.Path(images)
-    found = {key: _inside(root, entry, annotations) for key, entry in entries.items()}
+    listed = functools.cache(lambda: files_below(root, _is_picture))
+    found = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
 
     def picture(key) -> Iterator[output.Picture]:
         path = found[key]
@@ -104,7 +109,7 @@ def from_coco(
         mask = np.zeros(header[:2], np.uint8)
         for i in np.argsort([-int(coco.area(region)) for region in regions], kind="stable"):
             mask[coco.decode(regions[i]) > 0] = labels[drawn[key][i]["category_id"]]
-        parts = path.relative_to(root).with_suffix("").parts
+        parts = map(one_form, path.relative_to(root).with_suffix("").parts)
         row = {"source": str(path), "annotations": len(regions)}
         yield output.Picture(output.safe_name(*parts), path, mask, row)
 
@@ -122,7 +127,7 @@ _FIELDS = {
 
 def _parsed(path: str | os.PathLike) -> dict:
     try:
-        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, TypeError, ValueError, RecursionError) as error:
         raise KerasganError(f"File {path} cannot be read as JSON: {error}") from error
     for part, fields in _FIELDS.items():
@@ -162,8 +167,17 @@ def _labels(content: dict, categories: Sequence[str] | None, path: str | os.Path
     return {c["id"]: values[c["name"]] for c in content["categories"] if c["name"] in values}
 
 
-def _inside(root: pathlib.Path, entry: dict, annotations: str | os.PathLike) -> pathlib.Path:
-    """The image's path, which must not leave the folder on any system."""
+def _is_picture(name: str) -> bool:
+    return pathlib.PurePath(name).suffix.lower() in ENDINGS
+
+
+def _inside(
+    root: pathlib.Path, entry: dict, annotations: str | os.PathLike, listed: Callable[[], dict]
+) -> pathlib.Path:
+    """The image's path, which must not leave the folder on any system.
+
+    Its name may be written in another Unicode form than the file's: then it is `listed`.
+    """
     name = str(entry["file_name"])
     pure = pathlib.PureWindowsPath(name)
     if pure.anchor or ".." in pure.parts or "\0" in name or not pure.parts:
@@ -172,7 +186,9 @@ def _inside(root: pathlib.Path, entry: dict, annotations: str | os.PathLike) -> 
             f"opened."
         )
     path = root.joinpath(*pure.parts)
-    if path.suffix.lower() not in ENDINGS or not os.path.isfile(path):
+    if not path.is_file():
+        path = listed().get(pathlib.PurePosixPath(one_form(pure.as_posix())), path)
+    if not _is_picture(path.name) or not path.is_file():
         raise KerasganError(
             f"File {annotations} names an image that is not in {root} or none of "
             f"{', '.join(ENDINGS)}: {name!r}"

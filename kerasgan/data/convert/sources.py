@@ -14,7 +14,9 @@ import numpy as np
 
 from kerasgan.data.files import MAX_PIXELS
 from kerasgan.data.folders import some
+from kerasgan.data.walking import files_below
 from kerasgan.errors import KerasganError
+from kerasgan.text import one_form
 
 __all__ = [
     "MAX_VALUES",
@@ -99,8 +101,7 @@ def find_files(source: Paths, argument: str, ending: Callable[[str], str | None]
     """Find the files of a format.
 
     Args:
-        source: A file, a folder, which is searched with all below it except what is hidden, or a
-            list of files.
+        source: A file, a folder, which is searched by `files_below`, or a list of files.
         argument: The name used in errors.
         ending: From a file's name to its ending, or None where the name is of another format.
             Files named one by one are taken whatever their ending.
@@ -126,19 +127,14 @@ def find_files(source: Paths, argument: str, ending: Callable[[str], str | None]
         ) from None
     if roots and not listed and roots[0].is_dir():
         (root,) = roots
-        keys = {file: file.relative_to(root) for file in sorted(root.rglob("*")) if file.is_file()}
-        keys = {
-            file: key
-            for file, key in keys.items()
-            if ending(key.name) is not None
-            and not any(part.startswith((".", "__")) for part in key.parts)
-        }
+        below = files_below(root, lambda name: ending(name) is not None)
+        keys = {file: key for key, file in below.items()}
     else:
         for root in roots:
             if not root.is_file():
                 what = "a folder" if root.is_dir() else "not there"
                 raise KerasganError(f"Argument '{argument}' names {root} ({what}).")
-        keys = {root: pathlib.Path(root.name) for root in roots}
+        keys = {root: pathlib.PurePosixPath(one_form(root.name)) for root in roots}
     if not keys:
         raise KerasganError(f"Argument '{argument}' has no file of that format: {source}")
     return [
@@ -176,7 +172,12 @@ def pair(images: list[Found], masks: list[Found], listed: bool) -> list[pathlib.
         return [mask.path for mask in masks]
     if len(images) == len(masks) == 1:
         return [masks[0].path]
-    wanted = {"/".join(image.parts) for image in images}
+    wanted = {}
+    for image in images:
+        name = "/".join(image.parts)
+        if name in wanted:
+            raise KerasganError(f"Two images bear the name {name!r}: {wanted[name]}, {image.path}.")
+        wanted[name] = image.path
     named = {}
     for mask in masks:
         name = "/".join(mask.parts)
@@ -186,8 +187,8 @@ def pair(images: list[Found], masks: list[Found], listed: bool) -> list[pathlib.
             raise KerasganError(f"Two masks belong to {name!r}: {named[name]} and {mask.path}.")
         named[name] = mask.path
     lonely = [
-        some(sorted(wanted - set(named)), "without mask"),
-        some(sorted(set(named) - wanted), "masks without image"),
+        some(sorted(set(wanted) - set(named)), "without mask"),
+        some(sorted(set(named) - set(wanted)), "masks without image"),
     ]
     if any(lonely):
         raise KerasganError(

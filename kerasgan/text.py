@@ -1,0 +1,70 @@
+"""Text that people write and other programs save: names and JSON, whatever marks stand before."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import pathlib
+import unicodedata
+
+from kerasgan.errors import KerasganError
+
+__all__ = ["one_form", "read_text"]
+
+# The mark of UTF-32 begins with that of UTF-16, so it comes first.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file: UTF-8, or what its byte order mark says; the mark is no part of the text.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text.
+
+    Raises:
+        OSError: If it cannot be read.
+        KerasganError: If it is in another encoding.
+
+    Example:
+        >>> _ = pathlib.Path("names.txt").write_text("a1", encoding="utf-16")
+        >>> read_text("names.txt")
+        'a1'
+    """
+    content = pathlib.Path(path).read_bytes()
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise KerasganError(f"{path} is not {encoding} ({error}). Save it as UTF-8") from error
+    if "\0" in text:
+        raise KerasganError(
+            f"{path} holds zero bytes, as UTF-16 without a byte order mark does. Save it as UTF-8"
+        )
+    return text
+
+
+def one_form(name: str) -> str:
+    """Bring a name to the one form in which names are compared, Unicode's NFC.
+
+    macOS may store `é` as an `e` and an accent (NFD), other systems as one character.
+
+    Args:
+        name: A name, or a path.
+
+    Returns:
+        The same name in NFC.
+
+    Example:
+        >>> len("e\u0301"), len(one_form("e\u0301"))
+        (2, 1)
+    """
+    return unicodedata.normalize("NFC", name)

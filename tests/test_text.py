@@ -1,0 +1,45 @@
+import codecs
+
+import pytest
+
+import kerasgan as kg
+from kerasgan.errors import KerasganError
+from kerasgan.text import one_form, read_text
+
+WORDS = "Café 手術, 1\n"
+ENCODED = {
+    "plain": WORDS.encode(),
+    "notepad": codecs.BOM_UTF8 + WORDS.encode(),
+    "excel": codecs.BOM_UTF16_LE + WORDS.encode("utf-16-le"),
+    "big": codecs.BOM_UTF16_BE + WORDS.encode("utf-16-be"),
+    "wide": codecs.BOM_UTF32_LE + WORDS.encode("utf-32-le"),
+}
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_a_byte_order_mark_is_no_part_of_the_text(kind, tmp_path):
+    (tmp_path / "t.txt").write_bytes(ENCODED[kind])
+    assert read_text(tmp_path / "t.txt") == WORDS
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16-le"])
+def test_another_encoding_is_named_with_the_file(encoding, tmp_path):
+    (tmp_path / "t.txt").write_bytes("Café.png".encode(encoding))
+    with pytest.raises(KerasganError, match=r"t\.txt .*Save it as UTF-8"):
+        read_text(tmp_path / "t.txt")
+
+
+def test_names_have_one_form():
+    assert one_form("Cafe\u0301/x") == "Caf\u00e9/x"
+    assert one_form("\udc80") == "\udc80"
+
+
+def test_settings_and_histories_may_begin_with_a_mark(tmp_path):
+    recipe = kg.recipes.get("fast")
+    recipe.save(tmp_path / "r.json")
+    text = (tmp_path / "r.json").read_text(encoding="utf-8")
+    (tmp_path / "r.json").write_text(text, encoding="utf-8-sig")
+    assert kg.recipes.Recipe.load(tmp_path / "r.json") == recipe
+    rows = "epoch,loss,val_loss\n0,2.0,3.0\n1,1.0,2.0\n"
+    (tmp_path / "h.csv").write_text(rows, encoding="utf-16")
+    assert kg.report.training_figure(tmp_path / "h.csv").axes

@@ -74,7 +74,8 @@ def parts(run, data):
     images = facts["images"]
     share = images["validation"] / (images["training"] + images["validation"])
     _, validation = rest.split(share, seed=0)
-    assert len(validation) == images["validation"] and len(reported) == images["reported"]
+    assert len(validation) == images["validation"]
+    assert len(reported) == images["reported"]
     return {"validation": validation, "reported": reported}
 
 
@@ -224,17 +225,13 @@ def as_markdown(table, order):
 
 def described(groups, table, args, part):
     """Return what was measured in one line."""
-    counts = table.groupby("group")["name"].count()
-    told = "; ".join(
-        f"{group}: {', '.join(f'`{run.name}`' for run, _ in runs)}, "
-        f"{sum(rows['name'].nunique() for _, rows in table[table['group'] == group].groupby('network'))}"
-        f" images"
-        for group, runs in groups.items()
-        if counts[group]
-    )
+    told = []
+    for group, runs in groups.items():
+        found = table[table["group"] == group][["network", "name"]].drop_duplicates()
+        told.append(f"{group}, {len(found)} of {', '.join(f'`{run.name}`' for run, _ in runs)}")
     return (
-        f"{part.capitalize()} images. {told}. {args.steps} steps, baseline {args.baseline}, seed 0, "
-        f"TensorFlow {tf.__version__}, {os.cpu_count()} processors."
+        f"{part.capitalize()} images: {'; '.join(told)}. {args.steps} steps, baseline "
+        f"{args.baseline}, seed 0, TensorFlow {tf.__version__}, {os.cpu_count()} processors."
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes zennit.json: relevance by zennit 0.5.1, which the oracle is checked against.
+"""Writes zennit.json: relevance by zennit 0.5.1, which rules are checked against.
 
 In an environment of its own: pip install torch==2.13.0 zennit==0.5.1, then run this file.
 """

@@ -5,7 +5,9 @@ told in `kerasgan.data.masks`. The rules, which hold for PNG, JPEG, BMP and TIFF
 
 - Sixteen-bit images keep the high byte of each value: black and white are the file's full range.
 - Palettes are looked up, CMYK and YCbCr become RGB, colour becomes grey by ITU-R 601 luma.
-- Transparent parts are laid over black.
+- Low values are white where a TIFF says so.
+- Transparent parts are laid over black, once: colours that are stored multiplied by their opacity
+  stay as they are. Bands that a TIFF does not declare as transparency are left out.
 - A picture is turned as its own EXIF orientation says, image and mask alike.
 - Refused: 32-bit and floating point images, several pictures in one file, more than
   `MAX_PIXELS` pixels, and whatever cannot be decoded to the end.
@@ -19,8 +21,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from kerasgan.data import tiff
 from kerasgan.errors import KerasganError
 
 __all__ = [
@@ -33,12 +36,14 @@ __all__ = [
     "over_black",
     "read_header",
     "read_image",
+    "turned",
     "upright",
 ]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 8192 * 8192
 
+_ORIENTATION = 0x0112
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _TURNS = {
@@ -58,6 +63,13 @@ class Header(NamedTuple):
     height: int
     width: int
     channels: int
+    orientation: int = 1
+    undeclared: int = 0
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width before the picture is turned."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_header(path: str) -> Header:
@@ -67,7 +79,9 @@ def read_header(path: str) -> Header:
         path: An image or mask file.
 
     Returns:
-        Height and width in pixels after EXIF orientation, and 1 channel for grey or 3 for colour.
+        Height and width in pixels after EXIF orientation, 1 channel for grey or 3 for colour, the
+        orientation (1 to 8, 1 if there is none), and how many bands there are besides that the
+        file does not declare as transparency.
 
     Raises:
         KerasganError: If the file is not a readable picture or has more than `MAX_PIXELS` pixels.
@@ -77,13 +91,15 @@ def read_header(path: str) -> Header:
         >>> from kerasgan.data import synthetic
         >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
         >>> read_header(samples.image_paths[0])
-        Header(height=32, width=32, channels=3)
+        Header(height=32, width=32, channels=3, orientation=1, undeclared=0)
     """
     with opened(path) as picture:
-        width, height = picture.size
-        if _orientation(picture) >= 5:
+        width, height = tiff.stored_size(picture)
+        orientation = _orientation(picture)
+        if orientation >= 5:
             width, height = height, width
-        return Header(height, width, 1 if picture.mode in _GREY_MODES else 3)
+        channels = 1 if picture.mode in _GREY_MODES else 3
+        return Header(height, width, channels, orientation, tiff.undeclared_bands(picture))
 
 
 def read_image(path: str, channels: int) -> np.ndarray:
@@ -112,10 +128,14 @@ def read_image(path: str, channels: int) -> np.ndarray:
                 f"Image {path} holds signed, 32-bit or floating point values (mode "
                 f"{picture.mode}), whose black and white are unknown. Save it with 8 or 16 bits."
             )
+        undeclared, clear = tiff.undeclared_bands(picture), picture.info.get("transparency")
         picture = upright(picture)
         if picture.mode.startswith("I"):
-            grey = (np.asarray(picture) >> 8).astype(np.uint8)
+            values = np.asarray(picture)
+            grey = np.where(values == clear, 0, values >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], channels, axis=-1)
+        if undeclared and picture.mode == "RGBA":
+            picture = picture.convert("RGB")
         pixels = np.asarray(over_black(picture, "L" if channels == 1 else "RGB"))
         return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -176,6 +196,7 @@ def opened(path: str) -> Iterator[Image.Image]:
                 raise KerasganError(f"File {path} holds several pictures. Save one picture a file.")
             if min(picture.size) < 1:
                 raise KerasganError(f"File {path} holds no pixels.")
+            tiff.check(picture, path)
             yield picture
     except KerasganError:
         raise
@@ -186,22 +207,25 @@ def opened(path: str) -> Iterator[Image.Image]:
         ) from error
     except Exception as error:
         empty = os.path.isfile(path) and not os.path.getsize(path)
-        why = "it is empty (0 bytes)" if empty else error or type(error).__name__
+        kind = tiff.described(path) if isinstance(error, UnidentifiedImageError) else ""
+        why = "it is empty (0 bytes)" if empty else kind or error or type(error).__name__
         raise KerasganError(
             f"File {path} cannot be read as {', '.join(_FORMATS)}: {why}"
         ) from error
 
 
 def _orientation(picture: Image.Image) -> int:
-    # Pillow turns TIFF by itself, and asking a PNG without the tag would decode it.
-    if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
-        return 1
-    value = picture.getexif().get(0x0112, 1)
-    return value if isinstance(value, int) else 1
+    if picture.format == "TIFF":
+        value = picture.tag_v2.get(_ORIENTATION, 1)
+    elif picture.format == "PNG" and "exif" not in picture.info:
+        value = 1  # asking a PNG without the tag would decode it
+    else:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """Decode a picture and turn it as its EXIF orientation says.
+    """Decode a picture, turn it as its EXIF orientation says, and put black at 0.
 
     Args:
         picture: An opened one.
@@ -209,13 +233,42 @@ def upright(picture: Image.Image) -> Image.Image:
     Returns:
         The picture as shown.
 
+    Raises:
+        KerasganError: If the orientation stands behind the pixels, where few programs look.
+
     Example:
         >>> upright(Image.new("L", (4, 2))).size
         (4, 2)
     """
-    turn = _TURNS.get(_orientation(picture))
+    orientation = _orientation(picture)
     picture.load()
-    return picture if turn is None else picture.transpose(turn)
+    if picture.format == "TIFF":  # which Pillow has turned
+        return tiff.heed_white_is_zero(picture)
+    if _orientation(picture) != orientation:
+        raise KerasganError(
+            f"File {getattr(picture, 'filename', '')} has its EXIF orientation behind its pixels, "
+            f"where some programs heed it and others do not. Save it anew."
+        )
+    return picture.transpose(_TURNS[orientation]) if orientation > 1 else picture
+
+
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an array as an EXIF orientation says.
+
+    Args:
+        array: uint8 array (height, width).
+        orientation: 1 to 8.
+
+    Returns:
+        The array as shown; height and width are exchanged from 5 on.
+
+    Example:
+        >>> turned(np.array([[1, 2, 3]], np.uint8), 6).tolist()
+        [[1], [2], [3]]
+    """
+    if orientation == 1:
+        return array
+    return np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))
 
 
 def over_black(picture: Image.Image, mode: str) -> Image.Image:
@@ -232,11 +285,13 @@ def over_black(picture: Image.Image, mode: str) -> Image.Image:
         >>> over_black(Image.new("LA", (1, 1), (255, 0)), "L").getpixel((0, 0))
         0
     """
+    if picture.mode == "La":
+        picture = picture.convert("LA")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture)
-    if picture.mode == "P":
+    if picture.mode in ("P", "LAB"):
         picture = picture.convert("RGB")
     return picture if picture.mode == mode else picture.convert(mode)
 

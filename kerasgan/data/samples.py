@@ -21,6 +21,7 @@ from kerasgan.data import pipeline
 from kerasgan.data.augment import Augmentation
 from kerasgan.data.files import dark_shades, read_header
 from kerasgan.data.folders import find_pairs, some, without_ending
+from kerasgan.data.headers import check_bands, check_sizes
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.text import one_form, read_text
 
@@ -348,7 +349,8 @@ def load_folder(
 
     Raises:
         KerasganError: If a folder is missing or empty, an image has no mask or a mask no image,
-            their sizes differ, two files bear one name, or a file is no readable picture.
+            their sizes differ or an EXIF orientation leaves open how they lie on each other, two
+            files bear one name, or a file is no readable picture.
 
     Example:
         >>> import tempfile
@@ -365,6 +367,7 @@ def load_folder(
     names = sorted(image_files)
     image_paths = tuple(str(image_files[name]) for name in names)
     headers = [read_header(file) for file in image_paths]
+    check_bands(image_paths, headers, "image")
     shades = dark_shades(image_paths[0])
     if shades is not None:
         warnings.warn(
@@ -377,7 +380,7 @@ def load_folder(
     mask_paths = None
     if mask_files is not None:
         mask_paths = tuple(str(mask_files[name]) for name in names)
-        _check_sizes(names, headers, mask_paths)
+        check_sizes(names, image_paths, mask_paths, headers)
     if channels is None:
         channels = max(header.channels for header in headers)
     return Samples(tuple(names), image_paths, mask_paths, classes, colors, channels)
@@ -405,21 +408,6 @@ def _check_classes(classes: int, colors: Any) -> tuple[int, tuple | None]:
     if not fits or len(table) != needed or len(set(table)) != needed:
         raise KerasganError(f"{expected} Received: {colors!r}")
     return int(classes), table
-
-
-def _check_sizes(names, headers, mask_paths) -> None:
-    wrong = []
-    for name, header, mask_path in zip(names, headers, mask_paths):
-        mask = read_header(mask_path)
-        if mask[:2] != header[:2]:
-            wrong.append(
-                f"{name} (image {header.height} x {header.width}, "
-                f"mask {mask.height} x {mask.width})"
-            )
-    if wrong:
-        raise KerasganError(
-            f"Image and mask must have the same height and width. {some(wrong, 'differ')}."
-        )
 
 
 def _drawn(names: Iterable[Hashable], seed: int) -> list:

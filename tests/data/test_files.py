@@ -30,14 +30,14 @@ def picture(path, mode, **options):
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "TIFF"])
 def test_lossless_colour_is_read_to_the_bit(save, ending):
     path = save(f"x.{ending}", RGB)
-    assert read_header(path) == (12, 9, 3)
+    assert read_header(path)[:3] == (12, 9, 3)
     np.testing.assert_array_equal(read_image(path, 3), RGB)
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif"])
 def test_grey_is_read_to_the_bit_and_repeated_for_colour(save, ending):
     path = save(f"x.{ending}", GREY)
-    assert read_header(path) == (12, 9, 1)
+    assert read_header(path)[:3] == (12, 9, 1)
     np.testing.assert_array_equal(read_image(path, 1)[..., 0], GREY)
     np.testing.assert_array_equal(read_image(path, 3), np.stack([GREY] * 3, -1))
 
@@ -89,7 +89,7 @@ def test_an_orientation_that_is_no_number_turns_nothing(tmp_path):
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(path, exif=exif)
     with Image.open(path) as picture:
         assert isinstance(picture.getexif()[274], str)
-    assert read_header(path) == (6, 8, 3)
+    assert read_header(path)[:3] == (6, 8, 3)
     assert read_image(path, 3).shape == (6, 8, 3)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from kerasgan.data import files
+from kerasgan.data import files, tiff
 from kerasgan.data.convert import output, sources
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 
 __all__ = ["from_pictures"]
 
@@ -30,8 +31,9 @@ def from_pictures(
     Args:
         images: A folder of images, one image, or a list of files.
         out: The folder to write: new, or an interrupted conversion with the same settings.
-        low: The value that becomes black, as do all below it.
-        high: The value that becomes white, as do all above it.
+        low: The stored value that becomes black, as do all below it; white, where a TIFF says that
+            low values are white.
+        high: The stored value that becomes white, as do all above it; likewise black.
 
     Returns:
         The table in `manifest.csv`: name, source, low, high, and the share of pixels that were
@@ -56,7 +58,7 @@ def from_pictures(
     low, high = limits
 
     def stretched(found: sources.Found) -> Iterator[output.Picture]:
-        values = _read(found.path)
+        values, white_is_zero = _read(found.path)
         row = {
             "source": str(found.path),
             "low": low,
@@ -65,6 +67,7 @@ def from_pictures(
             "above": float((values > high).mean()),
         }
         pixels = sources.to_sixteen(values, low, high)
+        pixels = 65535 - pixels if white_is_zero else pixels
         yield output.Picture(output.safe_name(*found.parts), pixels, None, row)
 
     found = sources.find_files(images, "images", _ending)
@@ -82,13 +85,25 @@ def _ending(name: str) -> str | None:
     return ending if ending.lower() in files.ENDINGS else None
 
 
-def _read(path: pathlib.Path) -> np.ndarray:
+def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:
+    """The values as they are stored, and whether low ones are white."""
     with files.opened(str(path)) as picture:
         if picture.mode != "F" and picture.mode not in files._GREY_MODES[-5:] + ("L",):
             raise KerasganError(
                 f"File {path} must be grey. Received: mode {picture.mode}. Colour images go into "
                 f"load_folder as they are."
             )
-        values = np.asarray(files.upright(picture))
+        if files.read_header(str(path)).orientation > 1:
+            warnings.warn(
+                f"File {path} is written as its EXIF orientation turns it, and without that "
+                f"orientation. Its mask must be as turned.",
+                KerasganWarning,
+                stacklevel=2,
+            )
+        white_is_zero = tiff.white_is_zero(picture)
+        shown = files.upright(picture)
+        values = np.asarray(shown)
+        if white_is_zero and shown.mode != "F":
+            values = (255 if shown.mode == "L" else 65535) - values
         sources.check_finite(values, path)
-        return values
+        return values, white_is_zero

@@ -71,6 +71,7 @@ def advise(
     size: int | tuple[int, int] | None = None,
     mode: str = "stretch",
     seed: int = 0,
+    preprocess: Any = None,
     verbose: bool = True,
 ) -> Advice:
     """Measure a network's explanations for a minute or two and recommend how to explain it.
@@ -97,6 +98,7 @@ def advise(
         size: Side in pixels or (height, width); needed where the network takes any size.
         mode: "stretch" or "letterbox", as in training.
         seed: Key of the draw, of ties and of the bootstrap.
+        preprocess: What the network takes, as for `Explainer`.
         verbose: Whether to show progress bars.
 
     Returns:
@@ -135,6 +137,7 @@ def advise(
     drawn = np.random.default_rng(seed).permutation(len(samples))[:images]
     halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]
     options = {"size": size, "mode": mode, "seed": seed, "controls": False}
+    options["preprocess"] = preprocess
     cases = Cases(model, halves[0], rules, **options)
     curves = {"baseline": baseline, "steps": steps, "seed": seed}
     gaps = _gaps(cases, curves, verbose)
@@ -211,7 +214,7 @@ def _check(gaps: pd.DataFrame, best: str, default: str, seed: int) -> dict[str, 
 def _batches(explainer: Explainer, case: Case) -> pd.DataFrame:
     rows = []
     for count in SIZES:
-        images = np.resize(case.images, (count, *case.images.shape[1:]))
+        images = explainer.preprocess(np.resize(case.images, (count, *case.images.shape[1:])))
         weights = np.resize(case.weights, (count, *case.weights.shape[1:]))
         seconds = []
         for _ in range(3):

@@ -86,7 +86,7 @@ class WatchExplanations(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Build the explainer, which follows the weights from then on, and open the files."""
-        self._explainer = Explainer(self.model.generator, self.rule)
+        self._explainer = Explainer(self.model.generator, self.rule, "[-1,1]")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

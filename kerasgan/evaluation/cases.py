@@ -28,6 +28,7 @@ from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.kept import as_json, checksum, claim, fingerprint, keep, read_kept
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.logits import predicted
+from kerasgan.models.preprocess import preprocess_of
 
 __all__ = ["CONTROLS", "Case", "Cases", "check_maps", "summarize_maps", "target_scores"]
 
@@ -162,6 +163,8 @@ class Cases:
         mode: "stretch" or "letterbox", as in training.
         controls: Whether to judge the controls too.
         seed: Key of all that is random.
+        preprocess: What the network takes, as for `Explainer`: a name, or a function from images in
+            [-1, 1].
 
     Raises:
         KerasganError: If the model, samples, a rule or the target cannot be used.
@@ -179,6 +182,7 @@ class Cases:
         mode: str = "stretch",
         controls: bool = True,
         seed: int = 0,
+        preprocess: Any = None,
     ):
         if not isinstance(samples, Samples) or not len(samples):
             raise KerasganError(
@@ -191,7 +195,10 @@ class Cases:
         self.rules = named_rules(rules)
         if controls and "gradient" not in self.rules:
             self.rules["gradient"] = "gradient"
-        self.explainers = {name: Explainer(model, rule) for name, rule in self.rules.items()}
+        self.preprocess = preprocess_of(model, preprocess)
+        self.explainers = {
+            name: Explainer(model, rule, self.preprocess) for name, rule in self.rules.items()
+        }
         self.explainer = next(iter(self.explainers.values()))
         own = self.explainer.model.input_shape[1:3]
         if size is None and None in own:
@@ -213,9 +220,11 @@ class Cases:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images (count, height, width, channels), a batch at a time."""
         function = self.explainer._traced("logits", "", ()).call
+        dtype = self.explainer.canonical.dtype
         pieces = range(0, len(images), self.batch_size)
         images = np.asarray(images, np.float32)
-        logits = [function(images[i : i + self.batch_size])["logits"].numpy() for i in pieces]
+        batches = (self.preprocess(images[i : i + self.batch_size]) for i in pieces)
+        logits = [function(tf.cast(batch, dtype))["logits"].numpy() for batch in batches]
         return np.concatenate(logits)
 
     def __iter__(self) -> Iterator[Case]:
@@ -242,6 +251,7 @@ class Cases:
         for name, explainer in self.explainers.items():
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The target is empty")
+                warnings.filterwarnings("ignore", "Argument 'images' must lie in")
                 found = explainer.explain(case.images, target=case.weights, layers=())
             yield name, found.relevance.sum(-1, dtype=np.float64)
         for name, control in self.controls.items():
@@ -273,6 +283,7 @@ class Cases:
             "mode": self.mode,
             "controls": list(self.controls),
             "seed": self.seed,
+            "preprocess": self.preprocess.name,
             **(facts or {}),
         }
         claim(path, as_json(whole, "Settings kept in 'folder'"), SETUP, "maps")

@@ -15,6 +15,7 @@ from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.kept import as_json, claim, fingerprint, keep, read_kept
 from kerasgan.evaluation.segmentation import check_samples, evaluate, summarize
+from kerasgan.models.preprocess import USUAL, preprocess_of
 
 __all__ = ["cross_validate"]
 
@@ -94,6 +95,8 @@ def cross_validate(
         raise KerasganError(
             f"Argument 'fraction' must be from 0 up and below 1. Received: {fraction!r}"
         )
+    before = options.get("preprocess")
+    before = USUAL if before is None else preprocess_of(None, before).name
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:
         folder = pathlib.Path(folder)
@@ -104,7 +107,7 @@ def cross_validate(
             "fraction": fraction,
             "seed": seed,
             "setup": setup,
-            "options": {name: value for name, value in options.items() if not callable(value)},
+            "options": {**options, "preprocess": before},
         }
         claim(folder, as_json(facts, "Argument 'setup', and options,"), SETUP, "folds")
     tables = []
@@ -120,7 +123,7 @@ def cross_validate(
             table = _run(training, held_out, fit, place, (fraction, seed, groups), options)
         table.insert(1, "fold", label)
         tables.append(table)
-    return _together(samples, tables, options)
+    return _together(samples, tables, before, options)
 
 
 def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:
@@ -169,7 +172,7 @@ def _carve(training, fraction, seed, groups) -> tuple[Samples, Samples | None]:
     return training.split_groups(groups, random.Random(seed).sample(known, count))
 
 
-def _together(samples, tables, options) -> pd.DataFrame:
+def _together(samples, tables, preprocess, options) -> pd.DataFrame:
     place = {name: index for index, name in enumerate(samples.names)}
     folds = {
         table["fold"].iloc[0]: {
@@ -186,6 +189,7 @@ def _together(samples, tables, options) -> pd.DataFrame:
         "images": len(table),
         "threshold": options.get("threshold", 0.5) if samples.classes == 1 else None,
         "empty": options.get("empty", "agree"),
+        "preprocess": preprocess,
         **summarize(table),
         "folds": folds,
     }

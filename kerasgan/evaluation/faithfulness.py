@@ -53,6 +53,7 @@ def faithfulness(
     mode: str = "stretch",
     controls: bool = True,
     seed: int = 0,
+    preprocess: Any = None,
     folder: Any = None,
     verbose: bool = True,
 ) -> pd.DataFrame:
@@ -95,6 +96,7 @@ def faithfulness(
         mode: "stretch" or "letterbox", as in training.
         controls: Whether to judge random, edge, target and gradient maps too.
         seed: Key of ties, noise and the random map.
+        preprocess: What the network takes, as for `Explainer`.
         folder: Where finished batches are kept, so that the same call goes on after them; None
             for nowhere.
         verbose: Whether to show a progress bar.
@@ -145,6 +147,7 @@ def faithfulness(
         mode=mode,
         controls=controls,
         seed=seed,
+        preprocess=preprocess,
     )
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
     facts = {"curves": curves, "baseline": baseline, "steps": int(steps)}

@@ -57,7 +57,7 @@ def randomisation(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`.
+            `seed`, `preprocess`.
 
     Returns:
         A row for each image, method, stage and measure: `name`, `method`, `kind` ("rule" or
@@ -91,7 +91,7 @@ def randomisation(
     network = judged.explainer.model
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
-    shuffled = PerCase(copy, samples, rules, **cases)
+    shuffled = PerCase(copy, samples, rules, **{**cases, "preprocess": judged.preprocess})
     layers = [layer for layer in _leaves(copy) if any(w.size > 1 for w in layer.get_weights())]
     if not layers:
         raise KerasganError(
@@ -164,7 +164,7 @@ def random_logit(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`.
+            `seed`, `preprocess`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
@@ -232,7 +232,7 @@ def compare_models(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`.
+            `seed`, `preprocess`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),

@@ -23,6 +23,7 @@ from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.surface import surface_row
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.models import generator_of
+from kerasgan.models.preprocess import USUAL, preprocess_of
 from kerasgan.tables import csv_bytes
 
 __all__ = ["evaluate", "evaluate_masks", "save_table", "summarize", "summary_text"]
@@ -53,7 +54,7 @@ def evaluate(
             `kerasgan.inference.iterate_probability`.
 
     Returns:
-        The table of `evaluate_masks`, with the threshold in its summary.
+        The table of `evaluate_masks`, with `threshold` and `preprocess` in its summary.
 
     Raises:
         KerasganError: If model, samples or an option cannot be used.
@@ -69,10 +70,12 @@ def evaluate(
             f"Argument 'samples' must have the classes of the network, {classes}. "
             f"Received: {samples.classes}; pass classes={classes} to load_folder"
         )
-    maps = iterate_probability(model, samples, **options)
+    before = preprocess_of(model, options.get("preprocess"))
+    maps = iterate_probability(model, samples, **{**options, "preprocess": before})
     masks = (decide(probability, threshold) for probability in maps)
     table = evaluate_masks(samples, masks, empty=empty, surface=surface, verbose=verbose)
     table.attrs["summary"]["threshold"] = threshold if classes == 1 else None
+    table.attrs["summary"]["preprocess"] = before.name
     return table
 
 
@@ -237,6 +240,8 @@ def summary_text(table: pd.DataFrame) -> str:
     if summary.get("threshold") is not None:
         facts.append(f"threshold {summary['threshold']:g}")
     facts.append(f"empty masks: {summary['empty']}")
+    if summary.get("preprocess", USUAL) != USUAL:
+        facts.append(f"preprocess {summary['preprocess']}")
     folds = summary.get("folds", {})
     if folds:
         facts.insert(1, f"{len(folds)} folds")

@@ -84,7 +84,8 @@ def region_relevance(
         folder: Where finished batches are kept, as for `Cases.table`. It does not know what `find`
             does: take another folder for another function.
         verbose: Whether to show a progress bar.
-        **options: `target`, `size`, `batch_size`, `mode`, `controls`, `seed`, as for `Cases`.
+        **options: `target`, `size`, `batch_size`, `mode`, `controls`, `seed`, `preprocess`, as
+            for `Cases`.
 
     Returns:
         A row for each image, method and region: `name`, `method`, `kind`, `region`; `share` of the
@@ -157,7 +158,7 @@ def painted_over(
         find: As for `region_relevance`.
         folder: As for `region_relevance`.
         verbose: Whether to show a progress bar.
-        **options: `target`, `size`, `batch_size`, `mode`, `seed`, as for `Cases`.
+        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, as for `Cases`.
 
     Returns:
         Two rows for each image and region: `name`, `region`, `painted` ("region" or "control");
@@ -248,7 +249,7 @@ def shortcuts(
         confidence: Of all intervals together, between 0 and 1.
         folder: Where to keep finished batches of regions and of painting, to go on after a stop.
         verbose: Whether to show progress bars.
-        **options: `target`, `size`, `batch_size`, `mode`, `seed`, as for `Cases`.
+        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, as for `Cases`.
 
     Returns:
         Tables, verdicts and plain sentences.

@@ -24,6 +24,7 @@ from kerasgan.explain.forward import Forward, throwaway_variables
 from kerasgan.explain.logits import start_relevance, warn_if_empty
 from kerasgan.explain.network import keeping
 from kerasgan.models import generator_of
+from kerasgan.models.preprocess import check_range, preprocess_of
 
 __all__ = ["Explainer"]
 
@@ -52,8 +53,10 @@ class Explainer:
     Args:
         model: A functional `keras.Model` from image to mask, or an object with one as `.generator`.
         rule: A name from `rule_names()`, a rule, a `Composite` or another method.
-        preprocess: A function from the images given to `explain` to the model's input; None where
-            these are the same. Relevance is that of the model's input.
+        preprocess: What the model takes, where that is not images in [-1, 1]: "[0,1]", "[0,255]",
+            "imagenet", "caffe", or a function from the images given to `explain` to the model's
+            input. None for what its bundle says, else for images as they are given. Relevance is
+            that of the model's input.
         batch_size: How many images to explain at once; None for as many as take about 1 GiB.
 
     Raises:
@@ -74,7 +77,7 @@ class Explainer:
         self,
         model: keras.Model,
         rule: methods.RuleLike = "epsilon",
-        preprocess: Callable[[Any], Any] | None = None,
+        preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
     ):
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
@@ -83,7 +86,7 @@ class Explainer:
             )
         self.method = methods.get(rule)
         self.model = generator_of(model)
-        self.preprocess = preprocess
+        self.preprocess = preprocess_of(self.model, preprocess)
         self.batch_size = batch_size
         self._functions: dict[Hashable, Traced] = {}
         with BUILDING:
@@ -108,7 +111,8 @@ class Explainer:
         """Explains images.
 
         Args:
-            images: (batch, height, width, channels), what the model (or `preprocess`) takes.
+            images: (batch, height, width, channels) in [-1, 1], or what a function `preprocess`
+                takes.
             target: What to explain: a name, one of `kerasgan.explain.targets`, or an array of
                 weights of the shape of the logits.
             layers: Names of layers to keep relevance at: the model's own layer names, or what they
@@ -336,6 +340,7 @@ class Explainer:
             raise KerasganError(
                 f"Argument 'images' holds NaN or infinity, in images {bad.tolist()}"
             )
+        check_range(images, self.preprocess, self.model)
         return images
 
     def _pieces(self, images: np.ndarray) -> Iterator[tuple[int, int, tf.Tensor]]:
@@ -343,9 +348,9 @@ class Explainer:
         step = self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
         for first in range(0, len(images), step):
             piece = images[first : first + step]
-            piece = piece if self.preprocess is None else self.preprocess(piece)
-            piece = tf.cast(piece, self._input.dtype)
-            source = "preprocess returned" if self.preprocess else "Argument 'images' has"
+            piece = tf.cast(self.preprocess(piece), self._input.dtype)
+            usual = self.preprocess.name == "[-1,1]"
+            source = "Argument 'images' has" if usual else "preprocess returned"
             if not self._input.shape.is_compatible_with(piece.shape):
                 raise KerasganError(
                     f"The model takes images of shape {tuple(self._input.shape[1:])}. {source} "

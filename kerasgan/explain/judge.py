@@ -127,7 +127,7 @@ class Judge:
         _check(discriminator)
         self.generator = generator_of(model) if hasattr(model, "generator") else None
         self.channels, self.classes = (tensor.shape[-1] for tensor in discriminator.inputs)
-        self.explainer = Explainer(_joined(discriminator), rule, batch_size=batch_size)
+        self.explainer = Explainer(_joined(discriminator), rule, "[-1,1]", batch_size)
 
     def explain(
         self,

@@ -27,6 +27,7 @@ from kerasgan.explain.place import to_original
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of, reflection
 from kerasgan.inference.views import View, views_of
+from kerasgan.models.preprocess import check_range
 
 __all__ = ["MergedExplainer"]
 
@@ -42,7 +43,7 @@ class MergedExplainer:
         overlap: Share of a window that the next one covers again.
         scale: By how much images are enlarged before they are cut into windows.
         augment: Test-time augmentation, True, False or "flips".
-        preprocess: A function from a batch in [-1, 1] to the networks' input.
+        preprocess: As of `Explainer`; a function takes a batch in [-1, 1].
         batch_size: How many images or windows to explain at once; None for as many as take 1 GiB.
 
     Raises:
@@ -68,7 +69,7 @@ class MergedExplainer:
         overlap: float = OVERLAP,
         scale: float = SCALE,
         augment: bool | str = False,
-        preprocess: Callable[[Any], Any] | None = None,
+        preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
     ):
         members = members_of(model)
@@ -119,6 +120,7 @@ class MergedExplainer:
                 "Argument 'images' must be an array (batch, height, width, channels); explain "
                 f"images of several sizes one by one. Received: shape {images.shape}"
             )
+        check_range(images, self.explainers[0].preprocess)
         checked = [check_image(image, f"images[{i}]") for i, image in enumerate(images)]
         frames = [frame_of(image, self.window, *self.tiling) for image in checked]
         maps = [self._logits(frame) for frame in frames]

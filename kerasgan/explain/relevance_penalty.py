@@ -54,7 +54,7 @@ class RelevancePenalty:
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
         """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
-        explainer = Explainer(network, self.rule)
+        explainer = Explainer(network, self.rule, "[-1,1]")
 
         def loss(
             image: tf.Tensor, mask: tf.Tensor, probability: Any, step: Any, training: bool

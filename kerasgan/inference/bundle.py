@@ -44,6 +44,7 @@ from kerasgan.models.archives import (
     refusal,
     unpack,
 )
+from kerasgan.models.preprocess import NAMES, USUAL, preprocess_of, state
 from kerasgan.models.safe import load_network
 from kerasgan.training import SegmentationGAN
 
@@ -71,6 +72,7 @@ PREPROCESSING = {
     "temperature": 1.0,
     "threshold": 0.5,
     "clean": (),
+    "preprocess": USUAL,
 }
 MOST_PIXELS, MOST_SCALE, MOST_OVERLAP = 8192, 16, 0.95
 MOST_BESIDE = 64 * 2**20
@@ -160,7 +162,8 @@ def save_bundle(
             "results" and "ethics".
         licence: Under which the weights may be used, such as "CC-BY-4.0".
         preprocessing: How to predict with it, where that is not the usual way: `size`, `mode`,
-            `overlap`, `scale`, `augment`, `temperature`, `threshold`, `clean`, as for `predict`.
+            `overlap`, `scale`, `augment`, `temperature`, `threshold`, `clean`, `preprocess` (a
+            name), as for `predict`.
         recipe: Settings that it was trained with; those of a `SegmentationGAN` by itself.
         attachments: Files to go with it, such as scores: .csv, .jpg, .json, .md, .png or .txt.
 
@@ -191,11 +194,19 @@ def save_bundle(
     network = generator_of(model)
     members_of(network)
     bare = keras.Model(network.inputs, network.outputs, name=network.name)
+    preprocessing = dict(preprocessing or {})
+    before = preprocess_of(model, preprocessing.get("preprocess"))
+    if not before.named:
+        raise KerasganError(
+            "Argument 'preprocessing' must have a 'preprocess' that is a name, since a bundle "
+            f"holds no code: one of {', '.join(NAMES)}. Received: the function '{before.name}'"
+        )
+    state(bare, before.name)
     meta = {
         "format": FORMAT,
         "licence": None if licence is None else checked_text("licence", licence),
         "card": checked_card(card),
-        "preprocessing": _check_preprocessing(dict(preprocessing or {}), bare),
+        "preprocessing": _check_preprocessing({**preprocessing, "preprocess": before.name}, bare),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     recipe = getattr(model, "recipe", None) if recipe is None else dict(recipe)
@@ -291,6 +302,7 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
         generator = load_network(network, limit)
         members_of(generator)
         preprocessing = _check_preprocessing(meta["preprocessing"], generator)
+        state(generator, preprocessing.get("preprocess", USUAL))
     return Bundle(
         generator=generator,
         recipe=recipe,
@@ -393,7 +405,9 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
             f"Argument 'preprocessing' must have a 'size' up to {MOST_PIXELS}, a 'scale' up to "
             f"{MOST_SCALE} and an 'overlap' up to {MOST_OVERLAP}. Received: {options!r}"
         )
-    given.update(clean=list(cleaned))
+    if not isinstance(given["preprocess"], str):
+        raise unknown_name("preprocess", given["preprocess"], NAMES)
+    given.update(clean=list(cleaned), preprocess=preprocess_of(network, given["preprocess"]).name)
     default = {**PREPROCESSING, "clean": []}
     return {"size": size, **{k: v for k, v in given.items() if k != "size" and v != default[k]}}
 

@@ -20,6 +20,7 @@ from kerasgan.data.resize import MODES
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.inference.members import Member, input_size, members_of
 from kerasgan.inference.stream import check_positive
+from kerasgan.models.preprocess import preprocess_of
 
 __all__ = ["check_against", "export_onnx", "export_predictor", "fresh"]
 
@@ -34,6 +35,7 @@ def export_predictor(
     size: int | tuple[int, int] | None = None,
     mode: str = "stretch",
     temperature: float = 1.0,
+    preprocess: str | Callable[[Any], Any] | None = None,
 ) -> pathlib.Path:
     """Write a network as a SavedModel, which TensorFlow, TensorFlow Serving and others run.
 
@@ -51,6 +53,8 @@ def export_predictor(
         size: Side or (height, width) in pixels, where the network takes images of any size.
         mode: How images are brought to the network's size: "stretch" or "letterbox".
         temperature: What logits are divided by, as for `iterate_probability`.
+        preprocess: What the network takes, as for `iterate_logits`; it becomes part of what is
+            written. A function must be of TensorFlow's operations.
 
     Returns:
         The folder.
@@ -71,7 +75,7 @@ def export_predictor(
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
     member, window = _member_of(model, size)
-    function = _probability_function(member, temperature)
+    function = _probability_function(member, temperature, preprocess)
     channels = member.network.input_shape[-1]
     images = tf.TensorSpec((None, *window, channels), tf.float32, "images")
     pixels = tf.TensorSpec((None, None, None, channels), tf.uint8, "pixels")
@@ -104,6 +108,7 @@ def export_onnx(
     size: int | tuple[int, int] | None = None,
     temperature: float = 1.0,
     opset: int = OPSET,
+    preprocess: str | Callable[[Any], Any] | None = None,
 ) -> pathlib.Path:
     """Write a network as an ONNX file, which ONNX Runtime and many others run.
 
@@ -116,6 +121,7 @@ def export_onnx(
         size: As for `export_predictor`.
         temperature: As for `export_predictor`.
         opset: Version of ONNX' set of operators, from 13 to 18.
+        preprocess: As for `export_predictor`.
 
     Returns:
         The path.
@@ -136,7 +142,7 @@ def export_onnx(
             f"ONNX needs packages that are not installed ({error}): pip install 'kerasgan[onnx]'"
         ) from error
     member, window = _member_of(model, size)
-    function = _probability_function(member, temperature)
+    function = _probability_function(member, temperature, preprocess)
     shape = (*window, member.network.input_shape[-1])
     signature = [tf.TensorSpec((None, *shape), tf.float32, "images")]
 
@@ -229,12 +235,15 @@ def _member_of(model: Any, size: Any) -> tuple[Member, tuple[int, int]]:
     return members[0], input_size(members[0], size)
 
 
-def _probability_function(member: Member, temperature: float) -> Callable[[Any], tf.Tensor]:
+def _probability_function(
+    member: Member, temperature: float, preprocess: Any
+) -> Callable[[Any], tf.Tensor]:
     check_positive("temperature", temperature)
+    before = preprocess_of(member.network, preprocess)
     to_probability = tf.nn.softmax if member.exclusive else tf.sigmoid
 
     def probability(images: Any) -> tf.Tensor:
-        logits = tf.cast(member.before(images), tf.float32)
+        logits = tf.cast(member.before(before(images)), tf.float32)
         return to_probability(logits * (member.log_odds / float(temperature)))
 
     return probability

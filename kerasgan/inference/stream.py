@@ -19,6 +19,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.inference.members import Member, input_size, members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of
 from kerasgan.inference.views import View, views_of
+from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
 
 __all__ = ["as_samples", "check_positive", "is_array", "iterate_logits"]
 
@@ -44,7 +45,7 @@ def iterate_logits(
     scale: float = SCALE,
     augment: bool | str = False,
     batch_size: int = 8,
-    preprocess: Callable[[np.ndarray], Any] | None = None,
+    preprocess: str | Callable[[np.ndarray], Any] | None = None,
     verbose: bool = False,
 ) -> Iterator[Any]:
     """Run networks over one image after the other, holding one batch in memory.
@@ -71,8 +72,12 @@ def iterate_logits(
         augment: Test-time augmentation: True for the eight flips and right angles (the four flips
             where the network is not square), "flips" for the four flips, False for none.
         batch_size: Images or windows that pass through a network at once.
-        preprocess: What a network not trained on [-1, 1] wants done to a batch, float32 (batch,
-            height, width, channels) in [-1, 1], before it; or None.
+        preprocess: What the network takes, where it was not trained on images in [-1, 1]: "[0,1]",
+            "[0,255]", "imagenet" or "caffe" (the modes "torch" and "caffe" of
+            `keras.applications`); or a function from a batch, float32 (batch, height, width,
+            channels) in [-1, 1], to that. None for what its bundle says, else [-1, 1], of which a
+            `KerasganWarning` tells once for a network that kerasgan did not make; "[-1,1]" says
+            that it is so.
         verbose: Whether to show a progress bar.
 
     Yields:
@@ -80,7 +85,8 @@ def iterate_logits(
 
     Raises:
         KerasganError: If model, images or an option cannot be used, an image holds NaN or lies
-            outside [-1, 1], or a network gives NaN.
+            outside [-1, 1], or a network gives NaN. Arrays that all lie from 0 to 1 are a
+            `KerasganWarning`.
 
     Example:
         >>> import kerasgan as kg
@@ -98,7 +104,10 @@ def iterate_logits(
         raise KerasganError(
             f"Argument 'batch_size' must be a whole number from 1 up. Received: {batch_size!r}"
         )
+    before = [preprocess_of(member.network, preprocess) for member in members]
     names, load = _source(images, channels)
+    if not isinstance(images, (Samples, str, os.PathLike)):
+        check_range(images, before[0])
 
     def prepare(index: int) -> Frame:
         image = check_image(load(index), f"images[{index}]")
@@ -114,7 +123,7 @@ def iterate_logits(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for tiles in _batches(_tiles(len(names), prepare, pool, batch_size), batch_size):
             batch = np.stack([tile.frame.cut(tile.frame.pixels, tile.number) for tile in tiles])
-            logits = _average(members, views, batch, preprocess, [names[t.image] for t in tiles])
+            logits = _average(members, before, views, batch, [names[t.image] for t in tiles])
             done = []
             for tile, values in zip(tiles, logits):
                 whole = tile.frame.blend(sums.pop(tile.image, None), tile.number, values)
@@ -174,18 +183,17 @@ def _batches(tiles: Iterator[Tile], batch_size: int) -> Iterator[list[Tile]]:
 
 def _average(
     members: Sequence[Member],
+    before: Sequence[Preprocess],
     views: Sequence[View],
     batch: np.ndarray,
-    preprocess: Callable[[np.ndarray], Any] | None,
     names: Sequence[str],
 ) -> np.ndarray:
     """Mean logits of a batch over all members and views."""
     total = 0.0
     for view in views:
         seen = np.ascontiguousarray(view.apply(batch))
-        seen = seen if preprocess is None else preprocess(seen)
-        for member in members:
-            logits = member.logits(seen)
+        for member, preprocess in zip(members, before):
+            logits = member.logits(preprocess(seen))
             for name, values in zip(names, logits):
                 if not np.isfinite(values).all():
                     raise KerasganError(

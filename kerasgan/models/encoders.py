@@ -14,14 +14,11 @@ import numpy as np
 
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_counts, check_multiple, double_conv, mask_head
+from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
 
 __all__ = ["encoder_unet"]
 
 PASSED_BY = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Dropout)
-
-# Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
-MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 
 
 def efficient(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -218,18 +218,23 @@ def with_settings(
 
     Args:
         facts: What `facts_of` returned.
-        options: `mode`, `augment` and `threshold`, as for `kerasgan.predict`.
+        options: `mode`, `augment`, `threshold` and, as `preprocess_of` returns it, `preprocess`.
         classes: As of `Samples`.
 
     Returns:
         New facts.
 
     Example:
+        >>> from kerasgan.models.preprocess import preprocess_of
         >>> options = {"mode": "window", "augment": "flips", "threshold": 0.5}
-        >>> with_settings({"network": []}, options, 1)["network"][1]
-        ('Averaged over views', 'flips')
+        >>> options["preprocess"] = preprocess_of(None, "[0,1]")
+        >>> with_settings({"network": []}, options, 1)["network"][0]
+        ('Takes', 'images in [0, 1]')
     """
-    used = [("Images are brought to its size by", MODES[options["mode"]])]
+    used = [
+        ("Takes", str(options["preprocess"])),
+        ("Images are brought to its size by", MODES[options["mode"]]),
+    ]
     if options["augment"]:
         used.append(("Averaged over views", AUGMENTED[options["augment"]]))
     if classes == 1:

@@ -19,6 +19,7 @@ from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table, summarize
 from kerasgan.inference.members import members_of
 from kerasgan.models import generator_of
+from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
 from kerasgan.report.about import facts_of, with_settings
 from kerasgan.report.collect import collect, readable
@@ -97,7 +98,7 @@ def compare(
         mode: As for `write`.
         augment: As for `write`.
         batch_size: Images at once.
-        preprocess: What a network not trained on [-1, 1] wants done to a batch before it.
+        preprocess: As for `write`.
         overwrite: As for `write`.
         verbose: Whether to show progress bars.
 
@@ -140,6 +141,8 @@ def compare(
             f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
         )
     classes = _check_models(models, samples)
+    for name, model in models.items():
+        own[name]["preprocess"] = preprocess_of(model, own[name]["preprocess"])
     named = named_rules(rules)
     place = check_place(folder, overwrite)
     panels, rivals = [], []

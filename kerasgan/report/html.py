@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from kerasgan.evaluation.breakdown import by_size
 from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
+from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
 from kerasgan.report.about import FIELDS, card_of, card_text, facts_of, with_settings
 from kerasgan.report.collect import Collected, collect
@@ -47,7 +48,7 @@ def write(
     mode: str = "stretch",
     augment: bool | str = False,
     batch_size: int = 8,
-    preprocess: Callable[[Any], Any] | None = None,
+    preprocess: Any = None,
     overwrite: bool = False,
     verbose: bool = True,
 ) -> pathlib.Path:
@@ -85,7 +86,8 @@ def write(
         mode: "stretch" or "letterbox", as in training, or "window", as for `kerasgan.predict`.
         augment: Test-time augmentation, True, False or "flips", as for `kerasgan.predict`.
         batch_size: Images at once.
-        preprocess: What a network not trained on [-1, 1] wants done to a batch before it.
+        preprocess: What a network not trained on images in [-1, 1] takes: a name or a function, as
+            for `kerasgan.predict`. The report says which.
         overwrite: Whether an earlier report in the folder may be replaced. One that was changed, or
             that other files were added to, never is.
         verbose: Whether to show progress bars.
@@ -114,11 +116,12 @@ def write(
         )
     stated, named = card_of(card), named_rules(rules)
     place = check_place(folder, overwrite)
-    options = {"size": size, "mode": mode, "augment": augment, "preprocess": preprocess}
+    before = preprocess_of(model, preprocess)
+    options = {"size": size, "mode": mode, "augment": augment, "preprocess": before}
     options["batch_size"] = batch_size
     panels = Panels(model, samples, [], named, layers, threshold=threshold, **options)
     found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
-    used = {"mode": mode, "augment": augment, "threshold": threshold}
+    used = {"mode": mode, "augment": augment, "threshold": threshold, "preprocess": before}
     facts = with_settings(facts_of(model), used, samples.classes)
     column = "dice" if found.labelled else "confidence"
     panels.chosen = choose(found.table, column, cases)

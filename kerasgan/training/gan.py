@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.heads import final_activation, to_drawing, to_probability
+from kerasgan.models.preprocess import state, stated
 from kerasgan.training import feed, replicas, store, workers
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
@@ -265,6 +266,8 @@ class SegmentationGAN(keras.Model):
         if not self.compiled:
             raise KerasganError("Call compile() before fit(), or build the GAN from a recipe")
         check_data(self.generator, x, y)
+        if stated(self.generator) is None:
+            state(self.generator)  # it learns to take what it is trained on
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.archives import LIMIT, entries_of, readable
+from kerasgan.models.preprocess import NAMES, state, stated
 from kerasgan.models.safe import NODES, load_network
 from kerasgan.training.checkpoint import free_space, standing
 from kerasgan.training.workers import writing
@@ -66,6 +67,8 @@ def load_model(kind, folder, custom_objects=None):
     paths = [folder / f"{name}.keras" for name in settings["networks"]]
     gan = kind(*(_load_network(path, custom_objects) for path in paths))
     gan.recipe = settings["recipe"]
+    if settings["preprocess"] is not None:
+        state(gan.generator, settings["preprocess"])
     if settings["compile"] is not None:
         with readable(folder / SETTINGS):
             compiled = dict(settings["compile"])
@@ -89,6 +92,7 @@ def write(gan, folder: pathlib.Path) -> None:
         "format": FORMAT,
         "networks": names,
         "recipe": gan.recipe,
+        "preprocess": stated(gan.generator),
         "compile": gan.compile_settings(),
     }
     text = json.dumps(settings, indent=2, default=_plain)
@@ -116,7 +120,10 @@ def read_settings(folder: pathlib.Path) -> dict:
         for key in ("recipe", "compile"):
             if not isinstance(settings[key], (dict, type(None))):
                 raise TypeError(f"{key} is no table")
-        return {key: settings[key] for key in ("networks", "recipe", "compile")}
+        settings.setdefault("preprocess", None)
+        if settings["preprocess"] not in (None, *NAMES):
+            raise KeyError("preprocess")
+        return {key: settings[key] for key in ("networks", "recipe", "preprocess", "compile")}
     except KerasganError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -61,8 +61,9 @@ class TestMostRelevant:
             [(0, 5, 14, 3.0)],
             [],
         )
+        colour_explainer = Explainer(colour_detector(), preprocess=lambda images: images)
         with pytest.warns(KerasganWarning, match="1 of 4 images are left out: the target is empty"):
-            found = most_relevant(Explainer(colour_detector()), images, "seen", 2, batch_size=3)
+            found = most_relevant(colour_explainer, images, "seen", 2, batch_size=3)
         np.testing.assert_array_equal(found.image, [[2, 0], [1, 0]])
         np.testing.assert_array_equal(found.place, [[[5, 15], [3, 3]], [[13, 7], [9, 9]]])
         assert found.share[0, 0] == pytest.approx(1)

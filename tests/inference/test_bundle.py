@@ -334,3 +334,57 @@ def test_pictures_may_go_with_it(network, tmp_path):
     )
     attached = load_bundle(tmp_path / "a.zip").attachments
     assert attached == {"example.png": (tmp_path / "example.png").read_bytes()}
+
+
+class TestPreprocess:
+    """What a network takes goes with it, as a name."""
+
+    def other(self):
+        image = keras.Input((32, 32, 3))
+        mask = keras.layers.Conv2D(1, 1, activation="sigmoid")(image)
+        return keras.Model(image, mask, name="theirs")
+
+    def test_is_kept_and_honoured_wherever_the_bundle_goes(self, tmp_path):
+        model = self.other()
+        keep = {"preprocess": "[0, 255]"}
+        save_bundle(model, tmp_path / "a.zip", card=CARD, licence="MIT", preprocessing=keep)
+        bundle = load_bundle(tmp_path / "a.zip")
+        assert bundle.preprocessing["preprocess"] == "[0,255]"
+        expected = kg.inference.predict_probability(model, IMAGES, preprocess="[0,255]")
+        assert np.array_equal(bundle.predict_probability(IMAGES), expected)
+        for each in (bundle, bundle.generator):
+            assert np.array_equal(kg.inference.predict_probability(each, IMAGES), expected)
+        small = IMAGES[:, :32, :32]
+        e = kg.Explainer(bundle).explain(small)
+        assert np.allclose(
+            e.logits, kg.Explainer(model, preprocess="[0,255]").explain(small).logits
+        )
+        save_bundle(bundle, tmp_path / "b.zip", card=CARD, licence="MIT")
+        assert load_bundle(tmp_path / "b.zip").preprocessing["preprocess"] == "[0,255]"
+
+    def test_is_honoured_in_the_unpacked_folder(self, tmp_path):
+        keep = {"preprocess": "[0,1]"}
+        save_bundle(self.other(), tmp_path / "a.zip", card=CARD, licence="MIT", preprocessing=keep)
+        with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+            archive.extractall(tmp_path)
+        gan = kg.SegmentationGAN.load(tmp_path / "a")
+        expected = load_bundle(tmp_path / "a.zip").predict_probability(IMAGES)
+        assert np.array_equal(kg.inference.predict_probability(gan, IMAGES), expected)
+
+    def test_is_assumed_aloud(self, tmp_path):
+        with pytest.warns(KerasganWarning, match="was not made by kerasgan"):
+            save_bundle(self.other(), tmp_path / "a.zip", card=CARD, licence="MIT")
+
+    def test_is_no_code(self, tmp_path, network):
+        for given in (lambda images: images, "os.system", 3):
+            with pytest.raises(KerasganError, match="preprocess"):
+                save_bundle(network, tmp_path / "a.zip", preprocessing={"preprocess": given})
+
+    def test_is_read_with_care(self, tmp_path, written):
+        files = files_of(written)
+        for value in ("os.system", 3, None, ["[0,1]"], {}):
+            meta = json.loads(files["bundle.json"])
+            meta["preprocessing"]["preprocess"] = value
+            path = write(tmp_path / "bad.zip", {**files, "bundle.json": json.dumps(meta)})
+            with pytest.raises(KerasganError, match="preprocess"):
+                load_bundle(path)

@@ -220,3 +220,21 @@ class TestRefusals:
         monkeypatch.setattr(importlib, "import_module", missing)
         with pytest.raises(KerasganError, match=r"pip install 'kerasgan\[onnx\]'"):
             export_onnx(FAMILIES["unet"](), tmp_path / "a.onnx")
+
+
+def test_what_the_network_takes_is_part_of_what_is_written(tmp_path):
+    image = keras.Input((16, 16, 3))
+    mask = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(image)
+    model = keras.Model(image, mask)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 3)).astype(np.uint8)
+    images = pixels / np.float32(127.5) - 1
+    for name in ("[0,255]", "caffe"):
+        folder = kg.inference.export_predictor(model, tmp_path / name.strip("[]"), preprocess=name)
+        signatures = tf.saved_model.load(folder).signatures
+        expected = kg.inference.predict_probability(model, images, preprocess=name)
+        found = signatures["pixels"](pixels=pixels)["probability"]
+        assert np.allclose(found, expected, atol=1e-5)
+        small = images[:, :16, :16]
+        expected = kg.inference.predict_probability(model, small, preprocess=name)
+        found = signatures["serving_default"](images=tf.constant(small))["probability"]
+        assert np.allclose(found, expected, atol=1e-5)

@@ -1,0 +1,264 @@
+"""What a network takes, told by a name, and what is assumed of one that does not say.
+
+Images in kerasgan lie in [-1, 1]. A network that was trained on others has them brought to what it
+takes by a function, most often one that has a name here. A name can be written into reports and
+bundles; code cannot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
+from kerasgan.models.heads import generator_of
+
+__all__ = [
+    "CAFFE_MEAN",
+    "DEVIATION",
+    "MEAN",
+    "NAMES",
+    "USUAL",
+    "Preprocess",
+    "check_range",
+    "preprocess_of",
+    "state",
+    "stated",
+]
+
+# Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
+
+
+def _unit(images: Any) -> Any:
+    return (images + 1) / 2
+
+
+def _bytes(images: Any) -> Any:
+    return (images + 1) * 127.5
+
+
+def _imagenet(images: Any) -> Any:
+    _check_color(images, "imagenet")
+    return (_unit(images) - MEAN.astype(np.float32)) / DEVIATION.astype(np.float32)
+
+
+def _caffe(images: Any) -> Any:
+    _check_color(images, "caffe")
+    return (_bytes(images) - CAFFE_MEAN.astype(np.float32))[..., ::-1]
+
+
+NAMES: dict[str, Callable[[Any], Any]] = {
+    "[-1,1]": lambda images: images,
+    "[0,1]": _unit,
+    "[0,255]": _bytes,
+    "imagenet": _imagenet,
+    "caffe": _caffe,
+}
+"""From images in [-1, 1] to what a network takes, by name; arrays or tensors."""
+
+USUAL = "[-1,1]"
+ALIASES = {"tf": USUAL, "torch": "imagenet"}
+OWN = ({"image", "mask_conv", "mask"}, {"image", "down_2_bn", "up_1_skip", "mask"})
+RANGES = {"[-1,1]": (-1, 1), "[0,1]": (0, 1), "[0,255]": (0, 255)}
+BEYOND = 1.5
+
+_stated: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
+_said: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """What is done to images in [-1, 1] before a network sees them.
+
+    Attributes:
+        name: A key of `NAMES`, or what a function of one's own is called.
+        function: From a batch to a batch.
+        named: Whether the name is a key of `NAMES`.
+        assumed: Whether nobody said so.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> before = preprocess_of(kg.models.unet(size=32, filters=2, levels=2), "[0, 255]")
+        >>> before.name, float(before(np.float32(1)))
+        ('[0,255]', 255.0)
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    named: bool = True
+    assumed: bool = False
+
+    def __call__(self, images: Any) -> Any:
+        """Bring a batch to what the network takes."""
+        return self.function(images)
+
+    def __str__(self) -> str:
+        known = f"images in {self.name.replace(',', ', ')}" if self.name[0] == "[" else self.name
+        shown = known if self.named else f"what {self.name} makes of images in [-1, 1]"
+        return f"{shown} (assumed)" if self.assumed else shown
+
+
+def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
+    """Find out what a network takes.
+
+    Args:
+        model: A `keras.Model` from image to mask, or an object with such a `.generator`.
+        preprocess: A key of `NAMES`, blanks and capitals aside; "tf" or "torch", as
+            `keras.applications` calls two of them; a function from a batch in [-1, 1] to what the
+            network takes; or None for what is known of the network: what its bundle says, else
+            [-1, 1]. Of a network that kerasgan neither made nor trained this is assumed, which is
+            said once, by a `KerasganWarning`.
+
+    Returns:
+        What is done to images.
+
+    Raises:
+        KerasganError: If there is no such name.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> preprocess_of(kg.models.unet(size=32, filters=2, levels=2)).name
+        '[-1,1]'
+    """
+    if isinstance(preprocess, Preprocess):
+        return preprocess
+    if preprocess is None:
+        network = generator_of(model)
+        known = _stated.get(network)
+        assumed = known is None and not _is_own(network) and _takes(network) != USUAL
+        if assumed and network not in _said:
+            _said.add(network)
+            warnings.warn(_assumption(network), KerasganWarning, stacklevel=4)
+        name = known or USUAL
+        return Preprocess(name, NAMES[name], assumed=assumed)
+    if callable(preprocess):
+        name = getattr(preprocess, "__name__", type(preprocess).__name__)
+        return Preprocess(name, preprocess, named=False)
+    name = "".join(str(preprocess).split()).lower()
+    name = ALIASES.get(name, name)
+    if not isinstance(preprocess, str) or name not in NAMES:
+        error = unknown_name("preprocess", preprocess, NAMES)
+        raise KerasganError(f"{error}. A function from images in [-1, 1] can be passed too")
+    return Preprocess(name, NAMES[name])
+
+
+def state(network: keras.Model, name: str = USUAL) -> None:
+    """Keep what a network takes, for as long as the object lives.
+
+    Args:
+        network: The network.
+        name: A key of `NAMES`.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
+        >>> state(network, "[0,1]")
+        >>> preprocess_of(network).name
+        '[0,1]'
+    """
+    _stated[network] = name
+
+
+def stated(network: keras.Model) -> str | None:
+    """Return the name that `state` has kept for a network, or None."""
+    return _stated.get(network)
+
+
+def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None = None) -> None:
+    """Question images that cannot lie in [-1, 1] as they are meant to.
+
+    Args:
+        images: An array (batch, height, width, channels), or a list of arrays (height, width,
+            channels).
+        preprocess: What is done to them. Images for a function of one's own are not questioned.
+        network: Whose own input they may be: where nothing is known of it, images beyond [-1, 1]
+            are a `KerasganWarning` instead of an error, and none where it takes them by its
+            first layer.
+
+    Raises:
+        KerasganError: If they are whole numbers without sign, as pixels are, or go beyond 1.5. That
+            all lie from 0 to 1 is a `KerasganWarning`.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> before = preprocess_of(kg.models.unet(size=32, filters=2, levels=2))
+        >>> try:
+        ...     check_range(np.array([[[[0.0], [255.0]]]]), before)
+        ... except kg.KerasganError as error:
+        ...     print(error)
+        Argument 'images' must lie in [-1, 1]. Received: values from 0 to 255; ...
+    """
+    parts = [images] if hasattr(images, "dtype") else images
+    parts = [np.asarray(part) for part in parts if hasattr(part, "dtype")]
+    parts = [part for part in parts if part.dtype.kind in "biuf" and part.size]
+    if not parts or not preprocess.named:
+        return
+    low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    whole = [str(part.dtype) for part in parts if part.dtype.kind in "bu"]
+    takes = None if network is None else _takes(network)
+    own_input = preprocess.assumed and network is not None
+    if own_input and takes and RANGES[takes][0] <= low <= high <= RANGES[takes][1]:
+        return
+    if whole or low < -BEYOND or high > BEYOND:
+        mend = "images * 2.0 - 1" if high <= 1 else "images / 127.5 - 1"
+        said = (
+            f"Argument 'images' must lie in [-1, 1]. Received: {' '.join([*whole[:1], 'values'])} "
+            f"from {low:g} to {high:g}; {mend} brings pixels there"
+        )
+        if not own_input:
+            raise KerasganError(said)
+        said += f". '{network.name}' is given them as they are"
+    elif 0 <= low < 0.25 and 0.9 < high <= 1:
+        said = (
+            f"Argument 'images' must lie in [-1, 1]. Received: values from {low:g} to {high:g}, "
+            "none below 0: if 0 is black, pass images * 2 - 1"
+        )
+    else:
+        return
+    warnings.warn(said, KerasganWarning, stacklevel=4)
+
+
+def _is_own(network: keras.Model) -> bool:
+    """Whether a network is one of `kerasgan.models`, told by names that these alone have."""
+    names = {layer.name for layer in network.layers}
+    return any(own <= names for own in OWN)
+
+
+def _takes(network: keras.Model) -> str | None:
+    """What a network that begins with `Rescaling` takes, by name; None where it does not say."""
+    layers = [each for each in network.layers if not isinstance(each, keras.layers.InputLayer)]
+    if not layers or not isinstance(layers[0], keras.layers.Rescaling):
+        return None
+    scale, offset = np.ravel(layers[0].scale), np.ravel(layers[0].offset)
+    for name, ends in RANGES.items():
+        became = [end * scale + offset for end in ends]
+        if any(np.allclose(np.transpose(became), known, atol=0.02) for known in RANGES.values()):
+            return name
+    return None
+
+
+def _assumption(network: keras.Model) -> str:
+    takes = _takes(network)
+    known = "was not made by kerasgan, which says nothing of what it takes"
+    advice = "'[0,1]', '[0,255]', 'imagenet', 'caffe' or a function, if it takes others"
+    if takes:
+        known, advice = f"begins by scaling images in {takes.replace(',', ', ')}", f"'{takes}'"
+    return (
+        f"Network '{network.name}' {known}. It is given images in [-1, 1]: pass preprocess="
+        f"{advice}; or '[-1,1]', if that is right"
+    )
+
+
+def _check_color(images: Any, name: str) -> None:
+    if images.shape[-1] != 3:
+        raise KerasganError(
+            f"Argument 'preprocess' can be '{name}' for images of 3 channels, red, green and blue. "
+            f"Received: {images.shape[-1]}"
+        )

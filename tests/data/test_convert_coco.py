@@ -1,12 +1,13 @@
 import json
+import unicodedata
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 import kerasgan as kg
 from kerasgan.data.convert import from_coco
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 
 coco = pytest.importorskip("pycocotools.mask")
 H, W = 20, 30
@@ -98,7 +99,9 @@ def test_of_equal_size_the_later_lies_on_top(make):
         {"segmentation": [box(4, 4, 8, 8)], "category_id": 9},
         {"segmentation": [box(6, 4, 10, 8)]},
     )
-    from_coco(*where, categories=["polyp", "tool"])
+    with pytest.warns(KerasganWarning, match="cross in 1 images, by 8 pixels.* in a"):
+        table = from_coco(*where, categories=["polyp", "tool"])
+    assert table["contested"].tolist() == [8, 0]
     assert mask(where[2])[5].tolist() == [0] * 4 + [2] * 2 + [1] * 4 + [0] * 20
 
 
@@ -195,3 +198,108 @@ def test_two_images_of_one_id_or_name_are_refused(make):
     images = [images[0], {**images[0], "id": 2}]
     with pytest.raises(KerasganError, match="the name 'a'"):
         from_coco(*make(images=images))
+
+
+def test_one_region_of_two_categories_is_told(make):
+    region = {"segmentation": [box(4, 4, 8, 8)]}
+    where = make(region, {**region, "category_id": 9}, {**region, "image_id": 2})
+    with pytest.warns(KerasganWarning, match="cross in 1 images, by 16 pixels"):
+        from_coco(*where, categories=["polyp", "tool"])
+    from_coco(*where[:2], where[2].with_name("one"), categories=["polyp"])
+    from_coco(*where[:2], where[2].with_name("all"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_and_json_as_other_programs_write_them(form, encoding, make):
+    """Macs write names in another Unicode form than others, Windows programs a byte order mark."""
+    names = [unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Café/å.png"), "b.png"]
+    where = make({"segmentation": [box(4, 4, 8, 8)]}, names=names)
+    listed = unicodedata.normalize(form, "Café\\å.png")
+    text = json.dumps(
+        {**json.loads(where[0].read_text()), "images": [
+            {"id": 1, "file_name": listed, "height": H, "width": W},
+            {"id": 2, "file_name": "./b.png", "height": H, "width": W},
+        ]},
+        ensure_ascii=False,
+    )  # fmt: skip
+    where[0].write_bytes(text.encode(encoding))
+    from_coco(*where)
+    samples = kg.data.load_folder(where[2])
+    assert samples.names == ("Café/å", "b")
+    assert [int(samples.mask(i).sum()) for i in range(2)] == [16, 0]
+
+
+def test_another_encoding_is_named(make):
+    where = make()
+    where[0].write_bytes(where[0].read_text().replace("polyp", "Polype \xe9").encode("latin-1"))
+    with pytest.raises(KerasganError, match=r"coco\.json cannot be read.*Save it as UTF-8"):
+        from_coco(*where)
+
+
+SCENE = np.full((H, W, 3), 20, np.uint8)
+SCENE[4:12, 3:20] = 240
+
+
+def photos(make, shapes, orientation, drawn, ending="jpg"):
+    """A COCO file of photos with an orientation, their regions drawn as turned or as stored."""
+    names = [f"{i}.{ending}" for i in range(len(shapes))]
+    where = make(names=names)
+    content = json.loads(where[0].read_text())
+    tag = Image.Exif()
+    tag[274] = orientation
+    for number, (name, (height, width)) in enumerate(zip(names, shapes), 1):
+        picture = Image.fromarray(np.ascontiguousarray(SCENE[:height, :width]))
+        options = {"quality": 95, "subsampling": 0} if ending == "jpg" else {}
+        picture.save(where[1] / name, exif=tag, **options)
+        shown = np.asarray(picture)
+        if drawn == "turned":
+            with Image.open(where[1] / name) as saved:
+                shown = np.asarray(ImageOps.exif_transpose(saved))
+        rows, columns = np.nonzero(shown[..., 0] > 128)
+        region = [box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+        region = np.array(region).tolist()
+        content["images"][number - 1] |= {"height": shown.shape[0], "width": shown.shape[1]}
+        content["annotations"].append(
+            {"id": number, "image_id": number, "category_id": 3, "segmentation": region}
+        )
+    where[0].write_text(json.dumps(content))
+    return where
+
+
+def overlaps(out):
+    samples = kg.data.load_folder(out)
+    for index in range(len(samples)):
+        bright, drawn = samples.image(index)[..., 0] > 0, samples.mask(index) > 0
+        yield (bright & drawn).sum() / (bright | drawn).sum()
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("drawn", ["turned", "stored"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_regions_lie_on_photos_that_a_tag_turns(orientation, drawn, ending, make):
+    """The sizes in the file tell where the turn exchanges height and width."""
+    where = photos(make, [(20, 30), (20, 20)], orientation, drawn, ending)
+    if 2 <= orientation <= 4:
+        with pytest.raises(KerasganError, match=r"0\.\w+ has EXIF orientation.*exif_transpose"):
+            from_coco(*where)
+    else:
+        from_coco(*where)
+        assert min(overlaps(where[2])) > 0.98
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_square_photos_that_a_tag_turns_are_asked_about(orientation, make):
+    where = photos(make, [(20, 20)], orientation, "turned")
+    with pytest.raises(KerasganError, match=r"0\.jpg has EXIF orientation.*exif_transpose"):
+        from_coco(*where)
+
+
+def test_a_turned_photo_of_sixteen_bits_keeps_them(make):
+    where = photos(make, [(20, 30)], 6, "turned", "png")
+    tag = Image.Exif()
+    tag[274] = 6
+    deep = RNG.integers(0, 65536, (20, 30)).astype(np.uint16)
+    Image.fromarray(deep).save(where[1] / "0.png", exif=tag)
+    from_coco(*where)
+    np.testing.assert_array_equal(Image.open(where[2] / "images" / "0.png"), np.rot90(deep, -1))

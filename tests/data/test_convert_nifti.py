@@ -159,3 +159,80 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     path = tmp_path / "bomb.nii.gz"
     path.write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
     refused(r"bomb\.nii\.gz says that it holds 100 of 30000 x 30000", tmp_path, path)
+
+
+def scaled(path, slope, intercept=0.0):
+    """Set the scale in a file's header, as programs that store labels as shares do."""
+    content = bytearray(path.read_bytes())
+    content[112:120] = struct.pack("<ff", slope, intercept)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stored", "slope", "intercept"),
+    [(255, 1 / 255, 0), (100, 0.01, 0), (3, 1 / 3, 0), (20, 0.1, -1), (32767, 1 / 32767, 0)],
+)
+def test_labels_that_a_scale_makes_nearly_whole_are_rounded(
+    stored, slope, intercept, write, tmp_path
+):
+    region = np.zeros((6, 7, 3), bool)
+    region[1:4, 2:6, 1:] = True
+    low = round(-intercept / slope)
+    values = np.where(region, stored, low).astype(np.int16)
+    mask = scaled(write("labels/v.nii", values), slope, intercept)
+    image = write("v.nii", RNG.random(region.shape).astype(np.float32))
+    for classes in (1, 2):
+        out = tmp_path / f"out{classes}"
+        from_nifti(image, out, masks=mask, classes=classes)
+        samples = kg.data.load_folder(out, classes=classes)
+        received = np.stack([samples.mask(i) for i in range(3)])
+        expected = np.moveaxis(region, 2, 0)[:, ::-1, ::-1].swapaxes(1, 2)
+        np.testing.assert_array_equal(received, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 0.5, 1], r"up to 0\.5 away from one, among them 0\.5"),
+        ([0, 0.998], r"up to 0\.002 away from one, among them 0\.998"),
+        ([0, 1.0000001, 2.01], r"up to 0\.01 away"),
+        ([0, 0.0005], r"among them 0\.0005"),
+    ],
+)
+def test_labels_that_are_fractions_are_refused_with_how_far_off_they_are(
+    values, words, write, tmp_path
+):
+    labels = np.resize(np.array(values, np.float32), (4, 4, 2))
+    image = write("v.nii", np.zeros(labels.shape, np.int16))
+    refused(rf"m\.nii must hold whole numbers.*{words}", tmp_path, image,
+            masks=write("m.nii", labels))  # fmt: skip
+
+
+@pytest.mark.parametrize("flip", [(0,), (1,), (2,), (0, 1), (0, 1, 2)])
+def test_a_mask_stored_mirrored_is_turned_back(flip, write, tmp_path):
+    volume = RNG.integers(0, 2, (5, 6, 4)).astype(np.int16)
+    mirror = np.eye(4)
+    for axis in flip:
+        mirror[axis, axis], mirror[axis, 3] = -1, volume.shape[axis] - 1
+    mask = write("m.nii.gz", np.flip(volume, flip).astype(np.uint8), RAS @ mirror)
+    out = tmp_path / "out"
+    from_nifti(write("v.nii.gz", volume), out, masks=mask, window=(0.5, 1))
+    samples = kg.data.load_folder(out)
+    for i in range(len(samples)):
+        np.testing.assert_array_equal(samples.mask(i), samples.image(i)[..., 0] > 0)
+    signs = np.diag([*np.diag(mirror)[:3], 1])
+    wrong = write("w.nii", np.flip(volume, flip).astype(np.uint8), RAS @ signs)
+    with pytest.raises(KerasganError, match=r"w\.nii must lie on the grid.*other places"):
+        from_nifti(tmp_path / "v.nii.gz", tmp_path / "no", masks=wrong)
+
+
+def test_small_voxels_are_compared_by_their_own_size(write, tmp_path):
+    micro = np.diag([0.002, 0.002, 0.002, 1.0])
+    volume = np.zeros((4, 4, 2), np.int16)
+    image = write("v.nii", volume, micro)
+    refused("other places", tmp_path, image, masks=write("m.nii", volume, micro * [2, 2, 2, 1]))
+    moved = micro + np.array([[0, 0, 0, 0.002], *[[0] * 4] * 3])
+    refused("other places", tmp_path, image, masks=write("n.nii", volume, moved))
+    nearly = micro + np.array([[0, 0, 0, 1e-5], *[[0] * 4] * 3])
+    from_nifti(image, tmp_path / "fine", masks=write("o.nii", volume, nearly))

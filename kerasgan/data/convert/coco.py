@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Callable
 
@@ -13,9 +14,18 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data.convert import output, sources
-from kerasgan.data.files import ENDINGS, read_header
+from kerasgan.data.files import (
+    ENDINGS,
+    Header,
+    opened,
+    read_header,
+    read_image,
+    turned,
+    upright,
+)
+from kerasgan.data.headers import TURNED_ADVICE, fits
 from kerasgan.data.walking import files_below
-from kerasgan.errors import KerasganError, did_you_mean
+from kerasgan.errors import KerasganError, KerasganWarning, did_you_mean
 from kerasgan.text import one_form, read_text
 
 __all__ = ["from_coco"]
@@ -30,11 +40,12 @@ def from_coco(
 ) -> pd.DataFrame:
     """Draw the polygons and run-length masks of a COCO file as masks.
 
-    Images are copied unchanged; one without annotations gets an empty mask. Names are those of
-    the image files, with their folders. Where annotations overlap, the smaller one covers the
-    larger; of two of one size, the later in the file. Parts of a polygon outside the image are
-    cut off. Crowd regions are drawn like all others. Not read: annotations that are only boxes or
-    key points.
+    Images are copied unchanged, but for those with an EXIF orientation, which are written as it
+    turns them; one without annotations gets an empty mask. Names are those of the image files, with
+    their folders. Where annotations overlap, the smaller one covers the larger; of two of one size,
+    the later in the file. Where two categories cross each other, a warning counts the pixels. Parts
+    of a polygon outside the image are cut off. Crowd regions are drawn like all others. Not read:
+    annotations that are only boxes or key points.
 
     Args:
         annotations: The JSON file.
@@ -46,13 +57,14 @@ def from_coco(
             are not named become background.
 
     Returns:
-        The table in `manifest.csv`: name, source, and the number of annotations drawn.
+        The table in `manifest.csv`: name, source, the number of annotations drawn, and how many
+        pixels lie in several categories that cross each other.
 
     Raises:
         KerasganError: If the file is no such JSON; an annotation names an image or a category
             that is not in it, has no region, or lies outside its image; a file name leaves the
-            folder; an image cannot be read or has another size than the file says; or `out`
-            holds anything else.
+            folder; an image cannot be read or has another size than the file says; an EXIF
+            orientation leaves open how regions lie on an image; or `out` holds anything else.
 
     Example:
         >>> from PIL import Image
@@ -95,27 +107,88 @@ def from_coco(
     listed = functools.cache(lambda: files_below(root, _is_picture))
     found = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
 
+    sizes = {key: _said(entry) for key, entry in entries.items()}
+
+    @functools.cache
+    def as_turned() -> bool | None:
+        """Whether sizes are those of pictures as turned, by those entries that tell."""
+        told = set()
+        for key, path in found.items():
+            header = read_header(str(path))
+            turned_fits, stored_fits = fits(header, sizes[key])
+            if header.orientation > 1 and turned_fits != stored_fits:
+                told.add(turned_fits)
+        return told.pop() if len(told) == 1 else None
+
     def picture(key) -> Iterator[output.Picture]:
-        path = found[key]
+        path, said = found[key], sizes[key]
         header = read_header(str(path))
-        said = entries[key].get("height"), entries[key].get("width")
-        if said != header[:2]:
+        turned_fits, stored_fits = fits(header, said)
+        if not (turned_fits or stored_fits):
             raise KerasganError(
-                f"Image {path} must have the size that {annotations} says: {said[0]} x {said[1]}. "
-                f"Received: {header.height} x {header.width}"
+                f"Image {path} must have the size that {annotations} says: {said.height} x "
+                f"{said.width}. Received: {header.height} x {header.width}"
             )
+        drawn_on_turned = turned_fits
+        if turned_fits and stored_fits and header.orientation > 1:
+            drawn_on_turned = as_turned()
+            if drawn_on_turned is None:
+                raise KerasganError(
+                    f"Image {path} has EXIF orientation {header.orientation}, and no size in "
+                    f"{annotations} tells whether regions were drawn on pictures as turned or as "
+                    f"stored. {TURNED_ADVICE}."
+                )
+        size = said[:2]
         # Packed, so that a thousand of them on a large image still fit into memory.
-        regions = [_region(coco, item, header[:2], annotations) for item in drawn[key]]
-        mask = np.zeros(header[:2], np.uint8)
-        for i in np.argsort([-int(coco.area(region)) for region in regions], kind="stable"):
-            mask[coco.decode(regions[i]) > 0] = labels[drawn[key][i]["category_id"]]
+        regions = [_region(coco, item, size, annotations) for item in drawn[key]]
+        mask, contested = np.zeros(size, np.uint8), 0
+        areas = [int(coco.area(region)) for region in regions]
+        last = None
+        for i in np.argsort(np.negative(areas), kind="stable"):
+            inside, label = coco.decode(regions[i]) > 0, labels[drawn[key][i]["category_id"]]
+            below = mask[inside]
+            others = np.count_nonzero((below > 0) & (below != label))
+            # What lies within a larger one is a part of it; what crosses it could be either.
+            if others < below.size or areas[i] == last:
+                contested += others
+            mask[inside], last = label, areas[i]
         parts = map(one_form, path.relative_to(root).with_suffix("").parts)
-        row = {"source": str(path), "annotations": len(regions)}
-        yield output.Picture(output.safe_name(*parts), path, mask, row)
+        row = {"source": str(path), "annotations": len(regions), "contested": contested}
+        if not drawn_on_turned:
+            mask = turned(mask, header.orientation)
+        image = path if header.orientation == 1 else _upright(path)
+        yield output.Picture(output.safe_name(*parts), image, mask, row)
 
     settings = {"from": "coco", "categories": None if categories is None else list(categories)}
     jobs = [(str(path), lambda key=key: picture(key)) for key, path in found.items()]
-    return output.write_folder(out, settings, jobs)
+    table = output.write_folder(out, settings, jobs)
+    crossed = table[table["contested"] > 0]
+    if len(crossed):
+        warnings.warn(
+            f"Annotations of different categories cross in {len(crossed)} images, by "
+            f"{crossed['contested'].sum()} pixels in all, such as in {crossed['name'].iloc[0]}. "
+            f"Such a pixel got the category of the smaller annotation; the manifest counts them as "
+            f"'contested'.",
+            KerasganWarning,
+            stacklevel=2,
+        )
+    return table
+
+
+def _said(entry: dict) -> Header:
+    """The size in an image's entry, which is that of a picture of its own kind."""
+    return Header(entry.get("height"), entry.get("width"), 3)
+
+
+def _upright(path: pathlib.Path) -> np.ndarray:
+    """The pixels as turned, in the depth that they have."""
+    with opened(str(path)) as picture:
+        shown = upright(picture)
+        if shown.mode.startswith("I"):
+            return np.asarray(shown).astype(np.uint16)
+    header = read_header(str(path))
+    pixels = read_image(str(path), header.channels)
+    return pixels[..., 0] if header.channels == 1 else pixels
 
 
 _FIELDS = {

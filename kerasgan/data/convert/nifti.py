@@ -80,12 +80,7 @@ def from_nifti(
         labels = None
         if mask is not None:
             labels, mask_affine, _ = _read(nibabel, mask)
-            if labels.shape != values.shape or not np.allclose(affine, mask_affine, atol=1e-2):
-                raise KerasganError(
-                    f"Mask {mask} must lie on the grid of its image {volume.path}: shape "
-                    f"{values.shape}, voxels at the same places. Received: shape {labels.shape}"
-                    f"{', other places' if labels.shape == values.shape else ''}"
-                )
+            _check_grid(volume.path, values.shape, affine, mask, labels.shape, mask_affine)
             labels = _as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
         low, high = limits or sources.robust_range(values, volume.path)
         sources.check_finite(values, volume.path)
@@ -140,6 +135,24 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
             volume = volume.slicer[(..., *(0,) * (len(shape) - 3))]
         volume = nibabel.as_closest_canonical(volume)
         return np.asarray(volume.dataobj), volume.affine, np.asarray(volume.header.get_zooms()[:3])
+
+
+def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple, mask_affine):
+    """Raise unless each voxel of the mask lies where that of the image lies, to a quarter of it."""
+    expected = (
+        f"Mask {mask} must lie on the grid of its image {image}: shape {shape}, voxels at the"
+    )
+    if mask_shape != shape:
+        raise KerasganError(f"{expected} same places. Received: shape {mask_shape}")
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*np.array(shape) - 1, 1]
+    apart = np.linalg.norm((affine - mask_affine)[:3] @ corners.T, axis=0).max()
+    side = np.linalg.norm(affine[:3, :3], axis=0).min()
+    if not apart <= side / 4:
+        raise KerasganError(
+            f"{expected} same places. Received: other places, up to {apart:.4g} apart, by voxels "
+            f"of {side:.4g}. Resample the mask on the image's grid, or, if its header is wrong, "
+            f"give it the image's affine."
+        )
 
 
 def _as_seen(values: np.ndarray, axis: int) -> np.ndarray:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 MAX_VALUES = 2**31
+_ROUNDING, _NOISE = 1e-3, 1e-6
 Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
 Window = Union[tuple[float, float], None]
 
@@ -349,7 +350,8 @@ def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
     """Turn labels into the mask file that `load_folder` takes.
 
     Args:
-        labels: Whole numbers of any type.
+        labels: Whole numbers of any type, or numbers within a thousandth of them, as a file's scale
+            may leave them.
         classes: 1: everything but 0 is foreground. n > 1: labels 0 to n-1.
         path: The file, for the error.
 
@@ -364,14 +366,33 @@ def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
         array([  0, 255], dtype=uint8)
     """
     check_finite(labels, path)
+    if labels.dtype.kind == "f":
+        labels = _rounded(labels, path)
     values = np.unique(labels)
     most = classes - 1 if classes > 1 else np.inf
-    wrong = values[(values < 0) | (values > most) | (values % 1 != 0)]
+    wrong = values[(values < 0) | (values > most)]
     if wrong.size:
         wanted = f"0 to {classes - 1}" if classes > 1 else "whole numbers from 0 up"
-        shown = ", ".join(f"{value:g}" for value in wrong[:6])
         raise KerasganError(
-            f"Mask {path} must hold {wanted} for classes={classes}. Received also: {shown}"
-            f"{', ...' if wrong.size > 6 else ''}"
+            f"Mask {path} must hold {wanted} for classes={classes}. Received also: {_few(wrong)}"
         )
     return (labels > 0).astype(np.uint8) * 255 if classes == 1 else labels.astype(np.uint8)
+
+
+def _rounded(labels: np.ndarray, path: object) -> np.ndarray:
+    whole = np.rint(labels)
+    apart = np.abs(labels - whole)
+    most = apart.max(initial=0)
+    if most > _ROUNDING or (most > _NOISE and not whole.any()):
+        raise KerasganError(
+            f"Mask {path} must hold whole numbers. Received values up to {most:.2g} away from one, "
+            f"among them {_few(labels[apart > min(_ROUNDING, most / 2)])}. If the file scales its "
+            f"values (slope, intercept), correct these; if it holds probabilities, cut them first."
+        )
+    return whole
+
+
+def _few(values: np.ndarray) -> str:
+    values = np.unique(values)
+    shown = ", ".join(f"{value:.7g}" for value in values[:6])
+    return f"{shown}{', ...' if values.size > 6 else ''}"

@@ -22,7 +22,9 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.surface import surface_row
 from kerasgan.inference import decide, iterate_probability
+from kerasgan.inference.members import settled
 from kerasgan.models import generator_of
+from kerasgan.models.outputs import refuse_labels
 from kerasgan.models.preprocess import USUAL, preprocess_of
 from kerasgan.tables import csv_bytes
 
@@ -64,6 +66,8 @@ def evaluate(
         >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
     """
     check_samples(samples, empty)
+    model = settled(model, samples, options.get("size"))
+    refuse_labels(model, "evaluate")
     classes = generator_of(model).output_shape[-1]
     if classes != samples.classes:
         raise KerasganError(

@@ -20,7 +20,7 @@ from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.methods import RuleLike
 from kerasgan.explain.targets import TargetLike
 from kerasgan.models import final_activation, generator_of, to_probability
-from kerasgan.models.heads import to_drawing
+from kerasgan.models.outputs import to_drawing
 
 __all__ = ["Judge", "Judgement"]
 

@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_mask
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.inference.members import members_of
+from kerasgan.inference.members import members_of, settled
 from kerasgan.inference.stream import iterate_logits
 
 __all__ = ["Calibration", "expected_calibration_error", "fit_temperature"]
@@ -56,6 +56,7 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
             "Argument 'samples' must be labelled Samples, at least one. Received: "
             f"{type(samples).__name__}"
         )
+    model = settled(model, samples, options.get("size"))
     member = members_of(model)[0]
     classes = member.network.output_shape[-1]
     if classes != samples.classes:

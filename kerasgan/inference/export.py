@@ -243,8 +243,8 @@ def _probability_function(
     to_probability = tf.nn.softmax if member.exclusive else tf.sigmoid
 
     def probability(images: Any) -> tf.Tensor:
-        logits = tf.cast(member.before(before(images)), tf.float32)
-        return to_probability(logits * (member.log_odds / float(temperature)))
+        _, logits = member.run(before(images))
+        return to_probability(logits / float(temperature))
 
     return probability
 

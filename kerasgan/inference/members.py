@@ -11,11 +11,15 @@ import tensorflow as tf
 
 from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
-from kerasgan.models import final_activation, generator_of
+from kerasgan.models.outputs import (
+    functional,
+    generator_of,
+    is_functional,
+    read_output,
+    with_logits,
+)
 
-__all__ = ["Member", "input_size", "members_of", "to_probabilities"]
-
-SMALLEST = 2.0**-24
+__all__ = ["Member", "input_size", "members_of", "settled", "to_probabilities"]
 
 
 class Member(NamedTuple):
@@ -24,18 +28,21 @@ class Member(NamedTuple):
     Attributes:
         network: The `keras.Model` from image to mask.
         activation: What its output is read as: "tanh", "sigmoid", "softmax" or "linear".
-        before: A function from a batch to what goes into that activation.
+        run: A function from a batch to the network's output and its log-odds, float32; these are
+            logarithms of probabilities up to a number for each pixel where channels are exclusive.
         exclusive: Whether its channels share a probability of 1 (softmax), or each has its own.
+        labels: Whether its channels are labels that may overlap.
     """
 
     network: keras.Model
     activation: str
-    before: Callable[[Any], tf.Tensor]
+    run: Callable[[Any], tuple[tf.Tensor, tf.Tensor]]
     exclusive: bool
+    labels: bool
 
     @property
     def log_odds(self) -> float:
-        """What `before` gives must be multiplied by to be log-odds: a tanh is a sigmoid of 2x."""
+        """What goes into the activation times this is log-odds: a tanh is a sigmoid of 2x."""
         return 2.0 if self.activation == "tanh" else 1.0
 
     def logits(self, batch: Any) -> np.ndarray:
@@ -52,14 +59,47 @@ class Member(NamedTuple):
             KerasganError: If the network cannot take such a batch.
         """
         try:
-            output = self.before(batch)
+            _, logits = self.run(batch)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise KerasganError(
                 f"Network '{self.network.name}' cannot take a batch of shape "
                 f"{tuple(batch.shape)}; is 'size' a multiple of what it halves to? It says: "
-                f"{str(error).splitlines()[0]}"
+                f"{str(error).strip().splitlines()[0]}"
             ) from error
-        return np.asarray(output, np.float32) * np.float32(self.log_odds)
+        return np.asarray(logits)
+
+
+def settled(model: Any, images: Any, size: Any = None) -> Any:
+    """Give subclassed networks, which have no shape of their own, that of the images.
+
+    Args:
+        model: As for `members_of`, or a subclassed `keras.Model`.
+        images: What is to be segmented: `Samples`, an array (batch, height, width, channels) or a
+            list of arrays; for a path colour is assumed.
+        size: Side in pixels or (height, width) at which the network is to run, or None.
+
+    Returns:
+        The model or models, subclassed ones wrapped into functional ones.
+
+    Raises:
+        KerasganError: If one is no network, or cannot be called on such images.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> settled(model, np.zeros((1, 48, 64, 3))) is model
+        True
+    """
+    if isinstance(model, (list, tuple)):
+        return [settled(each, images, size) for each in model]
+    network = getattr(model, "generator", model)
+    if not isinstance(network, keras.Model) or is_functional(network):
+        return model
+    channels = getattr(images, "channels", 3)
+    if isinstance(images, (list, tuple)) or hasattr(images, "shape"):
+        first = np.asarray(images[0]) if len(images) else np.zeros(3)
+        channels = first.shape[-1] if first.ndim else None
+    return functional(network, None if size is None else check_size(size), channels)
 
 
 def members_of(model: Any) -> tuple[Member, ...]:
@@ -89,7 +129,6 @@ def members_of(model: Any) -> tuple[Member, ...]:
     members = []
     for each in models:
         network = generator_of(each)
-        activation = final_activation(network)
         shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
         if len(network.inputs) != 1 or any(len(shape) != 4 for shape in shapes):
             raise KerasganError(
@@ -97,15 +136,17 @@ def members_of(model: Any) -> tuple[Member, ...]:
                 f"of that rank. Received: '{network.name}' with inputs and outputs of shape "
                 f"{shapes}"
             )
-        exclusive = shapes[-1][-1] > 1 and activation in ("softmax", "linear")
-        members.append(Member(network, activation, _before_activation(network), exclusive))
-    kinds = [(m.network.input_shape[1:], m.network.output_shape[-1], m.exclusive) for m in members]
+        reading, run = read_output(network), with_logits(network)
+        member = Member(network, reading.activation, run, reading.exclusive, reading.labels)
+        members.append(member)
+    kinds = [(m.network.input_shape[1:], m.network.output_shape[-1], *m[3:]) for m in members]
     for member, kind in zip(members, kinds):
         if kind != kinds[0]:
             raise KerasganError(
                 "Argument 'model' must hold models of the same input and the same classes. "
                 f"Received: '{members[0].network.name}' and '{member.network.name}', with (input, "
-                f"classes, whether these exclude each other) {kinds[0]} and {kind}"
+                f"classes, whether these exclude each other, whether they are labels that may "
+                f"overlap) {kinds[0]} and {kind}"
             )
     return tuple(members)
 
@@ -143,38 +184,3 @@ def to_probabilities(logits: np.ndarray, exclusive: bool) -> np.ndarray:
         array([[0.5, 0.5]], dtype=float32)
     """
     return (tf.nn.softmax(logits) if exclusive else tf.sigmoid(logits)).numpy()
-
-
-def _before_activation(network: keras.Model) -> Callable[[Any], tf.Tensor]:
-    """A function from a batch to what goes into the network's last activation.
-
-    What comes out of it would not do: in float32 a sigmoid is 1 from a logit of 17 on.
-    """
-    history = network.outputs[0]._keras_history
-    layer, node = history.layer, history.layer._inbound_nodes[history.node_index]
-    before = keras.Model(network.inputs, node.keras_inputs[0])
-    if isinstance(layer, keras.Model):
-        inner = _before_activation(layer)
-        return lambda batch: inner(before(batch, training=False))
-    activation = getattr(layer, "activation", keras.activations.linear)
-    if isinstance(layer, keras.layers.Activation) and activation is keras.activations.linear:
-        return _before_activation(before)
-    if isinstance(layer, (keras.layers.Activation, keras.layers.Softmax)):
-        return lambda batch: before(batch, training=False)
-    name = activation.__name__
-    if name == "linear":
-        return lambda batch: network(batch, training=False)
-    if "activation" not in layer.get_config():
-        return lambda batch: _inverted(network(batch, training=False), name)
-    bare = type(layer).from_config({**layer.get_config(), "activation": "linear"})
-    bare.build(node.keras_inputs[0].shape)
-    bare.set_weights(layer.get_weights())
-    return lambda batch: bare(before(batch, training=False))
-
-
-def _inverted(output: tf.Tensor, activation: str) -> tf.Tensor:
-    """Logits from a layer that keeps its activation to itself, as far as float32 tells them."""
-    if activation == "tanh":
-        return tf.atanh(tf.clip_by_value(output, -1 + SMALLEST, 1 - SMALLEST))
-    output = tf.clip_by_value(output, SMALLEST, 1 - SMALLEST)
-    return tf.math.log(output) - (0 if activation == "softmax" else tf.math.log1p(-output))

@@ -20,7 +20,7 @@ from PIL import Image
 from kerasgan.data.resize import resize_back
 from kerasgan.errors import KerasganError
 from kerasgan.inference.clean import check_steps, clean_mask
-from kerasgan.inference.members import members_of, to_probabilities
+from kerasgan.inference.members import members_of, settled, to_probabilities
 from kerasgan.inference.stream import as_samples, check_positive, is_array, iterate_logits
 
 __all__ = ["decide", "iterate_probability", "predict", "predict_probability", "predict_to_folder"]
@@ -186,6 +186,7 @@ def iterate_probability(
     Source: temperature, Guo et al. 2017 (arXiv 1706.04599), equation 9.
     """
     check_positive("temperature", temperature)
+    model = settled(model, images, options.get("size"))
     exclusive = members_of(model)[0].exclusive
 
     def finish(_: int, logits: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from kerasgan.data import Samples, load_folder
 from kerasgan.data.resize import check_image
 from kerasgan.errors import KerasganError
-from kerasgan.inference.members import Member, input_size, members_of
+from kerasgan.inference.members import Member, input_size, members_of, settled
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of
 from kerasgan.inference.views import View, views_of
 from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
@@ -95,7 +95,7 @@ def iterate_logits(
         >>> list(iterate_logits(model, np.zeros((1, 48, 64, 3)), shapes, mode="window"))
         [((48, 64, 1), (48, 64))]
     """
-    members = members_of(model)
+    members = members_of(settled(model, images, size))
     (window,) = {input_size(member, size) for member in members}
     channels = members[0].network.input_shape[-1]
     check_tiling(mode, overlap, scale)

@@ -10,8 +10,8 @@ from kerasgan.models.discriminators import (
 )
 from kerasgan.models.encoders import encoder_unet
 from kerasgan.models.generators import pix2pix_generator, unet
-from kerasgan.models.heads import final_activation, generator_of, to_drawing, to_probability
 from kerasgan.models.nested import nested_unet
+from kerasgan.models.outputs import final_activation, generator_of, to_drawing, to_probability
 from kerasgan.models.residual import residual_unet
 
 __all__ = [

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
-from kerasgan.models.heads import generator_of
+from kerasgan.models.outputs import generator_of
 
 __all__ = [
     "CAFFE_MEAN",

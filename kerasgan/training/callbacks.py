@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.models.heads import to_probability
+from kerasgan.models.outputs import to_probability
 
 __all__ = ["MaskImages"]
 

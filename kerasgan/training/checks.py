@@ -7,13 +7,33 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.models.outputs import Reading, read_output, refuse_labels
 from kerasgan.training.losses import check_weight
 from kerasgan.training.replicas import several
 
-__all__ = ["check_data", "check_pair", "check_settings", "check_xla"]
+__all__ = ["check_data", "check_generator", "check_pair", "check_settings", "check_xla"]
 
 SCHEDULES = ("constant", "cosine")
 NO_WEIGHTS = "Images cannot be weighted; weight the losses in compile(). Received: {}"
+
+
+def check_generator(generator: keras.Model) -> Reading:
+    """Return what a generator's output means, or raise if it cannot be trained with masks.
+
+    Args:
+        generator: functional `keras.Model`.
+
+    Raises:
+        KerasganError: if its channels are labels that may overlap, or decided already.
+    """
+    reading = read_output(generator)
+    refuse_labels(generator, "training")
+    if reading.hard:
+        raise KerasganError(
+            f"'{generator.name}' decides its mask by a threshold inside, through which no gradient "
+            "flows. Train a network that ends before it"
+        )
+    return reading
 
 
 def check_data(generator: keras.Model, x, y) -> None:

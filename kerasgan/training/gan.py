@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.heads import final_activation, to_drawing, to_probability
+from kerasgan.models.outputs import functional, to_drawing, to_probability
 from kerasgan.models.preprocess import state, stated
 from kerasgan.training import feed, replicas, store, workers
 from kerasgan.training import resume as runs
@@ -21,7 +21,14 @@ from kerasgan.training.adversarial import (
     slope_penalties,
     with_features,
 )
-from kerasgan.training.checks import NO_WEIGHTS, check_data, check_pair, check_settings, check_xla
+from kerasgan.training.checks import (
+    NO_WEIGHTS,
+    check_data,
+    check_generator,
+    check_pair,
+    check_settings,
+    check_xla,
+)
 from kerasgan.training.guards import Alarms, Cosine, graphs_let_go, unhurried
 from kerasgan.training.learner import follow, growing, twin
 from kerasgan.training.losses import SEGMENTATION, check_losses
@@ -79,7 +86,8 @@ class SegmentationGAN(keras.Model):
 
     def __init__(self, generator: keras.Model, discriminator: keras.Model | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.activation = final_activation(generator)
+        generator = functional(generator)
+        self.activation = check_generator(generator).activation
         if discriminator is not None:
             check_pair(generator, discriminator)
         self.generator = generator

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kerasgan.addons import addons, quiet
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.models.heads import to_drawing
+from kerasgan.models.outputs import to_drawing
 
 __all__ = ["SEGMENTATION", "check_losses"]
 

@@ -9,8 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.data.region import Region, mean_share, region_of
-from kerasgan.errors import KerasganError
-from kerasgan.models.heads import final_activation, to_probability
+from kerasgan.models.outputs import final_activation, to_probability, with_logits
 from kerasgan.training.replicas import uniform
 
 __all__ = ["GradientPenalty", "InvariancePenalty"]
@@ -96,8 +95,7 @@ class GradientPenalty:
         seed: Key of the signs and blends.
 
     Raises:
-        KerasganError: If the region is neither; from `compile`, if the generator does not end in
-            an activation layer.
+        KerasganError: If the region is neither.
 
     Example:
         >>> import numpy as np
@@ -118,7 +116,7 @@ class GradientPenalty:
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
         """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
-        logits_of = _before_activation(network)
+        run = with_logits(network)
 
         def loss(
             image: tf.Tensor, mask: tf.Tensor, probability: Any, step: tf.Tensor, training: bool
@@ -129,7 +127,7 @@ class GradientPenalty:
             blended = _exchanged(image, region * part, key)
             with tf.GradientTape() as tape:
                 tape.watch(blended)
-                logits = tf.cast(logits_of(blended, training=training), tf.float32)
+                _, logits = run(blended, training=training)
                 total = tf.reduce_sum(logits * tf.sign(uniform(tf.shape(logits), key) - 0.5))
             slope = tf.reduce_sum(tf.cast(tape.gradient(total, blended), tf.float32) ** 2, -1)
             return mean_share(slope, region)
@@ -143,15 +141,3 @@ def _exchanged(image: tf.Tensor, region: tf.Tensor, key: tf.Tensor) -> tf.Tensor
     shift = 1 + tf.random.stateless_uniform((), key, 0, others, tf.int32)
     inside = tf.cast(tf.minimum(region, 1.0)[..., None], image.dtype)
     return image + inside * (tf.roll(image, shift, 0) - image)
-
-
-def _before_activation(network: keras.Model) -> keras.Model:
-    history = network.outputs[0]._keras_history
-    if not isinstance(history.layer, (keras.layers.Activation, keras.layers.Softmax)):
-        raise KerasganError(
-            "Argument 'penalty' needs a generator that ends in an activation layer of its own, as "
-            f"those of kerasgan.models do. Received: '{network.name}', which ends in "
-            f"'{history.layer.name}'; move its activation into keras.layers.Activation"
-        )
-    node = history.layer._inbound_nodes[history.node_index]
-    return keras.Model(network.inputs, node.keras_inputs[0])

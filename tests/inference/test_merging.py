@@ -136,7 +136,7 @@ class TestEnsembles:
             predict([], image)
         with pytest.raises(KerasganError, match="same input and the same classes"):
             predict([network(KERNEL), network(KERNEL, size=(8, 8))], image)
-        with pytest.raises(KerasganError, match=r"'model' must be a keras\.Model"):
+        with pytest.raises(KerasganError, match="'model' must be a network, not a file"):
             predict([network(KERNEL), "fold 2"], image)
 
 

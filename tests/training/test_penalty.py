@@ -170,9 +170,5 @@ def test_bad_arguments():
     for region in ("left", np.ones(3), -np.ones((2, 2)), np.full((2, 2), np.nan)):
         with pytest.raises(KerasganError, match="'region' must be an array"):
             region_of(region)
-    image = keras.Input((8, 8, 2))
-    inside = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(image))
-    with pytest.raises(KerasganError, match="ends in an activation layer of its own"):
-        kg.SegmentationGAN(inside).compile(penalty=GradientPenalty(CORNER))
     with pytest.raises(KerasganError, match="penalty_weight"):
         kg.SegmentationGAN(network()).compile(penalty=GradientPenalty(CORNER), penalty_weight=-1)

@@ -1,0 +1,571 @@
+"""What the output of a segmentation network means: logits, probabilities, a drawing.
+
+It is decided from what the network computes, not from the name of its last layer. Where numbers
+lie is proven (`kerasgan.models.ranges`): any number is a logit, numbers in [0, 1] are
+probabilities, numbers in [-1, 1] a drawing. Several channels of probability share 1 (classes that
+exclude each other) or each has its own (labels that may overlap).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.models.ranges import CLOSE, MOVES, Range, range_of
+from kerasgan.models.trace import PASSED, trace_network
+
+__all__ = [
+    "Reading",
+    "final_activation",
+    "functional",
+    "generator_of",
+    "is_functional",
+    "read_output",
+    "refuse_labels",
+    "to_drawing",
+    "to_probability",
+    "with_logits",
+]
+
+CORES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+SMALLEST = 2.0**-24
+LOAD = (
+    "load it first, keras.models.load_model(path, compile=False), with "
+    "custom_objects={'its name': its class} for layers and losses of your own"
+)
+WRAP = (
+    "call it on an input of fixed shape: image = keras.Input((height, width, channels)); "
+    "model = keras.Model(image, yours(image))"
+)
+
+
+class Reading(NamedTuple):
+    """What the output of a network means.
+
+    Attributes:
+        activation: Which function makes it of its logits: "tanh" (a drawing in [-1, 1]),
+            "sigmoid", "softmax" or "linear" (it is the logits).
+        exclusive: Whether its channels share a probability of 1.
+        labels: Whether its channels are labels that may overlap, each with a probability of its
+            own.
+        exact: Whether its logits can be read from the computation; else they are computed back
+            from the output, as far as float32 tells them.
+        hard: Whether it is decided already, by a threshold inside the network.
+    """
+
+    activation: str
+    exclusive: bool = False
+    labels: bool = False
+    exact: bool = True
+    hard: bool = False
+
+
+def generator_of(model) -> keras.Model:
+    """Return the network that maps an image to a mask.
+
+    Args:
+        model: a functional `keras.Model` from image to mask, an object with a `generator`
+            attribute, such as `SegmentationGAN`, or a subclassed `keras.Model` that has been
+            called on images, which is wrapped into a functional one.
+
+    Returns:
+        The functional `keras.Model` itself, the generator inside, or the wrapped network.
+
+    Raises:
+        KerasganError: if it is neither.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
+        >>> kg.models.generator_of(gan) is gan.generator
+        True
+    """
+    return functional(model)
+
+
+def functional(
+    model: Any, size: tuple[int, int] | None = None, channels: int | None = None
+) -> keras.Model:
+    """Return the network that maps an image to a mask, wrapped where it has no symbolic input.
+
+    Args:
+        model: as for `generator_of`.
+        size: (height, width) of the images, for a network that has not been called yet.
+        channels: of the images, likewise.
+
+    Returns:
+        A functional `keras.Model`, whose variables are the model's own.
+
+    Raises:
+        KerasganError: if it is no network, or the shape of its images is not known.
+
+    Example:
+        >>> import keras
+        >>> class Mine(keras.Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.logit = keras.layers.Conv2D(1, 3, padding="same")
+        ...     def call(self, image):
+        ...         return tf.sigmoid(self.logit(image))
+        >>> functional(Mine(), (32, 32), 3).output_shape
+        (None, 32, 32, 1)
+    """
+    if isinstance(model, (str, os.PathLike)):
+        raise KerasganError(
+            f"Argument 'model' must be a network, not a file. Received: '{os.fspath(model)}'; "
+            f"{LOAD}. What SegmentationGAN wrote is loaded by kg.SegmentationGAN.load(path)"
+        )
+    network = getattr(model, "generator", model)
+    if not isinstance(network, keras.Model):
+        raise KerasganError(
+            "Argument 'model' must be a keras.Model from image to mask, or hold one as "
+            f"'.generator'. Received: {type(model).__name__}; of a SavedModel, "
+            "keras.layers.TFSMLayer or keras.models.load_model makes one"
+        )
+    return network if is_functional(network) else _wrapped(network, size, channels)
+
+
+def is_functional(network: Any) -> bool:
+    """Say whether something is a Keras model with symbolic inputs and outputs.
+
+    Args:
+        network: anything.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> is_functional(kg.models.unet(size=32, filters=2, levels=2))
+        True
+    """
+    outputs = tf.nest.flatten(getattr(network, "outputs", None) or [])
+    return isinstance(network, keras.Model) and bool(
+        outputs and keras.backend.is_keras_tensor(outputs[0])
+    )
+
+
+def _wrapped(network: keras.Model, size: Any, channels: int | None) -> keras.Model:
+    shape = None if channels is None else (*(size or (None, None)), channels)
+    spec = network.save_spec() if hasattr(network, "save_spec") else None
+    seen = tf.nest.flatten(spec[0]) if spec else []
+    if len(seen) == 1 and seen[0].shape.rank == 4:
+        known = tuple(seen[0].shape[1:])
+        shape = known if shape is None or size is None else (*shape[:2], known[-1])
+    if shape is None:
+        raise KerasganError(
+            f"'{network.name}' ({type(network).__name__}) is a subclassed model of which the shape "
+            f"of its images is not known here; {WRAP}"
+        )
+    image = keras.Input(shape, name="image")
+    try:
+        return keras.Model(image, network(image), name=network.name)
+    except Exception as error:
+        advice = WRAP if None not in shape else "pass size=, the side that it was trained at"
+        raise KerasganError(
+            f"'{network.name}' ({type(network).__name__}) cannot be called on images of shape "
+            f"{shape}: {_line(error)}; {advice}"
+        ) from error
+
+
+def final_activation(model: keras.Model) -> str:
+    """Name the activation behind a network's output, whichever way it is computed.
+
+    Args:
+        model: a functional `keras.Model` with one output, the mask.
+
+    Returns:
+        `"tanh"` (a drawing in [-1, 1]), `"sigmoid"` (probabilities, each channel its own),
+        `"softmax"` (probabilities, the channels share 1) or `"linear"` (the output is a logit).
+
+    Raises:
+        KerasganError: if the model has several outputs, or what the output means cannot be told:
+            the message names the operation and layer.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.final_activation(kg.models.unet(size=32, filters=2, levels=2))
+        'sigmoid'
+    """
+    return read_output(model).activation
+
+
+def read_output(model: keras.Model) -> Reading:
+    """Decide what a network's output means, once for each network.
+
+    Args:
+        model: a functional `keras.Model` with one output, the mask.
+
+    Returns:
+        The reading.
+
+    Raises:
+        KerasganError: as of `final_activation`.
+
+    Example:
+        >>> import keras
+        >>> image = keras.Input((8, 8, 3))
+        >>> logits = keras.layers.Conv2D(3, 1)(image)
+        >>> read_output(keras.Model(image, tf.nn.softmax(logits))).exclusive
+        True
+        >>> read_output(keras.Model(image, tf.sigmoid(logits))).labels
+        True
+    """
+    return _compiled(functional(model)).reading
+
+
+def with_logits(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Make a function that runs a network and gives its logits beside its output.
+
+    In a TensorFlow function being traced, such as a `train_step`, the logits are the tensor that
+    the last activation is applied to, so gradients flow past it: at a logit of 50 a sigmoid has
+    none. Called eagerly, it runs in a TensorFlow function of its own.
+
+    Args:
+        model: a functional `keras.Model` with one output, the mask.
+
+    Returns:
+        A function from (images, training=False) to (output, logits). The output is the network's,
+        as it is. Logits are float32 of the same shape: of one channel or of labels log-odds (for a
+        tanh twice what goes into it), of exclusive classes logarithms of probabilities up to a
+        number for each pixel. Where steps that mix pixels stand behind the activation they are
+        computed back from the output, and end at plus and minus 16.6.
+
+    Raises:
+        KerasganError: as of `final_activation`.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> run = with_logits(kg.models.unet(size=32, filters=2, levels=2))
+        >>> output, logits = run(tf.zeros((1, 32, 32, 3)), training=False)
+        >>> bool(tf.reduce_all(abs(tf.sigmoid(logits) - output) < 1e-6))
+        True
+    """
+    network = functional(model)
+    compiled = _compiled(network)
+
+    def run(images, training=False):
+        return compiled(network, [images], training)
+
+    return run
+
+
+def refuse_labels(model: keras.Model, what: str) -> None:
+    """Raise for a network whose channels are labels that may overlap.
+
+    Args:
+        model: a functional `keras.Model`.
+        what: what cannot be done with it, for the message.
+
+    Raises:
+        KerasganError: with what to do.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> refuse_labels(kg.models.unet(size=32, filters=2, levels=2), "evaluate")
+    """
+    network = functional(model)
+    if read_output(network).labels:
+        raise KerasganError(
+            f"'{network.name}' gives {network.output_shape[-1]} labels that may overlap (a sigmoid "
+            f"for each channel), and {what} takes one class for each pixel. Do it for each label "
+            "alone, with keras.Model(model.input, model.output[..., i:i + 1]) and its masks"
+        )
+
+
+def to_probability(output, activation: str):
+    """Turn a network's output into probabilities.
+
+    Args:
+        output: float array or tensor (..., channels), as the network gives it.
+        activation: what `final_activation` says of the network.
+
+    Returns:
+        Probabilities in [0, 1], of the same shape: of the foreground for one channel, of each class
+        for several.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.to_probability(0.5, "tanh")
+        0.75
+    """
+    if activation == "tanh":
+        return (output + 1) / 2
+    if activation == "linear":
+        return tf.sigmoid(output) if output.shape[-1] == 1 else tf.nn.softmax(output)
+    return output
+
+
+def to_drawing(mask):
+    """Turn a mask or its probabilities in [0, 1] into what a discriminator sees, in [-1, 1].
+
+    Args:
+        mask: float array or tensor in [0, 1], any shape.
+
+    Returns:
+        The same in [-1, 1], the range of the images beside it.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.to_drawing(1.0)
+        1.0
+    """
+    return mask * 2 - 1
+
+
+# --- Reading ---
+
+READ: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _compiled(network: keras.Model) -> _Compiled:
+    """A network's reading and functions, made once for as long as its activations stay."""
+    state = _activations(network)
+    found = READ.get(network)
+    if found is None or found[0] != state:
+        _check_shapes(network)
+        READ[network] = found = (state, _Compiled(_read(network)))
+    return found[1]
+
+
+def _activations(network: keras.Model) -> list:
+    """What could be exchanged in a network that stays the same object: its layers' activations."""
+    return [getattr(module, "activation", None) for module in network.submodules]
+
+
+def _check_shapes(network: keras.Model) -> None:
+    name, outputs = network.name, network.outputs
+    if len(outputs) != 1:
+        raise KerasganError(
+            f"Argument 'model' must have one output, the mask. Received: '{name}' with "
+            f"{len(outputs)} outputs {network.output_names}; build keras.Model(model.inputs, "
+            "model.outputs[i]) with i the mask's place"
+        )
+    shape, image = tuple(outputs[0].shape), tuple(network.inputs[0].shape)
+    if len(shape) == 4 and len(image) == 4 and _is_small(image[1]) and not _is_small(image[3]):
+        raise KerasganError(
+            f"'{name}' takes images of shape {image[1:]}, channels first; kerasgan's have channels "
+            f"last. Build keras.Model(image, keras.layers.Permute((2, 3, 1))(model("
+            f"keras.layers.Permute((3, 1, 2))(image)))) with image = keras.Input("
+            f"{(image[2], image[3], image[1])})"
+        )
+    if len(shape) == 3 and len(image) == 4 and shape[1:] == image[1:3]:
+        raise _misshapen(network, "keras.layers.Reshape((height, width, 1))")
+    flat = len(shape) == 3 and len(image) == 4 and None not in (*image[1:3], shape[1])
+    if flat and shape[1] == image[1] * image[2]:
+        raise _misshapen(network, f"keras.layers.Reshape({(*image[1:3], shape[2])})")
+
+
+def _misshapen(network: keras.Model, layer: str) -> KerasganError:
+    return KerasganError(
+        f"'{network.name}' gives masks of shape {network.output_shape}, but they must be (batch, "
+        f"height, width, classes); build keras.Model(model.input, {layer}(model.output))"
+    )
+
+
+def _is_small(side: int | None) -> bool:
+    return side is not None and side <= 4
+
+
+def _read(network: keras.Model) -> Reading:
+    trace = trace_network(network)
+    if trace.output.step.depends != "image":
+        raise KerasganError(f"The output of '{network.name}' does not depend on the image")
+    found, channels = range_of(trace), network.output_shape[-1]
+    several = channels != 1
+    if found.free:
+        return Reading("linear", exclusive=several)
+    drawing = abs(found.low + 1) < CLOSE and abs(found.high - 1) < CLOSE
+    if not drawing and not found.within(0, 1):
+        raise _unclear(network, found)
+    _check_softmax(network, found)
+    core = _core(trace.graph.outputs[0])
+    activation = "tanh" if drawing else "sigmoid"
+    if several and not drawing and found.coupled != "apart":
+        if core is not None and core.activation == "softmax" and not core.moves:
+            return Reading("softmax", exclusive=True)
+        activation = _coupling(network, found)
+    labels = several and activation == "sigmoid"
+    exact = core is not None and core.activation == activation and not found.hard
+    reading = Reading(activation, activation == "softmax", labels, exact, found.hard)
+    if exact and not core.moves:
+        return reading
+    for tried in (reading, reading._replace(exact=False)):
+        output, logits = _try(network, tried)
+        if np.abs(_probabilities(logits, tried) - to_probability(output, activation)).max() < 0.01:
+            return tried
+    raise _unclear(network, found)
+
+
+def _coupling(network: keras.Model, found: Range) -> str:
+    """Say whether channels that depend on one another share a probability of 1."""
+    output, _ = _try(network, Reading("linear"))
+    shares = bool(np.abs(output.sum(-1) - 1).max() < 0.01)
+    if found.coupled == "shared":
+        if shares:
+            return "softmax"
+        raise KerasganError(
+            f"The channels of '{network.name}' come from {found.by}, but they do not add up to 1 "
+            "at each pixel: it runs over another axis, or channels were cut off or filled up "
+            "behind it. Build a model that gives all classes, the background first, or one channel"
+        )
+    if shares and np.ptp(output, axis=(0, 1, 2)).max() < 1e-6:
+        raise KerasganError(
+            f"Whether the channels of '{network.name}' exclude one another cannot be told, since "
+            "it gives the same everywhere; load its weights first"
+        )
+    return "softmax" if shares else "sigmoid"
+
+
+def _check_softmax(network: keras.Model, found: Range) -> None:
+    step = found.by
+    if step.kind != "Softmax" or step.op is None:
+        return
+    if step.op.outputs[0].shape[-1] == 1:
+        raise KerasganError(
+            f"'{network.name}' ends in a softmax over one channel ({step}), which is 1 "
+            "everywhere. Use a sigmoid for one channel, or two channels"
+        )
+
+
+def _unclear(network: keras.Model, found: Range) -> KerasganError:
+    values = "any numbers"
+    if np.isfinite([found.low, found.high]).any():
+        values = f"numbers from {found.low:g} to {found.high:g}"
+    if found.by.kind.startswith("Arg"):
+        values = "numbers of classes"
+    return KerasganError(
+        f"What the output of '{network.name}' means cannot be told: "
+        f"{found.by} gives {values}. It "
+        "must give logits (a layer with weights comes last), probabilities (such as sigmoid or "
+        "softmax) or a drawing from -1 to 1 (tanh). Wrap it: "
+        "keras.Model(model.input, to_probabilities(model.output)), with a function of yours, or "
+        "end it before that operation"
+    )
+
+
+def _try(network: keras.Model, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """Run a network on a random image; a size left open is 128."""
+    rng = np.random.default_rng(0)
+    shapes = [
+        (tensor.shape[0] or 1, *(size or 128 for size in tensor.shape[1:]))
+        for tensor in network.inputs
+    ]
+    images = [
+        tf.cast(rng.uniform(-1, 1, shape), tensor.dtype)
+        for shape, tensor in zip(shapes, network.inputs)
+    ]
+    with tf.init_scope():
+        try:
+            output, logits = _Compiled(reading)(network, images)
+        except (ValueError, tf.errors.OpError) as error:
+            raise KerasganError(
+                f"'{network.name}' does not run on images of shape {shapes[0][1:]}: "
+                f"{_line(error)}; give its input a fixed size"
+            ) from error
+        return np.asarray(output, np.float32), np.asarray(logits)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+# --- Logits ---
+
+
+class _Core(NamedTuple):
+    """The last activation of a computation.
+
+    Attributes:
+        before: What it is applied to.
+        activation: Its name.
+        moves: What only moves its values, from the output back.
+    """
+
+    before: tf.Tensor
+    activation: str
+    moves: list[tf.Operation]
+
+
+class _Compiled:
+    """A network's output and logits, eagerly by a TensorFlow function for each shape of images."""
+
+    def __init__(self, reading: Reading):
+        self.reading = reading
+        self._functions: dict[Any, Callable] = {}
+
+    def __call__(
+        self, network: keras.Model, images: list[Any], training: Any = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if not tf.executing_eagerly():
+            return self._run(network, images, training)
+        images, training = [tf.convert_to_tensor(image) for image in images], bool(training)
+        specs = tuple(
+            tf.TensorSpec((tensor.shape[0], *image.shape[1:]), image.dtype)
+            for tensor, image in zip(network.inputs, images)
+        )
+        if (specs, training) not in self._functions:
+            alive = weakref.ref(network)
+            function = tf.function(
+                lambda *given: self._run(alive(), list(given), training), autograph=False
+            )
+            self._functions[specs, training] = function.get_concrete_function(*specs)
+        return self._functions[specs, training](*images)
+
+    def _run(self, network: keras.Model, images: list[Any], training: Any):
+        output = network(images[0] if len(images) == 1 else images, training=training)
+        return output, _logits_of(output, self.reading)
+
+
+def _core(output: tf.Tensor) -> _Core | None:
+    """Find the last activation behind an output, if only moves stand between."""
+    moves: list[tf.Operation] = []
+    tensor = output
+    while tensor.op.inputs:
+        op = tensor.op
+        floating = op.type == "Cast" and op.inputs[0].dtype.is_floating
+        if op.type in CORES:
+            return _Core(op.inputs[0], CORES[op.type], moves)
+        if op.type in MOVES and len(op.outputs) == 1:
+            moves.append(op)
+        elif op.type not in PASSED and not floating:
+            return None
+        tensor = op.inputs[tensor.value_index if op.type == "IdentityN" else 0]
+    return None
+
+
+def _logits_of(output: tf.Tensor, reading: Reading) -> tf.Tensor:
+    core = _core(output) if reading.exact else None
+    numbers = tf.cast(output, tf.float32)
+    if reading.activation == "linear":
+        return numbers
+    if core is None:
+        return _inverted(numbers, reading.activation)
+    logits = tf.cast(core.before, tf.float32)
+    for move in reversed(core.moves):
+        logits = _again(move, logits)
+    return 2 * logits if reading.activation == "tanh" else logits
+
+
+def _again(op: tf.Operation, value: tf.Tensor) -> tf.Tensor:
+    """Do the same to another value."""
+    function = getattr(tf.raw_ops, op.type)
+    names = [argument.name for argument in op.op_def.input_arg]
+    given = dict(zip(names, [value, *op.inputs[1:]]))
+    options = set(inspect.signature(function).parameters) - {"name", *given}
+    return function(**given, **{name: op.get_attr(name) for name in options})
+
+
+def _inverted(output: tf.Tensor, activation: str) -> tf.Tensor:
+    """Logits of an output, as far as float32 tells them."""
+    output = tf.clip_by_value(to_probability(output, activation), SMALLEST, 1 - SMALLEST)
+    return tf.math.log(output) - (0 if activation == "softmax" else tf.math.log1p(-output))
+
+
+def _probabilities(logits: Any, reading: Reading) -> np.ndarray:
+    return np.asarray(tf.nn.softmax(logits) if reading.exclusive else tf.sigmoid(logits))

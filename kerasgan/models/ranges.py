@@ -1,0 +1,482 @@
+"""Between which numbers the output of a network lies, proven from its operations.
+
+Each value gets an interval. Layers with weights give any number, activations bound it, and what
+follows them (cropping, averaging, resizing, arithmetic with constants) is followed too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.models.trace import Step, Trace, Value
+
+__all__ = ["CLOSE", "MOVES", "Range", "range_of"]
+
+INFINITE = math.inf
+CLOSE = 1e-5
+
+MOVES = {
+    "BatchToSpaceND",
+    "BroadcastTo",
+    "DepthToSpace",
+    "ExpandDims",
+    "Gather",
+    "GatherV2",
+    "MirrorPad",
+    "ResizeNearestNeighbor",
+    "Reshape",
+    "ReverseV2",
+    "Roll",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "SplitV",
+    "Squeeze",
+    "StridedSlice",
+    "Tile",
+    "Transpose",
+    "Unpack",
+}
+"""Operations that put values elsewhere and change none."""
+
+AVERAGES = {"AvgPool", "Max", "MaxPool", "Mean", "Min", "ResizeArea", "ResizeBilinear"}
+OVERSHOOTING = ("lanczos1", "lanczos3", "lanczos5", "keyscubic", "mitchellcubic")
+COMPARISONS = {
+    "Equal",
+    "Greater",
+    "GreaterEqual",
+    "Less",
+    "LessEqual",
+    "LogicalAnd",
+    "LogicalNot",
+    "LogicalOr",
+    "NotEqual",
+}
+WEIGHTED = {
+    "BatchMatMul",
+    "BatchMatMulV2",
+    "BatchMatMulV3",
+    "Conv",
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "Conv2DBackpropInputV2",
+    "Conv3D",
+    "Conv3DBackpropInputV2",
+    "DepthwiseConv2dNative",
+    "Einsum",
+    "MatMul",
+}
+
+
+class Range(NamedTuple):
+    """What is known of a value.
+
+    Attributes:
+        low: No number in it is less.
+        high: No number in it is more.
+        free: Whether it is what a layer with weights, or the image, gives: any number, a logit.
+        by: The step that says so, the last but those that only move or mix numbers.
+        coupled: Whether channels depend on one another behind the last layer with weights:
+            "apart", "joined" (put together from several values) or "shared" (as in a softmax).
+        hard: Whether it was decided already, by a threshold or a largest.
+    """
+
+    low: float
+    high: float
+    free: bool = False
+    by: Step | None = None
+    coupled: str = "apart"
+    hard: bool = False
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether all numbers lie between these two, but for rounding."""
+        return low - CLOSE <= self.low and self.high <= high + CLOSE
+
+
+def range_of(trace: Trace) -> Range:
+    """Find the range of a network's output.
+
+    Args:
+        trace: The network's computation.
+
+    Returns:
+        The range; unbounded and not free where nothing is known, `by` being the step.
+
+    Example:
+        >>> import keras
+        >>> from kerasgan.models.trace import trace_network
+        >>> image = keras.Input((8, 8, 3))
+        >>> logit = keras.layers.Conv2D(1, 1)(image)
+        >>> range_of(trace_network(keras.Model(image, logit))).free
+        True
+        >>> range_of(trace_network(keras.Model(image, 3 * tf.sigmoid(logit) + 1)))[:2]
+        (1.0, 4.0)
+    """
+    return _Ranges(trace).of(trace.output)
+
+
+class _Ranges:
+    def __init__(self, trace: Trace):
+        self.trace = trace
+        self._known: dict[Value, Range] = {}
+
+    def of(self, value: Value) -> Range:
+        if value not in self._known:
+            self._known[value] = self._found(value)
+        return self._known[value]
+
+    def _found(self, value: Value) -> Range:
+        step, kind = value.step, value.step.kind
+        if step.depends == "nothing":
+            number = self.trace.number(value)
+            if number is not None and number.size and number.dtype.kind in "fiu":
+                return Range(float(number.min()), float(number.max()))
+        if kind == "Image":
+            return Range(-INFINITE, INFINITE, free=True, by=step)
+        if kind in MOVES:
+            return self.of(step.inputs[1 if kind == "Split" else 0])
+        if kind in AVERAGES:
+            return self.of(step.inputs[0])
+        if kind in WEIGHTED:
+            return self._weighted(step)
+        if kind in MONOTONE:
+            before = self.of(step.inputs[0])
+            low, high = MONOTONE[kind](before.low), MONOTONE[kind](before.high)
+            hard = before.hard or kind in ("Ceil", "Floor", "Rint", "Round", "Sign")
+            return before._replace(low=low, high=high, free=False, by=step, hard=hard)
+        if kind in COMPARISONS:
+            return Range(0.0, 1.0, by=step, hard=step.depends == "image")
+        rule = RULES.get(kind)
+        found = rule(self, step) if rule is not None else None
+        return Range(-INFINITE, INFINITE, by=step) if found is None else found
+
+    def all_of(self, step: Step) -> list[Range]:
+        return [self.of(value) for value in step.inputs]
+
+    def _weighted(self, step: Step) -> Range | None:
+        """Any number, unless weights are shares of 1 and what they weigh is bounded."""
+        seen = [value for value in step.inputs if value.step.depends == "image"]
+        weights = [value for value in step.inputs if value.step.depends != "image"]
+        ranges = [self.of(value) for value in seen]
+        bounded = all(math.isfinite(r.low) and math.isfinite(r.high) for r in ranges)
+        if any(r.free for r in ranges) or not bounded:
+            return Range(-INFINITE, INFINITE, free=True, by=step)
+        if len(seen) == 1 and weights:
+            if self._averages(step, weights[-1]):
+                before = ranges[0]
+                low, high = min(before.low, 0.0), max(before.high, 0.0)
+                return before._replace(low=low, high=high, coupled=max(before.coupled, "joined"))
+            if weights[-1].step.depends == "variables":
+                return Range(-INFINITE, INFINITE, free=True, by=step)
+        return Range(-INFINITE, INFINITE, by=step)
+
+    def _averages(self, step: Step, weights: Value) -> bool:
+        kernel = self.trace.number(weights)
+        if kernel is None or not kernel.size or kernel.min() < 0:
+            return False
+        if step.kind == "MatMul":
+            sums = kernel.sum(1 if step.attributes["transpose_b"].b else 0)
+        elif step.kind == "Conv2D":
+            sums = kernel.sum((0, 1, 2))
+        elif step.kind == "DepthwiseConv2dNative":
+            sums = kernel.sum((0, 1))
+        elif step.kind == "Conv2DBackpropInput":
+            _, down, across, _ = step.attributes["strides"].list.i
+            parts = [kernel[y::down, x::across] for y in range(down) for x in range(across)]
+            sums = np.stack([part.sum((0, 1, 3)) for part in parts])
+        else:
+            return False
+        return bool(np.abs(sums - 1).max() < 1e-3)
+
+
+# --- How kinds of operations change a range ---
+
+
+def _quiet(function: Callable[[float], float], below: float, above: float) -> Callable:
+    """A function of a number that says what it tends to at minus and plus infinity."""
+
+    def at(number: float) -> float:
+        if math.isinf(number):
+            return above if number > 0 else below
+        try:
+            return float(function(number))
+        except OverflowError:
+            return above if number > 0 else below
+
+    return at
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+MONOTONE = {
+    "Atan": math.atan,
+    "Ceil": _quiet(math.ceil, -INFINITE, INFINITE),
+    "Elu": _quiet(lambda x: x if x > 0 else math.expm1(x), -1.0, INFINITE),
+    "Erf": math.erf,
+    "Exp": _quiet(math.exp, 0.0, INFINITE),
+    "Expm1": _quiet(math.expm1, -1.0, INFINITE),
+    "Floor": _quiet(math.floor, -INFINITE, INFINITE),
+    "LeakyRelu": lambda x: x,
+    "Log": _quiet(lambda x: math.log(x) if x > 0 else -INFINITE, -INFINITE, INFINITE),
+    "Log1p": _quiet(lambda x: math.log1p(x) if x > -1 else -INFINITE, -INFINITE, INFINITE),
+    "Relu": lambda x: max(x, 0.0),
+    "Relu6": lambda x: min(max(x, 0.0), 6.0),
+    "Rint": _quiet(round, -INFINITE, INFINITE),
+    "Round": _quiet(round, -INFINITE, INFINITE),
+    "Selu": _quiet(lambda x: 1.0507 * (x if x > 0 else 1.67327 * math.expm1(x)), -1.7581, INFINITE),
+    "Sigmoid": _quiet(lambda x: math.exp(-_softplus(-x)), 0.0, 1.0),
+    "Sign": lambda x: float(np.sign(x)),
+    "Softplus": _quiet(_softplus, 0.0, INFINITE),
+    "Softsign": _quiet(lambda x: x / (1 + abs(x)), -1.0, 1.0),
+    "Sqrt": _quiet(lambda x: math.sqrt(max(x, 0.0)), 0.0, INFINITE),
+    "Tanh": math.tanh,
+}
+
+
+def _product(a: float, b: float) -> float:
+    return 0.0 if a == 0 or b == 0 else a * b
+
+
+def _ends(a: Range, b: Range, function: Callable[[float, float], float]) -> tuple[float, float]:
+    found = [function(x, y) for x in a[:2] for y in b[:2]]
+    return min(found), max(found)
+
+
+def _merged(ranges: list[Range], low: float, high: float, free: bool, step: Step) -> Range:
+    """The range of what is computed from several."""
+    seen = [r for r in ranges if r.by is not None]
+    hard = bool(seen) and all(r.hard for r in seen)
+    return Range(low, high, free, step, max(r.coupled for r in ranges), hard)
+
+
+def _add(ranges: _Ranges, step: Step) -> Range:
+    parts = ranges.all_of(step)
+    low, high = sum(r.low for r in parts), sum(r.high for r in parts)
+    return _merged(parts, low, high, any(r.free for r in parts), step)
+
+
+def _subtract(ranges: _Ranges, step: Step) -> Range | None:
+    a, b = ranges.all_of(step)
+    both = all(value.step.depends == "image" for value in step.inputs)
+    if both and not (a.free or b.free):
+        return None
+    return _merged([a, b], a.low - b.high, a.high - b.low, a.free or b.free, step)
+
+
+def _negate(ranges: _Ranges, step: Step) -> Range:
+    (before,) = ranges.all_of(step)
+    return before._replace(low=-before.high, high=-before.low)
+
+
+def _multiply(ranges: _Ranges, step: Step) -> Range:
+    a, b = ranges.all_of(step)
+    low, high = _ends(a, b, _product)
+    one = sum(value.step.depends == "image" for value in step.inputs) < 2
+    return _merged([a, b], low, high, one and (a.free or b.free), step)
+
+
+def _divide(ranges: _Ranges, step: Step) -> Range | None:
+    above, below = step.inputs
+    a, b = ranges.all_of(step)
+    if a.low >= 0 and _holds(ranges, below, above):
+        return Range(0.0, 1.0, by=step, coupled="shared", hard=a.hard)
+    if below.step.depends != "image" and a.free:
+        return a
+    if b.low < 0 <= b.high:
+        return None
+    low, high = _ends(a, b, _quotient)
+    return _merged([a, b], low, high, False, step)
+
+
+def _quotient(a: float, b: float) -> float:
+    if a == 0 or math.isinf(b):
+        return 0.0
+    return math.copysign(INFINITE, a) if b == 0 else a / b
+
+
+def _holds(ranges: _Ranges, total: Value, part: Value) -> bool:
+    """Whether a total is a sum in which a value that is nowhere negative takes part."""
+    step = total.step
+    if _same(ranges, total, part):
+        return True
+    if step.kind == "Sum" and _same(ranges, step.inputs[0], part):
+        return True
+    if step.kind not in ("Add", "AddV2", "Maximum"):
+        return False
+    rest = [r.low >= 0 for r in ranges.all_of(step)]
+    return any(
+        _holds(ranges, value, part) and all(rest[:i] + rest[i + 1 :])
+        for i, value in enumerate(step.inputs)
+    )
+
+
+def _same(ranges: _Ranges, a: Value, b: Value, depth: int = 8) -> bool:
+    """Whether two values are computed alike, by one operation or written twice."""
+    if a == b:
+        return True
+    kinds = {a.step.kind, b.step.kind}
+    if not depth or len(kinds) > 1 or a.output != b.output or kinds & {"Image", "Placeholder"}:
+        return False
+    if kinds == {"Const"}:
+        return np.array_equal(ranges.trace.number(a), ranges.trace.number(b))
+    pairs = list(zip(a.step.inputs, b.step.inputs))
+    return bool(pairs) and all(_same(ranges, x, y, depth - 1) for x, y in pairs)
+
+
+def _reciprocal(ranges: _Ranges, step: Step) -> Range | None:
+    (before,) = ranges.all_of(step)
+    if before.low < 0 <= before.high:
+        return None
+    low, high = _ends(Range(1.0, 1.0), before, _quotient)
+    return before._replace(low=low, high=high, free=False, by=step)
+
+
+def _extreme(ranges: _Ranges, step: Step, pick: Callable = max) -> Range:
+    parts = ranges.all_of(step)
+    low, high = pick(r.low for r in parts), pick(r.high for r in parts)
+    return _merged(parts, low, high, all(r.free for r in parts), step)
+
+
+def _clip(ranges: _Ranges, step: Step) -> Range:
+    before, least, most = ranges.all_of(step)
+    low, high = (min(max(end, least.low), most.high) for end in before[:2])
+    return before._replace(low=low, high=high, free=False, by=step)
+
+
+def _sum(ranges: _Ranges, step: Step) -> Range:
+    before, axes = ranges.of(step.inputs[0]), ranges.trace.number(step.inputs[1])
+    tensor, count = step.inputs[0].tensor, INFINITE
+    if tensor is not None and axes is not None and tensor.shape.rank is not None:
+        sizes = [tensor.shape[axis] for axis in np.ravel(axes)]
+        count = INFINITE if None in sizes else math.prod(sizes)
+    low, high = _product(before.low, count), _product(before.high, count)
+    return before._replace(low=low, high=high)
+
+
+def _union(parts: list[Range], step: Step) -> Range:
+    low, high = min(r.low for r in parts), max(r.high for r in parts)
+    seen = [r for r in parts if r.by is not None]
+    return _merged(parts, low, high, bool(seen) and all(r.free for r in seen), step)
+
+
+def _join(ranges: _Ranges, step: Step) -> Range:
+    values = step.inputs[:-1] if step.kind == "ConcatV2" else step.inputs
+    found = _union([ranges.of(value) for value in values], step)
+    return found._replace(coupled=max(found.coupled, "joined"))
+
+
+def _choose(ranges: _Ranges, step: Step) -> Range:
+    decides, *values = step.inputs
+    found = _union([ranges.of(value) for value in values], step)
+    chosen = decides.step.depends == "image" and all(v.step.depends != "image" for v in values)
+    return found._replace(by=step, hard=found.hard or chosen)
+
+
+def _pad(ranges: _Ranges, step: Step) -> Range:
+    before = ranges.of(step.inputs[0])
+    around = ranges.of(step.inputs[2]) if step.kind == "PadV2" else Range(0.0, 0.0)
+    return before if before.free else _union([before, around], step)
+
+
+def _into_blocks(ranges: _Ranges, step: Step) -> Range:
+    before = ranges.of(step.inputs[0])
+    return before._replace(low=min(before.low, 0.0), high=max(before.high, 0.0))
+
+
+def _only_free(ranges: _Ranges, step: Step) -> Range | None:
+    """What is linear but may give more, or less, than it is given."""
+    before = ranges.of(step.inputs[0])
+    return before if before.free else None
+
+
+def _scaled(ranges: _Ranges, step: Step) -> Range | None:
+    kernel = step.attributes["kernel_type"].s.decode()
+    return _only_free(ranges, step) if kernel in OVERSHOOTING else ranges.of(step.inputs[0])
+
+
+def _softmax(ranges: _Ranges, step: Step) -> Range:
+    return Range(0.0, 1.0, by=step, coupled="shared")
+
+
+def _log_softmax(ranges: _Ranges, step: Step) -> Range:
+    return Range(-INFINITE, 0.0, free=True, by=step, coupled="shared")
+
+
+def _one_hot(ranges: _Ranges, step: Step) -> Range:
+    found = _union(ranges.all_of(step)[2:], step)
+    return found._replace(by=step, coupled="shared", hard=step.depends == "image")
+
+
+def _cast(ranges: _Ranges, step: Step) -> Range:
+    before = ranges.of(step.inputs[0])
+    to = tf.as_dtype(step.attributes["DstT"].type)
+    rounds = (to.is_integer or to.is_bool) and not before.hard
+    return before._replace(free=False, by=step, hard=True) if rounds else before
+
+
+def _filled(ranges: _Ranges, step: Step) -> Range:
+    return ranges.of(step.inputs[1])
+
+
+def _square(ranges: _Ranges, step: Step) -> Range:
+    before = ranges.of(step.inputs[0])
+    low, high = _ends(before, before, _product)
+    return before._replace(low=max(low, 0.0), high=high, free=False, by=step)
+
+
+def _absolute(ranges: _Ranges, step: Step) -> Range:
+    before = ranges.of(step.inputs[0])
+    high = max(abs(before.low), abs(before.high))
+    return before._replace(low=max(before.low, 0.0), high=high, free=False, by=step)
+
+
+def _constant(number: float) -> Callable[[Any, Any], Range]:
+    return lambda ranges, step: Range(number, number)
+
+
+RULES: dict[str, Callable[[_Ranges, Step], Range | None]] = {
+    "Abs": _absolute,
+    "Add": _add,
+    "AddN": _add,
+    "AddV2": _add,
+    "BiasAdd": _add,
+    "Cast": _cast,
+    "ClipByValue": _clip,
+    "ConcatV2": _join,
+    "DivNoNan": _divide,
+    "Fill": _filled,
+    "FusedBatchNorm": _only_free,
+    "FusedBatchNormV2": _only_free,
+    "FusedBatchNormV3": _only_free,
+    "Inv": _reciprocal,
+    "LogSoftmax": _log_softmax,
+    "Maximum": _extreme,
+    "Minimum": functools.partial(_extreme, pick=min),
+    "Mul": _multiply,
+    "Neg": _negate,
+    "OneHot": _one_hot,
+    "OnesLike": _constant(1.0),
+    "Pack": _join,
+    "Pad": _pad,
+    "PadV2": _pad,
+    "RealDiv": _divide,
+    "Reciprocal": _reciprocal,
+    "ResizeBicubic": _only_free,
+    "ScaleAndTranslate": _scaled,
+    "Select": _choose,
+    "SelectV2": _choose,
+    "Softmax": _softmax,
+    "SpaceToBatchND": _into_blocks,
+    "Square": _square,
+    "Sub": _subtract,
+    "Sum": _sum,
+    "ZerosLike": _constant(0.0),
+}

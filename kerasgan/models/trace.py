@@ -1,0 +1,324 @@
+"""What a network computes: the TensorFlow operations between its image and its output, in order.
+
+The network is called once on symbolic tensors, whatever it was written with, and the graph that
+this leaves is walked back from the output. Functions that are called in it are walked into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["Step", "Trace", "Value", "layer_in", "trace", "trace_network"]
+
+PASSED = {
+    "CheckNumerics",
+    "EnsureShape",
+    "Identity",
+    "IdentityN",
+    "PreventGradient",
+    "Snapshot",
+    "StopGradient",
+}
+CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+SHAPES = {"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"}
+DEPENDS = ("nothing", "variables", "image")
+
+
+class Value(NamedTuple):
+    """One output of a step.
+
+    Attributes:
+        step: The `Step`.
+        output: Which of its outputs, from 0. In a function that the network calls it is
+            "name:number" where the operation has outputs of several names.
+    """
+
+    step: Step
+    output: int | str = 0
+
+    @property
+    def tensor(self) -> tf.Tensor | None:
+        """The tensor in the traced graph; None within a function that the network calls."""
+        return None if self.step.op is None else self.step.op.outputs[self.output]
+
+
+@dataclass(eq=False)
+class Step:
+    """One operation.
+
+    Attributes:
+        kind: TensorFlow's name of the operation, such as "Conv2D"; "Image" for the image.
+        name: Its name in the graph, such as "model/conv2d_1/Conv2D".
+        layer: The innermost Keras layer that it belongs to; "" if there is none.
+        inputs: The values that it is computed from; what passes values on unchanged is left out.
+        depends: What its outputs depend on: "image", "variables" (on these alone) or "nothing".
+            Shapes depend on nothing.
+        op: The operation in the traced graph; None within a function that the network calls.
+        body_node: Its definition, where `op` is None.
+    """
+
+    kind: str
+    name: str
+    layer: str
+    inputs: tuple[Value, ...]
+    depends: str
+    op: tf.Operation | None
+    body_node: Any = None
+
+    @property
+    def attributes(self) -> Any:
+        """Its attributes by name, as in TensorFlow's NodeDef: `attributes["axis"].i`."""
+        return (self.body_node if self.op is None else self.op.node_def).attr
+
+    def __str__(self) -> str:
+        layer = f" in layer '{self.layer}'" if self.layer else f" ('{self.name}')"
+        return f"{self.kind}{layer}"
+
+
+class Trace(NamedTuple):
+    """The computation of a network.
+
+    Attributes:
+        output: Where it ends.
+        steps: What the output is computed from, in an order in which it can be computed.
+        graph: The traced graph.
+        captured: Values from outside the graph, such as variables, by the name of what stands for
+            them in the graph.
+    """
+
+    output: Value
+    steps: list[Step]
+    graph: tf.Graph
+    captured: dict[str, Any]
+
+    def number(self, value: Value) -> np.ndarray | None:
+        """Give the numbers of a value that is a constant or a variable, as it is now; else None."""
+        step = value.step
+        if step.kind == "Const":
+            return tf.make_ndarray(step.attributes["value"].tensor)
+        if step.kind == "Cast" and step.depends != "image":
+            return self.number(step.inputs[0])
+        if step.kind == "Placeholder" and step.depends == "nothing":
+            return np.asarray(self.captured[step.name]) if step.name in self.captured else None
+        handle = self.captured.get(step.inputs[0].step.name) if step.inputs else None
+        if step.kind != "ReadVariableOp" or handle is None:
+            return None
+        dtype = tf.as_dtype(step.attributes["dtype"].type)
+        return tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype).numpy()
+
+
+def trace_network(network: keras.Model, output: int = 0) -> Trace:
+    """Trace a network's inference.
+
+    Args:
+        network: A `keras.Model` with symbolic inputs. Sizes may be open.
+        output: Which of its outputs to walk back from.
+
+    Returns:
+        The trace, from the first of its inputs.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> found = trace_network(kg.models.unet(size=32, filters=2, levels=2))
+        >>> [step.kind for step in found.steps if step.depends == "image"][-3:]
+        ['Conv2D', 'BiasAdd', 'Sigmoid']
+    """
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in network.inputs]
+
+    def call(*images):
+        found = network(list(images) if len(images) > 1 else images[0], training=False)
+        return tf.nest.flatten(found)
+
+    with tf.init_scope():
+        function = tf.function(call, autograph=False).get_concrete_function(*specs)
+    graph = function.graph
+    inside = graph.inputs[len(specs) :]
+    captured = dict(zip((tensor.op.name for tensor in inside), function.captured_inputs))
+    layers = {
+        module.name for module in network.submodules if isinstance(module, keras.layers.Layer)
+    }
+    found = trace(graph.outputs[output], graph.inputs[: len(specs)], layers)
+    return found._replace(captured=captured)
+
+
+def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[str] = ()) -> Trace:
+    """Walk back from a tensor of a graph to the images that it was computed from.
+
+    Args:
+        output: A tensor of a graph, such as that of a `tf.function` being traced.
+        images: Tensors of that graph, where to stop.
+        layers: Names of layers, to tell which of them a step belongs to.
+
+    Returns:
+        The trace.
+
+    Example:
+        >>> with tf.Graph().as_default():
+        ...     image = tf.zeros((1, 4, 4, 1))
+        ...     found = trace(tf.sigmoid(2 * image), [image])
+        >>> [(step.kind, step.depends) for step in found.steps]
+        [('Const', 'nothing'), ('Image', 'image'), ('Mul', 'image'), ('Sigmoid', 'image')]
+    """
+    walk = _Walk(output.graph, {(t.op.name, t.value_index) for t in images}, set(layers))
+    end = walk.settled(_Reference(None, output.op.name, output.value_index))
+    return Trace(walk.value(end), walk.steps, output.graph, {})
+
+
+def layer_in(name: str, layers: Collection[str]) -> str:
+    """Say which of these layers an operation's name names, the innermost; "" if none.
+
+    Args:
+        name: Such as "model/conv2d/Conv2D". Keras adds a number where a layer is called again.
+        layers: Names of layers.
+
+    Example:
+        >>> layer_in("model/block/conv_1/Conv2D", {"block", "conv"})
+        'conv'
+    """
+    for part in reversed(name.split("/")):
+        for found in (part, re.sub(r"_\d+$", "", part)):
+            if found in layers:
+                return found
+    return ""
+
+
+# --- Walking ---
+
+
+class _Reference(NamedTuple):
+    """An output of a node: of the graph (body None), or of a function's body."""
+
+    body: _Body | None
+    node: str
+    output: int | str
+
+
+@dataclass(eq=False)
+class _Body:
+    """A function's body, where it is called."""
+
+    definition: Any
+    arguments: list[_Reference]
+    scope: str
+    nodes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.nodes = {node.name: node for node in self.definition.node_def}
+        names = [argument.name for argument in self.definition.signature.input_arg]
+        self.by_name = dict(zip(names, self.arguments))
+
+    def reference(self, text: str) -> _Reference:
+        """Read what a node of the body is fed with: "argument" or "node:output:number"."""
+        if ":" not in text:
+            return self.by_name[text]
+        node, name, number = text.split(":")
+        first = name in ("output", "value", "y", "z") or not int(number)
+        return _Reference(self, node, int(number) if first else f"{name}:{number}")
+
+    def result(self, number: int) -> _Reference:
+        """Say where in the body an output of the function comes from."""
+        name = self.definition.signature.output_arg[number].name
+        return self.reference(self.definition.ret[name])
+
+
+class _Walk:
+    def __init__(self, graph: tf.Graph, images: set[tuple[str, int]], layers: set[str]):
+        self.graph, self.images, self.layers = graph, images, layers
+        self.steps: list[Step] = []
+        self._made: dict[tuple[_Body | None, str], Step] = {}
+        self._bodies: dict[tuple[_Body | None, str], _Body] = {}
+        self._functions: dict[str, Any] | None = None
+
+    def value(self, end: _Reference) -> Value:
+        """Make the steps that a settled reference needs, and its own; without recursion."""
+        waiting = [end]
+        while waiting:
+            reference = waiting[-1]
+            key = reference[:2]
+            if key in self._made:
+                waiting.pop()
+                continue
+            before = []
+            if not self._is_image(reference):
+                before = [self.settled(other) for other in self._before(reference)]
+            missing = [other for other in before if other[:2] not in self._made]
+            if missing:
+                waiting.extend(missing)
+                continue
+            waiting.pop()
+            self._made[key] = self._step(reference, [self._value(other) for other in before])
+            self.steps.append(self._made[key])
+        return self._value(end)
+
+    def settled(self, reference: _Reference) -> _Reference:
+        """Follow a reference through what passes values on, and into and out of functions."""
+        while not self._is_image(reference):
+            kind = self._kind(reference)
+            if kind in CALLS or kind.startswith("__"):
+                reference = self._body(reference, kind).result(reference.output)
+            elif kind in PASSED:
+                which = reference.output if kind == "IdentityN" else 0
+                reference = self._before(reference)[which]
+            else:
+                break
+        return reference
+
+    def _value(self, reference: _Reference) -> Value:
+        return Value(self._made[reference[:2]], reference.output)
+
+    def _is_image(self, reference: _Reference) -> bool:
+        return reference.body is None and reference[1:] in self.images
+
+    def _op(self, reference: _Reference) -> tf.Operation | None:
+        inside = reference.body is not None
+        return None if inside else self.graph.get_operation_by_name(reference.node)
+
+    def _kind(self, reference: _Reference) -> str:
+        op = self._op(reference)
+        return reference.body.nodes[reference.node].op if op is None else op.type
+
+    def _before(self, reference: _Reference) -> list[_Reference]:
+        op = self._op(reference)
+        if op is not None:
+            return [_Reference(None, tensor.op.name, tensor.value_index) for tensor in op.inputs]
+        texts = reference.body.nodes[reference.node].input
+        return [reference.body.reference(text) for text in texts if not text.startswith("^")]
+
+    def _body(self, reference: _Reference, kind: str) -> _Body:
+        key = reference[:2]
+        if key not in self._bodies:
+            if self._functions is None:
+                library = self.graph.as_graph_def().library.function
+                self._functions = {function.signature.name: function for function in library}
+            op, name = self._op(reference), kind
+            if kind in CALLS:
+                node = reference.body.nodes[reference.node] if op is None else op.node_def
+                name = node.attr["f"].func.name
+            definition, scope = self._functions[name], self._full_name(reference)
+            self._bodies[key] = _Body(definition, self._before(reference), scope)
+        return self._bodies[key]
+
+    def _full_name(self, reference: _Reference) -> str:
+        scope = "" if reference.body is None else f"{reference.body.scope}/"
+        return scope + reference.node
+
+    def _step(self, reference: _Reference, inputs: list[Value]) -> Step:
+        op, name = self._op(reference), self._full_name(reference)
+        kind = self._kind(reference)
+        found = [before.step.depends for before in inputs]
+        resource = op is not None and op.outputs and op.outputs[0].dtype == tf.resource
+        if kind in ("ReadVariableOp", "VarHandleOp") or resource:
+            found.append("variables")
+        depends = max(found, key=DEPENDS.index, default="nothing")
+        depends = "nothing" if kind in SHAPES else depends
+        if self._is_image(reference):
+            kind, depends = "Image", "image"
+        node = reference.body.nodes[reference.node] if op is None else None
+        return Step(kind, name, layer_in(name, self.layers), tuple(inputs), depends, op, node)

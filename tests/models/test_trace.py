@@ -1,0 +1,121 @@
+"""What a network computes, in order."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import kerasgan as kg
+from kerasgan.models.trace import layer_in, trace, trace_network
+
+
+def kinds(found, depends="image"):
+    return [step.kind for step in found.steps if step.depends == depends]
+
+
+def test_steps_are_in_an_order_in_which_they_can_be_computed():
+    found = trace_network(kg.models.unet(size=32, filters=2, levels=2))
+    seen = set()
+    for step in found.steps:
+        assert all(value.step in seen for value in step.inputs)
+        seen.add(step)
+    assert found.output.step is found.steps[-1]
+
+
+@pytest.mark.parametrize("size", [16, None])
+def test_what_depends_on_what(size):
+    image = keras.Input((size, size, 3))
+    x = layers.Conv2D(2, 3, padding="same", name="conv")(image)
+    x = tf.image.resize(x, 2 * tf.shape(x)[1:3])
+    found = trace_network(keras.Model(image, tf.sigmoid(x / 2)))
+    assert kinds(found) == ["Image", "Conv2D", "BiasAdd", "ResizeBilinear", "RealDiv", "Sigmoid"]
+    assert kinds(found, "variables") == ["Placeholder", "ReadVariableOp"] * 2
+    assert set(kinds(found, "nothing")) <= {"Const", "Mul", "Pack", "Shape", "StridedSlice"}
+
+
+def test_layers_are_named():
+    image = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(3, 1, name="shared")
+    inner = keras.Model(image, layers.ReLU(name="inner_relu")(shared(shared(image))), name="inner")
+    found = trace_network(keras.Model(image, layers.Conv2D(1, 1, name="last")(inner(image))))
+    named = [step.layer for step in found.steps if step.depends == "image"]
+    assert named[1:] == ["shared"] * 4 + ["inner_relu"] + ["last"] * 2
+    assert layer_in("model/block/conv_1/Conv2D", {"block", "conv"}) == "conv"
+    assert layer_in("model/Conv2D", {"conv"}) == ""
+
+
+@tf.function
+def halved(x):
+    return tf.nn.relu(x), x / 2
+
+
+@tf.function
+def quartered(x):
+    return halved(halved(x)[1])
+
+
+class InFunctions(layers.Layer):
+    def call(self, x):
+        return quartered(x)[1]
+
+
+def test_functions_are_walked_into():
+    image = keras.Input((8, 8, 3))
+    found = trace_network(keras.Model(image, InFunctions(name="four")(image)))
+    assert kinds(found) == ["Image", "RealDiv", "RealDiv"]
+    assert {step.layer for step in found.steps if step.kind == "RealDiv"} == {"four"}
+    assert found.output.tensor is None
+
+
+def test_custom_gradients_are_passed():
+    image = keras.Input((8, 8, 3))
+    found = trace_network(keras.Model(image, tf.nn.swish(image)))
+    assert kinds(found) == ["Image", "Mul", "Sigmoid", "Mul"]
+
+
+def test_numbers_of_variables_are_those_of_now():
+    model = kg.models.unet(size=32, filters=2, levels=2)
+    found = trace_network(model)
+    last = [step for step in found.steps if step.layer == "mask_conv" and step.kind == "BiasAdd"]
+    bias = last[0].inputs[1]
+    model.get_layer("mask_conv").bias.assign([2.5])
+    np.testing.assert_array_equal(found.number(bias), [2.5])
+
+
+def test_a_function_being_traced():
+    model = kg.models.unet(size=32, filters=2, levels=2)
+    seen = []
+
+    @tf.function
+    def step(images):
+        output = model(images, training=True)
+        seen.append(trace(output, [images]))
+        return output
+
+    step(tf.zeros((1, 32, 32, 3)))
+    assert kinds(seen[0])[-3:] == ["Conv2D", "BiasAdd", "Sigmoid"]
+
+
+def test_a_saved_model_of_others(tmp_path):
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = layers.Conv2D(1, 1)
+
+        def call(self, image):
+            return tf.sigmoid(self.last(image))
+
+    model = Mine()
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    expected = model(images)
+    model.save(tmp_path / "saved")
+    loaded = keras.models.load_model(tmp_path / "saved", compile=False)
+    np.testing.assert_allclose(
+        kg.inference.predict_probability(loaded, images, size=16, preprocess="[-1,1]"),
+        expected,
+        atol=1e-6,
+    )
+    assert kinds(trace_network(kg.models.generator_of(loaded)))[-1] == "Sigmoid"

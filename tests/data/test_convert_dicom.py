@@ -6,7 +6,7 @@ from PIL import Image
 
 import kerasgan as kg
 from kerasgan.data.convert import from_dicom
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 
 pydicom = pytest.importorskip("pydicom")
 RNG = np.random.default_rng(0)
@@ -262,7 +262,8 @@ def test_segmentations_find_their_images(write, scan, tmp_path):
     liver, tumour = RNG.random((2, H, W)) > 0.5
     frames = [("9.2", 2, tumour), ("9.2", 1, liver), ("9.0", 1, tumour)]
     path = segmentation(write, "seg/s.dcm", frames)
-    table = from_dicom(scan, tmp_path / "out", masks=path, classes=3)
+    with pytest.warns(KerasganWarning, match="Segments overlap: 1 and 2 by"):
+        table = from_dicom(scan, tmp_path / "out", masks=path, classes=3)
     samples = kg.data.load_folder(tmp_path / "out", classes=3)
     np.testing.assert_array_equal(samples.mask(0), tumour)
     assert not samples.mask(1).any()
@@ -357,3 +358,186 @@ def test_unfit_files_are_refused_by_name(write, tmp_path):
     refused(r"one size.*a\.dcm of 6 x 8 and .*b\.dcm of 5 x 8", tmp_path / "in")
     refused("'window' must be", whole, window=(1, 0))
     refused("'classes' must be", whole, classes=0)
+
+
+ACROSS, ALONG = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 1]
+
+
+def placed(write, name, z, orientation=ACROSS, **fields):
+    """A slice that says where it lies."""
+    options = {"ImagePositionPatient": [0, 0, z], "ImageOrientationPatient": orientation,
+               "PixelSpacing": [0.5, 0.5], "SliceThickness": 2.0,
+               "FrameOfReferenceUID": "1.2.3.9", **fields}  # fmt: skip
+    return write(name, RNG.integers(0, 99, (H, W)).astype(np.int16), **options)
+
+
+def drawn(write, frames, shared=None, **fields):
+    """A SEG of (references, position or None, segment, booleans) with (image, frames) each."""
+    items = []
+    for references, position, number, _ in frames:
+        one = item(SegmentIdentificationSequence=sequence(ReferencedSegmentNumber=number))
+        if references:
+            one.DerivationImageSequence = derivation(references)
+        if position is not None:
+            one.PlanePositionSequence = sequence(ImagePositionPatient=position)
+        items.append(one)
+    groups = item(PlaneOrientationSequence=sequence(ImageOrientationPatient=ACROSS))
+    if shared:
+        groups.DerivationImageSequence = derivation(shared)
+    plain = [(None, number, region) for _, _, number, region in frames]
+    options = {"FrameOfReferenceUID": "1.2.3.9",
+               "SharedFunctionalGroupsSequence": pydicom.Sequence([groups]),
+               "PerFrameFunctionalGroupsSequence": pydicom.Sequence(items), **fields}  # fmt: skip
+    return segmentation(write, "drawn.dcm", plain, **options)
+
+
+def derivation(references):
+    sources = []
+    for image, frames in references:
+        one = item(ReferencedSOPInstanceUID=image)
+        if frames:
+            one.ReferencedFrameNumber = frames
+        sources.append(one)
+    return sequence(SourceImageSequence=pydicom.Sequence(sources))
+
+
+def masks_of(scan, out, path, classes=1):
+    from_dicom(scan, out, masks=path, classes=classes)
+    samples = kg.data.load_folder(out, classes=classes)
+    return [samples.mask(i) for i in range(len(samples))]
+
+
+REGIONS = np.random.default_rng(5).random((3, H, W)) > 0.5
+
+
+def test_a_frame_reaches_every_image_that_it_names(write, scan, tmp_path):
+    path = drawn(write, [([("9.0", None), ("9.2", None)], None, 1, REGIONS[0]),
+                         ([("9.1", None), ("7.7", None)], None, 1, REGIONS[1])])  # fmt: skip
+    received = masks_of(scan, tmp_path / "out", path)
+    np.testing.assert_array_equal(received, REGIONS[[0, 1, 0]])
+    several = drawn(write, [([("9.0", None)], None, 1, REGIONS[0])])
+    dataset = pydicom.dcmread(several)
+    group = dataset.PerFrameFunctionalGroupsSequence[0]
+    group.DerivationImageSequence.extend(derivation([("9.1", None)]))
+    dataset.save_as(several)
+    received = masks_of(scan, tmp_path / "two", several)
+    np.testing.assert_array_equal(received, [REGIONS[0], REGIONS[0], REGIONS[0] * 0])
+
+
+def test_a_frame_reaches_every_frame_that_it_names(write, tmp_path):
+    cine = RNG.integers(0, 99, (3, H, W)).astype(np.uint8)
+    image = write("cine.dcm", cine, SOPInstanceUID="8.1")
+    path = drawn(write, [([("8.1", [1, 3])], None, 1, REGIONS[0]),
+                         ([("8.1", 2)], None, 1, REGIONS[1])])  # fmt: skip
+    np.testing.assert_array_equal(masks_of(image, tmp_path / "out", path), REGIONS[[0, 1, 0]])
+    unsaid = drawn(write, [([("8.1", None)], None, 1, REGIONS[0])])
+    with pytest.raises(KerasganError, match=r"does not say which frame of 8\.1"):
+        masks_of(image, tmp_path / "no", unsaid)
+
+
+def test_frames_that_all_name_the_whole_series_go_where_they_lie(write, tmp_path):
+    """Some programs list every slice for every frame, or once for all of them."""
+    for i in range(3):
+        placed(write, f"in/{i}.dcm", 2.0 * i, SOPInstanceUID=f"9.{i}")
+    everything = [(f"9.{i}", None) for i in range(3)]
+    where = [[0, 0, 2.0 * i] for i in range(3)]
+    for own, shared in ((everything, None), (None, everything)):
+        frames = [(own, where[i], 1, REGIONS[i]) for i in (2, 0)]
+        received = masks_of(tmp_path / "in", tmp_path / f"out{own is None}",
+                            drawn(write, frames, shared))  # fmt: skip
+        np.testing.assert_array_equal(received, [REGIONS[0], REGIONS[0] * 0, REGIONS[2]])
+    nowhere = [(everything, None, 1, REGIONS[i]) for i in (2, 0)]
+    with pytest.raises(KerasganError, match="several frames of segment 1 for one image"):
+        masks_of(tmp_path / "in", tmp_path / "no", drawn(write, nowhere))
+
+
+def test_echoes_at_one_place_share_a_frame_and_neighbours_do_not(write, tmp_path):
+    for i, z in enumerate((0.0, 0.0, 2.0)):
+        placed(write, f"in/{i}.dcm", z, SOPInstanceUID=f"9.{i}", InstanceNumber=i)
+    frame = ([(f"9.{i}", None) for i in range(3)], [0, 0, 0.0], 1, REGIONS[0])
+    received = masks_of(tmp_path / "in", tmp_path / "out", drawn(write, [frame]))
+    np.testing.assert_array_equal(received, [REGIONS[0], REGIONS[0], REGIONS[0] * 0])
+
+
+def test_frames_without_references_go_where_they_lie(write, tmp_path):
+    for i in range(3):
+        placed(write, f"in/{i}.dcm", 2.0 * i, SOPInstanceUID=f"9.{i}")
+    frames = [(None, [0, 0, 4.00001], 1, REGIONS[0]), (None, [0, 0, 0], 1, REGIONS[1])]
+    received = masks_of(tmp_path / "in", tmp_path / "out", drawn(write, frames))
+    np.testing.assert_array_equal(received, [REGIONS[1], REGIONS[1] * 0, REGIONS[0]])
+    elsewhere = {
+        "between": [(None, [0, 0, 1.0], 1, REGIONS[0])],
+        "beside": [(None, [1.0, 0, 0], 1, REGIONS[0])],
+    }
+    for name, frames in elsewhere.items():
+        with pytest.raises(KerasganError, match=r"drawn\.dcm .*does not lie on the image"):
+            masks_of(tmp_path / "in", tmp_path / name, drawn(write, frames))
+    unknown = [(None, [0, 0, 0], 1, REGIONS[0])]
+    for space in ("5.5", None):
+        with pytest.raises(KerasganError, match="does not say which image"):
+            masks_of(tmp_path / "in", tmp_path / "x",
+                     drawn(write, unknown, FrameOfReferenceUID=space))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("position", "orientation"),
+    [
+        ([0, 0, 0], ALONG),
+        ([0, 0, 0], [-1, 0, 0, 0, 1, 0]),
+        ([2, 0, 0], ACROSS),
+        ([0, 0, 9], ACROSS),
+    ],
+)
+def test_a_frame_that_lies_elsewhere_than_its_image_is_refused(
+    position, orientation, write, tmp_path
+):
+    image = placed(write, "in/0.dcm", 0.0, orientation, SOPInstanceUID="9.0")
+    path = drawn(write, [([("9.0", None)], position, 1, REGIONS[0])])
+    with pytest.raises(KerasganError, match=r"drawn\.dcm .*does not lie on the image"):
+        masks_of(image, tmp_path / "out", path)
+
+
+def test_overlaps_are_counted_where_classes_exclude_each_other(write, scan, tmp_path):
+    organ, lesion = np.zeros((2, H, W), bool)
+    organ[1:5, 1:7], lesion[2:4, 3:5] = True, True
+    frames = [
+        ([(f"9.{i}", None)], None, n, r) for i in (0, 2) for n, r in ((2, organ), (1, lesion))
+    ]
+    path = drawn(write, frames)
+    expected = r"Segments overlap: 1 and 2 by 8 pixels in 2 images, such as .*0\.dcm"
+    with pytest.warns(KerasganWarning, match=expected):
+        received = masks_of(scan, tmp_path / "out", path, classes=3)
+    np.testing.assert_array_equal(received[0], organ * 2)
+    np.testing.assert_array_equal(masks_of(scan, tmp_path / "one", path)[2], organ)
+    apart = drawn(write, [([("9.0", None)], None, 1, lesion),
+                          ([("9.0", None)], None, 2, organ & ~lesion)])  # fmt: skip
+    np.testing.assert_array_equal(
+        masks_of(scan, tmp_path / "apart", apart, classes=3)[0], organ * 2 - lesion
+    )
+
+
+def test_numbers_that_mean_two_things_are_told(write, scan, tmp_path):
+    for name, label in (("a", "Liver"), ("b", "Tumour"), ("c", "liver ")):
+        path = drawn(write, [([("9.0", None)], None, 1, REGIONS[0])],
+                     SegmentSequence=sequence(SegmentNumber=1, SegmentLabel=label))  # fmt: skip
+        path.rename(tmp_path / f"{name}.dcm")
+    files = [tmp_path / f"{name}.dcm" for name in "abc"]
+    with pytest.warns(KerasganWarning, match=r"Segment 1 is called 'Liver' in .*'Tumour' in .*b\."):
+        from_dicom(scan, tmp_path / "out", masks=files[:2], classes=2)
+    from_dicom(scan, tmp_path / "same", masks=files[::2], classes=2)
+    from_dicom(scan, tmp_path / "one", masks=files[:2])
+
+
+def test_segments_need_not_be_numbered_from_one(write, scan, tmp_path):
+    path = drawn(write, [([("9.0", None)], None, 7, REGIONS[0])])
+    received = masks_of(scan, tmp_path / "out", path, classes=8)
+    np.testing.assert_array_equal(received[0], REGIONS[0] * 7)
+    with pytest.raises(KerasganError, match=r"must hold 0 to 1 for classes=2.*: 7"):
+        masks_of(scan, tmp_path / "two", path, classes=2)
+
+
+def test_what_lies_beside_dicom_files_is_left_out(write, scan, tmp_path):
+    for name in (".DS_Store", "._0.dcm", "DICOMDIR", "Thumbs.db", "desktop.ini", "Icon\r"):
+        (scan / name).write_bytes(b"no DICOM")
+    (tmp_path / "link").symlink_to(scan, target_is_directory=True)
+    assert len(from_dicom(tmp_path / "link", tmp_path / "out")) == 3

@@ -45,10 +45,11 @@ def from_dicom(
     is needed. `split_groups(lambda name: name.split("/")[0], ...)` keeps patients together.
 
     Masks may be DICOM segmentations (SEG; BINARY or FRACTIONAL, cut at half), which say
-    themselves which images they belong to: their segment numbers are the labels, the higher
-    number on top. Or they are DICOM images with the same file names as the images, whose stored
-    values are the labels. Not read: contours (RTSTRUCT), label-map segmentations, SEG objects
-    without reference to single images.
+    themselves which images they belong to: each frame goes to all images that it refers to or,
+    of several at other places, to the nearest; without references, to the images that lie where it
+    lies. Segment numbers are the labels, the higher number on top where segments overlap, of which
+    a warning tells. Or masks are DICOM images with the same file names as the images, whose stored
+    values are the labels. Not read: contours (RTSTRUCT) and label-map segmentations.
 
     Args:
         images: A folder, a file or a list of files. In a folder those ending in `.dcm`, `.dicom`,
@@ -98,7 +99,7 @@ def from_dicom(
     mask_of = None
     if masks is not None:
         mask_of = dicom_masks.index(
-            pydicom, sources.find_files(masks, "masks", _ending), masks, files
+            pydicom, sources.find_files(masks, "masks", _ending), masks, files, classes
         )
 
     def pictures(members: list[_File]) -> Iterator[output.Picture]:

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Callable
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
 from kerasgan.data.convert import sources
-from kerasgan.data.convert.dicom_pixels import open_header, stored_frames
-from kerasgan.errors import KerasganError
+from kerasgan.data.convert.dicom_pixels import functional, open_header, stored_frames
+from kerasgan.errors import KerasganError, KerasganWarning
 
 __all__ = ["SEGMENTATION", "index"]
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
-def index(pydicom: Any, found: list[sources.Found], given: object, images: list) -> Callable:
+_NEAR = 0.01  # of a slice's thickness or of a millimetre: positions are rounded when they are saved
+
+
+class _Frame(NamedTuple):
+    """One frame of a segmentation: a segment, and the images that it says it was drawn on."""
+
+    number: int
+    pixels: np.ndarray
+    sources: list[tuple[str, int | None]]
+    plane: tuple[np.ndarray, np.ndarray] | None
+
+
+def index(
+    pydicom: Any, found: list[sources.Found], given: object, images: list, classes: int
+) -> Callable:
     """Find the mask of every image.
 
     Args:
@@ -24,6 +42,7 @@ def index(pydicom: Any, found: list[sources.Found], given: object, images: list)
         found: The mask files.
         given: What the user passed as masks; a list is paired in order.
         images: The image files, each with `found` and `header`.
+        classes: With 1, segments may overlap.
 
     Returns:
         A function from an image, a frame number from 0 and a (height, width) to the labels and
@@ -33,7 +52,7 @@ def index(pydicom: Any, found: list[sources.Found], given: object, images: list)
         KerasganError: If masks and images do not belong together.
 
     Example:
-        >>> index(None, [], [], [])  # doctest: +ELLIPSIS
+        >>> index(None, [], [], [], 1)  # doctest: +ELLIPSIS
         <function ...>
     """
     headers = [open_header(pydicom, one.path) for one in found]
@@ -44,7 +63,7 @@ def index(pydicom: Any, found: list[sources.Found], given: object, images: list)
     if kinds == {True, False}:
         raise KerasganError("Argument 'masks' mixes segmentations (SEG) with other images.")
     if kinds == {True}:
-        return _segmentations(pydicom, [one.path for one in found], images)
+        return _segmentations(pydicom, [one.path for one in found], images, classes)
     listed = isinstance(given, (list, tuple))
     paths = sources.pair([image.found for image in images], found, listed) if images else []
     path_of = {image.found.path: path for image, path in zip(images, paths)}
@@ -62,32 +81,36 @@ def index(pydicom: Any, found: list[sources.Found], given: object, images: list)
     return labels_of
 
 
-def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list) -> Callable:
+def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classes: int) -> Callable:
     listed = {str(image.header.get("SOPInstanceUID")): image for image in images}
-    parts: dict[tuple[str, int], list[tuple[int, np.ndarray, pathlib.Path]]] = {}
-    series = set()
+    parts: dict[tuple[str, int], dict[tuple[int, Any], np.ndarray]] = defaultdict(dict)
+    series, names = set(), defaultdict(dict)
     for path in paths:
         with sources.reading(path, "DICOM"):
-            segments = list(_segments(pydicom, path))
-        for uid, frame, number, pixels in segments:
-            if uid not in listed:
-                raise KerasganError(
-                    f"Mask {path} belongs to image {uid}, which is not among the images."
-                )
-            image = listed[uid]
-            several = int(image.header.get("NumberOfFrames") or 1) > 1
-            if several and frame is None:
-                raise KerasganError(f"Mask {path} does not say which frame of {uid} it is of.")
-            place = (uid, frame - 1 if several else 0)
-            parts.setdefault(place, []).append((number, pixels, path))
-            series.add(image.header.get("SeriesInstanceUID"))
+            data, frames = stored_frames(pydicom, path)
+            for segment in data.get("SegmentSequence") or []:
+                label = str(segment.get("SegmentLabel") or "").strip()
+                names[int(segment.SegmentNumber)].setdefault(label, path)
+            for frame in _segments(pydicom, path, data, frames):
+                for uid, position in _places(path, data, frame, listed):
+                    part = parts[uid, position]
+                    if (frame.number, path) in part:
+                        raise KerasganError(
+                            f"Mask {path} has several frames of segment {frame.number} for one "
+                            f"image, {listed[uid].found.path}, and does not say which lies there."
+                        )
+                    part[frame.number, path] = frame.pixels
+                    series.add(listed[uid].header.get("SeriesInstanceUID"))
+    if classes > 1:
+        _tell_overlaps(parts, listed)
+        _tell_names(names)
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
         if image.header.get("SeriesInstanceUID") not in series:
             raise KerasganError(f"No mask belongs to the series of image {image.found.path}.")
         labels, source = np.zeros(size, np.int64), ""
-        key = (str(image.header.get("SOPInstanceUID")), frame)
-        for number, pixels, path in sorted(parts.get(key, []), key=lambda part: part[0]):
+        found = parts.get((str(image.header.get("SOPInstanceUID")), frame), {})
+        for (number, path), pixels in sorted(found.items(), key=lambda one: one[0][0]):
             _check_size(path, pixels.shape, image.found.path, size)
             labels[pixels] = number
             source = path
@@ -96,9 +119,7 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list) -> Cal
     return labels_of
 
 
-def _segments(pydicom: Any, path: pathlib.Path):
-    """Give (image, its frame from 1 or None, segment number, booleans) of each frame."""
-    data, frames = stored_frames(pydicom, path)
+def _segments(pydicom: Any, path: pathlib.Path, data: Any, frames: np.ndarray) -> Iterator[_Frame]:
     kind = str(data.get("SegmentationType", "BINARY"))
     if kind not in ("BINARY", "FRACTIONAL"):
         raise KerasganError(f"Mask {path} is a segmentation of type {kind}, which is not read.")
@@ -107,21 +128,141 @@ def _segments(pydicom: Any, path: pathlib.Path):
     if len(items) != len(frames):
         raise KerasganError(f"Mask {path} describes {len(items)} of its {len(frames)} frames.")
     shared = (data.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
-    for item, pixels in zip(items, frames):
-        segment = item.get("SegmentIdentificationSequence") or shared.get(
-            "SegmentIdentificationSequence"
+    for place, (item, pixels) in enumerate(zip(items, frames)):
+        segment, derived = (
+            item.get(name) or shared.get(name)
+            for name in ("SegmentIdentificationSequence", "DerivationImageSequence")
         )
-        derived = item.get("DerivationImageSequence")
-        origin = derived[0].get("SourceImageSequence") if derived else None
-        if not segment or not origin:
-            raise KerasganError(
-                f"Mask {path} does not say which image each of its frames was drawn on "
-                f"(DerivationImageSequence). Convert images and mask to NIfTI."
-            )
-        frame = origin[0].get("ReferencedFrameNumber")
-        frame = None if frame is None else int(np.ravel(frame)[0])
+        if not segment:
+            raise KerasganError(f"Mask {path} does not say which segment its frame {place + 1} is.")
+        origins = [
+            (str(origin.ReferencedSOPInstanceUID), None if number is None else int(number) - 1)
+            for one in derived or []
+            for origin in one.get("SourceImageSequence") or []
+            for number in np.ravel(origin.get("ReferencedFrameNumber") or None).tolist()
+        ]
         number = int(segment[0].ReferencedSegmentNumber)
-        yield str(origin[0].ReferencedSOPInstanceUID), frame, number, pixels >= half
+        yield _Frame(number, pixels >= half, list(dict.fromkeys(origins)), _plane(data, place))
+
+
+def _plane(data: Any, frame: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Position of the first pixel, and directions of rows and columns, of a frame; in mm."""
+    place = functional(data, frame, "PlanePositionSequence").get("ImagePositionPatient")
+    turned = functional(data, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    if not place or not turned or len(place) != 3 or len(turned) != 6:
+        return None
+    return np.array(place, float), np.array(turned, float).reshape(2, 3)
+
+
+def _places(path: pathlib.Path, data: Any, frame: _Frame, listed: dict) -> list[tuple[str, int]]:
+    """The images, and their frames from 0, that a frame of a segmentation belongs to.
+
+    These are the ones that it refers to and, of several at other places, the nearest. Without
+    references it belongs to all that lie where it lies itself.
+    """
+    wanted, space = frame.sources, data.get("FrameOfReferenceUID")
+    if not wanted and frame.plane is not None and space:
+        wanted = [
+            (uid, None)
+            for uid, image in listed.items()
+            if image.header.get("FrameOfReferenceUID") == space
+        ]
+    if not wanted:
+        raise KerasganError(
+            f"Mask {path} does not say which image each of its frames was drawn on "
+            f"(DerivationImageSequence), nor where they lie. Convert images and mask to NIfTI."
+        )
+    found = []
+    for uid, position in wanted:
+        image = listed.get(uid)
+        count = 1 if image is None else int(image.header.get("NumberOfFrames") or 1)
+        if image is None or (position is not None and count > 1 and position >= count):
+            continue
+        frames = range(count) if position is None or count == 1 else [position]
+        found += [(uid, one, _apart(data, frame, image.header, one)) for one in frames]
+    if not found:
+        raise KerasganError(
+            f"Mask {path} belongs to image {frame.sources[0][0]}, which is not among the images."
+        )
+    if frame.sources and any(apart is None for _, _, apart in found):
+        unclear = {uid for uid, _, _ in found if sum(uid == other for other, _, _ in found) > 1}
+        if unclear and all(position is None for _, position in frame.sources):
+            raise KerasganError(
+                f"Mask {path} does not say which frame of {unclear.pop()} it is of."
+            )
+        return [(uid, one) for uid, one, _ in found]
+    near = [one for one in found if one[2] is not None and one[2].beside <= 0.5]
+    nearest = min((one[2].across for one in near), default=np.inf)
+    if nearest > (0.5 if frame.sources else _NEAR):
+        if not frame.pixels.any():
+            return []
+        raise KerasganError(
+            f"Mask {path} has a frame of segment {frame.number} that does not lie on the image it "
+            f"belongs to: at {np.round(frame.plane[0], 3).tolist()} mm, rows and columns along "
+            f"{np.round(frame.plane[1], 3).tolist()}. Convert images and mask to NIfTI."
+        )
+    return [(uid, one) for uid, one, apart in near if apart.across <= nearest + _NEAR]
+
+
+class _Apart(NamedTuple):
+    """How far a frame lies from an image: in slices across it, in pixels beside it."""
+
+    across: float
+    beside: float
+
+
+def _apart(data: Any, frame: _Frame, header: Any, position: int) -> _Apart | None:
+    """The distance, infinite if they are turned otherwise or in another space, None if unknown."""
+    plane = _plane(header, position)
+    if plane is None or frame.plane is None:
+        return None
+    spaces = [one.get("FrameOfReferenceUID") for one in (data, header)]
+    if (all(spaces) and spaces[0] != spaces[1]) or np.abs(plane[1] - frame.plane[1]).max() > 0.01:
+        return _Apart(np.inf, np.inf)
+    measures = functional(header, position, "PixelMeasuresSequence")
+    thickness = float(measures.get("SliceThickness") or 0) or 1.0
+    spacing = [float(value) for value in measures.get("PixelSpacing") or (1, 1)]
+    offset = frame.plane[0] - plane[0]
+    along = np.abs(plane[1] @ offset) / [spacing[1], spacing[0]]
+    return _Apart(abs(float(np.cross(*plane[1]) @ offset)) / thickness, float(along.max()))
+
+
+def _tell_overlaps(parts: dict, listed: dict) -> None:
+    pixels, places, first = defaultdict(int), defaultdict(int), {}
+    for (uid, _), part in parts.items():
+        for ((a, _), one), ((b, _), other) in combinations(sorted(part.items(), key=_number), 2):
+            common = np.count_nonzero(one & other) if one.shape == other.shape and a != b else 0
+            if common:
+                pixels[a, b] += common
+                places[a, b] += 1
+                first.setdefault((a, b), listed[uid].found.path)
+    if pixels:
+        told = "; ".join(
+            f"{a} and {b} by {pixels[a, b]} pixels in {places[a, b]} images, such as {first[a, b]}"
+            for a, b in sorted(pixels)
+        )
+        warnings.warn(
+            f"Segments overlap: {told}. Classes exclude each other, so such a pixel gets the "
+            f"higher number. If that is wrong, convert the segments one by one, with classes=1.",
+            KerasganWarning,
+            stacklevel=5,
+        )
+
+
+def _number(part: tuple) -> int:
+    return part[0][0]
+
+
+def _tell_names(names: dict[int, dict[str, pathlib.Path]]) -> None:
+    for number, called in names.items():
+        if len({label.casefold() for label in called}) > 1:
+            told = ", ".join(f"{label!r} in {path}" for label, path in list(called.items())[:3])
+            warnings.warn(
+                f"Segment {number} is called {told}. Labels are the numbers of segments: make sure "
+                f"that each number means one thing.",
+                KerasganWarning,
+                stacklevel=5,
+            )
 
 
 def _check_size(path: Any, received: tuple, image: Any, size: tuple[int, int]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from kerasgan.data.convert import sources
 from kerasgan.errors import KerasganError
 
-__all__ = ["Display", "open_header", "stored_frames"]
+__all__ = ["Display", "functional", "open_header", "stored_frames"]
 
 _META_START = 128 + 4 + 12  # preamble, "DICM", and the element that gives the length
 _CHUNK = 2**20
@@ -155,7 +155,7 @@ class Display:
         values = _in_units(data, index, stored)
         if self.limits is not None:
             return sources.to_sixteen(values, *self.limits), "{:g} to {:g}".format(*self.limits)
-        own = _functional(data, index, "FrameVOILUTSequence")
+        own = functional(data, index, "FrameVOILUTSequence")
         try:
             if own.get("VOILUTSequence"):
                 return _by_table(values, own), "table"
@@ -194,12 +194,25 @@ def _by_table(values: np.ndarray, own) -> np.ndarray:
 
 
 def _in_units(data, index: int, stored: np.ndarray) -> np.ndarray:
-    own = _functional(data, index, "PixelValueTransformationSequence")
+    own = functional(data, index, "PixelValueTransformationSequence")
     return _processing().apply_modality_lut(stored, own)
 
 
-def _functional(data, index: int, name: str):
-    """What holds a frame's value: the frame's own item, the shared one, or the dataset."""
+def functional(data: Any, index: int, name: str) -> Any:
+    """Find what holds a frame's value: the frame's own item, the shared one, or the dataset.
+
+    Args:
+        data: The dataset.
+        index: The frame, from 0.
+        name: The sequence in the functional groups that the value stands in.
+
+    Returns:
+        A dataset.
+
+    Example:
+        >>> import pydicom
+        >>> functional(pydicom.Dataset(), 0, "PlanePositionSequence").get("ImagePositionPatient")
+    """
     for groups, place in (
         ("PerFrameFunctionalGroupsSequence", index),
         ("SharedFunctionalGroupsSequence", 0),

@@ -1,15 +1,17 @@
-"""Time and memory of every rule, beside stock iNNvestigate and the plain input gradient.
+"""Time and memory of every rule and target, beside stock iNNvestigate and the plain input gradient.
 
 Example:
     python benchmarks/explain.py
     python benchmarks/explain.py --size 128 --rules epsilon gamma --stock --runs 3
 
-Prints, and with --write puts between the marks of docs/speed.md, a row a rule. Everything runs on
-one network, the paper's generator with random weights and batch-norm statistics:
+Prints, and with --write puts between the marks of docs/speed.md, a row a rule, and under the first
+rule a row a target. Everything runs on one network, the paper's generator with random weights and
+batch-norm statistics, and is what `explain(images)` costs unless it says otherwise:
     build       seconds from nothing to the first explanation, less one run
     run         seconds to explain the predicted masks of a batch, the median of several runs
     x gradient  the same, as a multiple of forward plus input gradient; the gradient is timed
                 right before and after each run, so that other work on the machine hits both alike
+    layers=()   the multiple where no relevance at layers is kept, the runs in turn
     memory      peak MiB above the loaded model while building and explaining, in a process of its
                 own
     x gradient  the same, as a multiple of the gradient's
@@ -54,6 +56,10 @@ def randomised(size, filters):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
         elif "beta" in variable.name or "mean" in variable.name or "bias" in variable.name:
             variable.assign(rng.normal(0, 0.1, variable.shape))
+    images = rng.uniform(-1, 1, (2, size, size, 3)).astype("float32")
+    head = next(layer for layer in reversed(model.layers) if getattr(layer, "use_bias", False))
+    middle = np.median(model(images, training=False))
+    head.bias.assign_sub([np.arctanh(middle)])  # so that about half of the pixels are foreground
     return model
 
 
@@ -75,22 +81,71 @@ def seconds(function, *inputs):
     return time.perf_counter() - start
 
 
+def in_turn(gradient, images, calls, runs):
+    """Time several calls in turn, gradients in between; return seconds and multiples of each."""
+    mine, ratios = {name: [] for name in calls}, {name: [] for name in calls}
+    before = seconds(gradient, images)
+    for _ in range(runs):
+        for name, call in calls.items():
+            mine[name].append(seconds(call))
+            after = seconds(gradient, images)
+            ratios[name].append(mine[name][-1] / ((before + after) / 2))
+            before = after
+    return mine, ratios
+
+
 def speed(model, images, rule, runs):
     """Time building and running of one rule, gradients in between."""
     gradient = gradient_of(model)
     gradient(images)
     start = time.perf_counter()
     explainer = kg.Explainer(model, rule)
-    explainer.explain(images, layers=())
+    explainer.explain(images)
     total = time.perf_counter() - start
-    mine, ratios, before = [], [], seconds(gradient, images)
-    for _ in range(runs):
-        mine.append(seconds(lambda: explainer.explain(images, layers=())))
-        after = seconds(gradient, images)
-        ratios.append(mine[-1] / ((before + after) / 2))
-        before = after
-    run = statistics.median(mine)
-    return {"build s": total - run, "run s": run, "x gradient": statistics.median(ratios)}
+    calls = {
+        "explain": lambda: explainer.explain(images),
+        "layers=()": lambda: explainer.explain(images, layers=()),
+    }
+    calls["layers=()"]()
+    mine, ratios = in_turn(gradient, images, calls, runs)
+    run = statistics.median(mine["explain"])
+    return {
+        "build s": total - run,
+        "run s": run,
+        "x gradient": statistics.median(ratios["explain"]),
+        "x gradient, layers=()": statistics.median(ratios["layers=()"]),
+    }
+
+
+def by_target(model, images, rule, runs):
+    """Time every kind of target under one rule, in turn."""
+    explainer = kg.Explainer(model, rule)
+    size = model.output_shape[1:3]
+    truth = np.random.default_rng(2).integers(0, 2, (len(images), *size))
+    region = np.zeros(size)
+    region[: size[0] // 2] = 1
+    targets = {
+        "the predicted mask": "prediction",
+        "a class": kg.targets.Class(0),
+        "the border": "border",
+        "a component": kg.targets.Component(0),
+        "a pixel": kg.targets.Pixel(9, 9),
+        "a pixel of each image": [kg.targets.Pixel(9, x) for x in range(len(images))],
+        "a region": region,
+        "an array of weights": np.random.default_rng(3).normal(size=(len(images), *size, 1)),
+        "what was missed": kg.targets.Missed(truth),
+        "a difference": kg.targets.Prediction() - kg.targets.Border(),
+    }
+    calls = {
+        name: lambda target=target: explainer.explain(images, target)
+        for name, target in targets.items()
+    }
+    calls["the predicted mask, `layers=()`"] = lambda: explainer.explain(images, layers=())
+    gradient = gradient_of(model)
+    for call in [lambda: gradient(images), *calls.values()]:
+        call()
+    _, ratios = in_turn(gradient, images, calls, runs)
+    return {name: statistics.median(values) for name, values in ratios.items()}
 
 
 def status(key):
@@ -110,7 +165,7 @@ def memory(model, images, rule):
         if explainer is None:
             gradient(images)
         else:
-            explainer.explain(images, layers=())
+            explainer.explain(images)
     return {"MiB": status("VmHWM") - loaded}
 
 
@@ -176,7 +231,9 @@ def main():
     parser.add_argument("--rules", nargs="*", default=names, help="names (default: all)")
     parser.add_argument("--stock", action="store_true", help="time stock iNNvestigate too (slow)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/speed.md")
-    parser.add_argument("--measure", choices=("speed", "memory", "stock"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--measure", choices=("speed", "memory", "stock", "targets"), help=argparse.SUPPRESS
+    )
     arguments = parser.parse_args()
     images = np.random.default_rng(1).uniform(
         -1, 1, (arguments.batch, arguments.size, arguments.size, 3)
@@ -188,8 +245,11 @@ def main():
         model = randomised(arguments.size, arguments.filters)
         images = tf.constant(images)
         rule = arguments.rules[0]
-        timed = arguments.measure == "speed"
-        found = speed(model, images, rule, arguments.runs) if timed else memory(model, images, rule)
+        if arguments.measure == "memory":
+            found = memory(model, images, rule)
+        else:
+            timed = speed if arguments.measure == "speed" else by_target
+            found = timed(model, images, rule, arguments.runs)
     if arguments.measure:
         print(json.dumps(found))
         return
@@ -205,6 +265,9 @@ def main():
         print(rule, {name: round(value, 2) for name, value in row.items()}, flush=True)
     table = pd.DataFrame(rows).T.round(2)
     print(table.to_string())
+    found = elsewhere(arguments, "targets", arguments.rules[0])
+    asked = pd.DataFrame({"x gradient": found}).round(2)
+    print(asked.to_string())
     if arguments.write:
         machine = (
             f"{arguments.size} px, {arguments.filters} filters, batch {arguments.batch}, "
@@ -212,6 +275,10 @@ def main():
             f"Memory of the plain gradient: {base:.0f} MiB."
         )
         put(ROOT / "docs" / "speed.md", "results", f"{machine}\n\n{by_rule(table)}")
+        lines = ["| target | x gradient |", "|---|---|"]
+        lines += [f"| {name} | {multiple:.2f} |" for name, multiple in found.items()]
+        words = f"Rule `{arguments.rules[0]}`, otherwise the same."
+        put(ROOT / "docs" / "speed.md", "targets", "\n".join([words, "", *lines]))
 
 
 if __name__ == "__main__":

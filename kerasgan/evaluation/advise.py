@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from kerasgan.evaluation.cases import Case, Cases, named_rules
 from kerasgan.evaluation.faithfulness import areas
 from kerasgan.evaluation.removal import BASELINES, check_choices, check_steps
 from kerasgan.explain import Explainer
+from kerasgan.explain.explainer import Gates
 
 __all__ = ["Advice", "advise"]
 
@@ -72,6 +73,7 @@ def advise(
     mode: str = "stretch",
     seed: int = 0,
     preprocess: Any = None,
+    gates: Gates | None = None,
     verbose: bool = True,
 ) -> Advice:
     """Measure a network's explanations for a minute or two and recommend how to explain it.
@@ -99,6 +101,7 @@ def advise(
         mode: "stretch" or "letterbox", as in training.
         seed: Key of the draw, of ties and of the bootstrap.
         preprocess: What the network takes, as for `Explainer`.
+        gates: As of `Explainer`.
         verbose: Whether to show progress bars.
 
     Returns:
@@ -137,7 +140,7 @@ def advise(
     drawn = np.random.default_rng(seed).permutation(len(samples))[:images]
     halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]
     options = {"size": size, "mode": mode, "seed": seed, "controls": False}
-    options["preprocess"] = preprocess
+    options.update(preprocess=preprocess, gates=gates)
     cases = Cases(model, halves[0], rules, **options)
     curves = {"baseline": baseline, "steps": steps, "seed": seed}
     gaps = _gaps(cases, curves, verbose)
@@ -151,7 +154,8 @@ def advise(
     batches = _batches(cases.explainers[rule], next(iter(cases)))
     near = batches[batches["seconds"] <= NEAR * batches["seconds"].min()]
     batch_size = int(near["batch_size"].min())
-    text = _sentences(rule, best, default, better, check, measured, batches, batch_size)
+    taken = cases.explainer.gates
+    text = _sentences(rule, best, default, better, check, measured, batches, batch_size, taken)
     return Advice(rule, "prediction", batch_size, text, measured, check, batches)
 
 
@@ -234,6 +238,7 @@ def _sentences(
     measured: pd.DataFrame,
     batches: pd.DataFrame,
     batch_size: int,
+    gates: Mapping[str, Sequence[int]],
 ) -> str:
     held = (
         f"On {int(check['images'])} images that took no part in the choice '{best}' reaches a gap "
@@ -252,4 +257,6 @@ def _sentences(
         lines.append(f"Not considered, since relevance is lost unseen: {', '.join(leaking)}.")
     seconds = batches.set_index("batch_size").loc[batch_size, "seconds"]
     lines.append(f"An image takes {seconds:.3g} s.")
+    if gates:
+        lines.append(f"Taken for the gates of products: {gates}.")
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.kept import keep, read_kept
 from kerasgan.evaluation.regions import check_pixels, rim_of, shares
 from kerasgan.explain import Explainer, Explanation
+from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import RuleLike
 
 __all__ = ["WatchExplanations"]
@@ -47,6 +48,7 @@ class WatchExplanations(keras.callbacks.Callback):
         masks: (batch, height, width, classes) in {0, 1}.
         rule: As of `Explainer`.
         rim: Width of the rim in pixels, from 1 up.
+        gates: As of `Explainer`.
 
     Raises:
         KerasganError: If images and masks do not fit together, or the rim is no width.
@@ -71,6 +73,7 @@ class WatchExplanations(keras.callbacks.Callback):
         rule: RuleLike = "epsilon",
         *,
         rim: float = 4,
+        gates: Gates | None = None,
     ):
         super().__init__()
         self.images, self.masks = np.asarray(images, "float32"), np.asarray(masks, "float32")
@@ -81,12 +84,13 @@ class WatchExplanations(keras.callbacks.Callback):
             )
         check_pixels(rim)
         self.folder, self.rule, self.rim = pathlib.Path(folder), rule, rim
+        self.gates = gates
         self._writer = self._explainer = None
         self._rows = pd.DataFrame(columns=["epoch", *COLUMNS])
 
     def on_train_begin(self, logs=None):
         """Build the explainer, which follows the weights from then on, and open the files."""
-        self._explainer = Explainer(self.model.generator, self.rule, "[-1,1]")
+        self._explainer = Explainer(self.model.generator, self.rule, "[-1,1]", gates=self.gates)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

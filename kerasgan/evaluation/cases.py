@@ -27,6 +27,7 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.kept import as_json, checksum, claim, fingerprint, keep, read_kept
 from kerasgan.explain import Explainer, targets
+from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
 from kerasgan.models.preprocess import preprocess_of
 
@@ -165,9 +166,10 @@ class Cases:
         seed: Key of all that is random.
         preprocess: What the network takes, as for `Explainer`: a name, or a function from images in
             [-1, 1].
+        gates: As of `Explainer`.
 
     Raises:
-        KerasganError: If the model, samples, a rule or the target cannot be used.
+        KerasganError: If the model, samples, a rule, the target or the gates cannot be used.
     """
 
     def __init__(
@@ -183,6 +185,7 @@ class Cases:
         controls: bool = True,
         seed: int = 0,
         preprocess: Any = None,
+        gates: Gates | None = None,
     ):
         if not isinstance(samples, Samples) or not len(samples):
             raise KerasganError(
@@ -197,7 +200,8 @@ class Cases:
             self.rules["gradient"] = "gradient"
         self.preprocess = preprocess_of(model, preprocess)
         self.explainers = {
-            name: Explainer(model, rule, self.preprocess) for name, rule in self.rules.items()
+            name: Explainer(model, rule, self.preprocess, gates=gates)
+            for name, rule in self.rules.items()
         }
         self.explainer = next(iter(self.explainers.values()))
         own = self.explainer.model.input_shape[1:3]
@@ -284,6 +288,7 @@ class Cases:
             "controls": list(self.controls),
             "seed": self.seed,
             "preprocess": self.preprocess.name,
+            "gates": {name: list(indices) for name, indices in self.explainer.gates.items()},
             **(facts or {}),
         }
         claim(path, as_json(whole, "Settings kept in 'folder'"), SETUP, "maps")
@@ -309,7 +314,8 @@ class Cases:
 
         Returns:
             A row for each image, method and value: `name`, `method`, `kind` ("rule" or
-            "control"), `metric`, `value`. `summarize_maps` takes means.
+            "control"), `metric`, `value`. `summarize_maps` takes means. Where the network has
+            products, `attrs["gates"]` holds what was taken for their gates, as of `Explainer`.
 
         Raises:
             KerasganError: If the folder is of another call, or maps hold NaN.
@@ -335,7 +341,10 @@ class Cases:
                 KerasganWarning,
                 stacklevel=3,
             )
-        return pd.concat(tables, ignore_index=True)
+        table = pd.concat(tables, ignore_index=True)
+        if self.explainer.gates:
+            table.attrs["gates"] = self.explainer.gates
+        return table
 
     def _measured(self, case: Case, measure: Callable) -> pd.DataFrame:
         rows = []

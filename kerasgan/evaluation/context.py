@@ -73,7 +73,7 @@ def context(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`.
+            `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
@@ -200,7 +200,7 @@ def between_objects(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`, but for the target: `size`, `batch_size`, `mode`,
-            `controls`, `seed`, `preprocess`.
+            `controls`, `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each object, method and metric: `name` of its image, `object` (from 0, the

@@ -23,6 +23,7 @@ from kerasgan.evaluation.removal import (
     check_steps,
     removal_curve,
 )
+from kerasgan.explain.explainer import Gates
 
 __all__ = ["CURVES", "faithfulness"]
 
@@ -54,6 +55,7 @@ def faithfulness(
     controls: bool = True,
     seed: int = 0,
     preprocess: Any = None,
+    gates: Gates | None = None,
     folder: Any = None,
     verbose: bool = True,
 ) -> pd.DataFrame:
@@ -97,6 +99,7 @@ def faithfulness(
         controls: Whether to judge random, edge, target and gradient maps too.
         seed: Key of ties, noise and the random map.
         preprocess: What the network takes, as for `Explainer`.
+        gates: As of `Explainer`.
         folder: Where finished batches are kept, so that the same call goes on after them; None
             for nowhere.
         verbose: Whether to show a progress bar.
@@ -148,6 +151,7 @@ def faithfulness(
         controls=controls,
         seed=seed,
         preprocess=preprocess,
+        gates=gates,
     )
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
     facts = {"curves": curves, "baseline": baseline, "steps": int(steps)}

@@ -63,7 +63,7 @@ def localisation(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`.
+            `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),

@@ -57,7 +57,7 @@ def randomisation(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`.
+            `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each image, method, stage and measure: `name`, `method`, `kind` ("rule" or
@@ -164,7 +164,7 @@ def random_logit(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`.
+            `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
@@ -232,7 +232,7 @@ def compare_models(
         folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`.
+            `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),

@@ -134,6 +134,8 @@ def region_relevance(
     names = ["method", "region", "images", "share", "area", "outside_share", "outside_area"]
     summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
     table.attrs["summary"] = summary.to_dict("list")
+    if cases.explainer.gates:
+        table.attrs["gates"] = cases.explainer.gates
     return table
 
 
@@ -158,7 +160,8 @@ def painted_over(
         find: As for `region_relevance`.
         folder: As for `region_relevance`.
         verbose: Whether to show a progress bar.
-        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, as for `Cases`.
+        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
+            `Cases`.
 
     Returns:
         Two rows for each image and region: `name`, `region`, `painted` ("region" or "control");
@@ -249,7 +252,8 @@ def shortcuts(
         confidence: Of all intervals together, between 0 and 1.
         folder: Where to keep finished batches of regions and of painting, to go on after a stop.
         verbose: Whether to show progress bars.
-        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, as for `Cases`.
+        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
+            `Cases`.
 
     Returns:
         Tables, verdicts and plain sentences.

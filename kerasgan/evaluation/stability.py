@@ -89,7 +89,7 @@ def stability(
             are compared.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`.
+            `seed`, `preprocess`, `gates`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),

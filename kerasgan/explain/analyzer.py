@@ -21,7 +21,7 @@ from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from innvestigate.backend import graph as igraph
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.explain.canonical_layers import kind_of
+from kerasgan.explain.canonical_layers import kind_of, with_rank
 from kerasgan.explain.forward import Forward, Node, live_weights, output_of
 from kerasgan.explain.linear import STABILISER, Linear, per_image, stabilised, vjp
 from kerasgan.explain.rules import Rule, Shares
@@ -230,7 +230,8 @@ class InFunction:
         return Rs
 
     def _map_gate(self, Xs, Ys, Rs, _state):
-        _, backward = vjp(lambda x: x + tf.zeros_like(Ys[0]), Xs[:1])
+        rank = Ys[0].shape.rank
+        _, backward = vjp(lambda x: with_rank(x, rank) + tf.zeros_like(Ys[0]), Xs[:1])
         (relevance,) = backward(Rs[0])
         self.book(Ys[0], Rs[0], [relevance])
         return [relevance]

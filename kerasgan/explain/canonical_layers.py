@@ -12,6 +12,8 @@ A canonical network consists of Keras' plain layers and of these:
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +32,7 @@ __all__ = [
     "Slice",
     "kind_of",
     "swish",
+    "with_rank",
 ]
 
 KINDS = {
@@ -268,19 +271,29 @@ class Deviation(Grouped):
 
 @keras.saving.register_keras_serializable("kerasgan")
 class Gate(keras.layers.Layer):
-    """Multiplies a signal, its first input, by one or more gates, with broadcasting.
+    """Multiplies a signal, its first input, by one or more gates, broadcast as Keras' Multiply.
 
     Example:
-        >>> Gate()([tf.ones((1, 2, 2, 3)), tf.ones((1, 1, 1, 3))]).shape
-        TensorShape([1, 2, 2, 3])
+        >>> Gate()([tf.ones((5, 2, 2, 3)), tf.ones((5, 3))]).shape
+        TensorShape([5, 2, 2, 3])
     """
 
     def call(self, inputs):
         """Multiplies."""
-        product = inputs[0]
-        for gate in inputs[1:]:
-            product = product * gate
-        return product
+        rank = max(tensor.shape.rank for tensor in inputs)
+        return functools.reduce(operator.mul, [with_rank(tensor, rank) for tensor in inputs])
+
+
+def with_rank(values: tf.Tensor, rank: int) -> tf.Tensor:
+    """Inserts axes of length 1 behind the batch, as Keras' merging layers do.
+
+    Example:
+        >>> with_rank(tf.ones((5, 3)), 4).shape
+        TensorShape([5, 1, 1, 3])
+    """
+    for _ in range(rank - values.shape.rank):
+        values = tf.expand_dims(values, 1)
+    return values
 
 
 @keras.saving.register_keras_serializable("kerasgan")
@@ -312,18 +325,16 @@ class Opaque(keras.layers.Layer):
     """Calls anything; only for what computes a gate, because no rule applies to it.
 
     Args:
-        make: Called once, without arguments; returns a function from a list of tensors to a tensor.
-            If that function has an attribute `layer`, its weights are those of this layer.
+        function: From a list of tensors to a tensor.
 
     Example:
-        >>> Opaque(lambda: lambda tensors: tensors[0] ** 2)([tf.constant(3.0)]).numpy()
+        >>> Opaque(lambda tensors: tensors[0] ** 2)([tf.constant(3.0)]).numpy()
         9.0
     """
 
-    def __init__(self, make: Callable[[], Callable[[list], Any]], **kwargs):
+    def __init__(self, function: Callable[[list], Any], **kwargs):
         super().__init__(**kwargs)
-        self.function = make()
-        self.inner = getattr(self.function, "layer", None)
+        self.function = function
 
     def call(self, inputs):
         """Calls the function."""

@@ -10,17 +10,18 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.carry import carry, keep_opaque
+from kerasgan.explain.carry import ADVICE, carry, carry_with_constants, keep_opaque
 from kerasgan.explain.carry_tf import carry_tf
 from kerasgan.explain.fold import fold_batch_norms, strip_last_activation
 from kerasgan.explain.forward import Forward, throwaway_variables
-from kerasgan.explain.network import Network, Op, refusal
+from kerasgan.explain.network import Network, Op, Refusal, refusal
 
 __all__ = ["Canonical", "canonize"]
 
@@ -36,6 +37,8 @@ class Canonical:
         names: Original layer name -> name of the canonical layer whose output stands for that
             layer's: `{"down_2_bn": "down_2_conv"}`. Layers of nested models also go by
             "outer/inner".
+        gates: What is the gate of each product that relevance passes: name of its layer ->
+            indices of its inputs.
         dtype: "float32", or "float64" for a model in float64.
     """
 
@@ -43,6 +46,8 @@ class Canonical:
         self._ops = net.ops
         self._output = output
         self._name = name
+        reached = net.receives_relevance(output)
+        self.gates = dict(found for op, found in net.products.items() if op in reached)
         self.activation = activation
         self.dtype = net.dtype
         self.names = {original: op.name for original, op in net.origins.items()}
@@ -136,7 +141,7 @@ def canonize(
         ('sigmoid', 'down_1_conv_a')
     """
     check_model(model)
-    declared = {k: (v,) if isinstance(v, int) else tuple(v) for k, v in (gates or {}).items()}
+    declared = check_form(gates)
     double = any(weight.dtype == tf.float64 for weight in model.weights)
     dtype = "float64" if double else "float32"
     net = Network(dtype, declared)
@@ -157,8 +162,8 @@ def canonize(
         if op.squashes(("softmax", "log_softmax")):
             raise KerasganError(
                 f"Layer '{op.name}' (softmax) cannot be explained: inside a network a softmax may "
-                "only compute a gate. Use Multiply for the attention, or explain a model that ends "
-                "there"
+                "only compute a gate. Apply it by keras.layers.Multiply (argument 'gates' says "
+                "which input it is), or explain a model that ends there"
             )
     net.name_uniquely()
     canonical = Canonical(net, output, activation, f"{model.name}_canonical")
@@ -169,7 +174,10 @@ def canonize(
 
 def check_model(model: keras.Model) -> None:
     if not tf.executing_eagerly():
-        raise KerasganError("Call canonize outside of tf.function and with eager execution on")
+        raise KerasganError(
+            "A network is made ready for explanations outside of tf.function and with eager "
+            "execution on: make the Explainer there, and call it inside"
+        )
     if not isinstance(model, keras.Model):
         raise KerasganError(
             f"Argument 'model' must be a functional keras.Model. Received: {type(model).__name__}"
@@ -187,7 +195,7 @@ def check_model(model: keras.Model) -> None:
     if len(model.outputs) != 1:
         raise KerasganError(
             f"Argument 'model' must have one output. Received: '{model.name}' with "
-            f"{len(model.outputs)}; build keras.Model(model.input, the output to explain)"
+            f"{len(model.outputs)}; explain keras.Model(model.input, model.outputs[0]), or another"
         )
     for layer in model._flatten_layers(recursive=True, include_self=False):
         for weight in layer._trainable_weights + layer._non_trainable_weights:
@@ -204,13 +212,35 @@ def is_functional(model) -> bool:
     return plain and getattr(model, "_is_graph_network", False)
 
 
-def check_gates(net: Network) -> None:
-    products = [name for name, op in net.origins.items() if op.kind == "Gate"]
-    for name in net.gates:
-        if name not in products:
-            near = difflib.get_close_matches(name, products, n=3) or products
+def check_form(gates: Any) -> dict[str, tuple[int, ...]]:
+    """Returns gates as tuples of indices by name."""
+    if not isinstance(gates, (Mapping, type(None))):
+        raise KerasganError(
+            "Argument 'gates' must be a dict from products to inputs that are gates, such as "
+            f"{{'multiply': 0}}. Received: {gates!r}"
+        )
+    declared = {}
+    for name, indices in (gates or {}).items():
+        several = indices if isinstance(indices, (list, tuple)) else [indices]
+        if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in several):
             raise KerasganError(
-                f"Argument 'gates' must name products of the model, such as {near}. "
+                f"Argument 'gates' must hold indices of inputs, counted from 0. Received: "
+                f"{indices!r} for {name!r}"
+            )
+        declared[str(name)] = tuple(int(i) for i in several)
+    return declared
+
+
+def check_gates(net: Network) -> None:
+    products = [path for path, _ in net.products.values()]
+    short = [path.rsplit("/", 1)[-1] for path in products]
+    for name in net.gates:
+        if name not in products and name not in short:
+            known = sorted({*products, *short})
+            near = difflib.get_close_matches(name, known, n=3) or sorted(set(products))
+            which = f"such as {near}" if products else "of which it has none"
+            raise KerasganError(
+                f"Argument 'gates' must name products of tensors of the model, {which}. "
                 f"Received: {name!r}"
             )
 
@@ -242,12 +272,14 @@ def call(net: Network, node, before: list[Op]) -> list[Op]:
         outer, net.outer = net.outer, (*net.outer, layer.name)
         after = trace(net, layer, before)
         net.outer = outer
-    elif len(tf.nest.flatten(node.outputs)) > 1:
-        raise refusal(layer, "it has several outputs", "Use layers of one output each")
+    elif not tf.is_tensor(node.outputs) and not hasattr(node.outputs, "shape"):
+        problem = refusal(layer, "it has several outputs", ADVICE)
+        places = range(len(tf.nest.flatten(node.outputs)))
+        after = [keep_opaque(net, node, before, problem, place) for place in places]
     else:
         try:
             after = [(carry_tf if hasattr(layer, "symbol") else carry_layer)(net, node, before)]
-        except KerasganError as problem:
+        except Refusal as problem:
             after = [keep_opaque(net, node, before, problem)]
     for op, tensor in zip(after, tf.nest.flatten(node.outputs)):
         op.shape = tuple(tensor.shape[1:])
@@ -262,8 +294,13 @@ def carry_layer(net: Network, node, before: list[Op]) -> Op:
     options = {key: value for key, value in node.call_kwargs.items() if key != "training"}
     given = tf.nest.flatten((node.call_args, options))
     if sum(value is not None and value is not False for value in given) != len(before):
-        reason = "it is called on more than tensors of the model"
-        raise refusal(layer, reason, "Leave constants and further arguments out of the call")
+        by_id = {id(tensor): op for tensor, op in zip(node.keras_inputs, before)}
+        values = [by_id.get(id(value), value) for value in tf.nest.flatten(node.call_args)]
+        carried = None if options else carry_with_constants(net, layer, values, layer.name)
+        if carried is None:
+            reason = "it is called on more than tensors of the model"
+            raise refusal(layer, reason, "Leave constants and further arguments out of the call")
+        return carried
     return carry(net, layer, before, layer.name)
 
 
@@ -297,5 +334,6 @@ def compare(model: keras.Model, canonical: Canonical) -> None:
     if not error <= tolerance * scale + 1e-30:
         raise KerasganError(
             f"The canonical network of '{model.name}' differs from it by {error:.2g} on outputs up "
-            f"to {scale:.2g}. A layer does something else outside training than its class says"
+            f"to {scale:.2g}. A layer does something else outside training than its class "
+            "says; put one of Keras' own in its place"
         )

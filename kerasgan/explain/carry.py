@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.errors import KerasganError
 from kerasgan.explain.canonical_layers import (
     KIND_BY_CLASS,
     Affine,
@@ -19,14 +20,16 @@ from kerasgan.explain.canonical_layers import (
     Opaque,
     Rectifier,
     swish,
+    with_rank,
 )
 from kerasgan.explain.network import BOUNDED, Network, Op, constant, once, read, refusal
 
-__all__ = ["activate", "affine", "carry", "gate", "keep_opaque"]
+__all__ = ["activate", "affine", "carry", "carry_with_constants", "gate", "is_own", "keep_opaque"]
 
 ADVICE = (
-    "Build it from Keras' own layers, or explain a model that ends before it; what only computes a "
-    "gate may stay"
+    "Put layers in its place that can be explained ('Explain your own model' in the documentation "
+    "lists them), or explain a model that ends before it. What only computes a gate may stay: "
+    "argument 'gates' says which input of a product is one"
 )
 AVERAGE = "Use AveragePooling2D to shrink, bilinear interpolation to grow"
 TRUSTED = ("keras.", "tensorflow_addons.", "kerasgan.")
@@ -106,7 +109,7 @@ def carry(net: Network, layer: keras.layers.Layer, inputs: list[Op], name: str) 
         if base.__name__ in IDENTITIES and base is not keras.layers.Layer:
             return inputs[0]
         known = base.__name__ in CARRIERS or base.__name__ in UNCHANGED
-        if known and base.__module__.startswith(TRUSTED) and type(layer).call is base.call:
+        if known and is_own(layer, base):
             carrier: Callable = CARRIERS.get(base.__name__, functools.partial(unchanged, base))
             return carrier(net, layer, inputs, name)
     if type(layer).__name__ == "Lambda":
@@ -118,6 +121,11 @@ def carry(net: Network, layer: keras.layers.Layer, inputs: list[Op], name: str) 
     else:
         reason = "it is a custom layer, for which there is no rule"
     raise refusal(layer, reason, ADVICE)
+
+
+def is_own(layer: keras.layers.Layer, base: type) -> bool:
+    """Whether a layer computes what this class of Keras (or tensorflow-addons) does."""
+    return base.__module__.startswith(TRUSTED) and type(layer).call is base.call
 
 
 def channels_first(layer: keras.layers.Layer):
@@ -140,6 +148,8 @@ def own_config(layer: keras.layers.Layer) -> dict:
 def unchanged(base, net: Network, layer, inputs, name) -> Op:
     if len(inputs) == 1 and base.__name__ in MERGING:
         return inputs[0]
+    if base.__name__ == "Concatenate" and layer.axis % (len(inputs[0].shape) + 1) == 0:
+        raise refusal(layer, "it joins images to one batch", "Let it join along another axis")
     if getattr(layer, "interpolation", None) == "area":
         raise refusal(layer, "TensorFlow cannot go back through area interpolation", AVERAGE)
     sources = [read(weight, net.dtype) for weight in layer.weights]
@@ -339,16 +349,102 @@ def spectral_norm(net, layer, inputs, name) -> Op:
     return carry(net, layer.layer, inputs, name)
 
 
-def is_bounded(op: Op) -> bool:
-    """Whether an operation's values are those of a bounded activation, moved or mixed."""
-    while not op.squashes(BOUNDED):
-        if op.kind == "Rectifier" and op.config.get("max_value") is not None:
-            return not op.config.get("negative_slope")
-        moved = op.kind == "Affine" or op.kind in MOVING
-        if not moved or len(op.inputs) != 1:
-            return False
-        op = op.inputs[0]
-    return True
+def carry_with_constants(net: Network, layer, values: Sequence, name: str) -> Op | None:
+    """Adds a sum, difference, mean or product of tensors of the model and of constants.
+
+    Args:
+        net: Network under construction.
+        layer: The layer.
+        values: What it is called on: operations, and constants as they were given.
+        name: Name for the operation whose output is the layer's.
+
+    Returns:
+        The last operation; None for another layer.
+
+    Raises:
+        KerasganError: If a constant would be lined up with the images of a batch.
+    """
+    kinds = ("Add", "Average", "Multiply", "Subtract")
+    kind = next((b.__name__ for b in type(layer).__mro__ if b.__name__ in kinds), None)
+    if kind is None or not is_own(layer, getattr(keras.layers, kind)):
+        return None
+    ops = [value for value in values if isinstance(value, Op)]
+    rank = max(len(op.shape) + 1 for op in ops)
+    rank = max(rank, *(np.ndim(value) for value in values if not isinstance(value, Op)))
+    constants = []
+    for value in values:
+        if isinstance(value, Op):
+            continue
+        full = with_rank(tf.cast(tf.convert_to_tensor(value), net.dtype), rank)
+        into = [np.broadcast_shapes(full.shape[1:], [n or 1 for n in op.shape]) for op in ops]
+        if full.shape[0] != 1 or any(len(one) != len(op.shape) for one, op in zip(into, ops)):
+            raise refusal(
+                layer,
+                f"its constant of shape {tuple(np.shape(value))} is lined up with the images of a "
+                "batch",
+                f"Give it {rank} axes, the first of length 1",
+            )
+        constants.append(full[0])
+    one, zero = constant(1.0, net.dtype), constant(0.0, net.dtype)
+    if kind == "Multiply":
+        product = gate(net, layer, ops, f"{name}_product") if len(ops) > 1 else ops[0]
+        factor = functools.reduce(tf.multiply, constants)
+        return affine(net, product, lambda: factor, zero, name)
+    if kind == "Subtract":
+        first = isinstance(values[0], Op)
+        scale = one if first else constant(-1.0, net.dtype)
+        shift = -constants[0] if first else constants[0]
+        return affine(net, ops[0], scale, lambda: shift, name)
+    total = net.add(keras.layers.Add, ops, name=f"{name}_sum") if len(ops) > 1 else ops[0]
+    parts = len(values) if kind == "Average" else 1
+    shift = sum(constants) / parts
+    return affine(net, total, constant(1.0 / parts, net.dtype), lambda: shift, name)
+
+
+def boundedness(net: Network, op: Op) -> int:
+    """Says whether an operation's values are bounded by design, as those of gates are.
+
+    Returns:
+        2 for values of a sigmoid or softmax, or of a function that gives values from 0 to 1 for
+        any input; 1 for otherwise bounded ones (tanh, ReLU6); 0 for others. They may be moved,
+        mixed, scaled or shifted behind it.
+    """
+    if op not in net.bounded:
+        net.bounded[op] = _boundedness(net, op)
+    return net.bounded[op]
+
+
+def _boundedness(net: Network, op: Op) -> int:
+    function = op.config.get("activation")
+    if op.kind == "Opaque" or callable(function):
+        least, largest = extremes(net, op, 30.0)
+        if least >= -1 and largest <= 1:
+            return 2 if least >= 0 else 1
+        moves = op.kind == "Opaque" and len(op.inputs) == 1
+        moves = moves and max(map(abs, extremes(net, op, 1.0))) <= 2
+        return boundedness(net, op.inputs[0]) if moves else 0
+    if op.kind == "Activation":
+        return 2 if op.squashes(BOUNDED) else int(function in ("tanh", "softsign"))
+    if op.kind == "Rectifier":
+        return int(op.config.get("max_value") is not None and not op.config.get("negative_slope"))
+    if op.kind == "Affine" and not op.foldable:
+        return 2 * min(boundedness(net, op.inputs[0]), 1)  # a sigmoid made of tanh or ReLU6
+    if op.kind in MOVING or op.kind in ("Affine", "Gate", "Maximum", "Minimum"):
+        return min(boundedness(net, before) for before in op.inputs)
+    return 0
+
+
+def extremes(net: Network, op: Op, size: float) -> tuple[float, float]:
+    """Returns the least and largest value that a function gives for random input of this size."""
+    rng = np.random.default_rng(0)
+    function = op.config.get("function") or (lambda tensors: op.config["activation"](tensors[0]))
+    shapes = [(2, *(n or 8 for n in before.shape)) for before in op.inputs]
+    try:
+        values = [rng.uniform(0 if size == 1 else -size, size, shape) for shape in shapes]
+        found = np.asarray(function([tf.constant(value, net.dtype) for value in values]))
+    except Exception:  # of whatever somebody's function may raise
+        return -np.inf, np.inf
+    return float(found.min()), float(found.max())
 
 
 def gate(net: Network, layer, inputs, name) -> Op:
@@ -362,67 +458,81 @@ def gate(net: Network, layer, inputs, name) -> Op:
     path = "/".join((*net.outer, layer.name))
     declared = net.gates.get(path, net.gates.get(layer.name))
     problem = None
+    count = len(inputs)
+    if declared is not None and len(set(declared) & set(range(count))) != count - 1:
+        raise KerasganError(
+            f"Argument 'gates' must for '{path}' leave one of its {count} inputs, counted from 0, "
+            f"as the signal and name the others. Received: {declared}. "
+            f"{choices_of(net, path, inputs)}"
+        )
     if declared is None:
         rank = max(len(op.shape) for op in inputs)
         sizes = [(*[1] * (rank - len(op.shape)), *(n or -1 for n in op.shape)) for op in inputs]
         full = tuple(next((n for n in axis if n != 1), 1) for axis in zip(*sizes))
-        bounded = [i for i, op in enumerate(inputs) if is_bounded(op)]
+        bounded = [boundedness(net, op) for op in inputs]
+        strong = [i for i, found in enumerate(bounded) if found == 2]
+        weak = [i for i, found in enumerate(bounded) if found == 1]
         broadcast = [i for i, size in enumerate(sizes) if size != full]
-        choices = [sorted({*bounded, *broadcast})]
-        choices += [broadcast] if len(bounded) == len(inputs) else []
-        choices += [bounded] if len(broadcast) == len(inputs) else []
-        fitting = [found for found in choices if len(found) == len(inputs) - 1]
-        declared = tuple(fitting[0]) if fitting else tuple(range(1, len(inputs)))
+        choices = [sorted({*strong, *broadcast})]
+        choices += [broadcast] if len(strong) == count else []
+        choices += [strong] if len(broadcast) == count else []
+        choices += [sorted({*strong, *weak, *broadcast})]
+        fitting = [found for found in choices if len(found) == count - 1]
+        declared = tuple(fitting[0]) if fitting else tuple(range(1, count))
         if not fitting:
+            bounded = sorted({*strong, *weak})
             problem = refusal(
                 layer,
                 "which input is the signal and which the gate cannot be told, because "
-                f"of {len(inputs)} inputs {bounded} are bounded and {broadcast} are broadcast",
-                f"Pass gates={{'{layer.name}': 0}} if the first input is the gate, 1 if the second",
+                f"of {count} inputs {bounded} are bounded and {broadcast} are broadcast",
+                choices_of(net, path, inputs),
             )
-    elif len(set(declared) & set(range(len(inputs)))) != len(inputs) - 1:
-        problem = refusal(
-            layer,
-            f"argument 'gates' must leave one of its {len(inputs)} inputs (counted from 0) as the "
-            f"signal, but it says {declared}",
-            "Give the index of every other input",
-        )
-        declared = tuple(range(1, len(inputs)))
-    (signal,) = [i for i in range(len(inputs)) if i not in declared]
+    (signal,) = [i for i in range(count) if i not in declared]
     ordered = [inputs[signal], *(inputs[i] for i in declared)]
-    return net.add(Gate, ordered, name=name, problem=problem)
+    product = net.add(Gate, ordered, name=name, problem=problem)
+    net.products[product] = (path, declared)
+    return product
 
 
-def keep_opaque(net: Network, node, inputs, problem) -> Op:
-    """Adds a call that no rule applies to; it may only compute a gate."""
+def choices_of(net: Network, product: str, inputs: list[Op]) -> str:
+    """Says what `gates` can be for a product, and what each choice means."""
+    names = [[name for name, own in net.origins.items() if own is op] for op in inputs]
+    names = [known[-1] if known else op.name for known, op in zip(names, inputs)]
+    said = []
+    for signal, name in enumerate(names):
+        rest = [i for i in range(len(inputs)) if i != signal]
+        held = ", ".join(f"'{names[i]}'" for i in rest)
+        value = rest[0] if len(rest) == 1 else tuple(rest)
+        said.append(
+            f"gates={{'{product}': {value}}} to hold {held} as the gate, so that relevance goes on "
+            f"to '{name}'"
+        )
+    return f"Pass {'; or '.join(said)}"
+
+
+def keep_opaque(net: Network, node, inputs, problem, place: int | None = None) -> Op:
+    """Adds a call that no rule applies to, or one of its outputs; it may only compute a gate.
+
+    The layer itself is called, so it computes with the weights that it has at that moment.
+    """
     layer = node.layer
-    lambda_like = hasattr(layer, "symbol")
-    config = {}
-    if not lambda_like:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                config = layer.get_config()
-                type(layer).from_config(dict(config))
-        except (NotImplementedError, TypeError, ValueError):
-            raise problem from None
 
-    def make():
-        inner = layer if lambda_like else type(layer).from_config(dict(config))
+    def function(tensors):
+        flat = list(node._flat_arguments)
+        for (_, index), tensor in zip(node._keras_inputs_ids_and_indices, tensors):
+            flat[index] = tensor
+        args, kwargs = tf.nest.pack_sequence_as((node.call_args, node.call_kwargs), flat)
+        if hasattr(layer, "symbol"):
+            output = layer.call(*args, **kwargs)
+        else:
+            if "training" in inspect.signature(layer.call).parameters:
+                kwargs = {**kwargs, "training": False}
+            output = layer(*args, **kwargs)
+        output = output if place is None else tf.nest.flatten(output)[place]
+        return tf.cast(output, net.dtype)
 
-        def function(tensors):
-            flat = list(node._flat_arguments)
-            for (_, index), tensor in zip(node._keras_inputs_ids_and_indices, tensors):
-                flat[index] = tensor
-            args, kwargs = tf.nest.pack_sequence_as((node.call_args, node.call_kwargs), flat)
-            return inner.call(*args, **kwargs) if lambda_like else inner(*args, **kwargs)
-
-        if not lambda_like:
-            function.layer = inner
-        return function
-
-    sources = [read(weight, net.dtype) for weight in layer.weights]
-    return net.add(Opaque, inputs, {"make": make}, sources, layer.name, problem=problem)
+    name = layer.name if place is None else f"{layer.name}_{place}"
+    return net.add(Opaque, inputs, {"function": function}, name=name, problem=problem)
 
 
 CARRIERS: dict[str, Callable] = {

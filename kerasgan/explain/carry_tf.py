@@ -67,9 +67,13 @@ def convert(net: Network, node, label: str, inputs: list[Op], arguments: Callabl
     if label == "bias_add":
         return binary(net, node.layer, "add", *arguments("value", "bias"), shape)
     if label == "add_n":
-        return net.add(keras.layers.Add, arguments("inputs")[0], name=name)
+        values = arguments("inputs")[0]
+        own = all(isinstance(value, Op) for value in values)
+        return net.add(keras.layers.Add, values, name=name) if own else None
     if label == "concat":
         values, axis = arguments("values", "axis")
+        if not all(isinstance(value, Op) for value in values) or int(axis) % (len(shape) + 1) == 0:
+            return None
         return net.add(keras.layers.Concatenate, values, {"axis": int(axis)}, name=name)
     if len(inputs) != 1:
         return None
@@ -88,12 +92,23 @@ def binary(net, layer, label, left, right, shape) -> Op | None:
     """Sum, difference, product, quotient or extreme of two tensors, or of one and a constant."""
     name = layer.name
     if isinstance(left, Op) and isinstance(right, Op):
+        if len(left.shape) != len(right.shape):
+            raise refusal(
+                layer,
+                f"TensorFlow lines up its inputs, (batch, {', '.join(map(str, left.shape))}) and "
+                f"(batch, {', '.join(map(str, right.shape))}), from the right, so that the batch "
+                "of one meets another axis of the other",
+                "Give both the same number of axes by keras.layers.Reshape, or use a layer such as "
+                "keras.layers.Multiply, which does",
+            )
         if label == "multiply":
             return gate(net, layer, [left, right], name)
         kind = ARITHMETIC.get(label)
         return net.add(getattr(keras.layers, kind), [left, right], name=name) if kind else None
     before, other = (left, right) if isinstance(left, Op) else (right, left)
-    if tuple(before.shape) != shape:
+    axes = np.shape(other)
+    by_image = len(axes) > len(shape) and (len(axes) > len(shape) + 1 or axes[0] != 1)
+    if tuple(before.shape) != shape or by_image:
         return None
     value, one, zero = (constant(v, net.dtype) for v in (other, 1.0, 0.0))
     if label == "maximum":

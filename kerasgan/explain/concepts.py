@@ -29,7 +29,7 @@ from kerasgan.data import Samples
 from kerasgan.data.resize import check_size, resize_image
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain.conditional import one_for_each_chosen
-from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture
+from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture, write_figure
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.targets import TargetLike
@@ -139,9 +139,7 @@ class Concepts:
         title = f"{self.layer}: the channel's share of the layer's relevance, image by image"
         figure.suptitle(title, fontsize=8)
         colour_bar(figure, axes[:2])
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return write_figure(figure, path)
 
     def _window(self, place: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
         window = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +14,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-__all__ = ["colour_bar", "draw", "in_colours", "show", "some_layers", "to_picture"]
+from kerasgan.errors import KerasganError
+
+__all__ = ["colour_bar", "draw", "in_colours", "show", "some_layers", "to_picture", "write_figure"]
 
 COLOURS = "RdBu_r"
 CLIPPED = 99.5
@@ -144,3 +148,32 @@ def some_layers(layers: Any) -> list[str]:
     names = list(places.values())
     picks = np.unique(np.linspace(0, len(names) - 1, 5).round().astype(int)[1:-1]) if names else []
     return [names[pick] for pick in picks]
+
+
+def write_figure(figure: Figure, path: str | os.PathLike | None) -> Figure:
+    """Writes a figure; a picture of that name is replaced, and a missing folder made.
+
+    Args:
+        figure: The figure.
+        path: Of the picture; None to write none.
+
+    Returns:
+        The figure.
+
+    Raises:
+        KerasganError: An ending that no picture has, or a path that cannot be written.
+
+    Example:
+        >>> write_figure(Figure(), "pictures/empty.png").get_axes()
+        []
+    """
+    if path is not None:
+        try:
+            pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
+        except (OSError, ValueError) as error:
+            raise KerasganError(
+                f"Argument 'path' must be a figure file that can be written. Received: {path} "
+                f"({error})"
+            ) from error
+    return figure

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
-import types
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
 from kerasgan.explain.forward import Forward, throwaway_variables
-from kerasgan.explain.logits import start_relevance, warn_if_empty
+from kerasgan.explain.logits import fit_array, start_relevance, warn_if_empty, winner
 from kerasgan.explain.network import keeping
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
@@ -31,6 +31,8 @@ __all__ = ["Explainer"]
 MEMORY = 2**30
 LEAK = 1e-4
 BUILDING = threading.RLock()
+
+Gates = Mapping[str, Union[int, Sequence[int]]]
 
 
 class Traced(NamedTuple):
@@ -58,10 +60,17 @@ class Explainer:
             input. None for what its bundle says, else for images as they are given. Relevance is
             that of the model's input.
         batch_size: How many images to explain at once; None for as many as take about 1 GiB.
+        gates: For products of layers whose gate cannot be told: from the product's layer to the
+            index of the input that is the gate (indices, if it has more than two inputs). A gate's
+            value is held as it is; relevance goes to the other input, the signal.
+
+    Attributes:
+        gates: What was taken for the gate of each product that relevance passes, given or told by
+            evidence: from the product's layer to indices of its inputs.
 
     Raises:
-        KerasganError: A model that cannot be explained (the message names the layer), or an unknown
-            rule.
+        KerasganError: A model that cannot be explained (the message names the layer), an unknown
+            rule, or gates that the model does not have.
 
     Example:
         >>> import numpy as np
@@ -79,6 +88,7 @@ class Explainer:
         rule: methods.RuleLike = "epsilon",
         preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
+        gates: Gates | None = None,
     ):
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise KerasganError(
@@ -89,9 +99,12 @@ class Explainer:
         self.preprocess = preprocess_of(self.model, preprocess)
         self.batch_size = batch_size
         self._functions: dict[Hashable, Traced] = {}
+        self._asked: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
+        self._numbers = itertools.count()
         with BUILDING:
-            self.canonical = canonize(self.model)
+            self.canonical = canonize(self.model, gates=gates)
             self._network = self.canonical.build()
+        self.gates = self.canonical.gates
         if len(self._network.inputs) != 1:
             raise KerasganError(
                 "Argument 'model' must have one input, the image. Received: "
@@ -113,11 +126,12 @@ class Explainer:
         Args:
             images: (batch, height, width, channels) in [-1, 1], or what a function `preprocess`
                 takes.
-            target: What to explain: a name, one of `kerasgan.explain.targets`, or an array of
-                weights of the shape of the logits.
+            target: What to explain: a name, one of `kerasgan.explain.targets`, an array of weights
+                of the shape of the logits, or a list of names and targets, one for each image.
             layers: Names of layers to keep relevance at: the model's own layer names, or what they
                 begin with ("down_3" for the last layer named "down_3_..."). None keeps all if they
-                take less than 1 GiB, and otherwise none.
+                take less than 1 GiB, and otherwise none. What is kept stays where it was computed
+                and is copied when it is asked for.
             start: What relevance starts as at the logits: "logit" (times weight), "ones" or
                 "probability". Gradients know no start value.
             truth: True masks, for targets that need them.
@@ -149,18 +163,27 @@ class Explainer:
         """
         follow = self._to_follow(through or {})
         images = self._checked(images)
-        pieces = list(self._pieces(images))
-        target = targets.get(target).prepare(self._logits_shape(len(images), pieces[0][2]), truth)
         keep = self._to_keep(layers, images)
+        traced = None
+        target = targets.get(target)
         parts = []
-        for first, last, piece in pieces:
-            traced, inputs = self._prepared(piece, target.take(first, last), start, keep, follow)
-            parts.append({name: array.numpy() for name, array in traced.call(*inputs).items()})
-        by_column = ("ledger", "forks")
-        arrays = {
-            name: np.concatenate([part[name] for part in parts], -1 if name in by_column else 0)
-            for name in parts[0]
-        }
+        for first, last, piece in self._pieces(images):
+            if traced is None:
+                shape = self._logits_shape((len(images), *piece.shape[1:]))
+                target = target.prepare(shape, truth)
+                traced = self._traced("asked", start, keep, tuple(follow))
+            part = self._answered(traced, piece, target.take(first, last), follow)
+            for name in part:  # of a single piece, layers are copied when they are asked for
+                if last - first < len(images) or not name.startswith("layers/"):
+                    part[name] = part[name].numpy()
+            parts.append(part)
+        arrays = parts[0]
+        if len(parts) > 1:
+            axes = {"ledger": -1, "forks": -1}
+            arrays = {
+                name: np.concatenate([part[name] for part in parts], axes.get(name, 0))
+                for name in arrays
+            }
         arrays = {"images": images, **arrays}
         check_finite(arrays, traced.rows, self.method, self._network, self.model.name)
         warn_if_empty(arrays["target"])
@@ -170,6 +193,7 @@ class Explainer:
             names={n: traced.layers[own] for n, own in names.items() if own in traced.layers},
             rows=traced.rows,
             forks=traced.forks,
+            gates=self.gates,
         )
 
     def relevance(self, images: Any, target: Any = "prediction", start: str = "logit") -> tf.Tensor:
@@ -192,15 +216,53 @@ class Explainer:
             >>> next(iter(data.map(explainer.relevance))).shape
             TensorShape([2, 32, 32, 3])
         """
-        images = tf.cast(images, self.canonical.dtype)
+        images = tf.cast(images, self._input.dtype)
+        if images.shape.rank is None:
+            images = tf.ensure_shape(images, self._input.shape)
+        if not self._input.shape.is_compatible_with(images.shape):
+            raise KerasganError(
+                f"The model takes images of shape {tuple(self._input.shape[1:])}. Argument "
+                f"'images' has {images.shape}"
+            )
+        shape = self._logits_shape(images.shape)
         if tf.is_tensor(target):
-            traced = self._traced(None, start, ())
-            return traced.call(images, tf.cast(target, images.dtype))["relevance"]
-        target = targets.get(target)
-        if not _by_value(target):
-            target = target.prepare(self._logits_shape(images.shape[0], images))
-        traced, inputs = self._prepared(images, target, start, ())
-        return traced.call(*inputs)["relevance"]
+            array = fit_array(tf.cast(target, images.dtype), shape, "target", "relevance")
+        else:
+            target = targets.get(target).prepare(shape)
+            if _by_value(target):
+                return self._traced(target, start, ()).call(images)["relevance"]
+            array = target.array if isinstance(target, targets.Mask) else None
+        if array is None:
+            weights = target.weights(self._traced("logits", "", ()).call(images)["logits"])
+        else:
+            weights = tf.cast(array, images.dtype)
+            each = tf.concat([tf.shape(images)[:1], tf.shape(weights)[1:]], 0)
+            weights = tf.ensure_shape(tf.broadcast_to(weights, each), (None, *weights.shape[1:]))
+        kind = "given" if weights.shape[-1] == shape[-1] else "by pixel"
+        return self._traced(kind, start, ()).call(images, weights)["relevance"]
+
+    def check_target(self, target: Any) -> None:
+        """Checks that `relevance` can explain a target, before anything is computed.
+
+        Args:
+            target: As of `relevance`.
+
+        Raises:
+            KerasganError: A target that does not fit the logits, that needs true masks, or that
+                cannot be used in a `tf.function`.
+
+        Example:
+            >>> import kerasgan as kg
+            >>> explainer = kg.Explainer(kg.models.unet(size=32, filters=2, levels=2))
+            >>> explainer.check_target(kg.targets.Pixel(31, 31))
+        """
+        if not tf.is_tensor(target):
+            target = targets.get(target).prepare(self._logits_shape(self._input.shape))
+            if not target.traceable:
+                raise KerasganError(
+                    f"Argument 'target' must be one that can be used in a tf.function. Received: "
+                    f"{target!r}, which needs values"
+                )
 
     def check(self, images: Any = None, tolerance: float = LEAK, **explain: Any):
         """Checks that no relevance is lost unseen in any layer.
@@ -256,23 +318,46 @@ class Explainer:
         """
         export_explainer(self, path, target)
 
-    def _prepared(
+    def _answered(
         self,
+        traced: Traced,
         images: tf.Tensor,
         target: targets.Target,
-        start: str,
-        keep: Any,
-        follow: Mapping[str, tf.Tensor] = types.MappingProxyType({}),
-    ) -> tuple[Traced, list[tf.Tensor]]:
-        """Returns the function for a target, and its inputs; one pass only where that is enough."""
-        channels = list(follow.values())
-        if _by_value(target):
-            return self._traced(target, start, keep, tuple(follow)), [images, *channels]
-        logits = self._traced("logits", "", ()).call(images)["logits"]
-        traced = self._traced(None, start, keep, tuple(follow))
-        return traced, [images, target.weights(logits), *channels]
+        follow: Mapping[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """Runs a function that asks for the weights of a target once it has the logits."""
+        problems = []
+
+        def weights_of(logits: np.ndarray) -> np.ndarray:
+            try:
+                weights = np.asarray(target.weights(tf.constant(logits)), logits.dtype)
+                if weights.shape != logits.shape:
+                    raise KerasganError(
+                        f"Method 'weights' of {target!r} must return weights of the shape of the "
+                        f"logits, {logits.shape}. Received: {weights.shape}"
+                    )
+                return weights
+            except Exception as problem:
+                problems.append(problem)
+                return np.zeros_like(logits)
+
+        number = next(self._numbers)
+        self._asked[number] = weights_of
+        try:
+            found = traced.call(images, tf.constant(number, tf.int64), *follow.values())
+        finally:
+            del self._asked[number]
+        if problems:
+            raise problems[0]
+        return found
 
     def _traced(self, target: Any, start: str, keep: Any, follow: tuple[str, ...] = ()) -> Traced:
+        """Returns the function that explains, traced once.
+
+        Weights are those of a target; or "asked" of Python, once there are logits; or "given", as a
+        tensor; or given "by pixel", to be put on the logit of its predicted class. "logits" gives
+        these alone.
+        """
         key = (target, start, keep, follow)
         with BUILDING:
             if _on_one_of_several_devices():
@@ -289,15 +374,29 @@ class Explainer:
         ends = [self._network.get_layer(name).output for name in follow]
         parts = [keras.Model(self._network.input, end) for end in ends]
 
+        asked = self._asked
+
+        def answer(number: np.ndarray, logits: np.ndarray) -> np.ndarray:
+            return asked[int(number)](logits)
+
         def explain(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
-            weights, channels = given[0] if given else None, given[len(given) - len(follow) :]
+            channels = given[len(given) - len(follow) :]
+
+            def weights_of(logits: tf.Tensor) -> tf.Tensor:
+                if target == "asked":
+                    weights = tf.numpy_function(answer, [given[0], logits], logits.dtype)
+                    return tf.ensure_shape(weights, logits.shape)
+                if target == "by pixel":
+                    return given[0] * winner(logits)
+                return given[0] if target == "given" else target.weights(logits)
+
             with throwaway_variables(), keeping():
                 if target == "logits":
                     return {"logits": Forward(self._network, images).logits}
                 found = self.method.analyse(
                     self._network,
                     images,
-                    (lambda _: weights) if target is None else target.weights,
+                    weights_of,
                     lambda weights, logits: start_relevance(
                         weights, logits, start, self.canonical.activation
                     ),
@@ -320,7 +419,11 @@ class Explainer:
                     outputs[f"layers/{layers[name]}"] = tensor
             return outputs
 
-        signature = [self._input] + ([self._weights_spec()] if target is None else [])
+        number = tf.TensorSpec((), tf.int64)
+        logits = self._weights_spec()
+        by_pixel = tf.TensorSpec((*logits.shape[:-1], 1), logits.dtype)
+        more = {"asked": [number], "given": [logits], "by pixel": [by_pixel]}
+        signature = [self._input, *(more.get(target, []) if isinstance(target, str) else [])]
         signature += [tf.TensorSpec(end.shape[-1:], self.canonical.dtype) for end in ends]
         function = tf.function(explain, autograph=False)
         return Traced(function.get_concrete_function(*signature), layers, rows, forks)
@@ -373,11 +476,12 @@ class Explainer:
                 sizes.append(math.prod(size or math.isqrt(pixels) for size in output.shape[1:]))
         return 3 * sum(sizes) * self._input.dtype.size
 
-    def _logits_shape(self, batch: int | None, piece: tf.Tensor) -> tuple[int, ...]:
+    def _logits_shape(self, images: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Returns the shape of the logits of images of a shape, None for what is not known."""
         shape = self._network.output_shape[1:]
-        if None in shape:
-            shape = self._traced("logits", "", ()).call(piece[:1])["logits"].shape[1:]
-        return (batch, *shape)
+        if None in shape and None not in images[1:]:
+            shape = self._network.compute_output_shape((1, *images[1:]))[1:]
+        return (images[0], *shape)
 
     def _to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
         if layers is not None:

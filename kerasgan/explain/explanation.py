@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,15 +23,19 @@ class Layers(Mapping):
     """Relevance arriving at the outputs of layers, by name.
 
     A name is that of a layer, or what it begins with: "down_3" stands for the last layer named
-    "down_3_...". Layers that pass relevance on as it is share one array.
+    "down_3_...". Layers that pass relevance on as it is share one array, which is made when it is
+    first asked for.
     """
 
-    def __init__(self, names: dict[str, str], arrays: dict[str, np.ndarray]):
+    def __init__(self, names: dict[str, str], arrays: dict[str, Any]):
         self._names = names
         self._arrays = arrays
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[self._names[find_layer(name, self._names)]]
+        own = self._names[find_layer(name, self._names)]
+        if not isinstance(self._arrays[own], np.ndarray):
+            self._arrays[own] = self._arrays[own].numpy()
+        return self._arrays[own]
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -53,6 +59,7 @@ class Explanation:
         logits: float32 (batch, height, width, classes).
         target: float32, shape of the logits. The weights that relevance started from.
         layers: Relevance at layers, by name (see `Layers`).
+        gates: As of `Explainer`.
 
     Example:
         >>> e.save("e.npz")  # doctest: +SKIP
@@ -61,19 +68,26 @@ class Explanation:
 
     def __init__(
         self,
-        arrays: dict[str, np.ndarray],
+        arrays: dict[str, Any],
         names: dict[str, str],
         rows: Sequence[Sequence[str]] = (),
         forks: Sequence[Sequence[str]] = (),
+        gates: Mapping[str, Sequence[int]] | None = None,
     ):
         self.images = arrays["images"]
         self.relevance = arrays["relevance"]
         self.logits = arrays["logits"]
         self.target = arrays["target"]
-        kept = {name[7:]: array for name, array in arrays.items() if name.startswith("layers/")}
-        self.layers = Layers(names, kept)
-        self._arrays = arrays
-        self._about = {"names": names, "rows": list(rows), "forks": list(forks)}
+        kept = {name: array for name, array in arrays.items() if name.startswith("layers/")}
+        self.layers = Layers(names, {name[7:]: array for name, array in kept.items()})
+        self.gates = {name: tuple(indices) for name, indices in (gates or {}).items()}
+        self._arrays = {name: array for name, array in arrays.items() if name not in kept}
+        self._about = {
+            "names": names,
+            "rows": list(rows),
+            "forks": list(forks),
+            "gates": self.gates,
+        }
 
     def __len__(self) -> int:
         return len(self.images)
@@ -134,20 +148,46 @@ class Explanation:
         """Saves everything into one `.npz` file, without pickle.
 
         Args:
-            path: Of the file, with its ending.
+            path: Of the file. What does not end in `.npz` gets that ending, here and in `load`. An
+                explanation of that name is replaced, once all of this one is written.
+
+        Raises:
+            KerasganError: There is a file of that name that is no explanation, or the folder is not
+                there or cannot be written.
         """
-        np.savez_compressed(path, about=np.array(json.dumps(self._about)), **self._arrays)
+        path = _npz(path)
+        if path.exists() and not _is_explanation(path):
+            raise KerasganError(
+                f"Argument 'path' must not name a file of something else, since it would be lost. "
+                f"Received: '{path}'"
+            )
+        layers = {f"layers/{own}": array for own, array in self.layers._arrays.items()}
+        about = np.array(json.dumps(self._about))
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with open(part, "wb") as file:
+                np.savez_compressed(file, about=about, **self._arrays, **layers)
+            os.replace(part, path)
+        except OSError as error:
+            raise KerasganError(
+                f"Argument 'path' must be a file in a folder that is there and can be written. "
+                f"Received: '{path}' ({error.strerror})"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Explanation:
         """Loads what `save` wrote.
 
         Args:
-            path: Of the file.
+            path: Of the file, with or without `.npz`.
 
         Raises:
             KerasganError: No such file, or a file of something else.
         """
+        given, path = pathlib.Path(path), _npz(path)
+        path = given if given.is_file() and not path.is_file() else path
         try:
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = dict(file)
@@ -172,12 +212,22 @@ class Explanation:
         Returns:
             The `matplotlib.figure.Figure`.
         """
-        from kerasgan.explain.draw import draw
+        from kerasgan.explain.draw import draw, write_figure
 
-        figure = draw(self, layers)
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return write_figure(draw(self, layers), path)
+
+
+def _npz(path: str | os.PathLike) -> pathlib.Path:
+    path = pathlib.Path(path)
+    return path if path.name.endswith(".npz") else path.parent / f"{path.name}.npz"
+
+
+def _is_explanation(path: pathlib.Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "about.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def find_layer(name: str, names: Mapping[str, Any]) -> str:

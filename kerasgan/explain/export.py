@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,8 @@ def export_explainer(
     Both give a dict: `"relevance"` of the shape of the images; `"value"` (batch,), the sum of
     weights times logits, which the relevance adds up to but for what went to biases and the
     stabiliser; `"logits"`; and `"target"`, the weights. An explainer's `preprocess` is not part of
-    it. The network's weights are `model_weights`, in Keras' order; relevance follows them.
+    it. The network's weights are `model_weights`, in Keras' order; relevance follows them. `gates`
+    holds the explainer's as JSON.
 
     Args:
         explainer: The explainer.
@@ -59,10 +61,12 @@ def export_explainer(
     if not target.traceable or type(target).__eq__ is object.__eq__:
         raise KerasganError(
             f"Argument 'target' must be a target without arrays to be exported. Received: "
-            f"{target!r}; use 'explain_weights' of the result instead"
+            f"{target!r}; export with target='prediction', and give weights to 'explain_weights' "
+            "of the result"
         )
+    target.prepare(explainer._logits_shape(explainer._input.shape))
     by_target = explainer._traced(target, "logit", ()).call
-    by_weights = explainer._traced(None, "logit", ()).call
+    by_weights = explainer._traced("given", "logit", ()).call
 
     def explain(images):
         return _shown(by_target(images))
@@ -75,6 +79,7 @@ def export_explainer(
     weights = tf.TensorSpec(logits.shape, logits.dtype, "weights")
     module = tf.Module()
     module.model_weights = explainer.model.weights
+    module.gates = tf.Variable(json.dumps(explainer.gates), trainable=False)
     module.explain = tf.function(explain, [images], autograph=False)
     module.explain_weights = tf.function(explain_weights, [images, weights], autograph=False)
     signatures = {

@@ -129,10 +129,11 @@ def strip_last_activation(net: Network, output: Op) -> tuple[Op, str]:
     name = last.config["activation"]
     keeps_channels = "softmax" not in name or last.shape[-1] == output.shape[-1]
     if not moved or not keeps_channels or len(net.consumers(last)) > 1:
+        named = [layer for layer, op in net.origins.items() if op is last and "/" not in layer]
         raise KerasganError(
             f"Explanations are of logits, but the model goes on after '{last.name}' ({name}), in "
             f"'{output.name}' ({output.kind}). Build a model that ends with that activation, such "
-            f"as keras.Model(model.input, model.get_layer('{last.name}').output)"
+            f"as keras.Model(model.input, model.get_layer('{(named or [last.name])[0]}').output)"
         )
     new_output = last.inputs[0] if last is output else output
     net.remove(last)

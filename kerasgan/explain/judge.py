@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.draw import ROWS, colour_bar, in_colours, show, to_picture
-from kerasgan.explain.explainer import Explainer
+from kerasgan.explain.draw import ROWS, colour_bar, in_colours, show, to_picture, write_figure
+from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.methods import RuleLike
 from kerasgan.explain.targets import TargetLike
@@ -89,9 +89,7 @@ class Judgement(NamedTuple):
                 show(axis, title, part, row, outline=mask, heat=True)
             show(axes[row, 4], "patches taken for drawn", in_colours(self.logits[row, ..., 0]), row)
         colour_bar(figure, axes)
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return write_figure(figure, path)
 
 
 class Judge:
@@ -102,6 +100,7 @@ class Judge:
             "drawn by a person" (of patches, or one for the whole), or a `SegmentationGAN`.
         rule: As of `Explainer`.
         batch_size: As of `Explainer`.
+        gates: As of `Explainer`.
 
     Attributes:
         explainer: The `Explainer` of the joined network, one image of all channels.
@@ -121,13 +120,17 @@ class Judge:
     """
 
     def __init__(
-        self, model: keras.Model, rule: RuleLike = "epsilon", batch_size: int | None = None
+        self,
+        model: keras.Model,
+        rule: RuleLike = "epsilon",
+        batch_size: int | None = None,
+        gates: Gates | None = None,
     ):
         discriminator = getattr(model, "discriminator", model)
         _check(discriminator)
         self.generator = generator_of(model) if hasattr(model, "generator") else None
         self.channels, self.classes = (tensor.shape[-1] for tensor in discriminator.inputs)
-        self.explainer = Explainer(_joined(discriminator), rule, "[-1,1]", batch_size)
+        self.explainer = Explainer(_joined(discriminator), rule, "[-1,1]", batch_size, gates)
 
     def explain(
         self,

@@ -177,7 +177,10 @@ def warn_if_empty(weights: tf.Tensor) -> None:
 
 def numbers(array: Any, argument: str, owner: str) -> np.ndarray:
     """Makes an array, refusing what is no finite number; the last two arguments name it."""
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError:  # lists of several lengths
+        array = np.asarray(array, object)
     if array.dtype.kind not in "buif" or not np.all(np.isfinite(array)):
         raise KerasganError(
             f"Argument '{argument}' of {owner} must hold finite numbers or booleans. "
@@ -187,21 +190,29 @@ def numbers(array: Any, argument: str, owner: str) -> np.ndarray:
 
 
 def fit_array(array: np.ndarray, shape: Sequence[int], argument: str, owner: str) -> np.ndarray:
-    """Gives an array that fits logits of this shape the shape (batch or 1, h, w, classes or 1)."""
+    """Gives an array that fits logits of this shape the shape (batch or 1, h, w, classes or 1).
+
+    Arrays may be tensors. Sizes that are not known, None, fit any.
+    """
     b, h, w, c = shape
-    full = array
-    if array.ndim == 2:
+    full, sizes = array, tuple(array.shape)
+    if len(sizes) == 2:
         full = array[None, :, :, None]
-    elif array.ndim == 3:
-        by_pixel = array.shape[1:] == (h, w) and b in (None, len(array))
-        full = array[..., None] if by_pixel else array[None]
-    fits = full.ndim == 4 and full.shape[1:3] == (h, w) and full.shape[3] in (1, c)
-    if not fits or (b is not None and full.shape[0] not in (1, b)):
+    elif len(sizes) == 3:
+        full = array[..., None] if _agree(sizes, (b, h, w)) else array[None]
+    sizes = tuple(full.shape)
+    if not any(_agree(sizes, (n, h, w, m)) for n in (1, b) for m in (1, c)):
         raise KerasganError(
             f"Argument '{argument}' of {owner} must have shape {(h, w)}, {(b, h, w)}, "
             f"{(h, w, c)} or {(b, h, w, c)}, as the logits have. Received: {array.shape}"
         )
     return full
+
+
+def _agree(sizes: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether sizes are the same, as far as both are known."""
+    pairs = list(zip(sizes, wanted))
+    return len(sizes) == len(wanted) and all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def fit_truth(truth: np.ndarray, shape: Sequence[int], owner: str) -> np.ndarray:

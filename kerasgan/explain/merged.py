@@ -20,7 +20,7 @@ from kerasgan.data.resize import check_image
 from kerasgan.errors import KerasganError
 from kerasgan.explain import methods, targets
 from kerasgan.explain.analyzer import LEDGER
-from kerasgan.explain.explainer import Explainer
+from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.logits import warn_if_empty
 from kerasgan.explain.place import to_original
@@ -45,6 +45,7 @@ class MergedExplainer:
         augment: Test-time augmentation, True, False or "flips".
         preprocess: As of `Explainer`; a function takes a batch in [-1, 1].
         batch_size: How many images or windows to explain at once; None for as many as take 1 GiB.
+        gates: As of `Explainer`, for every one of several models.
 
     Raises:
         KerasganError: As from `Explainer` and `kerasgan.predict`.
@@ -71,6 +72,7 @@ class MergedExplainer:
         augment: bool | str = False,
         preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
+        gates: Gates | None = None,
     ):
         members = members_of(model)
         check_tiling(mode, overlap, scale)
@@ -78,9 +80,10 @@ class MergedExplainer:
         self.views = views_of(augment, self.window)
         self.tiling = (mode, overlap, scale)
         self.explainers = [
-            Explainer(member.network, rule, preprocess, batch_size) for member in members
+            Explainer(member.network, rule, preprocess, batch_size, gates) for member in members
         ]
         unit = members[0].log_odds * len(members) * len(self.views)
+        self.gates = self.explainers[0].gates
         self.shares = [member.log_odds / unit for member in members]
 
     def explain(
@@ -210,7 +213,7 @@ class MergedExplainer:
         if rows and len(members) == 1:
             forks = members[0]._about["forks"]
             arrays["forks"] = np.stack([_added(parts, "forks") for _, parts in found], -1)
-        return Explanation(arrays, {}, rows, forks)
+        return Explanation(arrays, {}, rows, forks, self.gates)
 
 
 def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:

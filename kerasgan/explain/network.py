@@ -17,6 +17,7 @@ __all__ = [
     "SQUASHING",
     "Network",
     "Op",
+    "Refusal",
     "constant",
     "keeping",
     "once",
@@ -31,9 +32,13 @@ Source = Callable[[], tf.Tensor]
 KEPT: contextvars.ContextVar = contextvars.ContextVar("kept", default=None)
 
 
-def refusal(layer: keras.layers.Layer, reason: str, advice: str) -> KerasganError:
+class Refusal(KerasganError):
+    """A layer that cannot be carried over, which matters only where relevance reaches it."""
+
+
+def refusal(layer: keras.layers.Layer, reason: str, advice: str) -> Refusal:
     """Builds the error about a layer that cannot be carried over."""
-    return KerasganError(
+    return Refusal(
         f"Layer '{layer.name}' ({type(layer).__name__}) cannot be explained: {reason}. {advice}"
     )
 
@@ -120,12 +125,16 @@ class Network:
         gates: As of `canonize`.
         ops: The operations.
         origins: Original layer name -> the operation whose output stands for the layer's.
+        products: Product -> name of its layer and indices of the inputs that are its gates.
+        bounded: Operation -> what `kerasgan.explain.carry.boundedness` says of it.
     """
 
     dtype: str
     gates: dict[str, tuple[int, ...]]
     ops: list[Op] = field(default_factory=list)
     origins: dict[str, Op] = field(default_factory=dict)
+    products: dict[Op, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    bounded: dict[Op, int] = field(default_factory=dict)
     outer: tuple[str, ...] = ()
 
     def add(self, layer, inputs, config=None, sources=(), name="", **more) -> Op:

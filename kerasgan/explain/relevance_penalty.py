@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.data.region import Region, mean_share, region_of
-from kerasgan.explain.explainer import Explainer
+from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.methods import RuleLike
 from kerasgan.explain.targets import TargetLike
 
@@ -29,10 +29,12 @@ class RelevancePenalty:
     Args:
         region: Where relevance must not lie, as for `GradientPenalty`.
         rule: As of `Explainer`, a rule that is differentiable: "epsilon" and "gamma" are.
-        target: As of `Explainer`; without arrays.
+        target: As of `Explainer.relevance`, one that needs no truth. Checked by `compile`.
+        gates: As of `Explainer`.
 
     Raises:
-        KerasganError: As of `GradientPenalty` and `Explainer`, the latter from `compile`.
+        KerasganError: As of `GradientPenalty`, `Explainer` and the target, the latter two from
+            `compile`.
 
     Example:
         >>> import numpy as np
@@ -47,14 +49,19 @@ class RelevancePenalty:
     """
 
     def __init__(
-        self, region: Region, rule: RuleLike = "epsilon", target: TargetLike = "prediction"
+        self,
+        region: Region,
+        rule: RuleLike = "epsilon",
+        target: TargetLike = "prediction",
+        gates: Gates | None = None,
     ):
         self.region = region_of(region)
-        self.rule, self.target = rule, target
+        self.rule, self.target, self.gates = rule, target, gates
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
         """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
-        explainer = Explainer(network, self.rule, "[-1,1]")
+        explainer = Explainer(network, self.rule, "[-1,1]", gates=self.gates)
+        explainer.check_target(self.target)
 
         def loss(
             image: tf.Tensor, mask: tf.Tensor, probability: Any, step: Any, training: bool

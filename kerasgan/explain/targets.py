@@ -20,6 +20,7 @@ Example:
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any, Union
 
@@ -46,6 +47,7 @@ __all__ = [
     "Component",
     "Components",
     "Difference",
+    "Each",
     "FalsePositives",
     "Mask",
     "Missed",
@@ -58,7 +60,7 @@ __all__ = [
 ]
 
 Shape = Sequence[int]
-TargetLike = Union[str, "Target", np.ndarray, tf.Tensor]
+TargetLike = Union[str, "Target", Sequence[Union[str, "Target"]], np.ndarray, tf.Tensor]
 
 
 class Target:
@@ -149,6 +151,7 @@ class Class(Target):
 
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
+        self.prepare(logits.shape)
         if logits.shape[-1] == 1:
             positive = foreground(logits)
             return positive if self.index == 1 else positive - 1
@@ -214,6 +217,11 @@ class Pixel(Target):
         x: Column, from 0 at the left.
 
     Example:
+        Many pixels of one image in one call, each with a map of its own:
+
+        >>> pixels = [Pixel(y, x) for y in (8, 9) for x in (3, 4)]
+        >>> explainer.explain(images[[0] * 4], target=pixels)  # doctest: +SKIP
+
         >>> Pixel(0, 1).weights(tf.constant([[[[5.0], [-2.0]]]])).numpy().ravel()
         array([0., 1.], dtype=float32)
     """
@@ -223,19 +231,34 @@ class Pixel(Target):
 
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
-        row = tf.one_hot(self.y, tf.shape(logits)[1], dtype=logits.dtype)
-        column = tf.one_hot(self.x, tf.shape(logits)[2], dtype=logits.dtype)
+        self._check(logits.shape)
+        size = tf.shape(logits)[1:3]
+        if None in logits.shape[1:3]:
+            inside = tf.reduce_all([self.y, self.x] < size)
+            message = f"{self!r} lies outside of the logits, whose size is"
+            with tf.control_dependencies([tf.debugging.Assert(inside, [message, size])]):
+                size = tf.identity(size)
+        row = tf.one_hot(self.y, size[0], dtype=logits.dtype)
+        column = tf.one_hot(self.x, size[1], dtype=logits.dtype)
         return winner(logits) * row[:, None, None] * column[:, None]
 
     def prepare(self, shape: Shape, truth: Any = None) -> Target:
-        """See `Target.prepare`."""
+        """See `Target.prepare`: a map, so that all pixels are explained by one trace."""
+        self._check(shape)
+        if None in shape[1:3]:
+            return self
+        chosen = np.zeros((1, *shape[1:3], 1), "float32")
+        chosen[0, self.y, self.x] = 1
+        return Mask(chosen)
+
+    def _check(self, shape: Shape) -> None:
         for name, value, size in (("y", self.y, shape[1]), ("x", self.x, shape[2])):
-            if not _is_index(value, size - 1):
+            if not _is_index(value, np.inf if size is None else size - 1):
+                last = "the last one" if size is None else size - 1
                 raise KerasganError(
-                    f"Argument '{name}' of Pixel must be from 0 to {size - 1} for logits of "
+                    f"Argument '{name}' of Pixel must be from 0 to {last} for logits of "
                     f"{shape[1]} x {shape[2]} pixels. Received: {value!r}"
                 )
-        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -398,6 +421,56 @@ class Difference(Target):
         return Difference(self.plus.take(start, stop), self.minus.take(start, stop))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Each(Target):
+    """Each image's own target. A list of targets means the same.
+
+    Args:
+        targets: As many as there are images, each anything that `get` takes for one image.
+
+    Example:
+        >>> logits = tf.constant([[[[5.0], [2.0]]], [[[1.0], [-1.0]]]])
+        >>> Each([Pixel(0, 1), "prediction"]).weights(logits).numpy().squeeze()
+        array([[0., 1.],
+               [1., 0.]], dtype=float32)
+    """
+
+    targets: Sequence[TargetLike]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", [get(target) for target in self.targets])
+        traceable = all(target.traceable for target in self.targets)
+        object.__setattr__(self, "traceable", traceable)
+
+    def weights(self, logits: tf.Tensor) -> tf.Tensor:
+        """See `Target.weights`."""
+        images = tf.split(logits, len(self.targets))
+        found = [target.weights(one) for target, one in zip(self.targets, images)]
+        return tf.concat([tf.broadcast_to(a, tf.shape(b)) for a, b in zip(found, images)], 0)
+
+    def prepare(self, shape: Shape, truth: Any = None) -> Target:
+        """See `Target.prepare`."""
+        if shape[0] not in (None, len(self.targets)):
+            raise KerasganError(
+                f"A list of targets must hold one for each of the {shape[0]} image(s). Received: "
+                f"{len(self.targets)}; for several targets of one image, pass the image as often"
+            )
+        if truth is not None:
+            truth = fit_array(numbers(truth, "truth", "Each"), shape, "truth", "Each")
+        ready = []
+        for place, target in enumerate(self.targets):
+            own = truth if truth is None or len(truth) == 1 else truth[place : place + 1]
+            try:
+                ready.append(target.prepare((1, *shape[1:]), own))
+            except KerasganError as error:
+                raise KerasganError(f"Target of image {place}: {error}") from None
+        return Each(ready)
+
+    def take(self, start: int, stop: int) -> Target:
+        """See `Target.take`."""
+        return Each(self.targets[start:stop])
+
+
 _NAMES = {
     "prediction": Prediction,
     "border": Border,
@@ -418,10 +491,11 @@ def names() -> list[str]:
 
 
 def get(target: TargetLike) -> Target:
-    """Makes a target of a name, a target or an array of weights.
+    """Makes a target of a name, a target, a list of these or an array of weights.
 
     Args:
-        target: One of `names()`, a `Target`, or an array as for `Mask`.
+        target: One of `names()`, a `Target`, a list of these, one for each image (`Each`), or an
+            array as for `Mask`.
 
     Raises:
         KerasganError: An unknown name, or neither of these.
@@ -432,6 +506,12 @@ def get(target: TargetLike) -> Target:
     """
     if isinstance(target, Target):
         return target
+    if isinstance(target, (list, tuple)) and any(isinstance(one, (Target, str)) for one in target):
+        return Each(target)
+    if inspect.isclass(target) and issubclass(target, Target):
+        raise KerasganError(
+            f"Argument 'target' must be an object. Received: a class; write {target.__name__}(...)"
+        )
     if isinstance(target, str):
         if target in _NAMES:
             return _NAMES[target]()

@@ -218,7 +218,8 @@ def with_settings(
 
     Args:
         facts: What `facts_of` returned.
-        options: `mode`, `augment`, `threshold` and, as `preprocess_of` returns it, `preprocess`.
+        options: `mode`, `augment`, `threshold` and, as `preprocess_of` returns it, `preprocess`,
+            and `gates`, as of `Explainer`.
         classes: As of `Samples`.
 
     Returns:
@@ -227,7 +228,7 @@ def with_settings(
     Example:
         >>> from kerasgan.models.preprocess import preprocess_of
         >>> options = {"mode": "window", "augment": "flips", "threshold": 0.5}
-        >>> options["preprocess"] = preprocess_of(None, "[0,1]")
+        >>> options.update(preprocess=preprocess_of(None, "[0,1]"), gates={})
         >>> with_settings({"network": []}, options, 1)["network"][0]
         ('Takes', 'images in [0, 1]')
     """
@@ -239,4 +240,7 @@ def with_settings(
         used.append(("Averaged over views", AUGMENTED[options["augment"]]))
     if classes == 1:
         used.append(("Foreground above a probability of", f"{options['threshold']:g}"))
+    for product, gates in options["gates"].items():
+        inputs = ", ".join(map(str, gates))
+        used.append((f"Gate of '{product}' in explanations", f"input {inputs}, counted from 0"))
     return {**facts, "network": [*facts["network"], *used]}

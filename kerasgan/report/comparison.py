@@ -64,6 +64,7 @@ def compare(
     augment: Any = False,
     batch_size: int = 8,
     preprocess: Any = None,
+    gates: Any = None,
     overwrite: bool = False,
     verbose: bool = True,
 ) -> pathlib.Path:
@@ -99,6 +100,7 @@ def compare(
         augment: As for `write`.
         batch_size: Images at once.
         preprocess: As for `write`.
+        gates: As for `Explainer`: of all models, or a dict from the names of models to their own.
         overwrite: As for `write`.
         verbose: Whether to show progress bars.
 
@@ -130,6 +132,9 @@ def compare(
     defaults["preprocess"] = None
     given = {"threshold": threshold, "size": size, "mode": mode, "augment": augment}
     own = _own({**given, "preprocess": preprocess}, defaults, models)
+    several = isinstance(gates, Mapping) and all(isinstance(v, Mapping) for v in gates.values())
+    by_model = gates if several else dict.fromkeys(models, gates)
+    gates_of = _own({"gates": by_model}, {"gates": None}, models)
     check_shown(cases)
     if cases * len(models) > MOST_PANELS:
         raise KerasganError(
@@ -147,7 +152,8 @@ def compare(
     place = check_place(folder, overwrite)
     panels, rivals = [], []
     for name, model in models.items():
-        panels.append(Panels(model, samples, [], named, batch_size=batch_size, **own[name]))
+        options = {"batch_size": batch_size, **own[name], **gates_of[name]}
+        panels.append(Panels(model, samples, [], named, **options))
     for letter, (name, model) in zip(string.ascii_uppercase, models.items()):
         if verbose:
             print(f"{letter}: {names[name]}")
@@ -162,7 +168,8 @@ def compare(
             verbose=verbose,
             **own[name],
         )
-        facts = with_settings(facts_of(model), own[name], classes)
+        taken = {**own[name], "gates": panels[len(rivals)].gates}
+        facts = with_settings(facts_of(model), taken, classes)
         rivals.append(Rival(letter, names[name], facts, found, masks))
     pairs = agreements(rivals, classes)
     rows = wide_table(rivals, pairs)

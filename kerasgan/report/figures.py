@@ -25,6 +25,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from kerasgan.counts import SCORES, count, score
 from kerasgan.errors import KerasganError
+from kerasgan.explain.draw import write_figure
 from kerasgan.text import read_text
 
 __all__ = ["mask_figure", "score_figure", "training_figure"]
@@ -150,7 +151,7 @@ def mask_figure(
             handlelength=1.4,
             columnspacing=1.6,
         )
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def training_figure(
@@ -220,7 +221,7 @@ def training_figure(
                 axes.set_ylim(0, 1)
                 _mark_best(axes, table.get(f"val_{name}"))
         figure.legend(handles=list(drawn.values()), loc="outside lower center", ncols=2)
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def score_figure(
@@ -281,7 +282,7 @@ def score_figure(
             color=VALIDATION,
             va="center",
         )
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def _displayable(image: np.ndarray, index: int) -> np.ndarray:
@@ -418,16 +419,3 @@ def _mark_best(axes, values: pd.Series | None) -> None:
         color=VALIDATION,
         path_effects=[Stroke(linewidth=2, foreground="white"), Normal()],
     )
-
-
-def _write(figure: Figure, path: str | pathlib.Path | None) -> Figure:
-    if path is not None:
-        try:
-            pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
-        except (OSError, ValueError) as error:
-            raise KerasganError(
-                f"Argument 'path' must be a figure file that can be written. Received: {path} "
-                f"({error})"
-            ) from error
-    return figure

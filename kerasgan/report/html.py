@@ -16,6 +16,7 @@ from kerasgan.evaluation.breakdown import by_size
 from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
+from kerasgan.explain.explainer import Gates
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
 from kerasgan.report.about import FIELDS, card_of, card_text, facts_of, with_settings
@@ -49,6 +50,7 @@ def write(
     augment: bool | str = False,
     batch_size: int = 8,
     preprocess: Any = None,
+    gates: Gates | None = None,
     overwrite: bool = False,
     verbose: bool = True,
 ) -> pathlib.Path:
@@ -88,6 +90,7 @@ def write(
         batch_size: Images at once.
         preprocess: What a network not trained on images in [-1, 1] takes: a name or a function, as
             for `kerasgan.predict`. The report says which.
+        gates: As for `Explainer`; the page names them.
         overwrite: Whether an earlier report in the folder may be replaced. One that was changed, or
             that other files were added to, never is.
         verbose: Whether to show progress bars.
@@ -119,9 +122,10 @@ def write(
     before = preprocess_of(model, preprocess)
     options = {"size": size, "mode": mode, "augment": augment, "preprocess": before}
     options["batch_size"] = batch_size
-    panels = Panels(model, samples, [], named, layers, threshold=threshold, **options)
+    panels = Panels(model, samples, [], named, layers, threshold=threshold, gates=gates, **options)
     found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
     used = {"mode": mode, "augment": augment, "threshold": threshold, "preprocess": before}
+    used["gates"] = panels.gates
     facts = with_settings(facts_of(model), used, samples.classes)
     column = "dice" if found.labelled else "confidence"
     panels.chosen = choose(found.table, column, cases)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.cases import summarize_maps
+from kerasgan.explain.draw import write_figure
 
 __all__ = ["method_figure"]
 
@@ -74,6 +75,4 @@ def method_figure(
         axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="x", linewidth=0.4, alpha=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-    if path is not None:
-        figure.savefig(path)
-    return figure
+    return write_figure(figure, path)

@@ -43,15 +43,6 @@ TARGETS = {
 """What is explained of an image, by the name of its target, in words."""
 
 
-class AsAnyOther(targets.Prediction):
-    """The predicted mask, explained by the function for weights that serves all targets.
-
-    A function of its own takes seconds to trace, and a few images milliseconds to explain.
-    """
-
-    traceable = False
-
-
 class Panels:
     """Everything that is shown of the chosen images, made a few at a time.
 
@@ -67,6 +58,7 @@ class Panels:
         augment: As for `kerasgan.predict`.
         batch_size: Images at once.
         preprocess: As for `Explainer`.
+        gates: As for `Explainer`.
 
     A prediction that is merged from windows or views has relevance at the pixels alone.
 
@@ -93,6 +85,7 @@ class Panels:
         augment: bool | str = False,
         batch_size: int = 8,
         preprocess: Any = None,
+        gates: Any = None,
     ):
         options: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size}
         check_tiling(mode, OVERLAP, SCALE)
@@ -106,8 +99,11 @@ class Panels:
         if self.merged:
             make, layers = MergedExplainer, ()
             options.update(size=size, mode=mode, augment=augment)
-        self.explainers = {name: make(model, rule, **options) for name, rule in rules.items()}
+        self.explainers = {
+            name: make(model, rule, gates=gates, **options) for name, rule in rules.items()
+        }
         first = next(iter(self.explainers.values()))
+        self.gates = first.gates
         self.network = (first.explainers[0] if self.merged else first).model
         self.model, self.samples, self.chosen = model, samples, list(chosen)
         self.layers = None if layers is None else list(layers)
@@ -175,7 +171,7 @@ class Panels:
         for rule, explainer in self.explainers.items():
             if self.layers is None:
                 self.layers = some_layers(quietly(explainer, images[:1], "prediction", None).layers)
-            main = quietly(explainer, images, AsAnyOther(), self.layers)
+            main = quietly(explainer, images, "prediction", self.layers)
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
                 main.plot(figures / f"explanation_{file}.png", layers=self.layers)

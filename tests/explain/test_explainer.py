@@ -1,6 +1,7 @@
 """The explainer from outside: what it promises a user."""
 
 import json
+import pathlib
 import subprocess
 import sys
 import threading
@@ -188,6 +189,153 @@ class TestRight:
         close(smooth.relevance, Explainer(model, "gradient").explain(IMAGES).relevance)
 
 
+class TestTargets:
+    """Every kind of target: one trace, one pass, the same numbers."""
+
+    TRUTH = np.random.default_rng(3).integers(0, 2, (3, 8, 8)).astype("float32")
+
+    class Squares(targets.Target):
+        def weights(self, logits):
+            return tf.square(logits)
+
+    def kinds(self):
+        region = np.random.default_rng(4).normal(size=(8, 8)).astype("float32")
+        return [
+            "prediction",
+            "border",
+            targets.Class(0),
+            targets.Class(1, margin=True),
+            targets.Component(0),
+            targets.Pixel(3, 4),
+            targets.Pixel(5, 5),
+            region,
+            np.stack([region] * 3),
+            targets.Missed(self.TRUTH),
+            targets.FalsePositives(self.TRUTH) - "border",
+            [targets.Pixel(0, 0), "prediction", targets.Mask(region)],
+            self.Squares(),
+        ]
+
+    def test_are_explained_by_one_trace(self):
+        explainer = Explainer(small(batch_norm=True))
+        by_weights = Explainer(explainer.model)
+        for target in self.kinds():
+            e = explainer.explain(IMAGES, target, layers=())
+            logits = tf.constant(e.logits)
+            expected = targets.get(target).prepare(logits.shape).weights(logits)
+            np.testing.assert_array_equal(e.target, expected)
+            close(by_weights.relevance(IMAGES, expected), e.relevance)
+        assert len(explainer._functions) == 1
+
+    def test_cost_one_pass(self, monkeypatch):
+        from kerasgan.explain import explainer as module
+
+        explainer = Explainer(small(batch_norm=True))
+        explainer.explain(IMAGES, layers=())
+        calls, traced = [], module.Explainer._traced
+
+        def counted(self, *key):
+            found = traced(self, *key)
+            return found._replace(call=lambda *given: calls.append(key) or found.call(*given))
+
+        monkeypatch.setattr(module.Explainer, "_traced", counted)
+        for target in self.kinds():
+            explainer.explain(IMAGES, target, layers=())
+        assert len(calls) == len(self.kinds())
+
+    def test_pixels_of_one_image_in_one_call(self):
+        explainer = Explainer(small(batch_norm=True), batch_size=5)
+        pixels = [targets.Pixel(y, x) for y in range(3) for x in range(4)]
+        together = explainer.explain(IMAGES[[1] * 12], target=pixels, layers=())
+        alone = [explainer.explain(IMAGES[1:2], target=pixel, layers=()) for pixel in pixels]
+        close(together.relevance, np.concatenate([e.relevance for e in alone]))
+        assert len(explainer._functions) == 1
+        assert explainer._asked == {}
+        for pixel in pixels:
+            close(explainer.relevance(IMAGES[1:2], pixel), alone[pixels.index(pixel)].relevance)
+        assert len(explainer._functions) == 2
+
+    def test_of_several_classes_in_tensorflow(self):
+        image = keras.Input((8, 8, 3))
+        x = layers.Conv2D(3, 3, padding="same", activation="softmax")(image)
+        explainer = Explainer(with_random_weights(keras.Model(image, x)), "gamma")
+        region = np.random.default_rng(4).normal(size=(8, 8)).astype("float32")
+        for target in (targets.Pixel(2, 3), region, targets.Class(2), self.Squares()):
+            expected = explainer.explain(IMAGES, target).relevance
+            close(explainer.relevance(IMAGES, target), expected)
+            inside = tf.function(lambda x, target=target: explainer.relevance(x, target))
+            close(inside(tf.constant(IMAGES)), expected)
+        close(explainer.relevance(IMAGES, tf.constant(region)), explainer.relevance(IMAGES, region))
+
+    def test_of_open_size(self):
+        image = keras.Input((None, None, 3))
+        x = layers.MaxPooling2D()(layers.Conv2D(2, 3, padding="same")(image))
+        model = with_random_weights(keras.Model(image, layers.Conv2D(1, 1)(x)))
+        explainer = Explainer(model)
+        for size in (8, 12):
+            images = np.resize(IMAGES, (2, size, size, 3))
+            last = targets.Pixel(size // 2 - 1, 0)
+            close(explainer.relevance(images, last), explainer.explain(images, last).relevance)
+            for function in (explainer.explain, explainer.relevance):
+                with pytest.raises(KerasganError, match="'y' of Pixel"):
+                    function(images, targets.Pixel(size // 2, 0))
+        assert len(explainer._functions) == 2
+        for shape in ((None, 8, 8, 3), (None, None, None, 3)):
+            inside = tf.function(
+                lambda images: explainer.relevance(images, targets.Pixel(4, 0)),
+                [tf.TensorSpec(shape)],
+                autograph=False,
+            )
+            with pytest.raises((KerasganError, tf.errors.InvalidArgumentError), match="Pixel"):
+                inside(IMAGES)
+
+    @pytest.mark.parametrize(
+        ("target", "message"),
+        [
+            (targets.Pixel(999, 999), "'y' of Pixel"),
+            (targets.Pixel(0, -1), "'x' of Pixel"),
+            (targets.Class(7), "'index' of Class"),
+            (targets.Prediction() - targets.Class(7), "'index' of Class"),
+            (targets.Component(9), "'index' of Component"),
+            (np.ones((8, 9)), "'array' of Mask"),
+            (tf.ones((8, 9)), "'target' of relevance|'array' of Mask"),
+            (tf.ones((3, 8, 8, 2)), "'target' of relevance|'array' of Mask"),
+            (targets.Missed(), "true masks"),
+            (targets.Missed(np.ones((9, 9))), "'truth' of Missed"),
+            ([targets.Pixel(0, 0)], "each of the 3 image"),
+            ("predicton", "Did you mean"),
+            (targets.Pixel, "class"),
+        ],
+    )
+    def test_that_do_not_fit_are_refused_everywhere(self, explainer, target, message, tmp_path):
+        for function in (explainer.explain, explainer.relevance):
+            with pytest.raises(KerasganError, match=message):
+                function(IMAGES, target)
+        with pytest.raises(KerasganError):
+            explainer.export(tmp_path / "saved", target)
+        if not tf.is_tensor(target) and not isinstance(target, list):
+            with pytest.raises(KerasganError):
+                explainer.check_target(target)
+
+    def test_faults_of_ones_own_come_as_they_are(self, explainer):
+        class Broken(targets.Target):
+            def weights(self, logits):
+                raise KeyError("mine")
+
+        class Small(targets.Target):
+            def weights(self, logits):
+                return logits[:, :1]
+
+        with pytest.raises(KeyError, match="mine"):
+            explainer.explain(IMAGES, Broken())
+        with pytest.raises(KerasganError, match="must return weights of the shape"):
+            explainer.explain(IMAGES, Small())
+        assert explainer._asked == {}
+
+    def test_nothing_predicted_is_no_fault_in_training(self, explainer):
+        assert not explainer.relevance(IMAGES, np.zeros((8, 8))).numpy().any()
+
+
 class TestLive:
     def test_follows_training(self):
         model = small(batch_norm=True)
@@ -317,6 +465,52 @@ class TestExplanation:
         assert list(again.layers) == list(e.layers)
         assert np.array_equal(again.layers["down_2"], e.layers["down_2"])
         assert again.ledger.equals(e.ledger)
+
+    @pytest.mark.parametrize("name", ["x", "x.npz", "a.b", "x.npy", ".hidden", "é ü"])
+    @pytest.mark.parametrize("kind", [str, pathlib.Path])
+    def test_one_rule_for_paths(self, tmp_path, explainer, name, kind):
+        e = explainer.explain(IMAGES[:1])
+        path = kind(tmp_path / name)
+        e.save(path)
+        again = Explanation.load(path)
+        assert np.array_equal(again.relevance, e.relevance)
+        (written,) = tmp_path.iterdir()
+        assert written.name == (name if name.endswith(".npz") else f"{name}.npz")
+        other = explainer.explain(IMAGES[1:2])
+        other.save(path)  # replaces an explanation
+        assert np.array_equal(Explanation.load(path).relevance, other.relevance)
+        renamed = written.rename(tmp_path / "renamed")
+        assert len(Explanation.load(renamed)) == 1
+
+    def test_what_cannot_be_saved(self, tmp_path, explainer):
+        e = explainer.explain(IMAGES[:1], layers=())
+        with pytest.raises(KerasganError, match=r"nowhere.*No such file"):
+            e.save(tmp_path / "nowhere" / "e")
+        np.savez(tmp_path / "mine.npz", a=1)
+        (tmp_path / "text.npz").write_text("mine")
+        (tmp_path / "folder.npz").mkdir()
+        before = (tmp_path / "mine.npz").read_bytes()
+        for name in ("mine", "text", "folder"):
+            with pytest.raises(KerasganError, match=f"{name}.npz"):
+                e.save(tmp_path / name)
+        assert (tmp_path / "mine.npz").read_bytes() == before
+        assert len(list(tmp_path.iterdir())) == 3
+        for path in (tmp_path / "e.nonsense", tmp_path / "text.npz" / "e.png"):
+            with pytest.raises(KerasganError, match="'path'"):
+                e.plot(path)
+        e.plot(tmp_path / "new" / "e.png")
+
+    def test_layers_are_copied_when_they_are_asked_for(self, tmp_path):
+        e = Explainer(small(), "gamma").explain(IMAGES)
+        kept = e.layers._arrays
+        assert not any(isinstance(array, np.ndarray) for array in kept.values())
+        found = e.layers["down_2"]
+        assert isinstance(found, np.ndarray)
+        assert found is e.layers["down_2_act"]
+        assert sum(isinstance(array, np.ndarray) for array in kept.values()) == 1
+        e.save(tmp_path / "e")
+        for name in e.layers:
+            assert np.array_equal(Explanation.load(tmp_path / "e").layers[name], e.layers[name])
 
     def test_what_cannot_be_loaded(self, tmp_path):
         with pytest.raises(KerasganError, match=r"There is no file '.*nowhere.npz'"):

@@ -58,6 +58,24 @@ def test_nothing_to_explain_costs_nothing():
     assert float(loss(IMAGES, MASKS, None, tf.constant(0), False)) == 0
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (kg.targets.Class(7), "'index' of Class"),
+        (kg.targets.Pixel(8, 0), "'y' of Pixel"),
+        (kg.targets.Prediction() - kg.targets.Class(7), "'index' of Class"),
+        (np.ones((8, 9)), "'array' of Mask"),
+        ("missed", "true masks"),
+        ("component", r"tf\.function"),
+        ("predicton", "Did you mean"),
+    ],
+)
+def test_targets_that_would_be_no_penalty_are_refused_by_compile(target, message):
+    gan = kg.SegmentationGAN(network())
+    with pytest.raises(kg.KerasganError, match=message):
+        gan.compile(penalty=RelevancePenalty(LEFT, target=target), penalty_weight=1.0)
+
+
 def test_training_with_it_moves_relevance():
     shares = {}
     for weight in (0.0, 5.0):

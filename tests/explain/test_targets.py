@@ -92,6 +92,48 @@ def test_pixel():
     assert weights(targets.Pixel(3, 2), ONE)[0, 3, 2, 0] == 1
 
 
+def test_each_image_has_a_target_of_its_own():
+    logits = np.concatenate([ONE, -ONE, ONE])
+    truth = np.random.default_rng(0).integers(0, 2, (3, 4, 5))
+    parts = [targets.Pixel(1, 2), "prediction", "missed"]
+    w = weights(parts, logits, truth)
+    for place, part in enumerate(parts):
+        one = weights(part, logits[place : place + 1], truth[place : place + 1])
+        np.testing.assert_array_equal(w[place : place + 1], one)
+    ready = targets.get(parts).prepare(logits.shape, truth)
+    np.testing.assert_array_equal(ready.take(1, 3).weights(tf.constant(logits[1:])), w[1:])
+    same = weights(parts, logits, truth[0])  # one truth for all
+    np.testing.assert_array_equal(same[2:], weights("missed", ONE, truth[0]))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ([targets.Pixel(0, 0)], r"each of the 2 image\(s\). Received: 1"),
+        ([targets.Pixel(0, 0), targets.Pixel(4, 0)], "image 1: .*'y' of Pixel"),
+        (["prediction", "predicton"], "Did you mean 'prediction'"),
+        (["missed", "prediction"], "image 0: .*true masks"),
+        ([np.ones((3, 3)), "prediction"], "image 0: .*'array' of Mask"),
+        ([targets.Pixel(0, 0), object()], "finite numbers"),
+        ([[1.0], [1.0, 2.0]], "finite numbers"),
+        (targets.Pixel, r"class; write Pixel\("),
+    ],
+)
+def test_bad_targets_of_each_are_refused(target, message):
+    with pytest.raises(KerasganError, match=message):
+        weights(target, np.concatenate([ONE, ONE]))
+
+
+@pytest.mark.parametrize("shape", [(None, 4, 5, 1), (None, None, None, 1)])
+def test_pixels_outside_are_refused_while_tracing_and_running(shape):
+    pixel = targets.Pixel(1, 9)
+    spec = [tf.TensorSpec(shape)]
+    with pytest.raises((KerasganError, tf.errors.InvalidArgumentError), match="Pixel"):
+        tf.function(pixel.weights, spec, autograph=False)(ONE)
+    with pytest.raises(KerasganError, match="'index' of Class"):
+        tf.function(targets.Class(2).weights, spec, autograph=False)(ONE)
+
+
 def test_border_is_the_rim_and_the_image_edge_is_none():
     logits = np.where(picture("111111.", "111111.", "111111.", "111111.", "......."), 1.0, -1.0)
     logits = logits[None, ..., None].astype("float32")

@@ -1,0 +1,440 @@
+"""Products of two tensors that both depend on the image: broadcasting, and which is the gate."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from canonical import kinds, randomize
+from keras import backend, layers
+
+import kerasgan as kg
+from kerasgan.errors import KerasganError
+from kerasgan.explain import Explainer, Judge, MergedExplainer, RelevancePenalty
+
+RNG = np.random.default_rng(0)
+SIZE = 8
+
+
+def pictures(count, size=SIZE, channels=3):
+    return RNG.uniform(-1, 1, (count, size, size, channels)).astype("float32")
+
+
+def body(image, channels=4, name=None):
+    return layers.Conv2D(channels, 3, padding="same", activation="relu", name=name)(image)
+
+
+def finished(image, x):
+    """A model that ends in a sigmoid, and the same without, on equal random weights."""
+    logit = layers.Conv2D(1, 1, name="logit")(x)
+    model = randomize(keras.Model(image, layers.Activation("sigmoid")(logit)))
+    return model, keras.Model(image, logit)
+
+
+def explained(model, logits, counts=(1, 2, SIZE), **options):
+    """Explains some, and as many images as a row has pixels; compares with the model."""
+    explainer = Explainer(model, "epsilon", **options)
+    for count in counts:
+        images = pictures(count)
+        e = explainer.explain(images, target=np.ones((SIZE, SIZE)), layers=())
+        expected = np.asarray(logits(images))
+        np.testing.assert_allclose(e.logits, expected, atol=1e-4 * np.abs(expected).max())
+        one = explainer.explain(images[:1], target=np.ones((SIZE, SIZE)), layers=())
+        np.testing.assert_allclose(
+            e.relevance[0], one.relevance[0], atol=1e-4 * np.abs(one.relevance).max()
+        )
+    explainer.check(images, target=np.ones((SIZE, SIZE)))
+    return explainer
+
+
+def pooled(x, channels=4, activation="sigmoid"):
+    x = layers.Dense(4, activation="relu")(layers.GlobalAveragePooling2D()(x))
+    return layers.Dense(channels, activation=activation)(x)
+
+
+MERGING = [
+    layers.Multiply,
+    layers.Add,
+    layers.Subtract,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+]
+
+
+class TestBroadcasting:
+    @pytest.mark.parametrize("layer", MERGING)
+    def test_of_fewer_axes_as_keras_expands_them(self, layer):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        explained(*finished(image, layer()([x, pooled(x)])))
+
+    @pytest.mark.parametrize("shape", [(SIZE, 1, 4), (1, SIZE, 1), (SIZE, SIZE, 1)])
+    @pytest.mark.parametrize("layer", [layers.Multiply, layers.Add])
+    def test_of_lengths_of_one(self, layer, shape):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        other = layers.Reshape(shape)(pooled(x, int(np.prod(shape))))
+        explained(*finished(image, layer()([other, x])))
+
+    def test_of_three_axes(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image, SIZE)
+        rows = layers.Reshape((SIZE, SIZE))(layers.Conv2D(1, 1, activation="sigmoid")(x))
+        explained(*finished(image, layers.Multiply()([x, rows])))
+
+    @pytest.mark.parametrize("count", [2, 3])
+    @pytest.mark.parametrize("layer", MERGING[:4])
+    def test_with_constants(self, layer, count):
+        if layer is layers.Subtract and count == 3:
+            pytest.skip("takes two")
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        constants = [tf.constant([[[0.5, -1.0, 2.0, 0.3]]])]
+        inputs = [x, layers.Activation("sigmoid")(body(image))][: count - 1] + constants
+        explained(*finished(image, layer()(inputs)))
+        explained(*finished(image, layer()(inputs[::-1])))
+
+    @pytest.mark.parametrize("axes", [(1, 1, 4), (1, SIZE, SIZE, 1)])
+    def test_operators_with_constants(self, axes):
+        image = keras.Input((SIZE, SIZE, 3))
+        constant = RNG.uniform(0.5, 1, axes).astype("float32")
+        x = (body(image) * constant - constant) / constant + constant
+        explained(*finished(image, x))
+
+    @pytest.mark.parametrize(
+        "join",
+        [
+            lambda x, gate: x * gate,
+            lambda x, gate: x + gate,
+            lambda x, gate: tf.maximum(x, gate),
+            lambda x, gate: tf.multiply(gate, x),
+        ],
+    )
+    def test_a_batch_that_meets_pixels_is_refused(self, join):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        model, _ = finished(image, join(x, pooled(x)))
+        with pytest.raises(KerasganError, match=r"'tf\.\S*'.*from the right.*keras.layers"):
+            Explainer(model)
+
+    def test_constants_that_meet_the_batch_are_refused(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        model, _ = finished(image, x * RNG.uniform(size=(2, SIZE, SIZE, 4)).astype("float32"))
+        with pytest.raises(KerasganError, match=r"tf\.math\.multiply"):
+            Explainer(model)
+        vector = layers.Add(name="sum")([x, tf.ones((1, 1, SIZE, SIZE, 4))])
+        with pytest.raises(KerasganError, match="'sum'"):
+            Explainer(keras.Model(image, layers.Conv3D(1, 1)(vector)))
+
+    def test_images_joined_to_one_batch_are_refused(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        for joined in (layers.Concatenate(axis=0, name="joined")([x, x]), tf.concat([x, x], 0)):
+            with pytest.raises(KerasganError, match=r"'joined'|'tf.concat"):
+                Explainer(finished(image, joined)[0])
+
+    def test_a_constant_among_tensors_that_are_joined(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        joined = tf.concat([x, tf.zeros((1, SIZE, SIZE, 2))], -1)
+        with pytest.raises(KerasganError, match=r"'tf\.concat"):
+            Explainer(finished(image, joined)[0])
+
+
+def attention_gate(low, skip, upsample=layers.UpSampling2D, last="sigmoid", repeat=None):
+    """Additive attention, Oktay et al. 2018, its map brought to the size of the skip."""
+    both = layers.add(
+        [layers.Conv2D(4, 2, strides=2, padding="same")(skip), layers.Conv2D(4, 1)(low)]
+    )
+    psi = layers.Conv2D(1, 1, activation=last)(layers.Activation("relu")(both))
+    psi = upsample()(psi)
+    return psi if repeat is None else repeat(psi)
+
+
+REPEATS = {
+    "Lambda of the backend": layers.Lambda(lambda t: backend.repeat_elements(t, 4, axis=3)),
+    "Lambda": layers.Lambda(lambda t: tf.repeat(t, 4, -1)),
+    "function": lambda t: tf.repeat(t, 4, -1),
+    "Concatenate": lambda t: layers.Concatenate()([t] * 4),
+    "reversed": layers.Lambda(lambda t: 1 - tf.tile(t, [1, 1, 1, 4])),
+    "backend": lambda t: backend.repeat_elements(t, 4, axis=3),
+}
+
+
+class TestEvidence:
+    @pytest.mark.parametrize(
+        ("repeat", "last"), [*((name, "sigmoid") for name in REPEATS), ("Lambda", "tanh")]
+    )
+    def test_a_map_repeated_over_channels(self, repeat, last):
+        image = keras.Input((SIZE, SIZE, 3))
+        skip = body(image, name="skip")
+        low = body(layers.MaxPooling2D()(skip))
+        psi = attention_gate(low, skip, last=last, repeat=REPEATS[repeat])
+        gated = layers.Multiply(name="gated")([psi, skip])
+        x = layers.Concatenate()([layers.UpSampling2D()(low), gated])
+        explainer = explained(*finished(image, x), counts=(2,))
+        assert explainer.gates == {"gated": (0,)}
+
+    @pytest.mark.parametrize(
+        ("gate", "weak"),
+        [
+            (lambda x: layers.Lambda(lambda t: tf.sigmoid(t) ** 2)(x), False),
+            (lambda x: layers.Lambda(lambda t: tf.nn.softmax(t, 1))(x), False),
+            (lambda x: layers.Softmax(axis=(1, 2))(x), False),
+            (lambda x: tf.nn.softmax(x, 1), False),
+            (lambda x: tf.clip_by_value(x, 0, 1), False),
+            (lambda x: tf.nn.relu6(x + 3) / 6, False),
+            (lambda x: layers.Activation("hard_sigmoid")(x), False),
+            (lambda x: layers.Activation(lambda t: tf.nn.sigmoid(2 * t))(x), False),
+            (lambda x: layers.Permute((2, 1, 3))(tf.sigmoid(layers.Permute((2, 1, 3))(x))), False),
+            (lambda x: 1.0 + tf.sigmoid(x), False),
+            (lambda x: layers.Average()([tf.sigmoid(x), tf.sigmoid(-x)]), False),
+            (lambda x: tf.sigmoid(x) * tf.sigmoid(-x)[..., :1], False),
+            (lambda x: layers.Reshape((SIZE, SIZE, 4))(layers.Flatten()(tf.sigmoid(x))), False),
+            (lambda x: tf.tanh(x), True),
+            (lambda x: layers.Lambda(tf.math.erf)(x), True),
+        ],
+    )
+    def test_what_counts_as_a_gate(self, gate, weak):
+        image = keras.Input((SIZE, SIZE, 3))
+        gates = gate(layers.Conv2D(4, 1)(image))
+        signal = body(image) if weak else layers.ReLU(6.0)(body(image))
+        model, logits = finished(image, layers.Multiply(name="product")([signal, gates]))
+        assert explained(model, logits, counts=(2,)).gates["product"] == (1,)
+
+    def test_one_tensor_twice(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = layers.Conv2D(4, 3, padding="same")(image)
+        explained(*finished(image, x * tf.sigmoid(x)), counts=(2,))
+        square = finished(image, layers.Multiply(name="square")([x, x]))
+        with pytest.raises(KerasganError, match=r"gates={'square': 0}"):
+            Explainer(square[0])
+        explained(*square, counts=(2,), gates={"square": 0})
+
+    def test_spatial_and_channel_gates(self):
+        """CBAM (Woo et al. 2018) and scSE (Roy et al. 2018)."""
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        inner, outer = layers.Dense(2, activation="relu"), layers.Dense(4)
+        parts = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
+        by_channel = layers.Activation("sigmoid")(layers.Add()([outer(inner(p)) for p in parts]))
+        x = layers.Multiply()([x, by_channel])
+        largest = layers.Lambda(lambda t: tf.reduce_max(t, -1, keepdims=True))(x)
+        both = layers.Concatenate()([tf.reduce_mean(x, -1, keepdims=True), largest])
+        x = x * layers.Conv2D(1, 7, padding="same", activation="sigmoid", use_bias=False)(both)
+        cse = layers.Multiply()([x, layers.Reshape((1, 1, 4))(pooled(x))])
+        sse = layers.Multiply()([x, layers.Conv2D(1, 1, activation="sigmoid")(x)])
+        explained(*finished(image, layers.Maximum()([cse, sse])))
+
+    def test_three_factors(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        place = layers.Conv2D(1, 1, activation="sigmoid")(x)
+        explainer = explained(*finished(image, layers.Multiply(name="m")([place, x, pooled(x)])))
+        assert explainer.gates == {"m": (0, 2)}
+
+    def test_layers_that_only_compute_a_gate_need_no_rule(self):
+        class Own(layers.Layer):
+            def __init__(self, units, **kwargs):  # no get_config: it cannot be built anew
+                super().__init__(**kwargs)
+                self.dense = layers.Dense(units)
+
+            def call(self, x, training=None):
+                return tf.sigmoid(self.dense(x)) * (0.0 if training else 1.0)
+
+        image = keras.Input((SIZE, SIZE, 3))
+        x = body(image)
+        one, two = tf.split(Own(4)(x), 2, axis=-1)
+        model, logits = finished(image, layers.Multiply()([x, layers.Concatenate()([one, two])]))
+        explainer = explained(model, logits, counts=(2,))
+        randomize(model, seed=3)  # its weights are read anew
+        images = pictures(2)
+        e = explainer.explain(images, target=np.ones((SIZE, SIZE)), layers=())
+        np.testing.assert_allclose(e.logits, logits(images), rtol=1e-4, atol=1e-5)
+
+    def test_products_of_matrices_are_refused_by_name(self):
+        image = keras.Input((SIZE, SIZE, 4))
+        tokens = layers.Reshape((SIZE * SIZE, 4))(image)
+        weights = layers.Softmax()(layers.Dot((2, 2), name="dot")([tokens, tokens]))
+        mixed = layers.Dot((2, 1), name="mixed")([weights, layers.Dense(4)(tokens)])
+        model, _ = finished(image, layers.Reshape((SIZE, SIZE, 4))(mixed))
+        with pytest.raises(KerasganError, match=r"'dot' \(Dot\).*gates"):
+            Explainer(model)
+
+
+def two_signals(name="product"):
+    image = keras.Input((SIZE, SIZE, 3))
+    x = layers.Multiply(name=name)([body(image, name="left"), body(image, name="right")])
+    model, _ = finished(image, x)
+    model.get_layer("logit").bias.assign([3.0])  # something is predicted
+    return model
+
+
+class TestChosen:
+    def test_the_error_offers_both_choices_and_each_can_be_followed(self):
+        model = two_signals()
+        with pytest.raises(KerasganError) as caught:
+            Explainer(model)
+        message = str(caught.value)
+        images, found = pictures(1), {}
+        for index, (gate, signal) in enumerate((("left", "right"), ("right", "left"))):
+            start = message.index(f"gates={{'product': {index}}}")
+            said = message[start : start + 120]
+            assert said.index(gate) < said.index(signal)
+            explainer = Explainer(model, gates={"product": index})
+            explainer.check(images)
+            assert explainer.gates == {"product": (index,)}
+            e = explainer.explain(images, target=np.ones((SIZE, SIZE)))
+            assert e.layers[signal].any()
+            assert gate not in e.layers
+            found[index] = e.relevance
+        assert np.abs(found[0] - found[1]).max() > 0
+
+    def test_three_inputs(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        parts = [body(image, name=name) for name in "abc"]
+        model, _ = finished(image, layers.Multiply(name="product")(parts))
+        with pytest.raises(KerasganError, match=r"gates={'product': \(0, 2\)}.*'b'"):
+            Explainer(model)
+        assert Explainer(model, gates={"product": [0, 2]}).gates == {"product": (0, 2)}
+
+    def test_inside_another_model(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        inner = two_signals()
+        model = keras.Model(image, inner(image))
+        path = f"{inner.name}/product"
+        with pytest.raises(KerasganError, match=f"gates={{'{path}': 0}}"):
+            Explainer(model)
+        assert Explainer(model, gates={path: 0}).gates == {path: (0,)}
+        assert Explainer(model, gates={"product": 0}).gates == {path: (0,)}
+
+    @pytest.mark.parametrize(
+        ("gates", "message"),
+        [
+            ({"produkt": 0}, "such as .'product'.*'produkt'"),
+            ({"left": 0}, "products of tensors.*'left'"),
+            ({"product": 2}, r"'product'.*2 inputs.*Received: \(2,\)"),
+            ({"product": -1}, r"Received: \(-1,\)"),
+            ({"product": (0, 1)}, r"Received: \(0, 1\)"),
+            ({"product": ()}, r"Received: \(\)"),
+            ({"product": "left"}, "indices.*'left'"),
+            ({"product": 0.0}, "indices.*0.0"),
+            ({"product": True}, "indices.*True"),
+            (0, "dict.*Received: 0"),
+            (["product"], "dict.*Received"),
+        ],
+    )
+    def test_choices_that_do_not_fit(self, gates, message):
+        with pytest.raises(KerasganError, match=message):
+            Explainer(two_signals(), gates=gates)
+
+    def test_a_model_without_products(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        model, _ = finished(image, body(image))
+        with pytest.raises(KerasganError, match=r"none.*'x'"):
+            Explainer(model, gates={"x": 0})
+        assert Explainer(model).gates == {}
+
+
+GATES = {"product": 0}
+
+
+class TestWherever:
+    def test_saved_with_explanations(self, tmp_path):
+        e = Explainer(two_signals(), gates=GATES).explain(pictures(1), np.ones((SIZE, SIZE)))
+        e.save(tmp_path / "e")
+        assert kg.explain.Explanation.load(tmp_path / "e").gates == e.gates == {"product": (0,)}
+
+    def test_export(self, tmp_path):
+        explainer = Explainer(two_signals(), gates=GATES)
+        explainer.export(tmp_path / "saved")
+        saved = tf.saved_model.load(str(tmp_path / "saved"))
+        assert json.loads(saved.gates.numpy()) == {"product": [0]}
+        images = tf.constant(pictures(2))
+        found = saved.explain(images)["relevance"]
+        np.testing.assert_allclose(found, explainer.relevance(images), rtol=1e-4, atol=1e-7)
+
+    def test_merged(self):
+        models = [two_signals(), two_signals()]
+        with pytest.raises(KerasganError, match=r"gates={'product': 0}"):
+            MergedExplainer(models)
+        explainer = MergedExplainer(models, augment="flips", gates=GATES)
+        e = explainer.explain(pictures(1), np.ones((SIZE, SIZE)))
+        assert e.gates == explainer.gates == {"product": (0,)}
+
+    def test_judge(self):
+        image, mask = keras.Input((SIZE, SIZE, 3)), keras.Input((SIZE, SIZE, 1))
+        x = layers.Concatenate()([image, mask])
+        x = layers.Multiply(name="product")([body(x), body(x)])
+        model = keras.Model([image, mask], layers.Conv2D(1, 1)(x), name="critic")
+        with pytest.raises(KerasganError, match=r"gates={'critic/product': 0}"):
+            Judge(model)
+        judge = Judge(model, gates={"critic/product": 0})
+        assert judge.explain(
+            pictures(1), np.ones((1, SIZE, SIZE)), np.ones((SIZE, SIZE))
+        ).explanation.gates
+
+    def test_penalty(self):
+        corner = np.zeros((SIZE, SIZE))
+        corner[:2, :2] = 1
+        model = two_signals()
+        with pytest.raises(KerasganError, match=r"gates={'product': 0}"):
+            RelevancePenalty(corner)(model)
+        found = [
+            float(RelevancePenalty(corner, gates={"product": i})(model)(*losses(model)))
+            for i in (0, 1)
+        ]
+        assert found[0] != found[1]
+
+    def test_evaluation(self, tmp_path):
+        model = two_signals()
+        samples = kg.data.synthetic.write_dataset(tmp_path, count=4, size=32)
+        options = {"k": 9, "controls": False, "verbose": False}
+        with pytest.raises(KerasganError, match=r"gates={'product': 0}"):
+            kg.evaluation.localisation(model, samples, **options)
+        folder = tmp_path / "kept"
+        table = kg.evaluation.localisation(model, samples, gates=GATES, folder=folder, **options)
+        assert table.attrs["gates"] == {"product": (0,)}
+        with pytest.raises(KerasganError, match="gates"):
+            kg.evaluation.localisation(
+                model, samples, gates={"product": 1}, folder=folder, **options
+            )
+
+    def test_advice(self, tmp_path):
+        samples = kg.data.synthetic.write_dataset(tmp_path, count=4, size=32)
+        model = two_signals()
+        options = {"rules": ["epsilon"], "steps": 1, "verbose": False}
+        advice = kg.evaluation.advise(model, samples, gates=GATES, **options)
+        assert "'product': (0,)" in advice.text
+
+    def test_reports(self, tmp_path):
+        samples = kg.data.synthetic.write_dataset(tmp_path / "data", count=2, size=32)
+        model, other = two_signals(), two_signals("other")
+        options = {"rules": "epsilon", "cases": 1, "verbose": False}
+        with pytest.raises(KerasganError, match=r"gates={'product': 0}"):
+            kg.report.write(model, samples, tmp_path / "none", **options)
+        page = kg.report.write(model, samples, tmp_path / "one", gates=GATES, **options)
+        assert "Gate of &#39;product&#39; in explanations" in page.read_text(encoding="utf-8")
+        models = {"a": model, "b": other}
+        gates = {"a": GATES, "b": {"other": 1}}
+        page = kg.report.compare(models, samples, tmp_path / "two", gates=gates, **options)
+        text = page.read_text(encoding="utf-8")
+        assert "Gate of &#39;product&#39;" in text
+        assert "Gate of &#39;other&#39;" in text
+        with pytest.raises(KerasganError, match="'c'"):
+            kg.report.compare(models, samples, tmp_path / "no", gates={"c": GATES}, **options)
+
+
+def losses(model):
+    images = pictures(2)
+    return images, np.ones((2, SIZE, SIZE, 1), "float32"), None, tf.constant(0), False
+
+
+def test_a_gate_is_part_of_the_network_that_is_walked():
+    image = keras.Input((SIZE, SIZE, 3))
+    x = body(image)
+    model, _ = finished(image, layers.Multiply()([x, pooled(x)]))
+    assert kinds(Explainer(model).canonical).count("Gate") == 1

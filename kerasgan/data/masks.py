@@ -1,38 +1,88 @@
-"""What a mask file means: from its pixels to labels."""
+"""What a mask file means: from its pixels to labels.
+
+For `classes=1` a mask has two tones, background and foreground. Without colours these are black and
+white. `look` tells from the masks of a folder whether they are two others; what is read later must
+show the same two, to the value or with soft edges between them, or it is refused.
+"""
 
 from __future__ import annotations
 
-from typing import Optional
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from kerasgan.data.files import is_int32, opened, over_black, upright
 from kerasgan.errors import KerasganError
 
-__all__ = ["read_mask"]
+__all__ = [
+    "LOOKED_AT",
+    "Colors",
+    "Finding",
+    "inverted_words",
+    "look",
+    "looks_inverted",
+    "read_mask",
+]
 
-Colors = Optional[tuple[tuple[int, int, int], ...]]
+Color = tuple[int, int, int]
+Colors = Optional[tuple[Union[Color, tuple[Color, ...]], ...]]
 
-_JPEG_NOISE = 32
+LOOKED_AT = 64
+_PIXELS_LOOKED_AT = 1 << 26
+_FEW = 4  # pixels that no reading is refused for
+_BLACK_AND_WHITE = ((0, 0, 0), (255, 255, 255))
+_JPEG_ADVICE = " JPEG does not keep values exactly: save such masks as PNG."
+
+
+class Finding(NamedTuple):
+    """What the masks of a folder mean.
+
+    Args:
+        colors: Background and foreground where they are not black and white, else None.
+        note: What was decided, where that is not obvious; or "".
+        doubts: What the user has to decide or know, a text each.
+    """
+
+    colors: Colors
+    note: str
+    doubts: tuple[str, ...]
+
+
+class _Pixels(NamedTuple):
+    """Grey values (height, width) or colours (height, width, 3); white is 0 where unknown."""
+
+    values: np.ndarray
+    white: int
+    lossy: bool
+    source: str = ""
+
+
+class _Unclear(KerasganError):
+    """A mask that does not fit its reading: what is wrong with it."""
 
 
 def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
     """Decode a mask file to labels.
 
-    - `classes=1`, no colours: foreground (1) where the grey value is above half the range of the
-      file (127 of 255, 32767 of 65535), background (0) elsewhere. A file that is neither black
-      nor reaches half the range is refused: it holds labels, not black and white. (JPEG noise up
-      to 32 counts as black.)
+    - `classes=1`: two tones, background and foreground, black and white unless `colors` says
+      otherwise. Each pixel belongs to the nearer of the two. Pixels between them must lie at edges,
+      as smoothing and JPEG make them: a file with a third tone is refused, and so is one that is
+      neither black nor holds foreground. Where the picture shows one colour only, its alpha channel
+      is the mask.
     - `classes=n`, no colours: values 0 to n-1 are the labels, exactly; in a palette file they are
       the palette's indices.
-    - `colors`: one colour a class, background first (two of them for `classes=1`), compared
-      exactly. There is no tolerance: JPEG changes colours, so JPEG colour maps are refused.
+    - `classes=n` with `colors`, or several colours for one class: compared exactly. JPEG changes
+      colours, so JPEG colour maps are refused.
 
     Args:
         path: The file.
         classes: 1 for foreground and background, n > 1 for n mutually exclusive classes.
-        colors: (red, green, blue) from 0 to 255 of each class, or None.
+        colors: (red, green, blue) of each class, background first, from 0 to 255 or, in a 16-bit
+            file, 65535; several of them where a class has several. Or None.
 
     Returns:
         uint8 array (height, width) of labels: {0, 1} for `classes=1`, else 0 to `classes - 1`.
@@ -47,78 +97,553 @@ def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
         >>> read_mask(samples.mask_paths[0], classes=1).max()
         1
     """
+    try:
+        if classes > 1 and colors is None:
+            return _exact_labels(path, classes)
+        pixels = _decode(path, given=colors is not None)
+        if colors is None:
+            return _two_tones(pixels, None)[0]
+        table = [color if np.ndim(color) == 2 else (color,) for color in colors]
+        if len(table) == 2 and len(table[0]) == len(table[1]) == 1:
+            return _two_tones(pixels, (table[0][0], table[1][0]))[0]
+        return _match_colors(pixels, table)
+    except _Unclear as problem:
+        raise KerasganError(f"Mask {path} {problem}") from None
+
+
+def look(names: Sequence[str], paths: Sequence[str]) -> Finding:
+    """Tell from up to 64 masks, spread over a folder, what its masks mean for `classes=1`.
+
+    Args:
+        names: Of all masks; which of them are looked at depends on these alone.
+        paths: Their files.
+
+    Returns:
+        The finding. Files that cannot be decoded are left out: reading them later says why.
+
+    Example:
+        >>> import tempfile
+        >>> from kerasgan.data import synthetic
+        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> look(samples.names, samples.mask_paths)
+        Finding(colors=None, note='', doubts=())
+    """
+    masks, unclear, others, looked, sources, soft = [], [], [], [], Counter(), 0
+    pixels_left = _PIXELS_LOOKED_AT
+    for index in _spread(names):
+        if pixels_left <= 0 and len(looked) >= _FEW:
+            break
+        try:
+            pixels = _decode(paths[index])
+        except _Unclear as problem:
+            unclear.append(f"Mask {paths[index]} {problem}")
+            continue
+        except KerasganError:
+            continue
+        pixels_left -= pixels.values.size
+        looked.append(index)
+        sources[pixels.source] += 1
+        try:
+            labels, between = _two_tones(pixels, None)
+        except _Unclear:
+            others.append(paths[index])
+        else:
+            soft += bool(between and not pixels.lossy)
+            masks.append((names[index], labels))
+    if unclear:
+        return Finding(None, "", (unclear[0],))
+    colors, tally = None, Counter()
+    if others or not any(labels.any() for _, labels in masks):
+        tally, lossy = _tally_all([paths[index] for index in looked])
+    if others:
+        colors = _other_tones(tally)
+        masks = _read_all(names, paths, looked, colors)
+        if masks is None:
+            doubt = (
+                f"What the masks mean cannot be told: {len(others)} of {len(looked)} looked at, "
+                f"such as {others[0]}, are not white on black, nor one other tone alone. Together "
+                f"they hold {_shares(tally)}.{_advice(tally, lossy)}"
+            )
+            return Finding(None, "", (doubt,))
+    notes = []
+    if colors is not None:
+        shown = ", ".join(_word(color) for color in colors)
+        notes.append(
+            f"hold {_word(colors[0])} and {_word(colors[1])}: the latter is read as foreground "
+            f"(colors=[{shown}])"
+        )
+    if soft:
+        notes.append(f"have soft edges ({soft} of them): foreground is what is nearer to it")
+    if sources["alpha"]:
+        notes.append(f"are kept in the alpha channel ({sources['alpha']} of them) and read from it")
+    if sources["indices"]:
+        notes.append(
+            f"have palettes that show two indices alike ({sources['indices']} of them): the "
+            "indices are read"
+        )
+    note = "; they ".join(notes)
+    note = note and f"Masks ({len(looked)} looked at) {note}."
+    return Finding(colors, note, _doubts(masks, colors, tally))
+
+
+def looks_inverted(labels: np.ndarray) -> bool:
+    """Say whether a mask has foreground all around and in more than half of it, but not everywhere.
+
+    Args:
+        labels: Mask (height, width) of 0 and 1.
+
+    Returns:
+        True if what is dark in it may be the object.
+
+    Example:
+        >>> mask = np.ones((8, 8), np.uint8)
+        >>> mask[3:5, 3:5] = 0
+        >>> looks_inverted(mask), looks_inverted(1 - mask)
+        (True, False)
+    """
+    return bool(_around(labels) > 0.9 and 0.5 < labels.mean() < 1)
+
+
+def _around(labels: np.ndarray) -> float:
+    edge = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    return float(np.concatenate(edge).mean())
+
+
+def _doubts(masks: list, colors: Colors, tally: Counter) -> tuple[str, ...]:
+    """What is said of masks that are read without a fault, but perhaps wrongly."""
+    if not any(labels.any() for _, labels in masks):
+        if len(masks) < 2 and max(map(max, tally), default=0) == 0:
+            return ()
+        return (
+            f"All {len(masks)} masks that were looked at are empty: they hold {_shares(tally)}. "
+            "There is nothing to learn in them.",
+        )
+    masks = [(name, labels) for name, labels in masks if labels.any() and not labels.all()]
+    if not masks:
+        return ()
+    background, foreground = (_word(color) for color in colors or _BLACK_AND_WHITE)
+    swapped = f"colors=[{foreground}, {background}]"
+    around = np.mean([_around(labels) for _, labels in masks])
+    share = np.mean([labels.mean() for _, labels in masks])
+    if around > 0.8 and share > 0.5:
+        return (
+            f"Masks show the foreground all around: of {len(masks)} masks looked at, {share:.0%} "
+            f"of all pixels and {around:.0%} of those at the border are {foreground}. If the "
+            f"objects are what is {background}, pass {swapped} to load_folder; if not, "
+            f"colors=[{background}, {foreground}] says so.",
+        )
+    inverted = [name for name, labels in masks if looks_inverted(labels)]
+    return (inverted_words(inverted, len(masks)),) if inverted else ()
+
+
+def inverted_words(names: Sequence[str], total: int) -> str:
+    """The warning of masks that look inverted, where the others do not.
+
+    Args:
+        names: Those that do.
+        total: Number of masks looked at.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> inverted_words(["a"], 9)[:39]
+        '1 of 9 masks may be inverted: a. They s'
+    """
+    few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return (
+        f"{len(names)} of {total} masks may be inverted: {few}. They show foreground all around "
+        "and background within, the others do not. Look at them, and invert those that are wrong."
+    )
+
+
+def _spread(names: Sequence[str]) -> list[int]:
+    """Positions of up to 64 names, one from each of as many equal stretches."""
+    ends = np.linspace(0, len(names), min(len(names), LOOKED_AT) + 1).astype(int)
+    key = lambda index: hashlib.sha256(names[index].encode()).digest()  # noqa: E731
+    return [min(range(a, b), key=key) for a, b in zip(ends, ends[1:])]
+
+
+def _tally_all(paths: Sequence[str]) -> tuple[Counter, bool]:
+    """Pixels of each colour, and whether any file is lossy."""
+    tally, lossy = Counter(), False
+    for pixels in map(_decode, paths):
+        tally.update(_tally(pixels))
+        lossy |= pixels.lossy
+    return tally, lossy
+
+
+def _read_all(names, paths, chosen, colors: Colors) -> list | None:
+    if colors is None:
+        return None
+    masks = []
+    for index in chosen:
+        try:
+            masks.append((names[index], read_mask(paths[index], 1, colors)))
+        except KerasganError:
+            return None
+    return masks
+
+
+def _other_tones(tally: Counter) -> Colors:
+    """The one pair of tones, black and another, that masks can show; or None."""
+    others = [color for color in tally if max(color) > 0]
+    black = (0, 0, 0)
+    if len(tally) == 2 and len(others) == 1 and black in tally:
+        return black, others[0]
+    colored = Counter({c: n for c, n in tally.items() if max(c) - min(c) > 32 and max(c) >= 96})
+    if not colored:
+        return None
+    foreground = colored.most_common(1)[0][0]
+    return black, foreground
+
+
+def _decode(path: str, given: bool = False) -> _Pixels:
+    """The pixels that hold the mask, grey or coloured, also if these are its alpha channel."""
     with opened(path) as picture:
         lossy = picture.format in ("JPEG", "MPO")
         picture = upright(picture)
-        if colors is not None:
-            return _match_colors(path, picture, colors, lossy)
-        if classes > 1:
-            return _exact_labels(path, picture, classes, lossy)
-        return _above_half(path, picture, lossy)
+        if picture.mode == "F" or is_int32(picture):
+            return _Pixels(np.asarray(picture), 0, lossy)
+        if picture.mode.startswith("I"):
+            return _Pixels(np.asarray(picture).astype(np.int32), 65535, lossy)
+        source = ""
+        if picture.has_transparency_data:
+            picture, source = _without_alpha(picture, given)
+        elif picture.mode == "P" and (indices := _bare_indices(picture)) is not None:
+            return _Pixels(indices, 255, lossy, "indices")
+        if picture.mode not in ("1", "L"):
+            picture = over_black(picture, "RGB")
+            picture = _grey(picture, lossy) or picture
+        elif picture.mode == "1":
+            picture = picture.convert("L")
+        return _Pixels(np.asarray(picture), 255, lossy, source)
 
 
-def _above_half(path: str, picture: Image.Image, lossy: bool) -> np.ndarray:
-    if picture.mode == "F" or is_int32(picture):
-        raise KerasganError(
-            f"Mask {path} holds signed, 32-bit or floating point values (mode {picture.mode}), "
-            f"whose half range is unknown. Save it with 8 bits."
+def _without_alpha(picture: Image.Image, given: bool) -> tuple[Image.Image, str]:
+    """The picture laid over black, or its alpha channel where that alone holds the mask."""
+    rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+    alpha = rgba.getchannel("A")
+    least, most = alpha.getextrema()
+    if least == most:
+        plain = rgba.convert("RGB")
+        if most == 0 and any(low != high for low, high in plain.getextrema()):
+            raise _Unclear(
+                "is transparent everywhere, but holds colours that cannot be seen: is it empty, or "
+                "do these show the mask? Save it without transparency."
+            )
+        return (plain if most else Image.new("L", picture.size)), ""
+    opaque = np.asarray(alpha)
+    colors = np.asarray(rgba)[..., :3].astype(np.int16)
+    seen = colors[opaque > 0]
+    color = np.median(seen, axis=0)
+    if np.abs(seen - color).max() <= 8:
+        like = np.abs(colors - color).max(-1) <= 8
+        if color.max() <= 8 and like.all():
+            return alpha, "alpha"
+        if color.max() > 8 and (like.all() or np.count_nonzero(like != (opaque > 0)) <= _FEW):
+            return over_black(picture, "RGB"), ""
+    laid = over_black(picture, "RGB")
+    if np.count_nonzero((colors.max(-1) > 127) != (opaque > 127)) <= _FEW:
+        return laid, ""
+    if given or len(np.unique(_codes(np.asarray(laid)))) > 2:
+        return laid, ""
+    raise _Unclear(
+        "shows one region in its colours and another in its alpha channel. Save the one that is "
+        "the mask, without transparency."
+    )
+
+
+def _bare_indices(picture: Image.Image) -> np.ndarray | None:
+    """The indices of a palette file whose palette shows some of them alike."""
+    indices = np.asarray(picture)
+    palette = picture.getpalette() or []
+    shown = [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
+    shown = shown[: max(int(indices.max()), 1) + 1]
+    return indices if len(set(shown)) < len(shown) else None
+
+
+def _grey(picture: Image.Image, lossy: bool) -> Image.Image | None:
+    """A picture in RGB as grey, or None if it is coloured."""
+    red, green, blue = picture.split()
+    if red.tobytes() == green.tobytes() == blue.tobytes():
+        return red
+    apart = max(ImageChops.difference(one, green).getextrema()[1] for one in (red, blue))
+    # A dark tint may be a label, as in (1, 0, 0), which grey would lose.
+    alike = apart <= 32 if lossy else apart <= 16 and green.getextrema()[1] > 127
+    return picture.convert("L") if alike else None
+
+
+def _two_tones(pixels: _Pixels, pair: tuple[Color, Color] | None) -> tuple[np.ndarray, int]:
+    """Labels of a mask of two tones, and how many pixels lie between these."""
+    values, white, lossy, _ = pixels
+    if pair is None:
+        if not white:
+            raise _Unclear(
+                f"holds signed, 32-bit or floating point values ({values.dtype}), whose half range "
+                f"is unknown: {_shares(_tally(pixels))}. Save it with 8 bits, or pass "
+                "colors=[background, foreground] if it holds two whole numbers."
+            )
+        if values.dtype == np.uint8 and values.ndim == 2:
+            if not ((values - np.uint8(1)) < 254).any():  # 0 and 255 alone
+                return (values >> 7), 0
+            return (values > 127).astype(np.uint8), _check_tones(pixels, values, values)
+        pair = tuple((round(c * white / 255),) * 3 for c in (0, 255))
+    elif white == 65535 and max(map(max, pair)) <= 255 < values.max():
+        pair = tuple(tuple(257 * value for value in color) for color in pair)
+    low, high = (np.asarray(color) for color in pair)
+    grey = values.ndim == 2 and all(len(set(color)) == 1 for color in pair)
+    if grey:
+        low, high = low[:1], high[:1]
+        values = values[..., None]
+    elif values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=-1)
+    if _only(values, low, high):
+        return (values == high).all(-1).astype(np.uint8), 0
+    way = (high - low).astype(np.float32)
+    length = np.abs(way).max()
+    levels = values.reshape(-1, values.shape[-1])
+    if length < (128 if lossy else 64) or not np.isfinite(levels).all():
+        raise _Unclear(_words(pixels, pair))
+    offset = values - low.astype(np.float32)
+    place = offset @ way / (way @ way)
+    aside = np.abs(offset - place[..., None] * way).max(-1) / length
+    beyond = np.abs(place - 0.5) - 0.5
+    strange = np.maximum(aside, beyond) > (0.3 if lossy else 0.07)
+    if np.count_nonzero(strange) > _FEW:
+        raise _Unclear(_words(pixels, pair))
+    shown = (255 * place.clip(0, 1)).round().astype(np.uint8)
+    codes = values[..., 0] if grey else _codes(values)
+    return (place > 0.5).astype(np.uint8), _check_tones(pixels, shown, codes, pair)
+
+
+def _words(pixels: _Pixels, pair: tuple[Color, Color] | None) -> str:
+    """What is wrong with a mask that is not of two tones, and which argument settles it."""
+    tally = _tally(pixels)
+    background, foreground = map(_word, pair or _BLACK_AND_WHITE)
+    return (
+        f"is not of two tones, {background} for background and {foreground} for foreground, with "
+        f"edges between them: it holds {_shares(tally)}.{_advice(tally, pixels.lossy)}"
+    )
+
+
+def _advice(tally: Counter, lossy: bool) -> str:
+    """Which argument settles what colours mean."""
+    levels = sorted(tally)
+    if lossy:
+        return _JPEG_ADVICE
+    if len(levels) > 12 or levels[0][0] < 0:
+        return (
+            " If these are probabilities or a heat map, or have very soft edges, threshold them "
+            "yourself, and save 0 and 255."
         )
-    if picture.mode.startswith("I"):
-        grey, half = np.asarray(picture), 32767
-    else:
-        grey, half = np.asarray(over_black(picture, "L")), 127
-    brightest = int(grey.max())
-    if (_JPEG_NOISE if lossy else 0) < brightest <= half:
-        raise KerasganError(
-            f"Mask {path} has grey values {_few(np.unique(grey))}, none above half its range "
-            f"({half}), so it holds no foreground, but it is not black either. For masks that "
-            f"hold labels or colours pass the two of them, background first, for example "
-            f"colors=[0, 1], or the number of classes."
+    if len(levels) == 1:
+        return f" Pass colors=[0, {_word(levels[0])}] if that is foreground."
+    if len(levels) == 2:
+        first, second = (_word(color) for color, _ in tally.most_common())
+        return (
+            f" Pass colors=[{first}, {second}] if {first} is the background, "
+            f"colors=[{second}, {first}] if {second} is."
         )
-    return (grey > half).astype(np.uint8)
+    return _level_advice(levels)
 
 
-def _exact_labels(path: str, picture: Image.Image, classes: int, lossy: bool) -> np.ndarray:
-    values = np.asarray(picture)
+def _level_advice(levels: Sequence[Color]) -> str:
+    names = [_word(color) for color in levels]
+    several = f"classes={len(names)}, colors=[{', '.join(names)}]"
+    white = (255, 255, 255)
+    void = white in levels and max(map(max, levels[:-1])) <= 64
+    mapping = {name: min(index, 1) for index, name in enumerate(names)}
+    if void:
+        mapping[names[-1]] = 0
+    shown = ", ".join(f"{name}: {label}" for name, label in mapping.items())
+    text = (
+        f" If each is a class, pass {several}; if some are foreground and the others background, "
+        f"give each a 1 or a 0, as in colors={{{shown}}}."
+    )
+    if void:
+        text += (
+            " Where 255 marks pixels to be ignored: no pixel is left out of training and scores, "
+            "so it has to be given to background or foreground."
+        )
+    return text
+
+
+def _only(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    return bool(((values == low).all(-1) | (values == high).all(-1)).all())
+
+
+def _check_tones(pixels: _Pixels, shown: np.ndarray, codes: np.ndarray, pair=None) -> int:
+    """Count the pixels between two tones, at 0 and 255 in `shown`; refuse what is a third tone."""
+    lossy = pixels.lossy
+    near = 32 if lossy else 8
+    between = (shown - np.uint8(near + 1)) < 254 - 2 * near
+    count = np.count_nonzero(between)
+    if lossy and count <= _FEW:
+        return count
+    dark, bright = shown <= near, shown >= 255 - near
+    brights = np.count_nonzero(bright)
+    if not lossy:
+        if not brights:
+            raise _Unclear(_words(pixels, pair))
+        flat = _steps(codes) == 0
+        for end in (dark, bright):
+            values, counts = np.unique(codes[end], return_counts=True)
+            if len(values) < 2:
+                continue
+            others = end & (codes != values[counts.argmax()])
+            number = np.count_nonzero(others)
+            alone = len(values) == 2 and not count and len(np.unique(codes)) == 3
+            if number > _FEW and (alone or np.count_nonzero(flat & others) > 0.2 * number):
+                raise _Unclear(_words(pixels, pair))
+    if count <= _FEW:
+        return count
+    core = between & (shown > 25) & (shown < 230)
+    plain = core & (_steps(shown) <= 16)
+    stray = between & ~(_reach(dark) & _reach(bright))
+    single = not lossy and np.bincount(shown[between]).max() > 0.6 * count
+    smooth = np.count_nonzero(core) > 6 * brights + 16
+    if single or smooth or np.count_nonzero(stray | plain) > max(_FEW, 0.2 * count):
+        raise _Unclear(_words(pixels, pair))
+    return count
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """Greatest minus least value of each pixel and its eight neighbours."""
+    least = most = np.pad(values, 1, mode="edge")
+    for axis in (0, 1):
+        parts = [np.take(least, range(i, least.shape[axis] - 2 + i), axis) for i in range(3)]
+        least = np.minimum(np.minimum(parts[0], parts[1]), parts[2])
+        parts = [np.take(most, range(i, most.shape[axis] - 2 + i), axis) for i in range(3)]
+        most = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
+    return most - least
+
+
+def _reach(mask: np.ndarray) -> np.ndarray:
+    """Pixels at most eight rows and columns (a block of JPEG's) from those of a mask."""
+    for _ in ("rows", "columns"):
+        for step in (1, 2, 4, 1):
+            wide = mask.copy()
+            wide[step:] |= mask[:-step]
+            wide[:-step] |= mask[step:]
+            mask = wide
+        mask = mask.T
+    return mask
+
+
+def _exact_labels(path: str, classes: int) -> np.ndarray:
+    with opened(path) as picture:
+        lossy = picture.format in ("JPEG", "MPO")
+        picture = upright(picture)
+        values = np.asarray(picture)
+        if picture.mode != "P" and picture.has_transparency_data:
+            values = np.asarray(_without_alpha(picture, given=True)[0])
+        elif values.ndim == 3:
+            values = np.asarray(over_black(picture, "RGB"))
+    pixels = _Pixels(values, 255, lossy)
     if values.ndim == 3:
-        values = np.asarray(over_black(picture, "RGB"))
         if (values != values[..., :1]).any():
-            raise KerasganError(
-                f"Mask {path} is in colour. Pass colors=[...], one colour for each of the "
-                f"{classes} classes, or save it with grey values 0 to {classes - 1}."
+            raise _Unclear(
+                f"is in colour. Pass colors=[...], one colour for each of the {classes} classes, "
+                f"or save it with grey values 0 to {classes - 1}. It holds "
+                f"{_shares(_tally(pixels))}."
             )
         values = values[..., 0]
     outside = np.unique(values[(values < 0) | (values >= classes) | (values % 1 != 0)])
-    if outside.size:
-        raise KerasganError(
-            f"Mask {path} must hold values 0 to {classes - 1} for classes={classes}. "
-            f"Received also: {_few(outside)}." + (_JPEG_ADVICE if lossy else "")
+    if outside.size or (lossy and values.any()):
+        received = f"Received also: {_few(outside)}." if outside.size else "Received: a JPEG."
+        raise _Unclear(
+            f"must hold values 0 to {classes - 1} for classes={classes}. {received}"
+            + (_JPEG_ADVICE if lossy else _label_advice(pixels, classes))
         )
     return values.astype(np.uint8)
 
 
-def _match_colors(path: str, picture: Image.Image, colors: Colors, lossy: bool) -> np.ndarray:
-    if picture.mode.startswith("I"):
-        values = np.repeat(np.asarray(picture)[..., None], 3, axis=-1)
-    else:
-        values = np.asarray(over_black(picture, "RGB"))
-    weights = np.array([1 << 32, 1 << 16, 1])
-    codes = values.astype(np.int64) @ weights
+def _match_colors(pixels: _Pixels, table: Sequence[Sequence[Color]]) -> np.ndarray:
+    values = pixels.values
+    if values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=-1)
+    codes = _codes(values)
     labels = np.full(codes.shape, 255, np.uint8)
-    for label, color in enumerate(colors):
-        labels[codes == weights @ color] = label
+    for label, colors in enumerate(table):
+        for color in colors:
+            labels[codes == _codes(np.asarray(color))] = label
     strange = labels == 255
     if strange.any():
-        _, first = np.unique(codes[strange], return_index=True)
-        found = [tuple(color) for color in values[strange][first].tolist()]
-        raise KerasganError(
-            f"Mask {path} has {strange.sum()} pixels in colours outside colors={list(colors)}: "
-            f"{_few(found)}." + (_JPEG_ADVICE if lossy else "")
+        raise _Unclear(
+            f"has {strange.sum()} pixels in colours outside colors={_colors_word(table)}: "
+            f"{_shares(_tally(pixels, strange))}." + (_JPEG_ADVICE if pixels.lossy else "")
         )
     return labels
 
 
-_JPEG_ADVICE = " JPEG does not keep values exactly: save such masks as PNG."
+def _label_advice(pixels: _Pixels, classes: int) -> str:
+    tally = _tally(pixels)
+    levels = sorted(tally)
+    if levels == sorted(_BLACK_AND_WHITE):
+        return " Leave classes out for one foreground, or pass colors=[0, 255] for two classes."
+    text = f" It holds {_shares(tally)}."
+    names = [_word(color) for color in levels]
+    if len(levels) == classes and levels[0][0] >= 0:
+        return f"{text} If these are the classes, pass colors=[{', '.join(names)}]."
+    known = {name: index for index, name in enumerate(map(str, range(classes)))}
+    known.update({name: 0 for name in names if name not in known})
+    if len(known) > 12 or levels[0][0] < 0:
+        return text
+    shown = ", ".join(f"{name}: {label}" for name, label in known.items())
+    return (
+        f"{text} No pixel is left out of training and scores, so give each level to a class, for "
+        f"example the background: colors={{{shown}}}."
+    )
+
+
+def _codes(colors: np.ndarray) -> np.ndarray:
+    """One whole number a colour."""
+    return colors.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
+
+
+def _tally(pixels: _Pixels, where: np.ndarray | None = None) -> Counter:
+    """How many pixels there are of each colour; -1 stands for what no colour can be."""
+    values = pixels.values if where is None else pixels.values[where]
+    if pixels.values.ndim == 3:
+        codes, counts = np.unique(_codes(values), return_counts=True)
+        parts = np.stack([codes >> 32, codes >> 16 & 65535, codes & 65535], -1).tolist()
+        return Counter(dict(zip(map(tuple, parts), counts.tolist())))
+    if values.dtype != np.uint8:
+        with np.errstate(invalid="ignore"):
+            whole = (values >= 0) & (values <= 65535) & (values % 1 == 0)
+        values = np.where(whole, values, -1)
+    if values.dtype == np.uint8:
+        counts = np.bincount(values.ravel(), minlength=256)
+        levels = np.flatnonzero(counts)
+        counts = counts[levels]
+    else:
+        levels, counts = np.unique(values, return_counts=True)
+    return Counter({(int(level),) * 3: n for level, n in zip(levels, counts.tolist())})
+
+
+def _shares(tally: Counter) -> str:
+    total = sum(tally.values())
+    shown = sorted(color for color, _ in tally.most_common(12))
+    text = ", ".join(f"{_word(color)} ({_percent(tally[color] / total)})" for color in shown)
+    return text + (f" and {len(tally) - 12} more" if len(tally) > 12 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def _word(color: Color) -> str:
+    if color[0] < 0:
+        return "values that are no whole numbers from 0 to 65535"
+    return str(color[0]) if len(set(color)) == 1 else str(tuple(color))
+
+
+def _colors_word(table: Sequence[Sequence[Color]]) -> str:
+    if all(len(colors) == 1 for colors in table):
+        return f"[{', '.join(_word(colors[0]) for colors in table)}]"
+    pairs = [f"{_word(c)}: {label}" for label, colors in enumerate(table) for c in colors]
+    return f"{{{', '.join(pairs)}}}"
 
 
 def _few(values) -> str:

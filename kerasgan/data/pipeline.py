@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from kerasgan.data.augment import Augmentation, augment_pair
 from kerasgan.data.files import read_image
-from kerasgan.data.masks import read_mask
+from kerasgan.data.masks import LOOKED_AT, inverted_words, looks_inverted, read_mask
 from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels, to_float
 from kerasgan.errors import KerasganError, KerasganWarning
 
@@ -338,12 +338,18 @@ def _fingerprint(samples: Samples, size: tuple[int, int], mode: str, index: int)
 
 
 def _check_labels(samples: Samples, masks: Iterable[np.ndarray]) -> None:
-    """Warn of masks from which nothing, or not every class, can be learned."""
+    """Warn of masks from which nothing, or not every class, can be learned, or of inverted ones."""
     if samples.mask_paths is None:
         return
     present = np.zeros(256, bool)
-    for labels in masks:
+    doubtful = samples.classes == 1 and samples.colors is None and len(samples) > LOOKED_AT
+    inverted = []
+    for name, labels in zip(samples.names, masks):
         present[labels.ravel()] = True
+        if doubtful and looks_inverted(labels):
+            inverted.append(name)
+    if 0 < len(inverted) < len(samples) / 2:
+        warnings.warn(inverted_words(inverted, len(samples)), KerasganWarning, stacklevel=5)
     found = np.flatnonzero(present).tolist()
     absent = sorted(set(range(samples.classes)) - set(found))
     if len(found) == 1:

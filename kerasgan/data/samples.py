@@ -11,7 +11,7 @@ import hashlib
 import os
 import pathlib
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -22,6 +22,7 @@ from kerasgan.data.augment import Augmentation
 from kerasgan.data.files import dark_shades, read_header
 from kerasgan.data.folders import find_pairs, some, without_ending
 from kerasgan.data.headers import check_bands, check_sizes
+from kerasgan.data.masks import Colors, look
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.text import one_form, read_text
 
@@ -39,7 +40,9 @@ class Samples:
         image_paths: Files of the images.
         mask_paths: Files of the masks in the same order, or None when unlabelled.
         classes: 1 for a foreground, n > 1 for n mutually exclusive classes with the background.
-        colors: (red, green, blue) of each class in the mask files, or None.
+        colors: (red, green, blue) of each class in the mask files, or several of them where a
+            class has several; None for black and white, or labels 0 to n-1. `load_folder` puts here
+            what it found the masks to hold.
         channels: 1 if images are read as grey, 3 if as colour.
 
     Example:
@@ -54,7 +57,7 @@ class Samples:
     image_paths: tuple[str, ...]
     mask_paths: tuple[str, ...] | None
     classes: int = 1
-    colors: tuple[tuple[int, int, int], ...] | None = None
+    colors: Colors = None
     channels: int = 3
 
     def __len__(self) -> int:
@@ -316,7 +319,7 @@ def load_folder(
     images: str | os.PathLike | None = None,
     masks: str | os.PathLike | None = ...,
     classes: int = 1,
-    colors: Sequence[int | Sequence[int]] | None = None,
+    colors: Sequence[int | Sequence[int]] | Mapping[Any, int] | None = None,
     channels: int | None = None,
 ) -> Samples:
     """Find the images in a folder, and their masks.
@@ -340,8 +343,10 @@ def load_folder(
         classes: 1 for masks of a foreground, n > 1 for n mutually exclusive classes, background
             included.
         colors: How masks show each class, background first: grey values or (red, green, blue),
-            from 0 to 255, compared exactly. None for foreground above half the range
-            (`classes=1`) or label values 0 to n-1.
+            from 0 to 255 (to 65535 in 16-bit files). Or the class of each value, as in
+            `{0: 0, 1: 1, 255: 0}`, so that a class may have several. Compared exactly, but for soft
+            edges between two colours. None for label values 0 to n-1 or, for `classes=1`, what the
+            masks show: white on black, or black and one other tone.
         channels: Read images as grey (1) or colour (3). None: grey if all are, else colour.
 
     Returns:
@@ -381,6 +386,12 @@ def load_folder(
     if mask_files is not None:
         mask_paths = tuple(str(mask_files[name]) for name in names)
         check_sizes(names, image_paths, mask_paths, headers)
+        if classes == 1 and colors is None:
+            colors, note, doubts = look(names, mask_paths)
+            if note:
+                print(note)
+            for doubt in doubts:
+                warnings.warn(doubt, KerasganWarning, stacklevel=2)
     if channels is None:
         channels = max(header.channels for header in headers)
     return Samples(tuple(names), image_paths, mask_paths, classes, colors, channels)
@@ -396,18 +407,27 @@ def _check_classes(classes: int, colors: Any) -> tuple[int, tuple | None]:
     needed = max(int(classes), 2)
     expected = (
         f"Argument 'colors' must list {needed} different colours for classes={classes}, "
-        f"background first, each a grey value or (red, green, blue), whole numbers from 0 to 255."
+        "background first, or give each colour a class from 0 up, as in {0: 0, 1: 1, 255: 0}; each "
+        "colour a grey value or (red, green, blue), whole numbers from 0 to 65535."
     )
     try:
-        table = tuple(
-            (int(c),) * 3 if np.ndim(c) == 0 else tuple(int(value) for value in c) for c in colors
-        )
+        pairs = colors.items() if isinstance(colors, Mapping) else zip(colors, range(len(colors)))
+        table = [(_triple(color), label) for color, label in pairs]
     except (TypeError, ValueError):
         raise KerasganError(f"{expected} Received: {colors!r}") from None
-    fits = all(len(color) == 3 and all(0 <= value <= 255 for value in color) for color in table)
-    if not fits or len(table) != needed or len(set(table)) != needed:
+    different = len({color for color, _ in table}) == len(table)
+    if not different or {label for _, label in table} != set(range(needed)):
         raise KerasganError(f"{expected} Received: {colors!r}")
-    return int(classes), table
+    shown = [tuple(c for c, label in table if label == index) for index in range(needed)]
+    return int(classes), tuple(one[0] if len(one) == 1 else one for one in shown)
+
+
+def _triple(color: Any) -> tuple[int, int, int]:
+    values = (color,) * 3 if np.ndim(color) == 0 else tuple(color)
+    whole = tuple(int(value) for value in values)
+    if len(whole) != 3 or whole != values or not all(0 <= value <= 65535 for value in whole):
+        raise ValueError
+    return whole
 
 
 def _drawn(names: Iterable[Hashable], seed: int) -> list:

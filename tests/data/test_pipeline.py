@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasgan.data import Augmentation, load_folder, pipeline
+from kerasgan.data import Augmentation, Samples, load_folder, pipeline
+from kerasgan.data.masks import LOOKED_AT, look
 from kerasgan.data.resize import resize_image, resize_mask
 from kerasgan.errors import KerasganError, KerasganWarning
 
@@ -227,7 +228,7 @@ def test_mirrored_strategy_on_two_devices(pairs):
     script = textwrap.dedent(
         """
         import sys, keras, numpy as np, tensorflow as tf
-        from kerasgan.data import load_folder
+        from kerasgan.data import Samples, load_folder
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, two)
@@ -282,7 +283,8 @@ def test_all_masks_empty_is_a_warning(save, tmp_path):
     for name in "ab":
         save(f"images/{name}.png", (8, 8, 3))
         save(f"masks/{name}.png", np.zeros((8, 8), np.uint8))
-    samples = load_folder(tmp_path)
+    with pytest.warns(KerasganWarning, match=r"All 2 masks .* are empty: they hold 0 \(100 %\)"):
+        samples = load_folder(tmp_path)
     for cache in ("memory", tmp_path / "cache", tmp_path / "cache"):
         with pytest.warns(KerasganWarning, match="All 2 masks are empty") as record:
             samples.batches(1, 8, cache=cache)
@@ -339,10 +341,27 @@ def test_more_labels_than_classes_name_file_and_label(save, tmp_path):
         KerasganError, match=r"masks/a\.png must hold values 0 to 2 for classes=3.*also: 3"
     ):
         load_folder(tmp_path, classes=3).batches(1, 8)
-    with pytest.raises(
-        KerasganError, match=r"masks/a\.png has grey values 0, 3.*number of classes"
-    ):
-        load_folder(tmp_path).batches(1, 8)
+    samples = Samples(("a",), (str(tmp_path / "images/a.png"),), (str(tmp_path / "masks/a.png"),))
+    with pytest.raises(KerasganError, match=r"masks/a\.png .*holds 0 \(88 %\), 3 \(12 %\)"):
+        samples.batches(1, 8)
+    assert load_folder(tmp_path).colors == ((0, 0, 0), (3, 3, 3))
+
+
+def test_masks_that_nobody_looked_at_are_found_inverted(save, tmp_path):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 2:5] = 255
+    for index in range(2 * LOOKED_AT):
+        save(f"images/{index:03}.png", (8, 8, 3))
+        save(f"masks/{index:03}.png", mask)
+    samples = load_folder(tmp_path)
+    looked = look(samples.names, samples.mask_paths)
+    assert looked == (None, "", ())
+    save("masks/000.png", 255 - mask)
+    save("masks/001.png", 255 - mask)  # one of any two neighbours is not looked at
+    with pytest.warns(KerasganWarning, match="2 of 128 masks may be inverted: 000, 001"):
+        samples.batches(1, 8)
+    with pytest.warns(KerasganWarning, match="1 of 64 masks may be inverted: 00"):
+        load_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_channels_are_grey_only_if_all_are(save, tmp_path):
 def test_image_and_mask_at_original_size(save, tmp_path):
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     save("images/a.png", pixels)
-    save("masks/a.png", pixels)
+    save("masks/a.png", np.where(pixels > 127, 255, 0).astype(np.uint8))
     samples = load_folder(tmp_path)
     np.testing.assert_allclose(samples.image(0)[..., 0], pixels / 127.5 - 1, atol=1e-6)
     assert samples.image(0).dtype == np.float32
@@ -301,7 +301,11 @@ def test_unreadable_files_are_found_on_loading(save, tmp_path, ruin):
         ({"colors": [0]}, "'colors' must list 2 different"),
         ({"colors": [(1, 2, 3), (1, 2, 3)]}, "'colors' must list 2 different"),
         ({"colors": [(0, 0), (1, 2)]}, "'colors' must list"),
-        ({"colors": [0, 256]}, "'colors' must list"),
+        ({"colors": [0, 65536]}, "'colors' must list"),
+        ({"colors": {0: 0, 1: 2}}, "'colors' must list"),
+        ({"colors": {0: 0, 255: 0}}, "'colors' must list"),
+        ({"classes": 3, "colors": {0: 0, 1: 1, (1, 1, 1): 2}}, "'colors' must list 3"),
+        ({"colors": [0, 0.5]}, "'colors' must list"),
         ({"colors": ["a", "b"]}, "'colors' must list"),
         ({"colors": 5}, "'colors' must list"),
     ],

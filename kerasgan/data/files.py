@@ -188,7 +188,8 @@ def opened(path: str) -> Iterator[Image.Image]:
         'RGB'
     """
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        # By path, Pillow would map a TIFF into memory, and misread one that it has to turn.
+        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             # Counting them would read the whole of a file that may hold millions.
@@ -234,7 +235,7 @@ def upright(picture: Image.Image) -> Image.Image:
         The picture as shown.
 
     Raises:
-        KerasganError: If the orientation stands behind the pixels, where few programs look.
+        ValueError: If the orientation stands behind the pixels, where few programs look.
 
     Example:
         >>> upright(Image.new("L", (4, 2))).size
@@ -245,9 +246,9 @@ def upright(picture: Image.Image) -> Image.Image:
     if picture.format == "TIFF":  # which Pillow has turned
         return tiff.heed_white_is_zero(picture)
     if _orientation(picture) != orientation:
-        raise KerasganError(
-            f"File {getattr(picture, 'filename', '')} has its EXIF orientation behind its pixels, "
-            f"where some programs heed it and others do not. Save it anew."
+        raise ValueError(
+            "its EXIF orientation stands behind its pixels, where some programs heed it and others "
+            "do not. Save it anew"
         )
     return picture.transpose(_TURNS[orientation]) if orientation > 1 else picture
 

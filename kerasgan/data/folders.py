@@ -71,10 +71,13 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
         roles.update({key: "mask" for key in found if _is_mask_name(key)})
     if "image" not in roles.values():
         roles = {key: role or "image" for key, role in roles.items()}
-    images, masks = (
-        {_without_role(key): file for key, file in found.items() if roles[key] == role}
-        for role in ("image", "mask")
-    )
+    images, masks = {}, {}
+    for key, file in found.items():
+        named = {"image": images, "mask": masks}.get(roles[key])
+        if named is not None:
+            other = named.setdefault(_without_role(key), file)
+            if other != file:
+                raise KerasganError(f"Two {roles[key]}s bear one name: {other} and {file}.")
     if not images:
         raise KerasganError(f"Folder {folder} has masks but no images.")
     if labelled and not masks:
@@ -155,7 +158,7 @@ def _by_name(files: dict, what: str, suffix: str = "") -> dict[str, pathlib.Path
 
 
 def _same(a: str | os.PathLike, b: str | os.PathLike | None) -> bool:
-    return b is not None and os.path.abspath(a) == os.path.abspath(b)
+    return b is not None and os.path.realpath(a) == os.path.realpath(b)
 
 
 def _check_pairs(images: dict, masks: dict) -> None:

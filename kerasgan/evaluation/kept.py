@@ -83,7 +83,7 @@ def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> 
     file = folder / name
     try:
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = json.loads(file.read_text(encoding="utf-8-sig"))
             other = [key for key, value in facts.items() if found.get(key) != value]
             if other:
                 raise KerasganError(

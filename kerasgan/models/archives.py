@@ -145,7 +145,7 @@ def read_json(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Pa
     text = io.BytesIO()
     unpack(archive, entry, path, text)
     try:
-        return json.loads(text.getvalue().decode("utf-8"))
+        return json.loads(text.getvalue().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise refusal(path, f"its entry {entry.filename!r} is broken: {error}") from error
 

@@ -128,7 +128,7 @@ def _files(folder: pathlib.Path) -> dict[str, str]:
 
 def _manifest(folder: pathlib.Path) -> dict[str, str] | None:
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8-sig"))["files"]
         return {str(name): str(digest) for name, digest in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -1,4 +1,5 @@
 import io
+import pathlib
 import struct
 import time
 
@@ -102,6 +103,33 @@ def test_exif_orientation_is_applied(save, ending, orientation):
     shown = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     assert read_header(path)[:2] == shown.shape[:2] == ((12, 9) if orientation < 5 else (9, 12))
     np.testing.assert_array_equal(read_image(path, 3), shown)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_tiff_is_turned_to_the_bit(save, dtype, orientation, compression):
+    values = DEEP[..., 0] if dtype is np.uint16 else GREY
+    path = save("x.tif", values, tiffinfo={274: orientation}, compression=compression)
+    tag = Image.Exif()
+    tag[274] = orientation
+    shown = (values >> 8 if dtype is np.uint16 else values).astype(np.uint8)
+    other = save("x.png", shown, exif=tag)
+    assert read_header(path)[:2] == read_image(path, 1).shape[:2]
+    np.testing.assert_array_equal(read_image(path, 1), read_image(other, 1))
+
+
+def test_an_orientation_behind_the_pixels_is_refused(save, tmp_path):
+    """Some tools append it; some programs heed it there and others do not."""
+    tag = Image.Exif()
+    tag[274] = 6
+    content = pathlib.Path(save("x.png", GREY, exif=tag)).read_bytes()
+    start = content.index(b"eXIf") - 4
+    (length,) = struct.unpack_from(">I", content, start)
+    chunk, rest = content[start : start + 12 + length], content[start + 12 + length :]
+    late = write(tmp_path / "late.png", content[:start] + rest[:-12] + chunk + rest[-12:])
+    with pytest.raises(KerasganError, match=r"late\.png .*EXIF orientation stands behind"):
+        read_image(late, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -187,3 +187,22 @@ def test_a_list_in_another_encoding_and_a_name_like_a_comment(tmp_path):
         samples.split_by_names(tmp_path / "val.txt")
     with pytest.raises(KerasganError, match="1 unknown names: # both"):
         samples.split_by_names(["# both"])
+
+
+def test_two_folders_of_one_role_do_not_replace_each_other(save, tmp_path):
+    for name in ("images/a.png", "image/a.png"):
+        save(name, IMAGE)
+    save("masks/a.png", MASK)
+    with pytest.raises(
+        KerasganError, match=r"Two images bear one name: .*image.a\.png and .*images"
+    ):
+        load_folder(tmp_path)
+
+
+def test_a_folder_and_a_link_to_it_are_one(save, tmp_path):
+    save("all/a.png", IMAGE)
+    save("all/a_mask.png", MASK)
+    link(tmp_path / "also", tmp_path / "all")
+    samples = load_folder(images=tmp_path / "all", masks=tmp_path / "also")
+    assert samples.names == ("a",)
+    assert samples.mask(0).all()

@@ -160,7 +160,7 @@ def _whole(lines: list[bytes]) -> Iterator[dict]:
     """The lines up to one that was cut off while it was written."""
     for line in lines:
         try:
-            entry = json.loads(line.decode("utf-8"))
+            entry = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             return
         if not isinstance(entry, dict):

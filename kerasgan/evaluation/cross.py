@@ -14,14 +14,14 @@ import pandas as pd
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.kept import as_json, claim, fingerprint, keep, read_kept
-from kerasgan.evaluation.segmentation import check_samples, evaluate, summarize
+from kerasgan.evaluation.segmentation import check_samples, evaluate, named_scores, summarize
 from kerasgan.models.preprocess import USUAL, preprocess_of
 
 __all__ = ["cross_validate"]
 
 SETUP = "cross_validation.json"
 SCORES_FILE = "scores.csv"
-OPTIONS = ("threshold", "empty", "surface", "size", "mode", "batch_size", "preprocess")
+OPTIONS = ("threshold", "empty", "surface", "scores", "size", "mode", "batch_size", "preprocess")
 
 
 def cross_validate(
@@ -62,8 +62,8 @@ def cross_validate(
         setup: What else a folder must agree on to go on in it, as the settings of the network:
             anything that `json` can write. It cannot be seen from `fit`.
         verbose: Whether to say which fold is under way.
-        **options: As for `evaluate`: `threshold`, `empty`, `surface`, `size`, `mode`, `batch_size`,
-            `preprocess`.
+        **options: As for `evaluate`: `threshold`, `empty`, `surface`, `scores`, `size`, `mode`,
+            `batch_size`, `preprocess`.
 
     Returns:
         The table of `evaluate` for all samples, in their order, with a column `fold` (text: the
@@ -97,6 +97,7 @@ def cross_validate(
         )
     before = options.get("preprocess")
     before = USUAL if before is None else preprocess_of(None, before).name
+    options["scores"] = named_scores(options.get("scores"))
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:
         folder = pathlib.Path(folder)
@@ -107,7 +108,7 @@ def cross_validate(
             "fraction": fraction,
             "seed": seed,
             "setup": setup,
-            "options": {**options, "preprocess": before},
+            "options": {**options, "preprocess": before, "scores": list(options["scores"])},
         }
         claim(folder, as_json(facts, "Argument 'setup', and options,"), SETUP, "folds")
     tables = []

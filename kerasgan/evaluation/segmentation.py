@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Optional, Union
 
 import keras
 import numpy as np
@@ -20,13 +22,17 @@ from kerasgan.counts import EMPTY_POLICIES, SCORES, Counts, count_labels, score
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
-from kerasgan.evaluation.surface import surface_row
+from kerasgan.evaluation.surface import DISTANCES, surface_row
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import settled
 from kerasgan.models import generator_of
 from kerasgan.models.outputs import refuse_labels
 from kerasgan.models.preprocess import USUAL, preprocess_of
 from kerasgan.tables import csv_bytes
+
+AHEAD = 8
+Score = Callable[[np.ndarray, np.ndarray], Any]
+OwnScores = Optional[Union[Mapping[str, Score], Sequence[Score], Score]]
 
 __all__ = ["evaluate", "evaluate_masks", "save_table", "summarize", "summary_text"]
 
@@ -38,6 +44,7 @@ def evaluate(
     threshold: float = 0.5,
     empty: str = "agree",
     surface: bool = False,
+    scores: OwnScores = None,
     verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
@@ -51,6 +58,7 @@ def evaluate(
             `"agree"`, 1 where both masks are equal and 0 where not; `"medai"`, both masks are
             inverted where the true one is empty; `"nan"`, NaN, which means leave out.
         surface: Whether to measure distances between outlines too.
+        scores: Scores of your own, as for `evaluate_masks`.
         verbose: Whether to show a progress bar.
         **options: `size`, `mode`, `batch_size`, `preprocess`, as for
             `kerasgan.inference.iterate_probability`.
@@ -66,6 +74,7 @@ def evaluate(
         >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
     """
     check_samples(samples, empty)
+    scores = named_scores(scores)
     model = settled(model, samples, options.get("size"))
     refuse_labels(model, "evaluate")
     classes = generator_of(model).output_shape[-1]
@@ -77,7 +86,8 @@ def evaluate(
     before = preprocess_of(model, options.get("preprocess"))
     maps = iterate_probability(model, samples, **{**options, "preprocess": before})
     masks = (decide(probability, threshold) for probability in maps)
-    table = evaluate_masks(samples, masks, empty=empty, surface=surface, verbose=verbose)
+    judged = {"empty": empty, "surface": surface, "scores": scores, "verbose": verbose}
+    table = evaluate_masks(samples, masks, **judged)
     table.attrs["summary"]["threshold"] = threshold if classes == 1 else None
     table.attrs["summary"]["preprocess"] = before.name
     return table
@@ -89,6 +99,7 @@ def evaluate_masks(
     *,
     empty: str = "agree",
     surface: bool = False,
+    scores: OwnScores = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
     """Score masks that come from anywhere against the true ones.
@@ -101,6 +112,10 @@ def evaluate_masks(
         empty: As for `evaluate`.
         surface: Whether to measure distances between outlines too, which takes one to three tenths
             of a second for each class in an image of 1920 x 1072.
+        scores: Scores of your own, as a dict from names to functions, or functions that are called
+            as their score. Each takes the true and the predicted mask of an image, bool (height,
+            width), and returns a number, or NaN where there is none. With several classes it is
+            called for each against the rest. One thread calls it, one image after the other.
         verbose: Whether to show a progress bar.
 
     Returns:
@@ -110,41 +125,66 @@ def evaluate_masks(
         means over the classes 1 to n-1 (areas: sums), followed by those of each,
         `jaccard_1` and so on. With `surface`, also `hausdorff_95` and `mean_surface_distance` in
         pixels of the image: NaN where one of the masks is empty, since there is no distance then;
-        0 where both are (NaN where `empty` is `"nan"`). `attrs["summary"]` is what `summarize`
-        returns, with the number of `images` and the policy, `empty`.
+        0 where both are (NaN where `empty` is `"nan"`). With `scores`, a column of each.
+        `attrs["summary"]` is what `summarize` returns, with the number of `images` and the policy,
+        `empty`.
 
     Raises:
-        KerasganError: If the samples are unlabelled, or masks are too few, too many, of another
-            size or hold other values.
+        KerasganError: If the samples are unlabelled, masks are too few, too many, of another size
+            or hold other values, or a score of your own fails or returns no number (the message
+            names score and image).
 
     Example:
-        >>> all_black = (samples.mask(i) * 0 for i in range(len(samples)))  # doctest: +SKIP
-        >>> kg.evaluation.evaluate_masks(samples, all_black)["jaccard"].mean()  # doctest: +SKIP
-        0.0
+        >>> import tempfile
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> def too_large(truth, predicted):
+        ...     return predicted.sum() / truth.sum() - 1 if truth.any() else np.nan
+        >>> whole = [np.ones((32, 32), bool)] * 2
+        >>> table = evaluate_masks(samples, whole, scores=too_large)
+        >>> bool((table["too_large"] > 0).all())
+        True
     """
     check_samples(samples, empty)
+    scores, labels = named_scores(scores), range(1, max(2, samples.classes))
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
-    rows, masks = [], iter(masks)
-    for index, name in enumerate(samples.names):
-        mask = next(masks, None)
-        if mask is None:
-            raise KerasganError(
-                f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
-                f"Received: {index}"
-            )
-        truth, mask = samples.mask(index), np.asarray(mask)
+
+    def judge(index: int, mask: Any) -> dict[str, Any]:
+        name, truth, mask = samples.names[index], samples.mask(index), np.asarray(mask)
         try:
             counts = count_labels(truth, mask, max(2, samples.classes))
         except KerasganError as error:
             raise KerasganError(f"The mask of {name!r} cannot be scored. {error}") from error
         columns = _score_columns(counts, empty)
+        pairs = [(truth == label, mask == label) for label in labels if surface or scores]
         if surface:
-            labels = range(1, max(2, samples.classes))
-            distances = [surface_row(truth == label, mask == label, empty) for label in labels]
+            distances = [surface_row(*pair, empty) for pair in pairs]
             columns.update({key: np.array([row[key] for row in distances]) for key in distances[0]})
-        rows.append({"name": name, **_row(columns)})
-        if bar is not None:
-            bar.add(1)
+        for own, function in scores.items():
+            columns[own] = np.array([_own_score(own, function, *pair, name) for pair in pairs])
+        return {"name": name, **_row(columns)}
+
+    rows, masks, begun = [], iter(masks), deque()
+
+    def take(most: int) -> None:
+        while len(begun) > most:
+            rows.append(begun.popleft().result())
+            if bar is not None:
+                bar.add(1)
+
+    # Masks are made, by a network perhaps, while those before are judged.
+    with ThreadPoolExecutor(1) as judging:
+        for index in range(len(samples)):
+            mask = next(masks, None)
+            if mask is None:
+                take(0)
+                raise KerasganError(
+                    f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
+                    f"Received: {index}"
+                )
+            begun.append(judging.submit(judge, index, mask))
+            take(AHEAD)
+        take(0)
     if next(masks, None) is not None:
         raise KerasganError(
             f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
@@ -302,6 +342,43 @@ def save_table(
     return path
 
 
+def named_scores(scores: OwnScores) -> dict[str, Score]:
+    """Return scores of one's own by name, or raise a `KerasganError`."""
+    if not isinstance(scores, Mapping):
+        several = scores if isinstance(scores, (list, tuple)) else [scores]
+        scores = {getattr(each, "__name__", repr(each)): each for each in several if each}
+        if len(scores) < sum(each is not None for each in several):
+            raise KerasganError(
+                f"Argument 'scores' must hold functions of different names. Received: {several}"
+            )
+    for name, function in scores.items():
+        known = (*SCORES, *DISTANCES, "name", "fold", "true_area", "predicted_area")
+        if not isinstance(name, str) or not callable(function) or name in known:
+            raise KerasganError(
+                "Argument 'scores' must hold functions of a true and a predicted mask, by names "
+                f"other than {', '.join(known)}. Received: {name!r}: {function!r}"
+            )
+    return dict(scores)
+
+
+def _own_score(
+    score: str, function: Score, truth: np.ndarray, mask: np.ndarray, name: str
+) -> float:
+    try:
+        value = function(truth, mask)
+        number = float(value)
+    except Exception as error:
+        raise KerasganError(
+            f"Score {score!r} cannot be had of {name!r}: {type(error).__name__}: {error}"
+        ) from error
+    if np.ndim(value) or np.isinf(number):
+        raise KerasganError(
+            f"Score {score!r} must return one number, NaN where there is none. Received: {value!r} "
+            f"for {name!r}"
+        )
+    return number
+
+
 def _score_columns(counts: Counts, empty: str) -> dict[str, np.ndarray]:
     """Scores and areas of each class but the background, from the counts of all classes."""
     counts = Counts(*(part[1:] for part in counts))
@@ -321,7 +398,7 @@ def _row(columns: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _over_classes(name: str, values: np.ndarray) -> float:
-    if name.endswith("area"):
+    if name in ("true_area", "predicted_area"):
         return float(values.sum())
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")

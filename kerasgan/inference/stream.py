@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -48,7 +50,9 @@ def iterate_logits(
     preprocess: str | Callable[[np.ndarray], Any] | None = None,
     verbose: bool = False,
 ) -> Iterator[Any]:
-    """Run networks over one image after the other, holding one batch in memory.
+    """Run networks over one image after the other, holding a few batches in memory.
+
+    While a batch passes through the networks, threads read the next one and finish the last.
 
     Logits are averaged over the views of test-time augmentation and over the members of an
     ensemble, and blended where windows overlap.
@@ -120,20 +124,30 @@ def iterate_logits(
 
     bar = keras.utils.Progbar(len(names), unit_name="image") if verbose else None
     sums: dict[int, np.ndarray] = {}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for tiles in _batches(_tiles(len(names), prepare, pool, batch_size), batch_size):
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        done: deque[Future] = deque()
+        frames = _ahead(pool, prepare, range(len(names)), 2 * batch_size)
+        for tiles in _batches(_tiles(frames), batch_size):
             batch = np.stack([tile.frame.cut(tile.frame.pixels, tile.number) for tile in tiles])
             logits = _average(members, before, views, batch, [names[t.image] for t in tiles])
-            done = []
+            while done:
+                yield done.popleft().result()
+                if bar is not None:
+                    bar.add(1)
             for tile, values in zip(tiles, logits):
                 whole = tile.frame.blend(sums.pop(tile.image, None), tile.number, values)
-                if tile.number == len(tile.frame.corners) - 1:
-                    done.append((tile.image, tile.frame.inside(whole), tile.frame.image_size))
-                else:
+                if tile.number < len(tile.frame.corners) - 1:
                     sums[tile.image] = whole
-            yield from pool.map(lambda finished: finish(*finished), done)
-            if bar is not None and done:
-                bar.add(len(done))
+                    continue
+                inside, image_size = tile.frame.inside(whole), tile.frame.image_size
+                done.append(pool.submit(finish, tile.image, inside, image_size))
+        while done:
+            yield done.popleft().result()
+            if bar is not None:
+                bar.add(1)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_positive(argument: str, value: Any) -> None:
@@ -160,14 +174,21 @@ def is_array(images: Any) -> bool:
     return hasattr(images, "shape")
 
 
-def _tiles(
-    count: int, prepare: Callable[[int], Frame], pool: Executor, batch_size: int
-) -> Iterator[Tile]:
-    for start in range(0, count, batch_size):
-        indices = range(start, min(start + batch_size, count))
-        for index, frame in zip(indices, pool.map(prepare, indices)):
-            for number in range(len(frame.corners)):
-                yield Tile(index, frame, number)
+def _ahead(
+    pool: Executor, function: Callable[[int], Any], items: Iterable[int], count: int
+) -> Iterator[Any]:
+    """What a function makes of each item, in order, up to `count` of them begun ahead."""
+    items = iter(items)
+    begun = deque(pool.submit(function, item) for item in itertools.islice(items, count))
+    while begun:
+        yield begun.popleft().result()
+        begun.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+
+
+def _tiles(frames: Iterable[Frame]) -> Iterator[Tile]:
+    for index, frame in enumerate(frames):
+        for number in range(len(frame.corners)):
+            yield Tile(index, frame, number)
 
 
 def _batches(tiles: Iterator[Tile], batch_size: int) -> Iterator[list[Tile]]:

@@ -201,6 +201,8 @@ def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None
     if not parts or not preprocess.named:
         return
     low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    if not np.isfinite([low, high]).all():
+        return  # whoever reads them says which
     whole = [str(part.dtype) for part in parts if part.dtype.kind in "bu"]
     takes = None if network is None else _takes(network)
     own_input = preprocess.assumed and network is not None

@@ -2,6 +2,8 @@ import csv
 import io
 import json
 import math
+import threading
+import time
 import types
 
 import keras
@@ -301,3 +303,108 @@ def test_bad_input(samples, tmp_path):
             summarize(pd.DataFrame({"dice": [1.0]}), **options)
     with pytest.raises(KerasganError, match="at least one row"):
         summarize(pd.DataFrame({"dice": []}))
+
+
+class TestOwnScores:
+    def area_error(truth, predicted):
+        return abs(int(truth.sum()) - int(predicted.sum()))
+
+    def test_stands_in_a_column_of_its_own(self, samples):
+        def found(truth, predicted):
+            assert truth.dtype == predicted.dtype == bool
+            assert truth.shape == predicted.shape == (8, 8)
+            return (truth & predicted).sum() / truth.sum() if truth.any() else np.nan
+
+        table = evaluate(bright(), samples, scores=found, verbose=False)
+        expected = evaluate(bright(), samples, empty="nan", verbose=False)["recall"]
+        np.testing.assert_array_equal(table["found"], expected)
+        summary = table.attrs["summary"]["scores"]["found"]
+        assert summary["images"] == 1
+        assert summary["mean"] == expected[0]
+        assert "2 undefined" in summary_text(table)
+
+    def test_takes_functions_lists_and_names(self, samples):
+        masks = [samples.mask(index) for index in range(3)]
+        area_error = TestOwnScores.area_error
+        for scores in (area_error, [area_error], {"area_error": area_error}):
+            table = evaluate_masks(samples, masks, scores=scores)
+            assert table["area_error"].tolist() == [0, 0, 0]
+        table = evaluate_masks(samples, masks, scores={"my area": area_error})
+        assert table.columns[-1] == "my area"
+        assert "area_error" not in evaluate_masks(samples, masks, scores=None)
+
+    def test_of_each_class_against_the_rest(self, tmp_path):
+        levels = np.zeros((8, 8), np.uint8)
+        levels[:2], levels[2:5] = 1, 2
+        image = np.zeros((8, 8, 3), np.uint8)
+        samples = write(tmp_path / "data", {"a": (image, levels)}, classes=3)
+        area = lambda truth, predicted: predicted.sum()  # noqa: E731
+        table = evaluate_masks(samples, [levels], scores={"area": area})
+        assert table.loc[0, ["area", "area_1", "area_2"]].tolist() == [20, 16, 24]
+
+    @pytest.mark.parametrize(
+        "scores",
+        [
+            "dice",
+            {"dice": lambda t, p: 1.0},
+            {"hausdorff_95": lambda t, p: 1.0},
+            {"name": lambda t, p: 1.0},
+            {3: lambda t, p: 1.0},
+            {"mine": "dice"},
+            [area_error, area_error],
+        ],
+    )
+    def test_that_cannot_be_one_is_refused_before_anything_runs(self, samples, scores):
+        with pytest.raises(KerasganError, match="'scores' must hold functions"):
+            evaluate(bright(), samples, scores=scores, verbose=False)
+
+    @pytest.mark.parametrize("value", [None, "good", np.ones(2), np.ones((1, 1)), np.inf, 1j])
+    def test_that_gives_no_number_is_named(self, samples, value):
+        masks = [samples.mask(index) for index in range(3)]
+        with pytest.raises(KerasganError, match=r"Score 'mine' .*'a'"):
+            evaluate_masks(samples, masks, scores={"mine": lambda truth, predicted: value})
+
+    def test_that_fails_is_named_with_the_image(self, samples):
+        def fails(truth, predicted):
+            return 1 / int(truth.sum())
+
+        masks = [samples.mask(index) for index in range(3)]
+        with pytest.raises(KerasganError, match=r"Score 'fails' .*'b'.*ZeroDivisionError") as error:
+            evaluate_masks(samples, masks, scores=fails)
+        assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+    def test_is_called_by_one_thread_in_order(self, tmp_path):
+        image = np.zeros((8, 8, 3), np.uint8)
+        masks = np.zeros((20, 8, 8), np.uint8)
+        for index, mask in enumerate(masks):
+            mask.flat[: index + 1] = 255
+        samples = write(tmp_path / "data", {f"{i:02}": (image, m) for i, m in enumerate(masks)})
+        seen, threads = [], set()
+
+        def mine(truth, predicted):
+            seen.append(int(truth.sum()))
+            threads.add(threading.get_ident())
+            return seen[-1]
+
+        table = evaluate_masks(samples, iter(masks > 0), scores=mine)
+        assert seen == table["mine"].tolist() == list(range(1, 21))
+        assert len(threads) == 1
+
+
+def test_masks_are_made_no_more_than_a_few_ahead(tmp_path):
+    image, mask = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 255, np.uint8)
+    samples = write(tmp_path / "data", {f"{i:02}": (image, mask) for i in range(40)})
+    made, judged = [], []
+
+    def masks():
+        for _ in range(40):
+            made.append(1)
+            yield mask > 0
+
+    def slow(truth, predicted):
+        time.sleep(0.005)
+        judged.append(1)
+        assert len(made) - len(judged) < 12
+        return 0.0
+
+    assert len(evaluate_masks(samples, masks(), scores=slow)) == 40

@@ -1,4 +1,5 @@
 import pathlib
+import threading
 import tracemalloc
 import types
 
@@ -249,7 +250,7 @@ def test_folders_that_cannot_be_written(folder, tmp_path):
         predict_to_folder(red(), [block(16, 16)], tmp_path / "out")
 
 
-def test_images_are_taken_one_batch_at_a_time():
+def test_images_are_taken_a_few_batches_ahead():
     class Frames(list):
         taken = 0
 
@@ -257,10 +258,11 @@ def test_images_are_taken_one_batch_at_a_time():
             Frames.taken = max(Frames.taken, index + 1)
             return super().__getitem__(index)
 
-    maps = iterate_probability(red(), Frames([block(20, 20)] * 9), batch_size=2)
-    next(maps)
-    assert Frames.taken == 2
-    assert len(list(maps)) == 8
+    maps = iterate_probability(red(), Frames([block(20, 20)] * 30), batch_size=2)
+    for number in range(30):
+        next(maps)
+        assert Frames.taken <= number + 1 + 4 * 2
+    assert list(maps) == []
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
@@ -348,3 +350,19 @@ def test_networks_that_give_nan_are_refused():
     model.get_layer("mask_conv").bias.assign([np.nan])
     with pytest.raises(KerasganError, match=r"'red' gave NaN or infinity for images\[0\]"):
         predict(model, [block(16, 16)])
+
+
+def test_a_reader_that_stops_early_leaves_nothing_running(folder):
+    samples = load_folder(images=folder, masks=None)[[0, 1, 2] * 10]
+    before = threading.active_count()
+    maps = iterate_probability(red(), samples, batch_size=2)
+    next(maps)
+    maps.close()
+    assert threading.active_count() <= before
+
+
+def test_an_image_that_cannot_be_read_ends_in_its_error(folder):
+    samples = load_folder(images=folder, masks=None)
+    (folder / "sub" / "c.png").write_bytes(b"no picture")
+    with pytest.raises(KerasganError, match=r"c\.png"):
+        predict(red(), samples, batch_size=1)

@@ -23,6 +23,7 @@ import pandas as pd
 import tensorflow as tf
 
 import kerasgan as kg
+from kerasgan import storage
 from kerasgan.data.resize import resize_back, resize_image
 
 ROWS = (
@@ -331,8 +332,7 @@ def main():
                     for number in runs[0]:
                         text = json.dumps(merged([run[number] for run in runs]))
                         file = place(folder, data, number, arm, seed)
-                        file.with_suffix(".part").write_text(text, encoding="utf-8")
-                        file.with_suffix(".part").replace(file)
+                        storage.write(file, text)
                     mean = np.mean(merged([run[row] for run in runs])["jaccard"])
                     print(
                         f"{data}, row {row} ({ROWS[row - 1][0]}), {arm}, seed {seed}: "

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, unknown_name
 
-__all__ = ["Augmentation", "augment_pair"]
+__all__ = ["Augmentation", "augment_pair", "from_fields"]
 
 _CELLS = 4
 _LIMITS = {"rotation": 180, "scale": math.inf, "elastic": math.inf, "blur": math.inf}
@@ -80,6 +81,29 @@ class Augmentation:
                 raise KerasganError(
                     f"Argument '{field.name}' must be a number from 0{upper}. Received: {value!r}"
                 )
+
+
+def from_fields(fields: Mapping[str, float]) -> Augmentation:
+    """Make an `Augmentation` of some of its fields, by name, as recipes and JSON hold them.
+
+    Args:
+        fields: Strengths by name.
+
+    Returns:
+        The augmentation; what is not named has its default.
+
+    Raises:
+        KerasganError: If a name is not known, or a strength out of range.
+
+    Example:
+        >>> from_fields({"rotation": 90.0}).rotation
+        90.0
+    """
+    known = [field.name for field in dataclasses.fields(Augmentation)]
+    for name in fields:
+        if name not in known:
+            raise unknown_name("augment", name, known)
+    return Augmentation(**fields)
 
 
 def augment_pair(

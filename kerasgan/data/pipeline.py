@@ -8,22 +8,25 @@ entered at any batch, and what was left out is not even decoded.
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 import tensorflow as tf
+from PIL import __version__ as PILLOW
 
-from kerasgan.data.augment import Augmentation, augment_pair
+from kerasgan._version import __version__
+from kerasgan.data.augment import Augmentation, augment_pair, from_fields
 from kerasgan.data.files import read_image
 from kerasgan.data.masks import LOOKED_AT, inverted_words, looks_inverted, read_mask
 from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels, to_float
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.storage import file_keys, key, write
 
 if TYPE_CHECKING:
     from kerasgan.data.samples import Samples
@@ -86,7 +89,7 @@ def make_batches(
     samples: Samples,
     batch_size: int,
     size: int | tuple[int, int],
-    augment: bool | Augmentation,
+    augment: bool | Augmentation | Mapping[str, float],
     seed: int,
     shuffle: bool | None,
     mode: str,
@@ -98,14 +101,15 @@ def make_batches(
         samples: What to read.
         batch_size: Images in a batch; the last batch of an epoch may be smaller.
         size: Side or (height, width).
-        augment: False, True or an `Augmentation`.
+        augment: False, True, an `Augmentation` or its fields by name.
         seed: Key of shuffling and augmentation.
         shuffle: None to shuffle when augmenting.
         mode: "stretch" or "letterbox".
         cache: "memory" or a folder.
 
     Returns:
-        The dataset, with its `epoch` and `start` variables; see `walk`.
+        The dataset, with its `epoch` and `start` variables (see `walk`), and `origin`: by name,
+        what it was made of.
 
     Raises:
         KerasganError: If an argument or a file cannot be used.
@@ -117,16 +121,32 @@ def make_batches(
         >>> len(make_batches(samples, 1, 16, False, 0, None, "stretch", "memory"))
         2
     """
+    augment = from_fields(augment) if isinstance(augment, Mapping) else augment
     config = _check_arguments(samples, batch_size, augment, seed, shuffle, cache)
     height, width = check_size(size)
     image_box((1, 1), size, mode)
     count, labelled = len(samples), samples.mask_paths is not None
     shuffle = config is not None if shuffle is None else shuffle
 
+    images = file_keys(samples.image_paths)
+    masks = file_keys(samples.mask_paths) if labelled else None
+    origin = {
+        "images": f"{count}, {key(images)}",
+        "masks": f"{count}, {key(masks)}" if labelled else None,
+        **samples.settings(),
+        "batch_size": int(batch_size),
+        "size": [height, width],
+        "mode": mode,
+        "augment": False if config is None else dataclasses.asdict(config),
+        "shuffle": shuffle,
+        "seed": int(seed),
+    }
+
     if cache == "memory":
         fetch = _cached_in_memory(samples, (height, width), mode)
     else:
-        fetch = _cached_on_disk(samples, (height, width), mode, pathlib.Path(cache))
+        made_of = [images] + [masks] * labelled
+        fetch = _cached_on_disk(samples, (height, width), mode, pathlib.Path(cache), made_of)
 
     def example(now: tf.Tensor, index: tf.Tensor):
         image, labels = fetch(index)
@@ -142,7 +162,9 @@ def make_batches(
 
     indices, epoch, start = walk(count, batch_size, seed, shuffle)
     dataset = indices.map(_plain(example), os.cpu_count() or 1, deterministic=True)
-    return finish(dataset.batch(batch_size), count, batch_size, epoch, start)
+    dataset = finish(dataset.batch(batch_size), count, batch_size, epoch, start)
+    dataset.origin = origin
+    return dataset
 
 
 def walk(count: int, batch_size: int, seed: int, shuffle: bool):
@@ -288,19 +310,18 @@ def _cached_in_memory(samples: Samples, size: tuple[int, int], mode: str) -> Cal
 
 
 def _cached_on_disk(
-    samples: Samples, size: tuple[int, int], mode: str, folder: pathlib.Path
+    samples: Samples, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
 ) -> Callable:
-    """One file a sample: the image's bytes, then the mask's."""
+    """One file a sample, named by a key of its content: the image's bytes, then the mask's."""
+    how = [size, mode, samples.settings(), __version__, PILLOW]
     shape = (*size, samples.channels)
     image_bytes, mask_bytes = int(np.prod(shape)), int(np.prod(size))
 
     def store(index: int) -> str:
-        path = folder / f"{_fingerprint(samples, size, mode, index)}.raw"
+        path = folder / f"{key([*how, *(files[index] for files in made_of)])}.raw"
         if not path.is_file() or path.stat().st_size != image_bytes + mask_bytes:
             image, labels = _decode(samples, size, mode, index)
-            part = path.with_suffix(f".{os.getpid()}-{index}")
-            part.write_bytes(image.tobytes() + labels.tobytes())
-            os.replace(part, path)
+            write(path, image.tobytes() + labels.tobytes())
         return str(path)
 
     try:
@@ -322,19 +343,6 @@ def _cached_on_disk(
         )
 
     return fetch
-
-
-def _fingerprint(samples: Samples, size: tuple[int, int], mode: str, index: int) -> str:
-    paths = [samples.image_paths[index]]
-    if samples.mask_paths is not None:
-        paths.append(samples.mask_paths[index])
-    try:
-        found = [(os.path.abspath(path), os.stat(path)) for path in paths]
-    except OSError as error:
-        raise KerasganError(f"File {paths[0]} or its mask is gone: {error}") from error
-    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
-    how = (size, mode, samples.channels, samples.classes, samples.colors)
-    return hashlib.sha256(repr((files, how)).encode()).hexdigest()[:32]
 
 
 def _check_labels(samples: Samples, masks: Iterable[np.ndarray]) -> None:

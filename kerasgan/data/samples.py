@@ -24,9 +24,12 @@ from kerasgan.data.folders import find_pairs, some, without_ending
 from kerasgan.data.headers import check_bands, check_sizes
 from kerasgan.data.masks import Colors, look
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.storage import file_keys
 from kerasgan.text import one_form, read_text
 
 __all__ = ["Samples", "load_folder"]
+
+FILES = ("names", "image_paths", "mask_paths")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -78,6 +81,21 @@ class Samples:
             mask_paths=None if masks is None else tuple(masks[i] for i in indices),
         )
 
+    def settings(self) -> dict[str, Any]:
+        """Return how images and masks are read: every field but names and paths, by name.
+
+        Example:
+            >>> Samples(("a",), ("a.png",), None).settings()
+            {'classes': 1, 'colors': None, 'channels': 3}
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if name not in FILES}
+
+    def _content_for_key(self) -> list:
+        """For `kerasgan.storage.key`: names, the bytes of the files, and how they are read."""
+        masks = None if self.mask_paths is None else file_keys(self.mask_paths)
+        return [self.names, file_keys(self.image_paths), masks, self.settings()]
+
     def image(self, index: int) -> np.ndarray:
         """Decode an image at its original size.
 
@@ -124,7 +142,7 @@ class Samples:
         self,
         batch_size: int,
         size: int | tuple[int, int] = 128,
-        augment: bool | Augmentation = False,
+        augment: bool | Augmentation | Mapping[str, float] = False,
         seed: int = 0,
         *,
         shuffle: bool | None = None,
@@ -137,13 +155,15 @@ class Samples:
         reads and then increments. Order and augmentation depend on (seed, epoch, position in
         these samples) alone, so after `dataset.epoch.assign(k)` the next iteration is the
         stream of epoch k, to the bit. `dataset.start` is how many batches the next iteration
-        leaves out. Datasets derived from this one (`take`, `map`) go on using
-        the variables but do not have the attributes.
+        leaves out. `dataset.origin` says what it was made of, the content of the files among it.
+        Datasets derived from this one (`take`, `map`) go on using the variables but do not have
+        the attributes.
 
         Args:
             batch_size: Images in a batch, at most `len(self)`. The last batch may be smaller.
             size: Side in pixels, or (height, width).
-            augment: True for `Augmentation()`, or an `Augmentation` of your own.
+            augment: True for `Augmentation()`, an `Augmentation` of your own, or some of its fields
+                by name, as a recipe has them: `augment=gan.recipe["augment"]`.
             seed: Key of shuffling and augmentation, from 0 up.
             shuffle: Whether to shuffle in every epoch; None does so when augmenting, and else
                 keeps the order of `names`.

@@ -25,7 +25,7 @@ from scipy import ndimage
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.bootstrap import interval, resampled_means
-from kerasgan.evaluation.kept import as_json, checksum, claim, fingerprint, keep, read_kept
+from kerasgan.evaluation.kept import claim, keep, read_kept
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
@@ -35,6 +35,7 @@ __all__ = ["CONTROLS", "Case", "Cases", "check_maps", "summarize_maps", "target_
 
 SETUP = "explanations.json"
 COLUMNS = ["name", "method", "kind", "metric", "value"]
+EXPLAINERS = ("explainer", "explainers")  # made of the network and the rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,21 +278,9 @@ class Cases:
         if folder is None:
             return None
         path = pathlib.Path(folder)
-        whole = {
-            "samples": fingerprint(self.samples),
-            "rules": {name: repr(rule) for name, rule in self.rules.items()},
-            "weights": checksum(self.explainer.model),
-            "target": repr(self.target),
-            "size": self.size,
-            "batch_size": self.batch_size,
-            "mode": self.mode,
-            "controls": list(self.controls),
-            "seed": self.seed,
-            "preprocess": self.preprocess.name,
-            "gates": {name: list(indices) for name, indices in self.explainer.gates.items()},
-            **(facts or {}),
-        }
-        claim(path, as_json(whole, "Settings kept in 'folder'"), SETUP, "maps")
+        own = {name: value for name, value in vars(self).items() if name not in EXPLAINERS}
+        made = {"network": self.explainer.model, "gates": dict(self.explainer.gates)}
+        claim(path, {**own, **made, **(facts or {})}, SETUP, "maps")
         return path
 
     def table(
@@ -308,8 +297,9 @@ class Cases:
             measure: From a case and one method's maps to values by name, each (batch,); NaN where
                 there is none.
             folder: Where finished batches are kept, so that the same call goes on after them; None
-                for nowhere.
-            facts: What else must be the same to go on in the folder.
+                for nowhere. It is refused for other content of any kind: images, masks, network,
+                rules, target, settings.
+            facts: What else must be the same to go on in the folder, by name.
             verbose: Whether to show a progress bar.
 
         Returns:

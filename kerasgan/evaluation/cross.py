@@ -13,7 +13,7 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.kept import as_json, claim, fingerprint, keep, read_kept
+from kerasgan.evaluation.kept import claim, keep, read_kept
 from kerasgan.evaluation.segmentation import check_samples, evaluate, named_scores, summarize
 from kerasgan.models.preprocess import USUAL, preprocess_of
 
@@ -60,7 +60,8 @@ def cross_validate(
         seed: Key of the division.
         folder: Where to keep finished folds, or None.
         setup: What else a folder must agree on to go on in it, as the settings of the network:
-            anything that `json` can write. It cannot be seen from `fit`.
+            anything, such as a dict. None for the code of `fit` itself; what `fit` refers to is not
+            seen.
         verbose: Whether to say which fold is under way.
         **options: As for `evaluate`: `threshold`, `empty`, `surface`, `scores`, `size`, `mode`,
             `batch_size`, `preprocess`.
@@ -96,21 +97,21 @@ def cross_validate(
             f"Argument 'fraction' must be from 0 up and below 1. Received: {fraction!r}"
         )
     before = options.get("preprocess")
-    before = USUAL if before is None else preprocess_of(None, before).name
+    before = preprocess_of(None, USUAL if before is None else before)
     options["scores"] = named_scores(options.get("scores"))
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:
         folder = pathlib.Path(folder)
         facts = {
-            "samples": fingerprint(samples),
-            "classes": [samples.classes, samples.colors, samples.channels],
+            "samples": samples,
             "folds": {label: list(held_out.names) for label, _, held_out in parts},
             "fraction": fraction,
             "seed": seed,
+            "options": {**options, "preprocess": before},
             "setup": setup,
-            "options": {**options, "preprocess": before, "scores": list(options["scores"])},
+            "fit": getattr(fit, "__code__", type(fit)) if setup is None else None,
         }
-        claim(folder, as_json(facts, "Argument 'setup', and options,"), SETUP, "folds")
+        claim(folder, facts, SETUP, "folds")
     tables = []
     for number, (label, training, held_out) in enumerate(parts, start=1):
         place = None if folder is None else folder / f"fold_{number}"

@@ -154,7 +154,7 @@ def faithfulness(
         gates=gates,
     )
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
-    facts = {"curves": curves, "baseline": baseline, "steps": int(steps)}
+    facts = {"measure": "faithfulness", "curves": curves, "baseline": baseline, "steps": int(steps)}
     return cases.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 

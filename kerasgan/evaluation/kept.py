@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -12,37 +11,15 @@ import keras
 import numpy as np
 import pandas as pd
 
-from kerasgan.data import Samples
+from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import save_table
+from kerasgan.storage import key, write
 from kerasgan.tables import as_it_was
 
-__all__ = ["as_json", "checksum", "claim", "fingerprint", "keep", "read_kept"]
+__all__ = ["checksum", "claim", "keep", "read_kept"]
 
-
-def fingerprint(samples: Samples) -> str:
-    """Say which images and masks these are, by their names and the sizes of their files.
-
-    Args:
-        samples: Labelled or unlabelled `Samples`.
-
-    Returns:
-        Their number and a SHA-256.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> fingerprint(samples)[:3]
-        '2, '
-    """
-    digest = hashlib.sha256()
-    columns = [samples.names, samples.image_paths]
-    if samples.mask_paths is not None:
-        columns.append(samples.mask_paths)
-    for name, *paths in zip(*columns):
-        digest.update(repr((name, [os.path.getsize(path) for path in paths])).encode())
-    return f"{len(samples)}, {digest.hexdigest()}"
+FORMAT = 2
 
 
 def checksum(model: keras.Model) -> str:
@@ -59,32 +36,36 @@ def checksum(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def as_json(facts: dict[str, Any], what: str) -> dict[str, Any]:
-    """Return facts as JSON gives them back, or raise a `KerasganError` that names `what`."""
-    try:
-        return json.loads(json.dumps(facts))
-    except (TypeError, ValueError) as error:
-        raise KerasganError(f"{what} must be what JSON can hold. Received: {error}") from error
-
-
 def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> None:
-    """Make a folder, or make sure that it is of the same call.
+    """Make a folder, or make sure that it is of the same call with the same content.
 
     Args:
         folder: New, empty, or claimed before.
-        facts: What must be the same to go on in it, as JSON gives it back.
+        facts: Whatever the kept results depend on, by name; the folder keeps a `key` of each.
         name: Of the file that holds the facts.
         kept: What the folder holds, for errors, such as "folds".
 
     Raises:
-        KerasganError: If it was claimed with other facts, holds something else, or cannot be
-            written.
+        KerasganError: If it was claimed with other facts or by another version of kerasgan, holds
+            something else, or cannot be written; or if the content of a fact cannot be known.
     """
     file = folder / name
+    keys = {
+        fact: key(value, f"Argument 'folder' cannot be used with this '{fact}'")
+        for fact, value in facts.items()
+    }
+    shown = {fact: value for fact, value in facts.items() if isinstance(value, (int, float, str))}
+    stamp = {**shown, "format": FORMAT, "kerasgan": __version__, "keys": keys}
     try:
         if file.is_file():
             found = json.loads(file.read_text(encoding="utf-8-sig"))
-            other = [key for key, value in facts.items() if found.get(key) != value]
+            if (found.get("format"), found.get("kerasgan")) != (FORMAT, __version__):
+                raise KerasganError(
+                    f"Argument 'folder' holds the {kept} of another version of kerasgan, which may "
+                    f"have measured otherwise: {folder}. Pass another folder"
+                )
+            there = found["keys"]
+            other = [fact for fact in {**keys, **there} if keys.get(fact) != there.get(fact)]
             if other:
                 raise KerasganError(
                     f"Argument 'folder' holds the {kept} of other {', '.join(other)}: {folder}. "
@@ -96,10 +77,10 @@ def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> 
                 f"Argument 'folder' must be new, empty, or of an earlier call. Received: {folder}"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write(file, json.dumps(stamp, indent=1) + "\n")
     except KerasganError:
         raise
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KerasganError(
             f"Argument 'folder' must be a folder that can be written and holds no damaged {name}. "
             f"Received: {folder} ({error})"
@@ -108,9 +89,7 @@ def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> 
 
 def keep(table: pd.DataFrame, file: pathlib.Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    unfinished = file.with_name(f"{file.name}.part")
-    save_table(table, unfinished, overwrite=True)
-    os.replace(unfinished, file)
+    save_table(table, file, overwrite=True)
 
 
 def read_kept(

@@ -28,6 +28,7 @@ from kerasgan.inference.members import settled
 from kerasgan.models import generator_of
 from kerasgan.models.outputs import refuse_labels
 from kerasgan.models.preprocess import USUAL, preprocess_of
+from kerasgan.storage import write
 from kerasgan.tables import csv_bytes
 
 AHEAD = 8
@@ -334,7 +335,7 @@ def save_table(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(csv_bytes(table))
+        write(path, csv_bytes(table))
     except OSError as error:
         raise KerasganError(
             f"Argument 'path' must be a file that can be written. Received: {path} ({error})"

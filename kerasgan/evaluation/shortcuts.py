@@ -81,8 +81,7 @@ def region_relevance(
         rules: As for `Cases`.
         find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
-        folder: Where finished batches are kept, as for `Cases.table`. It does not know what `find`
-            does: take another folder for another function.
+        folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **options: `target`, `size`, `batch_size`, `mode`, `controls`, `seed`, `preprocess`, as
             for `Cases`.
@@ -118,7 +117,7 @@ def region_relevance(
                     values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
             yield method, values
 
-    facts = {"question": "regions"}
+    facts = {"measure": "regions", "find": find}
     table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
     table.insert(table.columns.get_loc("area") + 1, "lift", _ratio(table["share"], table["area"]))
     columns = ["name", "method", "kind", "region", "share", "area", "lift"]
@@ -206,7 +205,7 @@ def painted_over(
                 values.update({f"{region}/{painted}/{name}": v for name, v in row.items()})
         yield "gradient", values  # its maps are not asked for
 
-    facts = {"question": "painted over"}
+    facts = {"measure": "painted over", "find": find}
     table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
     table[["region", "painted"]] = table["region"].str.rsplit("/", n=1, expand=True)
     table = table[["name", "region", "painted", *PAINTED]]

@@ -85,8 +85,7 @@ def stability(
         changes: Functions from images, float32 (batch, height, width, channels) in [-1, 1], to such
             images, by name; None for `PHOTOMETRIC`: 10 % brighter, contrast times 0.8, gamma 1.25,
             blurred by 1 px. An empty dict for none.
-        folder: Where finished batches are kept, as for `Cases.table`; of the changes only the names
-            are compared.
+        folder: Where finished batches are kept, as for `Cases.table`.
         verbose: Whether to show a progress bar.
         **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
             `seed`, `preprocess`, `gates`.
@@ -148,7 +147,7 @@ def stability(
                 found[method][f"change, {name}"] = relative_change(before[method], maps)
         yield from found.items()
 
-    facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": list(changes)}
+    facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": changes}
     return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 

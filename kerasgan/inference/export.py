@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.inference.members import Member, input_size, members_of
 from kerasgan.inference.stream import check_positive
 from kerasgan.models.preprocess import preprocess_of
+from kerasgan.storage import replacing
 
 __all__ = ["check_against", "export_onnx", "export_predictor", "fresh"]
 
@@ -181,22 +181,17 @@ def fresh(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         'text'
     """
     path = pathlib.Path(path)
-    if path.exists() or path.is_symlink():
-        raise KerasganError(f"'{path}' exists. Remove it, or choose another path")
+
+    def check(_: pathlib.Path) -> None:
+        if path.exists() or path.is_symlink():
+            raise KerasganError(f"'{path}' exists. Remove it, or choose another path")
+
+    check(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(prefix=".writing_", dir=path.parent)
+        with replacing(path, check) as part:
+            yield part
     except OSError as error:
         raise KerasganError(f"'{path}' cannot be written: {error}") from error
-    with beside as folder:
-        part = pathlib.Path(folder) / path.name
-        yield part
-        try:
-            if path.exists():
-                raise FileExistsError("it was made by another in the meantime")
-            part.rename(path)
-        except OSError as error:
-            raise KerasganError(f"'{path}' cannot be written: {error}") from error
 
 
 def check_against(expected: Any, received: Any, path: str | os.PathLike) -> None:

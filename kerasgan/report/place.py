@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator
 
 from kerasgan.errors import KerasganError
+from kerasgan.storage import replacing, write
 
 __all__ = ["MANIFEST", "check_place", "put_in_place"]
 
@@ -85,34 +85,15 @@ def put_in_place(folder: pathlib.Path, overwrite: bool = False) -> Iterator[path
         >>> sorted(os.listdir("report"))
         ['a.txt', 'report.json']
     """
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
-        new.mkdir(parents=True)
+        with replacing(folder, lambda folder: check_place(folder, overwrite)) as new:
+            new.mkdir()
+            yield new
+            write(new / MANIFEST, json.dumps({"files": _files(new)}, indent=1) + "\n")
     except OSError as error:
-        raise KerasganError(f"Argument 'folder' cannot be written: {error}") from error
-    try:
-        yield new
-        text = json.dumps({"files": _files(new)}, indent=1) + "\n"
-        (new / MANIFEST).write_text(text, encoding="utf-8")
-        check_place(folder, overwrite)
-        _exchange(new, folder, old)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise KerasganError(f"The report cannot be written to {folder}: {error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _exchange(new: pathlib.Path, folder: pathlib.Path, old: pathlib.Path) -> None:
-    if folder.exists():
-        os.rename(folder, old)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        if old.exists():
-            os.rename(old, folder)
-        raise
+        raise KerasganError(
+            f"Argument 'folder' cannot be written. Received: {folder} ({error})"
+        ) from error
 
 
 def _files(folder: pathlib.Path) -> dict[str, str]:

@@ -1,72 +1,15 @@
-"""Folders written whole or not at all, and told apart from broken ones by their checksums."""
+"""Folders told apart from broken ones by their checksums."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import pathlib
 import shutil
-from collections.abc import Iterator
 
-__all__ = ["broken", "free_space", "replacing", "seal", "standing"]
+__all__ = ["broken", "free_space", "seal"]
 
 SUMS = "checksums.json"
-
-
-@contextlib.contextmanager
-def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Fill a new folder beside another, then put it in that one's place.
-
-    Everything has reached the disk before the names change, so that a power cut leaves the old
-    folder or the new one, never a part of either. On an error the old one stays as it was.
-
-    Args:
-        folder: what to replace; need not exist.
-
-    Yields:
-        The new folder, `folder` with `.new` appended, empty.
-
-    Raises:
-        OSError: if it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "notes"
-        >>> with replacing(folder) as fresh:
-        ...     _ = (fresh / "note.txt").write_text("kept")
-        >>> (folder / "note.txt").read_text()
-        'kept'
-    """
-    fresh, old = _beside(folder, ".new"), _beside(folder, ".old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        for path in fresh.rglob("*"):
-            _to_disk(path)
-        _to_disk(fresh)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    fresh.rename(folder)
-    _to_disk(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def standing(folder: pathlib.Path) -> pathlib.Path:
-    """Return where a folder's content is, if `replacing` was killed between its two renamings.
-
-    Example:
-        >>> standing(pathlib.Path("nowhere")).name
-        'nowhere'
-    """
-    old = _beside(folder, ".old")
-    return old if old.is_dir() and not folder.exists() else folder
 
 
 def seal(folder: pathlib.Path) -> None:
@@ -128,24 +71,9 @@ def free_space(folder: pathlib.Path) -> str:
         return "free space unknown"
 
 
-def _beside(folder: pathlib.Path, ending: str) -> pathlib.Path:
-    return folder.with_name(folder.name + ending)
-
-
 def _sum(path: pathlib.Path) -> str:
     total = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(2**20):
             total.update(part)
     return total.hexdigest()
-
-
-def _to_disk(path: pathlib.Path) -> None:
-    """Wait until a file, or a folder's list of files, has left the system's memory."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

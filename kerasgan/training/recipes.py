@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 
 import keras
 
 from kerasgan import models
-from kerasgan.data.augment import Augmentation
+from kerasgan.data.augment import Augmentation, from_fields
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_counts, check_power_of_two
+from kerasgan.storage import write
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION, check_weight
@@ -207,11 +207,7 @@ class Recipe:
                 "Argument 'augment' must be True, False, or fields of Augmentation by name. "
                 f"Received: {self.augment!r}"
             )
-        known = [field.name for field in dataclasses.fields(Augmentation)]
-        for name in self.augment:
-            if name not in known:
-                raise unknown_name("augment", name, known)
-        return Augmentation(**self.augment)
+        return from_fields(self.augment)
 
     def build(self) -> SegmentationGAN:
         """Build and compile the GAN.
@@ -262,7 +258,7 @@ class Recipe:
             path: the file; replaced if it exists.
         """
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        pathlib.Path(path).write_text(text, encoding="utf-8")
+        write(path, text)
 
     @classmethod
     def load(cls, path) -> Recipe:

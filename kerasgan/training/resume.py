@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models.archives import readable
+from kerasgan.storage import write as write_file
 from kerasgan.training import feed, workers
 from kerasgan.training.checkpoint import broken, free_space, seal
 from kerasgan.training.signals import StopSignals
@@ -424,6 +425,4 @@ def _shorten(path: pathlib.Path, separator: str, epochs: int) -> None:
         if line.endswith("\n") and not (number.isdigit() and int(number) >= epochs)
     ]
     if kept != lines:
-        part = path.with_name(path.name + ".new")
-        part.write_bytes("".join(kept).encode())
-        part.replace(path)
+        write_file(path, "".join(kept))

@@ -14,7 +14,8 @@ from kerasgan.errors import KerasganError
 from kerasgan.models.archives import LIMIT, entries_of, readable
 from kerasgan.models.preprocess import NAMES, state, stated
 from kerasgan.models.safe import NODES, load_network
-from kerasgan.training.checkpoint import free_space, standing
+from kerasgan.storage import standing
+from kerasgan.training.checkpoint import free_space
 from kerasgan.training.workers import writing
 
 __all__ = [

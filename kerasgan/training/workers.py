@@ -6,13 +6,13 @@ import contextlib
 import functools
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.training.checkpoint import replacing
+from kerasgan.storage import replacing
 
 __all__ = ["check_alike", "everyone", "place", "together", "writing"]
 
@@ -104,7 +104,11 @@ def check_alike(strategy: tf.distribute.Strategy, folder, numbers) -> None:
 
 
 @contextlib.contextmanager
-def writing(strategy: tf.distribute.Strategy, folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def writing(
+    strategy: tf.distribute.Strategy,
+    folder: pathlib.Path,
+    check: Callable[[pathlib.Path], None] | None = None,
+) -> Iterator[pathlib.Path]:
     """Give the chief a new folder to fill, as `replacing` does, and the others one to throw away.
 
     All must fill theirs: the variables of batch normalisation are read by all workers together.
@@ -112,6 +116,7 @@ def writing(strategy: tf.distribute.Strategy, folder: pathlib.Path) -> Iterator[
     Args:
         strategy: of the run.
         folder: what to replace.
+        check: as for `kerasgan.storage.replacing`.
 
     Yields:
         An empty folder.
@@ -127,7 +132,8 @@ def writing(strategy: tf.distribute.Strategy, folder: pathlib.Path) -> Iterator[
         'kept'
     """
     if place(strategy)[0] == 0:
-        with replacing(folder) as fresh:
+        with replacing(folder, check) as fresh:
+            fresh.mkdir()
             yield fresh
     else:
         with tempfile.TemporaryDirectory() as fresh:

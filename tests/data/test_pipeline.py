@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -158,14 +159,43 @@ def test_cache_folder_is_used_again_and_follows_the_files(pairs, tmp_path, monke
     samples.batches(3, 8, cache=cache)
     samples.batches(3, 16, mode="letterbox", cache=cache)
     assert len(decoded) == 9
-    changed = pathlib.Path(samples.image_paths[1])
-    os.utime(changed, (1, 1))
-    stored = sorted(cache.iterdir())
-    assert_same(stream(samples.batches(3, 16, cache=cache)), first)
-    assert decoded[9:] == [str(changed)]
-    for path in stored:
+    touched = pathlib.Path(samples.image_paths[1])
+    os.utime(touched, (1, 1))
+    moved = shutil.copytree(tmp_path / "set", tmp_path / "moved")
+    for same in (samples, load_folder(moved)):
+        assert_same(stream(same.batches(3, 16, cache=cache)), first)
+    assert len(decoded) == 9
+    for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     assert_same(stream(samples.batches(3, 16, cache=cache)), first)
+
+
+def test_a_file_of_the_same_size_and_time_is_another_if_its_content_is(pairs, save, tmp_path):
+    folder, cache = pairs(3), tmp_path / "cache"
+    pixels = np.zeros((20, 26), np.uint8)
+    pixels[:9] = 255
+    mask = pathlib.Path(save("set/masks/x0.bmp", pixels))
+    (folder / "masks" / "x0.png").unlink()
+    samples = load_folder(folder)
+    before = np.concatenate([y for _, y in samples.batches(3, 16, cache=cache)])
+    stat = mask.stat()
+    save("set/masks/x0.bmp", 255 - pixels)
+    os.utime(mask, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert mask.stat().st_size == stat.st_size
+    after = np.concatenate([y for _, y in samples.batches(3, 16, cache=cache)])
+    np.testing.assert_array_equal(after[0], 1 - before[0])
+    np.testing.assert_array_equal(after[1:], before[1:])
+
+
+def test_how_masks_are_read_is_part_of_the_cache(pairs, tmp_path):
+    folder, cache = pairs(3), tmp_path / "cache"
+    plain = load_folder(folder)
+    turned = load_folder(folder, colors=[255, 0])
+    first = stream(plain.batches(3, 16, cache=cache))
+    second = stream(turned.batches(3, 16, cache=cache))
+    np.testing.assert_array_equal(first[0][1], 1 - second[0][1])
+    grey = load_folder(folder, channels=1)
+    assert next(iter(grey.batches(3, 16, cache=cache)))[0].shape[-1] == 1
 
 
 def test_cache_folder_that_cannot_be(pairs, tmp_path):

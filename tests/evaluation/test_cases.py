@@ -1,9 +1,14 @@
 import dataclasses
+import functools
+import json
+import pathlib
+import shutil
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -116,6 +121,81 @@ def test_a_stopped_call_goes_on_and_others_are_refused(samples, tmp_path):
     (tmp_path / "f" / "batch_00000.csv").write_text("name,value\na,1\n")
     with pytest.raises(KerasganError, match=r"batch_00000\.csv is damaged.*Delete it"):
         cases(rules=["epsilon", "gamma"]).table(mass, folder=tmp_path / "f", verbose=False)
+
+
+def remade(samples, folder, change=lambda pixels: None):
+    """The same samples elsewhere, with the pixels of the last mask changed."""
+    root = pathlib.Path(samples.image_paths[0]).parents[1]
+    moved = kg.data.load_folder(shutil.copytree(root, folder))
+    pixels = np.asarray(Image.open(moved.mask_paths[-1])).copy()
+    change(pixels)
+    Image.fromarray(pixels).save(moved.mask_paths[-1])
+    return moved
+
+
+def test_kept_maps_are_of_everything_they_were_made_from(samples, tmp_path):
+    """Each ingredient in turn is another one: the folder is refused, and the ingredient named."""
+    pixel, mask = kg.targets.Pixel, np.zeros((16, 16))
+    other = mask.copy()
+    other[8, 8] = 1
+    like = {"rules": {"mine": kg.explain.Composite((lambda x: True, kg.explain.Gamma(0.25)))}}
+    like |= {"target": mask, "batch_size": 2, "controls": False}
+
+    def claim(model=None, of=samples, facts=None, **options):
+        cases = Cases(model or network(), of, **{**like, **options})
+        return cases.claimed(tmp_path / "f", {"find": lambda image: image > 0} | (facts or {}))
+
+    def redrawn(pixels):
+        pixels[0, 0] = 255 - pixels[0, 0]
+
+    claim()
+    claim(of=remade(samples, tmp_path / "moved"))
+    composite = kg.explain.Composite((lambda x: False, kg.explain.Gamma(0.25)))
+    everything = [
+        ("samples", {"of": remade(samples, tmp_path / "redrawn", redrawn)}),
+        ("samples", {"of": samples[:4]}),
+        ("samples", {"of": dataclasses.replace(samples, colors=((255,) * 3, (0,) * 3))}),
+        ("samples", {"of": dataclasses.replace(samples, mask_paths=None)}),
+        ("network", {"model": network(2.0)}),
+        ("rules", {"rules": {"mine": kg.explain.Gamma(0.25)}}),
+        ("rules", {"rules": {"mine": composite}}),
+        ("target", {"target": other}),
+        ("target", {"target": pixel(3, 4)}),
+        ("target", {"target": pixel(3, 4) - kg.targets.Mask(mask)}),
+        ("size", {"size": 8}),
+        ("batch_size", {"batch_size": 3}),
+        ("mode", {"mode": "letterbox"}),
+        ("seed", {"seed": 1}),
+        ("find", {"facts": {"find": lambda image: image > 1}}),
+        ("more", {"facts": {"more": 1}}),
+    ]
+    for name, change in everything:
+        with pytest.raises(KerasganError, match=f"holds the maps of other {name}"):
+            claim(**change)
+    with pytest.raises(KerasganError, match="holds the maps of other controls, rules"):
+        claim(controls=True)
+
+
+def test_each_target_has_its_own_numbers(samples, tmp_path):
+    near, far = np.zeros((16, 16)), np.zeros((16, 16))
+    near[8, 8], far[2, 3] = 1, 1
+    options = {"controls": False, "verbose": False}
+    call = functools.partial(kg.evaluation.localisation, network(), samples, "gamma", **options)
+    expected = call(target=near)
+    pd.testing.assert_frame_equal(call(target=near, folder=tmp_path / "c"), expected)
+    pd.testing.assert_frame_equal(call(target=near, folder=tmp_path / "c"), expected)
+    with pytest.raises(KerasganError, match=f"other target: {tmp_path / 'c'}"):
+        call(target=far, folder=tmp_path / "c")
+
+
+def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
+    cases = Cases(network(), samples, controls=False)
+    cases.claimed(tmp_path / "f")
+    file = tmp_path / "f" / "explanations.json"
+    for old in ({"samples": "5, 12ab", "target": "Mask(array=...)"}, {"format": 2, "keys": 1}):
+        file.write_text(json.dumps(old))
+        with pytest.raises(KerasganError, match="of another version of kerasgan"):
+            cases.claimed(tmp_path / "f")
 
 
 def test_summary_by_hand(samples):

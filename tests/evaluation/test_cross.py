@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import threading
 
 import keras
 import numpy as np
@@ -235,7 +236,10 @@ def test_names_that_a_spreadsheet_would_run_come_back(samples, tmp_path):
         ({"fraction": "a"}, "'fraction' must be"),
         ({"empty": "one"}, "'empty' must be one of"),
         ({"treshold": 0.3}, "'options' must be one of threshold.* Did you mean 'threshold'"),
-        ({"setup": {1, 2}, "folder": "new"}, "'setup', and options, must be what JSON can hold"),
+        (
+            {"setup": threading.Lock(), "folder": "new"},
+            r"'folder' cannot be used with this 'setup': the content of a _thread\.lock cannot",
+        ),
     ],
 )
 def test_bad_input(samples, options, words, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from kerasgan.errors import KerasganError
+from kerasgan.storage import write
 from kerasgan.tables import csv_bytes
 
 __all__ = ["Picture", "safe_name", "write_folder"]
@@ -195,9 +196,7 @@ def _save(path: pathlib.Path, content: np.ndarray | pathlib.Path | bytes) -> Non
         content = content.read_bytes()
     with _explained():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(content)
-        os.replace(part, path)
+        write(path, content)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,428 @@
+"""Files and folders written whole or not at all, and keys of content for what is kept in them.
+
+Serves every room: whatever is kept on a disk to be used again is written by `write` or `replacing`,
+and found again, or refused, by a `key` of all that it was made from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import hashlib
+import itertools
+import numbers
+import os
+import pathlib
+import platform
+import shutil
+import sys
+import sysconfig
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan._version import __version__
+from kerasgan.errors import KerasganError
+
+__all__ = ["file_keys", "key", "replacing", "standing", "write"]
+
+# --- Writing ---
+
+_COUNT = itertools.count()
+
+
+def write(path: str | os.PathLike, content: bytes | str) -> None:
+    """Write a file, whole or not at all; one that is there is replaced.
+
+    Args:
+        path: The file. Its folder must exist.
+        content: Bytes, or text, which is written as UTF-8.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> write("note.txt", "kept")
+        >>> pathlib.Path("note.txt").read_text()
+        'kept'
+    """
+    path = pathlib.Path(path)
+    part = path.with_name(f".{os.getpid()}-{next(_COUNT)}.part")
+    try:
+        part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def replacing(
+    path: str | os.PathLike, check: Callable[[pathlib.Path], Any] | None = None
+) -> Iterator[pathlib.Path]:
+    """Give a place beside a file or folder to write another, then put that in its place.
+
+    Everything has reached the disk before the names change, so that a power cut leaves what was
+    there or what is new, never a part of either. On an error what was there stays as it was. Until
+    then the new one lies in a hidden folder beside, which one process at a time may use.
+
+    Args:
+        path: What to replace; need not exist. A link is followed: what it names is replaced.
+        check: Called with `path` before anything is written and again before the exchange; raises
+            if what is there may not be replaced.
+
+    Yields:
+        Where to write: a path of the same name, at which nothing is yet.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> with replacing("notes") as new:
+        ...     new.mkdir()
+        ...     _ = (new / "note.txt").write_text("kept")
+        >>> pathlib.Path("notes/note.txt").read_text()
+        'kept'
+    """
+    path = pathlib.Path(path)
+    path = path.resolve() if path.is_symlink() else path
+    check = check or (lambda path: None)
+    check(path)
+    beside = _beside(path)
+    new, old = beside / "new" / path.name, beside / "old"
+    if old.exists() and not path.exists():  # killed between the two renamings
+        os.rename(old, path)
+    shutil.rmtree(beside, ignore_errors=True)
+    new.parent.mkdir(parents=True)
+    try:
+        yield new
+        for part in (*new.rglob("*"), new):
+            _to_disk(part)
+        check(path)
+        if path.is_dir():
+            os.rename(path, old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+        _to_disk(path.parent)
+    finally:
+        if path.exists() or not old.exists():
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def standing(folder: pathlib.Path) -> pathlib.Path:
+    """Return where a folder's content is, if `replacing` was killed between its two renamings.
+
+    Example:
+        >>> standing(pathlib.Path("nowhere")).name
+        'nowhere'
+    """
+    old = _beside(folder) / "old"
+    return old if old.is_dir() and not folder.exists() else folder
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{path.name}.kerasgan")
+
+
+def _to_disk(path: pathlib.Path) -> None:
+    """Wait until a file, or a folder's list of files, has left the system's memory."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# --- Keys of content ---
+
+_RECENT = 2 * 10**9  # nanoseconds in which a file may change without a change of its time
+_FILES: dict[tuple, str] = {}
+
+
+def file_keys(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Return a key of each file's bytes.
+
+    A file is read once in a process, as long as its size and times do not change.
+
+    Args:
+        paths: The files.
+
+    Returns:
+        A key for each, the same for the same bytes, wherever they are.
+
+    Raises:
+        KerasganError: If a file is gone or cannot be read.
+
+    Example:
+        >>> for name in ("a.txt", "b.txt"):
+        ...     write(name, "same")
+        >>> len(set(file_keys(["a.txt", "b.txt"])))
+        1
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(_file_key, paths))
+
+
+def _file_key(path: str | os.PathLike) -> str:
+    try:
+        stat = os.stat(path)
+        known = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if known in _FILES:
+            return _FILES[known]
+        total = hashlib.blake2b(digest_size=16)
+        with open(path, "rb") as file:
+            while piece := file.read(2**20):
+                total.update(piece)
+    except OSError as error:
+        raise KerasganError(f"File {path} is gone or cannot be read: {error}") from error
+    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _RECENT:
+        _FILES[known] = total.hexdigest()
+    return total.hexdigest()
+
+
+def key(value: Any, what: str = "value") -> str:
+    """Return a key of content: the same for the same content, in any process and any folder.
+
+    Plain values, containers and arrays count by value; objects by their class and all that they
+    hold; networks by their layers and weights; `Samples` by the bytes of their files and all their
+    fields. A function counts by its code, its defaults and whatever it refers to; what belongs to
+    an installed package, by its name and the package's version.
+
+    Args:
+        value: Anything.
+        what: How to call it in an error.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        KerasganError: If it holds something whose content cannot be known, such as an open file.
+
+    Example:
+        >>> key({"a": [1, 2]}) == key({"a": [1, 2]}), key(np.zeros(3)) == key(np.ones(3))
+        (True, False)
+    """
+    try:
+        return _Reader().key(value).hex()
+    except KerasganError as error:
+        raise KerasganError(f"{what}: {error}") from error
+    except RecursionError as error:
+        raise KerasganError(f"{what}: it is nested too deeply to be compared") from error
+
+
+class _Reader:
+    """Makes the key of one value; notes what it has met, by identity."""
+
+    def __init__(self):
+        self._keys: dict[int, bytes] = {}
+        self._above: list[int] = []
+        self._alive: list[Any] = []  # or an identity might be given anew
+
+    def key(self, value: Any) -> bytes:
+        for kind, plain in PLAIN.items():
+            if isinstance(value, kind):
+                return _hashed(*plain(value))
+        if id(value) in self._above:
+            return _hashed("cycle", str(len(self._above) - self._above.index(id(value))))
+        if id(value) not in self._keys:
+            self._above.append(id(value))
+            kind, *parts = self._parts(value)
+            parts = [part if isinstance(part, bytes) else self.key(part) for part in parts]
+            self._keys[id(value)] = _hashed(kind, *parts)
+            self._alive.append(value)
+            self._above.pop()
+        return self._keys[id(value)]
+
+    def _parts(self, value: Any) -> tuple:
+        """What a value is made of: its kind, then keys as bytes, or values to make keys of."""
+        if isinstance(value, Mapping):
+            return "mapping", *sorted(_hashed(self.key(k), self.key(v)) for k, v in value.items())
+        if isinstance(value, (set, frozenset)):
+            return "set", *sorted(map(self.key, value))
+        if type(value) in (list, tuple):
+            return "list", *map(self.key, value)
+        if isinstance(value, np.ndarray) or tf.is_tensor(value):
+            return self._array(value)
+        if isinstance(value, types.CodeType):
+            return self._code(value)
+        if isinstance(value, types.ModuleType):
+            return "module", value.__name__, _release(value.__name__)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, keras.Model):
+            return "network", *self._network(value)
+        if isinstance(value, keras.layers.Layer):
+            return "layer", type(value), _without_names(value.get_config()), value.get_weights()
+        if hasattr(value, "python_function"):  # of tf.function
+            return "function", value.python_function
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return "method", value.__self__, value.__func__
+        if isinstance(value, (staticmethod, classmethod)):
+            return "method", type(value), value.__func__
+        if hasattr(value, "_content_for_key"):
+            return "object", type(value), value._content_for_key()
+        if hasattr(value, "__wrapped__"):
+            return "wrapped", type(value), value.__wrapped__
+        return self._object(value)
+
+    def _array(self, value: Any) -> tuple:
+        try:
+            array = np.asarray(value)
+        except Exception as error:  # a symbolic tensor; TensorFlow raises several kinds
+            raise _unknown(value) from error
+        if array.dtype.hasobject:
+            return "array", str(array.shape), array.tolist()
+        return "array", str(array.shape), array.dtype.str, np.ascontiguousarray(array).tobytes()
+
+    def _code(self, code: types.CodeType) -> tuple:
+        names = [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars]
+        counts = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
+        return "code", code.co_code, names, counts, list(code.co_consts)
+
+    def _function(self, function: types.FunctionType) -> tuple:
+        cells = []
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # not yet set
+                cells.append(cell.cell_contents)
+        held = [function.__defaults__, function.__kwdefaults__, cells]
+        release = _release(function.__module__)
+        if release is not None:
+            return "function", f"{function.__module__}.{function.__qualname__}", release, held
+        names = sorted(_names(function.__code__) & function.__globals__.keys())
+        refers = {name: function.__globals__[name] for name in names}
+        return "function", function.__code__, held, refers
+
+    def _class(self, kind: type) -> tuple:
+        name, release = f"{kind.__module__}.{kind.__qualname__}", _release(kind.__module__)
+        if release is not None:
+            return "class", name, release
+        own = {
+            name: [value.fget, value.fset] if isinstance(value, property) else value
+            for name, value in vars(kind).items()
+            if name not in NO_CONTENT and not isinstance(value, SLOTS)
+        }
+        return "class", kind.__qualname__, own, list(kind.__bases__)
+
+    def _network(self, network: keras.Model) -> tuple:
+        try:
+            config = network.get_config()
+        except NotImplementedError:  # a class of somebody's own
+            config = {name: v for name, v in vars(network).items() if isinstance(v, tuple(PLAIN))}
+            config["layers"] = [layer.get_config() for layer in network.layers]
+        return type(network), _without_names(config), network.get_weights()
+
+    def _object(self, value: Any) -> tuple:
+        try:
+            reduced = value.__reduce_ex__(4)
+        except Exception as error:  # whatever its class makes of it
+            raise _unknown(value) from error
+        if isinstance(reduced, str):
+            return "object", type(value), str(getattr(value, "__module__", "")), reduced
+        _, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+        arguments = [part for part in arguments if part is not type(value)]
+        pieces = [list(part or ()) for part in (items, pairs)]
+        return "object", type(value), arguments, state, pieces
+
+
+PLAIN: dict[type, Callable[[Any], tuple[str, str]]] = {
+    type(None): lambda value: ("none", ""),
+    enum.Enum: lambda value: ("enum", f"{type(value).__qualname__}.{value.name}"),
+    bool: lambda value: ("bool", str(value)),
+    np.bool_: lambda value: ("bool", str(value)),
+    str: lambda value: ("text", value),
+    bytes: lambda value: ("bytes", value),
+    numbers.Integral: lambda value: ("number", str(int(value))),
+    numbers.Real: lambda value: ("number", _number(float(value))),
+    numbers.Complex: lambda value: ("complex", repr(complex(value))),
+    os.PathLike: lambda value: ("path", os.fsdecode(value)),
+    tf.DType: lambda value: ("dtype", value.name),
+    np.dtype: lambda value: ("dtype", value.str),
+    np.ufunc: lambda value: ("ufunc", value.__name__),
+    type(...): lambda value: ("ellipsis", ""),
+}
+NO_CONTENT = {"__module__", "__qualname__", "__doc__", "__firstlineno__", "_abc_impl"}
+SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _hashed(*parts: bytes | str) -> bytes:
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        part = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        total.update(len(part).to_bytes(8, "little"))
+        total.update(part)
+    return total.digest()
+
+
+def _unknown(value: Any) -> KerasganError:
+    kind = type(value)
+    return KerasganError(
+        f"the content of a {kind.__module__}.{kind.__qualname__} cannot be known, so nothing kept "
+        "in a folder can be tied to it"
+    )
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (part for part in code.co_consts if isinstance(part, types.CodeType))
+    return {*code.co_names}.union(*map(_names, inner))
+
+
+@functools.cache
+def _release(module: str | None) -> str | None:
+    """The version of the installed package that a module is of; None for code of somebody's own."""
+    root = str(module).split(".")[0]
+    if root == "kerasgan":
+        return __version__
+    package = sys.modules.get(root)
+    if root == "__main__" or package is None:
+        return None
+    file = getattr(package, "__file__", None)
+    if file is None:
+        return platform.python_version() if root in sys.builtin_module_names else None
+    installed = {pathlib.Path(sysconfig.get_path(p)) for p in ("stdlib", "purelib", "platlib")}
+    if installed.isdisjoint(pathlib.Path(file).parents):
+        return None
+    return str(getattr(package, "__version__", platform.python_version()))
+
+
+def _without_names(config: Any) -> Any:
+    """The configuration of a network or layer with its layers' names, which count up, as places."""
+    names: dict[str, str] = {}
+
+    def note(part: Any) -> None:
+        if isinstance(part, Mapping):
+            if isinstance(part.get("config"), Mapping) and "name" in part["config"]:
+                names.setdefault(str(part["config"]["name"]), f"layer {len(names)}")
+            for value in part.values():
+                note(value)
+        elif isinstance(part, (list, tuple)):
+            for value in part:
+                note(value)
+
+    def renamed(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: renamed(value) for name, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return [renamed(value) for value in part]
+        return names.get(part, part) if isinstance(part, str) else part
+
+    note({"config": config})
+    return renamed(config)

@@ -31,7 +31,7 @@ import tensorflow as tf
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
 
-__all__ = ["file_keys", "key", "replacing", "standing", "write"]
+__all__ = ["architecture_key", "file_keys", "key", "replacing", "standing", "write"]
 
 # --- Writing ---
 
@@ -198,8 +198,8 @@ def key(value: Any, what: str = "value") -> str:
 
     Plain values, containers and arrays count by value; objects by their class and all that they
     hold; networks by their layers and weights; `Samples` by the bytes of their files and all their
-    fields. A function counts by its code, its defaults and whatever it refers to; what belongs to
-    an installed package, by its name and the package's version.
+    fields. A function counts by its code, its defaults and whatever it refers to; one that belongs
+    to an installed package, by its name, its code and the package's version.
 
     Args:
         value: Anything.
@@ -223,6 +223,25 @@ def key(value: Any, what: str = "value") -> str:
         raise KerasganError(f"{what}: it is nested too deeply to be compared") from error
 
 
+def architecture_key(network: keras.Model) -> str:
+    """Return a key of a network's layers and their settings, but not of its weights.
+
+    Args:
+        network: A Keras model. What its layers are called counts only as far as it tells them
+            apart.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> one, other = (kg.models.unet(size=32, filters=n, levels=2) for n in (2, 4))
+        >>> architecture_key(one) == architecture_key(other)
+        False
+    """
+    return key([type(network), _config_of(network)])
+
+
 class _Reader:
     """Makes the key of one value; notes what it has met, by identity."""
 
@@ -240,7 +259,8 @@ class _Reader:
         if id(value) not in self._keys:
             self._above.append(id(value))
             kind, *parts = self._parts(value)
-            parts = [part if isinstance(part, bytes) else self.key(part) for part in parts]
+            ready = (bytes, memoryview)
+            parts = [part if isinstance(part, ready) else self.key(part) for part in parts]
             self._keys[id(value)] = _hashed(kind, *parts)
             self._alive.append(value)
             self._above.pop()
@@ -263,9 +283,9 @@ class _Reader:
         if isinstance(value, type):
             return self._class(value)
         if isinstance(value, keras.Model):
-            return "network", *self._network(value)
+            return "network", type(value), _config_of(value), value.get_weights()
         if isinstance(value, keras.layers.Layer):
-            return "layer", type(value), _without_names(value.get_config()), value.get_weights()
+            return "layer", type(value), _config_of(value), value.get_weights()
         if hasattr(value, "python_function"):  # of tf.function
             return "function", value.python_function
         if isinstance(value, types.FunctionType):
@@ -287,7 +307,8 @@ class _Reader:
             raise _unknown(value) from error
         if array.dtype.hasobject:
             return "array", str(array.shape), array.tolist()
-        return "array", str(array.shape), array.dtype.str, np.ascontiguousarray(array).tobytes()
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return "array", str(array.shape), array.dtype.str, memoryview(flat)
 
     def _code(self, code: types.CodeType) -> tuple:
         names = [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars]
@@ -299,13 +320,13 @@ class _Reader:
         for cell in function.__closure__ or ():
             with contextlib.suppress(ValueError):  # not yet set
                 cells.append(cell.cell_contents)
-        held = [function.__defaults__, function.__kwdefaults__, cells]
+        held = [function.__code__, function.__defaults__, function.__kwdefaults__, cells]
         release = _release(function.__module__)
         if release is not None:
             return "function", f"{function.__module__}.{function.__qualname__}", release, held
         names = sorted(_names(function.__code__) & function.__globals__.keys())
         refers = {name: function.__globals__[name] for name in names}
-        return "function", function.__code__, held, refers
+        return "function", held, refers
 
     def _class(self, kind: type) -> tuple:
         name, release = f"{kind.__module__}.{kind.__qualname__}", _release(kind.__module__)
@@ -317,14 +338,6 @@ class _Reader:
             if name not in NO_CONTENT and not isinstance(value, SLOTS)
         }
         return "class", kind.__qualname__, own, list(kind.__bases__)
-
-    def _network(self, network: keras.Model) -> tuple:
-        try:
-            config = network.get_config()
-        except NotImplementedError:  # a class of somebody's own
-            config = {name: v for name, v in vars(network).items() if isinstance(v, tuple(PLAIN))}
-            config["layers"] = [layer.get_config() for layer in network.layers]
-        return type(network), _without_names(config), network.get_weights()
 
     def _object(self, value: Any) -> tuple:
         try:
@@ -363,7 +376,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _hashed(*parts: bytes | str) -> bytes:
+def _hashed(*parts: bytes | memoryview | str) -> bytes:
     total = hashlib.blake2b(digest_size=16)
     for part in parts:
         part = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -401,6 +414,16 @@ def _release(module: str | None) -> str | None:
     if installed.isdisjoint(pathlib.Path(file).parents):
         return None
     return str(getattr(package, "__version__", platform.python_version()))
+
+
+def _config_of(layer: keras.layers.Layer) -> Any:
+    """What a network or layer is made of but for its weights."""
+    try:
+        return _without_names(layer.get_config())
+    except NotImplementedError:  # a class of somebody's own
+        own = {name: v for name, v in vars(layer).items() if isinstance(v, tuple(PLAIN))}
+        own.pop("_name", None)
+        return [own, [[type(part), _config_of(part)] for part in getattr(layer, "layers", ())]]
 
 
 def _without_names(config: Any) -> Any:

@@ -8,7 +8,6 @@ some in any network. Painting shows what it does.
 
 from __future__ import annotations
 
-import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -107,18 +106,28 @@ def region_relevance(
     def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         found = found_in(case)
         for method, maps in cases.maps(case):
-            values = {}
-            for region, mask in found.items():
-                for prefix, part in (("", np.ones_like(mask)), ("outside_", ~case.region)):
-                    weight = np.abs(maps) * part
-                    area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
-                    share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
-                    values[f"{region}/{prefix}area"] = area
-                    values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
-            yield method, values
+            yield method, _drawn(case, found, maps)
 
     facts = {"measure": "regions", "find": find}
-    table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
+    table = cases.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return _relevance_table(table, cases)
+
+
+def _drawn(case: Case, found: Mapping[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
+    """What relevance each region draws, by "region/value"."""
+    values = {}
+    for region, mask in found.items():
+        for prefix, part in (("", np.ones_like(mask)), ("outside_", ~case.region)):
+            weight = np.abs(maps) * part
+            area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
+            share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
+            values[f"{region}/{prefix}area"] = area
+            values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
+    return values
+
+
+def _relevance_table(table: pd.DataFrame, cases: Cases) -> pd.DataFrame:
+    table = _wide(table)
     table.insert(table.columns.get_loc("area") + 1, "lift", _ratio(table["share"], table["area"]))
     columns = ["name", "method", "kind", "region", "share", "area", "lift"]
     table = table[[*columns, "outside_share", "outside_area"]]
@@ -183,30 +192,39 @@ def painted_over(
     found_in = _finder(cases, find)
 
     def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        before = target_scores(case.logits, case.weights)["logit"]
-        truth_before = _truth_dice(case.logits, case.truth)
-        values = {}
-        for region, masks in found_in(case).items():
-            there = np.flatnonzero(masks.any((1, 2)))
-            for painted in ("region", "control"):
-                own = masks if painted == "region" else _controls(case, masks, region, cases.seed)
-                row = {name: np.full(len(masks), np.nan) for name in PAINTED}
-                row["area"] = own.mean((1, 2))
-                if len(there):
-                    logits = case.run(paint_over(case.images[there], own[there]))
-                    scores = target_scores(logits, case.weights[there])
-                    row["dice"][there] = scores["dice"]
-                    kept = np.where(own[there][..., None], case.logits[there], logits)
-                    row["dice_beyond"][there] = target_scores(kept, case.weights[there])["dice"]
-                    row["logit_change"][there] = scores["logit"] - before[there]
-                    truth = None if case.truth is None else case.truth[there]
-                    row["truth_dice"][there] = _truth_dice(logits, truth)
-                    row["truth_change"] = row["truth_dice"] - truth_before
-                values.update({f"{region}/{painted}/{name}": v for name, v in row.items()})
-        yield "gradient", values  # its maps are not asked for
+        yield "gradient", _repainted(case, found_in(case), cases.seed)  # its maps are not asked for
 
     facts = {"measure": "painted over", "find": find}
-    table = _wide(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
+    return _painted_table(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
+
+
+def _repainted(case: Case, found: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """What is predicted where a region, or its control, is painted over, by name and value."""
+    before = target_scores(case.logits, case.weights)["logit"]
+    truth_before = _truth_dice(case.logits, case.truth)
+    values = {}
+    for region, masks in found.items():
+        there = np.flatnonzero(masks.any((1, 2)))
+        for painted in ("region", "control"):
+            own = masks if painted == "region" else _controls(case, masks, region, seed)
+            row = {name: np.full(len(masks), np.nan) for name in PAINTED}
+            row["area"] = own.mean((1, 2))
+            if len(there):
+                logits = case.run(paint_over(case.images[there], own[there]))
+                scores = target_scores(logits, case.weights[there])
+                row["dice"][there] = scores["dice"]
+                kept = np.where(own[there][..., None], case.logits[there], logits)
+                row["dice_beyond"][there] = target_scores(kept, case.weights[there])["dice"]
+                row["logit_change"][there] = scores["logit"] - before[there]
+                truth = None if case.truth is None else case.truth[there]
+                row["truth_dice"][there] = _truth_dice(logits, truth)
+                row["truth_change"] = row["truth_dice"] - truth_before
+            values.update({f"{region}/{painted}/{name}": v for name, v in row.items()})
+    return values
+
+
+def _painted_table(table: pd.DataFrame) -> pd.DataFrame:
+    table = _wide(table)
     table[["region", "painted"]] = table["region"].str.rsplit("/", n=1, expand=True)
     table = table[["name", "region", "painted", *PAINTED]]
     groups = table[table["area"] > 0].groupby(["region", "painted"], sort=False)
@@ -249,8 +267,8 @@ def shortcuts(
         clusters: As for `relevance_clusters`.
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
-        folder: Where to keep finished batches of regions and of painting, to go on after a stop.
-        verbose: Whether to show progress bars.
+        folder: Where finished batches are kept, as for `Cases.table`.
+        verbose: Whether to show a progress bar.
         **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
             `Cases`.
 
@@ -269,13 +287,32 @@ def shortcuts(
     """
     check_draws(confidence, RESAMPLES)
     rule = {rule if isinstance(rule, str) else repr(rule): rule}
-    kept = [None if folder is None else pathlib.Path(folder) / part for part in ("draws", "paint")]
-    options = {"verbose": verbose, "find": find, **options}
-    drawn = region_relevance(model, samples, rule, folder=kept[0], controls=False, **options)
-    painted = painted_over(model, samples, folder=kept[1], **options)
-    options = {key: value for key, value in options.items() if key not in ("verbose", "find")}
-    cases = Cases(model, samples, rule, controls=False, **options)
-    grouped = _clustered(cases, clusters, drawn)
+    cases = PerCase(model, samples, rule, controls=False, **options)
+    found_in = _finder(cases, find)
+
+    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        found = found_in(case)
+        ((method, maps),) = cases.maps(case)
+        pixels = small_maps(maps).reshape(len(maps), -1).T
+        parts = {
+            "drawn": _drawn(case, found, maps),
+            "painted": _repainted(case, found, cases.seed),
+            "map": {f"{place:03}": values for place, values in enumerate(pixels)},
+            "truth": {"dice": _truth_dice(case.logits, case.truth)},
+        }
+        named = {f"{part} {k}": v for part, values in parts.items() for k, v in values.items()}
+        yield method, named
+
+    facts = {"measure": "shortcuts", "find": find}
+    table = cases.table(measure, folder=folder, facts=facts, verbose=verbose)
+    parts = _parted(table)
+    drawn = _relevance_table(parts["drawn"], cases)
+    painted = _painted_table(parts["painted"])
+    dice, maps = (
+        parts[part].pivot(index="name", columns="metric", values="value").loc[list(samples.names)]
+        for part in ("truth", "map")
+    )
+    grouped = _clustered(cases, clusters, drawn, dice["dice"].to_numpy(), maps.to_numpy())
     verdicts = _verdicts(drawn, painted, least, confidence, cases.seed)
     findings = [_sentence(row, confidence) for row in verdicts.to_dict("records")]
     sizes = grouped.attrs["summary"]["images"]
@@ -362,13 +399,19 @@ def _interval(values: Any, confidence: float, seed: int) -> tuple[float, float]:
     return interval(resampled_means(values, RESAMPLES, seed)[:, 0], confidence)
 
 
-def _clustered(cases: Cases, clusters: int | None, drawn: pd.DataFrame) -> pd.DataFrame:
-    small, dice = [], []
-    for case in cases:
-        _, maps = next(cases.maps(case))
-        small.append(small_maps(maps))
-        dice.append(_truth_dice(case.logits, case.truth))
-    found = relevance_clusters(np.concatenate(small), clusters, seed=cases.seed)
+def _parted(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each part of `shortcuts`, by the first word of their metric."""
+    words = table["metric"].str.split(" ", n=1, expand=True)
+    parts = table.assign(metric=words[1]).groupby(words[0], sort=False)
+    return {part: rows.reset_index(drop=True) for part, rows in parts}
+
+
+def _clustered(
+    cases: Cases, clusters: int | None, drawn: pd.DataFrame, dice: np.ndarray, maps: np.ndarray
+) -> pd.DataFrame:
+    side = int(np.sqrt(maps.shape[1]))
+    small = maps.reshape(-1, side, side)
+    found = relevance_clusters(small, clusters, seed=cases.seed)
     middles = {k: found.embedding[found.labels == k].mean(0) for k in set(found.labels.tolist())}
     away = found.embedding - np.stack([middles[k] for k in found.labels.tolist()])
     table = pd.DataFrame(
@@ -376,7 +419,7 @@ def _clustered(cases: Cases, clusters: int | None, drawn: pd.DataFrame) -> pd.Da
             "name": cases.samples.names,
             "cluster": found.labels,
             "distance": np.linalg.norm(away, axis=1),
-            "dice": np.concatenate(dice),
+            "dice": dice,
         }
     )
     shares = drawn.pivot(index="name", columns="region", values="share")

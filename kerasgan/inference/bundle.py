@@ -84,7 +84,8 @@ class Bundle:
 
     Attributes:
         generator: The `keras.Model` from image to mask.
-        recipe: Settings that it was trained with, as `kerasgan.recipes.Recipe` takes them, or None.
+        recipe: Settings that it was built with, as `kerasgan.recipes.Recipe` takes them, or None.
+        fits: What each call of `fit` recorded of itself; empty if nothing was.
         card: What its author says of it, by field.
         licence: Under which it may be used; None if the author named none.
         missing: Fields of the card that should be there and are not.
@@ -104,6 +105,7 @@ class Bundle:
 
     generator: keras.Model
     recipe: dict[str, Any] | None
+    fits: list[dict[str, Any]]
     card: dict[str, str]
     licence: str | None
     missing: tuple[str, ...]
@@ -215,10 +217,11 @@ def save_bundle(
         folder = pathlib.Path(temporary) / "model"
         alone = SegmentationGAN(bare)
         alone.recipe = recipe
+        alone.fits.extend(getattr(model, "fits", ()))
         alone.save(folder)
         files.update((name, (folder / name).read_bytes()) for name in (NETWORK, SETTINGS))
         files[META] = json.dumps(meta, indent=2).encode()
-        files[CARD] = card_text(meta, path).encode()
+        files[CARD] = card_text(meta, path, alone.fits).encode()
         sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
         files[SUMS] = "".join(sums).encode()
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -296,7 +299,7 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
                         )
                     if name != NETWORK:
                         contents[name] = target.getvalue()
-            meta, recipe = _checked(
+            meta, recipe, fits = _checked(
                 *(read_json(archive, entries[name], path) for name in (META, SETTINGS)), path
             )
         generator = load_network(network, limit)
@@ -306,6 +309,7 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
     return Bundle(
         generator=generator,
         recipe=recipe,
+        fits=fits,
         card=meta["card"],
         licence=meta["licence"],
         missing=missing_fields(meta),
@@ -352,7 +356,7 @@ def _sums(archive: zipfile.ZipFile, entries: dict, path: pathlib.Path) -> dict[s
     return sums
 
 
-def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict | None]:
+def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict | None, list]:
     texts = (str, type(None))
     try:
         if meta["format"] > FORMAT:
@@ -363,11 +367,14 @@ def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict |
         if not isinstance(meta["licence"], texts) or not isinstance(meta["preprocessing"], dict):
             raise TypeError("a licence or the preprocessing is of the wrong kind")
         recipe = settings["recipe"]
-        if not isinstance(recipe, (dict, type(None))):
-            raise TypeError("a recipe must be a table")
+        fits = settings.get("fits", [])
+        if not isinstance(recipe, (dict, type(None))) or not isinstance(fits, list):
+            raise TypeError("a recipe must be a table, and fits a list of them")
+        if not all(isinstance(fit, dict) for fit in fits):
+            raise TypeError("fits must be tables")
     except (KeyError, TypeError, AttributeError) as error:
         raise refusal(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
-    return meta, recipe
+    return meta, recipe, fits
 
 
 def _digest(file) -> str:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.kept import checksum
+from kerasgan.inference.card import recorded
 from kerasgan.models import generator_of
 from kerasgan.report.collect import readable
 
@@ -41,7 +42,8 @@ NOT_STATED = "not stated"
 PACKAGES = ("keras", "tensorflow", "innvestigate", "numpy", "scipy", "pandas")
 MODES = {"window": "cutting overlapping windows", "letterbox": "a border", "stretch": "stretching"}
 AUGMENTED = {True: "flips and right angles", "flips": "flips"}
-RECIPE = {"augment": "augmentation", "l1": "L1 loss"}
+RECIPE = {"l1": "L1 loss"}
+ADVISED = ("augment", "batch_size", "epochs")  # what `fit` got is in what it recorded
 
 
 def card_of(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
@@ -79,11 +81,11 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
 
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`,
-            and with a `.recipe` where it was trained by one.
+            and with a `.recipe` and `.fits` where it was built by one and trained here.
 
     Returns:
-        Groups of pairs of label and text: "network", "recipe" (empty where there is none) and
-        "software".
+        Groups of pairs of label and text: "network", "recipe" (empty where there is none),
+        "training as recorded" by `fit`, and "software".
 
     Example:
         >>> import kerasgan as kg
@@ -111,7 +113,7 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
     settings = [
         (RECIPE.get(name, name.replace("_", " ")), _text(value))
         for name, value in recipe.items()
-        if value not in (0, None, False) or name == "seed"
+        if (value not in (0, None, False) or name == "seed") and name not in ADVISED
     ]
     software = [("kerasgan", __version__), ("Python", platform.python_version())]
     for package in PACKAGES:
@@ -120,7 +122,15 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
         except importlib.metadata.PackageNotFoundError:
             continue
     software += [("Processor", _processor()), ("GPUs", ", ".join(_gpus()) or "none")]
-    return {"network": described, "recipe": settings, "software": software}
+    return {
+        "network": described,
+        "recipe": settings,
+        "training as recorded": [
+            (readable(label), readable(text))
+            for label, text in recorded(getattr(model, "fits", None) or [])
+        ],
+        "software": software,
+    }
 
 
 def card_text(

@@ -315,6 +315,7 @@ def _page(**content: Any) -> str:
         few=FEW,
         facts=_side_by_side([rival.facts["network"] for rival in rivals]),
         recipes=_side_by_side([rival.facts["recipe"] for rival in rivals]),
+        fits=_side_by_side([rival.facts["training as recorded"] for rival in rivals]),
         software=rivals[0].facts["software"],
         twins=_twins(rivals),
         said=_said(rivals, content.get("differences", []), content["pairs"]),

@@ -40,6 +40,7 @@ from kerasgan.training.optimizers import (
     scaled,
     serialized,
 )
+from kerasgan.training.record import Record
 
 __all__ = ["SegmentationGAN"]
 
@@ -93,6 +94,7 @@ class SegmentationGAN(keras.Model):
         self.generator = generator
         self.discriminator = discriminator
         self.recipe = None
+        vars(self)["fits"] = []  # plain, not tracked by Keras
         self.built = True
         self.distribute_reduction_method = "first"  # each device logs what holds for all
 
@@ -225,6 +227,8 @@ class SegmentationGAN(keras.Model):
             names += ["discriminator_accuracy"] * (adversarial in BORDER)
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self._overlaps = [Jaccard(), Dice()]
+        penalties = {"penalty": penalty, "penalty_weight": penalty_weight}
+        vars(self)["_as_compiled"] = {**self.compile_settings(), **penalties}
 
     @property
     def metrics(self):
@@ -257,22 +261,26 @@ class SegmentationGAN(keras.Model):
                 least every minute, at each epoch's end, and on SIGINT or SIGTERM, which then stop
                 it. The last two states are kept. If it holds one already, the run goes on from
                 there, within the epoch: weights, optimizers, metrics and history, the callbacks'
-                best values, the data's order and augmentation. Arrays are shuffled by the
-                recipe's seed; generators go on from whole epochs alone. A state that cannot be
-                written stops the run at its first step, and is a warning later.
+                best values, the data's order and augmentation. Data, networks and settings must be
+                what they were, but for more `epochs`. Arrays are shuffled by the recipe's seed;
+                generators go on from whole epochs alone. A state that cannot be written stops the
+                run at its first step, and is a warning later.
             initial_epoch: as in Keras; the augmentation of `samples.batches` begins there too.
             callbacks: as in Keras.
             **kwargs: as in Keras: `epochs`, `validation_data`, `verbose`, ...
 
         Returns:
-            `keras.callbacks.History`, of all epochs since the very first.
+            `keras.callbacks.History`, of all epochs since the very first. What was done is kept in
+            `gan.fits`, a dict for each call: data, batch size, augmentation, epochs, the epoch
+            whose weights were kept, seconds, versions. It is saved with the model.
 
         Raises:
             KerasganError: if the model is not compiled, the data do not fit the networks, or the
-                folder holds the state of another network or other data, or cannot be written.
+                folder holds the state of other networks, settings or data, or cannot be written.
         """
         if not self.compiled:
             raise KerasganError("Call compile() before fit(), or build the GAN from a recipe")
+        record = Record(x, y, kwargs)
         check_data(self.generator, x, y)
         if stated(self.generator) is None:
             state(self.generator)  # it learns to take what it is trained on
@@ -283,11 +291,16 @@ class SegmentationGAN(keras.Model):
         guards = [Alarms(x)]
         if self._settings["schedule"] == "cosine":
             guards.append(Cosine(self._settings["warmup"]))
+        guards.append(record)
         fit = replicas.dealing(self, super().fit)
         if resume is not None:
-            return runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
-        feed.begin(x, initial_epoch)
-        return fit(x, y, initial_epoch=initial_epoch, callbacks=[*guards, *callbacks], **kwargs)
+            history = runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
+        else:
+            feed.begin(x, initial_epoch)
+            callbacks = [*guards, *callbacks]
+            history = fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
+        record.close(callbacks)
+        return history
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """Score; as `keras.Model.evaluate`."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import shutil
 import time
 import types
+import uuid
 import warnings
 
 import keras
@@ -18,9 +20,12 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models.archives import readable
 from kerasgan.storage import write as write_file
 from kerasgan.training import feed, workers
-from kerasgan.training.checkpoint import broken, free_space, seal
+from kerasgan.training.checkpoint import SUMS, broken, free_space, seal
+from kerasgan.training.record import differences, settings_of
 from kerasgan.training.signals import StopSignals
 from kerasgan.training.store import (
+    NOTES,
+    SETTINGS,
     rates_of,
     read_arrays,
     read_settings,
@@ -32,7 +37,8 @@ __all__ = ["KeepState", "run"]
 
 SECONDS, SHARE = 60.0, 100  # between two states: so long, and so often the time a state takes
 RUNNING = "running.npz"
-STATE = re.compile(r"epoch_(?P<epoch>\d+)(_step_(?P<step>\d+))?(?P<part>\.new|\.old)?")
+STATE = re.compile(r"epoch_(?P<epoch>\d+)(_step_(?P<step>\d+))?(_state)?")
+UNFINISHED = re.compile(r"\.epoch_\d+(_step_\d+)?(_state)?\.kerasgan")  # left by a killed process
 KEPT_ATTRIBUTES = (
     "best",
     "wait",
@@ -50,7 +56,15 @@ KEPT_ATTRIBUTES = (
 def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: dict):
     """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`."""
     keeper = KeepState(folder, callbacks, guards)
+    record = guards[-1]
+    keeper.facts = {
+        "data": record.entry["data"],
+        "validation": record.entry["validation"],
+        "settings": settings_of(gan),
+    }
     epoch = keeper.restore(gan, initial_epoch)
+    if keeper.restored:
+        record.go_on(gan.fits, len(keeper.epochs))
     workers.check_alike(gan.distribute_strategy, folder, [epoch, keeper.step])
     first = keeper.epochs[0] if keeper.epochs else epoch
     seed = int((gan.recipe or {}).get("seed") or 0)
@@ -60,6 +74,8 @@ def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: 
     keeper.data = x
     if keeper.over():
         options["epochs"] = epoch
+    if keeper.restored and epoch >= options.get("epochs", 1):
+        keeper.tell_ended()
     with StopSignals() as keeper.signals:
         all_callbacks = [*guards, *callbacks, keeper]
         history = fit(x, y, initial_epoch=epoch, callbacks=all_callbacks, **options)
@@ -76,7 +92,7 @@ class KeepState(keras.callbacks.Callback):
 
     Args:
         folder: where the states are kept, `epoch_0001` after one epoch, `epoch_0001_step_20` within
-            the next; the last two of them.
+            the next; the last two of them. A name that something else has gets `_state` behind it.
         others: the run's other callbacks; what they call best so far is kept too.
         guards: the callbacks that `fit` adds.
 
@@ -96,6 +112,9 @@ class KeepState(keras.callbacks.Callback):
         self.others = others
         self.guards = list(guards)
         self.signals = StopSignals()
+        self.run = uuid.uuid4().hex
+        self.facts: dict | None = None
+        self.restored = False
         self.data, self.within = None, True
         self.step, self.length = 0, None
         self.epochs: list[int] = []
@@ -113,7 +132,7 @@ class KeepState(keras.callbacks.Callback):
 
     def restore(self, gan, first_epoch: int) -> int:
         """Put the last unbroken state into the networks; return the epoch to go on with."""
-        if self.folder.is_file():
+        if self.folder.exists() and not self.folder.is_dir():
             raise KerasganError(f"Argument 'resume' must name a folder. Received: {self.folder}")
         last, state = self._last()
         if last is None:
@@ -126,6 +145,9 @@ class KeepState(keras.callbacks.Callback):
                     f"Argument 'resume': the run in '{self.folder}' has the recipe's '{name}' at "
                     f"{then[name]!r}, this one at {now[name]!r}; start in another folder"
                 )
+        self._compare(state.get("facts"))
+        self.run = _run_of(last) or self.run
+        gan.fits[:] = settings["fits"]
         for name in settings["networks"]:
             network = getattr(gan, name)
             try:
@@ -149,11 +171,44 @@ class KeepState(keras.callbacks.Callback):
         if (last / RUNNING).is_file():
             self._running = read_arrays(last / RUNNING)
         self._set(gan, "rate", _rates(gan))
-        self._mine = [last]
+        self._mine, self.restored = [last], True
         for callback in self.others:
             if isinstance(callback, keras.callbacks.CSVLogger) and callback.append:
                 _shorten(pathlib.Path(callback.filename), callback.sep, state["next_epoch"])
         return state["next_epoch"]
+
+    def _compare(self, then: dict | None) -> None:
+        """Raise unless the state was written by a run with the same data and settings."""
+        if self.facts is None:
+            return
+        if then is None:
+            warnings.warn(
+                f"Argument 'resume': the run in '{self.folder}' was begun by an earlier kerasgan, "
+                "which kept no note of its data and settings. It goes on; make sure that they are "
+                "what they were, or start in another folder",
+                KerasganWarning,
+                stacklevel=5,
+            )
+            return
+        found = []
+        for part, above in (("settings", ""), ("data", ""), ("validation", "validation ")):
+            one, other = then.get(part) or {}, self.facts.get(part) or {}
+            found += differences(one, other, above)
+        if found:
+            raise KerasganError(
+                f"Argument 'resume': the run in '{self.folder}' was begun with another value of "
+                f"{', '.join(found)}. To train anew, start in another folder or remove this one; "
+                "to go on, give back what it had"
+            )
+
+    def tell_ended(self) -> None:
+        """Say, whatever `verbose` is, that there is nothing left to do."""
+        early = self.over()
+        print(
+            f"The run in '{self.folder}' has ended{' early' * early}, after {len(self.epochs)} "
+            f"epochs: nothing was trained. With more {'patience' if early else 'epochs'} it goes "
+            "on; to train anew, start in another folder"
+        )
 
     def over(self) -> bool:
         """Return whether early stopping had ended the run, and would do so again."""
@@ -285,13 +340,12 @@ class KeepState(keras.callbacks.Callback):
             self._keep(means)
 
     def _keep(self, means):
-        epoch, step = self._now
-        name = f"epoch_{epoch:04d}" + (f"_step_{step}" if step else "")
         began = time.monotonic()
         strategy = self.model.distribute_strategy
         number, count = workers.place(strategy)
         try:
-            with workers.writing(strategy, self.folder / name) as fresh:
+            path = self._place() if number == 0 else self.folder
+            with workers.writing(strategy, path) as fresh:
                 self._write(fresh, means)
                 seal(fresh)
         except OSError as error:
@@ -310,9 +364,10 @@ class KeepState(keras.callbacks.Callback):
             )
         else:
             self._failed = False
-            self._mine = [*self._mine, self.folder / name][-2:]
+            before = self._mine
+            self._mine = [*(one for one in before if one != path), path][-2:]
             if number == 0:
-                self._clear()
+                self._clear(before)
         now = time.monotonic()
         self._due = now + max(SECONDS, SHARE * (now - began))
 
@@ -330,6 +385,8 @@ class KeepState(keras.callbacks.Callback):
             running.update((f"{kind}_{n}", value) for n, value in enumerate(values))
         np.savez(folder / RUNNING, **running)
         state = {
+            "run": self.run,
+            "facts": self.facts,
             "next_epoch": epoch,
             "step": step,
             "steps": self.params["steps"],
@@ -339,26 +396,51 @@ class KeepState(keras.callbacks.Callback):
             "callbacks": [_known(callback) for callback in self.others],
             "guards": [_known(callback) for callback in self.guards],
         }
-        (folder / "run.json").write_text(json.dumps(state), encoding="utf-8")
+        write_file(folder / NOTES, json.dumps(state))
 
-    def _clear(self):
-        """Remove what is neither of the last two states."""
+    def _place(self) -> pathlib.Path:
+        """Return where the state goes; what is not this run's is never written over."""
+        epoch, step = self._now
+        name = f"epoch_{epoch:04d}" + (f"_step_{step}" if step else "")
+        for path in (self.folder / name, self.folder / f"{name}_state"):
+            mine = path in self._mine and not path.is_symlink()
+            if not os.path.lexists(path) or mine or self._is_own(path):
+                return path
+        raise OSError(f"both '{name}' and '{name}_state' are something else there")
+
+    def _is_own(self, path: pathlib.Path) -> bool:
+        """Return whether a folder holds a state that this run has written."""
+        ours = STATE.fullmatch(path.name) and not path.is_symlink()
+        return bool(ours) and _run_of(path) == self.run
+
+    def _clear(self, before: list[pathlib.Path]) -> None:
+        """Remove this run's states but the last two, and what a killed process left of others."""
         for path in self.folder.iterdir():
-            if path.is_dir() and STATE.fullmatch(path.name) and path not in self._mine:
+            own = path in before or self._is_own(path)
+            left = UNFINISHED.fullmatch(path.name) and not os.path.lexists(path / "old")
+            if (own or left) and path not in self._mine:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _last(self):
         """Return the last state that is whole, and its content; None and None without any."""
         found = []
-        for path in self.folder.glob("epoch_*/run.json"):
+        for path in self.folder.glob(f"epoch_*/{NOTES}"):
             match = STATE.fullmatch(path.parent.name)
-            if match and not match["part"]:
+            if match and any((path.parent / name).is_file() for name in (SUMS, SETTINGS)):
                 found.append((int(match["epoch"]), int(match["step"] or 0), path.parent))
-        for *_, folder in sorted(found, reverse=True):
+        found.sort(reverse=True)
+        runs = {_run_of(folder): folder.name for *_, folder in reversed(found)}
+        runs.pop(None, None)
+        if len(runs) > 1:
+            raise KerasganError(
+                f"Argument 'resume': '{self.folder}' holds states of several runs, such as "
+                f"{' and '.join(sorted(runs.values())[:2])}; move those that are not meant"
+            )
+        for *_, folder in found:
             fault = broken(folder)
             if fault is None:
                 try:
-                    return folder, _notes(folder / "run.json")
+                    return folder, _notes(folder / NOTES)
                 except (OSError, ValueError, RecursionError) as error:
                     fault = f"'run.json' cannot be read: {error}"
             warnings.warn(
@@ -374,6 +456,15 @@ class KeepState(keras.callbacks.Callback):
         return None, None
 
 
+def _run_of(folder: pathlib.Path) -> str | None:
+    """Return the name that a run has given itself; None for what is no state of a run."""
+    try:
+        run = json.loads((folder / NOTES).read_text(encoding="utf-8")).get("run")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return run if isinstance(run, str) else None
+
+
 def _notes(path: pathlib.Path) -> dict:
     """Read what a state says of its run; raise a ValueError unless it is as it was written."""
     notes = json.loads(path.read_text(encoding="utf-8"))
@@ -387,6 +478,10 @@ def _notes(path: pathlib.Path) -> dict:
         raise ValueError("an epoch or a step is no number from 0 up")
     if not all(isinstance(one, dict) and "class" in one for one in callbacks):
         raise ValueError("a callback has no class")
+    facts = [notes.get("facts")]
+    facts += facts[0].values() if isinstance(facts[0], dict) else []
+    if not all(isinstance(part, (dict, type(None))) for part in facts):
+        raise ValueError("what it was trained on is no table")
     return notes
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.data.folders import some
 from kerasgan.errors import KerasganError
 from kerasgan.models.archives import LIMIT, entries_of, readable
 from kerasgan.models.preprocess import NAMES, state, stated
@@ -30,6 +31,10 @@ __all__ = [
 ]
 
 SETTINGS = "kerasgan.json"
+NOTES = "run.json"  # of a state; see kerasgan.training.resume
+LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")  # by operating systems
+FILES = ("generator.keras", "discriminator.keras", "optimizers.npz", SETTINGS)
+KEPT = ("networks", "recipe", "preprocess", "fits", "compile")
 OPTIMIZERS = "optimizers.npz"
 OPTIMIZER_KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
 FORMAT = 1
@@ -43,22 +48,41 @@ def save_model(gan, folder, overwrite: bool = True) -> None:
             f"Argument 'filepath' must name a folder, since a GAN is several files. Received: "
             f"{folder}; leave out the ending '{folder.suffix}'"
         )
-    if folder.exists():
-        if not (folder / SETTINGS).is_file() and (folder.is_file() or any(folder.iterdir())):
-            raise KerasganError(
-                f"'{folder}' exists and is not a model saved by kerasgan; choose another folder"
-            )
-        if not overwrite:
-            raise KerasganError(
-                f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
-            )
+    _check_ours(folder)
+    if folder.exists() and not overwrite:
+        raise KerasganError(
+            f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
+        )
     try:
-        with writing(gan.distribute_strategy, folder) as fresh:
+        with writing(gan.distribute_strategy, folder, _check_ours) as fresh:
             write(gan, fresh)
     except OSError as error:
         raise KerasganError(
             f"'{folder}' cannot be written ({free_space(folder)}): {error}"
         ) from error
+
+
+def _check_ours(folder: pathlib.Path) -> None:
+    """Raise unless a folder is new, empty, or holds a saved model and nothing else."""
+    if not folder.exists():
+        return
+    found = [] if folder.is_file() else sorted(path.name for path in folder.iterdir())
+    found = [name for name in found if name not in LEFT_BEHIND and not name.startswith("._")]
+    if NOTES in found:
+        raise KerasganError(
+            f"'{folder}' holds the state of a run, which fit(resume=...) keeps; choose another "
+            "folder"
+        )
+    if folder.is_file() or (found and SETTINGS not in found):
+        raise KerasganError(
+            f"'{folder}' exists and is not a model saved by kerasgan; choose another folder"
+        )
+    others = [name for name in found if name not in FILES]
+    if others:
+        raise KerasganError(
+            f"'{folder}' holds a saved model and other files, which would be lost: "
+            f"{some(others, 'others')}. Move them, or choose another folder"
+        )
 
 
 def load_model(kind, folder, custom_objects=None):
@@ -70,6 +94,7 @@ def load_model(kind, folder, custom_objects=None):
     gan.recipe = settings["recipe"]
     if settings["preprocess"] is not None:
         state(gan.generator, settings["preprocess"])
+    gan.fits.extend(settings["fits"])
     if settings["compile"] is not None:
         with readable(folder / SETTINGS):
             compiled = dict(settings["compile"])
@@ -94,6 +119,7 @@ def write(gan, folder: pathlib.Path) -> None:
         "networks": names,
         "recipe": gan.recipe,
         "preprocess": stated(gan.generator),
+        "fits": gan.fits,
         "compile": gan.compile_settings(),
     }
     text = json.dumps(settings, indent=2, default=_plain)
@@ -124,7 +150,10 @@ def read_settings(folder: pathlib.Path) -> dict:
         settings.setdefault("preprocess", None)
         if settings["preprocess"] not in (None, *NAMES):
             raise KeyError("preprocess")
-        return {key: settings[key] for key in ("networks", "recipe", "preprocess", "compile")}
+        fits = settings.setdefault("fits", [])
+        if not isinstance(fits, list) or not all(isinstance(one, dict) for one in fits):
+            raise TypeError("fits are no list of tables")
+        return {key: settings[key] for key in KEPT}
     except KerasganError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kerasgan.data import load_folder
+from kerasgan.data import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.shortcuts import painted_over, region_relevance, shortcuts
+from kerasgan.explain import Explainer
 
 SIDE, GREY = 16, 128  # in [-1, 1] grey is G
 G = GREY / 127.5 - 1
@@ -124,6 +125,40 @@ def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples)
     assert not clean.verdicts["shortcut"].any()
     assert (clean.verdicts["change"][:2] == 0).all()
     assert "no relevance lies outside the target" in clean.findings[0]
+
+
+def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
+    samples, tmp_path, monkeypatch
+):
+    seen, explained = [], []
+    read, explain = Samples.image, Explainer.explain
+
+    def counted_read(self, index):
+        seen.append(index)
+        return read(self, index)
+
+    def counted(self, images, *args, **kwargs):
+        explained.extend(images)
+        return explain(self, images, *args, **kwargs)
+
+    drawn = region_relevance(network(True), samples, "gamma", controls=False, **options())
+    painted = painted_over(network(True), samples, **options())
+    monkeypatch.setattr(Samples, "image", counted_read)
+    monkeypatch.setattr(Explainer, "explain", counted)
+    few = {"seed": 0, **options(), "folder": tmp_path / "kept"}
+    found = shortcuts(network(True), samples, **few)
+    again = shortcuts(network(True), samples, **few)
+    assert (len(seen), len(explained)) == (10, 10)  # the second call reads what was kept
+    for one in (found, again):
+        pd.testing.assert_frame_equal(one.regions, drawn, check_exact=True)
+        pd.testing.assert_frame_equal(one.painted, painted, check_exact=True)
+        for table, part in ((one.regions, drawn), (one.painted, painted)):
+            summaries = [pd.DataFrame(each.attrs["summary"]) for each in (table, part)]
+            pd.testing.assert_frame_equal(*summaries, check_exact=True)
+        assert one.clusters.equals(found.clusters)
+        assert one.findings == found.findings
+    with pytest.raises(KerasganError, match="holds the maps of other find"):
+        shortcuts(network(True), samples, **{**few, "find": lambda image: corners(image)})
 
 
 def test_relevance_that_changes_nothing_is_no_shortcut(samples):

@@ -60,6 +60,7 @@ def write(path, files, folder="polyps", sums=True):
 class TestRoundTrip:
     def test_of_a_gan(self, tmp_path):
         gan = kg.recipes.build("pix2pix", size=32, filters=2)
+        gan.fits.append({"data": {"images": "880, 12ab", "batch_size": 4}, "epochs": 3})
         for weight in gan.generator.weights:
             if weight.dtype.is_floating:
                 weight.assign(weight + RNG.uniform(0, 0.1, weight.shape))
@@ -78,6 +79,11 @@ class TestRoundTrip:
         b = load_bundle(path, sha256=digest.upper())
         assert (b.card, b.licence, b.missing) == ({**CARD, "version": "2"}, "CC-BY-4.0", ())
         assert kg.recipes.Recipe(**b.recipe) == kg.recipes.get("pix2pix", size=32, filters=2)
+        assert b.fits == gan.fits
+        with zipfile.ZipFile(path) as archive:
+            card = archive.read("polyps/README.md").decode()
+        assert "- Batch size: 4" in card
+        assert "- Epochs done: 3\n- Epochs asked for: not recorded" in card
         assert b.attachments == {"scores.csv": b"dice\n0.5\n"}
         assert b.versions["kerasgan"] == kg.__version__
         assert b.preprocessing == {

@@ -242,14 +242,42 @@ def test_the_card(model, samples, tmp_path):
 def test_a_gan_of_several_classes(tmp_path):
     samples = write_images(tmp_path / "data", ["a", "b", "c"], classes=3)
     gan = kg.SegmentationGAN(network(classes=3))
-    gan.recipe = {"name": "own", "learning_rate": 0.001, "r1": 0.0, "seed": 0}
+    gan.recipe = {"name": "own", "learning_rate": 0.001, "r1": 0.0, "seed": 0, "batch_size": 77}
+    gan.recipe.update(epochs=66, augment={"rotation": 55.0})
     path = write(gan, samples, tmp_path / "report", rules={"mine": "epsilon"}, cases=3)
     page = read(path)
     assert "3 classes" in page.text("section", id="model")
     (recipe,) = [e[2].split() for e in page.all("dl") if "seed" in e[2]]
     assert recipe == ["nameown", "learning", "rate0.001", "seed0"]
+    model = "".join(page.text("section", id="model").split())
+    assert "Trainingnotrecorded" in model
+    assert not [text for text in ("size77", "epochs66", "rotation55") if text in model]
     assert "dice 2" in page.text("section", id="scores")
     assert page.text("section", id="ledger").count("mine:") == 1
+
+
+def test_what_is_said_of_training_is_what_fit_did(tmp_path):
+    samples = write_images(tmp_path / "data", ["a", "b", "c", "d"])
+    gan = kg.SegmentationGAN(network())
+    gan.recipe = {"name": "own", "seed": 0, "batch_size": 77, "epochs": 66, "augment": True}
+    gan.compile(losses={"dice": 1.0})
+    size = gan.generator.input_shape[1]
+    batches = samples.batches(2, size=size, augment={"rotation": 5.0}, seed=3)
+    gan.fit(batches, epochs=2, verbose=0)
+    gan.fit(samples.batches(4, size=size), epochs=1, verbose=0)
+    gan.save(tmp_path / "model")
+    again = kg.SegmentationGAN.load(tmp_path / "model")
+    path = write(again, samples, tmp_path / "report", rules="epsilon", cases=1)
+    card = (path.parent / "model_card.md").read_text()
+    for text in (read(path).text("section", id="model"), card.replace(":", "")):
+        words = "".join(text.split())
+        assert "Batchsize(1of2)2" in words
+        assert "Batchsize(2of2)4" in words
+        assert "rotation5" in words
+        assert "Epochsdone(1of2)2" in words
+        assert "Weightsareofepoch(2of2)1" in words
+        assert "Validationimages,andakey(1of2)notrecorded" in words
+        assert not [text for text in ("size77", "epochs66") if text in words]
 
 
 def test_shortcut_findings_are_shown(model, samples, tmp_path):

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import resource
 import shutil
 import signal
@@ -6,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from small_runs import IMAGES, MASKS, assert_same, fit, small_gan, weights
 
 import kerasgan as kg
@@ -39,13 +42,17 @@ class TestResume:
         for name, values in expected.items():
             np.testing.assert_allclose(history.history[name], values, rtol=1e-4, err_msg=name)
 
-    def test_a_finished_run_is_not_run_again(self, tmp_path):
+    def test_a_finished_run_is_not_run_again_and_says_so(self, tmp_path, capsys):
         gan = small_gan()
         fit(gan, 2, resume=tmp_path)
-        before = weights(gan)
+        before, done = weights(gan), gan.fits
+        assert "nothing was trained" not in capsys.readouterr().out
         history = fit(gan, 2, resume=tmp_path)
         assert_same(before, weights(gan))
         assert history.epoch == [0, 1]
+        assert gan.fits == done
+        said = capsys.readouterr().out
+        assert f"The run in '{tmp_path}' has ended, after 2 epochs: nothing was trained" in said
 
     def test_keeps_the_last_two_states(self, tmp_path):
         fit(small_gan(), 4, resume=tmp_path)
@@ -71,7 +78,8 @@ class TestResume:
         first, second = callbacks(), callbacks()
         history = fit(small_gan(), 2, resume=tmp_path / "run", callbacks=first).history
         gan = small_gan()
-        gan.fit(IMAGES, 1 - MASKS, epochs=3, resume=tmp_path / "run", callbacks=second, verbose=0)
+        gan.generator.set_weights([0.5 * w for w in gan.generator.get_weights()])
+        fit(gan, 3, resume=tmp_path / "run", callbacks=second)
         assert second[0].best >= max(history["dice"])
         assert second[1].best >= max(history["dice"])
 
@@ -81,7 +89,7 @@ class TestResume:
             fit(small_gan(seed=1), 2, resume=tmp_path)
         stranger = small_gan(filters=3)
         stranger.recipe = None
-        with pytest.raises(kg.KerasganError, match=r"'resume'.*another generator"):
+        with pytest.raises(kg.KerasganError, match=r"'resume'.*another .*generator"):
             fit(stranger, 2, resume=tmp_path)
         (tmp_path / "file").write_text("")
         with pytest.raises(kg.KerasganError, match="'resume' must name a folder"):
@@ -149,6 +157,12 @@ class Raise(keras.callbacks.Callback):
             signal.raise_signal(self.number)
 
 
+def change(path, **notes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **notes}))
+    (path.parent / "checksums.json").unlink()
+    checkpoint.seal(path.parent)
+
+
 def states(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -201,13 +215,25 @@ def test_every_kind_of_dataset_is_entered_at_its_step(tiny, tmp_path, kind):
 def test_other_data_are_refused_within_an_epoch(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tiny(), tmp_path, Raise(signal.SIGINT))
-    gan = tiny()
-    with pytest.raises(kg.KerasganError, match=r"epoch of 3 steps; here an epoch has 6"):
-        gan.fit(IMAGES, MASKS, batch_size=1, epochs=2, resume=tmp_path, verbose=0)
-    with pytest.raises(kg.KerasganError, match="these data cannot enter"):
-        gan.fit(
-            IMAGES, MASKS, batch_size=2, epochs=2, resume=tmp_path, verbose=0, steps_per_epoch=3
-        )
+    with pytest.raises(kg.KerasganError, match=r"another value of batch_size \(2, now 1\)"):
+        run(tiny(), tmp_path, batch_size=1, x=IMAGES.copy())
+    with pytest.raises(
+        kg.KerasganError, match=r"another value of steps_per_epoch \(not given, now 3\)"
+    ):
+        run(tiny(), tmp_path, steps_per_epoch=3)
+    for path in tmp_path.glob("*/run.json"):  # as an earlier version wrote it
+        change(path, facts=None, run=None)
+    options = {"batch_size": 1, "x": IMAGES.copy()}
+    with (
+        pytest.warns(kg.KerasganWarning, match="begun by an earlier kerasgan"),
+        pytest.raises(kg.KerasganError, match=r"epoch of 3 steps; here an epoch has 6"),
+    ):
+        run(tiny(), tmp_path, **options)
+    with (
+        pytest.warns(kg.KerasganWarning, match="begun by an earlier kerasgan"),
+        pytest.raises(kg.KerasganError, match="these data cannot enter"),
+    ):
+        run(tiny(), tmp_path, steps_per_epoch=3)
 
 
 def test_a_generator_goes_on_from_whole_epochs(tiny, tmp_path):
@@ -295,6 +321,118 @@ def test_a_run_that_was_stopped_early_stays_stopped(tiny, tmp_path):
     assert first[0].epoch == [0, 1]
     assert_same_run(run(tiny(), tmp_path, stopping(), epochs=5), first)
     assert run(tiny(), tmp_path, stopping(9), epochs=3)[0].epoch == [0, 1, 2]
+
+
+# --- What else is in the folder ---
+
+
+@pytest.mark.parametrize("form", ["epoch_{epoch:02d}", "epoch_{epoch:04d}"])
+def test_the_users_checkpoints_stay(tiny, tmp_path, form):
+    def saving():
+        return keras.callbacks.ModelCheckpoint(str(tmp_path / form))
+
+    run(tiny(), tmp_path, saving(), epochs=2)
+    history, _ = run(tiny(), tmp_path, saving(), epochs=4)
+    assert history.epoch == [0, 1, 2, 3]
+    for epoch in (1, 2, 3, 4):
+        saved = kg.SegmentationGAN.load(tmp_path / form.format(epoch=epoch))
+        assert saved.fits[-1]["epochs"] == epoch
+    ours = [path.parent.name for path in tmp_path.glob("*/run.json")]
+    ending = "_state" if form.endswith("04d}") else ""
+    assert sorted(ours) == [f"epoch_0003{ending}", f"epoch_0004{ending}"]
+    with pytest.raises(kg.KerasganError, match="holds the state of a run"):
+        saved.save(tmp_path / ours[0])
+
+
+def test_what_only_looks_like_a_state_stays(tiny, tmp_path):
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    mine = {
+        "notes.txt": "mine",
+        "epoch_0000_step_1/notes.txt": "mine",
+        "epoch_0001/saved_model.pb": "mine",
+        "epoch_0002/run.json": "not even JSON",
+        "epoch_0009/run.json": '{"run": "another", "next_epoch": 9}',
+        "epoch_0003.new/notes.txt": "mine",
+        "epoch_0003.old/notes.txt": "mine",
+        "epoch_0003.keras": "mine",
+        "epoch_07/kerasgan.json": "{}",
+        ".epoch_mine.kerasgan/notes.txt": "mine",
+    }
+    for name, text in mine.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    elsewhere.mkdir()
+    (elsewhere / "notes.txt").write_text("mine")
+    (folder / "epoch_0003").symlink_to(elsewhere)
+    (folder / ".epoch_0002_step_3.kerasgan" / "new").mkdir(parents=True)  # of a killed process
+    run(tiny(), folder, epochs=3)
+    assert {name: (folder / name).read_text() for name in mine} == mine
+    assert (elsewhere / "notes.txt").read_text() == "mine"
+    assert states(elsewhere) == ["notes.txt"]
+    assert not (folder / ".epoch_0002_step_3.kerasgan").exists()
+    ours = [path.name for path in folder.glob("epoch_*") if (path / "best.npz").exists()]
+    assert sorted(ours) == ["epoch_0002_state", "epoch_0003_state"]
+    assert run(tiny(), folder, epochs=3)[0].epoch == [0, 1, 2]
+
+
+def test_a_state_of_another_run_is_no_state_of_this_one(tiny, tmp_path):
+    run(tiny(), tmp_path / "one", epochs=1)
+    run(tiny(), tmp_path / "other", epochs=2)
+    copied = tmp_path / "one" / "epoch_0002"
+    shutil.copytree(tmp_path / "other" / "epoch_0002", copied)
+    with pytest.raises(kg.KerasganError, match=r"several runs, such as epoch_0001 and epoch_0002"):
+        run(tiny(), tmp_path / "one", epochs=2)
+    (tmp_path / "new").mkdir()
+    copied.rename(tmp_path / "new" / "epoch_0002")  # alone it may be gone on with
+    assert run(tiny(), tmp_path / "new", epochs=3)[0].epoch == [0, 1, 2]
+
+
+def test_a_run_is_tied_to_its_data_and_settings(tmp_path):
+    scenes = kg.data.synthetic.write_dataset(tmp_path / "scenes", count=5, size=32)
+    validation = scenes[3:]
+
+    def redrawn(samples):
+        moved = kg.data.load_folder(shutil.copytree(tmp_path / "scenes", tmp_path / "redrawn"))
+        pixels = 255 - np.asarray(Image.open(moved.mask_paths[0]))
+        Image.fromarray(pixels).save(moved.mask_paths[0])
+        return moved
+
+    def train(samples=scenes, checked=validation, rate=0.01, epochs=1, **changes):
+        options = {"batch_size": 2, "size": 32, "augment": True, **changes}
+        settings = {"losses": {"dice": 1.0}, **options.pop("settings", {})}
+        network = {"size": 32, "filters": 2, "levels": 2, "seed": 0, **options.pop("network", {})}
+        gan = kg.SegmentationGAN(kg.models.unet(**network))
+        gan.compile(keras.optimizers.Adam(rate), **settings)
+        checked = checked if checked is None else checked.batches(2, size=32)
+        data = samples.batches(**options)
+        where = {"resume": tmp_path / "run", "verbose": 0}
+        return gan.fit(data, validation_data=checked, epochs=epochs, **where)
+
+    train()
+    everything = [
+        (r"masks \(5, \w+, now 5, \w+\)", {"samples": redrawn(scenes)}),
+        (r"images .*, masks ", {"samples": scenes[:4]}),
+        ("colors ", {"samples": dataclasses.replace(scenes, colors=((255,) * 3, (0,) * 3))}),
+        (r"batch_size \(2, now 5\)", {"batch_size": 5}),
+        ("augment ", {"augment": False}),
+        (r"augment\.rotation \(20.0, now 5.0\)", {"augment": {"rotation": 5.0}}),
+        (r"shuffle \(true, now false\)", {"shuffle": False}),
+        (r"seed \(0, now 1\)", {"seed": 1}),
+        (r"mode \(stretch, now letterbox\)", {"mode": "letterbox"}),
+        (r"validation images ", {"checked": scenes[2:]}),
+        (r"validation batch_size \(2, now not given\)", {"checked": None}),
+        (r"losses\.dice \(1.0, now 2.0\)", {"settings": {"losses": {"dice": 2.0}}}),
+        (r"losses\.dice .*losses\.l1 ", {"settings": {"losses": {"l1": 1.0}}}),
+        (r"optimizer\.config\.learning_rate", {"rate": 0.1}),
+        (r"penalty ", {"settings": {"penalty": lambda network: lambda *step: 0.0}}),
+        (r"generator \([\d,]+ parameters, \w+, now", {"network": {"filters": 4}}),
+        (r"generator ", {"network": {"seed": 1}}),
+    ]
+    for words, change in everything:
+        with pytest.raises(kg.KerasganError, match=f"another .*{words}"):
+            train(**change)
+    moved = kg.data.load_folder(shutil.copytree(tmp_path / "scenes", tmp_path / "moved"))
+    assert train(moved, moved[3:], epochs=2).epoch == [0, 1]
 
 
 def test_how_often_a_state_is_written(tiny, tmp_path, monkeypatch):

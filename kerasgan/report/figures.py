@@ -70,21 +70,22 @@ STYLE = {
 def mask_figure(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray] | None,
-    predictions: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray] | None,
     names: Sequence[str] | None = None,
     path: str | pathlib.Path | None = None,
 ) -> Figure:
     """Draw images with their true and predicted masks, and where the two differ.
 
     One row per image: the image; the outlines of both masks on it; what was found, missed and drawn
-    too much, on the image in grey. Without truths, the image and the predicted outline.
+    too much, on the image in grey. With masks of one kind alone, the image, and the image with what
+    is foreground filled in, and its share of the frame: so an inverted mask shows.
 
     Args:
         images: Float images (height, width, channels) in [-1, 1], one or three channels; sizes may
             differ.
         truths: True masks (height, width), boolean or integer labels with 0 as the background; or
             None.
-        predictions: Predicted masks, likewise.
+        predictions: Predicted masks, likewise; or None.
         names: One name per image, drawn beside its row; or None.
         path: File to write, or None.
 
@@ -105,9 +106,12 @@ def mask_figure(
     """
     images = [_displayable(image, index) for index, image in enumerate(images)]
     truths = None if truths is None else [_labels(mask) for mask in truths]
-    predictions = [_labels(mask) for mask in predictions]
+    predictions = None if predictions is None else [_labels(mask) for mask in predictions]
+    if truths is None and predictions is None:
+        raise KerasganError("Pass 'truths', 'predictions' or both. Received: neither")
     _check_rows(images, truths, predictions, names)
-    columns = 2 if truths is None else 3
+    both = truths is not None and predictions is not None
+    columns = 3 if both else 2
     cell, gap, title, foot = (WIDTH - 0.36) / 3, 0.06, 0.26, 0.34
     heights = [cell * image.shape[0] / image.shape[1] for image in images]
     total = title + sum(heights) + gap * (len(heights) - 1) + foot
@@ -125,11 +129,15 @@ def mask_figure(
                 panels[-1].set_axis_off()
                 panels[-1].imshow(image, aspect="auto", interpolation="antialiased")
             truth = None if truths is None else truths[row]
-            _draw_outlines(panels[1], truth, predictions[row])
-            if truth is not None:
-                _draw_errors(panels[2], image, truth, predictions[row])
+            prediction = None if predictions is None else predictions[row]
+            if both:
+                _draw_errors(panels[2], image, truth, prediction)
+            else:
+                _fill(panels[1], image, truth, prediction)
+            _draw_outlines(panels[1], truth, prediction)
             if row == 0:
-                captions = ("Image", "Outlines", "Found, missed, too much")
+                second = "Outlines" if both else "Foreground filled in"
+                captions = ("Image", second, "Found, missed, too much")
                 for panel, caption in zip(panels, captions):
                     panel.set_title(caption, pad=4)
             if names is not None:
@@ -333,21 +341,39 @@ def _draw_outlines(axes, truth, prediction) -> None:
                 linestyles=[style],
                 linewidths=1.2,
             ).set_path_effects(casing)
-    axes.set(xlim=(-0.5, prediction.shape[1] - 0.5), ylim=(prediction.shape[0] - 0.5, -0.5))
+    height, width = (prediction if truth is None else truth).shape
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _fill(axes, image, truth, prediction) -> None:
+    """The image, grey, with the one mask that there is laid over it, and its share."""
+    mask, color = (prediction, PREDICTION) if truth is None else (truth, TRUTH)
+    canvas = _grey(image)
+    canvas[mask != 0] = (canvas[mask != 0] + np.array(to_rgb(color))) / 2
+    axes.imshow(canvas, aspect="auto", interpolation="antialiased")
+    _note(axes, f"Foreground {np.mean(mask != 0):.1%}")
 
 
 def _draw_errors(axes, image, truth, prediction) -> None:
-    grey = image @ np.array([0.299, 0.587, 0.114]) * 0.75
-    canvas = np.repeat(grey[..., None], 3, axis=-1)
+    canvas = _grey(image)
     for region, color in zip(_regions(truth, prediction), (HIT, EXTRA, MISSED, WRONG_CLASS)):
         canvas[region] = (canvas[region] + np.array(to_rgb(color))) / 2
     axes.imshow(canvas, aspect="auto", interpolation="antialiased")
     jaccard = float(score("jaccard", count(truth != 0, prediction != 0)))
     what = "Foreground Jaccard" if max(truth.max(), prediction.max()) > 1 else "Jaccard"
+    _note(axes, f"{what} {jaccard:.2f}")
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    grey = image @ np.array([0.299, 0.587, 0.114]) * 0.75
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _note(axes, text: str) -> None:
     axes.text(
         0.97,
         0.96,
-        f"{what} {jaccard:.2f}",
+        text,
         transform=axes.transAxes,
         ha="right",
         va="top",
@@ -364,9 +390,17 @@ def _regions(truth, prediction) -> tuple[np.ndarray, ...]:
 
 
 def _mask_legend(truths, predictions) -> list:
+    if truths is None or predictions is None:
+        masks, color, what = (
+            (predictions, PREDICTION, "prediction") if truths is None else (truths, TRUTH, "mask")
+        )
+        shares = [np.mean(mask != 0) for mask in masks]
+        label = (
+            f"{what}: foreground is {np.mean(shares):.1%} of a frame on average, "
+            f"{min(shares):.1%} to {max(shares):.1%}"
+        )
+        return [Patch(facecolor=color, alpha=0.6, label=label)]
     drawn = Line2D([], [], color=PREDICTION, linestyle=(0, (3, 1.2)), label="prediction")
-    if truths is None:
-        return [drawn]
     patches = [
         Patch(color=HIT, label="found"),
         Patch(color=EXTRA, label="too much"),

@@ -95,7 +95,26 @@ def test_without_truth_only_the_prediction_is_drawn():
     image, _, prediction = scene()
     figure = mask_figure([image[..., :1]], None, [prediction[..., None]])
     assert len(figure.axes) == 2
-    assert [text.get_text() for text in figure.legends[0].texts] == ["prediction"]
+    (legend,) = figure.legends[0].texts
+    assert legend.get_text().startswith("prediction: foreground is ")
+
+
+def test_masks_alone_are_filled_and_their_shares_told():
+    image = np.zeros((10, 20, 3))
+    small, large = np.zeros((10, 20), np.uint8), np.ones((10, 20), np.uint8)
+    small[2:6, 5:10] = 1
+    large[2:6, 5:10] = 0
+    figure = mask_figure([image, image], [small, large], None)
+    assert len(figure.axes) == 4
+    for axes, mask, share in ((figure.axes[1], small, "10.0%"), (figure.axes[3], large, "90.0%")):
+        assert axes.texts[0].get_text() == f"Foreground {share}"
+        canvas = axes.images[-1].get_array()
+        filled = np.ptp(canvas, axis=-1) > 0.1  # a colour on grey
+        np.testing.assert_array_equal(filled, mask == 1)
+    (legend,) = figure.legends[0].texts
+    assert legend.get_text() == ("mask: foreground is 50.0% of a frame on average, 10.0% to 90.0%")
+    with pytest.raises(KerasganError, match="'truths', 'predictions' or both"):
+        mask_figure([image], None, None)
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 from kerasgan.data.files import ENDINGS
@@ -12,9 +13,16 @@ from kerasgan.errors import KerasganError
 
 __all__ = ["find_pairs", "some", "without_ending"]
 
-_IMAGE_FOLDERS = ("images", "image")
-_MASK_FOLDERS = ("masks", "mask")
-_MASK_SUFFIX = "_mask"
+_PLAIN = {"image": "image", "images": "image", "mask": "mask", "masks": "mask"}
+_ROLES = {
+    **dict.fromkeys(("img", "imgs", "frame", "frames", "scan", "scans"), "image"),
+    **dict.fromkeys(
+        ("label", "labels", "gt", "groundtruth", "groundtruths", "seg", "segs"), "mask"
+    ),
+    **dict.fromkeys(("annotation", "annotations", "segmentation", "segmentations"), "mask"),
+}
+_SUFFIXES = ("mask", "masks", "segmentation", "label", "labels", "groundtruth", "gt", "seg")
+_SUFFIXES = tuple(mark + word for word in _SUFFIXES for mark in "_-")
 
 
 def find_pairs(
@@ -59,7 +67,7 @@ def find_pairs(
         mask_files = None if masks is None else _files(masks, "masks")
     image_files = _by_name(image_files, "images")
     if mask_files is not None:
-        mask_files = _by_name(mask_files, "masks", _MASK_SUFFIX)
+        mask_files = _by_name(mask_files, "masks", image_files)
         _check_pairs(image_files, mask_files)
     return image_files, mask_files
 
@@ -67,8 +75,11 @@ def find_pairs(
 def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | None]:
     found = _files(folder, "path")
     roles = {key: _role(key) for key in found}
+    _check_folders(folder, roles, ("image", "mask") if labelled else ("image",))
+    roles = {key: role and role[0] for key, role in roles.items()}
     if labelled and "mask" not in roles.values():
-        roles.update({key: "mask" for key in found if _is_mask_name(key)})
+        names = {without_ending(str(key)) for key in found}
+        roles.update({key: "mask" for key in found if _is_mask_name(key, names)})
     if "image" not in roles.values():
         roles = {key: role or "image" for key, role in roles.items()}
     images, masks = {}, {}
@@ -78,14 +89,35 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
             other = named.setdefault(_without_role(key), file)
             if other != file:
                 raise KerasganError(f"Two {roles[key]}s bear one name: {other} and {file}.")
+    folders = ", ".join(sorted({str(key.parent) for key in found} - {"."})[:8]) or "none"
+    advice = (
+        f"Folders with pictures in it: {folders}. If one is meant, pass images=... and masks=..."
+    )
     if not images:
-        raise KerasganError(f"Folder {folder} has masks but no images.")
+        raise KerasganError(f"Folder {folder} has masks but no images. {advice}")
     if labelled and not masks:
         raise KerasganError(
-            f"Folder {folder} has {len(images)} images but no masks: neither a folder 'masks' "
-            f"nor files named like x{_MASK_SUFFIX}.png. For unlabelled images pass masks=None."
+            f"Folder {folder} has {len(images)} images but no masks: neither a folder such as "
+            f"'masks' or 'labels' nor files named like x_mask.png. {advice} For unlabelled images "
+            "pass masks=None."
         )
     return images, masks if labelled else None
+
+
+def _check_folders(folder: str | os.PathLike, roles: dict, asked: Sequence[str]) -> None:
+    """Refuse two folders of one role in one place."""
+    places = {}
+    for key, found in roles.items():
+        if found is not None and found[0] in asked:
+            role, index = found
+            name = "/".join(key.parts[: index + 1])
+            places.setdefault((role, key.parts[:index]), set()).add(name)
+    for (role, _), names in places.items():
+        if len(names) > 1:
+            raise KerasganError(
+                f"Folder {folder} has several folders for {role}s: {', '.join(sorted(names))}. "
+                "Pass images=... and masks=... to say which are meant."
+            )
 
 
 def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPath, pathlib.Path]:
@@ -101,31 +133,43 @@ def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPa
         raise KerasganError(f"Argument '{argument}' must be a folder. Received: {root} ({what})")
     found = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in ENDINGS)
     if not found:
-        raise KerasganError(f"Folder {root} holds no image files ({', '.join(ENDINGS)}).")
+        folders = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
+        raise KerasganError(
+            f"Folder {root} holds no image files ({', '.join(ENDINGS)}). Folders in it: "
+            f"{folders or 'none'}. If the files lie elsewhere, pass images=... and masks=..."
+        )
     return found
 
 
-def _role(key: pathlib.PurePosixPath) -> str | None:
-    for part in reversed(key.parts[:-1]):
-        if part.lower() in _IMAGE_FOLDERS:
-            return "image"
-        if part.lower() in _MASK_FOLDERS:
-            return "mask"
+def _role(key: pathlib.PurePosixPath) -> tuple[str, int] | None:
+    """What the folders of a file say that it is, and which of them does."""
+    parts = [re.sub("[-_ ]", "", part.lower()) for part in key.parts[:-1]]
+    for index in reversed(range(len(parts))):
+        if parts[index] in _PLAIN:
+            return _PLAIN[parts[index]], index
+    for role in ("mask", "image"):
+        for index, part in enumerate(parts):
+            if _ROLES.get(part) == role:
+                return role, index
     return None
 
 
 def _without_role(key: pathlib.PurePosixPath) -> pathlib.PurePosixPath:
     """`case1/images/x.png` -> `case1/x.png`."""
-    parts = list(key.parts)
-    for i in reversed(range(len(parts) - 1)):
-        if parts[i].lower() in (*_IMAGE_FOLDERS, *_MASK_FOLDERS):
-            del parts[i]
-            break
+    role, parts = _role(key), list(key.parts)
+    if role is not None:
+        del parts[role[1]]
     return pathlib.PurePosixPath(*parts)
 
 
-def _is_mask_name(key: pathlib.PurePosixPath) -> bool:
-    return key.stem.lower().endswith(_MASK_SUFFIX)
+def _is_mask_name(key: pathlib.PurePosixPath, names: set[str]) -> bool:
+    name = without_ending(str(key))
+    return name.lower().endswith("_mask") or _without_suffix(name) in names - {name}
+
+
+def _without_suffix(name: str) -> str:
+    suffix = next((one for one in _SUFFIXES if name.lower().endswith(one)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def without_ending(name: str) -> str:
@@ -145,12 +189,14 @@ def without_ending(name: str) -> str:
     return name[: -len(ending)] if ending.lower() in ENDINGS else name
 
 
-def _by_name(files: dict, what: str, suffix: str = "") -> dict[str, pathlib.Path]:
+def _by_name(files: dict, what: str, images: dict | None = None) -> dict[str, pathlib.Path]:
     named = {}
     for key, file in files.items():
         name = without_ending(str(key))
-        if suffix and name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
+        if images is not None and name not in images:
+            plain = _without_suffix(name)
+            if plain in images or name.lower().endswith("_mask"):
+                name = plain
         if name in named:
             raise KerasganError(f"Two {what} bear the name {name!r}: {named[name]} and {file}.")
         named[name] = file

@@ -345,16 +345,23 @@ def load_folder(
     """Find the images in a folder, and their masks.
 
     Image and mask belong together if their paths below their folders agree but for the ending
-    and for `_mask` at the end of the mask's name. Three layouts are found in `path`, each with
-    sub-folders:
+    and for `_mask`, `_segmentation`, `_label`, `_gt`, `_seg` and the like at the end of the mask's
+    name. Three layouts are found in `path`, each with sub-folders:
 
     - `images/x.jpg` with `masks/x.jpg` or `.png` (Kvasir-SEG, Kvasir-Instrument, EndoVis), also
       as `case1/images/x.jpg`; files elsewhere are left alone,
     - `x.jpg` with `x_mask.png` beside it, where there is no folder named masks,
     - `x.jpg` with `masks/x.png`, where there is no folder named images.
 
-    With `masks=None` the images are all files in `images/`, or, where there is no such folder,
-    all that are not in `masks/`.
+    Folders may also be called image, img(s), frame(s), scan(s), and mask, label(s), gt,
+    ground_truth, annotation(s), segmentation(s), seg, in any case; two of one kind in one place are
+    an error. With `masks=None` the images are all files in the folder for images, or, where there
+    is none, all that are not in one for masks.
+
+    For `classes=1` without `colors` up to 64 masks, spread over the folder, are looked at to tell
+    what masks mean. What was found is printed unless it is white on black, and stands in `colors`
+    of the samples. If it cannot be told, or may be inverted, a warning says what to pass; a mask
+    that does not fit is an error when it is read.
 
     Args:
         path: A folder in one of these layouts.

@@ -36,6 +36,19 @@ def listed(count=10):
         (["images/a.png"], ["images/a_mask.png"], ("a",)),
         (["a.png"], ["masks/a.png"], ("a",)),
         (["a.png", "sub/b.jpg"], ["a_mask.png", "sub/b_MASK.PNG"], ("a", "sub/b")),
+        (["image/0.png"], ["label/0.png"], ("0",)),
+        (["IMG/0.png"], ["GT/0.png"], ("0",)),
+        (["Frames/0.png"], ["Ground_Truth/0.png"], ("0",)),
+        (["scans/p1/images/0.png"], ["scans/p1/labels/0.png"], ("scans/p1/0",)),
+        (["frames/p1/0.png"], ["Annotations/p1/0.png"], ("p1/0",)),
+        (["images/frames/0.png"], ["masks/frames/0.png"], ("frames/0",)),
+        (["images/seg/0.png"], ["segmentations/seg/0.png"], ("seg/0",)),
+        (["images/x.jpg"], ["masks/x_segmentation.png"], ("x",)),
+        (["images/x.jpg"], ["labels/x-mask.png"], ("x",)),
+        (["images/x_gt.png"], ["masks/x_gt.png"], ("x_gt",)),
+        (["x.jpg"], ["x_segmentation.png"], ("x",)),
+        (["x.jpg"], ["x-gt.png"], ("x",)),
+        (["x.jpg"], ["labels/x_label.png"], ("x",)),
     ],
 )
 def test_layouts(save, tmp_path, images, masks, names):
@@ -46,6 +59,41 @@ def test_layouts(save, tmp_path, images, masks, names):
     assert samples.image_paths == tuple(image_paths)
     assert samples.mask_paths == tuple(mask_paths)
     assert samples.mask(0).all()
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (("images", "masks", "labels"), "folders for masks: labels, masks"),
+        (("images", "frames", "masks"), "folders for images: frames, images"),
+        (("set/images", "set/gt", "set/seg"), "folders for masks: set/gt, set/seg"),
+    ],
+)
+def test_two_folders_of_one_kind_are_asked_about(save, tmp_path, folders, words):
+    for folder in folders:
+        save(f"{folder}/a.png", MASK)
+    with pytest.raises(KerasganError, match=f"{words}.*images=.*masks="):
+        load_folder(tmp_path)
+    images, masks = (tmp_path / name for name in (folders[0], folders[-1]))
+    assert load_folder(images=images, masks=masks).names == ("a",)
+
+
+def test_folders_of_unknown_names_are_listed(save, tmp_path):
+    save("input/a.png", IMAGE)
+    save("truth/a.png", MASK)
+    with pytest.raises(KerasganError, match=r"input, truth.*images=.*masks="):
+        load_folder(tmp_path)
+    (tmp_path / "else/thing").mkdir(parents=True)
+    with pytest.raises(KerasganError, match=r"in it: thing.*images=.*masks="):
+        load_folder(tmp_path / "else")
+
+
+def test_two_masks_of_one_image_are_refused(save, tmp_path):
+    save("images/a.png", IMAGE)
+    save("masks/a_mask.png", MASK)
+    save("masks/a_seg.png", MASK)
+    with pytest.raises(KerasganError, match="Two masks bear the name 'a'"):
+        load_folder(tmp_path)
 
 
 def test_other_files_are_left_alone(save, tmp_path):

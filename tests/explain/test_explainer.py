@@ -625,7 +625,7 @@ class TestBadInput:
         model = keras.Model(two, layers.Conv2D(1, 1)(layers.Add()(two)))
         with pytest.raises(KerasganError, match=r"one input, the image. Received: .* with 2"):
             Explainer(model)
-        with pytest.raises(KerasganError, match=r"Argument 'model' must be a keras.Model"):
+        with pytest.raises(KerasganError, match="'model' must be a network, not a file"):
             Explainer("model.keras")
 
     @pytest.mark.parametrize(

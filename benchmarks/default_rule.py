@@ -27,6 +27,7 @@ With --write the tables go between the marks of docs/rules.md. Finished batches 
 """
 
 import argparse
+import copy
 import json
 import os
 import pathlib
@@ -39,7 +40,6 @@ import pandas as pd
 import tensorflow as tf
 from pages import put
 from results import ROOT
-from rules import shuffled
 
 import kerasgan as kg
 from kerasgan.evaluation.bootstrap import interval, resampled_means
@@ -79,72 +79,100 @@ def parts(run, data):
     return {"validation": validation, "reported": reported}
 
 
-def judged(model, samples, folder, args, random):
+def cases_of(model, samples, args, known):
+    """Return the cases of a network; networks of one architecture share their traced explainers."""
+    name = json.dumps(model.generator.get_config(), default=str)
+    if name not in known:
+        known[name] = PerCase(model, samples, list(RULES), batch_size=args.batch)
+    cases = copy.copy(known[name])
+    cases.samples = samples
+    cases.explainer.model.set_weights(model.generator.get_weights())
+    return cases
+
+
+def shuffled_maps(cases, case):
+    """Return the maps of a batch after the values of each weight have changed places."""
+    network, rng = cases.explainer.model, np.random.default_rng(0)
+    trained = network.get_weights()
+    network.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in trained])
+    # The sign of an untrained logit says nothing: relevance starts as the weight, not times it.
+    target = np.divide(case.weights, cases.run(case.images))
+    maps = {
+        rule: cases.explainers[rule]
+        .explain(case.images, target=target, layers=())
+        .relevance.sum(-1)
+        for rule in RULES
+    }
+    network.set_weights(trained)
+    return maps
+
+
+def judged(cases, folder, args, random):
     """Return faithfulness by every rule and control, and of the same rules after shuffling."""
-    cases = PerCase(model, samples, list(RULES), batch_size=args.batch, seed=0)
     options = {"baseline": args.baseline, "steps": args.steps, "seed": 0}
-    others = {}
-    if random:
-        network = shuffled(cases.explainer.model)
-        others = {rule: kg.Explainer(network, rule) for rule in RULES}
 
     def measure(case):
+        others = shuffled_maps(cases, case) if random else {}
         for method, maps in cases.maps(case):
             found = areas(case, maps, **options)
             values = {name: found[name] for name in GAPS}
             if method in others:
-                # The sign of an untrained logit says nothing: relevance starts as 1, not as logit.
-                asked = {"target": case.weights, "start": "ones", "layers": ()}
-                other = others[method].explain(case.images, **asked).relevance.sum(-1)
-                values[RANDOM] = areas(case, other, **options)["pixels dice gap"]
-                values[LIKE] = rank_correlation(maps, other)
+                values[RANDOM] = areas(case, others[method], **options)["pixels dice gap"]
+                values[LIKE] = rank_correlation(maps, others[method])
             yield method, values
 
     return cases.table(measure, folder=folder, facts={**options, "random": random})
 
 
-def accounts(model, samples, args):
-    """Return where relevance goes by each rule, and its time in plain gradients."""
-    cases = PerCase(model, samples[: args.batch], list(RULES), batch_size=args.batch)
+def accounts(cases):
+    """Return where relevance goes by each rule, and the time of an explanation in gradients."""
     case, rows = next(iter(cases)), {}
 
-    def seconds(rule):
+    def explained(rule):
         start = time.perf_counter()
-        cases.explainers[rule].relevance(case.images, tf.constant(case.weights)).numpy()
-        return time.perf_counter() - start
+        found = cases.explainers[rule].explain(case.images, target=case.weights, layers=())
+        return found, time.perf_counter() - start
 
     for rule in RULES:
-        found = cases.explainers[rule].explain(case.images, target=case.weights, layers=())
-        ledger, explained = found.ledger, (found.logits * found.target).sum(dtype=np.float64)
-        seconds(rule), seconds("gradient")
-        times = [seconds(rule) / seconds("gradient") for _ in range(5)]
+        found, _ = explained(rule)
+        ledger, whole = found.ledger, (found.logits * found.target).sum(dtype=np.float64)
+        times = [explained(rule)[1] / explained("gradient")[1] for _ in range(3)]
         rows[rule] = {
-            "to pixels": found.relevance.sum(dtype=np.float64) / explained,
-            "to biases": ledger["bias"].sum() / explained,
-            "unsupported": ledger["unsupported"].sum() / explained,
+            "to pixels": found.relevance.sum(dtype=np.float64) / whole,
+            "to biases": ledger["bias"].sum() / whole,
+            "unsupported": ledger["unsupported"].sum() / whole,
             "leak": (ledger["remainder"].abs() / ledger["absolute"].clip(lower=1e-30)).max(),
             "time": np.median(times),
         }
     return pd.DataFrame(rows).T
 
 
-def measured(groups, part, args):
-    """Return a row for each image, method and measure, and one for each network and rule."""
-    tables, books = [], []
+def measured(groups, args):
+    """Return, by part, a row for each image, method and measure; and one a network and rule."""
+    tables, books, known = {"validation": [], "reported": []}, [], {}
     for group, runs in groups.items():
         for run, data in runs:
-            samples = parts(run, data)[part]
-            if len(samples) > args.count:
-                samples = samples[np.linspace(0, len(samples) - 1, args.count).astype(int)]
             model = kg.SegmentationGAN.load(run / "model")
-            folder = pathlib.Path(args.results) / part / run.name
-            print(f"{run.name}, {part}: {len(samples)} images")
-            table = judged(model, samples, folder, args, random=part == "validation")
-            tables.append(table.assign(group=group, network=run.name))
-            if part == "validation":
-                book = accounts(model, samples, args).rename_axis("method").reset_index()
-                books.append(book.assign(group=group, network=run.name))
-    return pd.concat(tables, ignore_index=True), pd.concat(books) if books else None
+            for part, samples in parts(run, data).items():
+                if len(samples) > args.count:
+                    samples = samples[np.linspace(0, len(samples) - 1, args.count).astype(int)]
+                print(f"{run.name}, {part}: {len(samples)} images", flush=True)
+                cases = cases_of(model, samples, args, known)
+                labels = {"group": group, "network": run.name}
+                folder = pathlib.Path(args.results) / part / run.name
+                table = judged(cases, folder, args, random=part == "validation")
+                tables[part].append(table.assign(**labels))
+                if part == "validation":
+                    book = kept_accounts(cases, folder / "accounts.csv")
+                    books.append(book.assign(**labels))
+    return {part: pd.concat(found) for part, found in tables.items()}, pd.concat(books)
+
+
+def kept_accounts(cases, file):
+    """Return `accounts`, from a file if an earlier run left one."""
+    if not file.is_file():
+        accounts(cases).rename_axis("method").to_csv(file)
+    return pd.read_csv(file)
 
 
 def means(table, metric):
@@ -260,7 +288,8 @@ def main():
     groups = {group: runs for group, runs in groups.items() if runs}
     deciding = ["polyps", "instruments"]
 
-    table, books = measured(groups, "validation", args)
+    tables, books = measured(groups, args)
+    table, again = tables["validation"], tables["reported"]
     places, mean, reasons, default = chosen(table, books, deciding)
     shown = faithful_columns(table, groups)
     shown.insert(0, "mean rank", mean.map("{:.2f}".format))
@@ -285,7 +314,6 @@ def main():
     print(text)
     print(places.round(2).to_string())
 
-    again, _ = measured(groups, "reported", args)
     later = ranks(again).unstack("group")[deciding].mean(axis=1).sort_values()
     shown = faithful_columns(again, groups, intervals=True)
     shown.insert(0, "mean rank", later.map("{:.2f}".format))

@@ -95,8 +95,8 @@ class Composite(Method):
 
     Example:
         >>> Composite((first, ZBox(-1, 1)), ("up_*", Epsilon()), (anything, Gamma(0.1)))
-        Composite((first, ZBox(low=-1, high=1)), ('up_*', Epsilon(epsilon=1e-06, relative=False, \
-bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=True)))
+        Composite((first, ZBox(low=-1, high=1, widen=False)), ('up_*', Epsilon(epsilon=1e-06, \
+relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=True)))
     """
 
     def __init__(self, *rules: tuple[Which, Any], keep_skips: bool = True):
@@ -220,7 +220,7 @@ COMPOSITES: dict[str, Callable[[], Composite]] = {
         (keras.layers.Dense, Epsilon()), (last, Epsilon()), (anything, ZPlus())
     ),
     "epsilon-gamma-box": lambda: Composite(
-        (first, ZBox(-1, 1)),
+        (first, ZBox(-1, 1, widen=True)),
         (keras.layers.Dense, Epsilon()),
         (last, Epsilon()),
         (anything, Gamma(0.25)),
@@ -232,7 +232,9 @@ COMPOSITES: dict[str, Callable[[], Composite]] = {
         (anything, AlphaBeta(2, 1)),
     ),
     "excitation-backprop": lambda: Composite((anything, ZPlus(bias=False))),
-    "deep-taylor": lambda: Composite((first, ZBox(-1, 1)), (anything, ZPlus(bias=False))),
+    "deep-taylor": lambda: Composite(
+        (first, ZBox(-1, 1, widen=True)), (anything, ZPlus(bias=False))
+    ),
     "paper": lambda: Composite((anything, Gamma(0.25))),
     "paper-as-published": PaperAsPublished,
 }

@@ -324,19 +324,22 @@ class ZBox(Rule):
     Args:
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
+        widen: Whether an image that goes beyond a bound moves it, for itself, to its own smallest
+            or largest value.
 
     Raises:
         KerasganError: low is not below high.
 
     Example:
         >>> ZBox(0, 1)
-        ZBox(low=0, high=1)
+        ZBox(low=0, high=1, widen=False)
 
     Source: Montavon et al. 2017, eq. 11 (doi 10.1016/j.patcog.2016.11.008).
     """
 
     low: float = -1.0
     high: float = 1.0
+    widen: bool = False
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -346,8 +349,9 @@ class ZBox(Rule):
 
     def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
         """See `Rule.share`."""
-        above = linear.inputs - self.low * linear.valid
-        below = linear.inputs - self.high * linear.valid
+        low, high = self._bounds(linear) if self.widen else (self.low, self.high)
+        above = linear.inputs - low * linear.valid
+        below = linear.inputs - high * linear.valid
         parts = [
             linear.contributions(above, tf.nn.relu(linear.kernel)),
             linear.contributions(below, below_zero(linear.kernel)),
@@ -355,6 +359,14 @@ class ZBox(Rule):
         factors, unsupported = supported(relevance, add_up([part.sums for part in parts]))
         inputs = add_up([part.backward(factors) for part in parts])
         return Shares(inputs, unsupported=unsupported)
+
+    def _bounds(self, linear: Linear) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, valid = linear.inputs, linear.valid > 0
+        axes = list(range(1, pixels.shape.rank))
+        low, high = (tf.constant(bound, pixels.dtype) for bound in (self.low, self.high))
+        smallest = tf.reduce_min(tf.where(valid, pixels, low), axes, keepdims=True)
+        largest = tf.reduce_max(tf.where(valid, pixels, high), axes, keepdims=True)
+        return tf.minimum(low, smallest), tf.maximum(high, largest)
 
 
 def _share_by(linear: Linear, relevance: tf.Tensor, kernel: tf.Tensor) -> Shares:

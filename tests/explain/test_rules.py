@@ -120,6 +120,31 @@ def test_defaults():
     assert ZBox() == ZBox(-1.0, 1.0)
 
 
+def test_an_image_beyond_the_box_widens_it_for_itself():
+    rule = ZBox(-1, 1.5, widen=True)
+    assert share(rule) == share(ZBox(-1, 2))  # the pixel 2 lies beyond
+    assert share(rule, inputs=[[1.0, -7.0]]) == share(ZBox(-7, 1.5), inputs=[[1.0, -7.0]])
+    inside = [[1.0, 0.5]]
+    assert share(rule, inputs=inside) == share(ZBox(-1, 1.5), inputs=inside)
+    both = share(rule, inputs=[*INPUTS, *inside], relevance=[[12.0], [12.0]])[0]
+    alone = share(rule)[0] + share(rule, inputs=inside)[0]
+    np.testing.assert_allclose(both, alone, rtol=1e-6)
+
+
+def test_padding_does_not_widen_the_box():
+    layer = keras.layers.Conv2D(1, 1)
+    layer.build((None, 1, 2, 1))
+    padded, valid = tf.constant([[[[9.0], [1.0]]]]), tf.constant([[[[0.0], [1.0]]]])
+
+    @tf.function(autograph=False)
+    def run(rule):
+        linear = Linear(layer, padded, layer(padded), valid=valid)
+        return rule.share(linear, tf.ones((1, 1, 2, 1))).inputs
+
+    expected = run(ZBox(-1, 2)).numpy()
+    np.testing.assert_array_equal(run(ZBox(-1, 2, widen=True)).numpy(), expected)
+
+
 def test_output_without_contribution_of_the_sign():
     inputs, bias, _, unsupported = share(ZPlus(), inputs=[[-1.0, 2.0]], bias=[-1.0])
     assert inputs == [0, 0]

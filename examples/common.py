@@ -43,7 +43,8 @@ def arguments(description, results, data=True):
     add("--cross-entropy", type=float, help=weight)
     add("--dice", type=float, help=weight)
     add("--adversarial-weight", type=float, help="0 trains without the discriminator")
-    add("--rule", default="gamma", help=f"for explaining: {', '.join(kg.explain.rule_names())}")
+    rules = ", ".join(kg.explain.rule_names())
+    add("--rule", default=kg.explain.methods.DEFAULT_RULE, help=f"for explaining: {rules}")
     add("--seed", type=int, default=0, help="of start values, order, augmentation and dropout")
     add(
         "--set",

@@ -28,7 +28,8 @@ def main():
     )
     add("--out", default="report", help="folder to write")
     add("--card", help="JSON file: what only you know, such as intended_use and limits")
-    add("--rules", nargs="+", default=["z-plus", "epsilon"], help="rules to explain by")
+    both = [kg.explain.methods.DEFAULT_RULE, "epsilon"]
+    add("--rules", nargs="+", default=both, help="rules to explain by")
     add("--cases", type=int, help="images shown in full, at most 40; 24, or 12 to compare")
     add("--limit", type=int, help="report on the first so many images only")
     add("--mode", default="stretch", help="stretch, letterbox or window, as for kg.predict")

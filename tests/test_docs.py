@@ -155,6 +155,26 @@ def _resolve(name):
     return value
 
 
+def test_the_default_rule_is_the_one_that_was_measured_to_be():
+    default = kg.explain.methods.DEFAULT_RULE
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert re.findall(r"\*\*`([\w-]+)`\*\*", page) == [default]
+    found = {}
+    for value in {id(value): value for room in ROOMS for value in _public(room)}.values():
+        parameters = inspect.signature(value).parameters if callable(value) else {}
+        for name in {"rule", "rules", "default"} & set(parameters):
+            found[f"{value.__name__}: {name}"] = parameters[name].default
+    found = {name: rule for name, rule in found.items() if rule is not inspect.Parameter.empty}
+    other = {name: rule for name, rule in found.items() if rule != default}
+    assert len(found) - len(other) > 10
+    assert other == {
+        "RelevancePenalty: rule": "epsilon",  # trained with, not looked at: the cheapest
+        "advise: rules": kg.evaluation.advise.__globals__["RULES"],
+        "compare: rules": (default, "epsilon"),
+        "write: rules": (default, "epsilon"),
+    }
+
+
 def test_every_promise_is_held_by_a_test_that_can_break_it():
     """Named tests exist, run, and reach kerasgan; those and only those called slow are slow."""
     page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")

@@ -17,8 +17,9 @@ from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.cases import Case, Cases, named_rules
 from kerasgan.evaluation.faithfulness import areas
 from kerasgan.evaluation.removal import BASELINES, check_choices, check_steps
-from kerasgan.explain import Explainer
+from kerasgan.explain import Explainer, rule_names
 from kerasgan.explain.explainer import Gates
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["Advice", "advise"]
 
@@ -65,7 +66,7 @@ def advise(
     samples: Samples,
     *,
     rules: Any = RULES,
-    default: str = "epsilon",
+    default: str = DEFAULT_RULE,
     images: int = 24,
     baseline: str = "blur",
     steps: int = 8,
@@ -93,7 +94,7 @@ def advise(
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         samples: `Samples` that took no part in training, 4 at least; masks are not needed.
         rules: The candidates, as for `Cases`.
-        default: Name of the candidate that the choice is held against.
+        default: Name of the rule that the choice is held against; a candidate too.
         images: How many images are used, from 4 up; all, if there are fewer.
         baseline: What removed pixels are replaced by, as for `faithfulness`.
         steps: Of the removal curves.
@@ -108,8 +109,8 @@ def advise(
         The advice.
 
     Raises:
-        KerasganError: If model, samples or a rule cannot be used, the default is no candidate, or
-            nothing is predicted in any of the images drawn.
+        KerasganError: If model, samples, a rule or the default cannot be used, or nothing is
+            predicted in any of the images drawn.
 
     Example:
         >>> import tempfile
@@ -121,14 +122,16 @@ def advise(
         >>> model = keras.Model(image, keras.layers.Conv2D(1, 1, **ones)(image))
         >>> advice = advise(model, samples, rules=["epsilon", "gamma"], steps=2, verbose=False)
         >>> advice.target, sorted(advice.measurements["rule"])
-        ('prediction', ['epsilon', 'gamma'])
+        ('prediction', ['epsilon', 'epsilon-gamma-box', 'gamma'])
     """
     rules = named_rules(rules)
     if default not in rules:
-        raise KerasganError(
-            f"Argument 'default' must be one of the rules, {', '.join(rules)}. Received: "
-            f"{default!r}"
-        )
+        if default not in rule_names():
+            raise KerasganError(
+                f"Argument 'default' must be one of the rules, {', '.join(rules)}, or a name from "
+                f"kerasgan.explain.rule_names(). Received: {default!r}"
+            )
+        rules[default] = default
     check_choices(baseline=(baseline, BASELINES))
     check_steps(steps)
     if not isinstance(images, Integral) or isinstance(images, bool) or images < 4:

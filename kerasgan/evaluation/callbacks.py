@@ -18,7 +18,7 @@ from kerasgan.evaluation.kept import keep, read_kept
 from kerasgan.evaluation.regions import check_pixels, rim_of, shares
 from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.explainer import Gates
-from kerasgan.explain.methods import RuleLike
+from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
 
 __all__ = ["WatchExplanations"]
 
@@ -70,7 +70,7 @@ class WatchExplanations(keras.callbacks.Callback):
         folder: str | os.PathLike,
         images: Any,
         masks: Any,
-        rule: RuleLike = "epsilon",
+        rule: RuleLike = DEFAULT_RULE,
         *,
         rim: float = 4,
         gates: Gates | None = None,

@@ -29,6 +29,7 @@ from kerasgan.evaluation.kept import claim, keep, read_kept
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
+from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models.preprocess import preprocess_of
 
 __all__ = ["CONTROLS", "Case", "Cases", "check_maps", "summarize_maps", "target_scores"]
@@ -177,7 +178,7 @@ class Cases:
         self,
         model: Any,
         samples: Samples,
-        rules: Any = "epsilon",
+        rules: Any = DEFAULT_RULE,
         *,
         target: Any = "prediction",
         size: int | tuple[int, int] | None = None,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.evaluation.cases import Case, Cases
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["complexity", "entropy", "sparseness"]
 
@@ -16,7 +17,7 @@ __all__ = ["complexity", "entropy", "sparseness"]
 def complexity(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     folder: Any = None,
     verbose: bool = True,

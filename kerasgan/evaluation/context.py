@@ -31,6 +31,7 @@ from kerasgan.evaluation.regions import (
     shares,
 )
 from kerasgan.explain.logits import label_components
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["between_objects", "context", "deviating"]
 
@@ -41,7 +42,7 @@ OBJECTS = ["name", "object", "area", *COLUMNS[1:]]
 def context(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     rim: float = 4,
     widths: Sequence[float] = WIDTHS,
@@ -170,7 +171,7 @@ def deviating(
 def between_objects(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     least: int = 20,
     rim: float = 4,

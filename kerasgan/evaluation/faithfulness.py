@@ -24,6 +24,7 @@ from kerasgan.evaluation.removal import (
     removal_curve,
 )
 from kerasgan.explain.explainer import Gates
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["CURVES", "faithfulness"]
 
@@ -43,7 +44,7 @@ CURVES: dict[str, dict[str, tuple]] = {
 def faithfulness(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     curves: str | Sequence[str] = ("pixels",),
     baseline: str = "blur",

@@ -14,6 +14,7 @@ from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.cases import Case
 from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.regions import check_pixels, rim_of, shares, true_region
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["localisation", "mass_accuracy", "top_share"]
 
@@ -27,7 +28,7 @@ REGIONS = {
 def localisation(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     region: str | Sequence[str] = ("truth", "rim"),
     rim: float = 4,

@@ -19,6 +19,7 @@ from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.cases import Case, rng_of
 from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.similarity import likeness, relative_change
+from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models import generator_of
 
 __all__ = ["compare_models", "random_logit", "randomisation"]
@@ -29,7 +30,7 @@ ORDERS = ("cascade", "alone")
 def randomisation(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     orders: Sequence[str] = ORDERS,
     folder: Any = None,
@@ -138,7 +139,7 @@ def randomisation(
 def random_logit(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     folder: Any = None,
     verbose: bool = True,
@@ -207,7 +208,7 @@ def compare_models(
     model: Any,
     other: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     folder: Any = None,
     verbose: bool = True,

@@ -25,6 +25,7 @@ from kerasgan.evaluation.cases import Case, Cases, rng_of, target_scores
 from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["Shortcuts", "painted_over", "region_relevance", "shortcuts"]
 
@@ -65,7 +66,7 @@ class Shortcuts(NamedTuple):
 def region_relevance(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     find: Find = find_regions,
     folder: Any = None,
@@ -240,7 +241,7 @@ PAINTED = ("area", "dice", "dice_beyond", "logit_change", "truth_dice", "truth_c
 def shortcuts(
     model: Any,
     samples: Samples,
-    rule: Any = "gamma",
+    rule: Any = DEFAULT_RULE,
     *,
     find: Find = find_regions,
     clusters: int | None = None,

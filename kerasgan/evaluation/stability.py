@@ -16,6 +16,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.cases import Case, rng_of
 from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.similarity import rank_correlation, relative_change
+from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["PHOTOMETRIC", "stability"]
 
@@ -53,7 +54,7 @@ PHOTOMETRIC = {
 def stability(
     model: Any,
     samples: Samples,
-    rules: Any = "epsilon",
+    rules: Any = DEFAULT_RULE,
     *,
     radius: float = 0.02,
     draws: int = 5,

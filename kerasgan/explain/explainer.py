@@ -76,7 +76,7 @@ class Explainer:
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> model = kg.models.pix2pix_generator(size=32, filters=2)
-        >>> explainer = kg.Explainer(model, rule="epsilon")
+        >>> explainer = kg.Explainer(model)
         >>> e = explainer.explain(np.random.uniform(-1, 1, (1, 32, 32, 3)))
         >>> e.relevance.shape, e.layers["down_3"].shape
         ((1, 32, 32, 3), (1, 4, 4, 8))
@@ -85,7 +85,7 @@ class Explainer:
     def __init__(
         self,
         model: keras.Model,
-        rule: methods.RuleLike = "epsilon",
+        rule: methods.RuleLike = methods.DEFAULT_RULE,
         preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
         gates: Gates | None = None,

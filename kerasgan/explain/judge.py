@@ -17,7 +17,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.draw import ROWS, colour_bar, in_colours, show, to_picture, write_figure
 from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
-from kerasgan.explain.methods import RuleLike
+from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
 from kerasgan.explain.targets import TargetLike
 from kerasgan.models import final_activation, generator_of, to_probability
 from kerasgan.models.outputs import to_drawing
@@ -112,7 +112,7 @@ class Judge:
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> judge = kg.explain.Judge(gan, rule="epsilon")
+        >>> judge = kg.explain.Judge(gan)
         >>> images = np.random.uniform(-1, 1, (2, 32, 32, 3))
         >>> judgement = judge.explain(images, target=np.ones((2, 2)))
         >>> judgement.image_relevance.shape, judgement.mask_relevance.shape
@@ -122,7 +122,7 @@ class Judge:
     def __init__(
         self,
         model: keras.Model,
-        rule: RuleLike = "epsilon",
+        rule: RuleLike = DEFAULT_RULE,
         batch_size: int | None = None,
         gates: Gates | None = None,
     ):

@@ -63,7 +63,7 @@ class MergedExplainer:
     def __init__(
         self,
         model: Any,
-        rule: methods.RuleLike = "epsilon",
+        rule: methods.RuleLike = methods.DEFAULT_RULE,
         *,
         size: int | tuple[int, int] | None = None,
         mode: str = "stretch",

@@ -21,6 +21,9 @@ __all__ = ["Preset", "get", "rule_names"]
 
 RuleLike = Union[str, Rule, Method, type]
 
+DEFAULT_RULE = "epsilon-gamma-box"
+"""What explains where no rule is named; docs/rules.md has the measurements that chose it."""
+
 # "lrp.alpha_beta" and "..._until_idx" need arguments.
 PRESETS = [
     name

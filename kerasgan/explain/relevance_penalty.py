@@ -28,7 +28,8 @@ class RelevancePenalty:
 
     Args:
         region: Where relevance must not lie, as for `GradientPenalty`.
-        rule: As of `Explainer`, a rule that is differentiable: "epsilon" and "gamma" are.
+        rule: As of `Explainer`, a rule that is differentiable: "epsilon", the cheapest, and "gamma"
+            are.
         target: As of `Explainer.relevance`, one that needs no truth. Checked by `compile`.
         gates: As of `Explainer`.
 

@@ -17,6 +17,7 @@ from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.breakdown import by_size
 from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table, summarize
+from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.inference.members import members_of
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import preprocess_of
@@ -54,7 +55,7 @@ def compare(
     samples: Samples,
     folder: str | os.PathLike,
     *,
-    rules: Any = ("z-plus", "epsilon"),
+    rules: Any = (DEFAULT_RULE, "epsilon"),
     cases: int = 12,
     title: str = "Comparison of models",
     threshold: Any = 0.5,

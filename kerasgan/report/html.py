@@ -17,6 +17,7 @@ from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
 from kerasgan.explain.explainer import Gates
+from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
 from kerasgan.report.about import FIELDS, card_of, card_text, facts_of, with_settings
@@ -38,7 +39,7 @@ def write(
     samples: Samples,
     folder: str | os.PathLike,
     *,
-    rules: Any = ("z-plus", "epsilon"),
+    rules: Any = (DEFAULT_RULE, "epsilon"),
     layers: Sequence[str] | None = None,
     cases: int = 24,
     card: Mapping[str, Any] | None = None,

@@ -31,6 +31,8 @@ KIND_WORDS = {
 RULES = {
     "z-plus": "Follows only what speaks for the mask. Steady and easy to read. It shows what the "
     "mask rests on, not what speaks against it.",
+    "epsilon-gamma-box": "Follows both signs, and favours what speaks for the mask; a pixel counts "
+    "by where it lies between black and white.",
     "epsilon": "Follows what speaks for and what speaks against the mask, exactly as the network "
     "weighs it. Finer, and noisier.",
     "epsilon-plus": "Exact near the decision, only what speaks for the mask in the layers before.",

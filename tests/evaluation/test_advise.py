@@ -71,6 +71,12 @@ def test_the_default_stays_where_nothing_is_better(samples):
         assert advise(network(), samples, rules=same, default=default, **OPTIONS).rule == default
 
 
+def test_the_librarys_default_is_measured_where_it_is_no_candidate(samples):
+    advice = advise(network(), samples, rules={"false": Inverted()}, **OPTIONS)
+    assert set(advice.measurements["rule"]) == {"false", advice.rule}
+    assert repr(kg.explain.methods.get(advice.rule)) == repr(kg.Explainer(network()).method)
+
+
 def test_a_rule_that_leaks_is_left_out(samples):
     rules = {"true": Leaky(), "false": Inverted()}
     advice = advise(network(), samples, rules=rules, default="false", **OPTIONS)
@@ -83,7 +89,7 @@ def test_a_rule_that_leaks_is_left_out(samples):
 
 def test_bad_arguments(samples):
     for options, message in (
-        ({"default": "gamma"}, "'default' must be one of the rules, true, false"),
+        ({"default": "none"}, "'default' must be one of the rules, true, false"),
         ({"images": 3}, "'images' must be a whole number from 4 up"),
         ({"baseline": "blurr"}, "Did you mean 'blur'"),
     ):

@@ -134,7 +134,9 @@ def squares(tmp_path_factory):
 def test_two_squares_of_which_one_is_seen_through_the_other(squares):
     """Of a logit of 3, 2 come from a pixel itself and 1 from eight to its right."""
     model = linear(reaching(8, 2, 1))
-    table = between_objects(model, squares, rim=4, widths=[2], batch_size=3, verbose=False)
+    table = between_objects(
+        model, squares, "epsilon", rim=4, widths=[2], batch_size=3, verbose=False
+    )
     first, second = squares.names[:2]
     assert set(table["name"]) == {first, second}
     assert table.attrs["images"] == 2

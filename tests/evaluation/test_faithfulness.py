@@ -53,6 +53,7 @@ def test_a_linear_network_has_the_areas_that_theory_says(samples):
     table = faithfulness(
         network(bias),
         samples,
+        "epsilon",
         baseline="mean",
         steps=steps,
         curves=("pixels", "deletion"),
@@ -128,7 +129,7 @@ def test_every_curve_by_name_and_its_own_baseline():
 
 
 def test_controls_batches_and_going_on(samples, tmp_path):
-    options = {"steps": 3, "baseline": "noise", "verbose": False}
+    options = {"rules": "epsilon", "steps": 3, "baseline": "noise", "verbose": False}
     table = faithfulness(network(-0.45), samples, batch_size=3, **options)
     again = faithfulness(network(-0.45), samples, batch_size=2, **options, folder=tmp_path / "f")
     assert set(table["method"]) == {"epsilon", "gradient", "random", "edges", "target"}

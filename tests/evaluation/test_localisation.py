@@ -94,7 +94,7 @@ def test_gradient_of_a_linear_network(samples, masks):
 
 def test_empty_targets_have_no_values(samples):
     with pytest.warns(KerasganWarning, match="empty in 3 of 3"):
-        table = localisation(linear([[0.0]]), samples, region="truth", verbose=False)
+        table = localisation(linear([[0.0]]), samples, "epsilon", region="truth", verbose=False)
     assert set(table["method"]) == {"epsilon", "gradient", "random", "edges", "target"}
     assert table["value"].isna().all()
 

@@ -58,7 +58,7 @@ def options(**more):
 
 
 def test_shares_of_a_linear_network_by_hand(samples):
-    table = region_relevance(network(True), samples, controls=False, **options())
+    table = region_relevance(network(True), samples, "epsilon", controls=False, **options())
     assert len(table) == 10 * 3
     assert table["name"].tolist() == [name for name in samples.names for _ in range(3)]
     # Each pixel has its red times ten where it is in the object, and its blue times the object.
@@ -162,7 +162,7 @@ def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
 
 
 def test_relevance_that_changes_nothing_is_no_shortcut(samples):
-    found = shortcuts(network(0.1), samples, **options())
+    found = shortcuts(network(0.1), samples, "gamma", **options())
     marker = found.verdicts.set_index("region").loc["marker"]
     assert marker["share_low"] > 0.5
     assert marker["change"] == 0

@@ -29,6 +29,7 @@ __all__ = [
     "check_range",
     "preprocess_of",
     "state",
+    "takes",
     "stated",
 ]
 
@@ -133,7 +134,7 @@ def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
     if preprocess is None:
         network = generator_of(model)
         known = _stated.get(network)
-        assumed = known is None and not _is_own(network) and _takes(network) != USUAL
+        assumed = known is None and not _is_own(network) and takes(network) != USUAL
         if assumed and network not in _said:
             _said.add(network)
             warnings.warn(_assumption(network), KerasganWarning, stacklevel=4)
@@ -204,9 +205,9 @@ def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None
     if not np.isfinite([low, high]).all():
         return  # whoever reads them says which
     whole = [str(part.dtype) for part in parts if part.dtype.kind in "bu"]
-    takes = None if network is None else _takes(network)
+    known = None if network is None else takes(network)
     own_input = preprocess.assumed and network is not None
-    if own_input and takes and RANGES[takes][0] <= low <= high <= RANGES[takes][1]:
+    if own_input and known and RANGES[known][0] <= low <= high <= RANGES[known][1]:
         return
     if whole or low < -BEYOND or high > BEYOND:
         mend = "images * 2.0 - 1" if high <= 1 else "images / 127.5 - 1"
@@ -233,8 +234,20 @@ def _is_own(network: keras.Model) -> bool:
     return any(own <= names for own in OWN)
 
 
-def _takes(network: keras.Model) -> str | None:
-    """What a network that begins with `Rescaling` takes, by name; None where it does not say."""
+def takes(network: keras.Model) -> str | None:
+    """Return what a network that begins with `Rescaling` takes; None where it does not say.
+
+    Args:
+        network: The network.
+
+    Returns:
+        A key of `NAMES`.
+
+    Example:
+        >>> image = keras.Input((8, 8, 3))
+        >>> takes(keras.Model(image, keras.layers.Rescaling(1 / 255)(image)))
+        '[0,255]'
+    """
     layers = [each for each in network.layers if not isinstance(each, keras.layers.InputLayer)]
     if not layers or not isinstance(layers[0], keras.layers.Rescaling):
         return None
@@ -247,11 +260,11 @@ def _takes(network: keras.Model) -> str | None:
 
 
 def _assumption(network: keras.Model) -> str:
-    takes = _takes(network)
+    found = takes(network)
     known = "was not made by kerasgan, which says nothing of what it takes"
     advice = "'[0,1]', '[0,255]', 'imagenet', 'caffe' or a function, if it takes others"
-    if takes:
-        known, advice = f"begins by scaling images in {takes.replace(',', ', ')}", f"'{takes}'"
+    if found:
+        known, advice = f"begins by scaling images in {found.replace(',', ', ')}", f"'{found}'"
     return (
         f"Network '{network.name}' {known}. It is given images in [-1, 1]: pass preprocess="
         f"{advice}; or '[-1,1]', if that is right"

@@ -1,20 +1,38 @@
-"""Whether data and networks fit together."""
+"""Whether settings and networks fit together."""
 
 from __future__ import annotations
 
-import keras
-import numpy as np
-import tensorflow as tf
+from collections.abc import Iterable
 
-from kerasgan.errors import KerasganError, unknown_name
+import keras
+
+from kerasgan.errors import KerasganError, did_you_mean, unknown_name
 from kerasgan.models.outputs import Reading, read_output, refuse_labels
+from kerasgan.models.preprocess import USUAL, takes
 from kerasgan.training.losses import check_weight
 from kerasgan.training.replicas import several
 
-__all__ = ["check_data", "check_generator", "check_pair", "check_settings", "check_xla"]
+__all__ = [
+    "check_generator",
+    "check_keras_arguments",
+    "check_pair",
+    "check_scaling",
+    "check_settings",
+    "check_xla",
+]
 
 SCHEDULES = ("constant", "cosine")
-NO_WEIGHTS = "Images cannot be weighted; weight the losses in compile(). Received: {}"
+KERAS = ("run_eagerly", "jit_compile", "steps_per_execution", "pss_evaluation_shards")
+KERAS += ("loss", "loss_weights", "metrics", "weighted_metrics")  # if they are None
+LIKE = {
+    "mae": "l1",
+    "mean_absolute_error": "l1",
+    "dice": "dice",
+    "dice_loss": "dice",
+    "tversky": "tversky",
+    "binary_focal_crossentropy": "focal",
+    "categorical_focal_crossentropy": "focal",
+}
 
 
 def check_generator(generator: keras.Model) -> Reading:
@@ -36,43 +54,50 @@ def check_generator(generator: keras.Model) -> Reading:
     return reading
 
 
-def check_data(generator: keras.Model, x, y) -> None:
-    """Raise unless what `fit` got has images and masks of the shapes the generator works with."""
-    if isinstance(x, tf.data.Dataset):
-        spec = x.element_spec
-        if isinstance(spec, tuple) and len(spec) == 3:
-            raise KerasganError(NO_WEIGHTS.format("a dataset of triples"))
-        if not isinstance(spec, tuple) or len(spec) != 2:
-            raise KerasganError(
-                "Argument 'x' must be a dataset of (image, mask) pairs; are these samples "
-                f"unlabelled? Received: {spec}"
-            )
-        shapes = [tuple(part.shape)[1:] for part in spec]
-    elif hasattr(x, "shape") and hasattr(y, "shape"):
-        shapes = [tuple(x.shape)[1:], tuple(y.shape)[1:]]
-        _check_values("x", x, -1, 1)
-        _check_values("y", y, 0, 1)
-    else:
-        return
-    wanted = [generator.input_shape[1:], generator.output_shape[1:]]
-    for what, came, want in zip(("images", "masks"), shapes, wanted):
-        fits = len(came) == len(want) and all(
-            a is None or b is None or a == b for a, b in zip(came, want)
-        )
-        if not fits:
-            raise KerasganError(
-                f"The generator '{generator.name}' works with {what} of shape {want} "
-                f"(height, width, channels). Received {what} of shape {came}; use "
-                "samples.batches(..., size=...) and classes to match"
-            )
-
-
-def _check_values(name, array, low, high):
-    least, most = float(np.min(array)), float(np.max(array))
-    if not low <= least <= most <= high:
+def check_scaling(generator: keras.Model) -> None:
+    """Raise for a generator that begins by scaling images in another range than is fed."""
+    found = takes(generator)
+    if found not in (None, USUAL):
+        scale = "127.5, 127.5" if found == "[0,255]" else "0.5, 0.5"
         raise KerasganError(
-            f"Argument '{name}' must hold numbers from {low} to {high}. Received: {least} to {most}"
+            f"The generator '{generator.name}' begins by scaling images in {found}, but trains and "
+            "predicts on images in [-1, 1]. Leave that layer out, or set one before it: "
+            f"keras.Model(image, generator(keras.layers.Rescaling({scale})(image))) with image = "
+            f"keras.Input({tuple(generator.input_shape[1:])})"
         )
+
+
+def check_keras_arguments(options: dict, own: Iterable[str]) -> None:
+    """Raise for arguments of Keras' `compile` that would have no effect.
+
+    Args:
+        options: name -> value, of what `compile` got beside its own.
+        own: the names of its own arguments.
+
+    Raises:
+        KerasganError: naming the argument that does what is meant.
+
+    Example:
+        >>> check_keras_arguments({"steps_per_execution": 4, "loss": None}, ["losses"])
+    """
+    for name, value in options.items():
+        if name in ("loss", "loss_weights") and value is not None:
+            known = getattr(value, "name", getattr(value, "__name__", value))
+            like = LIKE.get(known, "cross_entropy") if isinstance(known, str) else "cross_entropy"
+            raise KerasganError(
+                f"Argument '{name}' of Keras is not used here. Losses are named with their "
+                f"weights: losses={{'{like}': 1.0}}; a function of yours can stand in place of a "
+                f"name. Received: {name}={value!r}"
+            )
+        if name in ("metrics", "weighted_metrics") and value:
+            raise KerasganError(
+                f"Argument '{name}' of Keras is not used here. 'jaccard' and 'dice' are logged "
+                "always, and kerasgan.evaluate has further scores. Received: "
+                f"{name}={value!r}"
+            )
+        if name not in KERAS:
+            hint = did_you_mean(name, [*own, *KERAS], most=1)
+            raise KerasganError(f"compile() has no argument '{name}'. {hint}".rstrip())
 
 
 def check_settings(weights: dict, shares: dict, schedule: str) -> None:

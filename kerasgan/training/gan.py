@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.outputs import functional, to_drawing, to_probability
+from kerasgan.models.outputs import functional, to_drawing, to_probability, with_logits
 from kerasgan.models.preprocess import state, stated
 from kerasgan.training import feed, replicas, store, workers
 from kerasgan.training import resume as runs
@@ -22,20 +23,22 @@ from kerasgan.training.adversarial import (
     with_features,
 )
 from kerasgan.training.checks import (
-    NO_WEIGHTS,
-    check_data,
     check_generator,
+    check_keras_arguments,
     check_pair,
+    check_scaling,
     check_settings,
     check_xla,
 )
 from kerasgan.training.guards import Alarms, Cosine, graphs_let_go, unhurried
+from kerasgan.training.inspection import EMPTY, as_fed, checked, in_our_words, inspected
 from kerasgan.training.learner import follow, growing, twin
-from kerasgan.training.losses import SEGMENTATION, check_losses
+from kerasgan.training.look import NO_WEIGHTS
+from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.optimizers import (
     apply_gradients,
-    optimizer_from,
+    optimizers_from,
     peak_rate,
     scaled,
     serialized,
@@ -131,7 +134,10 @@ class SegmentationGAN(keras.Model):
             discriminator_optimizer: the discriminator's, likewise.
             losses: weight of each segmentation loss, from 0 up, by name: `"l1"`,
                 `"cross_entropy"`, `"dice"`, `"jaccard"`, `"tversky"`, `"focal"`, `"boundary"`;
-                default `{"l1": 100.0}`.
+                default `{"l1": 100.0}`. In place of a name, a function of yours from masks and
+                probabilities, both float32 (batch, height, width, classes) in [0, 1], to a scalar,
+                or a number for each image; or a `keras.losses.Loss`. It is logged under its own
+                name and `_loss`.
             adversarial: the adversarial loss: `"vanilla"`, `"least_squares"`, `"hinge"`,
                 `"wasserstein"` (with `gradient_penalty=10`), `"segan"` (with `feature_critic`).
             adversarial_weight: its weight in the generator's loss, from 0 up; with 0 the
@@ -158,18 +164,21 @@ class SegmentationGAN(keras.Model):
             penalty_weight: its weight in the generator's loss, from 0 up.
             sync_batch_norm: whether batch normalisation looks at the images of all devices in
                 training, where there are several; else each device normalises by its own.
-            **kwargs: `run_eagerly`, `jit_compile` (XLA), `steps_per_execution`, as in Keras.
+            **kwargs: `run_eagerly`, `jit_compile` (XLA), `steps_per_execution`, as in Keras; not
+                its `loss` and `metrics`.
 
         Raises:
-            KerasganError: if a name is unknown or a number out of range.
+            KerasganError: if a name is unknown, a number out of range, or a loss of yours cannot
+                be used.
 
         Example:
             >>> import kerasgan as kg
             >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
             >>> gan.compile("adam", losses={"cross_entropy": 1.0, "dice": 1.0}, ema_momentum=0.99)
         """
-        losses = {"l1": 100.0} if losses is None else dict(losses)
-        check_losses(losses)
+        check_keras_arguments(kwargs, inspect.signature(type(self).compile).parameters)
+        losses = {"l1": 100.0} if losses is None else losses
+        self._loss_functions, losses = named_losses(losses, self.generator.output_shape[1:])
         check_xla(kwargs.get("jit_compile"), losses)
         check_adversarial(adversarial, label_smoothing)
         weights = {
@@ -184,19 +193,24 @@ class SegmentationGAN(keras.Model):
         check_settings({**weights, "penalty_weight": penalty_weight}, shares, schedule)
         if self.discriminator is None:
             weights["adversarial_weight"] = 0.0
+        if not (any(losses.values()) or weights["adversarial_weight"] or penalty):
+            raise KerasganError(
+                "There is nothing to learn from: every weight in 'losses' is 0, and there is "
+                "neither an adversarial loss nor a penalty"
+            )
         replicas.check_scope(self, optimizer, discriminator_optimizer)
+        optimizers = optimizers_from(optimizer, discriminator_optimizer, precision)
         learns_apart = ema_momentum or precision != "float32"
         self._learner = twin(self.generator, precision) if learns_apart else self.generator
-        optimizer = optimizer_from(optimizer, precision)
-        super().compile(optimizer=optimizer, **kwargs)
-        self.discriminator_optimizer = None
+        self._drawn = with_logits(self.generator), with_logits(self._learner)
+        super().compile(optimizer=optimizers[0], **kwargs)
+        self.discriminator_optimizer, self._critic = None, self.discriminator
         if weights["adversarial_weight"]:
-            self.discriminator_optimizer = optimizer_from(discriminator_optimizer, precision)
+            self.discriminator_optimizer = optimizers[1]
             if precision != "float32":
-                self.discriminator = twin(self.discriminator, precision)
-            self._judge = self.discriminator
-            if feature_matching:
-                self._judge = with_features(self.discriminator)
+                self._critic = twin(self.discriminator, precision)
+            judges = self.discriminator, self._critic
+            self._judges = [with_features(each) if feature_matching else each for each in judges]
         if replicas.several():
             for network in self._networks():
                 replicas.synchronize(network, sync_batch_norm)
@@ -251,6 +265,7 @@ class SegmentationGAN(keras.Model):
     @workers.together
     @unhurried()
     @graphs_let_go()
+    @in_our_words()
     def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.
 
@@ -280,18 +295,21 @@ class SegmentationGAN(keras.Model):
         """
         if not self.compiled:
             raise KerasganError("Call compile() before fit(), or build the GAN from a recipe")
-        record = Record(x, y, kwargs)
-        check_data(self.generator, x, y)
+        check_scaling(self.generator)
+        given, options = x, dict(kwargs)
+        x, y = self._inspected(x, y, kwargs, kwargs.get("steps_per_epoch"))
+        if kwargs.get("validation_data") is not None:
+            steps = kwargs.get("validation_steps")
+            kwargs["validation_data"] = checked(self.generator, kwargs["validation_data"], steps)
+        record = Record(given if y is None else x, y, options)
         if stated(self.generator) is None:
             state(self.generator)  # it learns to take what it is trained on
-        for name in ("sample_weight", "class_weight"):
-            if kwargs.get(name) is not None:
-                raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
         callbacks = list(callbacks or [])
-        guards = [Alarms(x)]
+        guards = [Alarms()]
         if self._settings["schedule"] == "cosine":
             guards.append(Cosine(self._settings["warmup"]))
         guards.append(record)
+        self._set_out()
         fit = replicas.dealing(self, super().fit)
         if resume is not None:
             history = runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
@@ -302,18 +320,50 @@ class SegmentationGAN(keras.Model):
         record.close(callbacks)
         return history
 
+    def _set_out(self):
+        """Let what learns begin with the weights of the networks that the user holds."""
+        averaged = self._settings["ema_momentum"] and self.optimizer.iterations.numpy() > 0
+        for network, learner in (
+            (self.generator, self._learner),
+            (self.discriminator, self._critic),
+        ):
+            if learner is not network and not (averaged and learner is self._learner):
+                learner.set_weights(network.get_weights())
+
+    @in_our_words()
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """Score; as `keras.Model.evaluate`."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # fit calls it with what it has looked at
+            x, y = self._inspected(x, y, kwargs, kwargs.get("steps"))
         evaluate = replicas.dealing(self, super().evaluate)
-        return evaluate(x, y, batch_size=batch_size, **kwargs)
+        scores = evaluate(x, y, batch_size=batch_size, **kwargs)
+        if scores in ([], {}):
+            raise KerasganError(EMPTY)
+        return scores
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
+        """Move both networks by one batch; as `keras.Model.train_on_batch`."""
+        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+        return super().train_on_batch(*self._inspected(x, y, weights), **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Score one batch; as `keras.Model.test_on_batch`."""
+        weights = {"sample_weight": sample_weight}
+        return super().test_on_batch(*self._inspected(x, y, weights), **kwargs)
+
+    def _inspected(self, x, y, options, steps=None):
+        for name in ("sample_weight", "class_weight"):
+            if options.get(name) is not None:
+                raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
+        return inspected(self.generator, x, y, steps=steps)
 
     def train_step(self, data):
         """Move both networks by one batch; called by `fit`."""
-        image, mask, share = replicas.own_images(data)
+        image, mask, share = self._read(data)
         with tf.GradientTape() as generator_tape:
-            probability = self._probability(self._learner, image, training=True)
+            probability, logits = self._draw(image, training=True)
             drawing = to_drawing(probability)
-            total, parts = self._segmentation_loss(image, mask, probability, training=True)
+            total, parts = self._segmentation_loss(image, mask, probability, logits, training=True)
             shared = scaled(self.optimizer, replicas.weighed(total, share))
         targets, gradients = [shared], [tf.ones_like(shared)]
         if self.adversarial_weight:
@@ -327,7 +377,7 @@ class SegmentationGAN(keras.Model):
                 shared_judged = scaled(self.discriminator_optimizer, part)
             targets.append(drawing)
             gradients.append(judge_tape.gradient(pulled, drawing))
-            weights = self.discriminator.trainable_variables
+            weights = self._critic.trainable_variables
             slopes = judge_tape.gradient(shared_judged, weights)
             del judge_tape
             total += pull
@@ -337,16 +387,18 @@ class SegmentationGAN(keras.Model):
         apply_gradients(self.optimizer, gradients, variables)
         if self.adversarial_weight:
             apply_gradients(self.discriminator_optimizer, slopes, weights)
+        if self._critic is not self.discriminator:
+            follow(self.discriminator, self._critic)
         if self._learner is not self.generator:
-            momentum = growing(self._settings["ema_momentum"], self._step())
-            follow(self.generator, self._learner, momentum)
+            most = self._settings["ema_momentum"]
+            follow(self.generator, self._learner, growing(most, self._step()) if most else None)
         return self._log(mask, probability, total, parts, share)
 
     def test_step(self, data):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
-        image, mask, share = replicas.own_images(data)
-        probability = self._probability(self.generator, image, training=False)
-        total, parts = self._segmentation_loss(image, mask, probability, training=False)
+        image, mask, share = self._read(data)
+        probability, logits = self._draw(image, training=False)
+        total, parts = self._segmentation_loss(image, mask, probability, logits, training=False)
         if self.adversarial_weight:
             drawing = to_drawing(probability)
             pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
@@ -354,25 +406,32 @@ class SegmentationGAN(keras.Model):
             parts.update(shown, discriminator_loss=judged)
         return self._log(mask, probability, total, parts, share)
 
-    def _probability(self, network, image, training):
-        output = tf.cast(network(image, training=training), tf.float32)
-        return to_probability(output, self.activation)
+    def _read(self, data):
+        image, mask, share = replicas.own_images(data)
+        return *as_fed(image, mask, self.generator), share
 
-    def _segmentation_loss(self, image, mask, probability, training):
+    def _draw(self, image, training):
+        """Return the probabilities and logits of the network that learns, or of what predicts."""
+        output, logits = self._drawn[training](image, training=training)
+        return to_probability(tf.cast(output, tf.float32), self.activation), logits
+
+    def _segmentation_loss(self, image, mask, probability, logits, training):
         total, parts = tf.zeros(()), {}
         if self._penalty is not None:
             parts["penalty_loss"] = self._penalty(image, mask, probability, self._step(), training)
             total += self._penalty_weight * parts["penalty_loss"]
         for name, weight in self.loss_weights.items():
-            parts[f"{name}_loss"] = value = SEGMENTATION[name](mask, probability)
+            drawn = logits if name in ON_LOGITS else probability
+            parts[f"{name}_loss"] = value = self._loss_functions[name](mask, drawn)
             total += weight * value
         return total, parts
 
     def _adversarial_loss(self, image, mask, drawing, training):
         """Return what the generator and what the discriminator lose, and what to log of it."""
         settings, weight = self._settings, self.adversarial_weight
+        judge = self._judges[training]
         outputs = [
-            self._judge([image, shown], training=training) for shown in (to_drawing(mask), drawing)
+            judge([image, shown], training=training) for shown in (to_drawing(mask), drawing)
         ]
         if settings["feature_matching"]:
             (true, *true_features), (drawn, *drawn_features) = outputs
@@ -393,7 +452,7 @@ class SegmentationGAN(keras.Model):
         """Return what the discriminator loses for steep slopes."""
 
         def judge(image, drawing):
-            return tf.cast(self.discriminator([image, drawing], training=True), tf.float32)
+            return tf.cast(self._critic([image, drawing], training=True), tf.float32)
 
         true, weights = to_drawing(mask), self._settings
         return slope_penalties(judge, image, true, drawing, weights, self._step())
@@ -452,6 +511,8 @@ class SegmentationGAN(keras.Model):
             filepath: the folder.
             custom_objects: classes and functions of yours, by name, that the networks are made of
                 beside the layers of Keras, tensorflow-addons and kerasgan; nothing else is made.
+                Losses of yours likewise: without them the model predicts, but is not compiled,
+                which is a warning.
 
         Returns:
             A `SegmentationGAN`, compiled if the saved one was.
@@ -470,5 +531,5 @@ class SegmentationGAN(keras.Model):
 
     def _networks(self):
         """Return every network whose weights a step changes."""
-        found = [self.generator, self._learner, self.discriminator]
+        found = [self.generator, self._learner, self.discriminator, self._critic]
         return [x for i, x in enumerate(found) if x is not None and x not in found[:i]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -17,10 +16,9 @@ from tensorflow.python.framework import ops
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.training import store
 
-__all__ = ["Alarms", "Cosine", "cosine_share", "graphs_let_go", "strange_image", "unhurried"]
+__all__ = ["Alarms", "Cosine", "cosine_share", "graphs_let_go", "unhurried"]
 
 WON, PATIENCE = 0.99, 3
-HUGE, SECONDS = 1e6, 10.0  # no picture holds larger values; how long to look for one that does
 TRACE_AFTER = 20  # steps; short runs are over before tracing pays
 
 
@@ -93,18 +91,13 @@ class Alarms(keras.callbacks.Callback):
     raised. This is the first of the callbacks, so none of them writes or keeps a broken state.
     Optimizers of Keras' legacy kind are left as they are.
 
-    Args:
-        data: what is trained on. If it is a dataset, an image that may have broken the training
-            is looked for and named.
-
     Example:
         >>> Alarms().streak
         0
     """
 
-    def __init__(self, data=None):
+    def __init__(self):
         super().__init__()
-        self.data = data
         self.streak = 0
         self._warned = False
         self._good = None
@@ -139,7 +132,7 @@ class Alarms(keras.callbacks.Callback):
         """Keep the state; count the epochs that the discriminator has won."""
         broken = _broken_losses(logs)
         if broken:
-            self._break_off(broken, f"in the validation behind epoch {epoch + 1}", look=False)
+            self._break_off(broken, f"in the validation behind epoch {epoch + 1}")
         self._keep(epoch)
         share = (logs or {}).get("discriminator_accuracy", 0)
         self.streak = self.streak + 1 if share > WON else 0
@@ -173,7 +166,7 @@ class Alarms(keras.callbacks.Callback):
             self._break_off(broken, f"behind epoch {epoch + 1}")
         self._good = epoch, values
 
-    def _break_off(self, broken: list[str], when: str, look: bool = True):
+    def _break_off(self, broken: list[str], when: str):
         rate = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
         kept, values = self._good
         for name, value in values.items():
@@ -181,42 +174,9 @@ class Alarms(keras.callbacks.Callback):
         state = "this call of fit began with" if kept is None else f"at the end of epoch {kept + 1}"
         raise KerasganError(
             f"Training broke down: not finite {when}, at learning rate {rate:.3g}: "
-            f"{_listed(broken)}. {strange_image(self.data) if look else ''}The weights and "
-            f"optimizers are those {state}. Lower the learning rate, clip gradients "
-            "(global_clipnorm of the optimizer), or look for images or masks that are not finite"
+            f"{_listed(broken)}. The weights and optimizers are those {state}. Lower the learning "
+            "rate, or clip gradients (global_clipnorm of the optimizer)"
         )
-
-
-def strange_image(data, seconds: float = SECONDS) -> str:
-    """Look through a dataset for an image or mask that no network can stand.
-
-    Args:
-        data: a `tf.data.Dataset` of batches (images, masks); anything else is not looked through.
-        seconds: how long to look at most.
-
-    Returns:
-        A sentence and a space, naming the first image or mask with values that are not finite or
-        beyond a million; empty if none is found.
-
-    Example:
-        >>> images = tf.constant([0.5, 3e9], shape=(2, 1, 1, 1))
-        >>> data = tf.data.Dataset.from_tensors((images, tf.ones((2, 1, 1, 1))))
-        >>> strange_image(data)
-        'Image 1 of batch 0 of the data, counted from 0, holds values up to 3e+09. '
-    """
-    end = time.monotonic() + seconds
-    for number, batch in enumerate(data if isinstance(data, tf.data.Dataset) else ()):
-        for kind, part in zip(("Image", "Mask"), batch if isinstance(batch, tuple) else (batch,)):
-            values = np.abs(np.asarray(part, "float64"))
-            most = values.reshape(len(values), -1).max(axis=1, initial=0)
-            for place in np.flatnonzero(~(most <= HUGE)):
-                size = f"values up to {most[place]:.3g}"
-                held = size if np.isfinite(most[place]) else "NaN or infinity"
-                where = f"{kind} {place} of batch {number} of the data, counted from 0"
-                return f"{where}, holds {held}. "
-        if time.monotonic() > end:
-            break
-    return ""
 
 
 @contextlib.contextmanager
@@ -283,7 +243,7 @@ def _is_no_hurry(record) -> bool:
 def _weights(gan) -> dict:
     """The networks' weights, by a name to tell a person."""
     roles = {"generator": gan.generator, "learning twin": gan._learner}
-    roles["discriminator"] = gan.discriminator
+    roles.update({"discriminator": gan.discriminator, "twin of the discriminator": gan._critic})
     found, seen = {}, set()
     for role, network in roles.items():
         for place, weight in enumerate(network.weights if network is not None else ()):

@@ -84,14 +84,14 @@ def growing(most: float, step: tf.Tensor) -> tf.Tensor:
     return tf.minimum(most, (1 + step) / (10 + step))
 
 
-def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor) -> None:
-    """Move a network's weights towards those of the learner.
+def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor | None = None) -> None:
+    """Move a network's weights towards those of the learner, or all the way.
 
     Args:
         network: what predicts.
         learner: its twin, which has just learned.
         decay: scalar in [0, 1): weight = decay * weight + (1 - decay) * learner's. Weights that
-            are not floats, such as counters, are copied.
+            are not floats, such as counters, are copied; without it all are.
 
     Example:
         >>> import kerasgan as kg
@@ -99,7 +99,7 @@ def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor) -> None
         >>> follow(network, twin(network, "float32"), tf.constant(0.9))
     """
     for mine, learned in zip(network.weights, learner.weights):
-        if mine.dtype.is_floating:
+        if decay is not None and mine.dtype.is_floating:
             mine.assign_sub((1 - decay) * (mine - learned))
         else:
             mine.assign(learned)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasgan.addons import addons, quiet
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.outputs import to_drawing
 
-__all__ = ["SEGMENTATION", "check_losses"]
+__all__ = ["SEGMENTATION", "named_losses"]
 
 
 def l1(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
@@ -31,26 +35,32 @@ def l1(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.abs(to_drawing(truth) - to_drawing(probability)))
 
 
-def cross_entropy(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
+def cross_entropy(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Mean cross-entropy per pixel: binary for one channel, categorical for several.
+
+    It is computed from logits, so that a pixel which is confidently wrong has its full gradient.
 
     Args:
         truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
+        logits: the generator's, of the same shape: log-odds, or logarithms of the probabilities of
+            exclusive classes up to a number for each pixel.
 
     Returns:
-        A scalar from 0 up, in nats. Probabilities are clipped to [1e-7, 1 - 1e-7].
+        A scalar from 0 up, in nats.
 
     Example:
         >>> import tensorflow as tf
-        >>> round(float(cross_entropy(tf.ones((1, 2, 2, 1)), tf.fill((1, 2, 2, 1), 0.5))), 4)
-        0.6931
+        >>> float(cross_entropy(tf.ones((1, 2, 2, 1)), tf.fill((1, 2, 2, 1), -50.0)))
+        50.0
     """
-    probability = tf.clip_by_value(probability, 1e-7, 1 - 1e-7)
-    entropy = truth * tf.math.log(probability)
+    entropy = truth * _log_probability(logits)
     if truth.shape[-1] == 1:
-        entropy += (1 - truth) * tf.math.log1p(-probability)
+        entropy += (1 - truth) * _log_probability(-logits)
     return -tf.reduce_mean(tf.reduce_sum(entropy, axis=-1))
+
+
+def _log_probability(logits: tf.Tensor) -> tf.Tensor:
+    return tf.math.log_sigmoid(logits) if logits.shape[-1] == 1 else tf.nn.log_softmax(logits)
 
 
 def dice(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
@@ -122,28 +132,29 @@ def tversky(
     return 1 - tf.reduce_mean((overlap + 1) / (overlap + alarms * added + misses * missed + 1))
 
 
-def focal(truth: tf.Tensor, probability: tf.Tensor, gamma: float = 2.0) -> tf.Tensor:
+def focal(truth: tf.Tensor, logits: tf.Tensor, gamma: float = 2.0) -> tf.Tensor:
     """Mean focal loss per pixel: cross-entropy that fades where the network is already right.
 
     Args:
         truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
+        logits: as for `cross_entropy`.
         gamma: how fast it fades; 0 gives the cross-entropy.
 
     Returns:
-        A scalar from 0 up. Probabilities are clipped to [1e-7, 1 - 1e-7].
+        A scalar from 0 up.
 
     Example:
         >>> import tensorflow as tf
-        >>> round(float(focal(tf.ones((1, 2, 2, 1)), tf.fill((1, 2, 2, 1), 0.5))), 4)
+        >>> round(float(focal(tf.ones((1, 2, 2, 1)), tf.zeros((1, 2, 2, 1)))), 4)
         0.1733
 
     Source: Lin et al. 2017 (arXiv 1708.02002), equation 4.
     """
-    probability = tf.clip_by_value(probability, 1e-7, 1 - 1e-7)
-    loss = truth * (1 - probability) ** gamma * tf.math.log(probability)
+    right = _log_probability(logits)
+    loss = truth * (-tf.math.expm1(right)) ** gamma * right
     if truth.shape[-1] == 1:
-        loss += (1 - truth) * probability**gamma * tf.math.log1p(-probability)
+        wrong = _log_probability(-logits)
+        loss += (1 - truth) * tf.exp(right) ** gamma * wrong
     return -tf.reduce_mean(tf.reduce_sum(loss, axis=-1))
 
 
@@ -200,23 +211,95 @@ SEGMENTATION = {
 }
 """Losses between truth and probability, by name."""
 
+ON_LOGITS = ("cross_entropy", "focal")
+"""Those of `SEGMENTATION` that take logits in place of probabilities."""
 
-def check_losses(losses: dict) -> None:
-    """Raise unless the names are known and the weights numbers from 0 up.
+TAKEN = ("adversarial", "discriminator", "feature", "generator", "penalty")
+"""What is logged of other losses."""
+
+
+def named_losses(losses: dict, shape: tuple = (32, 32, 1)) -> tuple[dict, dict]:
+    """Return the functions of losses, and their weights, by name.
 
     Args:
-        losses: name -> weight, of `SEGMENTATION`.
+        losses: a name of `SEGMENTATION`, or a function of one's own or `keras.losses.Loss`, ->
+            weight from 0 up.
+        shape: (height, width, classes) of the masks, on which functions of one's own are tried.
+
+    Returns:
+        Name -> function from masks and probabilities to a scalar; and name -> weight.
 
     Raises:
         KerasganError: naming what is wrong.
 
     Example:
-        >>> check_losses({"l1": 100.0})
+        >>> def squares(truth, probability):
+        ...     return tf.reduce_mean((truth - probability) ** 2)
+        >>> functions, weights = named_losses({"dice": 1.0, squares: 0.5})
+        >>> weights, float(functions["squares"](tf.ones((1, 2, 2, 1)), tf.zeros((1, 2, 2, 1))))
+        ({'dice': 1.0, 'squares': 0.5}, 1.0)
     """
-    for name, weight in losses.items():
-        if name not in SEGMENTATION:
-            raise unknown_name("losses", name, SEGMENTATION)
+    if not isinstance(losses, dict):
+        raise KerasganError(
+            "Argument 'losses' must be a dict of weights, such as {'cross_entropy': 1.0, 'dice': "
+            f"1.0}}. Received: {losses!r}"
+        )
+    functions, weights = {}, {}
+    for key, weight in losses.items():
+        if callable(key):
+            name, function = _own(key, shape)
+            if name in functions or name in losses:
+                raise KerasganError(f"Argument 'losses' has two of the name '{name}'; rename one")
+        elif key in SEGMENTATION:
+            name, function = key, SEGMENTATION[key]
+        else:
+            error = unknown_name("losses", key, SEGMENTATION)
+            raise KerasganError(f"{error}. A function of yours goes in without quotes")
         check_weight(f"losses[{name!r}]", weight)
+        functions[name], weights[name] = function, weight
+    return functions, weights
+
+
+def _own(loss: Callable, shape: tuple) -> tuple[str, Callable]:
+    """Return the name of a loss of one's own, and what gives its mean; raise unless it works."""
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
+    if not str(name).isidentifier() or name in SEGMENTATION or name in TAKEN:
+        raise KerasganError(
+            f"Argument 'losses' has a loss of yours named {name!r}. Write it as a function with a "
+            f"name of its own, which is none of {', '.join([*SEGMENTATION, *TAKEN])}"
+        )
+    if isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits"):
+        raise KerasganError(
+            f"Argument 'losses': '{name}' must take probabilities; leave from_logits out. For a "
+            "cross-entropy computed from logits there is losses={'cross_entropy': 1.0}"
+        )
+
+    def mean(truth, probability):
+        return tf.reduce_mean(tf.cast(loss(truth, probability), tf.float32))
+
+    size = [2, *(32 if side is None else side for side in shape)]
+    one, other = (tf.random.stateless_normal(size, [0, seed]) for seed in (0, 1))
+    several = size[-1] > 1
+    truth = tf.one_hot(tf.argmax(one, -1), size[-1]) if several else tf.cast(one > 0, tf.float32)
+    probability = tf.nn.softmax(other) if several else tf.sigmoid(other)
+    try:
+        with tf.GradientTape() as tape:
+            tape.watch(probability)
+            value = mean(truth, probability)
+        slope = tape.gradient(value, probability)
+    except Exception as error:  # whatever a function of the user's raises
+        raise KerasganError(
+            f"Argument 'losses': '{name}' cannot be used. It is called with masks and "
+            f"probabilities, float32 of shape {truth.shape}, and must return a number, or one for "
+            f"each image: {type(error).__name__}: {error}"
+        ) from error
+    if slope is None or not np.isfinite(value):
+        fault = "has no gradient by the probabilities" if slope is None else f"gives {value:g}"
+        raise KerasganError(
+            f"Argument 'losses': '{name}' {fault}, so nothing can be learned from it; compute it "
+            "with TensorFlow, without thresholds"
+        )
+    return name, mean
 
 
 def check_weight(name: str, value, most: float = float("inf")) -> None:

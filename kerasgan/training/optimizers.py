@@ -7,14 +7,43 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["apply_gradients", "optimizer_from", "peak_rate", "scaled", "serialized"]
+__all__ = ["apply_gradients", "optimizers_from", "peak_rate", "scaled", "serialized"]
 
 
-def optimizer_from(optimizer, precision: str):
-    """Return an optimizer for a name, a Keras optimizer or "default"."""
-    if isinstance(optimizer, str) and optimizer == "default":
+def optimizers_from(optimizer, discriminator_optimizer, precision: str) -> list:
+    """Return both optimizers, each for a name, a Keras optimizer, "default" or None, which is that.
+
+    Args:
+        optimizer: the generator's.
+        discriminator_optimizer: the discriminator's.
+        precision: "float16" scales their losses.
+
+    Raises:
+        KerasganError: naming what is no optimizer, or one and the same for both.
+
+    Example:
+        >>> [type(each).__name__ for each in optimizers_from("adam", "sgd", "float32")]
+        ['Adam', 'SGD']
+    """
+    given = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
+    if optimizer is discriminator_optimizer and not isinstance(optimizer, (str, type(None))):
+        raise KerasganError(
+            "Argument 'discriminator_optimizer' must be another object than 'optimizer': each "
+            "keeps moments of its own network. Received: the same for both"
+        )
+    return [_optimizer_from(name, one, precision) for name, one in given.items()]
+
+
+def _optimizer_from(name: str, optimizer, precision: str):
+    if optimizer is None or (isinstance(optimizer, str) and optimizer == "default"):
         optimizer = keras.optimizers.Adam(2e-4, beta_1=0.5)
-    optimizer = keras.optimizers.get(optimizer)
+    try:
+        optimizer = keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        raise KerasganError(
+            f"Argument '{name}' must be a Keras optimizer or the name of one, such as 'adam'. "
+            f"Received: {optimizer!r}"
+        ) from error
     if getattr(optimizer, "weight_decay", None):
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16" and not hasattr(optimizer, "inner_optimizer"):

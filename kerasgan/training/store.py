@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import warnings
 import zipfile
 
 import keras
@@ -11,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.data.folders import some
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models.archives import LIMIT, entries_of, readable
 from kerasgan.models.preprocess import NAMES, state, stated
 from kerasgan.models.safe import NODES, load_network
 from kerasgan.storage import standing
 from kerasgan.training.checkpoint import free_space
+from kerasgan.training.losses import SEGMENTATION
 from kerasgan.training.workers import writing
 
 __all__ = [
@@ -101,9 +103,26 @@ def load_model(kind, folder, custom_objects=None):
             for name in ("optimizer", "discriminator_optimizer"):
                 if compiled[name] is not None:
                     compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
+            compiled["losses"], missing = _with_own(compiled["losses"], custom_objects or {})
+            if missing:
+                warnings.warn(
+                    f"'{folder}' was trained with {', '.join(map(repr, missing))}, a loss of one's "
+                    "own. The model predicts; to train it on, load it with "
+                    f"custom_objects={{{missing[0]!r}: ...}}, or compile it anew",
+                    KerasganWarning,
+                    stacklevel=3,
+                )
+                return gan
             gan.compile(**compiled)
         restore_optimizers(gan, folder)
     return gan
+
+
+def _with_own(losses: dict, own: dict) -> tuple[dict, list]:
+    """Put functions in the place of the names that are not ours; return the names without one."""
+    missing = [name for name in losses if name not in SEGMENTATION and name not in own]
+    found = {own.get(name, name): weight for name, weight in losses.items()}
+    return found, missing
 
 
 def write(gan, folder: pathlib.Path) -> None:
@@ -199,7 +218,7 @@ def optimizer_variables(gan) -> dict:
     """The optimizers' variables, and the weights of the network that learns, if it is another."""
     pairs = [("generator", gan.optimizer, gan._learner)]
     if gan.discriminator_optimizer is not None:
-        pairs.append(("discriminator", gan.discriminator_optimizer, gan.discriminator))
+        pairs.append(("discriminator", gan.discriminator_optimizer, gan._critic))
     found = {}
     for name, optimizer, network in pairs:
         optimizer.build(network.trainable_variables)
@@ -239,3 +258,5 @@ def restore_optimizers(gan, folder: pathlib.Path) -> None:
     with readable(path):
         for name, variable in variables.items():
             variable.assign(values[name])
+    if gan._critic is not gan.discriminator:
+        gan._critic.set_weights(gan.discriminator.get_weights())

@@ -184,35 +184,6 @@ def test_a_predicted_mask_does_not_depend_on_its_batch():
     np.testing.assert_allclose(gan(IMAGES[:1])[0], gan(IMAGES)[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (batches().map(lambda image, mask: image), "pairs; are these samples unlabelled"),
-        (
-            batches().map(lambda image, mask: (image[:, ::2], mask[:, ::2])),
-            r"works with images of shape \(32, 32, 3\).*shape \(16, 32, 3\)",
-        ),
-        (
-            batches().map(lambda image, mask: (image, tf.tile(mask, (1, 1, 1, 2)))),
-            r"works with masks of shape \(32, 32, 1\).*shape \(32, 32, 2\)",
-        ),
-    ],
-)
-def test_data_that_do_not_fit_are_named(data, message):
-    with pytest.raises(kg.KerasganError, match=message):
-        small_gan().fit(data, verbose=0)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 255.0])
-def test_arrays_out_of_range_are_named(value):
-    wrong = IMAGES.copy()
-    wrong[3, 5, 5, 1] = value
-    with pytest.raises(kg.KerasganError, match=f"'x' must hold numbers from -1 to 1.*{value}"):
-        small_gan().fit(wrong, MASKS)
-    with pytest.raises(kg.KerasganError, match=r"'y' must hold numbers from 0 to 1.*255"):
-        small_gan().fit(IMAGES, MASKS * 255)
-
-
 def test_networks_that_do_not_fit_are_named():
     generator = kg.models.pix2pix_generator(size=32, filters=2)
     with pytest.raises(kg.KerasganError, match=r"mask \(32, 32, 1\).*\(32, 32, 2\)"):
@@ -223,8 +194,49 @@ def test_networks_that_do_not_fit_are_named():
         kg.SegmentationGAN(generator).fit(batches())
 
 
-def test_weighted_images_are_refused():
-    with pytest.raises(kg.KerasganError, match=r"cannot be weighted.*'sample_weight'"):
-        small_gan().fit(IMAGES, MASKS, sample_weight=np.ones(8))
-    with pytest.raises(kg.KerasganError, match=r"cannot be weighted.*triples"):
-        small_gan().fit(batches().map(lambda image, mask: (image, mask, 1.0)))
+# --- Arguments of Keras ---
+
+
+@pytest.fixture(scope="module")
+def both():
+    gan = small_gan()
+    return gan, kg.SegmentationGAN(gan.generator)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "binary_crossentropy"}, r"'loss' of Keras.*losses=\{'cross_entropy': 1.0\}"),
+        ({"loss": "mae"}, r"losses=\{'l1': 1.0\}"),
+        ({"loss": keras.losses.BinaryFocalCrossentropy()}, r"losses=\{'focal': 1.0\}"),
+        ({"loss": ["mse", "mse"]}, "'loss' of Keras"),
+        ({"loss_weights": [1.0]}, "'loss_weights' of Keras"),
+        ({"metrics": ["accuracy"]}, "'metrics' of Keras.*'jaccard' and 'dice' are logged"),
+        ({"weighted_metrics": [keras.metrics.Recall()]}, "'weighted_metrics' of Keras"),
+        ({"loses": {"l1": 1.0}}, "no argument 'loses'. Did you mean 'losses'"),
+        ({"from_logits": True}, "no argument 'from_logits'"),
+        ({"losses": "dice"}, "'losses' must be a dict"),
+        ({"losses": ["dice"]}, "'losses' must be a dict"),
+        ({"losses": {"binary_crossentropy": 1.0}}, "'losses' must be one of .*cross_entropy"),
+        ({"losses": {}, "adversarial_weight": 0}, "nothing to learn"),
+        ({"losses": {"l1": 0}, "adversarial_weight": 0}, "nothing to learn"),
+        ({"optimizer": "adamm"}, "'optimizer' must be a Keras optimizer.*'adamm'"),
+        ({"discriminator_optimizer": "bce"}, "'discriminator_optimizer' must be a Keras optimizer"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(both, options, message):
+    for gan in both:
+        with pytest.raises(kg.KerasganError, match=message):
+            gan.compile(**options)
+
+
+def test_one_optimizer_cannot_serve_both():
+    both = keras.optimizers.Adam()
+    with pytest.raises(kg.KerasganError, match="another object than 'optimizer'"):
+        small_gan().compile(both, both)
+
+
+def test_arguments_of_keras_that_work_are_passed_on():
+    gan = small_gan()
+    gan.compile("adam", loss=None, metrics=None, run_eagerly=True, steps_per_execution=1)
+    assert gan.run_eagerly

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan.training import guards, resume, store
-from kerasgan.training.guards import Alarms, cosine_share, strange_image
+from kerasgan.training.guards import Alarms, cosine_share
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
@@ -182,27 +182,14 @@ def test_a_weight_that_breaks_without_the_loss_is_named_and_not_written(
     assert all(np.isfinite(x).all() for x in weights(kg.SegmentationGAN.load(last)))
 
 
-def test_an_image_that_breaks_training_is_named():
-    images = IMAGES.copy()
-    images[5] = 1e30
-    data = tf.data.Dataset.from_tensor_slices((images, MASKS)).batch(4)
-    with pytest.raises(
-        kg.KerasganError,
-        match=r"in step 2 of epoch 1, .*Image 1 of batch 1 of the data, counted from 0, holds "
-        r"values up to 1e\+30\. The weights",
-    ):
-        tiny().fit(data, verbose=0)
-    images[5, 0, 0, 0] = np.nan
-    assert "Image 5 of batch 0" in strange_image(data.unbatch().batch(8))
-    assert strange_image(data.take(1)) == strange_image(images) == ""
-    masks = tf.data.Dataset.from_tensors((IMAGES, MASKS + np.nan))
-    assert "Mask 0 of batch 0 of the data, counted from 0, holds NaN" in strange_image(masks)
-
-
 def test_a_validation_that_is_not_finite():
+    def penalty(network):
+        return lambda image, mask, found, step, training: 0.0 if training else tf.constant(np.inf)
+
     gan, good = tiny(), Good()
     gan.fit(IMAGES, MASKS, verbose=0)
-    data = tf.data.Dataset.from_tensors((IMAGES * np.inf, MASKS))
+    gan.compile(gan.optimizer, penalty=penalty)
+    data = tf.data.Dataset.from_tensors((IMAGES, MASKS))
     with pytest.raises(
         kg.KerasganError, match=r"in the validation behind epoch 1, .*: 'val_.*_loss'.*began with"
     ):

@@ -1,0 +1,321 @@
+"""Data looked at before a step is taken on them: arrays whole, the rest batch by batch as it comes.
+
+So no dataset is read ahead of its time or in another order, and a value that turns up late does not
+train in silence either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.data.samples import Samples
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.training.look import Look
+
+__all__ = ["EMPTY", "as_fed", "checked", "in_our_words", "inspected"]
+
+FORMS = (
+    "a tf.data.Dataset of (image, mask) batches such as samples.batches(8, size=...), a "
+    "keras.utils.Sequence or generator of them, or arrays x and y"
+)
+EMPTY = (
+    "There is no batch to train on or to evaluate. Received: a dataset or generator that holds "
+    "none, or was read to its end before"
+)
+CHUNK = 64
+OURS = re.compile(r"Kerasgan(Error|Warning): (.+)")
+
+
+def inspected(generator: keras.Model, x, y=None, argument: str = "x", steps=None) -> tuple:
+    """Return what `fit` or `evaluate` got, such that every batch of it is looked at first.
+
+    Args:
+        generator: the network that is fed.
+        x: images, or whatever gives images and masks.
+        y: masks, where `x` holds images alone.
+        argument: the name in errors.
+        steps: how many batches an epoch has, if the caller said so.
+
+    Returns:
+        `x` and `y`, of the kinds that came; lists as arrays.
+
+    Raises:
+        KerasganError: now, or when the batch is read, if it is not what the networks take.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> network = kg.models.unet(size=32, filters=2, levels=1)
+        >>> x, y = inspected(network, [np.zeros((32, 32, 3))], [np.ones((32, 32), bool)])
+        >>> x.shape, y.shape
+        ((1, 32, 32, 3), (1, 32, 32))
+    """
+    if isinstance(x, tf.distribute.DistributedDataset):
+        return x, y
+    pages, dataset = isinstance(x, keras.utils.Sequence), isinstance(x, tf.data.Dataset)
+    if not (pages or dataset or hasattr(x, "__next__")):
+        return _arrays(x, y, Look(generator, argument, "arrays"))
+    if y is not None:
+        raise KerasganError(
+            f"Argument 'y' must be None where '{argument}' gives images and masks together. "
+            f"Received: {argument} of type {type(x).__name__}, y of type {type(y).__name__}"
+        )
+    ours = "batches" if _is_ours(x) else "dataset"
+    look = Look(generator, argument, ours if dataset else "yielded")
+    if dataset:
+        return _dataset(x, look, steps), None
+    return (_Pages(x, look) if pages else _Stream(x, look)), None
+
+
+def checked(generator: keras.Model, data, steps=None):
+    """Return validation data likewise; their first batch is looked at now, before all training.
+
+    Args:
+        generator: the network that is fed.
+        data: what `fit` got as `validation_data`.
+        steps: and as `validation_steps`.
+
+    Returns:
+        A tuple of arrays, or whatever else came.
+
+    Raises:
+        KerasganError: as `inspected`.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> network = kg.models.unet(size=32, filters=2, levels=1)
+        >>> try:
+        ...     checked(network, tf.data.Dataset.from_tensors(tf.zeros((1, 32, 32, 3))))
+        ... except KerasganError as error:
+        ...     print(str(error)[:60])
+        Argument 'validation_data' must give (image, mask) pairs; ar
+    """
+    x, y = data, None
+    if isinstance(data, (tuple, list)):
+        x, y = Look(generator, "validation_data", "arrays").pair(data)
+    x, y = inspected(generator, x, y, "validation_data", steps)
+    if y is not None:
+        return x, y
+    if isinstance(x, _Stream):
+        return itertools.chain([next(x)], x)
+    if isinstance(x, _Pages):
+        x[0]
+    elif isinstance(x, tf.data.Dataset) and not _is_ours(x):
+        with in_our_words():
+            if next(iter(x), None) is None:
+                raise KerasganError(EMPTY)
+    return x
+
+
+def as_fed(image: tf.Tensor, mask: tf.Tensor, generator: keras.Model) -> tuple:
+    """Bring a batch to the type and rank that the networks compute in, within a step.
+
+    Args:
+        image: tensor of any real type, (batch, height, width, channels); one channel may be left
+            out.
+        mask: likewise.
+        generator: the network that is fed.
+
+    Returns:
+        Both as float32 of four dimensions.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> network = kg.models.unet(size=32, filters=2, levels=1)
+        >>> as_fed(tf.zeros((2, 32, 32, 3)), tf.ones((2, 32, 32), tf.bool), network)[1].shape
+        TensorShape([2, 32, 32, 1])
+    """
+    shapes = generator.input_shape, generator.output_shape
+    return tuple(_shaped(part, shape) for part, shape in zip((image, mask), shapes))
+
+
+def _shaped(tensor, shape):
+    tensor = tf.cast(tensor, tf.float32)
+    if shape[-1] == 1 and tensor.shape.rank != 4:
+        tensor = tf.reshape(tensor, tf.concat([tf.shape(tensor)[:3], [1]], 0))
+    return tf.ensure_shape(tensor, [None, *shape[1:]])
+
+
+@contextlib.contextmanager
+def in_our_words():
+    """Raise what was found in a batch as itself, where TensorFlow has wrapped it.
+
+    Raises:
+        KerasganError: that of the batch; or that there was none.
+
+    Example:
+        >>> with in_our_words():
+        ...     pass
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = OURS.search(str(error))
+        if found is None:
+            raise
+        raise {"Error": KerasganError, "Warning": KerasganWarning}[found[1]](found[2]) from None
+    except ValueError as error:
+        if "(empty logs)" not in str(error).lower():
+            raise
+        raise KerasganError(EMPTY) from error
+
+
+# --- Arrays ---
+
+
+def _arrays(x, y, look: Look) -> tuple:
+    parted = isinstance(x, (tuple, list)) and y is None
+    if parted and len(x) == 2 and all(hasattr(part, "shape") for part in x):
+        look.fail("is a pair: pass images and masks one by one, as x and y")
+    if parted or not hasattr(x, "__len__") or isinstance(x, (str, bytes, dict, Samples)):
+        hint = "; call its method batches" if isinstance(x, Samples) else ""
+        look.fail(f"must be {FORMS}{hint}. Received: {type(x).__name__}")
+    if y is None:
+        look.fail("holds images alone; pass their masks as y")
+    x, y = _array(x, "images", look), _array(y, "masks", look)
+    if 0 in (len(x), len(y)):
+        look.fail(f"must not be empty. Received: {len(x)} images, {len(y)} masks")
+    look.dtype(x.dtype, 0)
+    look.dtype(y.dtype, 1)
+    look.shapes(x.shape, y.shape)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(x), CHUNK)]
+    ends = [look(x[part], y[part], before=part.start) for part in parts]
+    look.question(min(low for low, _ in ends), max(high for _, high in ends))
+    return x, y
+
+
+def _array(value, what: str, look: Look):
+    """Return lists of arrays as one array, and arrays as they are."""
+    if not isinstance(value, (list, tuple)):
+        if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+            look.fail(f"must be {FORMS}. Received: {what} of type {type(value).__name__}")
+        return value
+    arrays = [np.asarray(one) for one in value]
+    if len({array.shape for array in arrays}) > 1:
+        shapes = sorted({array.shape for array in arrays})
+        look.fail(f"has {what} of several shapes, {shapes[0]} and {shapes[-1]}; resize them alike")
+    one_input = len(arrays) == 1 and arrays[0].ndim == 4  # as Keras has it
+    return arrays[0] if one_input else np.array(arrays)
+
+
+# --- Datasets ---
+
+
+def _is_ours(dataset: tf.data.Dataset) -> bool:
+    """Whether masks and ranges are right by construction; see `pipeline.finish`."""
+    return isinstance(getattr(dataset, "epoch", None), tf.Variable)
+
+
+def _dataset(dataset: tf.data.Dataset, look: Look, steps) -> tf.data.Dataset:
+    specs = look.pair(dataset.element_spec)
+    for place, spec in enumerate(specs):
+        if not isinstance(spec, tf.TensorSpec):
+            look.fail(f"must give dense tensors. Received: {type(spec).__name__}")
+        look.dtype(spec.dtype, place)
+    shapes = [[None] * 4 if spec.shape.rank is None else spec.shape.as_list() for spec in specs]
+    look.shapes(*shapes)
+    length = int(dataset.cardinality())
+    if length == 0:
+        look.fail(
+            "holds no batch: batch(..., drop_remainder=True) gives none where there are fewer "
+            "images than that"
+        )
+    if length == tf.data.INFINITE_CARDINALITY and steps is None:
+        look.fail(
+            "never ends: leave repeat out, or say how much of it to read (steps_per_epoch or "
+            "validation_steps in fit, steps in evaluate)"
+        )
+    if look.form == "batches":
+        return dataset
+    classes = look.wanted[1][-1]
+    known = not any(None in shape[1:] for shape in shapes)
+
+    faults: list[KerasganError] = []  # several devices read on behind the first
+
+    def report(number, image, mask):
+        if faults:
+            raise faults[0]
+        try:
+            ends = look(image.numpy(), mask.numpy(), int(number))
+        except KerasganError as error:
+            faults.append(error)
+            raise
+        if number == 0:
+            look.question(*ends)
+        return True
+
+    def seen(number, pair):
+        image, mask = pair[:2]
+        parts = tf.cast(image, tf.float32), tf.cast(mask, tf.float32)
+        fine = tf.constant(known) & _is_plain(*parts, classes)
+        call = lambda: tf.py_function(report, [number, image, mask], tf.bool)  # noqa: E731
+        with tf.control_dependencies([tf.cond(fine, lambda: True, call)]):
+            return tf.identity(image), tf.identity(mask)
+
+    plain = tf.autograph.experimental.do_not_convert
+    return dataset.enumerate().map(plain(seen)).prefetch(1)
+
+
+def _is_plain(image: tf.Tensor, mask: tf.Tensor, classes: int) -> tf.Tensor:
+    """Whether there is nothing to say of a batch's values."""
+    least, most = tf.reduce_min(image), tf.reduce_max(image)
+    fine = (least >= -1) & (least < 0) & (most <= 1) & tf.math.is_finite(tf.reduce_sum(image))
+    fine &= tf.reduce_all((mask == 0) | (mask == 1))
+    return fine & tf.reduce_all(tf.reduce_sum(mask, -1) == 1) if classes > 1 else fine
+
+
+# --- Generators and sequences ---
+
+
+class _Stream:
+    """A generator whose batches are looked at as they come."""
+
+    def __init__(self, batches, look: Look):
+        self.batches, self.look = batches, look
+        self.numbers = itertools.count()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        number = next(self.numbers)
+        try:
+            batch = next(self.batches)
+        except StopIteration:
+            if number:
+                raise
+            self.look.fail("gives no batch: it is empty, or was read to its end before")
+        return _seen(self.look, batch, number)
+
+
+class _Pages(keras.utils.Sequence):
+    """A sequence whose batches are looked at as they are asked for."""
+
+    def __init__(self, batches: keras.utils.Sequence, look: Look):
+        self.batches, self.look = batches, look
+        if len(batches) == 0:
+            look.fail("holds no batch")
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return _seen(self.look, self.batches[index], index)
+
+    def on_epoch_end(self):
+        self.batches.on_epoch_end()
+
+
+def _seen(look: Look, batch, number: int) -> tuple:
+    image, mask = (
+        part if hasattr(part, "dtype") else np.asarray(part) for part in look.pair(batch)
+    )
+    ends = look(image, mask, number)
+    if number == 0:
+        look.question(*ends)
+    return np.asarray(image, np.float32), np.asarray(mask, np.float32)

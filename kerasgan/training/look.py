@@ -1,0 +1,319 @@
+"""What a batch of images and masks must be, and the line that mends one that is not."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.models.preprocess import BEYOND
+
+__all__ = ["NO_WEIGHTS", "Look"]
+
+NO_WEIGHTS = (
+    "Images cannot be weighted; leave the weights out, and weight the losses in compile(). "
+    "Received: {}"
+)
+CLOSE = 1e-3  # to 0 and 1, in masks
+DARK, FEW = 0.25, 32  # the least value of an image that has a dark pixel; labels
+UNLIKE = ", unlike those before: look for the files that differ"
+BYTES, WORDS = "{f} / 127.5 - 1", "{f} / 32767.5 - 1"
+
+
+class Look:
+    """Looks at batches; raises on the first fault, and warns once of each doubt.
+
+    Args:
+        generator: the network that is fed.
+        argument: what the data came as.
+        form: "arrays", "batches" of our own, "dataset" or "yielded"; decides what the mending line
+            looks like.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> look = Look(kg.models.unet(size=32, filters=2, levels=1), "x", "dataset")
+        >>> try:
+        ...     look(np.zeros((1, 32, 32, 3)), np.eye(32)[None, ..., None] * 255.0)
+        ... except KerasganError as error:
+        ...     print(str(error)[-60:])
+        `data = data.map(lambda image, mask: (image, mask / 255.0))`
+    """
+
+    def __init__(self, generator: keras.Model, argument: str, form: str):
+        self.wanted = tuple(generator.input_shape[1:]), tuple(generator.output_shape[1:])
+        self.network, self.argument, self.form = generator.name, argument, form
+        self.names = ("x", "y") if form == "arrays" else ("image", "mask")
+        self._floating = [True, True]
+        self._said: set[str] = set()
+
+    def __call__(self, image, mask, number: int | None = None, before: int = 0) -> tuple:
+        """Look at one batch.
+
+        Args:
+            image: array or tensor.
+            mask: likewise.
+            number: of the batch, from 0; None for arrays.
+            before: how many images came before, to count on from.
+
+        Returns:
+            The least and the greatest value of the images, for `question`.
+        """
+        image, mask = self._real(image, 0), self._real(mask, 1)
+        self.shapes(image.shape, mask.shape)
+        ends = self._look_at_image(image, number, before)
+        self._look_at_mask(mask, number, before)
+        return ends
+
+    def question(self, low: float, high: float) -> None:
+        """Warn of images that all lie from 0 to 1."""
+        if 0 <= low < DARK and low < high <= 1:
+            self._doubt(
+                "range",
+                f"has images with values from {low:g} to {high:g}, none below 0, where [-1, 1] is "
+                "what predict, evaluate and explanations give the network; if 0 is black: "
+                f"{self._line(image='{f} * 2 - 1')}",
+            )
+
+    # --- Form ---
+
+    def pair(self, batch) -> tuple:
+        """Return image and mask of what a dataset, described, or a generator gives."""
+        batch = tuple(batch) if isinstance(batch, list) else batch
+        if isinstance(batch, tuple) and len(batch) == 3 and batch[2] is None:
+            batch = batch[:2]
+        if isinstance(batch, tuple) and len(batch) == 3:
+            raise KerasganError(NO_WEIGHTS.format(f"'{self.argument}' of triples"))
+        if isinstance(batch, dict):
+            one, other = [*map(repr, batch), "'mask'", "'mask'"][:2]
+            line = f"data = data.map(lambda parts: (parts[{one}], parts[{other}]))"
+            mend = f": `{line}`" if self.form == "dataset" else ""
+            self.fail(f"gives dicts of {', '.join(map(repr, batch))}, not (image, mask){mend}")
+        if not isinstance(batch, tuple) or len(batch) != 2 or batch[1] is None:
+            held = f"tuples of {len(batch)}" if isinstance(batch, tuple) else type(batch).__name__
+            self.fail(
+                f"must give (image, mask) pairs; are these samples unlabelled? Received: {held}"
+            )
+        for name, part in zip(self.names, batch if self.form != "arrays" else ()):
+            if isinstance(part, (dict, list, tuple)):
+                self.fail(
+                    f"must give one {name} tensor in a pair; name the one that is meant. "
+                    f"Received: a {type(part).__name__} of {len(part)}"
+                )
+        return batch
+
+    def dtype(self, dtype, place: int) -> None:
+        """Raise unless images (place 0) or masks (place 1) can be of a type."""
+        try:
+            kind = tf.as_dtype(dtype)
+        except TypeError:
+            kind = tf.string
+        if not (kind.is_floating or kind.is_integer or kind.is_bool):
+            what = ("images", "masks")[place]
+            self.fail(f"has {what} of dtype {dtype}; they must be real numbers", place)
+        self._floating[place] = kind.is_floating
+        if not place and (kind.is_bool or kind.is_unsigned):
+            line = self._line(image=WORDS if kind.size > 1 else BYTES)
+            self.fail(f"has images of dtype {kind.name}, which must lie in [-1, 1]: {line}")
+
+    def shapes(self, image, mask) -> None:
+        """Raise unless shapes, which may hold None, are those that the network works with."""
+        came = tuple(image), tuple(mask)
+        hints = [self._hint(place, came) for place in (0, 1)]
+        for place, hint in enumerate(hints):
+            if hint is not None:
+                what, shape = ("images", "masks")[place], came[place]
+                shown = shape if _fits(shape, self.wanted[place]) else shape[1:]
+                self.fail(
+                    f"has {what} of shape {shown}, where the generator '{self.network}' "
+                    f"works with {what} of shape {self.wanted[place]} (height, width, channels)"
+                    f"{hint}",
+                    place,
+                )
+        (count, *size), (masks, *mask_size) = ([*x[:1], *x[1:3]] for x in came)
+        if 0 in came[0] or 0 in came[1]:
+            self.fail(f"has an empty batch, of shapes {came[0]} and {came[1]}")
+        if None not in (count, masks) and count != masks:
+            self.fail(f"has {count} images and {masks} masks")
+        if not _fits(size, mask_size):
+            line = self._line(mask=f'tf.image.resize({{0}}, {tuple(size)}, method="nearest")')
+            self.fail(f"has masks of {mask_size} pixels, and images of {size}: {line}", 1)
+
+    def _hint(self, place: int, shapes) -> str | None:
+        """Return None if a shape fits, and otherwise what may be wrong with it."""
+        came, want = shapes[place], self.wanted[place]
+        channels, part = want[-1], ("image", "mask")[place]
+        if _fits(came[1:], want) or (channels == 1 and _fits((*came[1:], 1), want)):
+            return None
+
+        def mend(text: str, what: str = "") -> str:
+            return f"{'; ' + what if what else ''}: {self._line(**{part: text})}"
+
+        if _fits(came, want):
+            line = "data = data.batch(8)" if self.form == "dataset" else "x[None], y[None]"
+            return f"; is this one image, not a batch of them: `{line}`"
+        other = shapes[1 - place]
+        if _fits(came[1:], self.wanted[1 - place]) and _fits(other[1:], want):
+            return "; are image and mask swapped?"
+        if len(came) == 4 and _fits((*came[2:], came[1]), want):
+            return mend("tf.transpose({0}, (0, 2, 3, 1))", "the channels come first")
+        last = came[-1] if len(came) == 4 else None
+        if not _fits(came[1:3], want[:2]) or len(came) not in (3, 4):
+            if self.form == "batches":
+                return f"; use samples.batches(..., size={want[:2]})"
+            if len(came) != 4 or None in want[:2]:
+                return ""
+            resized = "{0}" if place else f"tf.image.resize({{0}}, {want[:2]})"
+            nearest = f'tf.image.resize({{0}}, {want[:2]}, method="nearest")'
+            return f": {self._line(image=resized, mask=nearest)}"
+        if place and channels > 1 and last in (None, 1):
+            label = "{0}" if last is None else "{0}[..., 0]"
+            return mend(f"tf.one_hot(tf.cast({label}, tf.int32), {channels})", "are these labels")
+        if place:
+            pick = "{0}[..., 1:]" if last == 2 else "{0}[..., :1]"
+            one = mend(pick, "or take one channel") if channels == 1 else ""
+            return f"; build the network with classes={last}{one}"
+        grey = "{0}" if last else "{0}[..., None]"
+        if channels == 3 and last in (None, 1):
+            return mend(f"tf.repeat({grey}, 3, axis=-1)", "grey, where colour is meant")
+        if channels == 1 and last == 3:
+            return mend("tf.image.rgb_to_grayscale({0})", "colour, where grey is meant")
+        if last is not None and last > channels:
+            return mend(f"{{0}}[..., :{channels}]", f"or build the network with channels={last}")
+        return f"; build the network with channels={last}" if last else ""
+
+    # --- Values ---
+
+    def _real(self, array, place: int) -> np.ndarray:
+        self.dtype(array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype, place)
+        array = np.asarray(array)
+        return array.astype(np.float32) if array.dtype.kind in "Vb" else array
+
+    def _look_at_image(self, image: np.ndarray, number, before: int) -> tuple[float, float]:
+        low, high = self._ends(image, 0, number, before)
+        if low < -BEYOND or high > BEYOND:
+            whole = BYTES if high <= 255 else WORDS
+            share = f"{{f}} / {math.ceil(max(-low, high))}"
+            line = whole if low >= 0 and high <= 65535 else share
+            mend = UNLIKE if number else f": {self._line(image=line)}"
+            self.fail(
+                f"has images with values from {low:g} to {high:g}{_in(number)}, which must lie in "
+                f"[-1, 1]{mend}"
+            )
+        return low, high
+
+    def _look_at_mask(self, mask: np.ndarray, number, before: int) -> None:
+        low, high = self._ends(mask, 1, number, before)
+        if low < -CLOSE or high > 1 + CLOSE:
+            self.fail(
+                f"has masks with {_listed(np.unique(mask))}{_in(number)}, where masks of 0 and 1 "
+                f"are needed{UNLIKE if number else self._mending(mask, low, high)}",
+                1,
+            )
+        soft = np.minimum(np.abs(mask), np.abs(1 - mask)) > CLOSE if mask.dtype.kind == "f" else 0
+        if "soft" not in self._said and np.any(soft):
+            values = mask[soft]
+            self._doubt(
+                "soft",
+                f"has masks with {100 * np.mean(soft):.3g} % of the values between 0 and 1"
+                f"{_in(number)}, from {values.min():.3g} to {values.max():.3g}; they are taken for "
+                "probabilities. If resizing made them, resize with method='nearest', or: "
+                f"{self._line(mask='tf.cast({0} > 0.5, tf.float32)')}",
+                1,
+            )
+        classes = self.wanted[1][-1]
+        if classes == 1:
+            return
+        total = mask.astype(np.float32).sum(-1)
+        if np.any(total > 1 + CLOSE):
+            self.fail(
+                f"has masks with pixels of several classes at once{_in(number)}; the {classes} "
+                "classes exclude each other, the background is the first of them",
+                1,
+            )
+        if np.any(total < 1 - CLOSE):
+            background = "tf.concat([1 - tf.reduce_max({f}, -1, keepdims=True), {f}], -1)"
+            self._doubt(
+                "none",
+                f"has masks with {100 * np.mean(total < 1 - CLOSE):.3g} % of the pixels in none of "
+                f"the {classes} classes{_in(number)}, which trains nothing there; the first class "
+                f"is the background. If it is left out: {self._line(mask=background)}",
+                1,
+            )
+
+    def _mending(self, mask, low: float, high: float) -> str:
+        if low >= -1 - CLOSE and high <= 1 + CLOSE:
+            return f"; this is a drawing, as tanh gives it: {self._line(mask='({f} + 1) / 2')}"
+        levels = np.unique(mask)
+        if low < 0:
+            return ""
+        if len(levels) == 3 and np.all(levels[:2] == [0, 1]) and high == 255:
+            return "; does 255 mark what is to be left out, or are some masks of 0 and 255?"
+        if len(levels) <= 2 and (levels[0] == 0 or high == 255):
+            return f": {self._line(mask=f'{{f}} / {high:.1f}')}"
+        classes = self.wanted[1][-1]
+        if len(levels) <= FEW and high < FEW and np.all(levels == np.round(levels)):
+            if classes > 1:
+                return "; are these labels within a one-hot mask?"
+            return (
+                f"; labels? Build the network with classes={int(high) + 1} and pass tf.one_hot, or "
+                f"take all but 0 as foreground: {self._line(mask='tf.cast({0} > 0, tf.float32)')}"
+            )
+        return f": {self._line(mask=f'tf.cast({{0}} > {high / 2:g}, tf.float32)')}"
+
+    def _ends(self, array: np.ndarray, place: int, number, before: int) -> tuple:
+        low, high = float(array.min()), float(array.max())
+        if not np.isfinite([low, high]).all():
+            flat = np.isfinite(array.reshape(len(array), -1).astype(np.float32)).all(1)
+            what, which = ("images", "masks")[place], before + int(np.argmin(flat))
+            self.fail(
+                f"has {what} with NaN or infinity: number {which}{_in(number)}, counted from 0; "
+                "mend it or leave it out",
+                place,
+            )
+        return low, high
+
+    # --- Words ---
+
+    def _line(self, image: str = "{0}", mask: str = "{0}") -> str:
+        parts = []
+        for text, name, floating in zip((image, mask), self.names, self._floating):
+            number = name if floating else f"tf.cast({name}, tf.float32)"
+            parts.append(text.format(name, f=number))
+        if self.form in ("batches", "dataset"):
+            return f"`data = data.map(lambda image, mask: ({', '.join(parts)}))`"
+        if self.form == "yielded":
+            return f"`yield {', '.join(parts)}`"
+        changed = [f"{n} = {text}" for n, text in zip(self.names, parts) if n != text]
+        return f"`{'; '.join(changed)}`"
+
+    def fail(self, what: str, place: int = 0):
+        """Raise, naming the argument that holds images (place 0) or masks (place 1)."""
+        raise KerasganError(f"Argument '{self._argument(place)}' {what}")
+
+    def _doubt(self, kind: str, what: str, place: int = 0) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            text = f"Argument '{self._argument(place)}' {what}"
+            warnings.warn(text, KerasganWarning, stacklevel=5)
+
+    def _argument(self, place: int) -> str:
+        return "y" if place and (self.argument, self.form) == ("x", "arrays") else self.argument
+
+
+def _in(number: int | None) -> str:
+    return "" if number is None else f" in batch {number}"
+
+
+def _fits(came, want) -> bool:
+    pairs = zip(came, want)
+    return len(came) == len(want) and all(a is None or b is None or a == b for a, b in pairs)
+
+
+def _listed(levels: np.ndarray) -> str:
+    if len(levels) > 6:
+        return f"{len(levels)} levels from {levels[0]:g} to {levels[-1]:g}"
+    return f"the values {', '.join(f'{level:g}' for level in levels)}"

@@ -1,0 +1,102 @@
+"""The networks that the user holds are those that are trained, in whatever precision."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgan as kg
+
+rng = np.random.default_rng(0)
+IMAGES = rng.uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
+MASKS = (IMAGES[..., :1] > 0).astype("float32")
+LOSSES = {"dice": 1.0}
+
+
+def networks():
+    generator = kg.models.unet(size=32, filters=2, levels=1, seed=0)
+    judge = kg.models.pixel_discriminator(size=32, filters=2, spectral_norm=True, seed=0)
+    return generator, judge
+
+
+def values(*networks):
+    return [network.get_weights() for network in networks]
+
+
+def assert_moved(before, after):
+    for one, other in zip(before, after):
+        assert max(np.abs(a - b).max() for a, b in zip(one, other)) > 1e-4
+
+
+def assert_equal(before, after, most=0.0):
+    for one, other in zip(before, after):
+        for a, b in zip(one, other):
+            np.testing.assert_allclose(a, b, rtol=0, atol=most)
+
+
+def kinds(*networks):
+    layers = [layer for network in networks for layer in network.submodules]
+    return {layer.compute_dtype for layer in layers if hasattr(layer, "compute_dtype")}
+
+
+ORDERS = [*itertools.product(("float32", "bfloat16"), repeat=2), ("bfloat16", "float16", "float32")]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_both_objects_are_trained_after_every_compile(order):
+    generator, judge = networks()
+    gan = kg.SegmentationGAN(generator, judge)
+    for precision in order:
+        gan.compile("sgd", "sgd", losses=LOSSES, precision=precision)
+        assert gan.generator is generator
+        assert gan.discriminator is judge
+        before = values(generator, judge)
+        gan.fit(IMAGES, MASKS, verbose=0)
+        assert gan.generator is generator
+        assert gan.discriminator is judge
+        assert_moved(before, values(generator, judge))
+        assert kinds(generator, judge) == {"float32"}
+        assert_equal(values(generator, judge), values(gan._learner, gan._critic))
+        expected = {"float32": {"float32"}, "bfloat16": {"float32", "bfloat16"}}
+        if precision in expected:
+            assert kinds(gan._learner, gan._critic) == expected[precision]
+
+
+def test_a_second_compile_takes_the_step_of_a_fresh_one():
+    after = []
+    for before in ((), ("bfloat16",)):
+        gan = kg.SegmentationGAN(*networks())
+        for precision in (*before, "float32"):
+            gan.compile("sgd", "sgd", losses=LOSSES, precision=precision)
+        gan.fit(IMAGES, MASKS, verbose=0)
+        after.append(values(gan.generator, gan.discriminator))
+    assert_equal(*after, most=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"ema_momentum": 0.9}])
+def test_weights_given_after_compile_are_where_training_begins(settings):
+    other = kg.models.unet(size=32, filters=2, levels=1, seed=7)
+    gan = kg.SegmentationGAN(*networks())
+    gan.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0), losses=LOSSES, **settings)
+    gan.generator.set_weights(other.get_weights())
+    kernels = [w.numpy() for w in gan.generator.trainable_weights]
+    gan.fit(IMAGES, MASKS, verbose=0)
+    for before, weight in zip(kernels, gan.generator.trainable_weights):
+        np.testing.assert_allclose(weight, before, atol=1e-6)
+
+
+def test_a_run_in_another_precision_is_saved_and_resumed_exactly(tmp_path):
+    def run(epochs, folder):
+        gan = kg.SegmentationGAN(*networks())
+        gan.compile("sgd", "sgd", losses=LOSSES, precision="bfloat16")
+        gan.fit(IMAGES, MASKS, batch_size=2, epochs=epochs, verbose=0, resume=folder)
+        return gan
+
+    whole = run(2, tmp_path / "whole")
+    run(1, tmp_path / "run")
+    again = run(2, tmp_path / "run")
+    assert_equal(values(*whole._networks()), values(*again._networks()), most=1e-6)
+    whole.save(tmp_path / "model")
+    loaded = kg.SegmentationGAN.load(tmp_path / "model")
+    assert_equal(values(*whole._networks()), values(*loaded._networks()))

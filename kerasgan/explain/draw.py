@@ -24,7 +24,7 @@ ROWS = 8
 SMALLEST = 8
 
 
-def draw(explanation: Any, layers: Sequence[str] | None = None) -> Figure:
+def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool = True) -> Figure:
     """Draws image, relevance of pixels and of layers, and predicted mask, a row for each image.
 
     Channels are summed. Each panel is scaled by itself: its colours end at the 99.5th percentile of
@@ -33,6 +33,7 @@ def draw(explanation: Any, layers: Sequence[str] | None = None) -> Figure:
     Args:
         explanation: An `Explanation`; of more than 8 images the first 8 are drawn.
         layers: Names of layers; None picks up to three of those kept.
+        outlines: Whether to outline it, which can hide thin structures.
 
     Returns:
         The figure.
@@ -48,11 +49,12 @@ def draw(explanation: Any, layers: Sequence[str] | None = None) -> Figure:
         image, mask = to_picture(explanation.images[row]), masks[row]
         panels = [("relevance of pixels", explanation.relevance[row])]
         panels += [(name, explanation.layers[name][row]) for name in layers]
-        show(axes[row, 0], "image", image, row, outline=mask)
+        outline = mask if outlines else None
+        show(axes[row, 0], "image", image, row, outline=outline)
         for axis, (title, relevance) in zip(axes[row, 1:], panels):
             summed = relevance.sum(-1)
             title += f"\n{summed.shape[0]} × {summed.shape[1]}" if title in layers else ""
-            show(axis, title, in_colours(summed), row, outline=mask, heat=True)
+            show(axis, title, in_colours(summed), row, outline=outline, heat=True)
         show(axes[row, -1], "predicted mask", mask, row, cmap="gray", vmin=0, vmax=1)
     colour_bar(figure, axes)
     return figure

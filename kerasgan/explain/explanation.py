@@ -200,7 +200,10 @@ class Explanation:
             ) from error
 
     def plot(
-        self, path: str | os.PathLike | None = None, layers: Sequence[str] | None = None
+        self,
+        path: str | os.PathLike | None = None,
+        layers: Sequence[str] | None = None,
+        outlines: bool = True,
     ) -> Any:
         """Draws image, relevance and predicted mask, a row for each image.
 
@@ -208,13 +211,14 @@ class Explanation:
             path: Of the picture to write; None to only return the figure.
             layers: Names of layers to draw too, from the image to the logits; None picks up to
                 three of those kept.
+            outlines: Whether the predicted mask is outlined, which can hide thin structures.
 
         Returns:
             The `matplotlib.figure.Figure`.
         """
         from kerasgan.explain.draw import draw, write_figure
 
-        return write_figure(draw(self, layers), path)
+        return write_figure(draw(self, layers, outlines), path)
 
 
 def _npz(path: str | os.PathLike) -> pathlib.Path:

@@ -73,6 +73,8 @@ def mask_figure(
     predictions: Sequence[np.ndarray] | None,
     names: Sequence[str] | None = None,
     path: str | pathlib.Path | None = None,
+    *,
+    outlines: bool = True,
 ) -> Figure:
     """Draw images with their true and predicted masks, and where the two differ.
 
@@ -88,6 +90,8 @@ def mask_figure(
         predictions: Predicted masks, likewise; or None.
         names: One name per image, drawn beside its row; or None.
         path: File to write, or None.
+        outlines: Whether to draw outlines, which can hide thin structures. Without, the column of
+            both outlines falls away.
 
     Returns:
         The figure.
@@ -111,7 +115,7 @@ def mask_figure(
         raise KerasganError("Pass 'truths', 'predictions' or both. Received: neither")
     _check_rows(images, truths, predictions, names)
     both = truths is not None and predictions is not None
-    columns = 3 if both else 2
+    columns = 3 if both and outlines else 2
     cell, gap, title, foot = (WIDTH - 0.36) / 3, 0.06, 0.26, 0.34
     heights = [cell * image.shape[0] / image.shape[1] for image in images]
     total = title + sum(heights) + gap * (len(heights) - 1) + foot
@@ -131,13 +135,16 @@ def mask_figure(
             truth = None if truths is None else truths[row]
             prediction = None if predictions is None else predictions[row]
             if both:
-                _draw_errors(panels[2], image, truth, prediction)
+                _draw_errors(panels[-1], image, truth, prediction)
             else:
                 _fill(panels[1], image, truth, prediction)
-            _draw_outlines(panels[1], truth, prediction)
+            if outlines:
+                _draw_outlines(panels[1], truth, prediction)
             if row == 0:
                 second = "Outlines" if both else "Foreground filled in"
-                captions = ("Image", second, "Found, missed, too much")
+                captions = ["Image", second, "Found, missed, too much"]
+                if both and not outlines:
+                    del captions[1]
                 for panel, caption in zip(panels, captions):
                     panel.set_title(caption, pad=4)
             if names is not None:
@@ -152,7 +159,7 @@ def mask_figure(
                 )
             top -= height + gap
         figure.legend(
-            handles=_mask_legend(truths, predictions),
+            handles=_mask_legend(truths, predictions, outlines),
             loc="lower center",
             bbox_to_anchor=((left + width) / 2 / width, 0),
             ncols=6,
@@ -389,7 +396,7 @@ def _regions(truth, prediction) -> tuple[np.ndarray, ...]:
     return both & (truth == prediction), found & ~true, true & ~found, both & (truth != prediction)
 
 
-def _mask_legend(truths, predictions) -> list:
+def _mask_legend(truths, predictions, outlines) -> list:
     if truths is None or predictions is None:
         masks, color, what = (
             (predictions, PREDICTION, "prediction") if truths is None else (truths, TRUTH, "mask")
@@ -408,7 +415,8 @@ def _mask_legend(truths, predictions) -> list:
     ]
     if any(_regions(t, p)[3].any() for t, p in zip(truths, predictions)):
         patches.append(Patch(color=WRONG_CLASS, label="wrong class"))
-    return [Line2D([], [], color=TRUTH, label="truth"), drawn, *patches]
+    lines = [Line2D([], [], color=TRUTH, label="truth"), drawn] if outlines else []
+    return [*lines, *patches]
 
 
 def _shorten(name: str, height: float) -> str:

@@ -51,6 +51,7 @@ def write(
     augment: bool | str = False,
     batch_size: int = 8,
     preprocess: Any = None,
+    outlines: bool = True,
     gates: Gates | None = None,
     overwrite: bool = False,
     verbose: bool = True,
@@ -72,7 +73,8 @@ def write(
         samples: `Samples`. Without masks the report has no scores and no failures.
         folder: New or empty; nothing else is ever written into.
         rules: What to explain by: a rule's name, a rule or another method; a list of these; or a
-            dict from a name of your own to such a rule.
+            dict from a name of your own to such a rule. `()` leaves explanations out, for a
+            network that cannot be explained.
         layers: Names of layers to show relevance at, from the image to the logits; None picks
             three. A prediction from windows or augmented views has none to show.
         cases: How many images to show in full, 1 to 40: the worst, the median, the best, and
@@ -91,6 +93,8 @@ def write(
         batch_size: Images at once.
         preprocess: What a network not trained on images in [-1, 1] takes: a name or a function, as
             for `kerasgan.predict`. The report says which.
+        outlines: Whether figures show the outlines of masks, which can hide thin structures; in the
+            page they can be switched off at each case.
         gates: As for `Explainer`; the page names them.
         overwrite: Whether an earlier report in the folder may be replaced. One that was changed, or
             that other files were added to, never is.
@@ -118,12 +122,14 @@ def write(
             "Argument 'shortcuts' must be what kerasgan.evaluation.shortcuts returned. Received: "
             f"{type(shortcuts).__name__}"
         )
-    stated, named = card_of(card), named_rules(rules)
+    none = isinstance(rules, (list, tuple, Mapping)) and not rules
+    stated, named = card_of(card), {} if none else named_rules(rules)
     place = check_place(folder, overwrite)
     before = preprocess_of(model, preprocess)
     options = {"size": size, "mode": mode, "augment": augment, "preprocess": before}
     options["batch_size"] = batch_size
-    panels = Panels(model, samples, [], named, layers, threshold=threshold, gates=gates, **options)
+    drawn = {"threshold": threshold, "outlines": outlines, "gates": gates}
+    panels = Panels(model, samples, [], named, layers, **drawn, **options)
     found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
     used = {"mode": mode, "augment": augment, "threshold": threshold, "preprocess": before}
     used["gates"] = panels.gates

@@ -15,10 +15,13 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation.context import WIDTHS
+from kerasgan.evaluation.regions import excess, nulls_of
 from kerasgan.explain import Explainer, Explanation, MergedExplainer, targets
 from kerasgan.explain.draw import some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
+from kerasgan.inference.members import members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
 from kerasgan.report.failures import SPECK, Chosen
 from kerasgan.report.figures import mask_figure
@@ -50,7 +53,7 @@ class Panels:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         samples: All of them.
         chosen: Which to show.
-        rules: By name, as `Explainer` takes them.
+        rules: By name, as `Explainer` takes them; without any there are no heatmaps.
         layers: Names of layers to show relevance at; None picks three.
         threshold: As for `kerasgan.evaluate`.
         size: As for `kerasgan.evaluate`.
@@ -58,6 +61,7 @@ class Panels:
         augment: As for `kerasgan.predict`.
         batch_size: Images at once.
         preprocess: As for `Explainer`.
+        outlines: Whether figures show the outlines of masks.
         gates: As for `Explainer`.
 
     A prediction that is merged from windows or views has relevance at the pixels alone.
@@ -85,6 +89,7 @@ class Panels:
         augment: bool | str = False,
         batch_size: int = 8,
         preprocess: Any = None,
+        outlines: bool = True,
         gates: Any = None,
     ):
         options: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size}
@@ -102,11 +107,13 @@ class Panels:
         self.explainers = {
             name: make(model, rule, gates=gates, **options) for name, rule in rules.items()
         }
-        first = next(iter(self.explainers.values()))
-        self.gates = first.gates
-        self.network = (first.explainers[0] if self.merged else first).model
+        first = next(iter(self.explainers.values()), None)
+        self.gates = {} if first is None else first.gates
+        self.network = members_of(model)[0].network
         self.model, self.samples, self.chosen = model, samples, list(chosen)
+        layers = layers if rules else ()
         self.layers = None if layers is None else list(layers)
+        self.outlines = outlines
         self.threshold, self.mode = threshold, mode
         self.size = self.network.input_shape[1:3] if size is None else size
         self.predicting = {"size": size, "mode": mode, **options}
@@ -143,7 +150,7 @@ class Panels:
             else:
                 maps = self._maps(part, whole, kept, start)
             if figures is not None and start == 0:
-                _draw_masks(whole, figures / "masks.png")
+                _draw_masks(whole, figures / "masks.png", self.outlines)
             for case, shown, found in zip(chosen, whole, maps):
                 about = {"index": case.index, "group": case.group, "maps": found}
                 yield {**_pictures(shown), **about, **choices([found])}
@@ -174,7 +181,8 @@ class Panels:
             main = quietly(explainer, images, "prediction", self.layers)
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
-                main.plot(figures / f"explanation_{file}.png", layers=self.layers)
+                path = figures / f"explanation_{file}.png"
+                main.plot(path, layers=self.layers, outlines=self.outlines)
             self.ledgers[rule].append(
                 main.ledger.assign(image=lambda table: table["image"] + start)
             )
@@ -306,14 +314,23 @@ def _weights(target: str, logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """How much of a map speaks for the target, and how much lies inside it."""
+    """How much of a map speaks for the target, and how much lies inside it.
+
+    Beside it what lies inside of a map that is the same everywhere, `chance`, and of the target
+    itself, blurred by the width that fits the map best, `masked`.
+    """
     strength = np.abs(relevance)
     total = strength.sum()
     if not total:
         return {}
+    within = float(strength[region].sum() / total)
+    nulls = nulls_of(region[None].astype(float), WIDTHS)
+    more = excess(strength[None], region[None], nulls)["excess"][0]
     return {
         "positive": float(relevance[relevance > 0].sum() / total),
-        "inside": float(strength[region].sum() / total),
+        "inside": within,
+        "chance": float(region.mean()),
+        "masked": float(np.clip(within - np.nan_to_num(more), 0, 1)),
     }
 
 
@@ -326,8 +343,9 @@ def _pictures(shown: dict[str, Any]) -> dict[str, Any]:
     return {**pictures, "height": size[0], "width": size[1]}
 
 
-def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path) -> None:
+def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path, outlines: bool) -> None:
     images = [shown["image"] for shown in whole]
     truths = None if whole[0]["truth"] is None else [shown["truth"] for shown in whole]
     names = [f"case {place}" for place in range(1, len(whole) + 1)]
-    mask_figure(images, truths, [shown["prediction"] for shown in whole], names, path)
+    predictions = [shown["prediction"] for shown in whole]
+    mask_figure(images, truths, predictions, names, path, outlines=outlines)

@@ -12,7 +12,7 @@ SCORE_WORDS = {
     "recall": "share of the true area that was found (sensitivity)",
     "precision": "share of the drawn area that is right (positive predictive value)",
     "specificity": "share of the true background that was left alone",
-    "accuracy": "share of all pixels that are right; high even where a small lesion is missed",
+    "accuracy": "share of all pixels that are right; high even where a small object is missed",
     "f2": "recall and precision in one, recall weighing more",
     "true_area": "share of the frame that the expert marked",
     "predicted_area": "share of the frame that the network marked",
@@ -45,14 +45,14 @@ LIMITS = (
     "This software is for research. It is not a medical device, and no decision about a patient "
     "may rest on it.",
     "The scores hold for images like those tested: the same kind of camera, of patients and of "
-    "lesions. Elsewhere they may be much lower, and only a test there can tell.",
+    "objects. Elsewhere they may be much lower, and only a test there can tell.",
     "The intervals say how far the means would move with other images from the same source. They "
     "do not cover other hospitals, another training of the network, or a test set that lacks what "
     "is hard.",
     "If images of one patient or one procedure are among both the training and the test images, "
     "the scores are too high.",
     "A heatmap shows what the network's answer rests on, not whether the answer is right. A map "
-    "inside the outline is no proof that the network knows what a lesion is.",
+    "inside the outline is no proof that the network knows what the object is.",
     "Two rules can give two maps of one mask, since they answer two questions. What only one of "
     "them shows calls for caution.",
     "The true masks were drawn by people, who differ among each other; a score near that "
@@ -88,7 +88,7 @@ GLOSSARY = (
     ("Recall", "Of all that is there, the share that was found. Clinicians call it sensitivity."),
     ("Relevance", "What a pixel contributes to the network's answer, in the units of a logit."),
     ("Rule", "How relevance is shared out in each step. Different rules ask different questions."),
-    ("Shortcut", "Something that has nothing to do with the lesion and that the network uses all "
+    ("Shortcut", "Something that has nothing to do with the object and that the network uses all "
      "the same, such as burned-in text."),
     ("True mask", "The outline that an expert drew, against which the network is scored."),
 )  # fmt: skip

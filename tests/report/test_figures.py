@@ -215,3 +215,19 @@ def test_bad_input(tmp_path):
         score_figure(pd.DataFrame({"true_area": [0.1]}))
     with pytest.raises(KerasganError, match="at least one row"):
         score_figure(pd.DataFrame({"true_area": [], "jaccard": []}))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_outlines_can_be_switched_off(labelled):
+    image, mask = np.zeros((1, 16, 16, 3)), np.zeros((1, 16, 16), bool)
+    mask[0, 3:9, 3:9] = True
+    truths = mask if labelled else None
+    figure = mask_figure(image, truths, mask, outlines=False)
+    assert len(figure.axes) == 2
+    assert not [line for axes in figure.axes for line in axes.collections]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words[0].startswith("found" if labelled else "prediction")
+    shown = np.asarray(figure.axes[1].images[-1].get_array())
+    assert (shown[4, 4] != shown[12, 12]).any()
+    outlined = mask_figure(image, truths, mask)
+    assert [line for axes in outlined.axes for line in axes.collections]

@@ -5,7 +5,9 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 from report_pages import Page, network, values, write_images
+from scipy import ndimage
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
@@ -13,7 +15,7 @@ from kerasgan.evaluation import Shortcuts
 from kerasgan.report import html
 from kerasgan.report.about import FIELDS
 from kerasgan.report.collect import collect
-from kerasgan.report.panels import balance
+from kerasgan.report.panels import _shares, balance
 from kerasgan.report.pictures import Map
 
 HOSTILE = [
@@ -357,3 +359,55 @@ def test_bad_arguments(model, samples, tmp_path):
 
 def _folder(samples):
     return pathlib.Path(samples.image_paths[0]).parents[1]
+
+
+def test_a_report_without_explanations(samples, tmp_path):
+    """Of a network that runs, with a sine that no rule knows."""
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(1, 3, padding="same")(image)
+    model = keras.Model(image, keras.layers.Activation("sigmoid")(x * keras.backend.sin(x)))
+    with pytest.raises(KerasganError):
+        write(model, samples, tmp_path / "refused")
+    for rules in ((), [], {}):
+        path = write(model, samples, tmp_path / "report", rules=rules, overwrite=True)
+    page = read(path)
+    page.check_closed()
+    page.check_reachable()
+    assert "without explanations" in page.text("section", id="ledger")
+    assert "relevance" not in page.text("section", id="cases").lower()
+    assert [e for e in page.all("input") if e[1].get("class") == "outlined"]
+    names = {path.name for path in (path.parent / "figures").iterdir()}
+    assert names == {"masks.png", "scores.png"}
+
+
+def test_what_lies_inside_stands_beside_chance_and_the_mask_alone(report):
+    texts = [e[2] for e in read(report).all("script") if e[1].get("class") == "maps"]
+    maps = [entry for text in texts for entry in json.loads(text) if "inside" in entry]
+    assert maps
+    for entry in maps:
+        assert 0 <= entry["chance"] <= entry["masked"] <= 1 + 1e-9
+
+
+def test_shares_inside_are_those_of_known_maps():
+    region = np.zeros((32, 32), bool)
+    region[8:16, 8:24] = True
+    even = _shares(np.ones((32, 32)), region)
+    assert even["inside"] == even["chance"] == 1 / 8
+    alone = _shares(region.astype(float), region)
+    assert alone["inside"] == pytest.approx(1)
+    assert alone["masked"] == pytest.approx(1)
+    soft = ndimage.gaussian_filter(region.astype(float), 4, mode="constant")
+    found = _shares(soft, region)
+    assert found["masked"] == pytest.approx(found["inside"])
+    assert found["chance"] < found["inside"] < 1
+
+
+def test_words_fit_whatever_is_segmented(report):
+    assert "lesion" not in report.read_text(encoding="utf-8").lower()
+
+
+def test_figures_without_outlines(model, samples, tmp_path):
+    kept = [write(model, samples, tmp_path / str(on), cases=2, outlines=on) for on in (True, False)]
+    for name in ("masks.png", "explanation_epsilon.png"):
+        with_them, without = (imread(path.parent / "figures" / name) for path in kept)
+        assert with_them.shape != without.shape or (with_them != without).any()

@@ -111,7 +111,8 @@
       let signs = `${percent(map.positive)} speaks for, ${percent(1 - map.positive)} against.`;
       if (map.positive > 0.9995) signs = "All of it speaks for.";
       if (map.positive < 0.0005) signs = "All of it speaks against.";
-      return `${signs} ${percent(map.inside)} lies inside ${map.target === "prediction" ? "the outline" : targets[map.target]}.`;
+      const where = map.target === "prediction" ? "the outline" : targets[map.target];
+      return `${signs} ${percent(map.inside)} lies inside ${where}: by chance ${percent(map.chance)}, of the mask alone ${percent(map.masked)}.`;
     };
     const load = async () => {
       if (pixels || !map) return;
@@ -176,7 +177,10 @@
 
   // All heatmaps of a case change together and are read at the same place.
   function heatmaps(article) {
+    const outlined = one(".outlined", article);
+    outlined.addEventListener("input", () => article.classList.toggle("bare", !outlined.checked));
     const views = all(".relevance", article).map(heatmap);
+    if (!views.length) return;
     const kinds = (name) => [...new Set(views.flatMap((view) => view.maps.map((map) => map[name])))];
     const rules = kinds("rule");
     const [depth, see] = [one(".depth", article), one(".see", article)];

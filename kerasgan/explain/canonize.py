@@ -22,8 +22,9 @@ from kerasgan.explain.carry_tf import carry_tf
 from kerasgan.explain.fold import fold_batch_norms, strip_last_activation
 from kerasgan.explain.forward import Forward, throwaway_variables
 from kerasgan.explain.network import Network, Op, Refusal, refusal
+from kerasgan.models.outputs import Reading, read_output, refuse_labels
 
-__all__ = ["Canonical", "canonize"]
+__all__ = ["Canonical", "canonize", "check_reading"]
 
 
 class Canonical:
@@ -40,6 +41,7 @@ class Canonical:
         gates: What is the gate of each product that relevance passes: name of its layer ->
             indices of its inputs.
         dtype: "float32", or "float64" for a model in float64.
+        output_name: Name of its last layer.
     """
 
     def __init__(self, net: Network, output: Op, activation: str, name: str):
@@ -51,6 +53,7 @@ class Canonical:
         self.activation = activation
         self.dtype = net.dtype
         self.names = {original: op.name for original, op in net.origins.items()}
+        self.output_name = output.name
         self._order: list[str] | None = None
         self._model: keras.Model | None = None
 
@@ -153,7 +156,7 @@ def canonize(
     (output,) = trace(net, model, inputs)
     check_gates(net)
     net.keep_only_before(output)
-    output, activation = strip_last_activation(net, output)
+    output, activation = strip_last_activation(net, output, reading_of(model))
     output = fold_batch_norms(net, output)
     reached = net.receives_relevance(output)
     for op in [op for op in net.ops if op in reached]:
@@ -167,9 +170,32 @@ def canonize(
             )
     net.name_uniquely()
     canonical = Canonical(net, output, activation, f"{model.name}_canonical")
-    if check:
-        compare(model, canonical)
+    if check or net.guessed:
+        compare(model, canonical, net.guessed)
     return canonical
+
+
+def reading_of(model: keras.Model) -> Reading | None:
+    """Returns what a model's output means; None where no mask can be read from it."""
+    try:
+        return read_output(model)
+    except KerasganError:
+        return None
+
+
+def check_reading(model: keras.Model, canonical: Canonical) -> None:
+    """Raises unless a canonical network gives the logits of classes that exclude each other."""
+    reading = reading_of(model)
+    if reading is None:
+        return
+    refuse_labels(model, "an explanation")
+    if canonical.activation == "linear" != reading.activation:
+        raise KerasganError(
+            f"Explanations are of logits, but '{model.name}' gives what a {reading.activation} "
+            f"makes of them, and '{canonical.output_name}', where it ends, cannot be taken off. "
+            "Build a model that ends in the logits, or in keras.layers.Activation or Softmax "
+            "applied to them"
+        )
 
 
 def check_model(model: keras.Model) -> None:
@@ -313,7 +339,7 @@ def random_image(tensor) -> tf.Tensor:
     return tf.cast(values, tensor.dtype)
 
 
-def compare(model: keras.Model, canonical: Canonical) -> None:
+def compare(model: keras.Model, canonical: Canonical, guessed: str | None = None) -> None:
     """Raises if model and canonical network differ on random input."""
     images = [random_image(tensor) for tensor in model.inputs]
     try:
@@ -329,8 +355,15 @@ def compare(model: keras.Model, canonical: Canonical) -> None:
         received = keras.activations.get(canonical.activation)(received)
     compute = {layer.compute_dtype for layer in model._flatten_layers()}
     tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
-    error = float(tf.reduce_max(tf.abs(received - expected)))
+    same = received.shape == expected.shape
+    error = float(tf.reduce_max(tf.abs(received - expected))) if same else np.inf
     scale = float(tf.reduce_max(tf.abs(expected)))
+    if not error <= tolerance * scale + 1e-30 and guessed:
+        raise KerasganError(
+            f"Explanations are of logits, but layer '{guessed}' makes them and applies "
+            f"{canonical.activation} to them itself. Let it return the logits, with "
+            "keras.layers.Activation or Softmax behind it"
+        )
     if not error <= tolerance * scale + 1e-30:
         raise KerasganError(
             f"The canonical network of '{model.name}' differs from it by {error:.2g} on outputs up "

@@ -112,6 +112,14 @@ def carry(net: Network, layer: keras.layers.Layer, inputs: list[Op], name: str) 
         if known and is_own(layer, base):
             carrier: Callable = CARRIERS.get(base.__name__, functools.partial(unchanged, base))
             return carrier(net, layer, inputs, name)
+    if isinstance(layer, keras.Model):
+        reason = "it is a subclassed model, whose layers do not show"
+        raise refusal(
+            layer,
+            reason,
+            "Explain keras.Model(image, yours.call(image)), with image = keras.Input((height, "
+            "width, channels)): there they do",
+        )
     if type(layer).__name__ == "Lambda":
         reason = "a Lambda's function cannot be looked into"
     elif isinstance(layer, (keras.layers.RNN, keras.layers.Wrapper)):
@@ -172,6 +180,7 @@ def activate(net: Network, before: Op, function, name: str, owner=None) -> Op:
     if isinstance(function, keras.layers.Layer):
         return carry(net, function, [before], name)
     label = getattr(function, "__name__", function)
+    label = str(label)[:-3] if str(label).endswith("_v2") else label
     label = "swish" if label == "silu" else label
     official = getattr(function, "__module__", "keras.").startswith(("keras.", "tensorflow."))
     if official and label == "linear":

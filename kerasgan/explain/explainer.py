@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import methods, targets
-from kerasgan.explain.canonize import canonize
+from kerasgan.explain.canonize import canonize, check_reading
 from kerasgan.explain.conditional import one_for_each_chosen, restart
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
@@ -103,6 +103,7 @@ class Explainer:
         self._numbers = itertools.count()
         with BUILDING:
             self.canonical = canonize(self.model, gates=gates)
+            check_reading(self.model, self.canonical)
             self._network = self.canonical.build()
         self.gates = self.canonical.gates
         if len(self._network.inputs) != 1:

@@ -8,11 +8,13 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.network import SQUASHING, Network, Op, once
+from kerasgan.models.outputs import Reading
 
 __all__ = ["fold_batch_norms", "strip_last_activation"]
 
 WEIGHTED = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "Dense")
-MOVES = ("Cropping2D", "Flatten", "Permute", "Reshape")
+MOVES = ("Cropping2D", "Flatten", "Permute", "Reshape", "Slice")
+UNKNOWN = ("Activation", "Opaque")
 
 
 def fold_batch_norms(net: Network, output: Op) -> Op:
@@ -103,12 +105,17 @@ def fold_ahead(op: Op, scale: Callable, shift: Callable) -> None:
     set_weights(op, scaled_kernel, shifted_bias)
 
 
-def strip_last_activation(net: Network, output: Op) -> tuple[Op, str]:
+def strip_last_activation(
+    net: Network, output: Op, reading: Reading | None = None
+) -> tuple[Op, str]:
     """Takes off the tanh, sigmoid or softmax behind the logits.
 
     Args:
         net: The network, changed in place.
         output: Its output.
+        reading: What the output means, by what the model computes. A function or layer of
+            someone's own that stands where its activation does is taken for it, in
+            `net.guessed`, which is to be tried out.
 
     Returns:
         The new output, and the activation's name, "linear" if there was none.
@@ -116,24 +123,30 @@ def strip_last_activation(net: Network, output: Op) -> tuple[Op, str]:
     Raises:
         KerasganError: If something other than a rearrangement follows that activation.
     """
+    meant = "linear" if reading is None else reading.activation
     last = output
     moved = True
-    while len(last.inputs) == 1 and not last.squashes() and last.kind != "Activation":
+    while len(last.inputs) == 1 and not last.squashes() and last.kind not in UNKNOWN:
         if last.kind in ("Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D"):
-            return output, "linear"
+            break
         nearest = last.config.get("interpolation") == "nearest"
         moved = moved and (last.kind in MOVES or nearest)
         last = last.inputs[0]
-    if not last.squashes(SQUASHING):
+    if last.squashes(SQUASHING):
+        name = last.config["activation"]
+    elif meant != "linear" and reading.exact and last.kind in UNKNOWN and len(last.inputs) == 1:
+        name = meant
+        net.guessed = last.name
+    else:
         return output, "linear"
-    name = last.config["activation"]
     keeps_channels = "softmax" not in name or last.shape[-1] == output.shape[-1]
     if not moved or not keeps_channels or len(net.consumers(last)) > 1:
-        named = [layer for layer, op in net.origins.items() if op is last and "/" not in layer]
+        known = [name for name, op in net.origins.items() if op is last and "/" not in name]
+        layer = (known or [last.name])[0]
         raise KerasganError(
-            f"Explanations are of logits, but the model goes on after '{last.name}' ({name}), in "
+            f"Explanations are of logits, but the model goes on after '{layer}' ({name}), in "
             f"'{output.name}' ({output.kind}). Build a model that ends with that activation, such "
-            f"as keras.Model(model.input, model.get_layer('{(named or [last.name])[0]}').output)"
+            f"as keras.Model(model.input, model.get_layer('{layer}').output)"
         )
     new_output = last.inputs[0] if last is output else output
     net.remove(last)

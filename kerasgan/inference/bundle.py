@@ -394,15 +394,17 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
         if name not in PREPROCESSING:
             raise unknown_name("preprocessing", name, PREPROCESSING)
     given = {**PREPROCESSING, **options}
-    size = input_size(members_of(network)[0], given["size"])
+    member = members_of(network)[0]
+    size = input_size(member, given["size"])
     check_size(size)
     check_tiling(given["mode"], given["overlap"], given["scale"])
     views_of(given["augment"], size)
     check_positive("temperature", given["temperature"])
     cleaned = check_steps(given["clean"])
     threshold, classes = given["threshold"], network.output_shape[-1]
+    fixed = classes > 1 and not member.labels
     number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-    if not number or not 0 < threshold < 1 or (classes > 1 and threshold != 0.5):
+    if not number or not 0 < threshold < 1 or (fixed and threshold != 0.5):
         raise KerasganError(
             "Argument 'preprocessing' must have a 'threshold' between 0 and 1, 0.5 for several "
             f"classes. Received: {threshold!r}"

@@ -18,6 +18,7 @@ from kerasgan.data.resize import resize_mask
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.inference.members import members_of, settled
 from kerasgan.inference.stream import iterate_logits
+from kerasgan.models.outputs import refuse_labels
 
 __all__ = ["Calibration", "expected_calibration_error", "fit_temperature"]
 
@@ -58,6 +59,7 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
         )
     model = settled(model, samples, options.get("size"))
     member = members_of(model)[0]
+    refuse_labels(member.network, "a temperature")
     classes = member.network.output_shape[-1]
     if classes != samples.classes:
         raise KerasganError(

@@ -51,7 +51,8 @@ def predict(
 
     Returns:
         Masks (height, width) of the size of each image: boolean, or uint8 labels where the network
-        has several classes. One array (batch, height, width) for an array, else a list.
+        has several classes. One array (batch, height, width) for an array, else a list. Boolean
+        (height, width, labels) where labels may overlap, as a sigmoid for each channel says.
 
     Raises:
         KerasganError: If model, images or an option cannot be used.
@@ -64,8 +65,10 @@ def predict(
         (1, 48, 64)
     """
     clean = check_steps(clean)
+    model = settled(model, images, options.get("size"))
+    labels = members_of(model)[0].labels
     maps = iterate_probability(model, images, **options)
-    masks = [clean_mask(decide(probability, threshold), clean) for probability in maps]
+    masks = [_cleaned(decide(probability, threshold, labels), clean) for probability in maps]
     return np.stack(masks) if is_array(images) else masks
 
 
@@ -130,6 +133,12 @@ def predict_to_folder(
         [PosixPath('frames_masks/a.png'), PosixPath('frames_masks/b.png')]
     """
     clean, samples = check_steps(clean), as_samples(images)
+    model = settled(model, images, options.get("size"))
+    if members_of(model)[0].labels:
+        raise KerasganError(
+            "Argument 'model' gives labels that may overlap, which one picture cannot hold. Write "
+            "a folder for each, with keras.Model(model.input, model.output[..., i:i + 1])"
+        )
     if samples is None:
         raise KerasganError(
             "Argument 'images' must be Samples or a path, to have names for the files. "
@@ -153,6 +162,12 @@ def predict_to_folder(
             f"Argument 'folder' must be a folder that can be written. Received: {folder} ({error})"
         ) from error
     return paths
+
+
+def _cleaned(mask: np.ndarray, steps: Sequence[str]) -> np.ndarray:
+    if mask.ndim == 2:
+        return clean_mask(mask, steps)
+    return np.stack([clean_mask(part, steps) for part in np.moveaxis(mask, -1, 0)], -1)
 
 
 def iterate_probability(
@@ -196,16 +211,18 @@ def iterate_probability(
     yield from iterate_logits(model, images, finish, **options)
 
 
-def decide(probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def decide(probability: np.ndarray, threshold: float = 0.5, labels: bool = False) -> np.ndarray:
     """Turn probabilities into a mask.
 
     Args:
         probability: (..., channels) in [0, 1]; one channel for the foreground, or one per class.
         threshold: Probability above which a pixel is foreground, between 0 and 1. Several classes
             have none: the most probable is taken, the first of equals.
+        labels: Whether channels are labels that may overlap, each with a threshold of its own.
 
     Returns:
-        (...), boolean, or uint8 labels for several classes.
+        (...), boolean, or uint8 labels for several classes; (..., channels), boolean, for labels
+        that may overlap.
 
     Raises:
         KerasganError: If the threshold is not between 0 and 1, or not 0.5 for several classes.
@@ -218,6 +235,8 @@ def decide(probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
         raise KerasganError(
             f"Argument 'threshold' must lie between 0 and 1. Received: {threshold!r}"
         )
+    if labels:
+        return probability > threshold
     if probability.shape[-1] == 1:
         return probability[..., 0] > threshold
     if threshold != 0.5:

@@ -127,8 +127,8 @@ def functional(
     if not isinstance(network, keras.Model):
         raise KerasganError(
             "Argument 'model' must be a keras.Model from image to mask, or hold one as "
-            f"'.generator'. Received: {type(model).__name__}; of a SavedModel, "
-            "keras.layers.TFSMLayer or keras.models.load_model makes one"
+            f"'.generator'. Received: {type(model).__name__}; of files, keras.models.load_model "
+            "makes one"
         )
     return network if is_functional(network) else _wrapped(network, size, channels)
 
@@ -274,7 +274,7 @@ def refuse_labels(model: keras.Model, what: str) -> None:
         raise KerasganError(
             f"'{network.name}' gives {network.output_shape[-1]} labels that may overlap (a sigmoid "
             f"for each channel), and {what} takes one class for each pixel. Do it for each label "
-            "alone, with keras.Model(model.input, model.output[..., i:i + 1]) and its masks"
+            "alone: keras.Model(model.input, model.output[..., i:i + 1])"
         )
 
 

@@ -19,6 +19,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
 from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
 from kerasgan.models import generator_of
+from kerasgan.models.outputs import refuse_labels
 from kerasgan.report.failures import Findings, find, kind_of
 from kerasgan.report.pictures import photo
 
@@ -92,6 +93,7 @@ def collect(
         raise KerasganError(
             f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
         )
+    refuse_labels(generator_of(model), "a report")
     classes = generator_of(model).output_shape[-1]
     labelled = samples.mask_paths is not None
     if labelled:

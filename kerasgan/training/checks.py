@@ -7,7 +7,14 @@ from collections.abc import Iterable
 import keras
 
 from kerasgan.errors import KerasganError, did_you_mean, unknown_name
-from kerasgan.models.outputs import Reading, read_output, refuse_labels
+from kerasgan.models.outputs import (
+    WRAP,
+    Reading,
+    functional,
+    is_functional,
+    read_output,
+    refuse_labels,
+)
 from kerasgan.models.preprocess import USUAL, takes
 from kerasgan.training.losses import check_weight
 from kerasgan.training.replicas import several
@@ -44,6 +51,11 @@ def check_generator(generator: keras.Model) -> Reading:
     Raises:
         KerasganError: if its channels are labels that may overlap, or decided already.
     """
+    if not is_functional(generator):
+        functional(generator)
+        raise KerasganError(
+            f"'{generator.name}' ({type(generator).__name__}) is a subclassed model; {WRAP}"
+        )
     reading = read_output(generator)
     refuse_labels(generator, "training")
     if reading.hard:

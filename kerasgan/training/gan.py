@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.outputs import functional, to_drawing, to_probability, with_logits
+from kerasgan.models.outputs import to_drawing, to_probability, with_logits
 from kerasgan.models.preprocess import state, stated
 from kerasgan.training import feed, replicas, store, workers
 from kerasgan.training import resume as runs
@@ -90,7 +90,6 @@ class SegmentationGAN(keras.Model):
 
     def __init__(self, generator: keras.Model, discriminator: keras.Model | None = None, **kwargs):
         super().__init__(**kwargs)
-        generator = functional(generator)
         self.activation = check_generator(generator).activation
         if discriminator is not None:
             check_pair(generator, discriminator)

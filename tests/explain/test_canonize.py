@@ -11,7 +11,13 @@ from keras import layers
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.canonize import canonize
+from kerasgan.explain.explainer import Explainer
 from kerasgan.models import patch_discriminator, pix2pix_generator, unet
+
+
+class Sigmoid(layers.Layer):
+    def call(self, x):
+        return tf.sigmoid(x)
 
 
 @pytest.mark.usefixtures("float64")
@@ -392,6 +398,61 @@ class TestBadInput:
         model = small(*body, last=layers.Rescaling(2.0))
         with pytest.raises(KerasganError, match=r"logits.*goes on after"):
             canonize(model)
+
+    @pytest.mark.parametrize(
+        ("channels", "activation", "last"),
+        [
+            (3, "softmax", lambda x: layers.Conv2D(3, 1, activation=tf.nn.softmax)(x)),
+            (3, "softmax", lambda x: layers.Lambda(tf.nn.softmax)(layers.Conv2D(3, 1)(x))),
+            (1, "sigmoid", lambda x: tf.sigmoid(layers.Conv2D(1, 1)(x))),
+            (1, "sigmoid", lambda x: layers.Conv2D(1, 1, activation=lambda z: tf.sigmoid(z))(x)),
+            (1, "sigmoid", lambda x: layers.Cropping2D()(Sigmoid()(layers.Conv2D(1, 1)(x)))),
+            (1, "tanh", lambda x: layers.Lambda(tf.tanh)(layers.Conv2D(1, 1)(x))),
+            (1, "sigmoid", lambda x: layers.Conv2D(3, 1, activation="sigmoid")(x)[..., 1:2]),
+        ],
+    )
+    def test_activations_of_any_kind_are_taken_off(self, channels, activation, last):
+        image = keras.Input((8, 8, 3))
+        model = keras.Model(image, last(image))
+        images = images_for(model)
+        canonical = canonize(model)
+        assert canonical.activation == activation
+        assert canonical.model.output_shape[-1] == channels
+        expected = keras.activations.get(activation)(canonical.model(images))
+        np.testing.assert_allclose(expected, model(images), atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("last", "words"),
+        [
+            (lambda x: layers.Lambda(lambda z: tf.sigmoid(2 * z), name="twice")(x), "'twice'"),
+            (lambda x: layers.Lambda(lambda z: 1 / (1 + tf.exp(-z)), name="own")(x), "'own'"),
+            (lambda x: tf.image.resize(Sigmoid(name="s")(x), (16, 16)), "'s'"),
+            (lambda x: tf.image.resize(tf.sigmoid(x), (16, 16)), "goes on after 'tf.math.sigmoid"),
+            (lambda x: tf.cast(x > 0, tf.float32), "'tf.math.greater"),
+            (lambda x: layers.Average(name="mean")([tf.sigmoid(x), tf.sigmoid(-x)]), "'mean'"),
+            (lambda x: layers.Activation("sigmoid")(layers.Conv2D(3, 1)(x)), "may overlap"),
+        ],
+    )
+    def test_what_cannot_be_taken_off_is_named(self, last, words):
+        image = keras.Input((8, 8, 3))
+        model = keras.Model(image, last(layers.Conv2D(1, 1)(image)))
+        with pytest.raises(KerasganError, match=words):
+            Explainer(model)
+
+    def test_subclassed_models_are_explained_by_their_call(self):
+        class Mine(keras.Model):
+            def __init__(self):
+                super().__init__(name="mine")
+                self.last = layers.Conv2D(1, 1)
+
+            def call(self, x):
+                return tf.sigmoid(self.last(x))
+
+        image, mine = keras.Input((8, 8, 3)), Mine()
+        with pytest.raises(KerasganError, match=r"'mine'.*yours\.call\(image\)"):
+            canonize(keras.Model(image, mine(image)))
+        canonical = canonize(keras.Model(image, mine.call(image)))
+        assert canonical.activation == "sigmoid"
 
     def test_moves_after_the_last_activation(self):
         body = [layers.Conv2D(3, 3, activation="softmax", name="conv"), layers.Cropping2D()]

@@ -353,6 +353,19 @@ def test_labels_are_refused_where_classes_are_wanted():
     agrees(one, "sigmoid")
 
 
+def test_labels_are_predicted_one_by_one():
+    model = network(LABELS["tf.sigmoid"])
+    masks = kg.predict(model, IMAGES, threshold=0.3, preprocess="[-1,1]")
+    assert masks.dtype == bool
+    np.testing.assert_array_equal(masks, model(IMAGES).numpy() > 0.3)
+    cleaned = kg.predict(model, IMAGES, threshold=0.3, preprocess="[-1,1]", clean="largest")
+    alone = kg.predict(
+        keras.Model(model.input, model.output[..., 2:]), IMAGES, threshold=0.3,
+        preprocess="[-1,1]", clean="largest",
+    )  # fmt: skip
+    np.testing.assert_array_equal(cleaned[..., 2], alone)
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__(name="mine")

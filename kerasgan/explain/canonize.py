@@ -339,7 +339,7 @@ def random_image(tensor) -> tf.Tensor:
     return tf.cast(values, tensor.dtype)
 
 
-def compare(model: keras.Model, canonical: Canonical, guessed: str | None = None) -> None:
+def compare(model: keras.Model, canonical: Canonical, guessed: Op | None = None) -> None:
     """Raises if model and canonical network differ on random input."""
     images = [random_image(tensor) for tensor in model.inputs]
     try:
@@ -358,15 +358,16 @@ def compare(model: keras.Model, canonical: Canonical, guessed: str | None = None
     same = received.shape == expected.shape
     error = float(tf.reduce_max(tf.abs(received - expected))) if same else np.inf
     scale = float(tf.reduce_max(tf.abs(expected)))
-    if not error <= tolerance * scale + 1e-30 and guessed:
-        raise KerasganError(
-            f"Explanations are of logits, but layer '{guessed}' makes them and applies "
-            f"{canonical.activation} to them itself. Let it return the logits, with "
-            "keras.layers.Activation or Softmax behind it"
+    if error <= tolerance * scale + 1e-30:
+        return
+    if guessed is not None:
+        raise guessed.problem or KerasganError(
+            f"Explanations are of logits, but '{guessed.name}' is more than a "
+            f"{canonical.activation} of them. Build a model that ends in the logits, or in "
+            "keras.layers.Activation or Softmax applied to them"
         )
-    if not error <= tolerance * scale + 1e-30:
-        raise KerasganError(
-            f"The canonical network of '{model.name}' differs from it by {error:.2g} on outputs up "
-            f"to {scale:.2g}. A layer does something else outside training than its class "
-            "says; put one of Keras' own in its place"
-        )
+    raise KerasganError(
+        f"The canonical network of '{model.name}' differs from it by {error:.2g} on outputs up "
+        f"to {scale:.2g}. A layer does something else outside training than its class "
+        "says; put one of Keras' own in its place"
+    )

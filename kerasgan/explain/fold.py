@@ -136,7 +136,7 @@ def strip_last_activation(
         name = last.config["activation"]
     elif meant != "linear" and reading.exact and last.kind in UNKNOWN and len(last.inputs) == 1:
         name = meant
-        net.guessed = last.name
+        net.guessed = last
     else:
         return output, "linear"
     keeps_channels = "softmax" not in name or last.shape[-1] == output.shape[-1]

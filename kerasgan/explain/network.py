@@ -127,7 +127,7 @@ class Network:
         origins: Original layer name -> the operation whose output stands for the layer's.
         products: Product -> name of its layer and indices of the inputs that are its gates.
         bounded: Operation -> what `kerasgan.explain.carry.boundedness` says of it.
-        guessed: Name of the last operation, if it was taken off for what the model computes there.
+        guessed: The last operation, if it was taken off for what the model computes there.
     """
 
     dtype: str
@@ -137,7 +137,7 @@ class Network:
     products: dict[Op, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     bounded: dict[Op, int] = field(default_factory=dict)
     outer: tuple[str, ...] = ()
-    guessed: str | None = None
+    guessed: Op | None = None
 
     def add(self, layer, inputs, config=None, sources=(), name="", **more) -> Op:
         """Appends an operation and returns it."""

@@ -37,6 +37,7 @@ __all__ = [
 
 CORES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
 SMALLEST = 2.0**-24
+RENAMED = {"squeeze_dims": "axis"}  # an attribute -> its name as an argument
 LOAD = (
     "load it first, keras.models.load_model(path, compile=False), with "
     "custom_objects={'its name': its class} for layers and losses of your own"
@@ -555,10 +556,11 @@ def _logits_of(output: tf.Tensor, reading: Reading) -> tf.Tensor:
 def _again(op: tf.Operation, value: tf.Tensor) -> tf.Tensor:
     """Do the same to another value."""
     function = getattr(tf.raw_ops, op.type)
-    names = [argument.name for argument in op.op_def.input_arg]
-    given = dict(zip(names, [value, *op.inputs[1:]]))
-    options = set(inspect.signature(function).parameters) - {"name", *given}
-    return function(**given, **{name: op.get_attr(name) for name in options})
+    parameters = [name for name in inspect.signature(function).parameters if name != "name"]
+    attributes = {RENAMED.get(name, name): name for name in op.node_def.attr}
+    options = {name: op.get_attr(attributes[name]) for name in parameters if name in attributes}
+    inputs = (name for name in parameters if name not in attributes)
+    return function(**dict(zip(inputs, [value, *op.inputs[1:]])), **options)
 
 
 def _inverted(output: tf.Tensor, activation: str) -> tf.Tensor:

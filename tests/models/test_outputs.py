@@ -95,6 +95,14 @@ SIGMOIDS = {
     "blurred": blurred,
     "pooled": lambda x: layers.AveragePooling2D()(head(x, 1, "sigmoid")),
     "flipped": lambda x: tf.reverse(head(x, 1, "sigmoid"), [2]),
+    "rolled": lambda x: tf.roll(head(x, 1, "sigmoid"), [1, 2], [1, 2]),
+    "squeezed": lambda x: tf.expand_dims(tf.squeeze(head(x, 1, "sigmoid"), -1), -1),
+    "tiled": lambda x: tf.tile(head(x, 1, "sigmoid"), [1, 2, 2, 1]),
+    "gathered": lambda x: tf.gather(head(x, 1, "sigmoid"), list(range(15, -1, -1)), axis=1),
+    "mirrored": lambda x: tf.pad(
+        head(x, 1, "sigmoid"), [[0, 0], [2, 2], [2, 2], [0, 0]], "REFLECT"
+    ),
+    "in blocks": lambda x: tf.nn.depth_to_space(tf.nn.space_to_depth(head(x, 1, "sigmoid"), 2), 2),
     "cast": lambda x: tf.cast(tf.cast(head(x, 1, "sigmoid"), tf.bfloat16), tf.float32),
     "linear behind": lambda x: layers.Activation("linear")(head(x, 1, "sigmoid")),
     "smoothed": lambda x: 0.9 * head(x, 1, "sigmoid") + 0.05,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import os
+import warnings
 from collections.abc import Iterable
 
-__all__ = ["KerasganError", "KerasganWarning", "did_you_mean", "unknown_name"]
+__all__ = ["KerasganError", "KerasganWarning", "did_you_mean", "unknown_name", "warn"]
 
 
 class KerasganError(ValueError):
@@ -75,3 +78,23 @@ def did_you_mean(received, known: Iterable[str], most: int = 3) -> str:
     """
     near = difflib.get_close_matches(str(received), list(known), n=most)
     return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def warn(text: str) -> None:
+    """Warn at the line outside kerasgan that led here, so that each such line is told once.
+
+    Args:
+        text: What to say.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn("Something works, but probably not as meant.")
+        >>> caught[0].category.__name__
+        'KerasganWarning'
+    """
+    inside = os.path.dirname(__file__) + os.sep
+    frame, level = inspect.currentframe().f_back, 2
+    while frame is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, KerasganWarning, stacklevel=level)

@@ -125,7 +125,7 @@ def cross_validate(
             table = _run(training, held_out, fit, place, (fraction, seed, groups), options)
         table.insert(1, "fold", label)
         tables.append(table)
-    return _together(samples, tables, before, options)
+    return _together(samples, tables, before.name, options)
 
 
 def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:

@@ -8,7 +8,6 @@ bundles; code cannot.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
+from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models.outputs import generator_of
 
 __all__ = [
@@ -137,7 +136,7 @@ def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
         assumed = known is None and not _is_own(network) and takes(network) != USUAL
         if assumed and network not in _said:
             _said.add(network)
-            warnings.warn(_assumption(network), KerasganWarning, stacklevel=4)
+            warn(_assumption(network))
         name = known or USUAL
         return Preprocess(name, NAMES[name], assumed=assumed)
     if callable(preprocess):
@@ -218,14 +217,14 @@ def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None
         if not own_input:
             raise KerasganError(said)
         said += f". '{network.name}' is given them as they are"
-    elif 0 <= low < 0.25 and 0.9 < high <= 1:
+    elif 0 <= low < 0.25 and 0.5 < high <= 1:
         said = (
             f"Argument 'images' must lie in [-1, 1]. Received: values from {low:g} to {high:g}, "
             "none below 0: if 0 is black, pass images * 2 - 1"
         )
     else:
         return
-    warnings.warn(said, KerasganWarning, stacklevel=4)
+    warn(said)
 
 
 def _is_own(network: keras.Model) -> bool:
@@ -261,7 +260,7 @@ def takes(network: keras.Model) -> str | None:
 
 def _assumption(network: keras.Model) -> str:
     found = takes(network)
-    known = "was not made by kerasgan, which says nothing of what it takes"
+    known = "was not made by kerasgan, and which values it expects is not known"
     advice = "'[0,1]', '[0,255]', 'imagenet', 'caffe' or a function, if it takes others"
     if found:
         known, advice = f"begins by scaling images in {found.replace(',', ', ')}", f"'{found}'"

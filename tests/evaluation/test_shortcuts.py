@@ -141,7 +141,7 @@ def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
         explained.extend(images)
         return explain(self, images, *args, **kwargs)
 
-    drawn = region_relevance(network(True), samples, "gamma", controls=False, **options())
+    drawn = region_relevance(network(True), samples, controls=False, **options())
     painted = painted_over(network(True), samples, **options())
     monkeypatch.setattr(Samples, "image", counted_read)
     monkeypatch.setattr(Explainer, "explain", counted)

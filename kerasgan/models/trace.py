@@ -164,7 +164,7 @@ def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[s
         ...     image = tf.zeros((1, 4, 4, 1))
         ...     found = trace(tf.sigmoid(2 * image), [image])
         >>> [(step.kind, step.depends) for step in found.steps]
-        [('Const', 'nothing'), ('Image', 'image'), ('Mul', 'image'), ('Sigmoid', 'image')]
+        [('Image', 'image'), ('Const', 'nothing'), ('Mul', 'image'), ('Sigmoid', 'image')]
     """
     walk = _Walk(output.graph, {(t.op.name, t.value_index) for t in images}, set(layers))
     end = walk.settled(_Reference(None, output.op.name, output.value_index))

@@ -347,7 +347,7 @@ class TestPreprocess:
 
     def other(self):
         image = keras.Input((32, 32, 3))
-        mask = keras.layers.Conv2D(1, 1, activation="sigmoid")(image)
+        mask = keras.layers.Conv2D(1, 1, activation="sigmoid", kernel_initializer="ones")(image)
         return keras.Model(image, mask, name="theirs")
 
     def test_is_kept_and_honoured_wherever_the_bundle_goes(self, tmp_path):

@@ -58,8 +58,10 @@ def score_by_size(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Cha
         low, high = area.min() / 1.15, area.max() * 1.15
         ticks = [m * 10.0**e for e in range(-4, 3) for m in (1, 2, 5)]
         ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) < 2:
+            ticks = sorted({area.min(), area.max()})
         places = _across(np.log(area), math.log(low), math.log(high))
-        at = _across(np.log(ticks), math.log(low), math.log(high)) if ticks else []
+        at = _across(np.log(ticks), math.log(low), math.log(high))
     else:
         high = max(1.0, area.max(initial=0) * 1.05)
         step = 10 ** math.floor(math.log10(high)) / (2 if high < 30 else 1)

@@ -53,12 +53,16 @@ class Finding(NamedTuple):
 
 
 class _Pixels(NamedTuple):
-    """Grey values (height, width) or colours (height, width, 3); white is 0 where unknown."""
+    """Grey values (height, width) or colours (height, width, 3); white is 0 where unknown.
+
+    A palette file that is read as its colours has its `indices` besides.
+    """
 
     values: np.ndarray
     white: int
     lossy: bool
     source: str = ""
+    indices: np.ndarray | None = None
 
 
 class _Unclear(KerasganError):
@@ -82,7 +86,8 @@ def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
         path: The file.
         classes: 1 for foreground and background, n > 1 for n mutually exclusive classes.
         colors: (red, green, blue) of each class, background first, from 0 to 255 or, in a 16-bit
-            file, 65535; several of them where a class has several. Or None.
+            file, 65535; several of them where a class has several. Grey values that a palette file
+            does not show are taken for its indices. Or None.
 
     Returns:
         uint8 array (height, width) of labels: {0, 1} for `classes=1`, else 0 to `classes - 1`.
@@ -104,6 +109,8 @@ def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
         if colors is None:
             return _two_tones(pixels, None)[0]
         table = [color if np.ndim(color) == 2 else (color,) for color in colors]
+        if pixels.indices is not None and _names_indices(table, pixels):
+            pixels = _Pixels(pixels.indices, 255, pixels.lossy, "indices")
         if len(table) == 2 and len(table[0]) == len(table[1]) == 1:
             return _two_tones(pixels, (table[0][0], table[1][0]))[0]
         return _match_colors(pixels, table)
@@ -307,17 +314,24 @@ def _decode(path: str, given: bool = False) -> _Pixels:
             return _Pixels(np.asarray(picture), 0, lossy)
         if picture.mode.startswith("I"):
             return _Pixels(np.asarray(picture).astype(np.int32), 65535, lossy)
-        source = ""
+        source, indices = "", np.asarray(picture) if picture.mode == "P" else None
         if picture.has_transparency_data:
             picture, source = _without_alpha(picture, given)
-        elif picture.mode == "P" and (indices := _bare_indices(picture)) is not None:
+        elif picture.mode == "P" and _shows_alike(picture):
             return _Pixels(indices, 255, lossy, "indices")
         if picture.mode not in ("1", "L"):
             picture = over_black(picture, "RGB")
             picture = _grey(picture, lossy) or picture
         elif picture.mode == "1":
             picture = picture.convert("L")
-        return _Pixels(np.asarray(picture), 255, lossy, source)
+        return _Pixels(np.asarray(picture), 255, lossy, source, indices)
+
+
+def _names_indices(table: Sequence[Sequence[Color]], pixels: _Pixels) -> bool:
+    """Say whether colours cannot be those that a palette shows, but are its indices."""
+    named = {color for colors in table for color in colors}
+    used = {(index,) * 3 for index in np.unique(pixels.indices).tolist()}
+    return used <= named and not set(_tally(pixels)) <= named
 
 
 def _without_alpha(picture: Image.Image, given: bool) -> tuple[Image.Image, str]:
@@ -354,13 +368,13 @@ def _without_alpha(picture: Image.Image, given: bool) -> tuple[Image.Image, str]
     )
 
 
-def _bare_indices(picture: Image.Image) -> np.ndarray | None:
-    """The indices of a palette file whose palette shows some of them alike."""
-    indices = np.asarray(picture)
+def _shows_alike(picture: Image.Image) -> bool:
+    """Say whether the palette of a palette file shows some of its indices alike."""
     palette = picture.getpalette() or []
     shown = [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
-    shown = shown[: max(int(indices.max()), 1) + 1]
-    return indices if len(set(shown)) < len(shown) else None
+    used = {0, 1, *np.unique(np.asarray(picture)).tolist()}
+    shown = [shown[index] for index in used if index < len(shown)]
+    return len(set(shown)) < len(shown)
 
 
 def _grey(picture: Image.Image, lossy: bool) -> Image.Image | None:
@@ -376,7 +390,7 @@ def _grey(picture: Image.Image, lossy: bool) -> Image.Image | None:
 
 def _two_tones(pixels: _Pixels, pair: tuple[Color, Color] | None) -> tuple[np.ndarray, int]:
     """Labels of a mask of two tones, and how many pixels lie between these."""
-    values, white, lossy, _ = pixels
+    values, white, lossy = pixels[:3]
     if pair is None:
         if not white:
             raise _Unclear(

@@ -1,7 +1,7 @@
 """Finding, checking and splitting image and mask files.
 
 A `Samples` is a list of paths: sizes are compared from headers, and no pixel is decoded here but
-those of the first image, to warn of what would be dark.
+those of up to eight images, to warn of what would be dark.
 """
 
 from __future__ import annotations
@@ -217,7 +217,13 @@ class Samples:
             names = [line.strip().strip("\"'") for line in lines]
             comments = {name for name in names if name.startswith("#")}
         else:
-            names, comments = list(map(os.fspath, names)), set()
+            try:
+                names, comments = list(map(os.fspath, names)), set()
+            except TypeError:
+                raise KerasganError(
+                    f"Argument 'names' must be a text file or a list of names, such as "
+                    f"{self.names[:1]}. Received: {names!r}"
+                ) from None
         by_name = {one_form(name): name for name in self.names}
         wanted, unknown = set(), []
         for name in filter(str.strip, names):
@@ -258,7 +264,11 @@ class Samples:
             >>> len(train), len(val)
             (2, 1)
         """
-        if not isinstance(fraction, (int, float)) or not 0 < fraction < 1 or len(self) < 2:
+        if (
+            not isinstance(fraction, (int, float, np.floating))
+            or not 0 < fraction < 1
+            or len(self) < 2
+        ):
             raise KerasganError(
                 f"Argument 'fraction' must lie between 0 and 1, of at least two samples. "
                 f"Received: {fraction!r} of {len(self)}"
@@ -289,7 +299,14 @@ class Samples:
             ('a1', 'a2')
         """
         groups = [key(name) for name in self.names]
-        wanted = set(held_out) if isinstance(held_out, (list, tuple, set)) else {held_out}
+        several = isinstance(held_out, (list, tuple, set, np.ndarray))
+        try:
+            wanted, _ = set(held_out if several else [held_out]), set(groups)
+        except TypeError as error:
+            raise KerasganError(
+                f"Groups, and argument 'held_out', must be hashable, such as text: {error}. "
+                f"Received: {held_out!r}"
+            ) from None
         if not wanted or not wanted < set(groups):
             raise KerasganError(
                 f"Argument 'held_out' must name some, not all, of the groups "
@@ -321,7 +338,7 @@ class Samples:
         """
         groups = list(self.names) if key is None else [key(name) for name in self.names]
         drawn = _drawn(set(groups), seed)
-        if not isinstance(k, int) or not 2 <= k <= len(drawn):
+        if not isinstance(k, (int, np.integer)) or not 2 <= k <= len(drawn):
             raise KerasganError(
                 f"Argument 'k' must be a whole number from 2 to {len(drawn)}. Received: {k!r}"
             )
@@ -400,11 +417,13 @@ def load_folder(
     image_paths = tuple(str(image_files[name]) for name in names)
     headers = [read_header(file) for file in image_paths]
     check_bands(image_paths, headers, "image")
-    shades = dark_shades(image_paths[0])
-    if shades is not None:
+    looked_at = image_paths[:: -(-len(names) // 8)]
+    dark = {file: shades for file in looked_at if (shades := dark_shades(file)) is not None}
+    if 2 * len(dark) > len(looked_at):
+        file = max(dark, key=dark.get)
         warnings.warn(
-            f"Image {image_paths[0]} has 16 bits, of which the upper 8 are read, and these hold "
-            f"{shades} shades only. Stretch such images first with "
+            f"Image {file} has 16 bits, of which the upper 8 are read, and these hold "
+            f"{dark[file]} shades only. Stretch such images first with "
             "kerasgan.data.convert.from_pictures",
             KerasganWarning,
             stacklevel=2,

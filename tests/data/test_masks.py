@@ -499,3 +499,44 @@ def test_real_masks_are_read_in_silence(real_data, capsys):
             with Image.open(samples.mask_paths[index]) as picture:
                 expected = np.asarray(picture.convert("L")) > 127
             np.testing.assert_array_equal(samples.mask(index), expected)
+
+
+def _with_palette(path, labels, palette):
+    picture = Image.frombytes("P", labels.shape[::-1], labels.tobytes())
+    picture.putpalette(np.array(palette).ravel().tolist())
+    picture.save(path)
+    return str(path)
+
+
+def test_values_of_a_palette_file_may_be_its_indices_or_its_colours(tmp_path):
+    """An ignored index 255 has a colour of its own; the advice names indices."""
+    labels = np.zeros((12, 9), np.uint8)
+    labels[3:8, 2:6], labels[0] = 1, 255
+    palette = [(0, 0, 0), (128, 0, 0), *[(i, 1, 2) for i in range(253)], (224, 224, 192)]
+    path = _with_palette(tmp_path / "m.png", labels, palette)
+    with pytest.raises(KerasganError, match=r"colors=\{0: 0, 1: 1, 255: 0\}"):
+        read_mask(path, 2)
+    grey, red, cream = (0, 0, 0), (128, 0, 0), (224, 224, 192)
+    by_index = ((grey, (255, 255, 255)), (1, 1, 1))
+    for classes in (1, 2):
+        for colors in (by_index, ((grey, cream), red)):
+            np.testing.assert_array_equal(read_mask(path, classes, colors), labels == 1)
+    with pytest.raises(KerasganError, match="outside colors"):
+        read_mask(path, 2, ((grey, (254, 254, 254)), (1, 1, 1)))
+
+
+def test_grey_levels_that_a_palette_shows_are_its_colours(tmp_path):
+    labels = np.zeros((12, 9), np.uint8)
+    labels[3:8, 2:6] = 1
+    path = _with_palette(tmp_path / "m.png", labels, [(1, 1, 1), (0, 0, 0)])
+    pair = ((0, 0, 0), (1, 1, 1))
+    np.testing.assert_array_equal(read_mask(path, 1, pair), 1 - labels)
+
+
+def test_colours_that_no_pixel_has_do_not_hide_a_palette(tmp_path):
+    labels = np.zeros((12, 9), np.uint8)
+    labels[3:8, 2:6], labels[0] = 1, 255
+    palette = [(0, 0, 0), (128, 0, 0), *[(0, 0, 0)] * 253, (224, 224, 192)]
+    path = _with_palette(tmp_path / "m.png", labels, palette)
+    colors = (((0, 0, 0), (224, 224, 192)), (128, 0, 0))
+    np.testing.assert_array_equal(read_mask(path, 1, colors), labels == 1)

@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -258,6 +259,35 @@ def test_a_camera_of_twelve_bits_in_sixteen_is_a_warning(tmp_path, highest, shad
         with pytest.warns(KerasganWarning, match=rf"a\.png has 16 bits.* {shades} shades only"):
             samples = load_folder(tmp_path)
         assert len(np.unique(samples.image(0))) <= shades
+
+
+@pytest.mark.parametrize(("bright", "told"), [(0, True), (1, True), (6, False), (9, False)])
+def test_dark_images_are_told_wherever_most_are(save, tmp_path, bright, told):
+    for i in range(9):
+        save(f"images/{i}.png", np.full((4, 4), 60000 if i < bright else 900, np.uint16))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        load_folder(images=tmp_path / "images", masks=None)
+    assert bool([one for one in heard if "has 16 bits" in str(one.message)]) == told
+
+
+@pytest.mark.parametrize("names", [None, 5, [1, 2], [None]])
+def test_names_that_are_no_text_are_refused(names):
+    with pytest.raises(KerasganError, match="'names' must be a text file or a list of names"):
+        listed().split_by_names(names)
+
+
+def test_groups_and_numbers_of_numpy():
+    samples = listed()
+    group = lambda name: name[:2]  # noqa: E731
+    rest, held = samples.split_groups(group, np.array(["s0"]))
+    assert rest.names
+    assert {group(name) for name in held.names} == {"s0"}
+    assert len(samples.folds(np.int64(2))) == 2
+    assert samples.split(np.float32(0.5))[1].names == samples.split(0.5)[1].names
+    for key, held_out in ((list, "s0"), (group, {"s0": 1})):
+        with pytest.raises(KerasganError, match="must be hashable"):
+            samples.split_groups(key, held_out)
 
 
 def test_missing_and_empty_folders(tmp_path):

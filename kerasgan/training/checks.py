@@ -23,6 +23,7 @@ __all__ = [
     "check_generator",
     "check_keras_arguments",
     "check_pair",
+    "check_penalty",
     "check_scaling",
     "check_settings",
     "check_xla",
@@ -122,10 +123,24 @@ def check_settings(weights: dict, shares: dict, schedule: str) -> None:
     """
     for name, value in weights.items():
         check_weight(name, value)
+    warmup = weights.get("discriminator_warmup", 0)
+    if warmup != int(warmup):
+        raise KerasganError(
+            f"Argument 'discriminator_warmup' must be a whole number of steps. Received: {warmup!r}"
+        )
     for name, value in shares.items():
         check_weight(name, value, most=1)
     if schedule not in SCHEDULES:
         raise unknown_name("schedule", schedule, SCHEDULES)
+
+
+def check_penalty(penalty) -> None:
+    """Raise unless a penalty is none, or can be called with a network."""
+    if penalty is not None and (not callable(penalty) or isinstance(penalty, type)):
+        raise KerasganError(
+            "Argument 'penalty' must be a function from the network that learns to a loss, such as "
+            f"kerasgan.training.InvariancePenalty(region). Received: {penalty!r}"
+        )
 
 
 def check_xla(jit_compile: bool | None, losses: dict) -> None:

@@ -26,6 +26,7 @@ from kerasgan.training.checks import (
     check_generator,
     check_keras_arguments,
     check_pair,
+    check_penalty,
     check_scaling,
     check_settings,
     check_xla,
@@ -177,7 +178,9 @@ class SegmentationGAN(keras.Model):
         """
         check_keras_arguments(kwargs, inspect.signature(type(self).compile).parameters)
         losses = {"l1": 100.0} if losses is None else losses
-        self._loss_functions, losses = named_losses(losses, self.generator.output_shape[1:])
+        self._loss_functions, losses = named_losses(
+            losses, self.generator.output_shape[1:], bool(kwargs.get("run_eagerly"))
+        )
         check_xla(kwargs.get("jit_compile"), losses)
         check_adversarial(adversarial, label_smoothing)
         weights = {
@@ -190,6 +193,7 @@ class SegmentationGAN(keras.Model):
         shares = {"label_smoothing": label_smoothing, "warmup": warmup}
         shares["ema_momentum"] = ema_momentum
         check_settings({**weights, "penalty_weight": penalty_weight}, shares, schedule)
+        check_penalty(penalty)
         if self.discriminator is None:
             weights["adversarial_weight"] = 0.0
         if not (any(losses.values()) or weights["adversarial_weight"] or penalty):
@@ -292,8 +296,7 @@ class SegmentationGAN(keras.Model):
             KerasganError: if the model is not compiled, the data do not fit the networks, or the
                 folder holds the state of other networks, settings or data, or cannot be written.
         """
-        if not self.compiled:
-            raise KerasganError("Call compile() before fit(), or build the GAN from a recipe")
+        self._check_compiled()
         check_scaling(self.generator)
         given, options = x, dict(kwargs)
         x, y = self._inspected(x, y, kwargs, kwargs.get("steps_per_epoch"))
@@ -303,7 +306,7 @@ class SegmentationGAN(keras.Model):
         record = Record(given if y is None else x, y, options)
         if stated(self.generator) is None:
             state(self.generator)  # it learns to take what it is trained on
-        callbacks = list(callbacks or [])
+        callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
         guards = [Alarms()]
         if self._settings["schedule"] == "cosine":
             guards.append(Cosine(self._settings["warmup"]))
@@ -343,14 +346,23 @@ class SegmentationGAN(keras.Model):
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        return super().train_on_batch(*self._inspected(x, y, weights), **kwargs)
+        x, y = self._inspected(x, y, weights)
+        self._set_out()
+        return super().train_on_batch(x, y, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Score one batch; as `keras.Model.test_on_batch`."""
         weights = {"sample_weight": sample_weight}
         return super().test_on_batch(*self._inspected(x, y, weights), **kwargs)
 
+    def _check_compiled(self):
+        if not self.compiled:
+            raise KerasganError(
+                "Call compile() before fit() or evaluate(), or build the GAN from a recipe"
+            )
+
     def _inspected(self, x, y, options, steps=None):
+        self._check_compiled()
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))

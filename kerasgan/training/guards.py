@@ -99,6 +99,7 @@ class Alarms(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self.streak = 0
+        self._steps, self._before = 0, -1
         self._warned = False
         self._good = None
         self._variables = {}
@@ -116,7 +117,7 @@ class Alarms(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note the epoch."""
-        self._epoch = epoch
+        self._epoch, self._before = epoch, self._steps
 
     def on_train_batch_end(self, batch, logs=None):
         """Raise if a loss of this step, or a weight behind it, is not finite."""
@@ -130,6 +131,12 @@ class Alarms(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep the state; count the epochs that the discriminator has won."""
+        if self._steps == self._before:
+            raise KerasganError(
+                f"Epoch {epoch + 1} got no batch: the generator or dataset was read to its end "
+                "before. Pass steps_per_epoch so that it lasts, or a keras.utils.Sequence or "
+                "tf.data.Dataset, which can be read again"
+            )
         broken = _broken_losses(logs)
         if broken:
             self._break_off(broken, f"in the validation behind epoch {epoch + 1}")

@@ -241,18 +241,17 @@ def _dataset(dataset: tf.data.Dataset, look: Look, steps) -> tf.data.Dataset:
         if faults:
             raise faults[0]
         try:
-            ends = look(image.numpy(), mask.numpy(), int(number))
+            look.question(*look(image.numpy(), mask.numpy(), int(number)), int(number))
         except KerasganError as error:
             faults.append(error)
             raise
-        if number == 0:
-            look.question(*ends)
         return True
 
     def seen(number, pair):
         image, mask = pair[:2]
         parts = tf.cast(image, tf.float32), tf.cast(mask, tf.float32)
         fine = tf.constant(known) & _is_plain(*parts, classes)
+        fine &= tf.shape(image)[0] == tf.shape(mask)[0]
         call = lambda: tf.py_function(report, [number, image, mask], tf.bool)  # noqa: E731
         with tf.control_dependencies([tf.cond(fine, lambda: True, call)]):
             return tf.identity(image), tf.identity(mask)
@@ -315,7 +314,5 @@ def _seen(look: Look, batch, number: int) -> tuple:
     image, mask = (
         part if hasattr(part, "dtype") else np.asarray(part) for part in look.pair(batch)
     )
-    ends = look(image, mask, number)
-    if number == 0:
-        look.question(*ends)
+    look.question(*look(image, mask, number), number)
     return np.asarray(image, np.float32), np.asarray(mask, np.float32)

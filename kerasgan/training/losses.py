@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 
 import keras
@@ -218,13 +219,16 @@ TAKEN = ("adversarial", "discriminator", "feature", "generator", "penalty")
 """What is logged of other losses."""
 
 
-def named_losses(losses: dict, shape: tuple = (32, 32, 1)) -> tuple[dict, dict]:
+def named_losses(
+    losses: dict, shape: tuple = (32, 32, 1), eagerly: bool = False
+) -> tuple[dict, dict]:
     """Return the functions of losses, and their weights, by name.
 
     Args:
         losses: a name of `SEGMENTATION`, or a function of one's own or `keras.losses.Loss`, ->
             weight from 0 up.
         shape: (height, width, classes) of the masks, on which functions of one's own are tried.
+        eagerly: whether these are called as they are, and not traced by `tf.function`.
 
     Returns:
         Name -> function from masks and probabilities to a scalar; and name -> weight.
@@ -247,7 +251,7 @@ def named_losses(losses: dict, shape: tuple = (32, 32, 1)) -> tuple[dict, dict]:
     functions, weights = {}, {}
     for key, weight in losses.items():
         if callable(key):
-            name, function = _own(key, shape)
+            name, function = _own(key, shape, eagerly)
             if name in functions or name in losses:
                 raise KerasganError(f"Argument 'losses' has two of the name '{name}'; rename one")
         elif key in SEGMENTATION:
@@ -256,11 +260,11 @@ def named_losses(losses: dict, shape: tuple = (32, 32, 1)) -> tuple[dict, dict]:
             error = unknown_name("losses", key, SEGMENTATION)
             raise KerasganError(f"{error}. A function of yours goes in without quotes")
         check_weight(f"losses[{name!r}]", weight)
-        functions[name], weights[name] = function, weight
+        functions[name], weights[name] = function, float(weight)
     return functions, weights
 
 
-def _own(loss: Callable, shape: tuple) -> tuple[str, Callable]:
+def _own(loss: Callable, shape: tuple, eagerly: bool) -> tuple[str, Callable]:
     """Return the name of a loss of one's own, and what gives its mean; raise unless it works."""
     name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
     if not str(name).isidentifier() or name in SEGMENTATION or name in TAKEN:
@@ -274,8 +278,13 @@ def _own(loss: Callable, shape: tuple) -> tuple[str, Callable]:
             "cross-entropy computed from logits there is losses={'cross_entropy': 1.0}"
         )
 
+    called = loss if eagerly else tf.function(loss)
+
     def mean(truth, probability):
-        return tf.reduce_mean(tf.cast(loss(truth, probability), tf.float32))
+        value = called(truth, probability)
+        if isinstance(value, (tuple, list)):
+            raise TypeError(f"it returned {len(value)} values")
+        return tf.reduce_mean(tf.cast(value, tf.float32))
 
     size = [2, *(32 if side is None else side for side in shape)]
     one, other = (tf.random.stateless_normal(size, [0, seed]) for seed in (0, 1))
@@ -291,10 +300,12 @@ def _own(loss: Callable, shape: tuple) -> tuple[str, Callable]:
         raise KerasganError(
             f"Argument 'losses': '{name}' cannot be used. It is called with masks and "
             f"probabilities, float32 of shape {truth.shape}, and must return a number, or one for "
-            f"each image: {type(error).__name__}: {error}"
+            "each image; it is traced, so NumPy and .numpy() cannot be used in it: "
+            f"{type(error).__name__}: {error}"
         ) from error
-    if slope is None or not np.isfinite(value):
-        fault = "has no gradient by the probabilities" if slope is None else f"gives {value:g}"
+    if slope is None or not np.any(slope) or not np.isfinite(value):
+        fault = "has no gradient by the probabilities"
+        fault = fault if np.isfinite(value) else f"gives {value:g}"
         raise KerasganError(
             f"Argument 'losses': '{name}' {fault}, so nothing can be learned from it; compute it "
             "with TensorFlow, without thresholds"
@@ -304,7 +315,7 @@ def _own(loss: Callable, shape: tuple) -> tuple[str, Callable]:
 
 def check_weight(name: str, value, most: float = float("inf")) -> None:
     """Raise unless `value` is a number from 0 up, below `most`."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
     if not number or not 0 <= value < most:
         limit = "up" if most == float("inf") else f"to below {most:g}"
         raise KerasganError(

@@ -92,7 +92,9 @@ def load_model(kind, folder, custom_objects=None):
     folder = standing(pathlib.Path(folder))
     settings = read_settings(folder)
     paths = [folder / f"{name}.keras" for name in settings["networks"]]
-    gan = kind(*(_load_network(path, custom_objects) for path in paths))
+    losses = keras.losses.Loss  # objects, where networks are made of classes
+    parts = {k: v for k, v in (custom_objects or {}).items() if not isinstance(v, losses)}
+    gan = kind(*(_load_network(path, parts) for path in paths))
     gan.recipe = settings["recipe"]
     if settings["preprocess"] is not None:
         state(gan.generator, settings["preprocess"])

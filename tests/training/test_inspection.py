@@ -478,3 +478,36 @@ def test_a_network_that_scales_other_images_first_is_named(scale, offset, before
     gan = kg.SegmentationGAN(mended)
     gan.compile(losses={"dice": 1.0})
     gan.fit(IMAGES, MASKS, verbose=0)
+
+
+@pytest.mark.parametrize("form", ["dataset", "unknown shapes", "generator", "sequence"])
+def test_images_from_0_to_1_are_questioned_behind_a_black_batch(form):
+    images = (IMAGES + 1) / 2
+    images[:4] = 0
+    x, _ = inspected(COLOUR, *data_of(form, images, MASKS))
+    batches = (x[index] for index in range(2)) if form == "sequence" else x
+    with pytest.warns(kg.KerasganWarning, match="none below 0"):
+        list(batches)
+
+
+def test_other_numbers_of_images_and_masks_in_a_dataset():
+    parts = (tf.data.Dataset.from_tensor_slices(x).batch(n) for x, n in ((IMAGES, 4), (MASKS, 2)))
+    x, _ = inspected(COLOUR, tf.data.Dataset.zip(tuple(parts)))
+    with pytest.raises(kg.KerasganError, match="4 images and 2 masks"), in_our_words():
+        list(x)
+
+
+def test_an_epoch_without_a_batch_is_no_epoch(gan):
+    with pytest.raises(kg.KerasganError, match="Epoch 2 got no batch"):
+        gan.fit(*data_of("generator", IMAGES, MASKS), epochs=3, verbose=0)
+
+
+def test_one_callback_needs_no_list(gan):
+    history = gan.fit(IMAGES, MASKS, callbacks=keras.callbacks.TerminateOnNaN(), verbose=0)
+    assert history.epoch == [0]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "train_on_batch", "test_on_batch"])
+def test_what_was_not_compiled_says_so(name):
+    with pytest.raises(kg.KerasganError, match="compile"):
+        getattr(kg.SegmentationGAN(network()), name)(IMAGES, MASKS)

@@ -117,7 +117,10 @@ def named(name, function=squares):
         ({named("short", lambda t, p: t[:, 0, 0, 0, 0]): 1.0}, "'short' cannot be used.*float32"),
         ({named("none", lambda t, p: None): 1.0}, "'none' cannot be used"),
         ({named("hard", lambda t, p: t - tf.cast(p > 0.5, tf.float32)): 1.0}, "no gradient"),
-        ({named("array", lambda t, p: np.mean(t.numpy() - p.numpy())): 1.0}, "no gradient"),
+        ({named("array", lambda t, p: np.mean(t.numpy() - p.numpy())): 1.0}, "NumPy"),
+        ({named("weight", lambda t, p: squares(t, p) * t.numpy().mean()): 1.0}, "NumPy"),
+        ({named("sign", lambda t, p: tf.sign(t - p)): 1.0}, "no gradient"),
+        ({named("pair", lambda t, p: (squares(t, p), squares(t, p))): 1.0}, "2 values"),
         ({named("infinite", lambda t, p: tf.reduce_sum(p) / 0.0): 1.0}, "gives inf"),
         ({keras.losses.BinaryCrossentropy(from_logits=True): 1.0}, "leave from_logits out"),
         ({keras.losses.BinaryCrossentropy: 1.0}, "'BinaryCrossentropy' cannot be used"),
@@ -126,3 +129,29 @@ def named(name, function=squares):
 def test_what_cannot_be_used_is_refused_at_once(losses, message):
     with pytest.raises(kg.KerasganError, match=message):
         compiled(losses)
+
+
+def test_it_may_branch_on_tensors_and_use_numpy_where_steps_are_eager():
+    def branching(truth, probability):
+        if tf.reduce_mean(truth) > 2:
+            return tf.reduce_mean(probability)
+        return squares(truth, probability)
+
+    def through_numpy(truth, probability):
+        return squares(truth, probability) * truth.numpy().mean()
+
+    gan = compiled({branching: np.float32(1)})
+    expected = np.mean((MASKS - gan.generator(IMAGES).numpy()) ** 2)
+    logs = gan.test_on_batch(IMAGES, MASKS, return_dict=True)
+    assert logs["branching_loss"] == pytest.approx(expected, rel=1e-5)
+    logs = compiled({through_numpy: 1.0}, run_eagerly=True).test_on_batch(
+        IMAGES, MASKS, return_dict=True
+    )
+    assert logs["through_numpy_loss"] == pytest.approx(expected * MASKS.mean(), rel=1e-5)
+
+
+def test_an_object_is_given_to_load(tmp_path):
+    loss = keras.losses.BinaryCrossentropy(name="mine")
+    compiled({loss: 1.0}).save(tmp_path / "gan")
+    again = kg.SegmentationGAN.load(tmp_path / "gan", custom_objects={"mine": loss})
+    assert again.loss_weights == {"mine": 1.0}

@@ -100,3 +100,25 @@ def test_a_run_in_another_precision_is_saved_and_resumed_exactly(tmp_path):
     whole.save(tmp_path / "model")
     loaded = kg.SegmentationGAN.load(tmp_path / "model")
     assert_equal(values(*whole._networks()), values(*loaded._networks()))
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"ema_momentum": 0.9}])
+def test_a_single_step_begins_with_the_weights_given_after_compile(settings):
+    generator, _ = networks()
+    gan = kg.SegmentationGAN(generator)
+    gan.compile(keras.optimizers.SGD(1e-6), losses=LOSSES, **settings)
+    given = [weight + 1 for weight in generator.get_weights()]
+    generator.set_weights(given)
+    gan.train_on_batch(IMAGES, MASKS)
+    trained = [weight.numpy() for weight in generator.trainable_weights]
+    generator.set_weights(given)
+    expected = [weight.numpy() for weight in generator.trainable_weights]
+    assert_equal([trained], [expected], most=1e-2)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"discriminator_warmup": 1.5}, {"penalty": "l1"}, {"penalty": 3}]
+)
+def test_settings_of_another_kind_are_named(settings):
+    with pytest.raises(kg.KerasganError, match=next(iter(settings))):
+        kg.SegmentationGAN(*networks()).compile(**settings)

@@ -131,7 +131,7 @@ class Alarms(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep the state; count the epochs that the discriminator has won."""
-        if self._steps == self._before:
+        if 0 < self._before == self._steps:
             raise KerasganError(
                 f"Epoch {epoch + 1} got no batch: the generator or dataset was read to its end "
                 "before. Pass steps_per_epoch so that it lasts, or a keras.utils.Sequence or "

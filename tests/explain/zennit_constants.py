@@ -1,6 +1,7 @@
-"""Writes zennit.json: relevance by zennit 0.5.1, which rules are checked against.
+"""Writes zennit.json: relevance by zennit 1.0, which rules are checked against.
 
-In an environment of its own: pip install torch==2.13.0 zennit==0.5.1, then run this file.
+In an environment of its own (Python 3.12): pip install torch==2.13.0 zennit==1.0.0, then run this
+file.
 """
 
 import json

@@ -13,11 +13,13 @@ from kerasgan.models.generators import pix2pix_generator, unet
 from kerasgan.models.nested import nested_unet
 from kerasgan.models.outputs import final_activation, generator_of, to_drawing, to_probability
 from kerasgan.models.residual import residual_unet
+from kerasgan.models.transformers import convnext_unet, segformer
 
 __all__ = [
     "SeededDropout",
     "WeightClip",
     "attention_unet",
+    "convnext_unet",
     "encoder_unet",
     "feature_critic",
     "final_activation",
@@ -28,6 +30,7 @@ __all__ = [
     "pix2pix_generator",
     "pixel_discriminator",
     "residual_unet",
+    "segformer",
     "to_drawing",
     "to_probability",
     "unet",

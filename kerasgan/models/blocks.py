@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -25,6 +25,9 @@ class SeededDropout(keras.layers.Layer):
     Args:
         rate: fraction of the inputs set to zero in training, in [0, 1).
         seed: int; layers of one network should have different seeds.
+        noise_shape: shape of the mask, as of `keras.layers.Dropout`: None for the input's own
+            sizes, 1 for what is dropped together. (None, 1, 1, 1) drops whole images, which is
+            stochastic depth on a branch.
 
     Example:
         >>> import tensorflow as tf
@@ -35,12 +38,19 @@ class SeededDropout(keras.layers.Layer):
         1.0
     """
 
-    def __init__(self, rate: float, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        rate: float,
+        seed: int = 0,
+        noise_shape: Sequence[int | None] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise KerasganError(f"Argument 'rate' must lie in [0, 1). Received: {rate}")
         self.rate = rate
         self.seed = int(seed)
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
     def build(self, input_shape):
         """Create the step counter."""
@@ -59,13 +69,20 @@ class SeededDropout(keras.layers.Layer):
         if training is None:
             training = keras.backend.learning_phase()
 
+        mask_shape = self.noise_shape
+        if mask_shape is not None:
+            sizes = tf.shape(inputs)
+            mask_shape = [sizes[i] if n is None else n for i, n in enumerate(mask_shape)]
+
         def drop():
             seed = tf.stack([tf.constant(self.seed, tf.int64), self.step.assign_add(1)])
             replica = tf.distribute.get_replica_context()
             if replica is not None and replica.num_replicas_in_sync > 1:
                 number = replica.replica_id_in_sync_group
                 seed = tf.random.experimental.stateless_fold_in(seed, number)
-            return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed, rng_alg="philox")
+            return tf.nn.experimental.stateless_dropout(
+                inputs, self.rate, seed, rng_alg="philox", noise_shape=mask_shape
+            )
 
         return tf.__internal__.smart_cond.smart_cond(training, drop, lambda: tf.identity(inputs))
 
@@ -75,7 +92,8 @@ class SeededDropout(keras.layers.Layer):
 
     def get_config(self):
         """Return what rebuilds the layer."""
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+        shape = self.noise_shape and list(self.noise_shape)
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed, "noise_shape": shape}
 
 
 @keras.saving.register_keras_serializable("kerasgan")

@@ -26,6 +26,8 @@ GENERATORS = (
     "attention_unet",
     "nested_unet",
     "encoder_unet",
+    "segformer",
+    "convnext_unet",
 )
 DISCRIMINATORS = (
     "patch_discriminator",

@@ -218,6 +218,16 @@ class TestSeededDropout:
         assert not np.array_equal(first, second)
         assert int(layer.step.numpy()) == 1
 
+    def test_a_noise_shape_drops_whole_images(self):
+        layer = models.SeededDropout(0.3, seed=2, noise_shape=(None, 1, 1))
+        kept = layer(tf.ones((2000, 2, 3)), training=True).numpy()
+        np.testing.assert_array_equal(kept, np.broadcast_to(kept[:, :1, :1], kept.shape))
+        assert set(np.unique(kept.round(4))) == {0, np.float32(1 / 0.7).round(4)}
+        assert abs((kept == 0).mean() - 0.3) < 0.05
+        again = models.SeededDropout.from_config(layer.get_config())
+        np.testing.assert_array_equal(again(tf.ones((2000, 2, 3)), training=True), kept)
+        np.testing.assert_array_equal(layer(self.ones), self.ones)
+
     def test_wrong_rate_is_named(self):
         with pytest.raises(kg.KerasganError, match=r"'rate' must lie in \[0, 1\). Received: 1"):
             models.SeededDropout(1)

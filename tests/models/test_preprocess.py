@@ -166,6 +166,8 @@ class TestWhatIsAssumed:
             lambda: kg.models.residual_unet(**SMALL),
             lambda: kg.models.attention_unet(**SMALL),
             lambda: kg.models.nested_unet(**SMALL),
+            lambda: kg.models.segformer(depths=(1, 1, 1, 1), **SMALL),
+            lambda: kg.models.convnext_unet(depths=(1, 1), **SMALL),
             lambda: kg.models.encoder_unet(encoder="mobilenet_v2", **SMALL),
             lambda: kg.recipes.build("pix2pix", **SMALL).generator,
         ],

@@ -226,7 +226,7 @@ class Cases:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images (count, height, width, channels), a batch at a time."""
         function = self.explainer._traced("logits", "", ()).call
-        dtype = self.explainer.canonical.dtype
+        dtype = self.explainer.graph.dtype
         pieces = range(0, len(images), self.batch_size)
         images = np.asarray(images, np.float32)
         batches = (self.preprocess(images[i : i + self.batch_size]) for i in pieces)

@@ -1,7 +1,16 @@
 """Layer-wise relevance propagation for segmentation networks, run by iNNvestigate."""
 
 from kerasgan.explain import targets
-from kerasgan.explain.composites import Composite, Method, anything, first, last
+from kerasgan.explain.composites import (
+    CPLRP,
+    AttnLRP,
+    Composite,
+    Method,
+    anything,
+    dense,
+    first,
+    last,
+)
 from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
@@ -16,7 +25,7 @@ from kerasgan.explain.gradients import (
 from kerasgan.explain.judge import Judge, Judgement
 from kerasgan.explain.linear import Linear
 from kerasgan.explain.merged import MergedExplainer
-from kerasgan.explain.methods import Preset, rule_names
+from kerasgan.explain.methods import rule_names
 from kerasgan.explain.place import Placed, to_original
 from kerasgan.explain.relevance_penalty import RelevancePenalty
 from kerasgan.explain.rules import (
@@ -33,6 +42,8 @@ from kerasgan.explain.rules import (
 
 __all__ = [
     "AlphaBeta",
+    "AttnLRP",
+    "CPLRP",
     "Composite",
     "Concepts",
     "Epsilon",
@@ -50,7 +61,6 @@ __all__ = [
     "MergedExplainer",
     "Method",
     "Placed",
-    "Preset",
     "RelevancePenalty",
     "Rule",
     "Shares",
@@ -60,6 +70,7 @@ __all__ = [
     "ZPlus",
     "anything",
     "channel_relevance",
+    "dense",
     "export_explainer",
     "first",
     "last",

@@ -1,15 +1,18 @@
-"""Turns any functional segmenter into an equal network that layer-wise relevance can walk.
+"""Reads a network's computation as a graph that layer-wise relevance can walk.
 
-Batch norm is folded into its neighbour, dropout removed, nested models flattened, normalizations
-taken apart, the last activation stripped. What is left consists of a few kinds of layers, which
-`kerasgan.explain.canonical_layers.kind_of` tells apart.
+The operations of one trace are taken backwards from the logits, and become nodes by
+`kerasgan.explain.operations`. What is one thing in several operations becomes one node: scale and
+shift (batch normalization, however it is written) go to the weights that they stand beside,
+normalizations and functions of one number are recognised, and so are products of a signal and its
+gates. Only what relevance reaches becomes a node, so whatever computes a gate needs no rule.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import functools
-from collections.abc import Mapping
+import heapq
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,228 +20,80 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.carry import ADVICE, carry, carry_with_constants, keep_opaque
-from kerasgan.explain.carry_tf import carry_tf
-from kerasgan.explain.fold import fold_batch_norms, strip_last_activation
-from kerasgan.explain.forward import Forward, throwaway_variables
-from kerasgan.explain.network import Network, Op, Refusal, refusal
-from kerasgan.models.outputs import Reading, read_output, refuse_labels
+from kerasgan.explain.graph import Graph, Node, has_axis, letters, live, options_of, places_of
+from kerasgan.explain.operations import (
+    AFFINE,
+    BOTH,
+    COMPARISONS,
+    ELEMENTWISE,
+    MIXING,
+    NORMALISING,
+    PROPORTIONAL,
+    ROUTED,
+    STATISTICS,
+    WEIGHTED,
+    WINNER,
+)
+from kerasgan.models.outputs import Reading, functional, read_output, refuse_labels
+from kerasgan.models.ranges import Ranges
+from kerasgan.models.trace import Step, Value, trace_network
 
-__all__ = ["Canonical", "canonize", "check_reading"]
+__all__ = ["read_graph"]
 
-
-class Canonical:
-    """A network equal to a model up to its last activation, with weights that follow the model's.
-
-    Made by `canonize`.
-
-    Attributes:
-        activation: The activation stripped from the end: "tanh", "sigmoid", "softmax",
-            "hard_sigmoid", "log_softmax" or "linear" (none).
-        names: Original layer name -> name of the canonical layer whose output stands for that
-            layer's: `{"down_2_bn": "down_2_conv"}`. Layers of nested models also go by
-            "outer/inner".
-        gates: What is the gate of each product that relevance passes: name of its layer ->
-            indices of its inputs.
-        dtype: "float32", or "float64" for a model in float64.
-        output_name: Name of its last layer.
-    """
-
-    def __init__(self, net: Network, output: Op, activation: str, name: str):
-        self._ops = net.ops
-        self._output = output
-        self._name = name
-        reached = net.receives_relevance(output)
-        self.gates = dict(found for op, found in net.products.items() if op in reached)
-        self.activation = activation
-        self.dtype = net.dtype
-        self.names = {original: op.name for original, op in net.origins.items()}
-        self.output_name = output.name
-        self._order: list[str] | None = None
-        self._model: keras.Model | None = None
-
-    @property
-    def model(self) -> keras.Model:
-        """The canonical network with the weights of now; same inputs, output logits.
-
-        Made at the first use, because it holds a copy of all weights. Where that is not needed,
-        call `build`.
-        """
-        if self._model is None:
-            self._model = self.build()
-            self.update()
-        return self._model
-
-    def build(self) -> keras.Model:
-        """Builds the network anew, for `kerasgan.explain.forward.Forward` to compute with.
-
-        Its variables hold nothing: layers know where their weights come from.
-        """
-        tensors: dict[Op, tf.Tensor] = {}
-        for op in self._ops:
-            if op.kind == "InputLayer":
-                tensors[op] = keras.Input(op.shape, name=op.name, dtype=self.dtype)
-                continue
-            layer = op.layer(name=op.name, dtype=self.dtype, **op.config)
-            inputs = [tensors[before] for before in op.inputs]
-            with throwaway_variables():
-                tensors[op] = layer(inputs if len(inputs) > 1 else inputs[0])
-            layer.live = functools.partial(self.weights_of, op.name)
-        inputs = [tensors[op] for op in self._ops if op.kind == "InputLayer"]
-        model = keras.Model(inputs, tensors[self._output], name=self._name)
-        self._order = [layer.name for layer in model.layers]
-        return model
-
-    def weights(self) -> list[tf.Tensor]:
-        """Computes the canonical weights from the original model's present ones.
-
-        Pure TensorFlow operations on the original's variables: inside a `tf.function` it follows
-        training with nothing rebuilt.
-
-        Returns:
-            Tensors in the order of `model.weights`.
-        """
-        if self._order is None:
-            self.build()
-        return [weight for name in self._order for weight in self.weights_of(name)]
-
-    def weights_of(self, layer: str) -> list[tf.Tensor]:
-        """Computes the weights of one layer of `model`, as `weights` does."""
-        (op,) = [op for op in self._ops if op.name == layer]
-        return [source() for source in op.sources]
-
-    def update(self) -> None:
-        """Copies the original's present weights into `model`."""
-        for variable, value in zip(self.model.weights, self.weights()):
-            variable.assign(value)
+ADVICE = (
+    "Put operations in its place that can be explained ('Explain your own model' in the "
+    "documentation lists them), or explain a model that ends before it. What only computes a gate "
+    "may stay: argument 'gates' says which input of a product is one"
+)
+LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
+FORMING = {"BatchToSpaceND", "ExpandDims", "Reshape", "SpaceToBatchND", "Squeeze", "Transpose"}
+MOST = 48
 
 
-def canonize(
-    model: keras.Model,
+def read_graph(
+    model: Any,
     *,
     gates: Mapping[str, int | tuple[int, ...]] | None = None,
-    check: bool = True,
-) -> Canonical:
-    """Turns a functional model into an equal network that layer-wise relevance can walk.
+    output: int | str | None = None,
+) -> Graph:
+    """Reads a model's computation as a graph of nodes that relevance passes.
 
     Args:
-        model: A functional (or built sequential) `keras.Model` of one output, channels last. It is
-            neither changed nor copied: the result reads its variables. Models in mixed precision
-            are computed in float32.
-        gates: For products whose gate cannot be told: name of the Multiply layer -> index of the
-            input that is the gate (a tuple of indices if it has more than two inputs).
-        check: Whether to compare the result with the model on random input.
+        model: What `kerasgan.models.generator_of` takes. It is neither changed nor copied: the
+            graph reads its variables. Models in mixed precision are computed in float32.
+        gates: For products of values that all depend on the image: from the product's name to the
+            index of the input that is the gate, or to several; () shares relevance evenly.
+        output: Which of the model's outputs to explain, by its place from 0 or its name; None where
+            there is one.
 
     Returns:
-        The canonical network.
+        The graph. Its output are the logits: a last tanh, sigmoid or softmax is taken off.
 
     Raises:
-        KerasganError: If the model is not functional, has several outputs, holds NaN or a layer
-            that cannot be carried over (the message names it and says what to do), or if the
-            check fails.
+        KerasganError: If the model cannot be traced, holds NaN, or relevance reaches an operation
+            without a rule (the message names it, its layer and what to do), or if the graph does
+            not compute what the model does.
 
     Example:
         >>> import kerasgan as kg
-        >>> canonical = canonize(kg.models.unet(size=32, filters=2, levels=2))
-        >>> canonical.activation, canonical.names["down_1_bn_a"]
+        >>> graph = read_graph(kg.models.unet(size=32, filters=2, levels=2))
+        >>> graph.activation, graph.names["down_1_bn_a"]
         ('sigmoid', 'down_1_conv_a')
     """
-    check_model(model)
-    declared = check_form(gates)
-    double = any(weight.dtype == tf.float64 for weight in model.weights)
-    dtype = "float64" if double else "float32"
-    net = Network(dtype, declared)
-    inputs = [
-        net.add(keras.layers.InputLayer, [], name=name, shape=tuple(tensor.shape[1:]))
-        for name, tensor in zip(model.input_names, model.inputs)
-    ]
-    net.origins.update({op.name: op for op in inputs})
-    (output,) = trace(net, model, inputs)
-    check_gates(net)
-    net.keep_only_before(output)
-    output, activation = strip_last_activation(net, output, reading_of(model))
-    output = fold_batch_norms(net, output)
-    reached = net.receives_relevance(output)
-    for op in [op for op in net.ops if op in reached]:
-        if op.problem is not None:
-            raise op.problem
-        if op.squashes(("softmax", "log_softmax")):
-            raise KerasganError(
-                f"Layer '{op.name}' (softmax) cannot be explained: inside a network a softmax may "
-                "only compute a gate. Apply it by keras.layers.Multiply (argument 'gates' says "
-                "which input it is), or explain a model that ends there"
-            )
-    net.name_uniquely()
-    canonical = Canonical(net, output, activation, f"{model.name}_canonical")
-    if check or net.guessed:
-        compare(model, canonical, net.guessed)
-    return canonical
+    declared = _declared(gates)
+    network = _checked(model)
+    output = _place_of(network, output)
+    graph, guessed = _traced(network, output)
+    reader = _Reader(graph, network, declared)
+    reader.read()
+    _compare(network, graph, output, guessed)
+    return graph
 
 
-def reading_of(model: keras.Model) -> Reading | None:
-    """Returns what a model's output means; None where no mask can be read from it."""
-    try:
-        return read_output(model)
-    except KerasganError:
-        return None
+# --- What is asked for ---
 
 
-def check_reading(model: keras.Model, canonical: Canonical) -> None:
-    """Raises unless a canonical network gives the logits of classes that exclude each other."""
-    reading = reading_of(model)
-    if reading is None:
-        return
-    refuse_labels(model, "an explanation")
-    if canonical.activation == "linear" != reading.activation:
-        raise KerasganError(
-            f"Explanations are of logits, but '{model.name}' gives what a {reading.activation} "
-            f"makes of them, and '{canonical.output_name}', where it ends, cannot be taken off. "
-            "Build a model that ends in the logits, or in keras.layers.Activation or Softmax "
-            "applied to them"
-        )
-
-
-def check_model(model: keras.Model) -> None:
-    if not tf.executing_eagerly():
-        raise KerasganError(
-            "A network is made ready for explanations outside of tf.function and with eager "
-            "execution on: make the Explainer there, and call it inside"
-        )
-    if not isinstance(model, keras.Model):
-        raise KerasganError(
-            f"Argument 'model' must be a functional keras.Model. Received: {type(model).__name__}"
-        )
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise KerasganError(
-            f"Argument 'model' must be built. Received: Sequential '{model.name}' without input "
-            "shape; call model.build((None, height, width, channels)) first"
-        )
-    if not is_functional(model):
-        raise KerasganError(
-            "Argument 'model' must be a functional keras.Model. Received: "
-            f"{type(model).__name__}; build it as keras.Model(inputs, outputs)"
-        )
-    if len(model.outputs) != 1:
-        raise KerasganError(
-            f"Argument 'model' must have one output. Received: '{model.name}' with "
-            f"{len(model.outputs)}; explain keras.Model(model.input, model.outputs[0]), or another"
-        )
-    for layer in model._flatten_layers(recursive=True, include_self=False):
-        for weight in layer._trainable_weights + layer._non_trainable_weights:
-            if weight.dtype.is_floating and not np.isfinite(tf.reduce_sum(weight)):
-                raise refusal(
-                    layer,
-                    f"its weight '{weight.name}' holds NaN or infinity",
-                    "Load weights from before training diverged",
-                )
-
-
-def is_functional(model) -> bool:
-    plain = type(model).call.__qualname__ in ("Functional.call", "Sequential.call")
-    return plain and getattr(model, "_is_graph_network", False)
-
-
-def check_form(gates: Any) -> dict[str, tuple[int, ...]]:
+def _declared(gates: Any) -> dict[str, tuple[int, ...]]:
     """Returns gates as tuples of indices by name."""
     if not isinstance(gates, (Mapping, type(None))):
         raise KerasganError(
@@ -257,117 +112,970 @@ def check_form(gates: Any) -> dict[str, tuple[int, ...]]:
     return declared
 
 
-def check_gates(net: Network) -> None:
-    products = [path for path, _ in net.products.values()]
-    short = [path.rsplit("/", 1)[-1] for path in products]
-    for name in net.gates:
-        if name not in products and name not in short:
-            known = sorted({*products, *short})
-            near = difflib.get_close_matches(name, known, n=3) or sorted(set(products))
-            which = f"such as {near}" if products else "of which it has none"
-            raise KerasganError(
-                f"Argument 'gates' must name products of tensors of the model, {which}. "
-                f"Received: {name!r}"
-            )
-
-
-def trace(net: Network, model: keras.Model, inputs: list[Op]) -> list[Op]:
-    """Carries over all calls inside a functional model; returns what its outputs became."""
-    values = {id(tensor): op for tensor, op in zip(model.inputs, inputs)}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            before = [values[id(tensor)] for tensor in node.keras_inputs]
-            after = call(net, node, before)
-            for tensor, op in zip(tf.nest.flatten(node.outputs), after):
-                values[id(tensor)] = op
-    return [values[id(tensor)] for tensor in model.outputs]
-
-
-def call(net: Network, node, before: list[Op]) -> list[Op]:
-    """Carries over one call of a layer or nested model."""
-    layer = node.layer
-    if node.call_kwargs.get("training"):
-        raise refusal(
-            layer,
-            "it is called with training=True, so its output depends on the batch or on chance",
-            "Build the model without that argument",
+def _checked(model: Any) -> keras.Model:
+    if not tf.executing_eagerly():
+        raise KerasganError(
+            "A network is made ready for explanations outside of tf.function and with eager "
+            "execution on: make the Explainer there, and call it inside"
         )
-    if is_functional(layer):
-        outer, net.outer = net.outer, (*net.outer, layer.name)
-        after = trace(net, layer, before)
-        net.outer = outer
-    elif not tf.is_tensor(node.outputs) and not hasattr(node.outputs, "shape"):
-        problem = refusal(layer, "it has several outputs", ADVICE)
-        places = range(len(tf.nest.flatten(node.outputs)))
-        after = [keep_opaque(net, node, before, problem, place) for place in places]
-    else:
-        try:
-            after = [(carry_tf if hasattr(layer, "symbol") else carry_layer)(net, node, before)]
-        except Refusal as problem:
-            after = [keep_opaque(net, node, before, problem)]
-    for op, tensor in zip(after, tf.nest.flatten(node.outputs)):
-        op.shape = tuple(tensor.shape[1:])
-    if len(after) == 1:
-        net.origins.setdefault(layer.name, after[0])
-        net.origins.setdefault("/".join((*net.outer, layer.name)), after[0])
-    return after
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise KerasganError(
+            f"Argument 'model' must be built. Received: Sequential '{model.name}' without input "
+            "shape; call model.build((None, height, width, channels)) first"
+        )
+    network = functional(model)
+    for layer in network._flatten_layers(recursive=True, include_self=False):
+        for weight in layer._trainable_weights + layer._non_trainable_weights:
+            if weight.dtype.is_floating and not np.isfinite(tf.reduce_sum(weight)):
+                raise KerasganError(
+                    f"Layer '{layer.name}' ({type(layer).__name__}) cannot be explained: its "
+                    f"weight '{weight.name}' holds NaN or infinity. Load weights from before "
+                    "training diverged"
+                )
+    return network
 
 
-def carry_layer(net: Network, node, before: list[Op]) -> Op:
-    layer = node.layer
-    options = {key: value for key, value in node.call_kwargs.items() if key != "training"}
-    given = tf.nest.flatten((node.call_args, options))
-    if sum(value is not None and value is not False for value in given) != len(before):
-        by_id = {id(tensor): op for tensor, op in zip(node.keras_inputs, before)}
-        values = [by_id.get(id(value), value) for value in tf.nest.flatten(node.call_args)]
-        carried = None if options else carry_with_constants(net, layer, values, layer.name)
-        if carried is None:
-            reason = "it is called on more than tensors of the model"
-            raise refusal(layer, reason, "Leave constants and further arguments out of the call")
-        return carried
-    return carry(net, layer, before, layer.name)
+def _place_of(network: keras.Model, output: int | str | None) -> int:
+    """Returns the place of the output to explain."""
+    names = list(network.output_names)
+    if output is None and len(names) == 1:
+        return 0
+    if isinstance(output, str) and output in names:
+        return names.index(output)
+    whole = isinstance(output, (int, np.integer)) and not isinstance(output, bool)
+    if whole and 0 <= output < len(names):
+        return int(output)
+    raise KerasganError(
+        f"Argument 'output' must say which of the {len(names)} output(s) of '{network.name}' to "
+        f"explain, by its place from 0 or its name: {names}. Received: {output!r}"
+    )
 
 
-def random_image(tensor) -> tf.Tensor:
-    """Returns one random image for a model's input; a size left open is 128."""
-    rng = np.random.default_rng(0)
-    shape = [1, *(size or 128 for size in tensor.shape[1:])]
-    whole = tensor.dtype.is_integer
-    values = rng.integers(0, 256, shape) if whole else rng.uniform(-1, 1, shape)
-    return tf.cast(values, tensor.dtype)
+# --- Tracing ---
 
 
-def compare(model: keras.Model, canonical: Canonical, guessed: Op | None = None) -> None:
-    """Raises if model and canonical network differ on random input."""
-    images = [random_image(tensor) for tensor in model.inputs]
+def _traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
+    """Traces a network up to its logits; also says whether the last activation is a guess."""
+    trace = trace_network(network, output)
+    if trace.output.step.depends != "image":
+        raise KerasganError(
+            f"The output of '{network.name}' does not depend on the image, so there is nothing to "
+            "explain. Explain a model whose output is computed from its input"
+        )
+    end, activation, guessed = _without_last(network, trace.output, _reading(network, output))
+    double = any(weight.dtype == tf.float64 for weight in network.weights)
+    dtype = "float64" if double else "float32"
+    handles = {}
+    for variable in network.variables:
+        for part in getattr(variable, "values", None) or [variable]:
+            handles[id(part.handle)] = variable
+    specs = [tf.TensorSpec(tensor.shape, dtype) for tensor in network.inputs]
+    graph = Graph(
+        network.name,
+        trace,
+        _steps_to(end),
+        list(trace.images),
+        list(network.input_names),
+        specs,
+        end,
+        activation,
+        dtype,
+        {name: handles[id(h)] for name, h in trace.captured.items() if id(h) in handles},
+    )
+    if any(step.op is None for step in graph.steps) or end.step.op is None:
+        _measure(graph)
+    return graph, guessed
+
+
+def _steps_to(end: Value) -> list[Step]:
+    """Returns what a value is computed from, as far as it depends on the image, in order."""
+    done: set[Step] = set()
+    steps: list[Step] = []
+    waiting = [end.step]
+    while waiting:
+        step = waiting[-1]
+        missing = [v.step for v in step.inputs if v.step.depends == "image" and v.step not in done]
+        if step in done or not missing:
+            waiting.pop()
+            if step not in done:
+                done.add(step)
+                steps.append(step)
+        else:
+            waiting.extend(missing)
+    return steps
+
+
+def _measure(graph: Graph) -> None:
+    """Notes the shapes of all values, as far as they are known without an image."""
+
+    def run(*images):
+        done = graph.run(images)
+        graph.shapes.update(done.shapes())
+        return done.logits
+
+    with tf.init_scope():
+        tf.function(run, autograph=False).get_concrete_function(*graph.image_specs)
+
+
+def _reading(network: keras.Model, output: int) -> Reading | None:
+    """Returns what an output means; None where no mask can be read from it."""
+    if len(network.outputs) > 1:
+        network = keras.Model(network.inputs, network.outputs[output], name=network.name)
     try:
-        expected = tf.cast(model(images, training=False), canonical.dtype)
+        reading = read_output(network)
+    except KerasganError:
+        return None
+    refuse_labels(network, "an explanation")
+    return reading
+
+
+def _without_last(
+    network: keras.Model, end: Value, reading: Reading | None
+) -> tuple[Value, str, bool]:
+    """Takes the activation off that stands last, if only moves follow it."""
+    meant = "linear" if reading is None else reading.activation
+    moves: list[Step] = []
+    value, moved = end, True
+    while True:
+        step = value.step
+        inside = live(step)
+        if step.kind in LAST or len(inside) != 1:
+            break
+        keeps = step.kind in ROUTED or step.kind == "ResizeNearestNeighbor"
+        if not keeps and step.kind not in PROPORTIONAL | WINNER | AFFINE:
+            break
+        moved = moved and keeps and step.kind not in ("Pad", "PadV2")
+        moves.append(step)
+        value = step.inputs[inside[0]]
+    activation = LAST.get(value.step.kind)
+    guessed = False
+    if activation is None and meant != "linear" and end.step.path:
+        # a function of someone's own, which is tried out
+        start = _start_of(end)
+        if start is not None:
+            return start, "hard_sigmoid" if meant == "sigmoid" else meant, True
+    if activation is None or (meant == "linear" and reading is not None):
+        if meant != "linear":
+            raise KerasganError(
+                f"Explanations are of logits, but '{network.name}' gives what a {meant} makes of "
+                f"them, and '{end.step.layer or end.step.name}', where it ends, cannot be taken "
+                "off. Build a model that ends in the logits, or in keras.layers.Activation or "
+                "Softmax applied to them"
+            )
+        return end, "linear", False
+    if not moved:
+        raise KerasganError(
+            f"Explanations are of logits, but the model goes on after "
+            f"'{value.step.layer or value.step.name}' ({activation}), in "
+            f"'{end.step.layer or end.step.name}' ({end.step.kind}). Build a model that ends with "
+            "that activation, such as keras.Model(model.input, "
+            f"model.get_layer('{value.step.layer}').output)"
+        )
+    logits = value.step.inputs[0]
+    for step in reversed(moves):
+        inputs = tuple(logits if v.step.depends == "image" else v for v in step.inputs)
+        logits = Value(dataclasses.replace(step, inputs=inputs), value_output(moves, step, end))
+    return logits, activation, guessed
+
+
+def value_output(moves: Sequence[Step], step: Step, end: Value) -> int | str:
+    """Which output of a move the next one takes."""
+    place = moves.index(step)
+    if not place:
+        return end.output
+    later = moves[place - 1]
+    return later.inputs[live(later)[0]].output
+
+
+def _start_of(end: Value) -> Value | None:
+    """Where the layer begins that an output comes from, if it is a function of one number."""
+    scope, value = end.step.scope, end
+    while value.step.scope == scope and value.step.kind in ELEMENTWISE | AFFINE | BOTH:
+        inside = {value.step.inputs[i] for i in live(value.step)}
+        if len(inside) != 1:
+            return None
+        (value,) = inside
+    return None if value == end or value.step.kind == "Image" else value
+
+
+# --- Reading ---
+
+
+class _Reader:
+    """Makes nodes of the operations of a graph, from the logits back."""
+
+    def __init__(self, graph: Graph, network: keras.Model, declared: dict[str, tuple[int, ...]]):
+        self.graph = graph
+        self.network = network
+        self.declared = declared
+        self.order = graph.order
+        self.users: dict[Value, list[Step]] = {graph.output: []}
+        for step in graph.steps:
+            for value in step.inputs:
+                self.users.setdefault(value, []).append(step)
+        self.layers: dict[str, keras.layers.Layer] = {}
+        for module in network.submodules:
+            if isinstance(module, keras.layers.Layer):
+                self.layers.setdefault(module.name, module)
+        self.scopes: dict[str, list[str]] = {}
+        for step in graph.steps:
+            calls = self.scopes.setdefault(step.path, [])
+            if step.scope not in calls:
+                calls.append(step.scope)
+        self.ranges = Ranges(graph.trace)
+        self.products: dict[Node, tuple[str, tuple[int, ...]]] = {}
+        self.known_products: set[str] = set()
+
+    def read(self) -> None:
+        """Makes all nodes that relevance reaches, names them and says which is which."""
+        self._refuse_chance()
+        self._find_products()
+        graph = self.graph
+        waiting, seen = [], {graph.output}
+        heapq.heappush(waiting, (-self.order[graph.output.step], 0, graph.output))
+        nodes: list[Node] = []
+        while waiting:
+            _, _, value = heapq.heappop(waiting)
+            node = self.node_of(value)
+            nodes.append(node)
+            for before in node.inputs:
+                if before not in seen and before.step.kind != "Image":
+                    seen.add(before)
+                    heapq.heappush(waiting, (-self.order[before.step], len(seen), before))
+        graph.nodes = nodes[::-1]
+        self._name()
+        self._find_ends()
+        for node in graph.nodes:
+            for value in node.inputs:
+                if self.ranges.of(value).low >= 0:
+                    graph.nonnegative.add(value)
+        graph.gates = {self.name_of_product(node): chosen for node, chosen in self.products.items()}
+
+    # -- helpers
+
+    def inside(self, step: Step) -> list[Value]:
+        return [step.inputs[i] for i in live(step)]
+
+    def shape(self, value: Value) -> list[int | None]:
+        shape = self.graph.shape(value)
+        return [] if shape.rank is None else shape.as_list()
+
+    def alone(self, value: Value) -> bool:
+        """Whether a value goes to one operation only."""
+        return len(self.users.get(value, [])) == 1 and value != self.graph.output
+
+    def same_layer(self, a: Step, b: Step) -> bool:
+        return a.scope == b.scope
+
+    def refusal(self, step: Step, reason: str, advice: str = ADVICE) -> KerasganError:
+        layer = self.layers.get(step.layer)
+        shown = f"Operation {step.kind}"
+        if layer is not None:
+            shown = f"Layer '{step.layer}' ({type(layer).__name__}, operation {step.kind})"
+        return KerasganError(f"{shown} cannot be explained: {reason}. {advice}")
+
+    def trailing(self, value: Value, rank: int) -> int | None:
+        """How many of the last axes a constant varies along; None if along others too."""
+        shape = self.constant_shape(value)
+        if shape is None or len(shape) > rank:
+            return None
+        while shape and shape[0] == 1:
+            shape = shape[1:]
+        return len(shape)
+
+    def constant_shape(self, value: Value) -> list[int | None] | None:
+        if value.step.op is not None:
+            shape = value.tensor.shape
+        else:
+            shape = self.graph.shapes.get(value)
+        return None if shape is None or shape.rank is None else shape.as_list()
+
+    def affine(self, step: Step) -> int | None:
+        """Along how many last axes an operation scales and shifts; None if it does something else.
+
+        0 stands for one number for all.
+        """
+        inside = live(step)
+        if len(inside) != 1:
+            return None
+        if step.kind in NORMALISING:
+            last = step.attributes["data_format"].s != b"NCHW"
+            return 1 if last and not step.attributes["is_training"].b else None
+        if step.kind not in AFFINE:
+            return None
+        place = inside[0]
+        if step.kind == "Neg":
+            return 0
+        if step.kind in ("RealDiv", "DivNoNan") and place == 1:
+            return None
+        if step.kind == "BiasAdd" and step.attributes["data_format"].s == b"NCHW":
+            return None
+        data, whole = self.shape(step.inputs[place]), self.shape(Value(step))
+        if data != whole:
+            return None
+        return self.trailing(step.inputs[1 - place], len(whole))
+
+    # -- nodes
+
+    def node_of(self, value: Value) -> Node:
+        step = value.step
+        self._check_batch(step)
+        found = (
+            self.weighted(value)
+            or self.centred(value)
+            or self.function_of_one(value)
+            or self.softmax(value)
+        )
+        if found is not None:
+            return found
+        inside = self.inside(step)
+        if step.kind in NORMALISING and step.attributes["is_training"].b:
+            if self.shape(inside[0])[:1] != [1]:
+                raise self.refusal(
+                    step,
+                    "it is called with training=True, so its output depends on the batch",
+                    "Build the model without that argument",
+                )
+            return Node("normalised", inside[:1], value, [step], step)
+        if step.kind in AFFINE | NORMALISING and len(inside) == 1:
+            return self.lone(value)
+        if step.kind in MIXING and len(inside) == 2:
+            attention = [v for v in inside if self._is_attention(v)]
+            held = attention if len(attention) == 1 else []
+            return Node("product", inside, value, [step], step, held=held)
+        if step.kind == "Mul":
+            return self.product(value)
+        if step.kind in ("RealDiv", "DivNoNan"):
+            return Node("gate", inside[:1], value, [step], step, held=inside[1:])
+        if step.kind == "Softmax":
+            return Node("softmax", inside, value, [step], step)
+        if step.kind in ROUTED:
+            self._check_routed(step)
+            return Node("routed", inside, value, [step], step)
+        if step.kind in WINNER:
+            if step.kind in ("Select", "SelectV2"):
+                inside = [v for v in step.inputs[1:] if v.step.depends == "image"]
+            if not inside:
+                raise self._no_rule(step)
+            return Node("winner", inside, value, [step], step)
+        if step.kind in PROPORTIONAL | {"Add", "AddV2", "Sub"}:
+            return Node("proportional", inside, value, [step], step)
+        raise self._no_rule(step)
+
+    def weighted(self, value: Value) -> Node | None:
+        """Finds weights behind a value, with the scale, shift and form that belong to them."""
+        after: list[Step] = []
+        axes = 0
+        cursor = value
+        while True:
+            step = cursor.step
+            if cursor != value and not self.alone(cursor):
+                return None
+            if step.kind in WEIGHTED and len(live(step)) == 1:
+                break
+            found = self.affine(step)
+            forms = step.kind in FORMING and len(live(step)) == 1
+            if found is None and not (forms and self._keeps_channels(step)):
+                return None
+            axes = max(axes, found or 0)
+            after.insert(0, step)
+            cursor = step.inputs[live(step)[0]]
+        main, places = cursor.step, places_of(cursor.step)
+        forms = [s for s in after if not has_axis(s)]
+        if any(not self.same_layer(s, main) for s in forms):
+            return None
+        if after and axes > self._own_axes(main, forms):
+            return None
+        before: list[Step] = []
+        data = main.inputs[places.data]
+        while (
+            data.step.kind in FORMING
+            and self.same_layer(data.step, main)
+            and len(live(data.step)) == 1
+            and self.alone(data)
+        ):
+            before.insert(0, data.step)
+            data = data.step.inputs[live(data.step)[0]]
+        ahead: list[Step] = []
+        while self._goes_ahead(data, main, before):
+            ahead.insert(0, data.step)
+            data = data.step.inputs[live(data.step)[0]]
+        steps = [*ahead, *before, main, *after]
+        return Node("weighted", [data], value, steps, main, ahead=ahead, before=before, after=after)
+
+    def _keeps_channels(self, step: Step) -> bool:
+        before, after = self.shape(step.inputs[live(step)[0]]), self.shape(Value(step))
+        return bool(before and after) and before[-1] == after[-1] and before[-1] is not None
+
+    def _own_axes(self, main: Step, forms: Sequence[Step]) -> int:
+        """Along how many last axes of its outputs the weights of an operation differ."""
+        if places_of(main).channels is None and main.kind not in (
+            "DepthwiseConv2dNative",
+            "Einsum",
+        ):
+            return 0
+        if main.kind != "Einsum":
+            return int(main.kind != "Conv2D" or main.attributes["data_format"].s != b"NCHW")
+        data, kernel, outputs = letters(main)
+        own = 0
+        while own < len(outputs) and outputs[-1 - own] in kernel and outputs[-1 - own] not in data:
+            own += 1
+        return min(own, 1) if forms else own
+
+    def _goes_ahead(self, data: Value, main: Step, before: Sequence[Step]) -> bool:
+        """Whether scale and shift before an operation can be made part of its weights."""
+        step = data.step
+        if main.kind not in ("Conv2D", "DepthwiseConv2dNative", "MatMul") or not self.alone(data):
+            return False
+        axes = self.affine(step)
+        if (
+            axes is None
+            or axes > 1
+            or places_of(main).channels is None != (main.kind == "DepthwiseConv2dNative")
+        ):
+            return False
+        if any(s.kind == "SpaceToBatchND" or not self._keeps_channels(s) for s in before):
+            return False
+        if main.kind == "MatMul":
+            return axes < 2 and self.shape(data)[-1:] == self.shape(main.inputs[0])[-1:]
+        kernel = self.constant_shape(main.inputs[1])
+        padded = main.attributes["padding"].s != b"VALID"
+        return not padded or (kernel is not None and kernel[:2] == [1, 1])
+
+    def lone(self, value: Value) -> Node:
+        """Scale and shift that go to no weights: all that follow one another are one node."""
+        steps, cursor = [], value
+        while (
+            len(live(cursor.step)) == 1
+            and cursor.step.kind in AFFINE | NORMALISING
+            and self._is_scale(cursor.step)
+            and (cursor == value or self.alone(cursor))
+            and self.shape(cursor) == self.shape(value)
+        ):
+            steps.insert(0, cursor.step)
+            cursor = cursor.step.inputs[live(cursor.step)[0]]
+        kind = "affine"
+        if not steps:  # a number divided by the value
+            steps, cursor, kind = [value.step], self.inside(value.step)[0], "passed"
+        return Node(kind, [cursor], value, steps, value.step)
+
+    def _is_scale(self, step: Step) -> bool:
+        if step.kind in NORMALISING:
+            return not step.attributes["is_training"].b
+        return not (step.kind in ("RealDiv", "DivNoNan") and live(step) == [1])
+
+    def centred(self, value: Value) -> Node | None:
+        """Finds a normalization: less the mean, by a scale that is held.
+
+        As `x * inverse + (shift - mean * inverse)`, the form of `tf.nn.batch_normalization`, or as
+        `x - mean`, whose scale follows on its own.
+        """
+        step = value.step
+        inside = self.inside(step)
+        if step.kind in ("Add", "AddV2") and len(inside) == 2:
+            for scaled, rest in (inside, inside[::-1]):
+                found = self._centred_by(value, scaled, rest)
+                if found is not None:
+                    return found
+        if step.kind == "Sub" and len(inside) == 2 and live(step) == [0, 1]:
+            data, mean = inside
+            steps = self._mean_of(mean, data)
+            if steps is not None:
+                return Node("proportional", [data], value, [*steps, step], step)
+        return None
+
+    def _centred_by(self, value: Value, scaled: Value, rest: Value) -> Node | None:
+        if scaled.step.kind != "Mul" or rest.step.kind not in ("Sub", "Mul", "Neg"):
+            return None
+        shift, taken = None, rest
+        if rest.step.kind == "Sub":
+            shift, taken = rest.step.inputs
+            if shift.step.depends == "image":
+                return None
+        if taken.step.kind != "Mul":
+            return None
+        for data, inverse in (scaled.step.inputs, scaled.step.inputs[::-1]):
+            if inverse not in taken.step.inputs or data.step.depends != "image":
+                continue
+            a, b = taken.step.inputs
+            mean = a if b == inverse else b
+            if shift is None and mean.step.kind == "Neg":
+                (mean,) = mean.step.inputs
+            steps = self._mean_of(mean, data)
+            if steps is not None and self._normalises(inverse):
+                held = [mean, inverse] + ([] if shift is None else [shift])
+                return Node("centred", [data], value, [*steps, value.step], value.step, held=held)
+        return None
+
+    def _mean_of(self, mean: Value, data: Value) -> list[Step] | None:
+        """Returns how a mean is computed of data, in order; None if it is none of it."""
+        steps: list[Step] = []
+        while mean != data and len(steps) < 8:
+            step = mean.step
+            if step.kind not in PROPORTIONAL | ROUTED or len(live(step)) != 1:
+                return None
+            steps.insert(0, step)
+            mean = step.inputs[live(step)[0]]
+        averages = any(step.kind in ("Mean", "AvgPool") for step in steps)
+        return steps if mean == data and averages else None
+
+    def _normalises(self, value: Value) -> bool:
+        """Whether a value is a scale made of a sum of squares, with factors that are constant."""
+        for _ in range(12):
+            if value.step.kind in STATISTICS:
+                return True
+            inside = self.inside(value.step)
+            if len(inside) != 1 or value.step.kind not in AFFINE | ROUTED:
+                return False
+            (value,) = inside
+        return False
+
+    def _is_attention(self, value: Value) -> bool:
+        """Whether a value comes from a softmax, at most moved and scaled since."""
+        for _ in range(12):
+            inside = self.inside(value.step)
+            if value.step.kind == "Softmax" or self.softmax(value) is not None:
+                return True
+            if len(inside) != 1 or value.step.kind not in AFFINE | ROUTED:
+                return False
+            (value,) = inside
+        return False
+
+    def function_of_one(self, value: Value) -> Node | None:
+        """Finds a function of one number, of one or several operations of a layer."""
+        step = value.step
+        inside = self.inside(step)
+        if step.kind in ELEMENTWISE and len(inside) == 1 and step.kind != "LogSoftmax":
+            steps = [step]
+            while self._is_number_before(inside[0], step):
+                steps.insert(0, inside[0].step)
+                inside = self.inside(inside[0].step)
+            return Node("passed", inside, value, steps, step)
+        alone = step.kind in ("Pow", "Maximum", "Minimum", "SquaredDifference")
+        if alone and len(inside) == 1 and self.shape(inside[0]) == self.shape(value):
+            return Node("passed", inside, value, [step], step)
+        named = self.name_of_step(step) in self.declared or step.path in self.declared
+        if step.kind in BOTH and len(inside) > 1 and not named:
+            found = self.single_source(value, within=step.kind != "Mul" or not self.gate_of(step))
+            if found is not None:
+                source, steps = found
+                return Node("passed", [source], value, steps, step)
+        return None
+
+    def _is_number_before(self, value: Value, step: Step) -> bool:
+        """Whether a value is scaled or shifted by one number, within an activation."""
+        return (
+            bool(value.step.scope)
+            and value.step.kind in AFFINE
+            and self.same_layer(value.step, step)
+            and self.alone(value)
+            and self.affine(value.step) == 0
+            and all(v.step.depends != "variables" for v in value.step.inputs)
+        )
+
+    def single_source(self, value: Value, within: bool) -> tuple[Value, list[Step]] | None:
+        """Finds the one value that an operation is a function of, number by number."""
+        frontier = set(self.inside(value.step))
+        taken = [value.step]
+        shape = self.shape(value)
+        while len(frontier) > 1:
+            latest = max(frontier, key=lambda v: self.order[v.step])
+            step = latest.step
+            plain = step.kind in ELEMENTWISE | BOTH | AFFINE | COMPARISONS | {"Cast", "LogicalNot"}
+            if not plain or step.kind == "LogSoftmax" or len(taken) > MOST:
+                return None
+            if self.shape(latest) != shape or (within and not self.same_layer(step, value.step)):
+                return None
+            frontier.remove(latest)
+            frontier.update(self.inside(step))
+            taken.append(step)
+        return frontier.pop(), taken[::-1]
+
+    def softmax(self, value: Value) -> Node | None:
+        """Finds a softmax written out: exponentials over their sum, or of what is less its log."""
+        step, total = value.step, None
+        if step.kind == "RealDiv" and live(step) == [0, 1]:
+            above, total = step.inputs
+            if above.step.kind != "Exp":
+                return None
+            inner = above.step.inputs[0]
+        elif step.kind == "Exp" and step.inputs[0].step.kind == "Sub":
+            inner = step.inputs[0]
+            total = self._logarithm_of(inner.step.inputs[1])
+        if total is None or total.step.kind != "Sum":
+            return None
+        data = self._but_for_largest(inner)
+        summed = total.step.inputs[0]
+        if summed.step.kind != "Exp" or self._but_for_largest(summed.step.inputs[0]) != data:
+            return None
+        if self.graph.trace.number(total.step.inputs[1]) is None:
+            return None
+        steps = self._steps_between(value, [data])
+        return Node("softmax", [data], value, steps, step, held=[total])
+
+    def _but_for_largest(self, value: Value) -> Value:
+        """Returns what a number is taken from, which is the same for all that are summed."""
+        taken = value.step.kind == "Sub" and live(value.step)[:1] == [0]
+        return value.step.inputs[0] if taken else value
+
+    def _logarithm_of(self, value: Value) -> Value | None:
+        """Returns what a value is the logarithm of, moved and with numbers added."""
+        for _ in range(8):
+            if value.step.kind == "Log":
+                (value,) = value.step.inputs
+                while value.step.kind in ROUTED:
+                    (value,) = self.inside(value.step)
+                return value
+            inside = [v for v in self.inside(value.step) if v.step.kind not in WINNER]
+            if not inside or value.step.kind not in ROUTED | {"Add", "AddV2"}:
+                return None
+            value = inside[0]
+        return None
+
+    # -- products
+
+    def factors(self, step: Step) -> list[Value]:
+        """Returns what a product multiplies, all of those of one layer."""
+        found: list[Value] = []
+        for value in self.inside(step):
+            inner = value.step
+            if (
+                inner.kind == "Mul"
+                and len(live(inner)) == 2
+                and inner.scope
+                and self.same_layer(inner, step)
+                and "Multiply" in type(self.layers.get(step.layer)).__name__
+            ):
+                found += self.factors(inner)
+            else:
+                found.append(value)
+        return found
+
+    def product(self, value: Value) -> Node:
+        step = value.step
+        factors = self.factors(step)
+        count = len(factors)
+        name = self.name_of_step(step)
+        chosen = self.declared.get(name, self.declared.get(step.layer))
+        if chosen == ():
+            node = Node("shared", factors, value, self._steps_between(value, factors), step)
+            self.products[node] = ()
+            return node
+        if chosen is not None and len(set(chosen) & set(range(count))) != count - 1:
+            raise KerasganError(
+                f"Argument 'gates' must for '{name}' leave one of its {count} inputs, counted from "
+                f"0, as the signal and name the others, or be () to share evenly. Received: "
+                f"{chosen}. {self.choices(name, factors)}"
+            )
+        if chosen is None:
+            chosen = self.gate_of(step)
+        if not chosen:
+            raise self.refusal(step, self._why(factors), self.choices(name, factors))
+        (signal,) = [i for i in range(count) if i not in chosen]
+        held = [factors[i] for i in chosen]
+        node = Node("gate", [factors[signal]], value, [step], step, held=held)
+        self.products[node] = tuple(chosen)
+        return node
+
+    def _steps_between(self, value: Value, ends: Collection[Value]) -> list[Step]:
+        """Returns what a value is computed by from other values, in order."""
+        found: set[Step] = set()
+        waiting = [value]
+        while waiting:
+            found.add(waiting[-1].step)
+            inside = self.inside(waiting.pop().step)
+            waiting += [v for v in inside if v not in ends and v.step not in found]
+        return sorted(found, key=self.order.__getitem__)
+
+    def gate_of(self, step: Step) -> tuple[int, ...]:
+        """Says which factors of a product are gates: statistics, bounded ones, broadcast ones."""
+        factors = self.factors(step)
+        count = len(factors)
+        statistic = [i for i, v in enumerate(factors) if self._normalises(v)]
+        if len(statistic) == count - 1:
+            return tuple(statistic)
+        sizes = [self.shape(v) for v in factors]
+        full = self.shape(Value(step))
+        bounded = [self.boundedness(v) for v in factors]
+        strong = [i for i, found in enumerate(bounded) if found == 2]
+        weak = [i for i, found in enumerate(bounded) if found == 1]
+        broadcast = [i for i, size in enumerate(sizes) if size != full]
+        choices = [sorted({*strong, *broadcast})]
+        choices += [broadcast] if len(strong) == count else []
+        choices += [strong] if len(broadcast) == count else []
+        choices += [sorted({*strong, *weak, *broadcast})]
+        return tuple(next((found for found in choices if len(found) == count - 1), ()))
+
+    def boundedness(self, value: Value) -> int:
+        """Says whether values are bounded as those of gates are: 2 for sure, 1 maybe, 0 not."""
+        found = self.ranges.of(value)
+        if self.softmax(value) is not None:
+            return 2
+        if not np.isfinite([found.low, found.high]).all():
+            return 0
+        return 2 if found.low >= -1e-5 and found.high - found.low <= 2 + 1e-5 else 1
+
+    def _why(self, factors: Sequence[Value]) -> str:
+        count = len(factors)
+        bounded = [i for i, v in enumerate(factors) if self.boundedness(v)]
+        shapes = [self.shape(v) for v in factors]
+        largest = max(shapes, key=lambda shape: sum(n != 1 for n in shape))
+        broadcast = [i for i, shape in enumerate(shapes) if shape != largest]
+        return (
+            "which input is the signal and which the gate cannot be told, because of "
+            f"{count} inputs {bounded} are bounded and {broadcast} are broadcast"
+        )
+
+    def choices(self, product: str, factors: Sequence[Value]) -> str:
+        """Says what `gates` can be for a product, and what each choice means."""
+        names = [self.name_of_value(value) for value in factors]
+        said = []
+        for signal, name in enumerate(names):
+            rest = [i for i in range(len(names)) if i != signal]
+            held = ", ".join(f"'{names[i]}'" for i in rest)
+            value = rest[0] if len(rest) == 1 else tuple(rest)
+            said.append(
+                f"gates={{'{product}': {value}}} to hold {held} as the gate, so that relevance "
+                f"goes on to '{name}'"
+            )
+        said.append(f"gates={{'{product}': ()}} to share relevance evenly")
+        return f"Pass {'; or '.join(said)}"
+
+    def _find_products(self) -> None:
+        known = []
+        for step in self.graph.steps:
+            if step.kind == "Mul" and len(live(step)) == 2:
+                known += [self.name_of_step(step), step.layer]
+        for name in self.declared:
+            if name not in known:
+                shown = sorted(set(known) - {""})
+                near = difflib.get_close_matches(name, shown, n=3) or shown
+                which = f"such as {near}" if shown else "of which it has none"
+                raise KerasganError(
+                    "Argument 'gates' must name products of tensors of the model, "
+                    f"{which}. Received: {name!r}"
+                )
+
+    # -- names
+
+    def call_of(self, step: Step) -> str:
+        """Names the call of a layer: its path, and which call it is from the second on."""
+        number = self.scopes[step.path].index(step.scope) if step.path in self.scopes else 0
+        return f"{step.path}:{number}" if number else step.path
+
+    def name_of_step(self, step: Step) -> str:
+        return self.call_of(step) or step.name
+
+    def name_of_product(self, node: Node) -> str:
+        return self.name_of_step(node.main)
+
+    def name_of_value(self, value: Value) -> str:
+        if value.step.kind == "Image":
+            return self.graph.image_names[self.graph.images.index(value)]
+        return value.step.layer or value.step.name
+
+    def _name(self) -> None:
+        """Gives every node a name of its own: its layer's, if there is only one to bear it."""
+        graph = self.graph
+        calls: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            step = node.main
+            calls.setdefault(self.call_of(step), []).append(node)
+            node.layer = self.layers.get(step.layer)
+        short: dict[str, int] = {}
+        for path in {step.path for step in graph.steps}:
+            name = path.rsplit("/", 1)[-1]
+            short[name] = short.get(name, 0) + 1
+        taken: set[str] = set()
+        for call, nodes in calls.items():
+            last = call.rsplit("/", 1)[-1]
+            base = last if short.get(last.split(":")[0], 0) == 1 else call
+            weighted = [node for node in nodes if node.kind == "weighted"]
+            bearer = (weighted or nodes)[-1]
+            for node in nodes:
+                kind = node.main.kind
+                if node.kind == "affine":
+                    kind = "affine"
+                elif node.kind == "passed" and len(node.steps) > 1:
+                    kind = "activation"
+                plain = node is bearer and bool(base)
+                name = base if plain else f"{base}/{kind}" if base else kind
+                count, full = 2, name
+                while full in taken:
+                    full, count = f"{name}_{count}", count + 1
+                taken.add(full)
+                node.name = full
+                own = plain and node.layer is not None
+                node.type = type(node.layer).__name__ if own else kind
+        by_step: dict[Step, Node] = {}
+        for node in graph.nodes:
+            for step in node.steps:
+                by_step[step] = node
+        outputs = {node.output: node for node in graph.nodes}
+        for path, value in graph.trace.placed.items():
+            value = graph.output if value == graph.trace.output else value
+            found = outputs.get(value) or by_step.get(value.step)
+            if found is not None:
+                for name in (path.rsplit("/", 1)[-1], path):
+                    graph.names.setdefault(name, found.name)
+
+    def _find_ends(self) -> None:
+        """Says which nodes see the pixels themselves, and which no weights follow."""
+        graph = self.graph
+        makers = {node.output: node for node in graph.nodes}
+        pixels = {value for value in graph.images if value is not None}
+        for node in graph.nodes:
+            node.first = all(value in pixels for value in node.inputs)
+            if node.kind in ("affine", "routed") and node.first:
+                pixels.add(node.output)
+        followed: set[Node] = set()
+        for node in reversed(graph.nodes):
+            node.last = node not in followed
+            if node in followed or node.kind == "weighted":
+                followed.update(makers[value] for value in node.inputs if value in makers)
+
+    # -- what cannot be explained
+
+    def _no_rule(self, step: Step) -> KerasganError:
+        if step.kind in ("If", "StatelessIf", "While", "StatelessWhile", "Switch", "Merge", "Case"):
+            return self.refusal(step, "what it computes depends on the image by control flow")
+        tensor = Value(step).tensor
+        if tensor is not None and not tensor.dtype.is_floating:
+            return self.refusal(step, "it gives whole numbers, through which relevance cannot pass")
+        try:
+            options_of(step, self.graph.dtype)
+        except KerasganError:
+            return self.refusal(step, "TensorFlow has no function for it outside of the network")
+        return self.refusal(step, "there is no rule for this operation")
+
+    def _refuse_chance(self) -> None:
+        """Refuses a network that draws numbers at inference."""
+        seen: set[Step] = set()
+        waiting = [self.graph.output.step]
+        while waiting:
+            step = waiting.pop()
+            if step in seen:
+                continue
+            seen.add(step)
+            waiting.extend(value.step for value in step.inputs)
+            if "Random" in step.kind or step.kind in ("Multinomial", "StatelessMultinomial"):
+                raise self.refusal(
+                    step,
+                    "it draws random numbers outside training, so no two outputs are the same",
+                    "Call the model with training=False inside, or take the layer out",
+                )
+
+    def _check_batch(self, step: Step) -> None:
+        """Refuses what mixes the images of a batch."""
+        inside = self.inside(step)
+        if step.kind in BOTH and len(inside) == 2:
+            ranks = {len(self.shape(value)) for value in inside}
+            if len(ranks) > 1:
+                raise self.refusal(
+                    step,
+                    f"it joins tensors of {min(ranks)} and {max(ranks)} axes, which TensorFlow "
+                    "matches from the right: images of the batch would meet pixels",
+                    "Join them by keras.layers.Multiply, Add or their like, which match the batch",
+                )
+        if step.kind in AFFINE and len(inside) == 1 and step.kind != "Neg":
+            other = self.constant_shape(step.inputs[1 - live(step)[0]])
+            own = self.shape(inside[0])
+            wrong = other is not None and len(other) > len(own)
+            wrong = wrong or (other and len(other) == len(own) and self._meets(own, other))
+            if wrong:
+                raise self.refusal(
+                    step, f"its constant of shape {tuple(other)} would meet the images of the batch"
+                )
+        if step.kind in ("ConcatV2", "Pack"):
+            shapes = [self.constant_shape(v) for v in step.inputs if v.step.depends != "image"]
+            own = self.shape(inside[0])
+            values = shapes[:-1] if step.kind == "ConcatV2" else shapes
+            axis = self._axis(step, len(own))
+            if axis == 0 or any(s and len(s) == len(own) and s[0] and not own[0] for s in values):
+                raise self.refusal(step, "it joins images of the batch, or a constant to one image")
+
+    def _meets(self, own: Sequence[int | None], other: Sequence[int | None]) -> bool:
+        return own[0] is None and other[0] not in (None, 1)
+
+    def _axis(self, step: Step, rank: int) -> int | None:
+        if step.kind == "Pack":
+            axis = step.attributes["axis"].i
+        else:
+            found = self.graph.trace.number(step.inputs[-1])
+            if found is None:
+                return None
+            axis = int(found)
+        return axis + rank if axis < 0 else axis
+
+    def _check_routed(self, step: Step) -> None:
+        if step.kind == "Cast":
+            to = tf.as_dtype(step.attributes["DstT"].type)
+            start = tf.as_dtype(step.attributes["SrcT"].type)
+            from_image = step.inputs[0].step.kind == "Image"
+            if not to.is_floating or not (start.is_floating or from_image):
+                raise self.refusal(
+                    step, "it goes over whole numbers, through which relevance cannot pass"
+                )
+
+
+# --- Checking ---
+
+
+def _images_for(network: keras.Model, count: int) -> list[tf.Tensor]:
+    """Returns random images for a model's inputs; a size left open is 128."""
+    rng = np.random.default_rng(0)
+    images = []
+    for tensor in network.inputs:
+        shape = [tensor.shape[0] or count, *(size or 128 for size in tensor.shape[1:])]
+        whole = tensor.dtype.is_integer
+        values = rng.integers(0, 256, shape) if whole else rng.uniform(-1, 1, shape)
+        images.append(tf.cast(values, tensor.dtype))
+    return images
+
+
+def _compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
+    """Raises if model and graph differ on random images, or images of a batch on one another."""
+    images = _images_for(network, 2)
+    try:
+        found = network(images if len(images) > 1 else images[0], training=False)
+        expected = tf.cast(tf.nest.flatten(found)[output], graph.dtype)
     except (ValueError, tf.errors.OpError) as error:
         raise KerasganError(
             f"Argument 'model' must run on images {[tuple(image.shape) for image in images]}. "
-            f"Received: '{model.name}', which does not; give its inputs a fixed size"
+            f"Received: '{network.name}', which does not; give its inputs a fixed size"
         ) from error
-    images = [tf.cast(image, canonical.dtype) for image in images]
-    received = Forward(canonical.build(), images).logits
-    if canonical.activation != "linear":
-        received = keras.activations.get(canonical.activation)(received)
-    compute = {layer.compute_dtype for layer in model._flatten_layers()}
+    inputs = [tf.cast(image, graph.dtype) for image in images]
+    alone = [
+        image if spec.shape[0] else image[:1] for image, spec in zip(inputs, graph.image_specs)
+    ]
+    run = tf.function(lambda *given: graph.run(given).logits, autograph=False)
+    run = run.get_concrete_function(*graph.image_specs)
+    received, first = run(*inputs), run(*alone)
+    compute = {layer.compute_dtype for layer in network._flatten_layers()}
     tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
-    same = received.shape == expected.shape
-    error = float(tf.reduce_max(tf.abs(received - expected))) if same else np.inf
+    if graph.activation != "linear":
+        received = keras.activations.get(graph.activation)(received)
+        first = keras.activations.get(graph.activation)(first)
     scale = float(tf.reduce_max(tf.abs(expected)))
-    if error <= tolerance * scale + 1e-30:
-        return
-    if guessed is not None:
-        raise guessed.problem or KerasganError(
-            f"Explanations are of logits, but '{guessed.name}' is more than a "
-            f"{canonical.activation} of them. Build a model that ends in the logits, or in "
-            "keras.layers.Activation or Softmax applied to them"
+    error = np.inf
+    if received.shape == expected.shape:
+        error = float(tf.reduce_max(tf.abs(received - expected)))
+    if not error <= tolerance * scale + 1e-30:
+        if guessed:
+            raise KerasganError(
+                f"Explanations are of logits, but what stands last in '{network.name}' is more "
+                f"than a {graph.activation} of them. Build a model that ends in the logits, or in "
+                "keras.layers.Activation or Softmax applied to them"
+            )
+        raise KerasganError(
+            f"What was read of '{network.name}' differs from it by {error:.2g} on outputs up to "
+            f"{scale:.2g}. An operation does something else outside training than inside it, or "
+            "the network is not deterministic"
         )
-    raise KerasganError(
-        f"The canonical network of '{model.name}' differs from it by {error:.2g} on outputs up "
-        f"to {scale:.2g}. A layer does something else outside training than its class "
-        "says; put one of Keras' own in its place"
-    )
+    if len(first) == 1 and len(received) == 2:
+        error = float(tf.reduce_max(tf.abs(received[:1] - first)))
+        if not error <= tolerance * scale + 1e-30:
+            raise KerasganError(
+                f"'{network.name}' gives an image another mask when it is in a batch with others, "
+                "so no image can be explained on its own. Look for operations over the first axis"
+            )

@@ -1,8 +1,7 @@
 """Composites: which rule each layer gets. Ready-made ones, and `Composite` for your own.
 
-A composite is an ordered list of (which layers, rule); a layer gets the first rule that fits. Only
-layers with weights need one: what all other layers do is the same under every composite (see
-`kerasgan.explain.canonical_layers.kind_of`).
+A composite is an ordered list of (which nodes, rule); a node gets the first rule that fits. Only
+nodes with weights need one: what all others do is in `kerasgan.explain.propagate`.
 """
 
 from __future__ import annotations
@@ -12,27 +11,28 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Union
 
-import keras
 import tensorflow as tf
-from innvestigate.backend.graph import ReverseMappingBase
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.analyzer import Books, lrp_analyzer
-from kerasgan.explain.canonical_layers import kind_of
-from kerasgan.explain.forward import Forward
+from kerasgan.explain.graph import Graph, Node
+from kerasgan.explain.operations import MIXING
+from kerasgan.explain.propagate import Books, propagate
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
 __all__ = [
     "COMPOSITES",
+    "AttnLRP",
     "Composite",
+    "CPLRP",
     "Method",
     "Result",
     "anything",
+    "dense",
     "first",
     "last",
 ]
 
-Which = Union[str, type, Callable[[keras.layers.Layer], bool]]
+Which = Union[str, type, Callable[[Node], bool]]
 
 
 class Result(NamedTuple):
@@ -63,7 +63,7 @@ class Method:
 
     def analyse(
         self,
-        network: keras.Model,
+        network: Graph,
         images: tf.Tensor,
         target: Callable[[tf.Tensor], tf.Tensor],
         start: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
@@ -71,8 +71,8 @@ class Method:
         """Explains a batch; called while a `tf.function` is traced.
 
         Args:
-            network: A canonical network.
-            images: Its input.
+            network: The network, up to its logits.
+            images: Its input, or a list of them.
             target: From logits to weights.
             start: From weights and logits to the relevance to start from.
         """
@@ -83,12 +83,16 @@ class Composite(Method):
     """An ordered choice of rules.
 
     Args:
-        *rules: Pairs (which layers, rule). Which layers: a name pattern such as `"up_*"`, a layer
-            class, or a function from a layer to bool, such as `first`, `last` and `anything`.
-            Rule: one of `kerasgan.explain.rules`, your own subclass of `Rule`, or an iNNvestigate
-            rule class.
+        *rules: Pairs (which nodes, rule). Which nodes: a name pattern such as `"up_*"`, a class of
+            layers, or a function from a `kerasgan.explain.graph.Node` (with `name` and `layer`) to
+            bool, such as `first`, `last`, `dense` and `anything`. Rule: one of
+            `kerasgan.explain.rules`, your own subclass of `Rule`, or an iNNvestigate rule class.
         keep_skips: Whether skip connections carry relevance. False drops what reaches a
-            Concatenate's inputs but the one computed last; it is booked as unsupported.
+            concatenation's inputs but the one computed last; it is booked as unsupported.
+
+    Attributes:
+        affine: "passed" or "linear": what scale and shift that go to no weights do.
+        attention: "shared" between weights and values, or "held": all goes to the values.
 
     Raises:
         KerasganError: A pair of anything else.
@@ -98,6 +102,9 @@ class Composite(Method):
         Composite((first, ZBox(low=-1, high=1, widen=False)), ('up_*', Epsilon(epsilon=1e-06, \
 relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=True)))
     """
+
+    affine = "passed"
+    attention = "shared"
 
     def __init__(self, *rules: tuple[Which, Any], keep_skips: bool = True):
         for pair in rules:
@@ -111,29 +118,71 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
 
     def __repr__(self) -> str:
         pairs = [f"({getattr(w, '__name__', None) or repr(w)}, {rule!r})" for w, rule in self.rules]
-        return f"Composite({', '.join(pairs)})"
+        return f"{type(self).__name__}({', '.join(pairs)})"
 
-    def rule_for(self, layer: keras.layers.Layer) -> Any:
-        """Returns the rule of a layer with weights.
+    def rule_for(self, node: Node) -> Any:
+        """Returns the rule of a node with weights.
 
         Raises:
             KerasganError: No rule fits.
         """
         for which, rule in self.rules:
-            if _fits(which, layer):
+            if _fits(which, node):
                 return rule
         raise KerasganError(
-            f"No rule of the composite fits layer '{layer.name}' ({type(layer).__name__}). "
+            f"No rule of the composite fits layer '{node.name}' ({node.type}). "
             "End it with (anything, rule)"
         )
 
     def analyse(self, network, images, target, start) -> Result:
         """See `Method.analyse`."""
-        trace = Forward(network, images)
-        weights = target(trace.logits)
-        analyzer = lrp_analyzer(network, self.rule_for, self.keep_skips)
-        found = analyzer.propagate(trace, start(weights, trace.logits))
-        return Result(found.relevance, trace.logits, weights, *found[1:])
+        run = network.run(images)
+        weights = target(run.logits)
+        found = propagate(run, start(weights, run.logits), self)
+        others = zip(network.image_names[1:], found.relevance[1:])
+        layers = {**dict(others), **found.layers}
+        return Result(found.relevance[0], run.logits, weights, layers, found.books)
+
+
+class AttnLRP(Composite):
+    """AttnLRP, for networks with attention: every linear step by the epsilon or the gamma rule.
+
+    Normalizations are linear steps with their scale held, and their shift, as any constant that is
+    added, is a bias. Products of two matrices share relevance evenly; softmax passes it by its
+    Taylor expansion.
+
+    Args:
+        gamma: None for the epsilon rule, as for language models; a number for the gamma rule, which
+            vision transformers need against noise.
+
+    Example:
+        >>> AttnLRP(gamma=0.25)
+        AttnLRP((anything, Gamma(gamma=0.25, bias=True, generalized=True)))
+
+    Source: Achtibat et al. 2024 (arXiv 2402.05602).
+    """
+
+    affine = "linear"
+
+    def __init__(self, gamma: float | None = None):
+        super().__init__((anything, Epsilon() if gamma is None else Gamma(gamma)))
+
+
+class CPLRP(AttnLRP):
+    """CP-LRP, the cheaper way through attention: its weights are held, all goes to the values.
+
+    Args:
+        gamma: As of `AttnLRP`.
+
+    Example:
+        >>> CPLRP()
+        CPLRP((anything, Epsilon(epsilon=1e-06, relative=False, bias=True)))
+
+    Source: Ali et al. 2022 (arXiv 2202.07304), with the other rules of Achtibat et al. 2024 (arXiv
+    2402.05602).
+    """
+
+    attention = "held"
 
 
 class PaperAsPublished(Composite):
@@ -159,55 +208,54 @@ class PaperAsPublished(Composite):
         return super().analyse(network, images, target, through_tanh)
 
 
-def anything(_layer: keras.layers.Layer) -> bool:
-    """Fits every layer, at the end of a composite.
+def anything(_node: Node) -> bool:
+    """Fits every node, at the end of a composite.
 
     Example:
-        >>> anything(keras.layers.Dense(2))
-        True
+        >>> Composite((anything, Epsilon()))
+        Composite((anything, Epsilon(epsilon=1e-06, relative=False, bias=True)))
     """
     return True
 
 
-def first(layer: keras.layers.Layer) -> bool:
-    """Fits a layer that sees the pixels themselves, padded or rearranged at most.
+def first(node: Node) -> bool:
+    """Fits a node that sees the pixels themselves, padded or rearranged at most.
 
     Example:
-        >>> a, b = keras.layers.Conv2D(4, 3), keras.layers.Conv2D(1, 3)
-        >>> model = keras.Sequential([keras.Input((8, 8, 3)), a, b])
-        >>> first(a), first(b)
-        (True, False)
+        >>> Composite((first, ZBox(0, 1)), (anything, Epsilon()))  # doctest: +ELLIPSIS
+        Composite((first, ZBox(low=0, high=1, widen=False)), ...)
     """
-    before = [node.inbound_layers for node in layer._inbound_nodes]
-    layers = [inner for outer in before for inner in tf.nest.flatten(outer)]
-    return all(
-        kind_of(inner) == "input" or (kind_of(inner) == "routed" and first(inner))
-        for inner in layers
-    )
+    return node.first
 
 
-def last(layer: keras.layers.Layer) -> bool:
-    """Fits a layer with weights that no other follows: the one that gives the logits.
+def last(node: Node) -> bool:
+    """Fits a node with weights that no other follows: the one that gives the logits.
 
     Example:
-        >>> a, b = keras.layers.Conv2D(4, 3), keras.layers.Conv2D(1, 3)
-        >>> model = keras.Sequential([keras.Input((8, 8, 3)), a, b])
-        >>> last(a), last(b)
-        (False, True)
+        >>> Composite((last, Epsilon()), (anything, ZPlus()))  # doctest: +ELLIPSIS
+        Composite((last, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
     """
-    after = [node.outbound_layer for node in layer._outbound_nodes]
-    return all(kind_of(inner) != "weighted" and last(inner) for inner in after)
+    return node.last
+
+
+def dense(node: Node) -> bool:
+    """Fits products with a matrix of weights: dense layers, and projections of attention.
+
+    Example:
+        >>> Composite((dense, Epsilon()), (anything, ZPlus()))  # doctest: +ELLIPSIS
+        Composite((dense, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
+    """
+    return node.main.kind in MIXING
 
 
 def _is_rule(rule: Any) -> bool:
-    own = inspect.isclass(rule) and issubclass(rule, ReverseMappingBase)
-    return own or isinstance(rule, Rule)
+    return inspect.isclass(rule) or isinstance(rule, Rule)
 
 
-def _fits(which: Which, layer: keras.layers.Layer) -> bool:
+def _fits(which: Which, node: Node) -> bool:
     if isinstance(which, str):
-        return fnmatch.fnmatchcase(layer.name, which)
-    return isinstance(layer, which) if inspect.isclass(which) else bool(which(layer))
+        return fnmatch.fnmatchcase(node.name, which)
+    return isinstance(node.layer, which) if inspect.isclass(which) else bool(which(node))
 
 
 COMPOSITES: dict[str, Callable[[], Composite]] = {
@@ -216,18 +264,16 @@ COMPOSITES: dict[str, Callable[[], Composite]] = {
     "z-plus": lambda: Composite((anything, ZPlus())),
     "alpha1beta0": lambda: Composite((anything, AlphaBeta(1, 0))),
     "alpha2beta1": lambda: Composite((anything, AlphaBeta(2, 1))),
-    "epsilon-plus": lambda: Composite(
-        (keras.layers.Dense, Epsilon()), (last, Epsilon()), (anything, ZPlus())
-    ),
+    "epsilon-plus": lambda: Composite((dense, Epsilon()), (last, Epsilon()), (anything, ZPlus())),
     "epsilon-gamma-box": lambda: Composite(
         (first, ZBox(-1, 1, widen=True)),
-        (keras.layers.Dense, Epsilon()),
+        (dense, Epsilon()),
         (last, Epsilon()),
         (anything, Gamma(0.25)),
     ),
     "epsilon-alpha2beta1-flat": lambda: Composite(
         (first, Flat()),
-        (keras.layers.Dense, Epsilon()),
+        (dense, Epsilon()),
         (last, Epsilon()),
         (anything, AlphaBeta(2, 1)),
     ),
@@ -237,4 +283,6 @@ COMPOSITES: dict[str, Callable[[], Composite]] = {
     ),
     "paper": lambda: Composite((anything, Gamma(0.25))),
     "paper-as-published": PaperAsPublished,
+    "attnlrp": AttnLRP,
+    "cp-lrp": CPLRP,
 }

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.graph import Graph
 
 __all__ = ["one_for_each_chosen", "restart"]
 
@@ -55,7 +55,7 @@ def restart(
     method: Method,
     found: Result,
     layer: str,
-    before: keras.Model,
+    before: Graph,
     images: tf.Tensor,
     channels: tf.Tensor,
 ) -> Result:

@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import methods, targets
-from kerasgan.explain.canonize import canonize, check_reading
+from kerasgan.explain.canonize import read_graph
+from kerasgan.explain.composites import Composite
 from kerasgan.explain.conditional import one_for_each_chosen, restart
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
-from kerasgan.explain.forward import Forward, throwaway_variables
+from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, start_relevance, warn_if_empty, winner
-from kerasgan.explain.network import keeping
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 
@@ -47,9 +47,9 @@ class Traced(NamedTuple):
 class Explainer:
     """Explains a segmentation network's masks by layer-wise relevance propagation.
 
-    iNNvestigate runs the rules on a canonical network equal to the model, inside a TensorFlow
-    function that reads the model's weights each time it runs: an explainer follows training and
-    need not be made anew. It explains the weights that the model holds; a moving average that an
+    The network's computation is traced, and rules are run backwards through its operations, inside
+    a TensorFlow function that reads the model's weights each time it runs: an explainer follows
+    training and need not be made anew. It explains the weights that the model holds; a moving average that an
     optimizer keeps of them counts once it is written into the model. Explaining is thread-safe.
 
     Args:
@@ -62,7 +62,9 @@ class Explainer:
         batch_size: How many images to explain at once; None for as many as take about 1 GiB.
         gates: For products of layers whose gate cannot be told: from the product's layer to the
             index of the input that is the gate (indices, if it has more than two inputs). A gate's
-            value is held as it is; relevance goes to the other input, the signal.
+            value is held as it is; relevance goes to the other input, the signal. () holds none:
+            relevance is shared evenly.
+        output: Of a model with several outputs, which to explain: its place from 0, or its name.
 
     Attributes:
         gates: What was taken for the gate of each product that relevance passes, given or told by
@@ -89,6 +91,7 @@ class Explainer:
         preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
         gates: Gates | None = None,
+        output: int | str | None = None,
     ):
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise KerasganError(
@@ -98,20 +101,20 @@ class Explainer:
         self.model = generator_of(model)
         self.preprocess = preprocess_of(self.model, preprocess)
         self.batch_size = batch_size
+        self._shapes: dict[Hashable, tf.TensorShape] = {}
         self._functions: dict[Hashable, Traced] = {}
         self._asked: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
         self._numbers = itertools.count()
         with BUILDING:
-            self.canonical = canonize(self.model, gates=gates)
-            check_reading(self.model, self.canonical)
-            self._network = self.canonical.build()
-        self.gates = self.canonical.gates
-        if len(self._network.inputs) != 1:
+            self.graph = read_graph(self.model, gates=gates, output=output)
+        self.gates = self.graph.gates
+        self._inputs = self.graph.image_specs
+        self._input = self._inputs[0]
+        if len(self._inputs) > 1 and not isinstance(self.method, (Composite, Gradient)):
             raise KerasganError(
-                "Argument 'model' must have one input, the image. Received: "
-                f"'{self.model.name}' with {len(self._network.inputs)} inputs"
+                f"{self.method!r} explains models of one input. Received: '{self.model.name}' with "
+                f"{len(self._inputs)}; use a rule, or 'gradient'"
             )
-        self._input = tf.TensorSpec(self._network.input_shape, self.canonical.dtype)
 
     def explain(
         self,
@@ -126,7 +129,9 @@ class Explainer:
 
         Args:
             images: (batch, height, width, channels) in [-1, 1], or what a function `preprocess`
-                takes.
+                takes. Of a model with several inputs, a list of arrays, or a dict by the inputs'
+                names; `preprocess` is for the first, whose relevance is `relevance`. That of the
+                others is among `layers`, by their names.
             target: What to explain: a name, one of `kerasgan.explain.targets`, an array of weights
                 of the shape of the logits, or a list of names and targets, one for each image.
             layers: Names of layers to keep relevance at: the model's own layer names, or what they
@@ -163,14 +168,15 @@ class Explainer:
         Source: Conditional heatmaps, Achtibat et al. 2023 (arXiv 2206.03208).
         """
         follow = self._to_follow(through or {})
-        images = self._checked(images)
+        inputs = self._checked(images)
+        images = inputs[0]
         keep = self._to_keep(layers, images)
         traced = None
         target = targets.get(target)
         parts = []
-        for first, last, piece in self._pieces(images):
+        for first, last, piece in self._pieces(*inputs):
             if traced is None:
-                shape = self._logits_shape((len(images), *piece.shape[1:]))
+                shape = self._logits_shape((len(images), *piece[0].shape[1:]))
                 target = target.prepare(shape, truth)
                 traced = self._traced("asked", start, keep, tuple(follow))
             part = self._answered(traced, piece, target.take(first, last), follow)
@@ -186,9 +192,9 @@ class Explainer:
                 for name in arrays
             }
         arrays = {"images": images, **arrays}
-        check_finite(arrays, traced.rows, self.method, self._network, self.model.name)
+        check_finite(arrays, traced.rows, self.method, self.graph, self.model.name)
         warn_if_empty(arrays["target"])
-        names = {**{name: name for name in traced.layers}, **self.canonical.names}
+        names = {**{name: name for name in traced.layers}, **self.graph.names}
         return Explanation(
             arrays=arrays,
             names={n: traced.layers[own] for n, own in names.items() if own in traced.layers},
@@ -201,8 +207,8 @@ class Explainer:
         """Computes relevance alone, in TensorFlow: within a `tf.function`, a data pipeline, a loss.
 
         Args:
-            images: Tensor or array (batch, height, width, channels), the model's own input:
-                `preprocess` is not applied.
+            images: Tensor or array (batch, height, width, channels), the model's own input, or a
+                list of all inputs: `preprocess` is not applied.
             target: As of `explain`; weights may be a tensor. `Component` needs values and cannot
                 be used in a function being traced.
             start: As of `explain`.
@@ -217,30 +223,33 @@ class Explainer:
             >>> next(iter(data.map(explainer.relevance))).shape
             TensorShape([2, 32, 32, 3])
         """
-        images = tf.cast(images, self._input.dtype)
-        if images.shape.rank is None:
-            images = tf.ensure_shape(images, self._input.shape)
-        if not self._input.shape.is_compatible_with(images.shape):
-            raise KerasganError(
-                f"The model takes images of shape {tuple(self._input.shape[1:])}. Argument "
-                f"'images' has {images.shape}"
-            )
+        several = list(images) if len(self._inputs) > 1 else [images]
+        inputs = [tf.cast(given, spec.dtype) for given, spec in zip(several, self._inputs)]
+        for place, spec in enumerate(self._inputs):
+            if inputs[place].shape.rank is None:
+                inputs[place] = tf.ensure_shape(inputs[place], spec.shape)
+            if not spec.shape.is_compatible_with(inputs[place].shape):
+                raise KerasganError(
+                    f"The model takes images of shape {tuple(spec.shape[1:])}. Argument "
+                    f"'images' has {inputs[place].shape}"
+                )
+        images = inputs[0]
         shape = self._logits_shape(images.shape)
         if tf.is_tensor(target):
             array = fit_array(tf.cast(target, images.dtype), shape, "target", "relevance")
         else:
             target = targets.get(target).prepare(shape)
             if _by_value(target):
-                return self._traced(target, start, ()).call(images)["relevance"]
+                return self._traced(target, start, ()).call(*inputs)["relevance"]
             array = target.array if isinstance(target, targets.Mask) else None
         if array is None:
-            weights = target.weights(self._traced("logits", "", ()).call(images)["logits"])
+            weights = target.weights(self._traced("logits", "", ()).call(*inputs)["logits"])
         else:
             weights = tf.cast(array, images.dtype)
             each = tf.concat([tf.shape(images)[:1], tf.shape(weights)[1:]], 0)
             weights = tf.ensure_shape(tf.broadcast_to(weights, each), (None, *weights.shape[1:]))
         kind = "given" if weights.shape[-1] == shape[-1] else "by pixel"
-        return self._traced(kind, start, ()).call(images, weights)["relevance"]
+        return self._traced(kind, start, ()).call(*inputs, weights)["relevance"]
 
     def check_target(self, target: Any) -> None:
         """Checks that `relevance` can explain a target, before anything is computed.
@@ -281,8 +290,10 @@ class Explainer:
                 the method keeps no ledger (gradients, iNNvestigate's own analyzers).
         """
         if images is None:
-            shape = [size or 128 for size in self._input.shape[1:]]
-            images = np.random.default_rng(0).uniform(-1, 1, (1, *shape))
+            rng = np.random.default_rng(0)
+            shapes = [[size or 128 for size in spec.shape[1:]] for spec in self._inputs]
+            drawn = [rng.uniform(-1, 1, (1, *shape)) for shape in shapes]
+            images = drawn if len(drawn) > 1 else drawn[0]
         ledger = self.explain(images, layers=(), **explain).ledger
         if not len(ledger) or ledger["remainder"].isna().any():
             raise KerasganError(
@@ -322,7 +333,7 @@ class Explainer:
     def _answered(
         self,
         traced: Traced,
-        images: tf.Tensor,
+        images: Sequence[tf.Tensor],
         target: targets.Target,
         follow: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
@@ -345,7 +356,7 @@ class Explainer:
         number = next(self._numbers)
         self._asked[number] = weights_of
         try:
-            found = traced.call(images, tf.constant(number, tf.int64), *follow.values())
+            found = traced.call(*images, tf.constant(number, tf.int64), *follow.values())
         finally:
             del self._asked[number]
         if problems:
@@ -372,15 +383,17 @@ class Explainer:
         layers: dict[str, str] = {}
         rows: list[tuple[str, str]] = []
         forks: list[tuple[str, str, str]] = []
-        ends = [self._network.get_layer(name).output for name in follow]
-        parts = [keras.Model(self._network.input, end) for end in ends]
+        graph = self.graph
+        parts = [graph.before(name) for name in follow]
 
         asked = self._asked
 
         def answer(number: np.ndarray, logits: np.ndarray) -> np.ndarray:
             return asked[int(number)](logits)
 
-        def explain(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+        def explain(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = given[0] if len(self._inputs) == 1 else list(given[: len(self._inputs)])
+            given = given[len(self._inputs) :]
             channels = given[len(given) - len(follow) :]
 
             def weights_of(logits: tf.Tensor) -> tf.Tensor:
@@ -391,19 +404,16 @@ class Explainer:
                     return given[0] * winner(logits)
                 return given[0] if target == "given" else target.weights(logits)
 
-            with throwaway_variables(), keeping():
-                if target == "logits":
-                    return {"logits": Forward(self._network, images).logits}
-                found = self.method.analyse(
-                    self._network,
-                    images,
-                    weights_of,
-                    lambda weights, logits: start_relevance(
-                        weights, logits, start, self.canonical.activation
-                    ),
-                )
-                for name, part, chosen in zip(follow, parts, channels):
-                    found = restart(self.method, found, name, part, images, chosen)
+            if target == "logits":
+                return {"logits": graph.run(images).logits}
+            found = self.method.analyse(
+                graph,
+                images,
+                weights_of,
+                lambda weights, logits: start_relevance(weights, logits, start, graph.activation),
+            )
+            for name, part, chosen in zip(follow, parts, channels):
+                found = restart(self.method, found, name, part, images, chosen)
             outputs = {
                 "relevance": found.relevance,
                 "logits": found.logits,
@@ -424,64 +434,94 @@ class Explainer:
         logits = self._weights_spec()
         by_pixel = tf.TensorSpec((*logits.shape[:-1], 1), logits.dtype)
         more = {"asked": [number], "given": [logits], "by pixel": [by_pixel]}
-        signature = [self._input, *(more.get(target, []) if isinstance(target, str) else [])]
-        signature += [tf.TensorSpec(end.shape[-1:], self.canonical.dtype) for end in ends]
+        signature = [*self._inputs, *(more.get(target, []) if isinstance(target, str) else [])]
+        signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
         function = tf.function(explain, autograph=False)
         return Traced(function.get_concrete_function(*signature), layers, rows, forks)
 
     def _weights_spec(self) -> tf.TensorSpec:
-        return tf.TensorSpec(self._network.output_shape, self.canonical.dtype)
+        return tf.TensorSpec(self.graph.shape(self.graph.output), self.graph.dtype)
 
-    def _checked(self, images: Any) -> np.ndarray:
-        images = np.asarray(images)
-        if images.dtype.kind not in "buif" or images.ndim != 4 or not len(images):
-            raise KerasganError(
-                "Argument 'images' must hold numbers, (batch, height, width, channels). Received: "
-                f"{images.dtype} values of shape {images.shape}"
-            )
-        if not np.all(np.isfinite(images)):
-            bad = np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))
-            raise KerasganError(
-                f"Argument 'images' holds NaN or infinity, in images {bad.tolist()}"
-            )
-        check_range(images, self.preprocess, self.model)
-        return images
+    def _checked(self, images: Any) -> list[np.ndarray]:
+        """Returns what the model is given, an array for each of its inputs, the image first."""
+        names = self.graph.image_names
+        given = [images]
+        if len(names) > 1:
+            if isinstance(images, Mapping) and set(images) == set(names):
+                images = [images[name] for name in names]
+            if not isinstance(images, (list, tuple)) or len(images) != len(names):
+                raise KerasganError(
+                    f"Argument 'images' must be a list of {len(names)} arrays, one for each of the "
+                    f"model's inputs {names}, or a dict by these names. Received: "
+                    f"{type(images).__name__}"
+                )
+            given = list(images)
+        arrays = [np.asarray(array) for array in given]
+        for array, spec in zip(arrays, self._inputs):
+            rank = spec.shape.rank
+            if array.dtype.kind not in "buif" or array.ndim != rank or not len(array):
+                axes = "(batch, height, width, channels)" if rank == 4 else f"with {rank} axes"
+                raise KerasganError(
+                    f"Argument 'images' must hold numbers, {axes}. Received: "
+                    f"{array.dtype} values of shape {array.shape}"
+                )
+            if len(array) != len(arrays[0]):
+                raise KerasganError(
+                    "Argument 'images' must hold as many of each input. Received: shapes "
+                    f"{[array.shape for array in arrays]}"
+                )
+            finite = np.isfinite(array.reshape(len(array), -1)).all(1)
+            if not finite.all():
+                raise KerasganError(
+                    "Argument 'images' holds NaN or infinity, in images "
+                    f"{np.flatnonzero(~finite).tolist()}"
+                )
+        check_range(arrays[0], self.preprocess, self.model)
+        return arrays
 
-    def _pieces(self, images: np.ndarray) -> Iterator[tuple[int, int, tf.Tensor]]:
+    def _pieces(self, *inputs: np.ndarray) -> Iterator[tuple[int, int, list[tf.Tensor]]]:
         """Cuts images into batches that fit into memory, ready for the network."""
-        step = self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
-        for first in range(0, len(images), step):
-            piece = images[first : first + step]
-            piece = tf.cast(self.preprocess(piece), self._input.dtype)
+        step = self.batch_size or max(1, int(MEMORY / self._bytes_per_image(inputs[0])))
+        for first in range(0, len(inputs[0]), step):
+            pieces = [array[first : first + step] for array in inputs]
+            pieces[0] = self.preprocess(pieces[0])
+            pieces = [tf.cast(piece, spec.dtype) for piece, spec in zip(pieces, self._inputs)]
             usual = self.preprocess.name == "[-1,1]"
             source = "Argument 'images' has" if usual else "preprocess returned"
-            if not self._input.shape.is_compatible_with(piece.shape):
-                raise KerasganError(
-                    f"The model takes images of shape {tuple(self._input.shape[1:])}. {source} "
-                    f"{tuple(piece.shape[1:])}"
-                )
-            bad = np.flatnonzero(~np.isfinite(piece).all((1, 2, 3)))
-            if len(bad):
-                raise KerasganError(
-                    f"{source} NaN, infinity or values beyond {self.canonical.dtype}, in images "
-                    f"{(first + bad).tolist()}"
-                )
-            yield first, first + len(piece), piece
+            for piece, spec in zip(pieces, self._inputs):
+                if not spec.shape.is_compatible_with(piece.shape):
+                    raise KerasganError(
+                        f"The model takes images of shape {tuple(spec.shape[1:])}. {source} "
+                        f"{tuple(piece.shape[1:])}"
+                    )
+                finite = np.isfinite(np.reshape(piece, (len(piece), -1))).all(1)
+                if not finite.all():
+                    raise KerasganError(
+                        f"{source} NaN, infinity or values beyond {self.graph.dtype}, in images "
+                        f"{(first + np.flatnonzero(~finite)).tolist()}"
+                    )
+            yield first, first + len(pieces[0]), pieces
 
     def _bytes_per_image(self, images: np.ndarray) -> int:
         """Estimates what a forward and backward pass takes: every activation, three times."""
         pixels = math.prod(images.shape[1:3])
         sizes = []
-        for layer in self._network.layers:
-            for output in tf.nest.flatten(layer.output):
-                sizes.append(math.prod(size or math.isqrt(pixels) for size in output.shape[1:]))
+        for node in self.graph.nodes:
+            shape = self.graph.shape(node.output)
+            sizes.append(math.prod(size or math.isqrt(pixels) for size in shape[1:]))
         return 3 * sum(sizes) * self._input.dtype.size
 
     def _logits_shape(self, images: Sequence[int | None]) -> tuple[int | None, ...]:
         """Returns the shape of the logits of images of a shape, None for what is not known."""
-        shape = self._network.output_shape[1:]
+        shape = tuple(self.graph.shape(self.graph.output)[1:])
         if None in shape and None not in images[1:]:
-            shape = self._network.compute_output_shape((1, *images[1:]))[1:]
+            key = ("shape", tuple(images[1:]))
+            if key not in self._shapes:
+                spec = tf.TensorSpec((1, *images[1:]), self._input.dtype)
+                function = tf.function(lambda image: self.graph.run(image).logits, autograph=False)
+                with tf.init_scope():
+                    self._shapes[key] = function.get_concrete_function(spec).output_shapes[1:]
+            shape = tuple(self._shapes[key])
         return (images[0], *shape)
 
     def _to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
@@ -508,15 +548,15 @@ class Explainer:
         follow: dict[str, tf.Tensor] = {}
         for given, channels in through.items():
             name = self._place(given)
-            count = self._network.get_layer(name).output.shape[-1]
+            count = self.graph.shape(self.graph.node(name).output)[-1]
             ones = one_for_each_chosen(channels, count, given)
-            follow[name] = tf.constant(ones, self.canonical.dtype)
-        order = [layer.name for layer in self._network.layers]
+            follow[name] = tf.constant(ones, self.graph.dtype)
+        order = [node.name for node in self.graph.nodes]
         return {name: follow[name] for name in sorted(follow, key=order.index, reverse=True)}
 
     def _place(self, name: str) -> str:
-        """Finds the canonical layer that stands for a layer."""
-        known = {**{n.name: n.name for n in self._network.layers}, **self.canonical.names}
+        """Finds the node that stands for a layer."""
+        known = {**{node.name: node.name for node in self.graph.nodes}, **self.graph.names}
         return known[find_layer(name, known)]
 
 

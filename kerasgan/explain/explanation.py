@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.errors import KerasganError, did_you_mean
-from kerasgan.explain.analyzer import LEDGER
 from kerasgan.explain.logits import predicted
+from kerasgan.explain.propagate import LEDGER
 
 __all__ = ["Explanation", "Layers", "find_layer"]
 

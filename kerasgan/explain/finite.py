@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.canonical_layers import kind_of
+from kerasgan.explain.graph import Graph, Node
 
 __all__ = ["check_finite"]
 
@@ -18,7 +17,7 @@ def check_finite(
     arrays: Mapping[str, np.ndarray],
     rows: Sequence[Sequence[str]],
     method: Any,
-    network: keras.Model,
+    network: Graph,
     model: str,
 ) -> None:
     """Raises unless logits and relevance are finite.
@@ -28,7 +27,7 @@ def check_finite(
             `layers/...` from the image to the logits.
         rows: Names of the ledger's rows, from the logits to the image.
         method: What explained.
-        network: The canonical network.
+        network: The network.
         model: Name of the user's model.
 
     Raises:
@@ -52,7 +51,7 @@ def check_finite(
     if len(rows) and not finite[:, image].all():
         name, kind = rows[int(np.argmin(finite[:, image]))]
         where = f"in layer '{name}' ({kind})"
-        method = _rule(method, network.get_layer(name.split(":")[0]))
+        method = _rule(method, network.node(name))
     else:
         kept = [name for name in arrays if name.startswith("layers/")]
         wrong = [name[7:] for name in kept if not np.isfinite(arrays[name][image]).all()]
@@ -68,6 +67,6 @@ def _images(array: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
 
 
-def _rule(method: Any, layer: keras.layers.Layer) -> Any:
-    chosen = hasattr(method, "rule_for") and kind_of(layer) == "weighted"
-    return method.rule_for(layer) if chosen else method
+def _rule(method: Any, node: Node) -> Any:
+    chosen = hasattr(method, "rule_for") and node.kind == "weighted"
+    return method.rule_for(node) if chosen else method

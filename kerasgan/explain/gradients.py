@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.analyzer import gradient_analyzer
 from kerasgan.explain.composites import Method, Result
-from kerasgan.explain.forward import Forward
+from kerasgan.explain.graph import Graph, Run
 
 __all__ = ["GRADIENTS", "Gradient", "GuidedBackprop", "InputXGradient", "IntegratedGradients"]
 __all__ += ["SmoothGrad"]
@@ -36,13 +34,16 @@ class Gradient(Method):
 
     def analyse(self, network, images, target, start=None) -> Result:
         """See `Method.analyse`."""
-        trace = Forward(network, images)
-        weights = target(trace.logits)
-        found = gradient_analyzer(network, self.guided).propagate(trace, weights)
-        activations = {node.name: node.output for node in trace.nodes}
-        layers = {name: self.scale(found.layers[name], activations[name]) for name in found.layers}
-        relevance = self.scale(found.relevance, images)
-        return Result(relevance, trace.logits, weights, layers, None)
+        run = network.run(images, self.guided)
+        weights = target(run.logits)
+        values = {**dict(zip(network.image_names, run.images)), **_outputs(run)}
+        found = tf.gradients(run.logits, list(values.values()), weights)
+        layers = {
+            name: self.scale(tf.zeros_like(value) if gradient is None else gradient, value)
+            for (name, value), gradient in zip(values.items(), found)
+        }
+        relevance = layers.pop(network.image_names[0])
+        return Result(relevance, run.logits, weights, layers, None)
 
     def scale(self, gradient: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """Turns a gradient with respect to values into what is shown."""
@@ -152,14 +153,14 @@ class SmoothGrad(Method):
 
 
 def _average(
-    network: keras.Model,
+    network: Graph,
     images: tf.Tensor,
     target: Callable[[tf.Tensor], tf.Tensor],
     point: Callable[[tf.Tensor], tf.Tensor],
     steps: int,
 ) -> Result:
     """Averages gradients at several points, the target held as it is for the images themselves."""
-    here = Forward(network, images)
+    here = network.run(images)
     weights = target(here.logits)
 
     def body(step, totals):
@@ -167,12 +168,15 @@ def _average(
         gradients = {"": found.relevance, **found.layers}
         return step + 1, {name: totals[name] + gradients[name] for name in totals}
 
-    shapes = {"": images, **{node.name: node.output for node in here.nodes}}
-    reached = gradient_analyzer(network).propagate(here, weights).layers
-    totals = {name: tf.zeros_like(shapes[name]) for name in ["", *reached]}
+    totals = {"": tf.zeros_like(images)}
+    totals.update((name, tf.zeros_like(values)) for name, values in _outputs(here).items())
     _, totals = tf.while_loop(lambda step, _: step < steps, body, (0, totals))
     means = {name: total / steps for name, total in totals.items()}
     return Result(means.pop(""), here.logits, weights, means, None)
+
+
+def _outputs(run: Run) -> dict[str, tf.Tensor]:
+    return {node.name: run.output(node) for node in run.nodes}
 
 
 def _at_least_one(**arguments: int) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from kerasgan.explain.graph import Node, Run
 
 __all__ = [
     "STABILISER",
@@ -73,19 +76,19 @@ class Contributions:
 
 
 class Linear:
-    """A layer with weights at work, as a rule sees it.
+    """A node with weights at work, as a rule sees it.
 
     Args:
-        layer: Conv2D, Conv2DTranspose, DepthwiseConv2D or Dense, without activation.
-        inputs: Its inputs.
-        outputs: Its outputs, bias included.
-        nonnegative: Whether the inputs are known to be at least 0, which saves time.
-        valid: 1 where the inputs are pixels, 0 where they are padding, (1, height, width, 1 or
-            channels); None where all are pixels.
+        run: The pass of images that it is part of.
+        node: The node.
 
     Attributes:
-        kernel: The `w_ij`, of the layer's shape.
-        bias: The `b_j`, or None.
+        node: The node: its `name`, and its Keras layer as `layer`.
+        inputs: Its inputs, `a_i`.
+        outputs: Its outputs, bias included.
+        nonnegative: Whether the inputs are known to be at least 0, which saves time.
+        kernel: The `w_ij`, scale before and behind included.
+        bias: The `b_j`, of the shape of the outputs' last axis (or axes), or None.
 
     Example:
         In `Rule.share`, LRP-0 of the layer:
@@ -93,59 +96,36 @@ class Linear:
         >>> linear.contributions().backward(relevance / linear.outputs)  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        layer: keras.layers.Layer,
-        inputs: tf.Tensor,
-        outputs: tf.Tensor,
-        nonnegative: bool = False,
-        valid: tf.Tensor | None = None,
-    ):
-        self.layer = layer
-        self.inputs = inputs
-        self.outputs = outputs
-        self.nonnegative = nonnegative
-        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        self.kernel = layer.depthwise_kernel if depthwise else layer.kernel
-        self.bias = layer.bias if layer.use_bias else None
-        self._valid = valid
+    def __init__(self, run: Run, node: Node):
+        self.node = node
+        self._run = run
+        (self.inputs,) = run.inputs(node)
+        self.outputs = run.output(node)
+        self.nonnegative = node.inputs[0] in run.graph.nonnegative
+        self.kernel = run.kernel(node)
+        self.bias = run.bias(node)
 
     @property
     def valid(self) -> tf.Tensor:
-        """1 where the inputs are pixels, 0 where they are padding, (1, height, width, channels)."""
-        ones = tf.ones_like(self.inputs[:1])
-        return ones if self._valid is None else ones * self._valid
+        """1 where the inputs are pixels, 0 where they are padding, of their shape."""
+        valid = self._run.valid(self.node.inputs[0])
+        return tf.ones_like(self.inputs) if valid is None else valid
 
     def apply(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Applies the layer to other inputs, with another kernel and no bias."""
-        layer = self.layer
-        if isinstance(layer, keras.layers.DepthwiseConv2D):
-            return keras.backend.depthwise_conv2d(
-                inputs,
-                kernel,
-                strides=layer.strides,
-                padding=layer.padding,
-                dilation_rate=layer.dilation_rate,
-                data_format=layer.data_format,
-            )
-        if isinstance(layer, keras.layers.Conv2DTranspose):
-            outputs = keras.backend.conv2d_transpose(
-                inputs,
-                kernel,
-                tf.concat([tf.shape(inputs)[:1], tf.shape(self.outputs)[1:]], 0),
-                strides=layer.strides,
-                padding=layer.padding,
-                data_format=layer.data_format,
-                dilation_rate=layer.dilation_rate,
-            )
-            return tf.ensure_shape(outputs, inputs.shape[:1] + self.outputs.shape[1:])
-        if isinstance(layer, keras.layers.Conv2D):
-            if layer.groups == 1:
-                return layer.convolution_op(inputs, kernel)
-            # TensorFlow cannot differentiate a grouped convolution on a CPU
-            parts = zip(tf.split(inputs, layer.groups, -1), tf.split(kernel, layer.groups, -1))
-            return tf.concat([layer.convolution_op(*part) for part in parts], -1)
-        return tf.tensordot(inputs, kernel, 1) if inputs.shape.rank > 2 else inputs @ kernel
+        return self._run.apply(self.node, inputs, kernel)
+
+    def for_each_image(self, reduce: Callable[..., tf.Tensor], values: tf.Tensor) -> tf.Tensor:
+        """Reduces all values of an image to one, of a shape that goes with them.
+
+        Args:
+            reduce: Such as `tf.reduce_mean`, called with `axis` and `keepdims`.
+            values: Inputs or outputs.
+        """
+        by_image = tf.reshape(values, [self._run.batch, -1])
+        found = reduce(by_image, axis=1, keepdims=True)
+        rows = tf.shape(values)[0] // self._run.batch
+        return tf.reshape(tf.repeat(found, rows, 0), [-1] + [1] * (values.shape.rank - 1))
 
     def contributions(
         self, inputs: tf.Tensor | None = None, kernel: tf.Tensor | None = None
@@ -213,8 +193,8 @@ def to_bias(factors: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor | float:
     """Returns what goes to the biases, `sum_j b_j factors_j`, (batch,); 0 if bias is None."""
     if bias is None:
         return 0.0
-    axes = list(range(1, factors.shape.rank - 1))
-    return tf.linalg.matvec(tf.reduce_sum(factors, axes), bias)
+    axes = list(range(1, factors.shape.rank - bias.shape.rank))
+    return per_image(tf.reduce_sum(factors, axes) * bias)
 
 
 def below_zero(values: tf.Tensor) -> tf.Tensor:

@@ -19,11 +19,11 @@ import tensorflow as tf
 from kerasgan.data.resize import check_image
 from kerasgan.errors import KerasganError
 from kerasgan.explain import methods, targets
-from kerasgan.explain.analyzer import LEDGER
 from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.logits import warn_if_empty
 from kerasgan.explain.place import to_original
+from kerasgan.explain.propagate import LEDGER
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of, reflection
 from kerasgan.inference.views import View, views_of
@@ -219,7 +219,7 @@ class MergedExplainer:
 def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:
     """Logits of the very network that is explained, whose rounding is its own."""
     function = explainer._traced("logits", "", ()).call
-    pieces = [function(piece)["logits"].numpy() for _, _, piece in explainer._pieces(images)]
+    pieces = [function(*piece)["logits"].numpy() for _, _, piece in explainer._pieces(images)]
     logits = np.concatenate(pieces)
     if not np.all(np.isfinite(logits)):
         raise KerasganError(

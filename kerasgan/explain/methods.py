@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from typing import Union
 
-from innvestigate.analyzer import analyzers
-from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
-from innvestigate.backend.graph import ReverseMappingBase
-
 from kerasgan.errors import KerasganError, did_you_mean
-from kerasgan.explain.analyzer import preset_analyzer
-from kerasgan.explain.composites import COMPOSITES, Composite, Method, Result, anything
-from kerasgan.explain.forward import Forward
+from kerasgan.explain.composites import COMPOSITES, Composite, Method, anything
 from kerasgan.explain.gradients import GRADIENTS
 from kerasgan.explain.rules import Rule
 
-__all__ = ["Preset", "get", "rule_names"]
+__all__ = ["get", "rule_names"]
 
 RuleLike = Union[str, Rule, Method, type]
 
 DEFAULT_RULE = "epsilon-gamma-box"
 """What explains where no rule is named; docs/rules.md has the measurements that chose it."""
 
-# "lrp.alpha_beta" and "..._until_idx" need arguments.
-PRESETS = [
-    name
-    for name, base in analyzers.items()
-    if name.startswith("lrp.")
-    and issubclass(base, ReverseAnalyzerBase)
-    and name not in ("lrp.alpha_beta", "lrp.sequential_preset_b_flat_until_idx")
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset(Method):
-    """One of iNNvestigate's LRP analyzers with its own rules, on the canonical network.
-
-    What those rules send to biases and stabilisers cannot be told, so these columns of the ledger
-    hold NaN.
-
-    Args:
-        name: iNNvestigate's name for it, such as "lrp.sequential_preset_a".
-
-    Example:
-        >>> Preset("lrp.sequential_preset_a")
-        Preset(name='lrp.sequential_preset_a')
-    """
-
-    name: str
-
-    def analyse(self, network, images, target, start) -> Result:
-        """See `Method.analyse`."""
-        trace = Forward(network, images)
-        weights = target(trace.logits)
-        analyzer = preset_analyzer(network, analyzers[self.name])
-        found = analyzer.propagate(trace, start(weights, trace.logits))
-        return Result(found.relevance, trace.logits, weights, *found[1:])
+PRESETS: list[str] = []
 
 
 def rule_names() -> list[str]:
@@ -89,14 +49,12 @@ def get(rule: RuleLike) -> Method:
     """
     if isinstance(rule, Method):
         return rule
-    if isinstance(rule, Rule) or (inspect.isclass(rule) and issubclass(rule, ReverseMappingBase)):
+    if isinstance(rule, Rule):
         return Composite((anything, rule))
     if isinstance(rule, str):
         known = {**COMPOSITES, **GRADIENTS}
         if rule in known:
             return known[rule]()
-        if rule in PRESETS:
-            return Preset(rule)
         hint = did_you_mean(rule.lower(), rule_names())
         raise KerasganError(
             f"Argument 'rule' must be one of {', '.join(rule_names())}, a rule or a composite. "

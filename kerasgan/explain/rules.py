@@ -123,8 +123,7 @@ class Epsilon(Rule):
         outputs = linear.outputs if self.bias else own.sums
         epsilon = self.epsilon
         if self.relative:
-            axes = range(1, outputs.shape.rank)
-            epsilon *= tf.reduce_mean(tf.abs(outputs), list(axes), keepdims=True)
+            epsilon *= linear.for_each_image(tf.reduce_mean, tf.abs(outputs))
             epsilon = tf.maximum(epsilon, TINY)
         factors, stabiliser = stabilised(relevance, outputs, epsilon)
         unsupported = 0.0
@@ -362,16 +361,15 @@ class ZBox(Rule):
 
     def _bounds(self, linear: Linear) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, valid = linear.inputs, linear.valid > 0
-        axes = list(range(1, pixels.shape.rank))
         low, high = (tf.constant(bound, pixels.dtype) for bound in (self.low, self.high))
-        smallest = tf.reduce_min(tf.where(valid, pixels, low), axes, keepdims=True)
-        largest = tf.reduce_max(tf.where(valid, pixels, high), axes, keepdims=True)
+        smallest = linear.for_each_image(tf.reduce_min, tf.where(valid, pixels, low))
+        largest = linear.for_each_image(tf.reduce_max, tf.where(valid, pixels, high))
         return tf.minimum(low, smallest), tf.maximum(high, largest)
 
 
 def _share_by(linear: Linear, relevance: tf.Tensor, kernel: tf.Tensor) -> Shares:
     sums = linear.apply(linear.valid, kernel)
-    factors, unsupported = supported(relevance, tf.broadcast_to(sums, tf.shape(relevance)))
+    factors, unsupported = supported(relevance, sums)
     inputs = linear.valid * linear.contributions(kernel=kernel).transposed(factors)
     return Shares(inputs, unsupported=unsupported)
 

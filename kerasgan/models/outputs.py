@@ -74,8 +74,9 @@ def generator_of(model) -> keras.Model:
 
     Args:
         model: a functional `keras.Model` from image to mask, an object with a `generator`
-            attribute, such as `SegmentationGAN`, or a subclassed `keras.Model` that has been
-            called on images, which is wrapped into a functional one.
+            attribute, such as `SegmentationGAN`, a subclassed `keras.Model` that has been called on
+            images, or what `tf.saved_model.load` returns; the latter two are wrapped into a
+            functional one.
 
     Returns:
         The functional `keras.Model` itself, the generator inside, or the wrapped network.
@@ -125,6 +126,8 @@ def functional(
             f"{LOAD}. What SegmentationGAN wrote is loaded by kg.SegmentationGAN.load(path)"
         )
     network = getattr(model, "generator", model)
+    if hasattr(network, "signatures") and not isinstance(network, keras.Model):
+        return _of_saved(network, size)
     if not isinstance(network, keras.Model):
         raise KerasganError(
             "Argument 'model' must be a keras.Model from image to mask, or hold one as "
@@ -149,6 +152,40 @@ def is_functional(network: Any) -> bool:
     return isinstance(network, keras.Model) and bool(
         outputs and keras.backend.is_keras_tensor(outputs[0])
     )
+
+
+class _Saved(keras.layers.Layer):
+    """Calls a signature of a SavedModel."""
+
+    def __init__(self, saved: Any, argument: str, result: str, function: Any):
+        super().__init__(name="saved_model")
+        self.saved, self.argument, self.result, self.function = saved, argument, result, function
+
+    def call(self, image):
+        return self.function(**{self.argument: image})[self.result]
+
+
+def _of_saved(saved: Any, size: tuple[int, int] | None) -> keras.Model:
+    """Wrap what `tf.saved_model.load` returns: the signature for serving, or the only one."""
+    signatures = dict(saved.signatures)
+    function = signatures.get("serving_default")
+    if function is None and len(signatures) == 1:
+        (function,) = signatures.values()
+    taken = {} if function is None else function.structured_input_signature[1]
+    given = {} if function is None else function.structured_outputs
+    if len(taken) != 1 or len(given) != 1:
+        raise KerasganError(
+            "Argument 'model' must be a SavedModel with a signature 'serving_default' from one "
+            f"image to one mask. Received: signatures {sorted(signatures)}, from {sorted(taken)} "
+            f"to {sorted(given)}"
+        )
+    ((argument, spec),), (result,) = taken.items(), given
+    shape = spec.shape[1:]
+    if size is not None and shape.rank == 3:
+        shape = (*size, shape[-1])
+    image = keras.Input(shape, batch_size=spec.shape[0], name="image", dtype=spec.dtype)
+    mask = _Saved(saved, argument, result, function)(image)
+    return keras.Model(image, mask, name="saved_model")
 
 
 def _wrapped(network: keras.Model, size: Any, channels: int | None) -> keras.Model:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from kerasgan.models.trace import Step, Trace, Value
 
-__all__ = ["CLOSE", "MOVES", "Range", "range_of"]
+__all__ = ["CLOSE", "MOVES", "Range", "Ranges", "range_of"]
 
 INFINITE = math.inf
 CLOSE = 1e-5
@@ -118,15 +118,35 @@ def range_of(trace: Trace) -> Range:
         >>> range_of(trace_network(keras.Model(image, 3 * tf.sigmoid(logit) + 1)))[:2]
         (1.0, 4.0)
     """
-    return _Ranges(trace).of(trace.output)
+    return Ranges(trace, trained=True).of(trace.output)
 
 
-class _Ranges:
-    def __init__(self, trace: Trace):
+class Ranges:
+    """The ranges of all values of a computation.
+
+    Args:
+        trace: The computation.
+        trained: Whether the numbers that its weights hold now count; else what is found holds for
+            any weights.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> from kerasgan.models.trace import trace_network
+        >>> trace = trace_network(kg.models.unet(size=32, filters=2, levels=2))
+        >>> Ranges(trace).of(trace.output)[:2]
+        (0.0, 1.0)
+    """
+
+    def __init__(self, trace: Trace, trained: bool = False):
         self.trace = trace
+        self.trained = trained
         self._known: dict[Value, Range] = {}
+        for step in trace.steps:  # in order, so that no value is far from what it is made of
+            if step.depends == "image":
+                self.of(Value(step))
 
     def of(self, value: Value) -> Range:
+        """Returns the range of a value."""
         if value not in self._known:
             self._known[value] = self._found(value)
         return self._known[value]
@@ -157,6 +177,7 @@ class _Ranges:
         return Range(-INFINITE, INFINITE, by=step) if found is None else found
 
     def all_of(self, step: Step) -> list[Range]:
+        """Returns the ranges of all that an operation is given."""
         return [self.of(value) for value in step.inputs]
 
     def _weighted(self, step: Step) -> Range | None:
@@ -177,6 +198,8 @@ class _Ranges:
         return Range(-INFINITE, INFINITE, by=step)
 
     def _averages(self, step: Step, weights: Value) -> bool:
+        if weights.step.depends == "variables" and not self.trained:
+            return False
         kernel = self.trace.number(weights)
         if kernel is None or not kernel.size or kernel.min() < 0:
             return False
@@ -257,13 +280,13 @@ def _merged(ranges: list[Range], low: float, high: float, free: bool, step: Step
     return Range(low, high, free, step, max(r.coupled for r in ranges), hard)
 
 
-def _add(ranges: _Ranges, step: Step) -> Range:
+def _add(ranges: Ranges, step: Step) -> Range:
     parts = ranges.all_of(step)
     low, high = sum(r.low for r in parts), sum(r.high for r in parts)
     return _merged(parts, low, high, any(r.free for r in parts), step)
 
 
-def _subtract(ranges: _Ranges, step: Step) -> Range | None:
+def _subtract(ranges: Ranges, step: Step) -> Range | None:
     a, b = ranges.all_of(step)
     both = all(value.step.depends == "image" for value in step.inputs)
     if both and not (a.free or b.free):
@@ -271,19 +294,19 @@ def _subtract(ranges: _Ranges, step: Step) -> Range | None:
     return _merged([a, b], a.low - b.high, a.high - b.low, a.free or b.free, step)
 
 
-def _negate(ranges: _Ranges, step: Step) -> Range:
+def _negate(ranges: Ranges, step: Step) -> Range:
     (before,) = ranges.all_of(step)
     return before._replace(low=-before.high, high=-before.low)
 
 
-def _multiply(ranges: _Ranges, step: Step) -> Range:
+def _multiply(ranges: Ranges, step: Step) -> Range:
     a, b = ranges.all_of(step)
     low, high = _ends(a, b, _product)
     one = sum(value.step.depends == "image" for value in step.inputs) < 2
     return _merged([a, b], low, high, one and (a.free or b.free), step)
 
 
-def _divide(ranges: _Ranges, step: Step) -> Range | None:
+def _divide(ranges: Ranges, step: Step) -> Range | None:
     above, below = step.inputs
     a, b = ranges.all_of(step)
     if a.low >= 0 and _holds(ranges, below, above):
@@ -302,7 +325,7 @@ def _quotient(a: float, b: float) -> float:
     return math.copysign(INFINITE, a) if b == 0 else a / b
 
 
-def _holds(ranges: _Ranges, total: Value, part: Value) -> bool:
+def _holds(ranges: Ranges, total: Value, part: Value) -> bool:
     """Whether a total is a sum in which a value that is nowhere negative takes part."""
     step = total.step
     if _same(ranges, total, part):
@@ -318,7 +341,7 @@ def _holds(ranges: _Ranges, total: Value, part: Value) -> bool:
     )
 
 
-def _same(ranges: _Ranges, a: Value, b: Value, depth: int = 8) -> bool:
+def _same(ranges: Ranges, a: Value, b: Value, depth: int = 8) -> bool:
     """Whether two values are computed alike, by one operation or written twice."""
     if a == b:
         return True
@@ -331,7 +354,7 @@ def _same(ranges: _Ranges, a: Value, b: Value, depth: int = 8) -> bool:
     return bool(pairs) and all(_same(ranges, x, y, depth - 1) for x, y in pairs)
 
 
-def _reciprocal(ranges: _Ranges, step: Step) -> Range | None:
+def _reciprocal(ranges: Ranges, step: Step) -> Range | None:
     (before,) = ranges.all_of(step)
     if before.low < 0 <= before.high:
         return None
@@ -339,19 +362,19 @@ def _reciprocal(ranges: _Ranges, step: Step) -> Range | None:
     return before._replace(low=low, high=high, free=False, by=step)
 
 
-def _extreme(ranges: _Ranges, step: Step, pick: Callable = max) -> Range:
+def _extreme(ranges: Ranges, step: Step, pick: Callable = max) -> Range:
     parts = ranges.all_of(step)
     low, high = pick(r.low for r in parts), pick(r.high for r in parts)
     return _merged(parts, low, high, all(r.free for r in parts), step)
 
 
-def _clip(ranges: _Ranges, step: Step) -> Range:
+def _clip(ranges: Ranges, step: Step) -> Range:
     before, least, most = ranges.all_of(step)
     low, high = (min(max(end, least.low), most.high) for end in before[:2])
     return before._replace(low=low, high=high, free=False, by=step)
 
 
-def _sum(ranges: _Ranges, step: Step) -> Range:
+def _sum(ranges: Ranges, step: Step) -> Range:
     before, axes = ranges.of(step.inputs[0]), ranges.trace.number(step.inputs[1])
     tensor, count = step.inputs[0].tensor, INFINITE
     if tensor is not None and axes is not None and tensor.shape.rank is not None:
@@ -367,72 +390,80 @@ def _union(parts: list[Range], step: Step) -> Range:
     return _merged(parts, low, high, bool(seen) and all(r.free for r in seen), step)
 
 
-def _join(ranges: _Ranges, step: Step) -> Range:
+def _join(ranges: Ranges, step: Step) -> Range:
     values = step.inputs[:-1] if step.kind == "ConcatV2" else step.inputs
     found = _union([ranges.of(value) for value in values], step)
     return found._replace(coupled=max(found.coupled, "joined"))
 
 
-def _choose(ranges: _Ranges, step: Step) -> Range:
+def _choose(ranges: Ranges, step: Step) -> Range:
     decides, *values = step.inputs
     found = _union([ranges.of(value) for value in values], step)
     chosen = decides.step.depends == "image" and all(v.step.depends != "image" for v in values)
     return found._replace(by=step, hard=found.hard or chosen)
 
 
-def _pad(ranges: _Ranges, step: Step) -> Range:
+def _pad(ranges: Ranges, step: Step) -> Range:
     before = ranges.of(step.inputs[0])
     around = ranges.of(step.inputs[2]) if step.kind == "PadV2" else Range(0.0, 0.0)
     return before if before.free else _union([before, around], step)
 
 
-def _into_blocks(ranges: _Ranges, step: Step) -> Range:
+def _into_blocks(ranges: Ranges, step: Step) -> Range:
     before = ranges.of(step.inputs[0])
     return before._replace(low=min(before.low, 0.0), high=max(before.high, 0.0))
 
 
-def _only_free(ranges: _Ranges, step: Step) -> Range | None:
+def _only_free(ranges: Ranges, step: Step) -> Range | None:
     """What is linear but may give more, or less, than it is given."""
     before = ranges.of(step.inputs[0])
     return before if before.free else None
 
 
-def _scaled(ranges: _Ranges, step: Step) -> Range | None:
+def _scaled(ranges: Ranges, step: Step) -> Range | None:
     kernel = step.attributes["kernel_type"].s.decode()
     return _only_free(ranges, step) if kernel in OVERSHOOTING else ranges.of(step.inputs[0])
 
 
-def _softmax(ranges: _Ranges, step: Step) -> Range:
+def _softmax(ranges: Ranges, step: Step) -> Range:
     return Range(0.0, 1.0, by=step, coupled="shared")
 
 
-def _log_softmax(ranges: _Ranges, step: Step) -> Range:
+def _log_softmax(ranges: Ranges, step: Step) -> Range:
     return Range(-INFINITE, 0.0, free=True, by=step, coupled="shared")
 
 
-def _one_hot(ranges: _Ranges, step: Step) -> Range:
+def _one_hot(ranges: Ranges, step: Step) -> Range:
     found = _union(ranges.all_of(step)[2:], step)
     return found._replace(by=step, coupled="shared", hard=step.depends == "image")
 
 
-def _cast(ranges: _Ranges, step: Step) -> Range:
+def _cast(ranges: Ranges, step: Step) -> Range:
     before = ranges.of(step.inputs[0])
     to = tf.as_dtype(step.attributes["DstT"].type)
     rounds = (to.is_integer or to.is_bool) and not before.hard
     return before._replace(free=False, by=step, hard=True) if rounds else before
 
 
-def _filled(ranges: _Ranges, step: Step) -> Range:
+def _filled(ranges: Ranges, step: Step) -> Range:
     return ranges.of(step.inputs[1])
 
 
-def _square(ranges: _Ranges, step: Step) -> Range:
+def _square(ranges: Ranges, step: Step) -> Range:
     before = ranges.of(step.inputs[0])
     low, high = _ends(before, before, _product)
     return before._replace(low=max(low, 0.0), high=high, free=False, by=step)
 
 
-def _absolute(ranges: _Ranges, step: Step) -> Range:
+def _power(ranges: Ranges, step: Step) -> Range | None:
+    before, exponent = ranges.all_of(step)
+    if before.low < 0 or exponent.low != exponent.high or exponent.low < 0:
+        return None
+    low, high = (end**exponent.low if math.isfinite(end) else end for end in before[:2])
+    return before._replace(low=low, high=high, free=False, by=step)
+
+
+def _absolute(ranges: Ranges, step: Step) -> Range:
     before = ranges.of(step.inputs[0])
     high = max(abs(before.low), abs(before.high))
     return before._replace(low=max(before.low, 0.0), high=high, free=False, by=step)
@@ -442,7 +473,7 @@ def _constant(number: float) -> Callable[[Any, Any], Range]:
     return lambda ranges, step: Range(number, number)
 
 
-RULES: dict[str, Callable[[_Ranges, Step], Range | None]] = {
+RULES: dict[str, Callable[[Ranges, Step], Range | None]] = {
     "Abs": _absolute,
     "Add": _add,
     "AddN": _add,
@@ -467,6 +498,7 @@ RULES: dict[str, Callable[[_Ranges, Step], Range | None]] = {
     "Pack": _join,
     "Pad": _pad,
     "PadV2": _pad,
+    "Pow": _power,
     "RealDiv": _divide,
     "Reciprocal": _reciprocal,
     "ResizeBicubic": _only_free,

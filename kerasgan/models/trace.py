@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Step", "Trace", "Value", "layer_in", "trace", "trace_network"]
+__all__ = ["Step", "Trace", "Value", "layers_in", "trace", "trace_network"]
 
 PASSED = {
     "CheckNumerics",
@@ -56,7 +56,9 @@ class Step:
     Attributes:
         kind: TensorFlow's name of the operation, such as "Conv2D"; "Image" for the image.
         name: Its name in the graph, such as "model/conv2d_1/Conv2D".
-        layer: The innermost Keras layer that it belongs to; "" if there is none.
+        path: The innermost Keras layer that it belongs to, behind those around it, such as
+            "block/conv"; "" if there is none.
+        scope: What the names of all operations of that call of the layer begin with.
         inputs: The values that it is computed from; what passes values on unchanged is left out.
         depends: What its outputs depend on: "image", "variables" (on these alone) or "nothing".
             Shapes depend on nothing.
@@ -66,11 +68,17 @@ class Step:
 
     kind: str
     name: str
-    layer: str
+    path: str
+    scope: str
     inputs: tuple[Value, ...]
     depends: str
     op: tf.Operation | None
     body_node: Any = None
+
+    @property
+    def layer(self) -> str:
+        """The innermost Keras layer that it belongs to; "" if there is none."""
+        return self.path.rsplit("/", 1)[-1]
 
     @property
     def attributes(self) -> Any:
@@ -91,12 +99,17 @@ class Trace(NamedTuple):
         graph: The traced graph.
         captured: Values from outside the graph, such as variables, by the name of what stands for
             them in the graph.
+        images: What it starts from, in the order in which images were given. Those that the output
+            does not depend on have no step.
+        placed: What each layer gives at its first call, by its path.
     """
 
     output: Value
     steps: list[Step]
     graph: tf.Graph
     captured: dict[str, Any]
+    images: tuple[Value | None, ...] = ()
+    placed: dict[str, Value] = {}  # noqa: RUF012
 
     def number(self, value: Value) -> np.ndarray | None:
         """Give the numbers of a value that is a constant or a variable, as it is now; else None."""
@@ -168,25 +181,34 @@ def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[s
     """
     walk = _Walk(output.graph, {(t.op.name, t.value_index) for t in images}, set(layers))
     end = walk.settled(_Reference(None, output.op.name, output.value_index))
-    return Trace(walk.value(end), walk.steps, output.graph, {})
+    found = walk.value(end)
+    starts = tuple(walk.known(tensor) for tensor in images)
+    return Trace(found, walk.steps, output.graph, {}, starts, walk.placed())
 
 
-def layer_in(name: str, layers: Collection[str]) -> str:
-    """Say which of these layers an operation's name names, the innermost; "" if none.
+def layers_in(name: str, layers: Collection[str]) -> list[tuple[str, str]]:
+    """Say which of these layers an operation's name names, the outermost first.
 
     Args:
-        name: Such as "model/conv2d/Conv2D". Keras adds a number where a layer is called again.
+        name: Such as "model/conv2d/Conv2D", the model's own name first. Keras adds a number where
+            a layer is called again.
         layers: Names of layers.
 
+    Returns:
+        For each, its path, and what the name begins with up to there.
+
     Example:
-        >>> layer_in("model/block/conv_1/Conv2D", {"block", "conv"})
-        'conv'
+        >>> layers_in("model/block/conv_1/Conv2D", {"block", "conv"})
+        [('block', 'model/block'), ('block/conv', 'model/block/conv_1')]
     """
-    for part in reversed(name.split("/")):
-        for found in (part, re.sub(r"_\d+$", "", part)):
-            if found in layers:
-                return found
-    return ""
+    parts, path = name.split("/"), ""
+    found = []
+    for place, part in enumerate(parts[1:-1], 2):
+        plain = part if part in layers else re.sub(r"_\d+$", "", part)
+        if plain in layers:
+            path = f"{path}/{plain}" if path else plain
+            found.append((path, "/".join(parts[:place])))
+    return found
 
 
 # --- Walking ---
@@ -270,6 +292,25 @@ class _Walk:
                 break
         return reference
 
+    def known(self, tensor: tf.Tensor) -> Value | None:
+        """The value that a tensor of the graph has, if the output is computed from it."""
+        reference = self.settled(_Reference(None, tensor.op.name, tensor.value_index))
+        return self._value(reference) if reference[:2] in self._made else None
+
+    def placed(self) -> dict[str, Value]:
+        """What each layer gives at its first call, by its path."""
+        scopes: dict[str, str] = {}
+        found: dict[str, Value] = {}
+        for op in self.graph.get_operations():
+            if not op.outputs or not op.outputs[0].dtype.is_floating:
+                continue
+            value = self.known(op.outputs[0])
+            if value is not None and value.step.depends == "image":
+                for path, scope in layers_in(op.name, self.layers):
+                    if scopes.setdefault(path, scope) == scope:
+                        found[path] = value
+        return found
+
     def _value(self, reference: _Reference) -> Value:
         return Value(self._made[reference[:2]], reference.output)
 
@@ -321,4 +362,5 @@ class _Walk:
         if self._is_image(reference):
             kind, depends = "Image", "image"
         node = reference.body.nodes[reference.node] if op is None else None
-        return Step(kind, name, layer_in(name, self.layers), tuple(inputs), depends, op, node)
+        path, scope = (layers_in(name, self.layers) or [("", "")])[-1]
+        return Step(kind, name, path, scope, tuple(inputs), depends, op, node)

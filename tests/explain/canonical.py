@@ -7,9 +7,6 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kerasgan.explain.canonical_layers import kind_of
-from kerasgan.explain.canonize import canonize
-
 LINEAR = keras.activations.linear
 
 

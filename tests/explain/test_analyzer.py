@@ -5,40 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from toys import IMAGES, small, with_random_weights
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import Composite, Explainer, anything
-from kerasgan.explain.forward import Forward, live_weights, throwaway_variables
 from kerasgan.explain.rules import Epsilon, Flat, ZPlus
-
-
-def with_random_weights(model, seed=10):
-    rng = np.random.default_rng(seed)
-    for variable in model.weights:
-        variance = "variance" in variable.name
-        values = (
-            rng.uniform(0.5, 2, variable.shape) if variance else rng.normal(size=variable.shape)
-        )
-        variable.assign(values)
-    return model
-
-
-def small(batch_norm=False, slope=0.2):
-    image = keras.Input((8, 8, 3), name="image")
-    x = layers.Conv2D(4, 3, padding="same", name="down_1_conv")(image)
-    skip = layers.LeakyReLU(slope, name="down_1_act")(x)
-    x = layers.Conv2D(6, 4, strides=2, padding="same", name="down_2_conv")(skip)
-    if batch_norm:
-        x = layers.BatchNormalization(name="down_2_bn")(x)
-    x = layers.ReLU(name="down_2_act")(x)
-    x = layers.Conv2DTranspose(4, 4, strides=2, padding="same", name="up_1_conv")(x)
-    x = layers.Concatenate(name="up_1_skip")([x, skip])
-    x = layers.ReLU(name="up_1_act")(x)
-    x = layers.Conv2D(1, 1, name="head")(x)
-    return with_random_weights(keras.Model(image, layers.Activation("sigmoid", name="mask")(x)))
-
-
-IMAGES = np.random.default_rng(1).uniform(-1, 1, (3, 8, 8, 3)).astype("float32")
 
 
 @pytest.mark.parametrize(

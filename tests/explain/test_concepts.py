@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from test_analyzer import IMAGES, small
+from toys import IMAGES, small
 
 import kerasgan as kg
 from kerasgan.data import synthetic

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from test_analyzer import IMAGES
+from toys import IMAGES
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Explanation

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from test_analyzer import IMAGES, small, with_random_weights
+from toys import IMAGES, small, with_random_weights
 
 import kerasgan.models
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -141,11 +141,11 @@ class TestRight:
         rule = Composite(
             (first, ZPlus()), (last, Gamma()), ("down_*", AlphaBeta()), ("*", Epsilon())
         )
-        network = Explainer(small(), rule).canonical.model
-        chosen = {name: rule.rule_for(network.get_layer(name)) for name in ("down_1_conv", "head")}
+        node = Explainer(small(), rule).graph.node
+        chosen = {name: rule.rule_for(node(name)) for name in ("down_1_conv", "head")}
         assert chosen == {"down_1_conv": ZPlus(), "head": Gamma()}
-        assert rule.rule_for(network.get_layer("down_2_conv")) == AlphaBeta()
-        assert rule.rule_for(network.get_layer("up_1_conv")) == Epsilon()
+        assert rule.rule_for(node("down_2_conv")) == AlphaBeta()
+        assert rule.rule_for(node("up_1_conv")) == Epsilon()
 
     def test_dropped_skips_are_booked(self):
         kept = Explainer(small(), Composite(("*", Epsilon())))
@@ -612,7 +612,7 @@ class TestBadInput:
             KerasganError, match=r"pairs \(which layers, rule\).*Received: 'epsilon'"
         ):
             Composite("epsilon")
-        with pytest.raises(KerasganError, match="No rule of the composite fits layer 'up_1_conv'"):
+        with pytest.raises(KerasganError, match="No rule of the composite fits layer 'head'"):
             Explainer(small(), Composite(("down_*", Epsilon()))).explain(IMAGES)
 
     def test_batch_size(self):
@@ -623,8 +623,12 @@ class TestBadInput:
     def test_models(self):
         two = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
         model = keras.Model(two, layers.Conv2D(1, 1)(layers.Add()(two)))
-        with pytest.raises(KerasganError, match=r"one input, the image. Received: .* with 2"):
-            Explainer(model)
+        with pytest.raises(KerasganError, match=r"models of one input. Received: .* with 2"):
+            Explainer(model, "smoothgrad")
+        with pytest.raises(KerasganError, match=r"list of 2 arrays.*Received: ndarray"):
+            Explainer(model).explain(IMAGES)
+        with pytest.raises(KerasganError, match=r"as many of each input"):
+            Explainer(model).explain([IMAGES, IMAGES[:1]])
         with pytest.raises(KerasganError, match="'model' must be a network, not a file"):
             Explainer("model.keras")
 

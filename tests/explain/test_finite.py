@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_analyzer import IMAGES, small
+from toys import IMAGES, small
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from test_analyzer import with_random_weights
+from toys import with_random_weights
 
 import kerasgan as kg
 from kerasgan.explain import Explainer

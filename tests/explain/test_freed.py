@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.func_graph import FuncGraph
-from test_analyzer import IMAGES, small, with_random_weights
+from toys import IMAGES, small, with_random_weights
 
 import kerasgan as kg
 from kerasgan.explain import Explainer, Judge, canonical_layers

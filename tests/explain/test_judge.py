@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_analyzer import with_random_weights
+from toys import with_random_weights
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError

@@ -17,12 +17,13 @@ from test_encoders import encoder_unet
 from test_oracle import classifier_like as norms_and_gates
 from test_oracle import randomise
 from test_oracle import unet as every_layer
+from toys import linear_of
 
 import kerasgan.models
 from kerasgan.explain import composites
 from kerasgan.explain.composites import Composite
 from kerasgan.explain.explainer import Explainer
-from kerasgan.explain.linear import STABILISER, TINY, Linear
+from kerasgan.explain.linear import STABILISER, TINY
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 
 L = keras.layers
@@ -70,9 +71,11 @@ RULES = {
 def shares(layer, inputs, relevance, known_nonnegative):
     """What every rule makes of a layer's relevance, computed in one traced function."""
 
+    seen = linear_of(layer, inputs.shape[1:], nonnegative=known_nonnegative)
+
     @tf.function(autograph=False)
     def run(a, r):
-        linear = Linear(layer, a, layer(a), nonnegative=known_nonnegative)
+        linear = seen(a)
         return {name: tuple(rule.share(linear, r)) for name, (rule, _) in RULES.items()}
 
     return tf.nest.map_structure(np.asarray, run(inputs, relevance))
@@ -239,7 +242,7 @@ def mixture(model, shift):
     chosen = {name: MIXED[(5 * k + shift) % len(MIXED)] for k, name in enumerate(weighted)}
 
     def rule_name(name):
-        return chosen.get(name) or chosen[name.rsplit("_", 1)[0]]  # "conv_depthwise", "dense_2"
+        return chosen[name.split("/")[0]]  # "conv/DepthwiseConv2dNative"
 
     pairs = [
         (lambda layer, name=name: rule_name(layer.name) == name, RULES[name][0]) for name in MIXED
@@ -292,6 +295,8 @@ COMPOSITES = {
     "deep-taylor": by_place(oracle.z_box(-1, 1), others=NO_BIAS),
     "paper": by_place(others=GAMMA),
     "paper-as-published": by_place(others=oracle.epsilon(1e-9)),
+    "attnlrp": by_place(others=EPSILON),
+    "cp-lrp": by_place(others=EPSILON),
 }
 
 

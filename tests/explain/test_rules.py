@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from toys import linear_of
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.linear import Linear
 from kerasgan.explain.rules import (
     AlphaBeta,
     Epsilon,
@@ -28,9 +28,11 @@ def share(rule, inputs=INPUTS, weights=WEIGHTS, bias=BIAS, relevance=((12.0,),),
     layer.build((None, len(weights)))
     layer.set_weights([np.array(weights, "float32"), np.array(bias, "float32")])
 
+    linear = linear_of(layer, np.shape(inputs)[1:], **known)
+
     @tf.function(autograph=False)
     def run(a, r):
-        return tuple(rule.share(Linear(layer, a, layer(a), **known), r))
+        return tuple(rule.share(linear(a), r))
 
     shares = run(tf.constant(inputs), tf.constant(relevance))
     return [np.asarray(values).ravel().tolist() for values in shares]
@@ -136,10 +138,11 @@ def test_padding_does_not_widen_the_box():
     layer.build((None, 1, 2, 1))
     padded, valid = tf.constant([[[[9.0], [1.0]]]]), tf.constant([[[[0.0], [1.0]]]])
 
+    linear = linear_of(layer, (1, 2, 1), valid)
+
     @tf.function(autograph=False)
     def run(rule):
-        linear = Linear(layer, padded, layer(padded), valid=valid)
-        return rule.share(linear, tf.ones((1, 1, 2, 1))).inputs
+        return rule.share(linear(padded), tf.ones((1, 1, 2, 1))).inputs
 
     expected = run(ZBox(-1, 2)).numpy()
     np.testing.assert_array_equal(run(ZBox(-1, 2, widen=True)).numpy(), expected)
@@ -184,10 +187,12 @@ def test_padding_gets_nothing(rule):
     inputs = tf.pad(tf.random.stateless_uniform((1, 4, 4, 1), (1, 2)), around)
     valid = tf.pad(tf.ones((1, 4, 4, 1)), around)
 
+    linear = linear_of(layer, (6, 6, 1), valid)
+
     @tf.function(autograph=False)
     def run(a):
-        outputs = layer(a)
-        return rule.share(Linear(layer, a, outputs, valid=valid), tf.ones_like(outputs)).inputs
+        seen = linear(a)
+        return rule.share(seen, tf.ones_like(seen.outputs)).inputs
 
     found = run(inputs).numpy()
     assert np.all(found[valid.numpy() == 0] == 0)

@@ -8,9 +8,9 @@ import numpy as np
 import oracle
 import pytest
 import tensorflow as tf
+from toys import linear_of
 
 from kerasgan.explain import rules
-from kerasgan.explain.linear import Linear
 
 L = keras.layers
 ZENNIT = json.loads(pathlib.Path(__file__).with_name("zennit.json").read_text())
@@ -46,9 +46,10 @@ def cases():
         yield name, layer, image, start
 
 
-@tf.function(autograph=False)
 def shared(rule, layer, image, start):
-    return rule.share(Linear(layer, image, layer(image)), start).inputs
+    linear = linear_of(layer, image.shape[1:])
+    run = tf.function(lambda a, r: rule.share(linear(a), r).inputs, autograph=False)
+    return run(tf.constant(image), tf.constant(start))
 
 
 @pytest.mark.parametrize("rule", RULES)

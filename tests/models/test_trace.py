@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import kerasgan as kg
-from kerasgan.models.trace import layer_in, trace, trace_network
+from kerasgan.models.trace import layers_in, trace, trace_network
 
 
 def kinds(found, depends="image"):
@@ -43,8 +43,11 @@ def test_layers_are_named():
     found = trace_network(keras.Model(image, layers.Conv2D(1, 1, name="last")(inner(image))))
     named = [step.layer for step in found.steps if step.depends == "image"]
     assert named[1:] == ["shared"] * 4 + ["inner_relu"] + ["last"] * 2
-    assert layer_in("model/block/conv_1/Conv2D", {"block", "conv"}) == "conv"
-    assert layer_in("model/Conv2D", {"conv"}) == ""
+    assert found.steps[-1].path == "last"
+    assert {step.path for step in found.steps} >= {"inner/shared", "inner/inner_relu"}
+    assert found.placed["inner"] == found.placed["inner/inner_relu"]
+    assert layers_in("model/conv/x/Conv2D", {"conv"}) == [("conv", "model/conv")]
+    assert layers_in("model/Conv2D", {"conv", "model"}) == []
 
 
 @tf.function

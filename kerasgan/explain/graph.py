@@ -1,0 +1,559 @@
+"""A network as an ordered list of nodes, and one pass of images through it.
+
+`kerasgan.explain.canonize.read_graph` makes the nodes of the operations that a network computes
+with. `Run` does what the network does, in the graph's own precision and with the weights of that
+moment, and keeps every value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.linear import vjp
+from kerasgan.explain.operations import (
+    ACTIVATIONS,
+    LISTS,
+    NORMALISING,
+    PADDING,
+    RENAMED,
+    WEIGHTED,
+    Places,
+)
+from kerasgan.models.trace import Step, Trace, Value
+
+__all__ = ["Graph", "Node", "Run", "has_axis", "letters", "live", "options_of", "places_of"]
+
+
+@dataclasses.dataclass(eq=False)
+class Node:
+    """Some operations that relevance passes in one step.
+
+    Attributes:
+        name: The layer's name; "layer/Operation" where a layer is several nodes; with ":1" and so
+            on at its further calls.
+        kind: How relevance passes it, see `kerasgan.explain.propagate`.
+        type: Class of its layer, or kind of its operation, to be shown.
+        layer: The innermost Keras layer that it belongs to, or None.
+        inputs: What relevance goes to.
+        output: What relevance comes from.
+        steps: All operations from the inputs to the output, in order.
+        main: The operation that the kind is about.
+        ahead: Of "weighted": scale and shift before it that are made part of it.
+        before: Of "weighted": what brings its inputs into form.
+        after: Of "weighted": scale, shift and form behind it that are made part of it.
+        held: Values that take part and get no relevance, such as gates.
+        first: Whether it sees the pixels themselves, rearranged at most.
+        last: Whether no node with weights follows.
+    """
+
+    kind: str
+    inputs: list[Value]
+    output: Value
+    steps: list[Step]
+    main: Step
+    name: str = ""
+    type: str = ""
+    layer: keras.layers.Layer | None = None
+    ahead: list[Step] = dataclasses.field(default_factory=list)
+    before: list[Step] = dataclasses.field(default_factory=list)
+    after: list[Step] = dataclasses.field(default_factory=list)
+    held: list[Value] = dataclasses.field(default_factory=list)
+    first: bool = False
+    last: bool = False
+
+
+@dataclasses.dataclass(eq=False)
+class Graph:
+    """What a network computes, from its images to its logits.
+
+    Attributes:
+        name: The network's.
+        trace: All of its computation.
+        steps: The part that depends on images, up to the logits, in order.
+        images: Its inputs; None for those that the logits do not depend on.
+        image_names: Their names.
+        image_specs: Their shapes, and the type that the graph computes in.
+        output: The logits.
+        activation: The activation taken off from behind the logits: "tanh", "sigmoid", "softmax",
+            "hard_sigmoid", "log_softmax" or "linear" (none).
+        dtype: "float32", or "float64" for a network in float64.
+        variables: Variables by the name of what stands for them in the traced graph.
+        shapes: Of values, as far as they are known without an image.
+        nonnegative: Values that are at least 0 whatever the weights.
+        nodes: What relevance passes, in the order of computation.
+        names: From names of layers to names of nodes whose output stands for theirs.
+        gates: What is the gate of each product: from its name to indices of its inputs.
+    """
+
+    name: str
+    trace: Trace
+    steps: list[Step]
+    images: list[Value | None]
+    image_names: list[str]
+    image_specs: list[tf.TensorSpec]
+    output: Value
+    activation: str
+    dtype: str
+    variables: dict[str, Any]
+    shapes: dict[Value, tf.TensorShape] = dataclasses.field(default_factory=dict)
+    nonnegative: set[Value] = dataclasses.field(default_factory=set)
+    nodes: list[Node] = dataclasses.field(default_factory=list)
+    names: dict[str, str] = dataclasses.field(default_factory=dict)
+    gates: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+    def run(self, images: Any, guided: bool = False) -> Run:
+        """Passes images through the network; see `Run`."""
+        return Run(self, images if isinstance(images, (list, tuple)) else [images], guided)
+
+    def node(self, name: str) -> Node:
+        """Returns the node of a name."""
+        return next(node for node in self.nodes if node.name == name)
+
+    @functools.cached_property
+    def order(self) -> dict[Step, int]:
+        """When each operation is done."""
+        return {step: place for place, step in enumerate(self.steps)}
+
+    def name_of_image(self, value: Value) -> str:
+        """Returns the name of an input."""
+        return self.image_names[self.images.index(value)] if len(self.images) > 1 else "image"
+
+    def shape(self, value: Value) -> tf.TensorShape:
+        """Returns what is known of a value's shape."""
+        return self.shapes[value] if value.step.op is None else value.tensor.shape
+
+    def before(self, name: str) -> Graph:
+        """Returns the part of the network that ends in a node's output."""
+        end = self.node(name).output
+        needed, steps = {end.step}, []
+        for step in reversed(self.steps):
+            if step in needed:
+                steps.append(step)
+                needed.update(value.step for value in step.inputs)
+        nodes, reached = [], {end}
+        for node in reversed(self.nodes):
+            if node.output in reached:
+                nodes.append(node)
+                reached.update(node.inputs)
+        return dataclasses.replace(self, output=end, steps=steps[::-1], nodes=nodes[::-1])
+
+
+class Run:
+    """One pass of images through a network, every value of it kept.
+
+    Args:
+        graph: The network.
+        images: Its inputs.
+        guided: Whether negative gradients are dropped at activations.
+
+    Attributes:
+        graph: The network.
+        images: Its inputs.
+        nodes: Its nodes, from the images to the logits.
+        logits: The output.
+        batch: How many images there are.
+    """
+
+    def __init__(self, graph: Graph, images: Sequence[tf.Tensor], guided: bool = False):
+        self.graph = graph
+        self.images = list(images)
+        self.nodes = graph.nodes
+        self.batch = tf.shape(images[0])[0]
+        self._values: dict[Value, tf.Tensor] = {}
+        self._valid: dict[Value, tf.Tensor | None] = {}
+        for value, image in zip(graph.images, images):
+            if value is not None:
+                self._values[value] = image
+        wrapped = set()
+        if guided:
+            wrapped = {node.output for node in graph.nodes if node.kind == "passed"}
+            wrapped |= {Value(step) for step in graph.steps if step.kind in ACTIVATIONS}
+        for step in graph.steps:
+            if step.kind != "Image":
+                self._values.update(self._outputs(step, self._values))
+                if Value(step) in wrapped:
+                    self._values[Value(step)] = _guided(self._values[Value(step)])
+        self.logits = self.tensor(graph.output)
+
+    def tensor(self, value: Value) -> tf.Tensor:
+        """Returns a value."""
+        if value not in self._values:
+            self._values.update(self._constant(value))
+        return self._values[value]
+
+    def shapes(self) -> dict[Value, tf.TensorShape]:
+        """Returns the shapes of all values computed so far."""
+        return {value: tensor.shape for value, tensor in self._values.items()}
+
+    def output(self, node: Node) -> tf.Tensor:
+        """Returns what a node gives."""
+        return self.tensor(node.output)
+
+    def inputs(self, node: Node) -> list[tf.Tensor]:
+        """Returns what a node is given, as far as relevance goes there."""
+        return [self.tensor(value) for value in node.inputs]
+
+    def again(self, node: Node, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Does what a node does to other inputs."""
+        return self.value_of(node, node.output, *tensors)
+
+    def value_of(self, node: Node, value: Value, *tensors: tf.Tensor) -> tf.Tensor:
+        """Returns what a value within a node is for other inputs."""
+        values = dict(zip(node.inputs, tensors))
+        for step in node.steps:
+            if value in values:
+                break
+            values.update(self._outputs(step, values))
+        return values[value]
+
+    def newest(self, values: Sequence[Value]) -> Value:
+        """Returns the value computed last: where paths meet, the one that is no skip."""
+        order = self.graph.order
+        return max(values, key=lambda value: order.get(value.step, -1))
+
+    def back(self, node: Node, factors: tf.Tensor) -> list[tf.Tensor]:
+        """Returns `sum_j factors_j dy_j/dx_i` for each of a node's inputs."""
+        inputs = self.inputs(node)
+        _, backward = vjp(lambda *tensors: self.again(node, tensors), inputs)
+        found = backward(factors)
+        return [tf.zeros_like(x) if f is None else f for x, f in zip(inputs, found)]
+
+    def per_image(self, values: tf.Tensor) -> tf.Tensor:
+        """Sums for each image, (batch,); the rows of an image stand together."""
+        return tf.reduce_sum(tf.reshape(values, [self.batch, -1]), 1)
+
+    def valid(self, value: Value) -> tf.Tensor | None:
+        """Returns 1 where a value holds pixels and 0 where padding; None where all are pixels."""
+        if value not in self._valid:
+            node = next((node for node in self.nodes if node.output == value), None)
+            found = None
+            if node is not None and node.kind == "routed" and len(node.inputs) == 1:
+                known = self.valid(node.inputs[0])
+                if known is not None or any(step.kind in PADDING for step in node.steps):
+                    ones = tf.ones_like(self.tensor(node.inputs[0]))
+                    found = self.again(node, [ones if known is None else known])
+            self._valid[value] = found
+        return self._valid[value]
+
+    # --- Nodes with weights ---
+
+    def kernel(self, node: Node) -> tf.Tensor:
+        """Returns a node's weights, scale before and behind it included."""
+        main = node.main
+        places = places_of(main)
+        kernel = self.tensor(main.inputs[places.kernel])
+        scale, _ = self._affine(node.after)
+        if scale is not None:
+            kernel *= _along_outputs(scale, kernel, main, places)
+        scale, _ = self._affine(node.ahead)
+        if scale is not None:
+            kernel *= _along_inputs(scale, kernel, main)
+        return kernel
+
+    def bias(self, node: Node) -> tf.Tensor | None:
+        """Returns what a node adds, of the shape of its outputs' last axes; None for nothing."""
+        scale, shift = self._affine(node.after)
+        _, ahead = self._affine(node.ahead)
+        if ahead is not None:
+            kernel = self.tensor(node.main.inputs[places_of(node.main).kernel])
+            spread = kernel * _along_inputs(ahead, kernel, node.main)
+            ahead = _summed_inputs(spread, node.main)
+            ahead = ahead if scale is None else ahead * _flat(scale)
+            shift = ahead if shift is None else ahead + _flat(shift)
+        if shift is None:
+            return None
+        rank = max(1, shift.shape.rank - _leading_ones(shift.shape))
+        sizes = tf.shape(self.output(node))[-rank:]
+        full = tf.broadcast_to(
+            tf.reshape(shift, tf.shape(shift)[-rank:] if shift.shape.rank else [1]), sizes
+        )
+        return tf.ensure_shape(full, self.output(node).shape[-rank:])
+
+    def apply(self, node: Node, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Applies a node with other inputs and weights, scale and shift left out."""
+        values = {node.inputs[0]: inputs}
+        data = inputs
+        for step in node.before:
+            data = self._alone(step, data, values)
+        main, places = node.main, places_of(node.main)
+        tensors = [
+            data if i == places.data else kernel if i == places.kernel else self.tensor(v)
+            for i, v in enumerate(main.inputs)
+        ]
+        data = self._call(main, tensors)[0]
+        for step in node.after:
+            if has_axis(step):
+                continue
+            data = self._alone(step, data, values)
+        return tf.ensure_shape(data, inputs.shape[:1].concatenate(self.output(node).shape[1:]))
+
+    def _alone(self, step: Step, data: tf.Tensor, _values: Any) -> tf.Tensor:
+        """Does an operation with one input from the image to other data."""
+        tensors = [data if v.step.depends == "image" else self.tensor(v) for v in step.inputs]
+        return self._call(step, tensors)[0]
+
+    def _affine(self, steps: Sequence[Step]) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Returns the scale and the shift that operations come to; None for 1 and for 0."""
+        scale: tf.Tensor | None = None
+        shift: tf.Tensor | None = None
+        for step in steps:
+            if not has_axis(step):
+                continue
+            if step.kind in NORMALISING:
+                by, plus = self._normalisation(step)
+                scale = by if scale is None else scale * by
+                shift = plus if shift is None else shift * by + plus
+                continue
+            if step.kind == "Neg":
+                other, place = None, 0
+            else:
+                place = live(step)[0]
+                other = self.tensor(step.inputs[1 - place])
+            if step.kind in ("Mul", "RealDiv", "DivNoNan"):
+                by = other if step.kind == "Mul" else 1 / other
+                scale = by if scale is None else scale * by
+                shift = None if shift is None else shift * by
+                continue
+            if step.kind == "Neg" or (step.kind == "Sub" and place == 1):
+                scale = tf.constant(-1, self.graph.dtype) if scale is None else -scale
+                shift = None if shift is None else -shift
+            if step.kind == "Sub" and place == 0:
+                other = -other
+            if other is not None:
+                shift = other if shift is None else shift + other
+        return scale, shift
+
+    def _normalisation(self, step: Step) -> tuple[tf.Tensor, tf.Tensor]:
+        gamma, beta, mean, variance = (self.tensor(value) for value in step.inputs[1:5])
+        factor = gamma * tf.math.rsqrt(variance + step.attributes["epsilon"].f)
+        return factor, beta - mean * factor
+
+    # --- Doing what operations do ---
+
+    def _outputs(self, step: Step, values: dict[Value, tf.Tensor]) -> dict[Value, tf.Tensor]:
+        tensors = [values[v] if v in values else self.tensor(v) for v in step.inputs]
+        return _by_value(step, self._call(step, tensors))
+
+    def _constant(self, value: Value) -> dict[Value, tf.Tensor]:
+        """Computes a value that does not depend on images, with the weights of this moment."""
+        step, captured = value.step, self.graph.trace.captured
+        source = step.inputs[0].step.name if step.inputs else step.name
+        if step.kind in ("ReadVariableOp", "ResourceGather") and source in captured:
+            variable = self.graph.variables.get(source)
+            if variable is None:
+                dtype = tf.as_dtype(step.attributes["dtype"].type)
+                found = tf.raw_ops.ReadVariableOp(resource=captured[source], dtype=dtype)
+            else:
+                found = tf.convert_to_tensor(variable)
+            if step.kind == "ResourceGather":
+                found = tf.gather(found, self.tensor(step.inputs[1]))
+        elif step.kind == "Placeholder" and step.name in captured:
+            found = captured[step.name]
+        elif step.kind == "Const":
+            found = tf.constant(tf.make_ndarray(step.attributes["value"].tensor))
+        else:
+            return self._outputs(step, self._values)
+        return {value: self._cast(found)}
+
+    def _cast(self, tensor: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tensor, self.graph.dtype) if tensor.dtype.is_floating else tensor
+
+    def _call(self, step: Step, tensors: Sequence[tf.Tensor]) -> Any:
+        if step.kind in NORMALISING:
+            return self._normalised(step, tensors)
+        if step.kind == "Conv2D" and _groups(tensors[0], tensors[1]) > 1:
+            # TensorFlow can neither run nor differentiate a grouped convolution on a CPU
+            groups = _groups(tensors[0], tensors[1])
+            pairs = zip(tf.split(tensors[0], groups, -1), tf.split(tensors[1], groups, -1))
+            return [tf.concat([self._call(step, pair)[0] for pair in pairs], -1)]
+        function, names, options = options_of(step, self.graph.dtype)
+        tensors = list(tensors)
+        if step.kind in LISTS:
+            surplus = len(tensors) - len(names) + 1
+            tensors = [tensors[:surplus], *tensors[surplus:]]
+        found = function(**dict(zip(names, tensors)), **options)
+        if tf.is_tensor(found):
+            return [self._cast(found)]
+        if hasattr(found, "_fields"):
+            return {name: self._cast(tensor) for name, tensor in zip(found._fields, found)}
+        return [self._cast(tensor) for tensor in found]
+
+    def _normalised(self, step: Step, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        data, gamma, beta, mean, variance = tensors
+        channel = 1 if step.attributes["data_format"].s == b"NCHW" else data.shape.rank - 1
+        shape = [1] * data.shape.rank
+        shape[channel] = -1
+        axes = [axis for axis in range(data.shape.rank) if axis != channel]
+        epsilon = step.attributes["epsilon"].f
+        if not step.attributes["is_training"].b:
+            factor = gamma * tf.math.rsqrt(variance + epsilon)
+            added = beta - mean * factor
+            return [data * tf.reshape(factor, shape) + tf.reshape(added, shape)]
+        mean, variance = tf.nn.moments(data, axes, keepdims=True)
+        centred = (data - mean) * tf.math.rsqrt(variance + epsilon)
+        return [centred * tf.reshape(gamma, shape) + tf.reshape(beta, shape)]
+
+
+def live(step: Step) -> list[int]:
+    """Says which of an operation's inputs depend on the images."""
+    return [i for i, value in enumerate(step.inputs) if value.step.depends == "image"]
+
+
+def has_axis(step: Step) -> bool:
+    """Whether an operation behind a node with weights is scale or shift, and no change of form."""
+    return step.kind in NORMALISING or step.kind in (
+        "Add",
+        "AddV2",
+        "BiasAdd",
+        "DivNoNan",
+        "Mul",
+        "Neg",
+        "RealDiv",
+        "Sub",
+    )
+
+
+def places_of(step: Step) -> Places:
+    """Says where an operation with weights has its data, weights and channels."""
+    places = WEIGHTED[step.kind]
+    if step.inputs[places.data].step.depends != "image":
+        return Places(places.kernel, places.data, None)
+    name = "transpose_b" if step.kind == "MatMul" else "adj_y"
+    turned = step.kind != "Einsum" and name in step.attributes and step.attributes[name].b
+    return places._replace(channels=-2) if turned else places
+
+
+def letters(step: Step) -> tuple[str, str, str]:
+    """Returns the axes of an einsum's data, of its weights and of its outputs."""
+    inputs, outputs = step.attributes["equation"].s.decode().replace(" ", "").split("->")
+    both = inputs.split(",")
+    places = places_of(step)
+    return both[places.data], both[places.kernel], outputs
+
+
+def options_of(step: Step, dtype: str) -> tuple[Any, list[str], dict[str, Any]]:
+    """Returns the function that does an operation, names of its inputs, and other arguments.
+
+    Args:
+        step: The operation.
+        dtype: What floating numbers are to be.
+
+    Raises:
+        KerasganError: If there is no such function.
+    """
+    function = getattr(tf.raw_ops, step.kind, None)
+    if function is None:
+        raise KerasganError(f"{step} cannot be computed again outside of the network")
+    attributes = {RENAMED.get(name, name): value for name, value in step.attributes.items()}
+    names, options = [], {}
+    for name in inspect.signature(function).parameters:
+        if name in attributes:
+            options[name] = _decoded(attributes[name], dtype)
+        elif name != "name":
+            names.append(name)
+    return function, names, options
+
+
+def _decoded(value: Any, dtype: str) -> Any:
+    """Turns an attribute into an argument."""
+    which = value.WhichOneof("value")
+    if which == "list":
+        found = next((v for _, v in value.list.ListFields()), [])
+        shapes = [tf.TensorShape(v) if hasattr(v, "dim") else v for v in found]
+        return [_type(v, dtype) for v in shapes] if value.list.type else shapes
+    if which == "type":
+        return _type(value.type, dtype)
+    if which == "shape":
+        return tf.TensorShape(value.shape)
+    if which == "tensor":
+        return tf.make_ndarray(value.tensor)
+    found = getattr(value, which)
+    return found.decode() if isinstance(found, bytes) else found
+
+
+def _type(number: int, dtype: str) -> tf.DType:
+    found = tf.as_dtype(number)
+    return tf.as_dtype(dtype) if found.is_floating else found
+
+
+def _by_value(step: Step, found: Any) -> dict[Value, tf.Tensor]:
+    """Tells an operation's outputs apart, by number, and by name and number."""
+    if not isinstance(found, dict):
+        return {Value(step, i): tensor for i, tensor in enumerate(found)}
+    values = {}
+    for i, (name, tensor) in enumerate(found.items()):
+        values[Value(step, i)] = values[Value(step, f"{name}:0")] = tensor
+    return values
+
+
+def _groups(data: tf.Tensor, kernel: tf.Tensor) -> int:
+    channels = data.shape[-1]
+    return channels // kernel.shape[-2] if channels and kernel.shape[-2] else 1
+
+
+def _leading_ones(shape: tf.TensorShape) -> int:
+    count = 0
+    while count < shape.rank and shape[count] == 1:
+        count += 1
+    return count
+
+
+def _flat(tensor: tf.Tensor) -> tf.Tensor:
+    """Takes off leading axes of length one, all but the last axis."""
+    rank = tensor.shape.rank
+    return tf.reshape(tensor, tensor.shape[min(_leading_ones(tensor.shape), max(rank - 1, 0)) :])
+
+
+def _along_outputs(scale: tf.Tensor, kernel: tf.Tensor, step: Step, places: Places) -> tf.Tensor:
+    scale = _flat(scale)
+    if not scale.shape.rank or scale.shape.num_elements() == 1:
+        return tf.reshape(scale, [])
+    if step.kind == "Einsum":
+        _, own, outputs = letters(step)
+        outputs = outputs[len(outputs) - scale.shape.rank :]
+        order = [outputs.index(axis) for axis in own if axis in outputs]
+        shape = [kernel.shape[i] if axis in outputs else 1 for i, axis in enumerate(own)]
+        return tf.reshape(tf.transpose(scale, order), shape)
+    if step.kind == "DepthwiseConv2dNative":
+        return tf.reshape(scale, kernel.shape[-2:])
+    shape = [1] * kernel.shape.rank
+    shape[places.channels] = -1
+    return tf.reshape(scale, shape)
+
+
+def _along_inputs(scale: tf.Tensor, kernel: tf.Tensor, step: Step) -> tf.Tensor:
+    scale = _flat(scale)
+    if not scale.shape.rank or scale.shape.num_elements() == 1:
+        return tf.reshape(scale, [])
+    if step.kind == "DepthwiseConv2dNative":
+        return scale[:, None]
+    if step.kind == "MatMul":
+        return scale if step.attributes["transpose_b"].b else scale[:, None]
+    groups = scale.shape[0] // kernel.shape[-2]
+    by_group = tf.transpose(tf.reshape(scale, [groups, -1]))
+    return tf.repeat(by_group, kernel.shape[-1] // groups, axis=1)
+
+
+def _summed_inputs(spread: tf.Tensor, step: Step) -> tf.Tensor:
+    """Sums over all axes of a kernel but that of the outputs."""
+    if step.kind == "DepthwiseConv2dNative":
+        return tf.reshape(tf.reduce_sum(spread, [0, 1]), [-1])
+    if step.kind == "MatMul" and step.attributes["transpose_b"].b:
+        return tf.reduce_sum(spread, 1)
+    return tf.reduce_sum(spread, list(range(spread.shape.rank - 1)))
+
+
+def _guided(tensor: tf.Tensor) -> tf.Tensor:
+    @tf.custom_gradient
+    def passed(values):
+        return tf.identity(values), tf.nn.relu
+
+    return passed(tensor)

@@ -1,0 +1,322 @@
+"""Relevance from the logits back to the images, node by node, with the books that prove it.
+
+How relevance passes each kind of node:
+
+- "weighted": by the rule that the composite has for it.
+- "proportional" (sums, means, interpolation): every input receives in proportion to what it
+  contributed, `x * J^T (R / (z + eps sign(z)))`; "centred" and "normalised", a normalization with
+  its scale held, likewise, `z` being what is left of `x` less its mean.
+- "routed" (slices, reshapes, concatenation, padding) and "winner" (maxima): `J^T R`.
+- "passed" (functions of one number) and "gate" (the signal; gates are held): `R` as it is.
+- "affine" (scale and shift that go to no weights): `R` as it is, or, where the composite takes
+  them as linear steps, in proportion, the shift being a bias.
+- "shared" (a product without a gate): the same share for every factor.
+- "product" (of two matrices that depend on the image): half for each side, in proportion; or all
+  for the values, where the composite holds attention weights.
+- "softmax": `x * (R - s sum(R))`, its Taylor expansion; what the constant term takes is booked as
+  bias.
+
+Source: Bach et al. 2015 (doi 10.1371/journal.pone.0130140); products, softmax and normalizations:
+Achtibat et al. 2024 (arXiv 2402.05602).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.graph import Node, Run
+from kerasgan.explain.linear import STABILISER, Linear, sign_of, vjp
+from kerasgan.explain.rules import Shares
+from kerasgan.models.trace import Value
+
+__all__ = ["LEDGER", "Books", "Keeper", "Propagation", "propagate", "share"]
+
+LEDGER = ("relevance_in", "relevance_out", "bias", "stabiliser", "unsupported", "absolute")
+
+
+class Books(NamedTuple):
+    """Where relevance went.
+
+    Attributes:
+        rows: Name and class of each node, from the logits to the image.
+        ledger: (rows, 6, batch), columns as in `LEDGER`.
+        forks: Where relevance parts: name of the node with several inputs, of the node before,
+            and "main" for the input computed last or "skip".
+        parts: (forks, batch). The relevance that went there.
+    """
+
+    rows: list[tuple[str, str]]
+    ledger: tf.Tensor
+    forks: list[tuple[str, str, str]]
+    parts: tf.Tensor
+
+
+class Propagation(NamedTuple):
+    """What one backward pass gives.
+
+    Attributes:
+        relevance: Relevance of each of the images, of their shapes.
+        layers: Relevance arriving at the output of each node, by name, nearest the image first.
+        books: Where it went.
+    """
+
+    relevance: list[tf.Tensor]
+    layers: dict[str, tf.Tensor]
+    books: Books
+
+
+def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
+    """Passes relevance from the logits back to the images.
+
+    Args:
+        run: A pass of images through a network.
+        start: Relevance to start from, of the shape of the logits.
+        composite: The `kerasgan.explain.Composite` that says which rule each node has.
+
+    Returns:
+        Relevance of images and nodes, and the books.
+    """
+    arriving: dict[Value, list[tf.Tensor]] = {run.graph.output: [start]}
+    layers: dict[str, tf.Tensor] = {}
+    keeper = Keeper(run)
+    for node in reversed(run.nodes):
+        found = arriving.pop(node.output, None)
+        if found is None:
+            continue
+        relevance = _sum(found)
+        shares = share(run, node, relevance, composite)
+        keeper.book(node, relevance, shares)
+        layers[node.name] = relevance
+        for value, part in zip(node.inputs, shares.inputs):
+            arriving.setdefault(value, []).append(part)
+    return Propagation(_of_images(run, arriving), dict(reversed(layers.items())), keeper.books())
+
+
+def share(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+    """Shares the relevance of a node's output among its inputs.
+
+    Args:
+        run: The pass of images.
+        node: The node.
+        relevance: Of its output.
+        composite: As of `propagate`.
+
+    Returns:
+        `Shares`, whose `inputs` are a list, one for each of the node's inputs.
+    """
+    if node.kind == "weighted":
+        # weights wait for relevance, since all of them at once would take as much memory as a model
+        with tf.control_dependencies([relevance]):
+            rule = composite.rule_for(node)
+            shares = rule.share(Linear(run, node), relevance)
+        if not isinstance(shares, Shares):
+            raise KerasganError(
+                f"Method 'share' of rule {rule!r} must return Shares. "
+                f"Received: {type(shares).__name__}"
+            )
+        return shares._replace(inputs=[shares.inputs])
+    return KINDS[node.kind](run, node, relevance, composite)
+
+
+def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tensors[0] if len(tensors) == 1 else tf.add_n(list(tensors))
+
+
+def _of_images(run: Run, arriving: dict[Value, list[tf.Tensor]]) -> list[tf.Tensor]:
+    found = []
+    for value, image in zip(run.graph.images, run.images):
+        parts = [] if value is None else arriving.get(value, [])
+        found.append(_sum(parts) if parts else tf.zeros_like(image))
+    return found
+
+
+# --- Kinds of nodes ---
+
+
+def _stabilised(run: Run, relevance: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Divides relevance by outputs kept from zero; also returns what that costs, (batch,)."""
+    signed = sign_of(outputs, STABILISER)
+    factors = relevance / (outputs + signed)
+    return factors, run.per_image(signed * factors)
+
+
+def _proportional(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+    with tf.control_dependencies([relevance]):
+        output = run.output(node)
+        factors, stabiliser = _stabilised(run, relevance, output)
+        inputs = [x * f for x, f in zip(run.inputs(node), run.back(node, factors))]
+    bias: Any = 0.0
+    if node.main.kind == "AddN" and len(node.main.inputs) > len(inputs):
+        bias = run.per_image(output * factors) - sum(run.per_image(part) for part in inputs)
+    return Shares(inputs, bias, stabiliser)
+
+
+def _normalised(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+    (data,) = run.inputs(node)
+    channel = 1 if node.main.attributes["data_format"].s == b"NCHW" else data.shape.rank - 1
+    axes = [axis for axis in range(data.shape.rank) if axis != channel]
+    centred, backward = vjp(lambda x: x - tf.reduce_mean(x, axes, keepdims=True), [data])
+    factors, stabiliser = _stabilised(run, relevance, centred)
+    return Shares([data * backward(factors)[0]], stabiliser=stabiliser)
+
+
+def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+    mean, inverse, *shift = (run.tensor(value) for value in node.held)
+    (data,) = run.inputs(node)
+    factors, stabiliser, bias = relevance, 0.0, 0.0
+    if composite.affine == "linear":
+        factors, stabiliser = _stabilised(run, relevance, run.output(node))
+        bias = run.per_image(shift[0] * factors) if shift else 0.0
+        factors = factors * inverse
+    else:
+        factors, stabiliser = _stabilised(run, relevance, data - mean)
+    _, backward = vjp(lambda x: x - run.value_of(node, node.held[0], x), [data])
+    return Shares([data * backward(factors)[0]], bias, stabiliser)
+
+
+def _routed(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+    inputs = run.back(node, relevance)
+    dropped: Any = 0.0
+    joins = node.main.kind in ("ConcatV2", "Pack")
+    if node.main.kind in ("Pad", "PadV2") or (joins and _has_constants(node)):
+        dropped = run.per_image(relevance) - sum(run.per_image(part) for part in inputs)
+    if not composite.keep_skips and node.main.kind == "ConcatV2" and len(inputs) > 1:
+        newest = run.newest(node.inputs)
+        dropped = sum(run.per_image(r) for v, r in zip(node.inputs, inputs) if v != newest)
+        inputs = [r if v == newest else tf.zeros_like(r) for v, r in zip(node.inputs, inputs)]
+    return Shares(inputs, unsupported=dropped)
+
+
+def _has_constants(node: Node) -> bool:
+    count = len(node.main.inputs) - (node.main.kind == "ConcatV2")
+    return count > len(node.inputs)
+
+
+def _winner(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+    inputs = run.back(node, relevance)
+    dropped: Any = 0.0
+    if node.main.kind in ("Maximum", "Minimum", "Select", "SelectV2") and len(inputs) == 1:
+        dropped = run.per_image(relevance) - run.per_image(inputs[0])
+    return Shares(inputs, unsupported=dropped)
+
+
+def _passed(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+    return Shares([_to_shape(run, node.inputs[0], relevance)])
+
+
+def _affine(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+    if composite.affine != "linear":
+        return _passed(run, node, relevance, composite)
+    (data,) = run.inputs(node)
+    factors, stabiliser = _stabilised(run, relevance, run.output(node))
+    bias = run.per_image(run.again(node, [tf.zeros_like(data)]) * factors)
+    return Shares([data * run.back(node, factors)[0]], bias, stabiliser)
+
+
+def _shared(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+    part = relevance / len(node.inputs)
+    return Shares([_to_shape(run, value, part) for value in node.inputs])
+
+
+def _to_shape(run: Run, value: Value, relevance: tf.Tensor) -> tf.Tensor:
+    """Sums what a value of fewer numbers was repeated for."""
+    tensor = run.tensor(value)
+    if tensor.shape.is_fully_defined() and tensor.shape == relevance.shape:
+        return relevance
+    if tensor.shape.rank == relevance.shape.rank and tensor.shape[1:] == relevance.shape[1:]:
+        return relevance
+    _, backward = vjp(lambda x: x + tf.zeros_like(relevance), [tensor])
+    return backward(relevance)[0]
+
+
+def _product(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+    sides = run.inputs(node)
+    held = [composite.attention == "held" and value in node.held for value in node.inputs]
+    count = held.count(False)
+    factors, stabiliser = _stabilised(run, relevance, count * run.output(node))
+    inputs = [
+        tf.zeros_like(x) if hold else x * back
+        for x, back, hold in zip(sides, run.back(node, factors), held)
+    ]
+    return Shares(inputs, stabiliser=stabiliser)
+
+
+def _softmax(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+    (data,), shares = run.inputs(node), run.output(node)
+    axes = run.graph.trace.number(node.held[0].step.inputs[1]).tolist() if node.held else -1
+    inputs = data * (relevance - shares * tf.reduce_sum(relevance, axes, keepdims=True))
+    return Shares([inputs], bias=run.per_image(relevance) - run.per_image(inputs))
+
+
+KINDS = {
+    "affine": _affine,
+    "centred": _centred,
+    "gate": _passed,
+    "normalised": _normalised,
+    "passed": _passed,
+    "product": _product,
+    "proportional": _proportional,
+    "routed": _routed,
+    "shared": _shared,
+    "softmax": _softmax,
+    "winner": _winner,
+}
+
+
+# --- Books ---
+
+
+class Keeper:
+    """Writes down where relevance goes.
+
+    Args:
+        run: The pass of images.
+    """
+
+    def __init__(self, run: Run):
+        self._run = run
+        self._rows: list[tuple[str, str]] = []
+        self._ledger: list[tf.Tensor] = []
+        self._forks: list[tuple[str, str, str]] = []
+        self._parts: list[tf.Tensor] = []
+        self._totals: dict[Any, tf.Tensor] = {}
+        self._makers = {node.output: node.name for node in run.nodes}
+
+    def book(self, node: Node, relevance: tf.Tensor, shares: Shares) -> None:
+        """Writes a node's row: relevance in and out, and what went elsewhere, for each image."""
+        run = self._run
+        passed = [self._total(values) for values in shares.inputs]
+        columns = [self._total(relevance), _sum(passed)]
+        columns += [self._for_each_image(column, relevance.dtype) for column in shares[1:]]
+        columns += [run.per_image(tf.abs(relevance))]
+        self._rows.append((node.name, node.type))
+        self._ledger.append(tf.stack(columns))
+        if len(passed) > 1:
+            newest = run.newest(node.inputs)
+            for value, part in zip(node.inputs, passed):
+                source = self._makers.get(value) or run.graph.name_of_image(value)
+                self._forks.append((node.name, source, "main" if value == newest else "skip"))
+                self._parts.append(part)
+
+    def books(self) -> Books:
+        """Returns what was written."""
+        ledger = tf.stack(self._ledger)
+        parts = tf.stack(self._parts) if self._parts else ledger[:0, 0]
+        return Books(self._rows, ledger, self._forks, parts)
+
+    def _total(self, values: tf.Tensor) -> tf.Tensor:
+        """Sums for each image, once: what a node passes on, the next one receives."""
+        key = values.ref()
+        if key not in self._totals:
+            self._totals[key] = self._run.per_image(values)
+        return self._totals[key]
+
+    def _for_each_image(self, column: Any, dtype: tf.DType) -> tf.Tensor:
+        """Brings what went elsewhere, a number or one for each row, to one for each image."""
+        if not tf.is_tensor(column) or not column.shape.rank:
+            return tf.fill([self._run.batch], tf.cast(column, dtype))
+        return tf.reduce_sum(tf.reshape(column, [self._run.batch, -1]), 1)

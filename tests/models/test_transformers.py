@@ -397,30 +397,15 @@ def test_every_weight_has_a_say(build):
         assert "key/bias" in weight.name or np.abs(slope).max() > 1e-6, weight.name
 
 
-@BOTH
-def test_a_folder_gives_the_same(build, tmp_path):
-    gan = kg.SegmentationGAN(awake(build()))
-    gan.compile("adam", losses={"cross_entropy": 1.0})
-    gan.save(tmp_path / "gan")
-    image = numbers((1, 32, 32, 3))
-    loaded = kg.SegmentationGAN.load(tmp_path / "gan").generator
-    np.testing.assert_array_equal(loaded(image), gan.generator(image))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["segformer", "convnext_unet"])
-def test_a_recipe_trains_them_and_repeats_itself(name):
-    def run():
-        gan = kg.recipes.build("fast", generator=name, size=32, filters=2, epochs=2)
-        masks = (numbers((2, 32, 32, 1), 1) > 0).astype("float32")
-        history = gan.fit(numbers((2, 32, 32, 3)), masks, epochs=2, verbose=0).history
-        assert np.all(np.isfinite([value for values in history.values() for value in values]))
-        return gan.generator
-
-    first, again = run(), run()
-    assert first.name == name
-    for a, b in zip(first.get_weights(), again.get_weights()):
-        np.testing.assert_array_equal(a, b)
+def test_a_recipe_trains_them(name):
+    gan = kg.recipes.build("fast", generator=name, size=32, filters=2)
+    before = gan.generator.get_layer("mask_conv").get_weights()[0]
+    masks = (numbers((2, 32, 32, 1), 1) > 0).astype("float32")
+    history = gan.fit(numbers((2, 32, 32, 3)), masks, epochs=2, verbose=0).history
+    assert np.all(np.isfinite([value for values in history.values() for value in values]))
+    assert not np.array_equal(gan.generator.get_layer("mask_conv").get_weights()[0], before)
 
 
 @BOTH

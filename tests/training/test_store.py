@@ -205,7 +205,7 @@ GENERATORS = [
 
 @pytest.mark.parametrize(("name", "options"), GENERATORS)
 def test_every_generator_is_loaded(tmp_path, name, options):
-    generator = getattr(kg.models, name)(size=32, filters=1, **options)
+    generator = getattr(kg.models, name)(size=32, filters=2, **options)
     kg.SegmentationGAN(generator).save(tmp_path / "model")
     again = kg.SegmentationGAN.load(tmp_path / "model").generator
     for ours, theirs in zip(generator.get_weights(), again.get_weights()):

@@ -49,8 +49,9 @@ class Explainer:
 
     The network's computation is traced, and rules are run backwards through its operations, inside
     a TensorFlow function that reads the model's weights each time it runs: an explainer follows
-    training and need not be made anew. It explains the weights that the model holds; a moving average that an
-    optimizer keeps of them counts once it is written into the model. Explaining is thread-safe.
+    training and need not be made anew. It explains the weights that the model holds; a moving
+    average that an optimizer keeps of them counts once it is written into the model. Explaining is
+    thread-safe.
 
     Args:
         model: A functional `keras.Model` from image to mask, or an object with one as `.generator`.

@@ -284,17 +284,17 @@ class Keeper:
         self._forks: list[tuple[str, str, str]] = []
         self._parts: list[tf.Tensor] = []
         self._totals: dict[Any, tf.Tensor] = {}
+        self._zeros = tf.zeros([run.batch], run.logits.dtype)
         self._makers = {node.output: node.name for node in run.nodes}
 
     def book(self, node: Node, relevance: tf.Tensor, shares: Shares) -> None:
         """Writes a node's row: relevance in and out, and what went elsewhere, for each image."""
         run = self._run
         passed = [self._total(values) for values in shares.inputs]
-        columns = [self._total(relevance), _sum(passed)]
-        columns += [self._for_each_image(column, relevance.dtype) for column in shares[1:]]
-        columns += [run.per_image(tf.abs(relevance))]
         self._rows.append((node.name, node.type))
-        self._ledger.append(tf.stack(columns))
+        self._ledger += [self._total(relevance), _sum(passed)]
+        self._ledger += [self._for_each_image(column) for column in shares[1:]]
+        self._ledger.append(run.per_image(tf.abs(relevance)))
         if len(passed) > 1:
             newest = run.newest(node.inputs)
             for value, part in zip(node.inputs, passed):
@@ -305,6 +305,7 @@ class Keeper:
     def books(self) -> Books:
         """Returns what was written."""
         ledger = tf.stack(self._ledger)
+        ledger = tf.reshape(ledger, [len(self._rows), len(LEDGER), -1])
         parts = tf.stack(self._parts) if self._parts else ledger[:0, 0]
         return Books(self._rows, ledger, self._forks, parts)
 
@@ -315,8 +316,8 @@ class Keeper:
             self._totals[key] = self._run.per_image(values)
         return self._totals[key]
 
-    def _for_each_image(self, column: Any, dtype: tf.DType) -> tf.Tensor:
+    def _for_each_image(self, column: Any) -> tf.Tensor:
         """Brings what went elsewhere, a number or one for each row, to one for each image."""
-        if not tf.is_tensor(column) or not column.shape.rank:
-            return tf.fill([self._run.batch], tf.cast(column, dtype))
-        return tf.reduce_sum(tf.reshape(column, [self._run.batch, -1]), 1)
+        if tf.is_tensor(column) and column.shape.rank:
+            return self._run.per_image(column)
+        return self._zeros if isinstance(column, float) and not column else self._zeros + column

@@ -7,6 +7,7 @@ this leaves is walked back from the output. Functions that are called in it are 
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ PASSED = {
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 SHAPES = {"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"}
 DEPENDS = ("nothing", "variables", "image")
+TRACED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Value(NamedTuple):
@@ -128,7 +130,7 @@ class Trace(NamedTuple):
 
 
 def trace_network(network: keras.Model, output: int = 0) -> Trace:
-    """Trace a network's inference.
+    """Trace a network's inference, once for as long as its activations stay.
 
     Args:
         network: A `keras.Model` with symbolic inputs. Sizes may be open.
@@ -143,6 +145,14 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
         >>> [step.kind for step in found.steps if step.depends == "image"][-3:]
         ['Conv2D', 'BiasAdd', 'Sigmoid']
     """
+    state = [output, *(getattr(module, "activation", None) for module in network.submodules)]
+    known = TRACED.get(network)
+    if known is None or known[0] != state:
+        TRACED[network] = known = (state, _traced(network, output))
+    return known[1]
+
+
+def _traced(network: keras.Model, output: int) -> Trace:
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in network.inputs]
 
     def call(*images):

@@ -167,7 +167,7 @@ class Run:
         self.images = list(images)
         self.nodes = graph.nodes
         self.batch = tf.shape(images[0])[0]
-        self._by_image = tf.stack([self.batch, -1])
+        self._by_image, self._one = tf.stack([self.batch, -1]), tf.constant(1)
         self._values: dict[Value, tf.Tensor] = {}
         self._valid: dict[Value, tf.Tensor | None] = {}
         for value, image in zip(graph.images, images):
@@ -229,7 +229,7 @@ class Run:
 
     def per_image(self, values: tf.Tensor) -> tf.Tensor:
         """Sums for each image, (batch,); the rows of an image stand together."""
-        return tf.reduce_sum(tf.reshape(values, self._by_image), 1)
+        return tf.reduce_sum(tf.reshape(values, self._by_image), self._one)
 
     def valid(self, value: Value) -> tf.Tensor | None:
         """Returns 1 where a value holds pixels and 0 where padding; None where all are pixels."""

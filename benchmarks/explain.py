@@ -38,6 +38,7 @@ from pages import put
 from results import ROOT, by_rule
 
 import kerasgan as kg
+from kerasgan.explain.perturbation import PERTURBATIONS
 
 STOCK = {
     "epsilon": "lrp.epsilon",
@@ -227,8 +228,17 @@ def main():
     parser.add_argument("--filters", type=int, default=64, help="of the generator (default 64)")
     parser.add_argument("--batch", type=int, default=4, help="images explained at once (default 4)")
     parser.add_argument("--runs", type=int, default=5, help="timed runs a rule (default 5)")
-    names = [name for name in kg.explain.rule_names() if not name.startswith("lrp.")]
-    parser.add_argument("--rules", nargs="*", default=names, help="names (default: all)")
+    names = [
+        name
+        for name in kg.explain.rule_names()
+        if not name.startswith("lrp.") and name not in PERTURBATIONS
+    ]
+    parser.add_argument(
+        "--rules",
+        nargs="*",
+        default=names,
+        help="names (default: all but those that take hundreds of passes)",
+    )
     both = ["rules", "targets"]
     parser.add_argument("--parts", nargs="*", default=both, choices=both, help="(default: both)")
     parser.add_argument("--stock", action="store_true", help="time stock iNNvestigate too (slow)")

@@ -32,6 +32,7 @@ from results import ROOT, by_rule
 from scipy import stats
 
 import kerasgan as kg
+from kerasgan.explain.perturbation import PERTURBATIONS
 
 
 def shuffled(model, seed=0):
@@ -108,6 +109,9 @@ def main():
     parser.add_argument("--data", required=True, help="folder of images and masks")
     parser.add_argument("--names", help="text file of names to draw from; all if left out")
     parser.add_argument("--count", type=int, default=10, help="images, evenly spaced by name")
+    names = [name for name in kg.explain.rule_names() if name not in PERTURBATIONS]
+    text = "names (default: all but those that take hundreds of passes)"
+    parser.add_argument("--rules", nargs="*", default=names, help=text)
     args = parser.parse_args()
 
     model = kg.SegmentationGAN.load(args.model).generator
@@ -120,8 +124,8 @@ def main():
     other = shuffled(model)
 
     maps, rows = {}, {}
-    progress = keras.utils.Progbar(len(kg.explain.rule_names()), unit_name="rule")
-    for rule in kg.explain.rule_names():
+    progress = keras.utils.Progbar(len(args.rules), unit_name="rule")
+    for rule in args.rules:
         maps[rule], rows[rule] = measure(model, other, images, rule)
         progress.add(1)
     folder = ROOT / "docs" / "assets" / "results"

@@ -184,7 +184,7 @@ def _measured(cases: Cases, gaps: pd.DataFrame, seed: int) -> pd.DataFrame:
     rows = []
     for name, explainer in cases.explainers.items():
         start = time.perf_counter()
-        found = explainer.explain(case.images, target=case.weights, layers=())
+        found = explainer.explain(case.images, target=case.weights, layers=(), verbose=False)
         seconds = (time.perf_counter() - start) / len(case.images)
         leak, to_bias = np.nan, np.nan
         if len(found.ledger):

@@ -107,7 +107,7 @@ class WatchExplanations(keras.callbacks.Callback):
         """Explain, and write what was found."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The target is empty")
-            found = self._explainer.explain(self.images, layers=())
+            found = self._explainer.explain(self.images, layers=(), verbose=False)
         values = self._measured(found)
         row = pd.DataFrame([{"epoch": epoch + 1, **values}])
         before = self._rows[self._rows["epoch"] <= epoch]

@@ -258,7 +258,9 @@ class Cases:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The target is empty")
                 warnings.filterwarnings("ignore", "Argument 'images' must lie in")
-                found = explainer.explain(case.images, target=case.weights, layers=())
+                found = explainer.explain(
+                    case.images, target=case.weights, layers=(), verbose=False
+                )
             yield name, found.relevance.sum(-1, dtype=np.float64)
         for name, control in self.controls.items():
             yield name, control(case, self.seed)

@@ -15,6 +15,7 @@ from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.export import export_explainer
+from kerasgan.explain.gradcam import GradCAM
 from kerasgan.explain.gradients import (
     Gradient,
     GuidedBackprop,
@@ -26,6 +27,7 @@ from kerasgan.explain.judge import Judge, Judgement
 from kerasgan.explain.linear import Linear
 from kerasgan.explain.merged import MergedExplainer
 from kerasgan.explain.methods import rule_names
+from kerasgan.explain.perturbation import RISE, Occlusion
 from kerasgan.explain.place import Placed, to_original
 from kerasgan.explain.relevance_penalty import RelevancePenalty
 from kerasgan.explain.rules import (
@@ -41,6 +43,7 @@ from kerasgan.explain.rules import (
 )
 
 __all__ = [
+    "RISE",
     "AlphaBeta",
     "AttnLRP",
     "CPLRP",
@@ -51,6 +54,7 @@ __all__ = [
     "Explanation",
     "Flat",
     "Gamma",
+    "GradCAM",
     "Gradient",
     "GuidedBackprop",
     "InputXGradient",
@@ -60,6 +64,7 @@ __all__ = [
     "Linear",
     "MergedExplainer",
     "Method",
+    "Occlusion",
     "Placed",
     "RelevancePenalty",
     "Rule",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Union
 
 import tensorflow as tf
@@ -43,7 +43,7 @@ class Result(NamedTuple):
         logits: Of the network.
         weights: Of the target.
         layers: Relevance arriving at the outputs of layers, by name, nearest the image first.
-        books: Where relevance went; None for gradients.
+        books: Where relevance went; None for what is not conserved, such as gradients.
     """
 
     relevance: tf.Tensor
@@ -54,7 +54,7 @@ class Result(NamedTuple):
 
 
 class Method:
-    """A way of explaining: a composite of rules, a gradient, an analyzer of iNNvestigate's.
+    """A way of explaining: a composite of rules, a gradient, occlusion, iNNvestigate's analyzer.
 
     Example:
         >>> isinstance(Composite((anything, Epsilon())), Method)
@@ -77,6 +77,20 @@ class Method:
             start: From weights and logits to the relevance to start from.
         """
         raise NotImplementedError
+
+    def placed(self, names: Mapping[str, str]) -> Method:
+        """Finds the layers that it was given by name in a network.
+
+        Args:
+            names: From every name of a layer to that of the node that stands for it.
+
+        Returns:
+            The method for that network: itself, unless it was given layers.
+
+        Raises:
+            KerasganError: The network has no such layer.
+        """
+        return self
 
 
 class Composite(Method):

@@ -23,6 +23,7 @@ from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, start_relevance, warn_if_empty, winner
+from kerasgan.explain.perturbation import Perturbation
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 
@@ -108,6 +109,7 @@ class Explainer:
         self._numbers = itertools.count()
         with BUILDING:
             self.graph = read_graph(self.model, gates=gates, output=output)
+        self.method = self.method.placed(self._places())
         self.gates = self.graph.gates
         self._inputs = self.graph.image_specs
         self._input = self._inputs[0]
@@ -115,6 +117,11 @@ class Explainer:
             raise KerasganError(
                 f"{self.method!r} explains models of one input. Received: '{self.model.name}' with "
                 f"{len(self._inputs)}; use a rule, or 'gradient'"
+            )
+        if isinstance(self.method, Perturbation) and self._input.shape.rank != 4:
+            raise KerasganError(
+                f"{self.method!r} explains images, (batch, height, width, channels). Received: "
+                f"'{self.model.name}' with inputs of shape {self._input.shape}"
             )
 
     def explain(
@@ -125,6 +132,7 @@ class Explainer:
         start: str = "logit",
         truth: Any = None,
         through: Mapping[str, Sequence[int]] | None = None,
+        verbose: bool = True,
     ) -> Explanation:
         """Explains images.
 
@@ -171,16 +179,30 @@ class Explainer:
         follow = self._to_follow(through or {})
         inputs = self._checked(images)
         images = inputs[0]
-        keep = self._to_keep(layers, images)
-        traced = None
+        passes = isinstance(self.method, Perturbation) and not follow
+        if passes and layers:
+            raise KerasganError(
+                f"Argument 'layers' must be left out: {self.method!r} gives relevance of the image "
+                f"alone. Received: {layers!r}"
+            )
+        keep = () if passes else self._to_keep(layers, images)
+        bar, traced = None, None
         target = targets.get(target)
         parts = []
         for first, last, piece in self._pieces(*inputs):
             if traced is None:
                 shape = self._logits_shape((len(images), *piece[0].shape[1:]))
                 target = target.prepare(shape, truth)
-                traced = self._traced("asked", start, keep, tuple(follow))
-            part = self._answered(traced, piece, target.take(first, last), follow)
+                key = ("logits", "", ()) if passes else ("asked", start, keep, tuple(follow))
+                traced = self._traced(*key)
+            mine = target.take(first, last)
+            if passes:
+                if bar is None:
+                    count = len(images) * int(self.method.count(*piece[0].shape[1:3]))
+                    bar = keras.utils.Progbar(count, verbose=int(verbose), interval=1)
+                part = self._perturbed(traced, piece[0], mine, self._at_once(images), bar.add)
+            else:
+                part = self._answered(traced, piece, mine, follow)
             for name in part:  # of a single piece, layers are copied when they are asked for
                 if last - first < len(images) or not name.startswith("layers/"):
                     part[name] = part[name].numpy()
@@ -343,13 +365,7 @@ class Explainer:
 
         def weights_of(logits: np.ndarray) -> np.ndarray:
             try:
-                weights = np.asarray(target.weights(tf.constant(logits)), logits.dtype)
-                if weights.shape != logits.shape:
-                    raise KerasganError(
-                        f"Method 'weights' of {target!r} must return weights of the shape of the "
-                        f"logits, {logits.shape}. Received: {weights.shape}"
-                    )
-                return weights
+                return _weights_of(target, logits)
             except Exception as problem:
                 problems.append(problem)
                 return np.zeros_like(logits)
@@ -363,6 +379,23 @@ class Explainer:
         if problems:
             raise problems[0]
         return found
+
+    def _perturbed(
+        self,
+        traced: Traced,
+        images: tf.Tensor,
+        target: targets.Target,
+        at_once: int,
+        tell: Callable[[int], Any],
+    ) -> dict[str, tf.Tensor]:
+        """Runs a method that takes hundreds of passes, a call of a function for a few of them."""
+        logits = traced.call(images)["logits"]
+        weights = tf.constant(_weights_of(target, logits.numpy()))
+        run = self._traced("altered", "", ()).call
+        found = self.method.explain(
+            lambda *given: run(*given)["drops"], images, logits, weights, at_once, tell
+        )
+        return {"relevance": found, "logits": logits, "target": weights}
 
     def _traced(self, target: Any, start: str, keep: Any, follow: tuple[str, ...] = ()) -> Traced:
         """Returns the function that explains, traced once.
@@ -405,6 +438,8 @@ class Explainer:
                     return given[0] * winner(logits)
                 return given[0] if target == "given" else target.weights(logits)
 
+            if target == "altered":
+                return {"drops": self.method.drops(graph, images, *given)}
             if target == "logits":
                 return {"logits": graph.run(images).logits}
             found = self.method.analyse(
@@ -434,7 +469,9 @@ class Explainer:
         number = tf.TensorSpec((), tf.int64)
         logits = self._weights_spec()
         by_pixel = tf.TensorSpec((*logits.shape[:-1], 1), logits.dtype)
-        more = {"asked": [number], "given": [logits], "by pixel": [by_pixel]}
+        place = tf.TensorSpec((), tf.int32)
+        altered = [logits, logits, place, place]
+        more = {"altered": altered, "asked": [number], "given": [logits], "by pixel": [by_pixel]}
         signature = [*self._inputs, *(more.get(target, []) if isinstance(target, str) else [])]
         signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
         function = tf.function(explain, autograph=False)
@@ -482,7 +519,7 @@ class Explainer:
 
     def _pieces(self, *inputs: np.ndarray) -> Iterator[tuple[int, int, list[tf.Tensor]]]:
         """Cuts images into batches that fit into memory, ready for the network."""
-        step = self.batch_size or max(1, int(MEMORY / self._bytes_per_image(inputs[0])))
+        step = self._at_once(inputs[0])
         for first in range(0, len(inputs[0]), step):
             pieces = [array[first : first + step] for array in inputs]
             pieces[0] = self.preprocess(pieces[0])
@@ -502,6 +539,10 @@ class Explainer:
                         f"{(first + np.flatnonzero(~finite)).tolist()}"
                     )
             yield first, first + len(pieces[0]), pieces
+
+    def _at_once(self, images: np.ndarray) -> int:
+        """Returns how many images to run at once."""
+        return self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
 
     def _bytes_per_image(self, images: np.ndarray) -> int:
         """Estimates what a forward and backward pass takes: every activation, three times."""
@@ -557,8 +598,23 @@ class Explainer:
 
     def _place(self, name: str) -> str:
         """Finds the node that stands for a layer."""
-        known = {**{node.name: node.name for node in self.graph.nodes}, **self.graph.names}
+        known = self._places()
         return known[find_layer(name, known)]
+
+    def _places(self) -> dict[str, str]:
+        """Returns names of nodes by every name that a layer may be called by."""
+        return {**{node.name: node.name for node in self.graph.nodes}, **self.graph.names}
+
+
+def _weights_of(target: targets.Target, logits: np.ndarray) -> np.ndarray:
+    """Computes the weights of a target, and checks their shape."""
+    weights = np.asarray(target.weights(tf.constant(logits)), logits.dtype)
+    if weights.shape != logits.shape:
+        raise KerasganError(
+            f"Method 'weights' of {target!r} must return weights of the shape of the logits, "
+            f"{logits.shape}. Received: {weights.shape}"
+        )
+    return weights
 
 
 def _by_value(target: targets.Target) -> bool:

@@ -108,7 +108,8 @@ class Explanation:
         layer's outputs; `relevance_out`, what left at its inputs; what went to the `bias`, to the
         `stabiliser`, and to outputs without contributions of the required sign (`unsupported`),
         each from its own formula; `absolute`, the sum of absolute relevance in; `remainder`, what
-        is left of relevance in. Empty for gradients, which are not conserved.
+        is left of relevance in. Empty for what is not conserved: gradients, Grad-CAM, occlusion,
+        RISE.
         """
         none = np.zeros((0, len(LEDGER), 1))
         ledger = self._arrays.get("ledger", none).astype("float64")

@@ -172,7 +172,7 @@ class MergedExplainer:
             for explainer, share, found in zip(self.explainers, self.shares, parts):
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "The target is empty")
-                    part = explainer.explain(tiles, target=seen * share, layers=())
+                    part = explainer.explain(tiles, target=seen * share, layers=(), verbose=False)
                 found.append(part)
                 if total is None:
                     total = np.zeros((*frame.pixels.shape[:2], part.relevance.shape[-1]))

@@ -1,4 +1,4 @@
-"""Every way of explaining by its name: composites, gradients, iNNvestigate's own analyzers."""
+"""Every way of explaining by its name: composites, gradients, occlusion, iNNvestigate's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Union
 
 from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.explain.composites import COMPOSITES, Composite, Method, anything
+from kerasgan.explain.gradcam import GradCAM
 from kerasgan.explain.gradients import GRADIENTS
+from kerasgan.explain.perturbation import PERTURBATIONS
 from kerasgan.explain.rules import Rule
 
 __all__ = ["get", "rule_names"]
@@ -17,6 +19,8 @@ RuleLike = Union[str, Rule, Method, type]
 DEFAULT_RULE = "epsilon-gamma-box"
 """What explains where no rule is named; docs/rules.md has the measurements that chose it."""
 
+NAMED = {**COMPOSITES, **GRADIENTS, "grad-cam": GradCAM, **PERTURBATIONS}
+
 PRESETS: list[str] = []
 
 
@@ -24,13 +28,14 @@ def rule_names() -> list[str]:
     """Names that `Explainer` takes as `rule`.
 
     Returns:
-        Composites of rules, gradients, and iNNvestigate's own analyzers ("lrp...").
+        Composites of rules, gradients, Grad-CAM, occlusion and RISE, and iNNvestigate's own
+        analyzers ("lrp...").
 
     Example:
         >>> rule_names()[:3]
         ['alpha1beta0', 'alpha2beta1', 'deep-taylor']
     """
-    return sorted([*COMPOSITES, *GRADIENTS]) + sorted(PRESETS)
+    return sorted(NAMED) + sorted(PRESETS)
 
 
 def get(rule: RuleLike) -> Method:
@@ -52,9 +57,8 @@ def get(rule: RuleLike) -> Method:
     if isinstance(rule, Rule):
         return Composite((anything, rule))
     if isinstance(rule, str):
-        known = {**COMPOSITES, **GRADIENTS}
-        if rule in known:
-            return known[rule]()
+        if rule in NAMED:
+            return NAMED[rule]()
         hint = did_you_mean(rule.lower(), rule_names())
         raise KerasganError(
             f"Argument 'rule' must be one of {', '.join(rule_names())}, a rule or a composite. "

@@ -235,7 +235,7 @@ def quietly(
         warnings.filterwarnings("ignore", "Relevance at layers is not kept")
         if isinstance(explainer, MergedExplainer):
             return explainer.explain(images, target=target)
-        return explainer.explain(images, target=target, layers=layers)
+        return explainer.explain(images, target=target, layers=layers, verbose=False)
 
 
 def choices(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""Grad-CAM for segmentation: which parts of a layer's maps speak for a target."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.explanation import find_layer
+from kerasgan.explain.gradients import Gradient
+from kerasgan.explain.graph import Graph
+from kerasgan.explain.perturbation import spread
+
+__all__ = ["GradCAM"]
+
+LEAST = 8
+OPEN = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class GradCAM(Gradient):
+    """Channels of a layer, each weighted by the mean slope of the target in it.
+
+    The weight of a channel is the mean over the layer's places of the gradient of `sum(weights *
+    logits)`. The map is the sum of the channels, times weight, where it is above 0, enlarged
+    bilinearly to the image. Relevance at layers is what each channel adds to that sum, of either
+    sign, for every layer: `explain(...).layers["up_2"]`.
+
+    Args:
+        layer: A layer's name, or what it begins with, as of `Explanation.layers`. None for the last
+            layer whose maps are the smallest of the network that still have 8 rows and columns:
+            the end of a U-Net's bottleneck (of images of any size, those of 256 pixels decide).
+
+    Raises:
+        KerasganError: A layer given by anything but a name; from `Explainer`, a layer that the
+            network does not have; from `explain`, one without maps, or that relevance does not
+            pass.
+
+    Example:
+        >>> GradCAM(layer="bottleneck")
+        GradCAM(layer='bottleneck')
+
+    Source: Vinogradova et al. 2020 (arXiv 2002.11434), after Selvaraju et al. 2017 (arXiv
+    1610.02391).
+    """
+
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
+            raise KerasganError(
+                f"Argument 'layer' of GradCAM must be None or a layer's name. "
+                f"Received: {self.layer!r}"
+            )
+
+    def placed(self, names: Mapping[str, str]) -> Method:
+        """See `Method.placed`."""
+        if self.layer is None:
+            return self
+        order = list(dict.fromkeys(names.values()))
+        names = {name: names[name] for name in sorted(names, key=lambda n: order.index(names[n]))}
+        try:
+            name = find_layer(self.layer, names)
+        except KerasganError:
+            raise KerasganError(
+                f"Argument 'layer' of GradCAM must be one of {', '.join(names)}. "
+                f"Received: {self.layer!r}"
+            ) from None
+        return dataclasses.replace(self, layer=names[name])
+
+    def analyse(self, network, images, target, start=None) -> Result:
+        """See `Method.analyse`."""
+        found = super().analyse(network, images, target)
+        maps = {name: values for name, values in found.layers.items() if values.shape.rank == 4}
+        image = images[0] if isinstance(images, (list, tuple)) else images
+        layer = self.layer or _coarsest(_sizes(network, image, maps))
+        if layer not in maps:
+            raise KerasganError(
+                f"Argument 'layer' of GradCAM must name a layer with maps (height, width, "
+                f"channels) on the way to the target: one of {', '.join(maps)}. "
+                f"Received: {layer!r}"
+            )
+        total = tf.nn.relu(tf.reduce_sum(maps[layer], -1, keepdims=True))
+        total = tf.cast(tf.image.resize(total, tf.shape(image)[1:3]), image.dtype)
+        return found._replace(relevance=spread(total, image), layers=maps)
+
+    def scale(self, gradient, values):
+        """See `Gradient.scale`."""
+        if values.shape.rank != 4:
+            return gradient
+        return tf.reduce_mean(gradient, (1, 2), keepdims=True) * values
+
+
+def _sizes(
+    network: Graph, images: tf.Tensor, maps: Mapping[str, tf.Tensor]
+) -> dict[str, tuple[int, int]]:
+    """Height and width of maps by layer, in images of the usual size where any is taken."""
+    found = {name: tuple(values.shape[1:3]) for name, values in maps.items()}
+    if not any(None in size for size in found.values()):
+        return found
+
+    def run(images: tf.Tensor) -> None:
+        traced = network.run(images)
+        for node in traced.nodes:
+            if node.name in maps:
+                found[node.name] = tuple(traced.output(node).shape[1:3])
+
+    shape = [1, *(size or OPEN for size in images.shape[1:])]
+    with tf.init_scope():
+        tf.function(run, autograph=False).get_concrete_function(tf.TensorSpec(shape, images.dtype))
+    return found
+
+
+def _coarsest(sizes: Mapping[str, tuple[int, int]]) -> str:
+    """The last layer of the smallest maps with 8 rows and columns, else of the largest maps."""
+    able = {name: size for name, size in sizes.items() if min(size) >= LEAST}
+    if not able:
+        return max(reversed(sizes), key=lambda name: sizes[name][0] * sizes[name][1])
+    return min(reversed(able), key=lambda name: able[name][0] * able[name][1])

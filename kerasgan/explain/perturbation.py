@@ -1,0 +1,409 @@
+"""Occlusion and RISE: what becomes of the target when parts of the image are hidden.
+
+They ask the network hundreds of times instead of looking into it, so they hold for any network and
+take hundreds of passes. The score is that of the target, `sum(weights * logits)`, with the weights
+that the target has in the image itself. They have no ledger, and no relevance at layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.graph import Graph
+
+__all__ = ["PERTURBATIONS", "Drops", "Occlusion", "Perturbation", "RISE"]
+
+Fill = Union[str, float]
+
+
+class Drops(NamedTuple):
+    """What is added up over the altered copies of a batch.
+
+    Attributes:
+        by_pixel: (batch, height, width). Drops of the score, times how far each pixel was hidden.
+        hidden: (height, width). How far each pixel was hidden, the same in all images.
+        total: (batch,). Drops of the score.
+    """
+
+    by_pixel: tf.Tensor
+    hidden: tf.Tensor
+    total: tf.Tensor
+
+
+class Perturbation(Method):
+    """A way of explaining by hiding parts of the image, the same ones in every image of a size.
+
+    Each altered copy is `image + hidden * (fill - image)`. Which parts, `hidden` says, and how the
+    drops of the score make a map, `finish`.
+    """
+
+    fill: Fill
+
+    def count(self, height: Any, width: Any) -> Any:
+        """Returns the number of altered copies of an image; sizes are int or scalar tensors."""
+        raise NotImplementedError
+
+    def hidden(self, numbers: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Returns how far some of the copies hide each pixel.
+
+        Args:
+            numbers: int32 (count,), from 0.
+            height: Of the images, int32.
+            width: Likewise.
+
+        Returns:
+            float32 (count, height, width) from 0, as it is, to 1, replaced.
+        """
+        raise NotImplementedError
+
+    def finish(self, drops: Drops, count: tf.Tensor) -> tf.Tensor:
+        """Makes maps (batch, height, width) of the drops of all copies."""
+        raise NotImplementedError
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raises a `KerasganError` for images of a size that cannot be explained."""
+
+    def analyse(self, network, images, target, start=None) -> Result:
+        """See `Method.analyse`; runs one altered copy of each image at a time."""
+        if None not in images.shape[1:3]:
+            self.check_size(*images.shape[1:3])
+        logits = _logits(network, images)
+        weights = target(logits)
+        count = tf.cast(self.count(*tf.unstack(tf.shape(images)[1:3])), tf.int32)
+        sizes = tf.shape(images)[:3]
+        totals = Drops(*(tf.zeros(n, images.dtype) for n in (sizes, sizes[1:], sizes[:1])))
+
+        def body(number, totals):
+            found = self.drops(network, images, logits, weights, number, number + 1)
+            return number + 1, Drops(*(a + b for a, b in zip(totals, found)))
+
+        _, totals = tf.while_loop(lambda number, _: number < count, body, (0, totals))
+        return Result(self.shown(totals, images), logits, weights, {}, None)
+
+    def drops(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        logits: tf.Tensor,
+        weights: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
+    ) -> Drops:
+        """Runs some altered copies of every image at once.
+
+        Args:
+            network: The traced network.
+            images: Its input, (batch, height, width, channels).
+            logits: Of the images as they are.
+            weights: Of the target, likewise.
+            first: Number of the first copy.
+            last: Number after that of the last one.
+        """
+        batch, height, width, channels = tf.unstack(tf.shape(images))
+        hidden = self.hidden(tf.range(first, last), height, width)
+        hidden = tf.cast(hidden, images.dtype)[:, None, :, :, None]
+        altered = images + hidden * (_filling(images, self.fill) - images)
+        altered = tf.reshape(altered, [-1, height, width, channels])
+        altered = tf.ensure_shape(altered, (None, *images.shape[1:]))
+        found = tf.reshape(
+            _logits(network, altered), tf.concat([[last - first, batch], tf.shape(logits)[1:]], 0)
+        )
+        drops = tf.reduce_sum(weights * (logits - found), list(range(2, logits.shape.rank + 1)))
+        hidden = hidden[:, 0, :, :, 0]
+        by_pixel = tf.einsum("nb,nhw->bhw", drops, hidden)
+        return Drops(by_pixel, tf.reduce_sum(hidden, 0), tf.reduce_sum(drops, 0))
+
+    def shown(self, drops: Drops, images: tf.Tensor) -> tf.Tensor:
+        """Makes relevance of the drops of all copies, of the shape of the images.
+
+        A map has one value for each pixel; every channel of the image gets an equal part of it.
+        """
+        count = self.count(*tf.unstack(tf.shape(images)[1:3]))
+        maps = self.finish(drops, tf.cast(count, images.dtype))
+        return spread(maps[..., None], images)
+
+    def explain(
+        self,
+        run: Callable[..., Drops],
+        images: tf.Tensor,
+        logits: tf.Tensor,
+        weights: tf.Tensor,
+        at_once: int,
+        tell: Callable[[int], Any],
+    ) -> tf.Tensor:
+        """Does from Python what `analyse` does within a function, to show how far it is.
+
+        Args:
+            run: `drops` for a network, as a function of all its other arguments.
+            images: The network's input.
+            logits: Of the images.
+            weights: Of the target.
+            at_once: How many images may be run at once.
+            tell: Called with the number of copies run since the last call.
+
+        Returns:
+            Relevance, of the shape of the images.
+        """
+        self.check_size(*images.shape[1:3])
+        count = int(self.count(*images.shape[1:3]))
+        step = max(1, at_once // len(images))
+        total = None
+        for first in range(0, count, step):
+            last = min(first + step, count)
+            found = run(images, logits, weights, tf.constant(first), tf.constant(last))
+            total = found if total is None else Drops(*(a + b for a, b in zip(total, found)))
+            tell((last - first) * len(images))
+        return self.shown(total, images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Occlusion(Perturbation):
+    """How far the score falls when a window over the image is hidden, on average over windows.
+
+    Windows lie `stride` apart, and the last of a row or column at the frame. A pixel gets the mean
+    drop of those that cover it. What speaks against the target is below 0.
+
+    Args:
+        patch: Side of the window in pixels, or (height, width); None for an eighth of the image's
+            shorter side.
+        stride: From one window to the next, in pixels, or (down, across), at most `patch`; None for
+            half of `patch`.
+        fill: What is put into the window: "mean" for the mean colour of the image, or a number in
+            units of the network's input, such as -1 for black.
+
+    Raises:
+        KerasganError: An argument of another kind, or a stride beyond the patch.
+
+    Example:
+        >>> Occlusion(patch=16, stride=8)
+        Occlusion(patch=16, stride=8, fill='mean')
+
+    Source: Zeiler and Fergus 2014 (arXiv 1311.2901), who put grey into the window.
+    """
+
+    patch: int | tuple[int, int] | None = None
+    stride: int | tuple[int, int] | None = None
+    fill: Fill = "mean"
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "stride"):
+            value = getattr(self, name)
+            if value is not None and not _is_pair(value):
+                raise KerasganError(
+                    f"Argument '{name}' must be None, an int from 1 up or two of them. "
+                    f"Received: {value!r}"
+                )
+        _check_fill(self.fill)
+        if self.patch is not None and self.stride is not None:
+            pairs = list(zip(_pair(self.stride), _pair(self.patch)))
+            if any(stride > patch for stride, patch in pairs):
+                raise KerasganError(
+                    "Argument 'stride' must be at most 'patch', or pixels in between are never "
+                    f"hidden. Received: stride={self.stride!r}, patch={self.patch!r}"
+                )
+
+    def check_size(self, height, width) -> None:
+        """See `Perturbation.check_size`."""
+        (high, wide), (down, across) = self._window(height, width)
+        if high > height or wide > width:
+            raise KerasganError(
+                f"Argument 'patch' of Occlusion must fit into the image, {height} x {width}. "
+                f"Received: {self.patch!r}"
+            )
+        if down > high or across > wide:
+            raise KerasganError(
+                f"Argument 'stride' of Occlusion must be at most the patch, which is {high} x "
+                f"{wide} in images of {height} x {width}. Received: {self.stride!r}"
+            )
+
+    def count(self, height, width):
+        """See `Perturbation.count`."""
+        patch, stride = self._window(height, width)
+        return _places(height, patch[0], stride[0]) * _places(width, patch[1], stride[1])
+
+    def hidden(self, numbers, height, width):
+        """See `Perturbation.hidden`."""
+        (high, wide), (down, across) = self._window(height, width)
+        columns = _places(width, wide, across)
+        top = tf.minimum(numbers // columns * down, height - high)
+        left = tf.minimum(numbers % columns * across, width - wide)
+        rows = _within(tf.range(height), top, high)
+        return rows[:, :, None] * _within(tf.range(width), left, wide)[:, None, :]
+
+    def finish(self, drops, count):
+        """See `Perturbation.finish`."""
+        reached = tf.debugging.assert_positive(
+            drops.hidden,
+            "Argument 'patch' of Occlusion must fit into the image, and 'stride' into the patch",
+        )
+        with tf.control_dependencies([reached] if reached is not None else []):
+            return drops.by_pixel / drops.hidden
+
+    def _window(self, height: Any, width: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """Returns the patch and the stride, each (down, across)."""
+        if self.patch is None:
+            shorter = tf.minimum(height, width) if tf.is_tensor(height) else min(height, width)
+            side = (shorter + 7) // 8
+            patch = (side, side)
+        else:
+            patch = _pair(self.patch)
+        if self.stride is None:
+            return patch, ((patch[0] + 1) // 2, (patch[1] + 1) // 2)
+        return patch, _pair(self.stride)
+
+
+@dataclasses.dataclass(frozen=True)
+class RISE(Perturbation):
+    """How much higher the score is with a pixel shown than on average, over random soft masks.
+
+    A mask is a coarse grid of ones and zeros, enlarged bilinearly and shifted by less than a cell;
+    what it does not show is replaced by `fill`. Every image meets the same masks, so that results
+    do not depend on the batch. The map is that of the source less the mean score, `sum_i
+    (score_i - mean score) mask_i / (masks probability)`: the scores of a target can be far from 0,
+    and that shared part says nothing of a pixel, but it would drown the rest in noise.
+
+    Args:
+        masks: Number of masks.
+        cells: Cells of the grid along the image's shorter side.
+        probability: That a cell is shown.
+        fill: As of `Occlusion`.
+        seed: Of the masks.
+
+    Raises:
+        KerasganError: An argument of another kind.
+
+    Example:
+        >>> RISE(masks=2000, seed=1)
+        RISE(masks=2000, cells=7, probability=0.5, fill='mean', seed=1)
+
+    Source: Petsiuk et al. 2018 (arXiv 1806.07421), who take 4000 or 8000 masks and fill with 0.
+    """
+
+    masks: int = 1000
+    cells: int = 7
+    probability: float = 0.5
+    fill: Fill = "mean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("masks", 2), ("cells", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not _is_whole(value) or not least <= value < 2**31:
+                raise KerasganError(
+                    f"Argument '{name}' must be an int from {least} up, below 2**31. "
+                    f"Received: {value!r}"
+                )
+        if not _is_number(self.probability) or not 0 < self.probability < 1:
+            raise KerasganError(
+                "Argument 'probability' must be a number between 0 and 1, both excluded. "
+                f"Received: {self.probability!r}"
+            )
+        _check_fill(self.fill)
+
+    def count(self, height, width):
+        """See `Perturbation.count`."""
+        return int(self.masks)
+
+    def hidden(self, numbers, height, width):
+        """See `Perturbation.hidden`."""
+        cells = int(self.cells)
+        cell = (tf.minimum(height, width) + cells - 1) // cells
+        rows, columns = ((size - 2) // cell + 3 for size in (height, width))
+
+        def one(number: tf.Tensor) -> tf.Tensor:
+            seed = tf.stack([int(self.seed), number])
+            values = tf.random.stateless_uniform([2 + rows * columns], seed)
+            shift = tf.floor(values[:2] * tf.cast(cell, tf.float32))
+            grid = tf.reshape(values[2:] >= self.probability, [rows, columns])
+            down = _between(height, rows, shift[0], cell)
+            across = _between(width, columns, shift[1], cell)
+            return down @ tf.cast(grid, tf.float32) @ tf.transpose(across)
+
+        return tf.map_fn(one, numbers, fn_output_signature=tf.float32)
+
+    def finish(self, drops, count):
+        """See `Perturbation.finish`."""
+        mean = (drops.total / count)[:, None, None]
+        return (drops.by_pixel - mean * drops.hidden) / (count * self.probability)
+
+
+def spread(maps: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Gives every channel of images an equal part of a map, so that they add up to it.
+
+    Args:
+        maps: (batch, height, width, 1).
+        images: (batch, height, width, channels).
+
+    Returns:
+        Of the shape of the images.
+
+    Example:
+        >>> spread(tf.ones((1, 1, 1, 1)), tf.zeros((1, 1, 1, 2))).numpy().ravel()
+        array([0.5, 0.5], dtype=float32)
+    """
+    return tf.repeat(maps / images.shape[-1], images.shape[-1], -1)
+
+
+def _logits(network: Graph, images: tf.Tensor) -> tf.Tensor:
+    return network.run(images).logits
+
+
+def _filling(images: tf.Tensor, fill: Fill) -> tf.Tensor:
+    if fill == "mean":
+        return tf.reduce_mean(images, (1, 2), keepdims=True)
+    return tf.cast(fill, images.dtype)
+
+
+def _places(size: Any, patch: Any, stride: Any) -> Any:
+    """Number of windows along an axis."""
+    return (size - patch + stride - 1) // stride + 1
+
+
+def _within(places: tf.Tensor, starts: tf.Tensor, length: Any) -> tf.Tensor:
+    """Returns 1 for places in a window, else 0: float32 (windows, places)."""
+    after = places[None] - starts[:, None]
+    return tf.cast((after >= 0) & (after < length), tf.float32)
+
+
+def _between(size: tf.Tensor, points: tf.Tensor, shift: tf.Tensor, cell: tf.Tensor) -> tf.Tensor:
+    """Returns the parts of points, a cell apart, in each pixel: float32 (size, points)."""
+    place = (tf.cast(tf.range(size), tf.float32) + shift) / tf.cast(cell, tf.float32)
+    away = tf.abs(place[:, None] - tf.cast(tf.range(points), tf.float32))
+    return tf.maximum(1 - away, 0)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> bool:
+    pair = value if isinstance(value, tuple) else (value, value)
+    return len(pair) == 2 and all(_is_whole(side) and side > 0 for side in pair)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    down, across = value if isinstance(value, tuple) else (value, value)
+    return int(down), int(across)
+
+
+def _check_fill(fill: Any) -> None:
+    if not (isinstance(fill, str) and fill == "mean") and not _is_number(fill):
+        raise KerasganError(
+            f"Argument 'fill' must be 'mean' or a finite number. Received: {fill!r}"
+        )
+
+
+PERTURBATIONS: dict[str, Callable[[], Perturbation]] = {"occlusion": Occlusion, "rise": RISE}

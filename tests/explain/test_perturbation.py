@@ -1,0 +1,456 @@
+"""Occlusion, RISE and Grad-CAM against formulas and a tape."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from test_analyzer import IMAGES, small, with_random_weights
+
+import kerasgan as kg
+from kerasgan.errors import KerasganError
+from kerasgan.explain import RISE, Explainer, GradCAM, Occlusion, targets
+
+RNG = np.random.default_rng(0)
+METHODS = [GradCAM("down_2_act"), Occlusion(4, 2), RISE(masks=20, cells=3)]
+
+
+def pixelwise(classes=1, size=(8, 6)):
+    """A network that weights colours, so that the score is a sum over pixels."""
+    image = keras.Input((*size, 3))
+    return with_random_weights(keras.Model(image, layers.Conv2D(classes, 1, name="head")(image)))
+
+
+def by_pixel(model, images, weights, fill):
+    """What each pixel adds to the score, beyond what the filling would: (batch, height, width)."""
+    kernel = model.get_weights()[0][0, 0]
+    return ((images - fill) @ kernel * weights).sum(-1)
+
+
+def maps(explainer, images, target, **options):
+    e = explainer.explain(images, target, verbose=False, **options)
+    assert e.relevance.shape == images.shape
+    np.testing.assert_allclose(np.ptp(e.relevance, axis=-1), 0, atol=1e-6)
+    return e.relevance.sum(-1)
+
+
+def close(received, expected, tolerance=1e-4):
+    np.testing.assert_allclose(received, expected, atol=tolerance * np.abs(expected).max())
+
+
+@functools.cache
+def explainer_of(place):
+    return Explainer(small(batch_norm=True), METHODS[place])
+
+
+def with_fill(images, fill):
+    return images.mean((1, 2), keepdims=True) if fill == "mean" else fill
+
+
+@pytest.fixture(scope="module")
+def images():
+    return RNG.uniform(-1, 1, (2, 8, 6, 3)).astype("float32")
+
+
+class TestOcclusion:
+    @pytest.mark.parametrize("fill", ["mean", -1, 0.5])
+    @pytest.mark.parametrize(
+        ("patch", "stride", "rows", "columns"),
+        [
+            (1, 1, range(8), range(6)),
+            (3, 2, (0, 2, 4, 5), (0, 2, 3)),
+            ((8, 2), (3, 2), (0,), (0, 2, 4)),
+            ((2, 6), None, range(7), (0,)),
+            (None, None, range(8), range(6)),
+        ],
+    )
+    def test_of_a_linear_network(self, images, patch, stride, rows, columns, fill):
+        """The drop of a window is the sum of what its pixels add."""
+        model = pixelwise()
+        weights = RNG.normal(size=(2, 8, 6, 1)).astype("float32")
+        found = maps(Explainer(model, Occlusion(patch, stride, fill)), images, weights)
+        added = by_pixel(model, images, weights, with_fill(images, fill))
+        high, wide = patch if isinstance(patch, tuple) else (patch or 1, patch or 1)
+        total, covered = np.zeros(added.shape), np.zeros(added.shape)
+        for y in rows:
+            for x in columns:
+                window = np.s_[:, y : y + high, x : x + wide]
+                total[window] += added[window].sum((1, 2), keepdims=True)
+                covered[window] += 1
+        assert covered.min() > 0
+        close(found, total / covered)
+
+    def test_windows_of_usual_size(self):
+        assert Occlusion().count(128, 200) == 15 * 24
+        assert int(Occlusion().count(tf.constant(128), tf.constant(200))) == 15 * 24
+        assert Occlusion(5).count(11, 5) == 3
+
+    def test_sees_what_a_network_sees(self):
+        """A network of one bright square: all relevance lies within a window of it."""
+        image = keras.Input((16, 16, 1))
+        model = keras.Model(image, layers.Conv2D(1, 1, kernel_initializer="ones")(image))
+        picture = np.full((1, 16, 16, 1), -1, "float32")
+        picture[:, 4:8, 4:8] = 1
+        region = np.zeros((16, 16))
+        region[4:8, 4:8] = 1
+        found = maps(Explainer(model, Occlusion(2, 1, -1)), picture, region)[0]
+        assert found[5:7, 5:7].min() == pytest.approx(8)
+        assert not found[:3].any()
+        assert not found[:, 9:].any()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"patch": 0}, "'patch' must be None, an int"),
+            ({"patch": 2.0}, "'patch' must be None, an int"),
+            ({"patch": True}, "'patch' must be None, an int"),
+            ({"patch": (2, 3, 4)}, "'patch' must be None, an int"),
+            ({"patch": "16"}, "'patch' must be None, an int"),
+            ({"stride": -1}, "'stride' must be None, an int"),
+            ({"patch": 4, "stride": 5}, "'stride' must be at most 'patch'"),
+            ({"patch": (4, 2), "stride": 3}, "'stride' must be at most 'patch'"),
+            ({"fill": "black"}, "'fill' must be 'mean' or a finite number"),
+            ({"fill": float("nan")}, "'fill' must be 'mean' or a finite number"),
+            ({"fill": None}, "'fill' must be 'mean' or a finite number"),
+        ],
+    )
+    def test_arguments(self, options, message):
+        with pytest.raises(KerasganError, match=message):
+            Occlusion(**options)
+
+    @pytest.mark.parametrize(
+        ("method", "message"),
+        [
+            (Occlusion(np.int32(20)), "'patch' of Occlusion must fit into the image, 8 x 6"),
+            (Occlusion((2, 20)), "'patch' of Occlusion must fit"),
+            (
+                Occlusion(stride=np.int64(2)),
+                "'stride' of Occlusion must be at most the patch, which is 1 x 1",
+            ),
+        ],
+    )
+    def test_that_do_not_fit_the_image(self, images, method, message):
+        explainer = Explainer(pixelwise(), method)
+        for function in (explainer.explain, explainer.relevance):
+            with pytest.raises(KerasganError, match=message):
+                function(images)
+        image = keras.Input((None, None, 3))
+        explainer = Explainer(keras.Model(image, layers.Conv2D(1, 1)(image)), method)
+        with pytest.raises(KerasganError, match=message):
+            explainer.explain(images)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="'patch' of Occlusion"):
+            explainer.relevance(images)
+
+
+class TestRISE:
+    def test_of_a_linear_network(self):
+        """The map tends to what pixels add, by the covariance of the mask in two pixels."""
+        size, cells, probability, masks = (8, 6), 2, 0.3, 6000
+        image = RNG.uniform(-1, 1, (1, *size, 3)).astype("float32")
+        model, weights = pixelwise(), np.ones((1, *size, 1), "float32")
+        method = RISE(masks, cells, probability, fill=0, seed=3)
+        found = maps(Explainer(model, method), image, weights)[0]
+        cell = 3  # of the shorter side, 6
+
+        def together(length):
+            """Mean over shifts of what two pixels have of the same points of the grid."""
+            total = 0
+            for shift in range(cell):
+                places = (np.arange(length)[:, None] + shift) / cell - np.arange(length)
+                kernel = np.maximum(0, 1 - np.abs(places))
+                total = total + kernel @ kernel.T / cell
+            return total
+
+        added = by_pixel(model, image, weights, 0)[0]
+        covariance = probability * (1 - probability)
+        expected = covariance * together(8) @ added @ together(6) / probability
+        apart = np.abs(found - expected).mean() / np.abs(expected).mean()
+        assert apart < 0.1
+        fewer = maps(Explainer(model, RISE(60, cells, probability, 0, 3)), image, weights)[0]
+        assert np.abs(fewer - expected).mean() / np.abs(expected).mean() > 2 * apart
+
+    def test_is_the_formula_less_the_mean(self):
+        """The source's sum over masks, on the scores less their mean; masks from the method."""
+        method = RISE(masks=12, cells=3, fill="mean")
+        model = with_random_weights(kg.models.unet(size=(8, 8), filters=2, levels=1))
+        picture = RNG.uniform(-1, 1, (1, 8, 8, 3)).astype("float32")
+        weights = np.ones((1, 8, 8, 1), "float32")
+        explainer = Explainer(model, method)
+        shown = 1 - method.hidden(tf.range(12), tf.constant(8), tf.constant(8)).numpy()
+        mean = picture.mean((1, 2), keepdims=True)
+        masked = shown[..., None] * picture + (1 - shown[..., None]) * mean
+        scores = explainer.explain(masked, "prediction", verbose=False).logits.sum((1, 2, 3))
+        expected = np.tensordot(scores - scores.mean(), shown, 1) / (12 * 0.5)
+        close(maps(explainer, picture, weights)[0], expected)
+
+    @pytest.mark.parametrize(("height", "width"), [(9, 14), (5, 3), (1, 1)])
+    def test_masks(self, height, width):
+        method = RISE(cells=4, probability=0.25)
+        masks = tf.function(method.hidden)(tf.range(400), tf.constant(height), tf.constant(width))
+        assert masks.shape == (400, height, width)
+        assert 0 <= masks.numpy().min() <= masks.numpy().max() <= 1
+        np.testing.assert_allclose(masks.numpy().mean(0), 0.75, atol=0.11)
+
+    def test_of_a_seed(self, images):
+        model = pixelwise()
+        one, again, other = (
+            maps(
+                Explainer(model, RISE(masks=np.int64(8), cells=np.int64(2), seed=np.int64(seed))),
+                images,
+                np.ones((8, 6)),
+            )
+            for seed in (1, 1, 2)
+        )
+        assert np.array_equal(one, again)
+        assert not np.allclose(one, other)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"masks": 1}, "'masks' must be an int from 2 up"),
+            ({"masks": 100.0}, "'masks' must be an int from 2 up"),
+            ({"cells": 0}, "'cells' must be an int from 1 up"),
+            ({"cells": True}, "'cells' must be an int from 1 up"),
+            ({"seed": -1}, "'seed' must be an int from 0 up"),
+            ({"seed": 2**31}, "'seed' must be an int from 0 up"),
+            ({"seed": None}, "'seed' must be an int from 0 up"),
+            ({"probability": 0}, "'probability' must be a number between 0 and 1"),
+            ({"probability": 1.0}, "'probability' must be a number between 0 and 1"),
+            ({"probability": "half"}, "'probability' must be a number between 0 and 1"),
+            ({"fill": "grey"}, "'fill' must be 'mean'"),
+        ],
+    )
+    def test_arguments(self, options, message):
+        with pytest.raises(KerasganError, match=message):
+            RISE(**options)
+
+
+class TestGradCAM:
+    @pytest.mark.parametrize("layer", ["down_1_act", "down_2_conv", "down_2_act", "up_1_conv"])
+    def test_agrees_with_a_tape(self, layer):
+        model = small()
+        e = Explainer(model, GradCAM(layer)).explain(IMAGES)
+        part = keras.Model(model.input, [model.get_layer(n).output for n in (layer, "head")])
+        with tf.GradientTape() as tape:
+            maps, logits = part(IMAGES)
+            score = tf.reduce_sum(tf.nn.relu(logits))
+        slope = tf.reduce_mean(tape.gradient(score, maps), (1, 2), keepdims=True)
+        close(e.layers[layer], slope * maps)
+        expected = tf.nn.relu(tf.reduce_sum(slope * maps, -1, keepdims=True))
+        expected = tf.image.resize(expected, (8, 8))[..., 0].numpy()
+        assert expected.max() > 0
+        close(e.relevance.sum(-1), expected)
+
+    def test_names_of_layers(self):
+        """A folded layer stands for the one before; a beginning for the last layer of that name."""
+        explainers = {
+            name: Explainer(small(batch_norm=True), GradCAM(name))
+            for name in ("down_2_bn", "down_2_conv", "down_2", "down_2_act")
+        }
+        found = {name: explainers[name].explain(IMAGES).relevance for name in explainers}
+        assert np.array_equal(found["down_2_bn"], found["down_2_conv"])
+        assert np.array_equal(found["down_2"], found["down_2_act"])
+        assert not np.allclose(found["down_2"], found["down_2_bn"])
+        with pytest.raises(
+            KerasganError, match=r"'layer' of GradCAM .*down_1_act.*head.*: 'down_3'"
+        ):
+            Explainer(small(), GradCAM("down_3"))
+
+    @pytest.mark.parametrize(("size", "layer"), [(16, "middle_act_b"), (8, "mask_conv")])
+    def test_layer_by_default(self, size, layer):
+        """The end of a bottleneck, unless its maps are below 8 x 8."""
+        model = with_random_weights(kg.models.unet(size=size, filters=2, levels=1))
+        images = RNG.uniform(-1, 1, (1, size, size, 3)).astype("float32")
+        target = np.ones((size, size))
+        named = Explainer(model, GradCAM(layer)).explain(images, target)
+        close(Explainer(model, "grad-cam").explain(images, target).relevance, named.relevance)
+
+    def test_layer_by_default_of_images_of_any_size(self):
+        image = keras.Input((None, None, 3))
+        x = layers.Conv2D(4, 3, strides=4, padding="same", name="down", activation="relu")(image)
+        x = layers.UpSampling2D(4, name="up")(x)
+        model = with_random_weights(keras.Model(image, layers.Conv2D(1, 1, name="head")(x)))
+        by_default, named = (Explainer(model, GradCAM(layer)) for layer in (None, "down"))
+        for size in (8, 24):
+            images = RNG.uniform(-1, 1, (1, size, 8, 3)).astype("float32")
+            found = by_default.explain(images, np.ones((size, 8))).relevance
+            assert np.array_equal(named.explain(images, np.ones((size, 8))).relevance, found)
+
+    @pytest.mark.parametrize("layer", [3, "", ["down_1"], b"down_1"])
+    def test_arguments(self, layer):
+        with pytest.raises(
+            KerasganError, match="'layer' of GradCAM must be None or a layer's name"
+        ):
+            GradCAM(layer)
+
+    def test_layers_without_maps(self):
+        image = keras.Input((8, 8, 3))
+        x = layers.Conv2D(2, 3, padding="same", name="maps")(image)
+        gate = layers.Dense(2, activation="sigmoid", name="gate")(
+            layers.GlobalAveragePooling2D()(x)
+        )
+        x = layers.Multiply(name="gated")([x, layers.Reshape((1, 1, 2))(gate)])
+        model = with_random_weights(keras.Model(image, layers.Conv2D(1, 1, name="head")(x)))
+        with pytest.raises(KerasganError, match=r"maps .*maps.*gated.*head.*'gate"):
+            Explainer(model, GradCAM("gate")).explain(IMAGES)
+
+
+class TestAll:
+    """What holds for every method."""
+
+    @pytest.fixture(params=range(3), ids=["grad-cam", "occlusion", "rise"])
+    def explainer(self, request):
+        return explainer_of(request.param)
+
+    def test_independent_of_the_batch(self, explainer):
+        together = maps(explainer, IMAGES, "prediction")
+        alone = [maps(explainer, IMAGES[i : i + 1], "prediction") for i in range(3)]
+        close(np.concatenate(alone), together, 1e-5)
+        pieces = Explainer(explainer.model, explainer.method, batch_size=2)
+        close(maps(pieces, IMAGES, "prediction"), together, 1e-5)
+        close(explainer.relevance(IMAGES).numpy().sum(-1), together, 1e-5)
+
+    def test_every_target_by_its_weights(self, explainer):
+        region = RNG.normal(size=(8, 8)).astype("float32")
+        for target in (targets.Pixel(3, 4), targets.Component(0), "border", region):
+            e = explainer.explain(IMAGES, target, verbose=False)
+            expected = explainer.explain(IMAGES, e.target, verbose=False)
+            np.testing.assert_array_equal(e.relevance, expected.relevance)
+            assert e.relevance.any()
+            assert not len(e.ledger)
+
+    def test_target_is_held(self, explainer):
+        """Doubled weights double the map; a target of nothing has none."""
+        weights = (IMAGES[..., :1] > 0).astype("float32")
+        close(maps(explainer, IMAGES, 2 * weights), 2 * maps(explainer, IMAGES, weights))
+        with pytest.warns(kg.KerasganWarning, match="target is empty"):
+            assert not maps(explainer, IMAGES, 0 * weights).any()
+
+    def test_several_classes(self, explainer):
+        model = pixelwise(classes=3, size=(8, 8))
+        method = GradCAM("head") if isinstance(explainer.method, GradCAM) else explainer.method
+        found = Explainer(model, method)
+        one, two = (maps(found, IMAGES, targets.Class(index)) for index in (1, 2))
+        assert not np.allclose(one, two)
+
+    def test_open_sizes(self, explainer):
+        image = keras.Input((None, None, 3))
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name="down_2_act")(image)
+        model = with_random_weights(keras.Model(image, layers.Conv2D(1, 1)(x)))
+        found = Explainer(model, explainer.method)
+        for size in ((8, 12), (11, 7)):
+            images = RNG.uniform(-1, 1, (2, *size, 3)).astype("float32")
+            close(
+                maps(found, images, np.ones(size)),
+                found.relevance(images, np.ones(size, "f")).numpy().sum(-1),
+            )
+
+    def test_weights_of_the_time(self, explainer):
+        before = maps(explainer, IMAGES, "prediction")
+        kept = explainer.model.get_weights()
+        explainer.model.set_weights([2 * w for w in kept])
+        assert not np.allclose(maps(explainer, IMAGES, "prediction"), before)
+        explainer.model.set_weights(kept)
+        assert np.array_equal(maps(explainer, IMAGES, "prediction"), before)
+
+    def test_channels_of_a_layer_cannot_be_followed(self, explainer):
+        with pytest.raises(KerasganError, match="'through' needs relevance that layers pass on"):
+            explainer.explain(IMAGES, through={"down_2": [0]})
+
+    def test_export(self, explainer, tmp_path):
+        explainer.export(tmp_path / "saved")
+        saved = tf.saved_model.load(str(tmp_path / "saved"))
+        close(saved.explain(IMAGES)["relevance"].numpy(), explainer.explain(IMAGES).relevance, 1e-5)
+
+    @pytest.mark.usefixtures("float64")
+    @pytest.mark.parametrize("method", METHODS)
+    def test_float64(self, method):
+        found = Explainer(small(), method).explain(IMAGES, verbose=False).relevance
+        assert found.dtype == np.float64
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_mixed_precision(self, method):
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        try:
+            mixed = small()
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        whole = small()
+        found, expected = (
+            Explainer(model, method).explain(IMAGES, np.ones((8, 8)), verbose=False).relevance
+            for model in (mixed, whole)
+        )
+        assert found.dtype == np.float32
+        close(found, expected)
+
+
+class TestProgress:
+    def test_is_shown_and_can_be_left_out(self, capsys):
+        explainer = Explainer(small(), Occlusion(4, 4), batch_size=2)
+        explainer.explain(IMAGES, verbose=False)
+        assert capsys.readouterr().out == ""
+        explainer.explain(IMAGES)
+        assert "12/12" in capsys.readouterr().out
+
+    def test_can_be_interrupted(self, monkeypatch):
+        explainer = Explainer(small(), RISE(masks=50), batch_size=1)
+        calls, drops = [], type(explainer)._traced
+
+        def traced(self, *key):
+            found = drops(self, *key)
+
+            def call(*given):
+                calls.append(key[0])
+                if len(calls) == 5:
+                    raise KeyboardInterrupt
+                return found.call(*given)
+
+            return found._replace(call=call)
+
+        monkeypatch.setattr(type(explainer), "_traced", traced)
+        with pytest.raises(KeyboardInterrupt):
+            explainer.explain(IMAGES, verbose=False)
+        assert calls == ["logits", *["altered"] * 4]
+
+    def test_memory_is_bounded_by_the_batch(self, monkeypatch):
+        """No pass holds more images than `batch_size`."""
+        explainer = Explainer(small(), Occlusion(2, 1), batch_size=5)
+        sizes, drops = [], type(explainer)._traced
+
+        def traced(self, *key):
+            found = drops(self, *key)
+
+            def call(images, *given):
+                if key[0] == "altered":
+                    sizes.append(len(images) * int(given[-1] - given[-2]))
+                return found.call(images, *given)
+
+            return found._replace(call=call)
+
+        monkeypatch.setattr(type(explainer), "_traced", traced)
+        explainer.explain(IMAGES[:2], verbose=False)
+        assert max(sizes) == 4
+        assert sum(sizes) == 2 * 49
+
+    @pytest.mark.parametrize("method", METHODS[1:])
+    def test_layers_are_refused(self, method):
+        with pytest.raises(KerasganError, match="'layers' must be left out"):
+            Explainer(small(), method).explain(IMAGES, layers=["down_2"])
+
+
+def test_are_ranked_beside_rules(tmp_path):
+    samples = kg.data.synthetic.write_dataset(tmp_path, count=2, size=32)
+    model = with_random_weights(kg.models.unet(size=16, filters=2, levels=1))
+    rules = {"cam": "grad-cam", "hidden": Occlusion(8), "masked": RISE(masks=10)}
+    table = kg.evaluation.faithfulness(model, samples, rules, steps=2, verbose=False)
+    assert {*rules, *kg.evaluation.cases.CONTROLS} <= set(table["method"])
+
+
+def test_judges_and_merged_predictions_are_explained(tmp_path):
+    model = with_random_weights(kg.models.unet(size=16, filters=2, levels=1))
+    images = RNG.uniform(-1, 1, (1, 20, 24, 3)).astype("float32")
+    for method in (GradCAM(), Occlusion(8), RISE(masks=10)):
+        explainer = kg.explain.MergedExplainer(model, method, augment="flips")
+        assert explainer.explain(images, np.ones((16, 16))).relevance.shape == images.shape

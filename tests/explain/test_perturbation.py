@@ -140,7 +140,9 @@ class TestOcclusion:
         explainer = Explainer(keras.Model(image, layers.Conv2D(1, 1)(image)), method)
         with pytest.raises(KerasganError, match=message):
             explainer.explain(images)
-        with pytest.raises(tf.errors.InvalidArgumentError, match="'patch' of Occlusion"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="of Occlusion must fit into the image"
+        ):
             explainer.relevance(images)
 
 

@@ -290,13 +290,12 @@ class TestGradCAM:
     def test_layers_without_maps(self):
         image = keras.Input((8, 8, 3))
         x = layers.Conv2D(2, 3, padding="same", name="maps")(image)
-        gate = layers.Dense(2, activation="sigmoid", name="gate")(
-            layers.GlobalAveragePooling2D()(x)
-        )
-        x = layers.Multiply(name="gated")([x, layers.Reshape((1, 1, 2))(gate)])
+        code = layers.Dense(5, name="code")(layers.Flatten()(x))
+        x = layers.Reshape((8, 8, 1), name="drawn")(layers.Dense(64, name="wide")(code))
         model = with_random_weights(keras.Model(image, layers.Conv2D(1, 1, name="head")(x)))
-        with pytest.raises(KerasganError, match=r"maps .*maps.*gated.*head.*'gate"):
-            Explainer(model, GradCAM("gate")).explain(IMAGES)
+        with pytest.raises(KerasganError, match=r"with maps .*one of maps, drawn, head\."):
+            Explainer(model, GradCAM("code")).explain(IMAGES)
+        assert Explainer(model, GradCAM("maps")).explain(IMAGES).relevance.shape == IMAGES.shape
 
 
 class TestAll:

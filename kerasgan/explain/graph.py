@@ -294,7 +294,7 @@ class Run:
             if has_axis(step):
                 continue
             data = self._alone(step, data, values)
-        return tf.ensure_shape(data, inputs.shape[:1].concatenate(self.output(node).shape[1:]))
+        return tf.ensure_shape(data, self.output(node).shape)
 
     def _alone(self, step: Step, data: tf.Tensor, _values: Any) -> tf.Tensor:
         """Does an operation with one input from the image to other data."""

@@ -60,7 +60,8 @@ class Step:
         name: Its name in the graph, such as "model/conv2d_1/Conv2D".
         path: The innermost Keras layer that it belongs to, behind those around it, such as
             "block/conv"; "" if there is none.
-        scope: What the names of all operations of that call of the layer begin with.
+        scope: What the names of all operations of that call of the layer begin with; where calls
+            share that, with ":1" at the second, and so on.
         inputs: The values that it is computed from; what passes values on unchanged is left out.
         depends: What its outputs depend on: "image", "variables" (on these alone) or "nothing".
             Shapes depend on nothing.
@@ -221,6 +222,48 @@ def layers_in(name: str, layers: Collection[str]) -> list[tuple[str, str]]:
     return found
 
 
+def _calls_in(graph: tf.Graph, layers: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+    """Say of each operation which calls of layers it belongs to, as path and scope.
+
+    Keras gives all calls of a layer one scope, so they are told apart by what lies between them, or
+    by their operations: a layer that reads its weights several times, and does the same each time,
+    is called as often.
+    """
+    runs: list[tuple[tuple[str, str], list[tf.Operation]]] = []
+    going: dict[tuple[str, str], list[tf.Operation]] = {}
+    for op in graph.get_operations():
+        if op.type == "Placeholder":
+            continue
+        chain = layers_in(op.name, layers)
+        going = {key: run for key, run in going.items() if key in chain}
+        for key in chain:
+            if key not in going:
+                going[key] = []
+                runs.append((key, going[key]))
+            going[key].append(op)
+    found: dict[str, list[tuple[str, str]]] = {}
+    count: dict[tuple[str, str], int] = {}
+    for (path, scope), run in runs:
+        for ops in _repeated(run):
+            number = count.setdefault((path, scope), 0)
+            count[path, scope] += 1
+            for op in ops:
+                called = f"{scope}:{number}" if number else scope
+                found.setdefault(op.name, []).append((path, called))
+    return found
+
+
+def _repeated(ops: list[tf.Operation]) -> list[list[tf.Operation]]:
+    """Take operations apart that are the same several times over, reads of weights included."""
+    done = [(op.type, *(t.name for t in op.inputs if t.dtype == tf.resource)) for op in ops]
+    reads = [first for first in done if len(first) > 1]
+    for size in range(1, len(done) // 2 + 1):
+        times = len(done) // size
+        if reads and len(reads) % times == 0 and done == done[:size] * times:
+            return [ops[place : place + size] for place in range(0, len(ops), size)]
+    return [ops]
+
+
 # --- Walking ---
 
 
@@ -239,6 +282,7 @@ class _Body:
     definition: Any
     arguments: list[_Reference]
     scope: str
+    caller: _Reference
     nodes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -263,6 +307,7 @@ class _Body:
 class _Walk:
     def __init__(self, graph: tf.Graph, images: set[tuple[str, int]], layers: set[str]):
         self.graph, self.images, self.layers = graph, images, layers
+        self._calls = _calls_in(graph, layers)
         self.steps: list[Step] = []
         self._made: dict[tuple[_Body | None, str], Step] = {}
         self._bodies: dict[tuple[_Body | None, str], _Body] = {}
@@ -316,7 +361,7 @@ class _Walk:
                 continue
             value = self.known(op.outputs[0])
             if value is not None and value.step.depends == "image":
-                for path, scope in layers_in(op.name, self.layers):
+                for path, scope in self._calls.get(op.name, []):
                     if scopes.setdefault(path, scope) == scope:
                         found[path] = value
         return found
@@ -353,12 +398,24 @@ class _Walk:
                 node = reference.body.nodes[reference.node] if op is None else op.node_def
                 name = node.attr["f"].func.name
             definition, scope = self._functions[name], self._full_name(reference)
-            self._bodies[key] = _Body(definition, self._before(reference), scope)
+            self._bodies[key] = _Body(definition, self._before(reference), scope, reference)
         return self._bodies[key]
 
     def _full_name(self, reference: _Reference) -> str:
         scope = "" if reference.body is None else f"{reference.body.scope}/"
         return scope + reference.node
+
+    def _place(self, reference: _Reference, name: str) -> tuple[str, str]:
+        """Say which layer's a step is, and in which call."""
+        outer = reference
+        while outer.body is not None:
+            outer = outer.body.caller
+        calls = self._calls.get(outer.node) or [("", "")]
+        if outer is reference:
+            return calls[-1]
+        path, scope = (layers_in(name, self.layers) or [("", "")])[-1]
+        _, colon, number = calls[-1][1].partition(":")
+        return path, f"{scope}{colon}{number}"
 
     def _step(self, reference: _Reference, inputs: list[Value]) -> Step:
         op, name = self._op(reference), self._full_name(reference)
@@ -372,5 +429,5 @@ class _Walk:
         if self._is_image(reference):
             kind, depends = "Image", "image"
         node = reference.body.nodes[reference.node] if op is None else None
-        path, scope = (layers_in(name, self.layers) or [("", "")])[-1]
+        path, scope = self._place(reference, name)
         return Step(kind, name, path, scope, tuple(inputs), depends, op, node)

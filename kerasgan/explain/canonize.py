@@ -36,7 +36,7 @@ from kerasgan.explain.operations import (
 )
 from kerasgan.models.outputs import Reading, functional, read_output, refuse_labels
 from kerasgan.models.ranges import Ranges
-from kerasgan.models.trace import Step, Value, trace_network
+from kerasgan.models.trace import Step, Value, layers_in, trace_network
 
 __all__ = ["read_graph"]
 
@@ -47,6 +47,7 @@ ADVICE = (
 )
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 FORMING = {"BatchToSpaceND", "ExpandDims", "Reshape", "SpaceToBatchND", "Squeeze", "Transpose"}
+SCALING = {"DivNoNan", "Mul", "RealDiv"}
 MOST = 48
 
 
@@ -318,7 +319,8 @@ class _Reader:
             if isinstance(module, keras.layers.Layer):
                 self.layers.setdefault(module.name, module)
         self.scopes: dict[str, list[str]] = {}
-        for step in graph.steps:
+        made = {op.name: place for place, op in enumerate(graph.trace.graph.get_operations())}
+        for step in sorted(graph.steps, key=lambda step: made.get(step.name, len(made))):
             calls = self.scopes.setdefault(step.path, [])
             if step.scope not in calls:
                 calls.append(step.scope)
@@ -505,7 +507,18 @@ class _Reader:
 
     def _keeps_channels(self, step: Step) -> bool:
         before, after = self.shape(step.inputs[live(step)[0]]), self.shape(Value(step))
-        return bool(before and after) and before[-1] == after[-1] and before[-1] is not None
+        if step.kind in ("BatchToSpaceND", "SpaceToBatchND"):
+            blocks = self.constant_shape(step.inputs[1])
+            return bool(after and blocks) and (blocks[0] or len(after)) < len(after) - 1
+        same = bool(before and after) and before[-1] == after[-1] and before[-1] is not None
+        return same and self._keeps_last(step)
+
+    def _keeps_last(self, step: Step) -> bool:
+        """Whether an operation that brings values into form leaves the last axis the last."""
+        if step.kind != "Transpose":
+            return True
+        order = None if step.op is None else tf.get_static_value(step.op.inputs[1])
+        return order is not None and int(order[-1]) == len(order) - 1
 
     def _own_axes(self, main: Step, forms: Sequence[Step]) -> int:
         """Along how many last axes of its outputs the weights of an operation differ."""
@@ -524,23 +537,25 @@ class _Reader:
 
     def _goes_ahead(self, data: Value, main: Step, before: Sequence[Step]) -> bool:
         """Whether scale and shift before an operation can be made part of its weights."""
-        step = data.step
+        step, depthwise = data.step, main.kind == "DepthwiseConv2dNative"
         if main.kind not in ("Conv2D", "DepthwiseConv2dNative", "MatMul") or not self.alone(data):
             return False
         axes = self.affine(step)
-        if (
-            axes is None
-            or axes > 1
-            or places_of(main).channels is None != (main.kind == "DepthwiseConv2dNative")
-        ):
+        if axes is None or axes > 1 or (places_of(main).channels is None) != depthwise:
             return False
-        if any(s.kind == "SpaceToBatchND" or not self._keeps_channels(s) for s in before):
+        trained = any(value.step.depends == "variables" for value in step.inputs)
+        if not trained or self.weighted(data) is not None:
+            return False
+        kernel = self.constant_shape(main.inputs[1])
+        if kernel is None:
             return False
         if main.kind == "MatMul":
-            return axes < 2 and self.shape(data)[-1:] == self.shape(main.inputs[0])[-1:]
-        kernel = self.constant_shape(main.inputs[1])
-        padded = main.attributes["padding"].s != b"VALID"
-        return not padded or (kernel is not None and kernel[:2] == [1, 1])
+            rows = kernel[1 if main.attributes["transpose_b"].b else 0]
+            last = self.shape(data)[-1]
+            return last is not None and last == rows and all(map(self._keeps_last, before))
+        if any(s.kind == "SpaceToBatchND" or not self._keeps_channels(s) for s in before):
+            return False
+        return main.attributes["padding"].s == b"VALID" or kernel[:2] == [1, 1]
 
     def lone(self, value: Value) -> Node:
         """Scale and shift that go to no weights: all that follow one another are one node."""
@@ -612,11 +627,11 @@ class _Reader:
         steps: list[Step] = []
         while mean != data and len(steps) < 8:
             step = mean.step
-            if step.kind not in PROPORTIONAL | ROUTED or len(live(step)) != 1:
+            if step.kind not in PROPORTIONAL | ROUTED | SCALING or len(live(step)) != 1:
                 return None
             steps.insert(0, step)
             mean = step.inputs[live(step)[0]]
-        averages = any(step.kind in ("Mean", "AvgPool") for step in steps)
+        averages = any(step.kind in ("Mean", "AvgPool", "Sum") for step in steps)
         return steps if mean == data and averages else None
 
     def _normalises(self, value: Value) -> bool:
@@ -645,15 +660,12 @@ class _Reader:
         """Finds a function of one number, of one or several operations of a layer."""
         step = value.step
         inside = self.inside(step)
-        if step.kind in ELEMENTWISE and len(inside) == 1 and step.kind != "LogSoftmax":
+        if self._is_of_one(step):
             steps = [step]
             while self._is_number_before(inside[0], step):
                 steps.insert(0, inside[0].step)
                 inside = self.inside(inside[0].step)
             return Node("passed", inside, value, steps, step)
-        alone = step.kind in ("Pow", "Maximum", "Minimum", "SquaredDifference")
-        if alone and len(inside) == 1 and self.shape(inside[0]) == self.shape(value):
-            return Node("passed", inside, value, [step], step)
         named = self.name_of_step(step) in self.declared or step.path in self.declared
         if step.kind in BOTH and len(inside) > 1 and not named:
             found = self.single_source(value, within=step.kind != "Mul" or not self.gate_of(step))
@@ -662,14 +674,22 @@ class _Reader:
                 return Node("passed", [source], value, steps, step)
         return None
 
+    def _is_of_one(self, step: Step) -> bool:
+        """Whether an operation is a function of each number by itself."""
+        inside = self.inside(step)
+        if len(inside) != 1 or step.kind == "LogSoftmax":
+            return False
+        extreme = step.kind in ("Pow", "Maximum", "Minimum", "SquaredDifference")
+        same = self.shape(inside[0]) == self.shape(Value(step))
+        return step.kind in ELEMENTWISE or (extreme and same)
+
     def _is_number_before(self, value: Value, step: Step) -> bool:
-        """Whether a value is scaled or shifted by one number, within an activation."""
+        """Whether a value is scaled or shifted by one number, or bounded, within an activation."""
         return (
             bool(value.step.scope)
-            and value.step.kind in AFFINE
             and self.same_layer(value.step, step)
             and self.alone(value)
-            and self.affine(value.step) == 0
+            and (self._is_of_one(value.step) or self.affine(value.step) == 0)
             and all(v.step.depends != "variables" for v in value.step.inputs)
         )
 
@@ -907,17 +927,31 @@ class _Reader:
                 node.name = full
                 own = plain and node.layer is not None
                 node.type = type(node.layer).__name__ if own else kind
-        by_step: dict[Step, Node] = {}
-        for node in graph.nodes:
-            for step in node.steps:
-                by_step[step] = node
-        outputs = {node.output: node for node in graph.nodes}
+        self._name_layers()
+
+    def _name_layers(self) -> None:
+        """Says for each layer which node stands for its output."""
+        graph = self.graph
+        makers = {(node.output.step.name, node.output.output): node for node in graph.nodes}
+        within = {step.name: node for node in graph.nodes for step in node.steps}
+        kept = {step.name for step in graph.steps}
         for path, value in graph.trace.placed.items():
-            value = graph.output if value == graph.trace.output else value
-            found = outputs.get(value) or by_step.get(value.step)
+            while value.step.name not in kept and len(live(value.step)) == 1:
+                (value,) = self.inside(value.step)  # it was taken off with the last activation
+            found = makers.get((value.step.name, value.output)) or within.get(value.step.name)
+            if found is not None and value.step in (*found.ahead, *found.before):
+                source = found.inputs[0]
+                found = makers.get((source.step.name, source.output))
             if found is not None:
                 for name in (path.rsplit("/", 1)[-1], path):
                     graph.names.setdefault(name, found.name)
+        operations = graph.trace.graph.get_operations()
+        named = {path for op in operations for path, _ in layers_in(op.name, self.layers)}
+        for layer in self.network.layers:
+            node = getattr(getattr(layer, "input", None), "node", None)
+            before = getattr(node, "layer", None)
+            if layer.name not in named and before is not None and before.name in graph.names:
+                graph.names.setdefault(layer.name, graph.names[before.name])
 
     def _find_ends(self) -> None:
         """Says which nodes see the pixels themselves, and which no weights follow."""

@@ -170,6 +170,7 @@ class Run:
         self._by_image, self._one = tf.stack([self.batch, -1]), tf.constant(1)
         self._values: dict[Value, tf.Tensor] = {}
         self._valid: dict[Value, tf.Tensor | None] = {}
+        self._scales: dict[Step, tuple[tf.Tensor, tf.Tensor]] = {}
         for value, image in zip(graph.images, images):
             if value is not None:
                 self._values[value] = image
@@ -333,9 +334,12 @@ class Run:
         return scale, shift
 
     def _normalisation(self, step: Step) -> tuple[tf.Tensor, tf.Tensor]:
-        gamma, beta, mean, variance = (self.tensor(value) for value in step.inputs[1:5])
-        factor = gamma * tf.math.rsqrt(variance + step.attributes["epsilon"].f)
-        return factor, beta - mean * factor
+        """Returns the scale and the shift of a batch normalization, computed once."""
+        if step not in self._scales:
+            gamma, beta, mean, variance = (self.tensor(value) for value in step.inputs[1:5])
+            factor = gamma * tf.math.rsqrt(variance + step.attributes["epsilon"].f)
+            self._scales[step] = factor, beta - mean * factor
+        return self._scales[step]
 
     # --- Doing what operations do ---
 
@@ -393,13 +397,11 @@ class Run:
         shape = [1] * data.shape.rank
         shape[channel] = -1
         axes = [axis for axis in range(data.shape.rank) if axis != channel]
-        epsilon = step.attributes["epsilon"].f
         if not step.attributes["is_training"].b:
-            factor = gamma * tf.math.rsqrt(variance + epsilon)
-            added = beta - mean * factor
+            factor, added = self._normalisation(step)
             return [data * tf.reshape(factor, shape) + tf.reshape(added, shape)]
         mean, variance = tf.nn.moments(data, axes, keepdims=True)
-        centred = (data - mean) * tf.math.rsqrt(variance + epsilon)
+        centred = (data - mean) * tf.math.rsqrt(variance + step.attributes["epsilon"].f)
         return [centred * tf.reshape(gamma, shape) + tf.reshape(beta, shape)]
 
 

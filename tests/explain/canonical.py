@@ -1,4 +1,4 @@
-"""What the tests of canonical networks share: small models, random weights, the comparison."""
+"""What the tests of graphs share: small models, random weights, the comparison."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+from kerasgan.explain.canonize import read_graph
 
 LINEAR = keras.activations.linear
 
@@ -47,22 +49,38 @@ def logits_of(model, images):
 
 
 def check(model, tolerance=1e-10, seed=0, **options):
-    """Asserts that the canonical network gives the model's logits, and returns it."""
+    """Asserts that the graph gives the model's logits, and its nodes their values; returns it."""
     randomize(model, seed)
-    canonical = canonize(model, check=False, **options)
+    graph = read_graph(model, **options)
     images = images_for(model)
     expected = logits_of(model, images).numpy()
-    received = canonical.model(images).numpy()
+    run = graph.run([tf.cast(image, graph.dtype) for image in images])
+    received = run.logits.numpy()
     assert received.dtype == expected.dtype
     assert np.ptp(expected) > 1e-3
     assert np.abs(received - expected).max() <= tolerance * np.abs(expected).max()
-    for layer in canonical.model.layers:
-        kind_of(layer)
-    return canonical
+    check_nodes(run, tolerance)
+    return graph
 
 
-def kinds(canonical):
-    return [type(layer).__name__ for layer in canonical.model.layers]
+def check_nodes(run, tolerance=1e-10):
+    """Asserts that each node computes its output of its inputs, by its kernel and its bias."""
+    for node in run.nodes:
+        output, inputs = run.output(node).numpy(), run.inputs(node)
+        found = [run.again(node, inputs)]
+        if node.kind == "weighted":
+            bias = run.bias(node)
+            found.append(run.apply(node, *inputs, run.kernel(node)) + (0 if bias is None else bias))
+        for again in found:
+            assert np.abs(again - output).max() <= tolerance * np.abs(output).max(), node.name
+
+
+def kinds(graph):
+    return [node.kind for node in graph.nodes]
+
+
+def types(graph):
+    return [node.type for node in graph.nodes]
 
 
 def small(*body, shape=(16, 16, 4), last=None):

@@ -1,4 +1,4 @@
-"""Every kind of layer, carried over alone, in float64."""
+"""Every kind of layer, read alone, in float64."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from canonical import check, copy, images_for, kinds, norm, small
+from canonical import check, copy, images_for, kinds, norm, randomize, small, types
 from keras import layers
 
-from kerasgan.explain.canonize import canonize
+from kerasgan.explain.canonize import read_graph
+from kerasgan.explain.composites import Composite, anything
+from kerasgan.explain.propagate import share
+from kerasgan.explain.rules import Epsilon
 from kerasgan.models import SeededDropout
 
 
@@ -41,8 +44,11 @@ class TestLayers:
         model = small(
             layers.Conv2D(4, 3, activation=function, name="conv"), layers.Activation(function)
         )
-        canonical = check(model)
-        assert canonical.names["conv"] == "conv_activation", name
+        graph = check(model)
+        first, second, third = graph.nodes[:3]
+        assert [first.kind, second.kind, third.kind] == ["weighted", "passed", "passed"], name
+        assert first.name == "conv"
+        assert graph.names["conv"] == second.name
 
     @pytest.mark.parametrize(
         "layer",
@@ -68,7 +74,7 @@ class TestLayers:
             return x * tf.sigmoid(3 * x)
 
         body = [layers.Conv2D(4, 3, activation=wavy), layers.Activation(swish)]
-        assert kinds(check(small(*body))).count("Activation") == 2
+        assert kinds(check(small(*body))) == ["weighted", "passed", "passed", "weighted"]
 
     @pytest.mark.parametrize(
         "layer",
@@ -111,12 +117,12 @@ class TestLayers:
 
     def test_classifier(self):
         body = [layers.Conv2D(4, 3), norm(), layers.ReLU(), layers.Flatten()]
-        canonical = check(small(*body, last=layers.Dense(3, activation="softmax")))
-        assert canonical.activation == "softmax"
+        graph = check(small(*body, last=layers.Dense(3, activation="softmax")))
+        assert graph.activation == "softmax"
 
     def test_norm_behind_dense_layers(self):
         body = [layers.GlobalAveragePooling2D(), layers.Dense(8), norm(), layers.ReLU()]
-        assert "Affine" not in kinds(check(small(*body, last=layers.Dense(3))))
+        assert "affine" not in kinds(check(small(*body, last=layers.Dense(3))))
 
     @pytest.mark.parametrize(
         "layer",
@@ -129,44 +135,77 @@ class TestLayers:
         ],
     )
     def test_lone_affine(self, layer):
-        canonical = check(small(copy(layer, name="lone")))
-        assert kinds(canonical) == ["InputLayer", "Affine", "Conv2D"]
-        assert canonical.names["lone"] == "lone"
+        graph = check(small(copy(layer, name="lone")))
+        assert kinds(graph) == ["affine", "weighted"]
+        assert types(graph) == [type(layer).__name__, "Conv2D"]
+        assert graph.names["lone"] == "lone"
 
     def test_adapted_normalization(self):
         layer = layers.Normalization()
         layer.adapt(np.random.default_rng(0).normal(3, 2, (5, 16, 16, 4)))
         model = small(layer)
-        canonical = canonize(model)
+        graph = read_graph(model)
         image = images_for(model)[0]
-        np.testing.assert_allclose(canonical.model(image), model(image), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(graph.run(image).logits, model(image), rtol=1e-10, atol=1e-10)
 
     @pytest.mark.parametrize("options", [{}, {"center": False}, {"center": False, "scale": False}])
     @pytest.mark.parametrize("groups", [1, 2, -1])
     def test_group_norm(self, groups, options):
         layer = layers.GroupNormalization(groups, name="norm", **options)
-        canonical = check(small(layers.Conv2D(6, 3), layer, layers.ReLU()))
-        affine = ["Affine"] if options != {"center": False, "scale": False} else []
-        assert kinds(canonical)[2:-2] == ["Centre", "Deviation", *affine]
+        graph = check(small(layers.Conv2D(6, 3), layer, layers.ReLU()))
+        assert kinds(graph) == [
+            "weighted",
+            "routed",
+            "centred",
+            "routed",
+            "passed",
+            "weighted",
+        ]
+        assert graph.names["norm"] == graph.nodes[3].name == "norm"
 
     @pytest.mark.parametrize("axis", [-1, [1, 2], [1, 2, 3]])
     def test_layer_norm(self, axis):
-        check(small(layers.Conv2D(6, 3), layers.LayerNormalization(axis), layers.ReLU()))
+        model = small(layers.Conv2D(6, 3), layers.LayerNormalization(axis), layers.ReLU())
+        assert kinds(check(model)) == ["weighted", "centred", "passed", "weighted"]
 
     def test_group_norm_behind_dense(self):
         body = [layers.GlobalAveragePooling2D(), layers.Dense(6), layers.GroupNormalization(3)]
         check(small(*body, layers.ReLU(), last=layers.Dense(3)))
 
-    def test_centre_sums_to_zero_and_deviation_is_one(self):
-        canonical = check(small(layers.GroupNormalization(2, epsilon=1e-9, name="norm")))
-        inner = [
-            canonical.model.get_layer(f"norm_{part}").output for part in ("centre", "deviation")
-        ]
-        images = images_for(canonical.model)
-        centred, normal = keras.Model(canonical.model.inputs, inner)(images)
-        assert np.abs(tf.reduce_mean(tf.reshape(centred, (2, 256, 2, 2)), (1, 3))).max() < 1e-12
-        spread = tf.math.reduce_std(tf.reshape(normal, (2, 256, 2, 2)), (1, 3))
-        np.testing.assert_allclose(spread, 1, atol=1e-6)
+    @pytest.mark.parametrize(
+        ("layer", "axes"),
+        [
+            (layers.GroupNormalization(2, epsilon=1e-9, name="norm"), (1, 2, 4)),
+            (layers.LayerNormalization([1, 2, 3], epsilon=1e-9, name="norm"), (1, 2, 3, 4)),
+        ],
+    )
+    def test_norm_shares_what_is_left_of_the_values_less_their_mean(self, layer, axes):
+        """Each value takes `x J^T (R / (x - mean))`."""
+        model = randomize(small(copy(layer)))
+        graph = read_graph(model)
+        (node,) = [node for node in graph.nodes if node.kind == "centred"]
+        composite = Composite((anything, Epsilon()))
+        image = images_for(model)[0]
+        weights = tf.constant(np.random.default_rng(3).normal(size=(2, 16, 16, 4)))
+
+        @tf.function
+        def shared(image):
+            run = graph.run(image)
+            (data,), output = run.inputs(node), run.output(node)
+            relevance = tf.reshape(weights, tf.shape(output)) * output
+            return data, relevance, share(run, node, relevance, composite)
+
+        data, relevance, shares = (x for x in shared(image))
+        x, r = (np.reshape(v, (2, 16, 16, 2, 2)) for v in (data, relevance))
+        if axes == (1, 2, 3, 4):
+            x, r = (np.reshape(v, (2, 16, 16, 1, 4)) for v in (x, r))
+            axes = (1, 2, 4)
+        mean = x.mean(axes, keepdims=True)
+        factors = r / (x - mean + 1e-6 * np.where(x >= mean, 1, -1))
+        expected = x * (factors - factors.mean(axes, keepdims=True))
+        np.testing.assert_allclose(
+            np.reshape(shares.inputs[0], x.shape), expected, rtol=1e-6, atol=1e-9
+        )
 
 
 @pytest.mark.usefixtures("float64")
@@ -176,8 +215,8 @@ class TestAddons:
         addons = pytest.importorskip("tensorflow_addons")
         options = {"groups": 3} if kind == "GroupNormalization" else {}
         layer = getattr(addons.layers, kind)(**options)
-        canonical = check(small(layers.Conv2D(6, 3), layer, layers.ReLU()))
-        assert kinds(canonical)[2:5] == ["Centre", "Deviation", "Affine"]
+        graph = check(small(layers.Conv2D(6, 3), layer, layers.ReLU()))
+        assert [kind for kind in kinds(graph) if kind != "routed"][1:3] == ["centred", "passed"]
 
     def test_spectral_norm(self):
         addons = pytest.importorskip("tensorflow_addons")
@@ -189,9 +228,9 @@ class TestAddons:
             wrap(layers.Conv2DTranspose(6, 4, 2, activation="relu")),
         )
         model(images_for(model), training=True)
-        canonical = check(model)
-        assert canonical.names["norm"] == "first"
+        graph = check(model)
+        assert graph.names["norm"] == graph.names["first"]
+        assert kinds(graph) == ["weighted", "passed", "weighted", "passed", "weighted"]
         image = images_for(model)
         model(image, training=True)
-        canonical.update()
-        np.testing.assert_allclose(canonical.model(image), model(image), rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(graph.run(image).logits, model(image), rtol=1e-9, atol=1e-10)

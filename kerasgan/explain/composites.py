@@ -7,13 +7,16 @@ nodes with weights need one: what all others do is in `kerasgan.explain.propagat
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple, Union
 
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain.graph import Graph, Node
 from kerasgan.explain.operations import MIXING
 from kerasgan.explain.propagate import Books, propagate
@@ -25,14 +28,19 @@ __all__ = [
     "Composite",
     "CPLRP",
     "Method",
+    "Preset",
     "Result",
     "anything",
+    "as_rule",
     "dense",
     "first",
+    "innvestigate",
     "last",
 ]
 
 Which = Union[str, type, Callable[[Node], bool]]
+
+RECTIFIED = {"Relu", "Relu6"}
 
 
 class Result(NamedTuple):
@@ -121,13 +129,16 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
     attention = "shared"
 
     def __init__(self, *rules: tuple[Which, Any], keep_skips: bool = True):
+        chosen = []
         for pair in rules:
-            if not (isinstance(pair, tuple) and len(pair) == 2 and _is_rule(pair[1])):
+            rule = as_rule(pair[1]) if isinstance(pair, tuple) and len(pair) == 2 else None
+            if rule is None:
                 raise KerasganError(
                     "Argument 'rules' of Composite must be pairs (which layers, rule), such as "
                     f"('up_*', Epsilon()). Received: {pair!r}"
                 )
-        self.rules = rules
+            chosen.append((pair[0], rule))
+        self.rules = tuple(chosen)
         self.keep_skips = keep_skips
 
     def __repr__(self) -> str:
@@ -152,7 +163,9 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
         """See `Method.analyse`."""
         run = network.run(images)
         weights = target(run.logits)
-        found = propagate(run, start(weights, run.logits), self)
+        theirs = innvestigate()
+        passed = propagate if theirs is None else theirs.propagate
+        found = passed(run, start(weights, run.logits), self)
         others = zip(network.image_names[1:], found.relevance[1:])
         layers = {**dict(others), **found.layers}
         return Result(found.relevance[0], run.logits, weights, layers, found.books)
@@ -222,6 +235,80 @@ class PaperAsPublished(Composite):
         return super().analyse(network, images, target, through_tanh)
 
 
+class Preset(Composite):
+    """One of iNNvestigate's LRP analyzers, its own rules for all nodes with weights.
+
+    What those rules send to biases and stabilisers cannot be told, so these columns of the ledger
+    hold NaN.
+
+    Args:
+        name: iNNvestigate's name for it, such as "lrp.sequential_preset_a".
+
+    Raises:
+        KerasganError: An unknown name, or iNNvestigate is not installed.
+
+    Example:
+        >>> Preset("lrp.sequential_preset_a")
+        Preset(name='lrp.sequential_preset_a')
+    """
+
+    def __init__(self, name: str):
+        theirs = innvestigate()
+        if theirs is None:
+            raise KerasganError(
+                f"{name!r} is a rule of iNNvestigate's own, which has to be installed for it (pip "
+                "install innvestigate, under Python 3.11 or older). Or use a rule of "
+                "kerasgan.explain"
+            )
+        if name not in theirs.PRESETS:
+            raise KerasganError(
+                f"Argument 'name' must be one of {', '.join(theirs.PRESETS)}. Received: {name!r}"
+            )
+        super().__init__((anything, theirs.preset(name)))
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Preset(name={self.name!r})"
+
+    def analyse(self, network, images, target, start) -> Result:
+        """See `Method.analyse`."""
+        others = [n for n in network.nodes if n.kind == "passed" and n.main.kind not in RECTIFIED]
+        if others and "preset" in self.name:
+            names = ", ".join(node.name for node in others[:5]) + ", ..." * (len(others) > 5)
+            warnings.warn(
+                f"{self.name} is not advised for networks with non-ReLU activations. "
+                f"Layers: {names}",
+                KerasganWarning,
+                stacklevel=2,
+            )
+        return super().analyse(network, images, target, start)
+
+
+def innvestigate() -> ModuleType | None:
+    """Returns `kerasgan.explain.innvestigate`; None where iNNvestigate is not installed.
+
+    Example:
+        >>> innvestigate() is None or "lrp.z" in innvestigate().PRESETS
+        True
+    """
+    if importlib.util.find_spec("innvestigate") is None:
+        return None
+    return importlib.import_module("kerasgan.explain.innvestigate")
+
+
+def as_rule(given: Any) -> Rule | None:
+    """Returns a rule as it is, one of iNNvestigate's rule classes as a rule; else None.
+
+    Example:
+        >>> as_rule(Epsilon(0.25)), as_rule(0.25)
+        (Epsilon(epsilon=0.25, relative=False, bias=True), None)
+    """
+    if isinstance(given, Rule):
+        return given
+    theirs = innvestigate()
+    return theirs.rule_of(given) if inspect.isclass(given) and theirs is not None else None
+
+
 def anything(_node: Node) -> bool:
     """Fits every node, at the end of a composite.
 
@@ -260,10 +347,6 @@ def dense(node: Node) -> bool:
         Composite((dense, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
     """
     return node.main.kind in MIXING
-
-
-def _is_rule(rule: Any) -> bool:
-    return inspect.isclass(rule) or isinstance(rule, Rule)
 
 
 def _fits(which: Which, node: Node) -> bool:

@@ -69,6 +69,9 @@ class Node:
     first: bool = False
     last: bool = False
 
+    def __repr__(self) -> str:  # without what it is computed from, which goes back to the image
+        return f"<{self.kind} node '{self.name}'>"
+
 
 @dataclasses.dataclass(eq=False)
 class Graph:

@@ -6,7 +6,15 @@ import inspect
 from typing import Union
 
 from kerasgan.errors import KerasganError, did_you_mean
-from kerasgan.explain.composites import COMPOSITES, Composite, Method, anything
+from kerasgan.explain.composites import (
+    COMPOSITES,
+    Composite,
+    Method,
+    Preset,
+    anything,
+    as_rule,
+    innvestigate,
+)
 from kerasgan.explain.gradcam import GradCAM
 from kerasgan.explain.gradients import GRADIENTS
 from kerasgan.explain.perturbation import PERTURBATIONS
@@ -21,21 +29,20 @@ DEFAULT_RULE = "epsilon-gamma-box"
 
 NAMED = {**COMPOSITES, **GRADIENTS, "grad-cam": GradCAM, **PERTURBATIONS}
 
-PRESETS: list[str] = []
-
 
 def rule_names() -> list[str]:
     """Names that `Explainer` takes as `rule`.
 
     Returns:
-        Composites of rules, gradients, Grad-CAM, occlusion and RISE, and iNNvestigate's own
-        analyzers ("lrp...").
+        Composites of rules, gradients, Grad-CAM, occlusion and RISE, and, where it is installed,
+        iNNvestigate's own analyzers ("lrp...").
 
     Example:
         >>> rule_names()[:3]
         ['alpha1beta0', 'alpha2beta1', 'deep-taylor']
     """
-    return sorted(NAMED) + sorted(PRESETS)
+    theirs = innvestigate()
+    return sorted(NAMED) + sorted([] if theirs is None else theirs.PRESETS)
 
 
 def get(rule: RuleLike) -> Method:
@@ -54,11 +61,14 @@ def get(rule: RuleLike) -> Method:
     """
     if isinstance(rule, Method):
         return rule
-    if isinstance(rule, Rule):
-        return Composite((anything, rule))
+    own = as_rule(rule)
+    if own is not None:
+        return Composite((anything, own))
     if isinstance(rule, str):
         if rule in NAMED:
             return NAMED[rule]()
+        if rule in rule_names() or (rule.startswith("lrp.") and innvestigate() is None):
+            return Preset(rule)
         hint = did_you_mean(rule.lower(), rule_names())
         raise KerasganError(
             f"Argument 'rule' must be one of {', '.join(rule_names())}, a rule or a composite. "

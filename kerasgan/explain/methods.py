@@ -39,7 +39,7 @@ def rule_names() -> list[str]:
 
     Example:
         >>> rule_names()[:3]
-        ['alpha1beta0', 'alpha2beta1', 'deep-taylor']
+        ['alpha1beta0', 'alpha2beta1', 'attnlrp']
     """
     theirs = innvestigate()
     return sorted(NAMED) + sorted([] if theirs is None else theirs.PRESETS)

@@ -88,7 +88,7 @@ class Step:
         """Its attributes by name, as in TensorFlow's NodeDef: `attributes["axis"].i`."""
         return (self.body_node if self.op is None else self.op.node_def).attr
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         layer = f" in layer '{self.layer}'" if self.layer else f" ('{self.name}')"
         return f"{self.kind}{layer}"
 

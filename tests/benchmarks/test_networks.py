@@ -1,0 +1,81 @@
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    before = list(sys.path)
+    import networks
+
+    yield networks
+    sys.path[:] = before
+    for name in ("networks", "pages", "styles"):
+        sys.modules.pop(name, None)
+
+
+def test_rows_are_all_networks_of_keras_twice(script):
+    rows = script.rows()
+    assert len(rows) == len(set(rows))
+    for name in ("VGG16", "ConvNeXtXLarge", "ResNet50", "NASNetMobile"):
+        assert {name, f"{name} U-Net"} <= set(rows)
+
+
+def test_classifier_and_unet_are_those_of_their_logits(script):
+    for row, shape in (("MobileNet", (1, 1, 1, 1000)), ("MobileNet U-Net", (1, 32, 32, 1))):
+        model, logits, image = script.network(row)
+        output, expected = model(image, training=False).numpy(), logits(image)
+        assert output.shape == shape
+        last = keras.activations.softmax if shape[-1] > 1 else keras.activations.sigmoid
+        np.testing.assert_allclose(output.ravel(), np.ravel(last(tf.constant(expected))), atol=1e-6)
+        assert expected.std() > 0.1
+        means = [w for w in model.weights if "moving_mean" in w.name]
+        assert all(np.ptp(w) > 0 for w in means[1:])
+
+
+def test_skips_have_one_size_each(script):
+    sizes = [
+        int(skip.shape[1])
+        for skip in script.skips_of(script.application("ResNet50", include_top=False))
+    ]
+    assert sizes == [2, 4, 8, 16]
+
+
+def test_a_row_is_measured_or_holds_its_error(script):
+    found = script.measure("sequential")
+    assert found["parameters"] == 529
+    assert 0 <= found["difference"] < 1e-5
+    assert 0 <= found["remainder"] < 1e-4
+    text = script.table({"sequential": found, "other": {"error": "Layer 'x' | cannot"}})
+    assert "1 of 2 networks" in text
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows[0].count("|") == 9
+    assert "Layer 'x' / cannot" in rows[1]
+
+
+def test_an_open_row_is_measured_again_and_an_error_is_the_exit_status(
+    script, monkeypatch, tmp_path, capsys
+):
+    asked = []
+
+    class Worker:
+        def measured(self, row, limit):
+            asked.append(row)
+            return {"error": "no"} if row == "shared" else dict.fromkeys(script.COLUMNS, 1)
+
+    monkeypatch.setattr(script, "Worker", Worker)
+    monkeypatch.setattr(script, "rows", lambda: ["sequential", "shared"])
+    for arguments, expected in ((["seq*"], 0), ([], 1), ([], 1), (["shared"], 1)):
+        monkeypatch.setattr(sys, "argv", ["networks.py", *arguments, "--results", str(tmp_path)])
+        with pytest.raises(SystemExit) as end:
+            script.main()
+        assert int(end.value.code) == expected
+    assert asked == ["sequential", "shared", "shared"]
+    assert capsys.readouterr().out.count("| no |") == 3

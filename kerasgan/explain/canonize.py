@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import Graph, Node, has_axis, letters, live, options_of, places_of
+from kerasgan.explain.graph import Graph, Node, Run, has_axis, letters, live, options_of, places_of
 from kerasgan.explain.operations import (
     AFFINE,
     BOTH,
@@ -28,6 +28,7 @@ from kerasgan.explain.operations import (
     ELEMENTWISE,
     MIXING,
     NORMALISING,
+    PADDING,
     PROPORTIONAL,
     ROUTED,
     STATISTICS,
@@ -425,8 +426,8 @@ class _Reader:
         found = (
             self.weighted(value)
             or self.centred(value)
-            or self.function_of_one(value)
             or self.softmax(value)
+            or self.function_of_one(value)
         )
         if found is not None:
             return found
@@ -452,8 +453,7 @@ class _Reader:
         if step.kind == "Softmax":
             return Node("softmax", inside, value, [step], step)
         if step.kind in ROUTED:
-            self._check_routed(step)
-            return Node("routed", inside, value, [step], step)
+            return self.routed(value)
         if step.kind in WINNER:
             if step.kind in ("Select", "SelectV2"):
                 inside = [v for v in step.inputs[1:] if v.step.depends == "image"]
@@ -463,6 +463,23 @@ class _Reader:
         if step.kind in PROPORTIONAL | {"Add", "AddV2", "Sub"}:
             return Node("proportional", inside, value, [step], step)
         raise self._no_rule(step)
+
+    def routed(self, value: Value) -> Node:
+        """Takes one move of values, or all between which images do not come first."""
+        steps, inside = [value.step], self.inside(value.step)
+        self._check_routed(value.step)
+        while len(inside) == 1 and self._is_turned(inside[0]):
+            steps.insert(0, inside[0].step)
+            self._check_routed(steps[0])
+            inside = self.inside(steps[0])
+        return Node("routed", inside, value, steps, value.step)
+
+    def _is_turned(self, value: Value) -> bool:
+        """Whether a value was moved so that another axis than that of the images comes first."""
+        step, shape = value.step, self.shape(value)
+        moved = step.kind in ROUTED and step.kind not in PADDING and len(live(step)) == 1
+        open_batch = any(spec.shape[0] is None for spec in self.graph.image_specs)
+        return moved and open_batch and bool(shape) and shape[0] is not None
 
     def weighted(self, value: Value) -> Node | None:
         """Finds weights behind a value, with the scale, shift and form that belong to them."""
@@ -1082,7 +1099,9 @@ def _compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> 
     alone = [
         image if spec.shape[0] else image[:1] for image, spec in zip(inputs, graph.image_specs)
     ]
-    received, first = graph.run(inputs).logits, graph.run(alone).logits
+    run = graph.run(inputs)
+    _check_numbers(run)
+    received, first = run.logits, graph.run(alone).logits
     compute = {layer.compute_dtype for layer in network._flatten_layers()}
     tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
     if graph.activation != "linear":
@@ -1110,4 +1129,14 @@ def _compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> 
             raise KerasganError(
                 f"'{network.name}' gives an image another mask when it is in a batch with others, "
                 "so no image can be explained on its own. Look for operations over the first axis"
+            )
+
+
+def _check_numbers(run: Run) -> None:
+    """Raises if a random image leads to NaN or infinity, and says where first."""
+    for value, tensor in run._values.items():
+        if tensor.dtype.is_floating and not np.isfinite(tensor).all():
+            raise KerasganError(
+                f"{value.step} cannot be explained: it makes NaN or infinity of a random image. "
+                "Look at its weights and statistics, such as a variance below 0"
             )

@@ -380,6 +380,10 @@ class Run:
         if step.kind == "Conv2D" and _groups(tensors[0], tensors[1]) > 1:
             # TensorFlow can neither run nor differentiate a grouped convolution on a CPU
             groups = _groups(tensors[0], tensors[1])
+            _, rows, columns, _ = step.attributes["strides"].list.i
+            explicit = step.attributes["padding"].s == b"EXPLICIT"
+            if tensors[1].shape[-2] == 1 and rows == columns and not explicit:
+                return [_depthwise(step, *tensors)]
             pairs = zip(tf.split(tensors[0], groups, -1), tf.split(tensors[1], groups, -1))
             return [tf.concat([self._call(step, pair)[0] for pair in pairs], -1)]
         function, names, options = options_of(step, self.graph.dtype)
@@ -503,6 +507,18 @@ def _by_value(step: Step, found: Any) -> dict[Value, tf.Tensor]:
 def _groups(data: tf.Tensor, kernel: tf.Tensor) -> int:
     channels = data.shape[-1]
     return channels // kernel.shape[-2] if channels and kernel.shape[-2] else 1
+
+
+def _depthwise(step: Step, data: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Does what a grouped convolution does whose groups have one channel."""
+    height, width, _, _ = kernel.shape
+    return tf.nn.depthwise_conv2d(
+        data,
+        tf.reshape(kernel, (height, width, data.shape[-1], -1)),
+        list(step.attributes["strides"].list.i),
+        step.attributes["padding"].s.decode(),
+        dilations=list(step.attributes["dilations"].list.i)[1:3],
+    )
 
 
 def _leading_ones(shape: tf.TensorShape) -> int:

@@ -73,6 +73,7 @@ ROUTED = {
     "DepthToSpace",
     "Diag",
     "ExpandDims",
+    "ExtractImagePatches",
     "Gather",
     "GatherNd",
     "GatherV2",

@@ -1245,11 +1245,6 @@ def fourier():
     return inside(lambda x: tf.math.real(tf.signal.fft2d(tf.cast(x, tf.complex64))), "fourier")
 
 
-@bad("sorting")
-def sorting():
-    return inside(lambda x: tf.sort(x, axis=-1), "sorting")
-
-
 @bad("outside")
 def python_function():
     def call(x):
@@ -1312,33 +1307,5 @@ def two_signals():
     def middle(x):
         one, two = (L.Conv2D(4, 3, padding="same", activation="relu")(x) for _ in range(2))
         return L.Multiply(name="both")([one, two])
-
-    return around(middle)
-
-
-@bad("square", "gates")
-def square():
-    return around(lambda x: L.Multiply(name="square")([x, x]))
-
-
-@bad("bilinear", "gates")
-def bilinear():
-    """The same in a Lambda: an outer product of features, Lin et al. 2015."""
-
-    def middle(x):
-        y = L.Conv2D(4, 3, padding="same", activation="relu")(x)
-        pair = L.Lambda(lambda pair: tf.einsum("bhwc,bhwd->bhwcd", *pair), name="bilinear")([x, y])
-        return L.Reshape((8, 8, 16))(pair)
-
-    return around(middle)
-
-
-@bad("ratio")
-def ratio():
-    """A quotient of two features, as in vegetation indices."""
-
-    def middle(x):
-        one, two = L.Conv2D(4, 1)(x), L.Conv2D(4, 1)(x)
-        return L.Lambda(lambda p: (p[0] - p[1]) / (p[0] + p[1]), name="ratio")([one, two])
 
     return around(middle)

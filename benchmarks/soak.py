@@ -109,7 +109,7 @@ def rebuilding(images, args):
         network = kg.models.unet(size=SIZE, filters=FILTERS, levels=3, seed=seed)
         explainer = kg.Explainer(network, rule=args.rule)
         explainer.explain(images[:2], target=np.ones((SIZE, SIZE)))
-        return [weakref.ref(part) for part in (network, explainer, explainer._network)]
+        return [weakref.ref(part) for part in (network, explainer, explainer.graph)]
 
     return dropped(args.rebuilds, make)
 

@@ -55,7 +55,9 @@ class Explainer:
     thread-safe.
 
     Args:
-        model: A functional `keras.Model` from image to mask, or an object with one as `.generator`.
+        model: A `keras.Model` from image to mask, functional, sequential or subclassed; an object
+            with one as `.generator`; or what `tf.saved_model.load` returns. A subclassed model must
+            have been called on images. Of several inputs the first is the image.
         rule: A name from `rule_names()`, a rule, a `Composite` or another method.
         preprocess: What the model takes, where that is not images in [-1, 1]: "[0,1]", "[0,255]",
             "imagenet", "caffe", or a function from the images given to `explain` to the model's
@@ -73,8 +75,9 @@ class Explainer:
             evidence: from the product's layer to indices of its inputs.
 
     Raises:
-        KerasganError: A model that cannot be explained (the message names the layer), an unknown
-            rule, or gates that the model does not have.
+        KerasganError: A model that cannot be explained (the message names the layer and the
+            operation), an unknown rule, gates that the model does not have, or no choice among
+            several outputs.
 
     Example:
         >>> import numpy as np

@@ -82,12 +82,13 @@ def main():
     )
     print(text)
     if args.write and not args.settings:
-        explain = {rule: kg.Explainer(model, rule).explain for rule in rules}
         images = next(iter(samples.batches(5, size=model.input_shape[1:3], shuffle=False)))[0]
         images = images.numpy()
-        maps = {rule: explain[rule](images, verbose=False).relevance.sum(-1) for rule in rules}
+        found = {rule: kg.Explainer(model, rule).explain(images, verbose=False) for rule in rules}
+        maps = {rule: explanation.relevance.sum(-1) for rule, explanation in found.items()}
+        masks = found[rules[0]].prediction[..., 0]
         path = ROOT / "docs" / "assets" / "results" / "methods.jpg"
-        grid(images, model(images).numpy()[..., 0] > 0, maps, path)
+        grid(images, masks, maps, path)
         put(ROOT / "docs" / "rules.md", "methods", text)
 
 

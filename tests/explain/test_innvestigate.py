@@ -82,12 +82,17 @@ def found_by(walk, graph, composites, images):
     return tf.nest.flatten(function(*images)), said
 
 
+FEW = ["alpha2beta1", "epsilon-gamma-box", "paper-as-published", "attnlrp"]
+
+
 @pytest.mark.parametrize(
     ("make", "names"),
     [
-        (of_everything, list(COMPOSITES)),
-        (of_several_images, ["alpha2beta1", "epsilon-gamma-box", "paper-as-published"]),
-        (of_attention, ["epsilon-gamma-box", "attnlrp", "cp-lrp"]),
+        (of_everything, FEW),
+        (of_several_images, FEW),
+        (of_attention, ["epsilon-gamma-box", "cp-lrp"]),
+        pytest.param(of_everything, list(COMPOSITES), marks=pytest.mark.slow),
+        pytest.param(of_attention, list(COMPOSITES), marks=pytest.mark.slow),
     ],
 )
 def test_both_walks_give_the_same_numbers(make, names):

@@ -49,6 +49,7 @@ ADVICE = (
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 FORMING = {"BatchToSpaceND", "ExpandDims", "Reshape", "SpaceToBatchND", "Squeeze", "Transpose"}
 SCALING = {"DivNoNan", "Mul", "RealDiv"}
+SIGMOIDS = ("sigmoid", "hard_sigmoid")
 MOST = 48
 
 
@@ -255,8 +256,9 @@ def _without_last(
         # a function of someone's own, which is tried out
         start = _start_of(end)
         if start is not None:
-            return start, "hard_sigmoid" if meant == "sigmoid" else meant, True
-    if activation is None or (meant == "linear" and reading is not None):
+            return start, meant, True
+    told = meant == "linear" and reading is not None and activation != "log_softmax"
+    if activation is None or told:
         if meant != "linear":
             raise KerasganError(
                 f"Explanations are of logits, but '{network.name}' gives what a {meant} makes of "
@@ -422,6 +424,7 @@ class _Reader:
 
     def node_of(self, value: Value) -> Node:
         step = value.step
+        self._check_layout(step)
         self._check_batch(step)
         found = (
             self.weighted(value)
@@ -1016,6 +1019,15 @@ class _Reader:
                     "Call the model with training=False inside, or take the layer out",
                 )
 
+    def _check_layout(self, step: Step) -> None:
+        known = "data_format" in step.attributes and step.kind not in NORMALISING
+        if known and step.attributes["data_format"].s.startswith(b"NC"):
+            raise self.refusal(
+                step,
+                "its channels come first",
+                "Build the model with data_format='channels_last'",
+            )
+
     def _check_batch(self, step: Step) -> None:
         """Refuses what mixes the images of a batch."""
         inside = self.inside(step)
@@ -1104,19 +1116,22 @@ def _compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> 
     received, first = run.logits, graph.run(alone).logits
     compute = {layer.compute_dtype for layer in network._flatten_layers()}
     tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
-    if graph.activation != "linear":
-        received = keras.activations.get(graph.activation)(received)
-        first = keras.activations.get(graph.activation)(first)
     scale = float(tf.reduce_max(tf.abs(expected)))
     error = np.inf
     if received.shape == expected.shape:
-        error = float(tf.reduce_max(tf.abs(received - expected)))
+        names = SIGMOIDS if guessed and graph.activation in SIGMOIDS else [graph.activation]
+        outputs = {name: keras.activations.get(name)(received) for name in names}
+        errors = {n: float(tf.reduce_max(tf.abs(x - expected))) for n, x in outputs.items()}
+        graph.activation = min(errors, key=errors.__getitem__)
+        error, received = errors[graph.activation], outputs[graph.activation]
+        first = keras.activations.get(graph.activation)(first)
     if not error <= tolerance * scale + 1e-30:
         if guessed:
+            end = graph.trace.output.step
             raise KerasganError(
-                f"Explanations are of logits, but what stands last in '{network.name}' is more "
-                f"than a {graph.activation} of them. Build a model that ends in the logits, or in "
-                "keras.layers.Activation or Softmax applied to them"
+                f"Explanations are of logits, but '{end.layer or end.name}', where "
+                f"'{network.name}' ends, is more than a {graph.activation} of them. Build a model "
+                "that ends in the logits, or in keras.layers.Activation or Softmax of them"
             )
         raise KerasganError(
             f"What was read of '{network.name}' differs from it by {error:.2g} on outputs up to "

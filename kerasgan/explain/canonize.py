@@ -58,6 +58,7 @@ def read_graph(
     *,
     gates: Mapping[str, int | tuple[int, ...]] | None = None,
     output: int | str | None = None,
+    share: bool = False,
 ) -> Graph:
     """Reads a model's computation as a graph of nodes that relevance passes.
 
@@ -68,6 +69,8 @@ def read_graph(
             index of the input that is the gate, or to several; () shares relevance evenly.
         output: Which of the model's outputs to explain, by its place from 0 or its name; None where
             there is one.
+        share: Whether products whose gate cannot be told share relevance evenly; else they are an
+            error.
 
     Returns:
         The graph. Its output are the logits: a last tanh, sigmoid or softmax is taken off.
@@ -87,7 +90,7 @@ def read_graph(
     network = _checked(model)
     output = _place_of(network, output)
     graph, guessed = _traced(network, output)
-    reader = _Reader(graph, network, declared)
+    reader = _Reader(graph, network, declared, share)
     reader.read()
     _compare(network, graph, output, guessed)
     return graph
@@ -308,8 +311,15 @@ def _start_of(end: Value) -> Value | None:
 class _Reader:
     """Makes nodes of the operations of a graph, from the logits back."""
 
-    def __init__(self, graph: Graph, network: keras.Model, declared: dict[str, tuple[int, ...]]):
+    def __init__(
+        self,
+        graph: Graph,
+        network: keras.Model,
+        declared: dict[str, tuple[int, ...]],
+        share: bool,
+    ):
         self.graph = graph
+        self.share = share
         self.network = network
         self.declared = declared
         self.order = graph.order
@@ -797,20 +807,20 @@ class _Reader:
         count = len(factors)
         name = self.name_of_step(step)
         chosen = self.declared.get(name, self.declared.get(step.layer))
+        if chosen is None:
+            chosen = self.gate_of(step) or (() if self.share else None)
         if chosen == ():
             node = Node("shared", factors, value, self._steps_between(value, factors), step)
             self.products[node] = ()
             return node
-        if chosen is not None and len(set(chosen) & set(range(count))) != count - 1:
+        if chosen is None:
+            raise self.refusal(step, self._why(factors), self.choices(name, factors))
+        if len(set(chosen) & set(range(count))) != count - 1:
             raise KerasganError(
                 f"Argument 'gates' must for '{name}' leave one of its {count} inputs, counted from "
                 f"0, as the signal and name the others, or be () to share evenly. Received: "
                 f"{chosen}. {self.choices(name, factors)}"
             )
-        if chosen is None:
-            chosen = self.gate_of(step)
-        if not chosen:
-            raise self.refusal(step, self._why(factors), self.choices(name, factors))
         (signal,) = [i for i in range(count) if i not in chosen]
         held = [factors[i] for i in chosen]
         node = Node("gate", [factors[signal]], value, [step], step, held=held)
@@ -974,11 +984,31 @@ class _Reader:
                 graph.names.setdefault(layer.name, graph.names[before.name])
 
     def _find_ends(self) -> None:
-        """Says which nodes see the pixels themselves, and which no weights follow."""
+        """Says which nodes see the pixels themselves, and which no weights follow.
+
+        And which scale and shift belong to a normalization by its own statistic.
+        """
         graph = self.graph
         makers = {node.output: node for node in graph.nodes}
         pixels = {value for value in graph.images if value is not None}
+        scaled: dict[Value, Value] = {}
         for node in graph.nodes:
+            node.rank = len(self.shape(node.inputs[0]))
+            scale = scaled.get(node.inputs[0])
+            if node.kind in ("centred", "normalised"):
+                scale = node.output
+            elif node.kind == "gate" and node.held and all(map(self._normalises, node.held)):
+                scale = node.held[0]
+            elif node.kind == "affine" and scale is not None:
+                node.held = [scale]
+            if scale is not None and node.kind in (
+                "affine",
+                "centred",
+                "gate",
+                "normalised",
+                "routed",
+            ):
+                scaled[node.output] = scale
             node.first = all(value in pixels for value in node.inputs)
             if node.kind in ("affine", "routed") and node.first:
                 pixels.add(node.output)

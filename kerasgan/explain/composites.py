@@ -113,7 +113,8 @@ class Composite(Method):
             concatenation's inputs but the one computed last; it is booked as unsupported.
 
     Attributes:
-        affine: "passed" or "linear": what scale and shift that go to no weights do.
+        affine: What scale and shift that go to no weights do: "passed", "linear" (their shift is a
+            bias), or "normalised" (linear behind a normalization by its own statistic).
         attention: "shared" between weights and values, or "held": all goes to the values.
 
     Raises:
@@ -309,6 +310,24 @@ def as_rule(given: Any) -> Rule | None:
     return theirs.rule_of(given) if inspect.isclass(given) and theirs is not None else None
 
 
+class EpsilonGammaBox(Composite):
+    """The default: the box rule on pixels, gamma between, epsilon at the end.
+
+    Source: Montavon et al. 2019 (doi 10.1007/978-3-030-28954-6_10), where gamma is for lower layers
+    alone; of normalizations by their own statistic, Achtibat et al. 2024 (arXiv 2402.05602).
+    """
+
+    affine = "normalised"
+
+    def __init__(self) -> None:
+        super().__init__(
+            (first, ZBox(-1, 1, widen=True)),
+            (dense, Epsilon()),
+            (last, Epsilon()),
+            (anything, Gamma(0.25)),
+        )
+
+
 def anything(_node: Node) -> bool:
     """Fits every node, at the end of a composite.
 
@@ -340,13 +359,15 @@ def last(node: Node) -> bool:
 
 
 def dense(node: Node) -> bool:
-    """Fits products with a matrix of weights: dense layers, and projections of attention.
+    """Fits dense layers of a whole image's features, as those that end a classifier.
+
+    What is applied to every place or token, such as a projection of attention, is not meant.
 
     Example:
         >>> Composite((dense, Epsilon()), (anything, ZPlus()))  # doctest: +ELLIPSIS
         Composite((dense, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
     """
-    return node.main.kind in MIXING
+    return node.main.kind in MIXING and node.main.kind != "Einsum" and node.rank == 2
 
 
 def _fits(which: Which, node: Node) -> bool:
@@ -362,12 +383,7 @@ COMPOSITES: dict[str, Callable[[], Composite]] = {
     "alpha1beta0": lambda: Composite((anything, AlphaBeta(1, 0))),
     "alpha2beta1": lambda: Composite((anything, AlphaBeta(2, 1))),
     "epsilon-plus": lambda: Composite((dense, Epsilon()), (last, Epsilon()), (anything, ZPlus())),
-    "epsilon-gamma-box": lambda: Composite(
-        (first, ZBox(-1, 1, widen=True)),
-        (dense, Epsilon()),
-        (last, Epsilon()),
-        (anything, Gamma(0.25)),
-    ),
+    "epsilon-gamma-box": EpsilonGammaBox,
     "epsilon-alpha2beta1-flat": lambda: Composite(
         (first, Flat()),
         (dense, Epsilon()),

@@ -16,7 +16,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import methods, targets
 from kerasgan.explain.canonize import read_graph
-from kerasgan.explain.composites import Composite
+from kerasgan.explain.composites import AttnLRP, Composite
 from kerasgan.explain.conditional import one_for_each_chosen, restart
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
@@ -67,7 +67,7 @@ class Explainer:
         gates: For products of layers whose gate cannot be told: from the product's layer to the
             index of the input that is the gate (indices, if it has more than two inputs). A gate's
             value is held as it is; relevance goes to the other input, the signal. () holds none:
-            relevance is shared evenly.
+            relevance is shared evenly. So it is by `AttnLRP`, where no gate can be told.
         output: Of a model with several outputs, which to explain: its place from 0, or its name.
 
     Attributes:
@@ -111,7 +111,9 @@ class Explainer:
         self._asked: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
         self._numbers = itertools.count()
         with BUILDING:
-            self.graph = read_graph(self.model, gates=gates, output=output)
+            self.graph = read_graph(
+                self.model, gates=gates, output=output, share=isinstance(self.method, AttnLRP)
+            )
         self.method = self.method.placed(self._places())
         self.gates = self.graph.gates
         self._inputs = self.graph.image_specs

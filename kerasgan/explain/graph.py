@@ -49,7 +49,9 @@ class Node:
         ahead: Of "weighted": scale and shift before it that are made part of it.
         before: Of "weighted": what brings its inputs into form.
         after: Of "weighted": scale, shift and form behind it that are made part of it.
-        held: Values that take part and get no relevance, such as gates.
+        held: Values that take part and get no relevance, such as gates; of "affine", the scale of
+            the normalization that it belongs to.
+        rank: How many axes its first input has.
         first: Whether it sees the pixels themselves, rearranged at most.
         last: Whether no node with weights follows.
     """
@@ -66,6 +68,7 @@ class Node:
     before: list[Step] = dataclasses.field(default_factory=list)
     after: list[Step] = dataclasses.field(default_factory=list)
     held: list[Value] = dataclasses.field(default_factory=list)
+    rank: int | None = None
     first: bool = False
     last: bool = False
 

@@ -9,7 +9,8 @@ How relevance passes each kind of node:
 - "routed" (slices, reshapes, concatenation, padding) and "winner" (maxima): `J^T R`.
 - "passed" (functions of one number) and "gate" (the signal; gates are held): `R` as it is.
 - "affine" (scale and shift that go to no weights): `R` as it is, or, where the composite takes
-  them as linear steps, in proportion, the shift being a bias.
+  them as linear steps, in proportion, the shift being a bias. Those of a normalization by its own
+  statistic hold what it is divided by.
 - "shared" (a product without a gate): the same share for every factor.
 - "product" (of two matrices that depend on the image): half for each side, in proportion; or all
   for the values, where the composite holds attention weights.
@@ -167,8 +168,8 @@ def _normalised(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> 
 def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
     mean, inverse, *shift = (run.tensor(value) for value in node.held)
     (data,) = run.inputs(node)
-    factors, stabiliser, bias = relevance, 0.0, 0.0
-    if composite.affine == "linear":
+    bias: Any = 0.0
+    if composite.affine != "passed":
         factors, stabiliser = _stabilised(run, relevance, run.output(node))
         bias = run.per_image(shift[0] * factors) if shift else 0.0
         factors = factors * inverse
@@ -209,7 +210,8 @@ def _passed(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shar
 
 
 def _affine(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
-    if composite.affine != "linear":
+    linear = composite.affine == "linear" or (composite.affine == "normalised" and node.held)
+    if not linear or all(step.kind in ("DivNoNan", "Mul", "Neg", "RealDiv") for step in node.steps):
         return _passed(run, node, relevance, composite)
     (data,) = run.inputs(node)
     factors, stabiliser = _stabilised(run, relevance, run.output(node))

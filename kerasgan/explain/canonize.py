@@ -50,6 +50,7 @@ LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax"
 FORMING = {"BatchToSpaceND", "ExpandDims", "Reshape", "SpaceToBatchND", "Squeeze", "Transpose"}
 SCALING = {"DivNoNan", "Mul", "RealDiv"}
 SIGMOIDS = ("sigmoid", "hard_sigmoid")
+PRODUCTS = ("Mul", "RealDiv", "DivNoNan")
 MOST = 48
 
 
@@ -459,10 +460,8 @@ class _Reader:
             attention = [v for v in inside if self._is_attention(v)]
             held = attention if len(attention) == 1 else []
             return Node("product", inside, value, [step], step, held=held)
-        if step.kind == "Mul":
+        if step.kind in PRODUCTS:
             return self.product(value)
-        if step.kind in ("RealDiv", "DivNoNan"):
-            return Node("gate", inside[:1], value, [step], step, held=inside[1:])
         if step.kind == "Softmax":
             return Node("softmax", inside, value, [step], step)
         if step.kind in ROUTED:
@@ -824,7 +823,8 @@ class _Reader:
         (signal,) = [i for i in range(count) if i not in chosen]
         held = [factors[i] for i in chosen]
         node = Node("gate", [factors[signal]], value, [step], step, held=held)
-        self.products[node] = tuple(chosen)
+        if not all(map(self._normalises, held)):
+            self.products[node] = tuple(chosen)
         return node
 
     def _steps_between(self, value: Value, ends: Collection[Value]) -> list[Step]:
@@ -838,7 +838,12 @@ class _Reader:
         return sorted(found, key=self.order.__getitem__)
 
     def gate_of(self, step: Step) -> tuple[int, ...]:
-        """Says which factors of a product are gates: statistics, bounded ones, broadcast ones."""
+        """Says which factors of a product are gates: statistics, bounded ones, broadcast ones.
+
+        Of a quotient it is the divisor.
+        """
+        if step.kind != "Mul":
+            return (1,)
         factors = self.factors(step)
         count = len(factors)
         statistic = [i for i, v in enumerate(factors) if self._normalises(v)]
@@ -894,7 +899,7 @@ class _Reader:
     def _find_products(self) -> None:
         known = []
         for step in self.graph.steps:
-            if step.kind == "Mul" and len(live(step)) == 2:
+            if step.kind in PRODUCTS and len(live(step)) == 2:
                 known += [self.name_of_step(step), step.layer]
         for name in self.declared:
             if name not in known:

@@ -287,6 +287,22 @@ class TestChosen:
             found[index] = e.relevance
         assert np.abs(found[0] - found[1]).max() > 0
 
+    def test_quotients(self):
+        image = keras.Input((SIZE, SIZE, 3))
+        parts = [layers.Conv2D(4, 1, name=name)(image) for name in ("left", "right")]
+        ratio = layers.Lambda(lambda p: p[0] / (p[1] + 20.0), name="ratio")(parts)
+        model, _ = finished(image, ratio)
+        for gates, chosen, reached in ((None, (1,), "left"), ({"ratio": 0}, (0,), "right")):
+            explainer = Explainer(model, "epsilon", gates=gates)
+            assert explainer.gates == {"ratio": chosen}
+            e = explainer.explain(pictures(1), target=np.ones((SIZE, SIZE)))
+            assert [name for name in ("left", "right") if name in e.layers] == [reached]
+        assert Explainer(model, gates={"ratio": ()}).gates == {"ratio": ()}
+
+    def test_attnlrp_shares_evenly_where_no_gate_can_be_told(self):
+        assert Explainer(two_signals(), "attnlrp").gates == {"product": ()}
+        assert Explainer(two_signals(), "attnlrp", gates=GATES).gates == {"product": (0,)}
+
     def test_shared_evenly(self):
         model = two_signals()
         explainer = Explainer(model, "epsilon", gates={"product": ()})

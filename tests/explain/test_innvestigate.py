@@ -85,16 +85,16 @@ def found_by(walk, graph, composites, images):
 FEW = ["alpha2beta1", "epsilon-gamma-box", "paper-as-published", "attnlrp"]
 
 
-@pytest.mark.parametrize(
-    ("make", "names"),
-    [
-        (of_everything, FEW),
-        (of_several_images, FEW),
-        (of_attention, ["epsilon-gamma-box", "cp-lrp"]),
-        pytest.param(of_everything, list(COMPOSITES), marks=pytest.mark.slow),
-        pytest.param(of_attention, list(COMPOSITES), marks=pytest.mark.slow),
-    ],
-)
+WALKS = [
+    (of_everything, FEW),
+    (of_several_images, FEW),
+    (of_attention, ["epsilon-gamma-box", "cp-lrp"]),
+    pytest.param(of_everything, list(COMPOSITES), marks=pytest.mark.slow),
+    pytest.param(of_attention, list(COMPOSITES), marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("make", "names"), WALKS)
 def test_both_walks_give_the_same_numbers(make, names):
     graph = read_graph(with_random_weights(make()))
     rng = np.random.default_rng(2)

@@ -1,0 +1,106 @@
+"""Names the nodes of a graph, and says which of them come first and last."""
+
+from __future__ import annotations
+
+from kerasgan.explain.graph import Node, live
+from kerasgan.explain.patterns import Patterns
+from kerasgan.models.trace import Value, layers_in
+
+__all__ = ["find_ends", "name_nodes"]
+
+
+def name_nodes(steps: Patterns) -> None:
+    """Gives every node a name of its own: its layer's, if there is only one to bear it."""
+    graph = steps.graph
+    calls: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        step = node.main
+        calls.setdefault(steps.call_of(step), []).append(node)
+        node.layer = steps.layers.get(step.layer)
+    short: dict[str, int] = {}
+    for path in {step.path for step in graph.steps}:
+        name = path.rsplit("/", 1)[-1]
+        short[name] = short.get(name, 0) + 1
+    taken: set[str] = set()
+    for call, nodes in calls.items():
+        last = call.rsplit("/", 1)[-1]
+        base = last if short.get(last.split(":")[0], 0) == 1 else call
+        weighted = [node for node in nodes if node.kind == "weighted"]
+        bearer = (weighted or nodes)[-1]
+        for node in nodes:
+            kind = node.main.kind
+            if node.kind == "affine":
+                kind = "affine"
+            elif node.kind == "passed" and len(node.steps) > 1:
+                kind = "activation"
+            plain = node is bearer and bool(base)
+            name = base if plain else f"{base}/{kind}" if base else kind
+            count, full = 2, name
+            while full in taken:
+                full, count = f"{name}_{count}", count + 1
+            taken.add(full)
+            node.name = full
+            own = plain and node.layer is not None
+            node.type = type(node.layer).__name__ if own else kind
+    _name_layers(steps)
+
+
+def _name_layers(steps: Patterns) -> None:
+    """Says for each layer which node stands for its output."""
+    graph = steps.graph
+    makers = {(node.output.step.name, node.output.output): node for node in graph.nodes}
+    within = {step.name: node for node in graph.nodes for step in node.steps}
+    kept = {step.name for step in graph.steps}
+    for path, value in graph.trace.placed.items():
+        while value.step.name not in kept and len(live(value.step)) == 1:
+            (value,) = steps.inside(value.step)  # it was taken off with the last activation
+        found = makers.get((value.step.name, value.output)) or within.get(value.step.name)
+        if found is not None and value.step in (*found.ahead, *found.before):
+            source = found.inputs[0]
+            found = makers.get((source.step.name, source.output))
+        if found is not None:
+            for name in (path.rsplit("/", 1)[-1], path):
+                graph.names.setdefault(name, found.name)
+    operations = graph.trace.graph.get_operations()
+    named = {path for op in operations for path, _ in layers_in(op.name, steps.layers)}
+    for layer in steps.network.layers:
+        node = getattr(getattr(layer, "input", None), "node", None)
+        before = getattr(node, "layer", None)
+        if layer.name not in named and before is not None and before.name in graph.names:
+            graph.names.setdefault(layer.name, graph.names[before.name])
+
+
+def find_ends(steps: Patterns) -> None:
+    """Says which nodes see the pixels themselves, and which no weights follow.
+
+    And which scale and shift belong to a normalization by its own statistic.
+    """
+    graph = steps.graph
+    makers = {node.output: node for node in graph.nodes}
+    pixels = {value for value in graph.images if value is not None}
+    scaled: dict[Value, Value] = {}
+    for node in graph.nodes:
+        node.rank = len(steps.shape(node.inputs[0]))
+        scale = scaled.get(node.inputs[0])
+        if node.kind in ("centred", "normalised"):
+            scale = node.output
+        elif node.kind == "gate" and node.held and all(map(steps.is_statistic, node.held)):
+            scale = node.held[0]
+        elif node.kind == "affine" and scale is not None:
+            node.held = [scale]
+        if scale is not None and node.kind in (
+            "affine",
+            "centred",
+            "gate",
+            "normalised",
+            "routed",
+        ):
+            scaled[node.output] = scale
+        node.first = all(value in pixels for value in node.inputs)
+        if node.kind in ("affine", "routed") and node.first:
+            pixels.add(node.output)
+    followed: set[Node] = set()
+    for node in reversed(graph.nodes):
+        node.last = node not in followed
+        if node in followed or node.kind == "weighted":
+            followed.update(makers[value] for value in node.inputs if value in makers)

@@ -1,0 +1,148 @@
+"""What is known of the operations of a graph while its nodes are made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import keras
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.graph import Graph, live
+from kerasgan.explain.operations import AFFINE, NORMALISING
+from kerasgan.models.ranges import Ranges
+from kerasgan.models.trace import Step, Value
+
+__all__ = ["Steps"]
+
+ADVICE = (
+    "Put operations in its place that can be explained ('Explain your own model' in the "
+    "documentation lists them), or explain a model that ends before it. What only computes a gate "
+    "may stay: argument 'gates' says which input of a product is one"
+)
+
+
+class Steps:
+    """Operations of a graph: their users, shapes, layers, names and ranges.
+
+    Args:
+        graph: The graph, without nodes.
+        network: The network that it was traced from.
+    """
+
+    def __init__(self, graph: Graph, network: keras.Model):
+        self.graph = graph
+        self.network = network
+        self.order = graph.order
+        self.users: dict[Value, list[Step]] = {graph.output: []}
+        for step in graph.steps:
+            for value in step.inputs:
+                self.users.setdefault(value, []).append(step)
+        self.layers: dict[str, keras.layers.Layer] = {}
+        for module in network.submodules:
+            if isinstance(module, keras.layers.Layer):
+                self.layers.setdefault(module.name, module)
+        self.scopes: dict[str, list[str]] = {}
+        made = {op.name: place for place, op in enumerate(graph.trace.graph.get_operations())}
+        for step in sorted(graph.steps, key=lambda step: made.get(step.name, len(made))):
+            calls = self.scopes.setdefault(step.path, [])
+            if step.scope not in calls:
+                calls.append(step.scope)
+        self.ranges = Ranges(graph.trace)
+
+    def inside(self, step: Step) -> list[Value]:
+        """Returns the inputs of an operation that depend on the image."""
+        return [step.inputs[i] for i in live(step)]
+
+    def shape(self, value: Value) -> list[int | None]:
+        """Returns what is known of a value's shape; [] if not even how many axes it has."""
+        shape = self.graph.shape(value)
+        return [] if shape.rank is None else shape.as_list()
+
+    def alone(self, value: Value) -> bool:
+        """Whether a value goes to one operation only."""
+        return len(self.users.get(value, [])) == 1 and value != self.graph.output
+
+    def same_layer(self, a: Step, b: Step) -> bool:
+        """Whether two operations belong to one call of one layer."""
+        return a.scope == b.scope
+
+    def refusal(self, step: Step, reason: str, advice: str = ADVICE) -> KerasganError:
+        """Returns the error about an operation, which names its layer, why, and what to do."""
+        layer = self.layers.get(step.layer)
+        shown = f"Operation {step.kind}"
+        if layer is not None:
+            shown = f"Layer '{step.layer}' ({type(layer).__name__}, operation {step.kind})"
+        return KerasganError(f"{shown} cannot be explained: {reason}. {advice}")
+
+    def trailing(self, value: Value, rank: int) -> int | None:
+        """How many of the last axes a constant varies along; None if along others too."""
+        shape = self.constant_shape(value)
+        if shape is None or len(shape) > rank:
+            return None
+        while shape and shape[0] == 1:
+            shape = shape[1:]
+        return len(shape)
+
+    def constant_shape(self, value: Value) -> list[int | None] | None:
+        """Returns the shape of what does not depend on the image; None if it is not known."""
+        if value.step.op is not None:
+            shape = value.tensor.shape
+        else:
+            shape = self.graph.shapes.get(value)
+        return None if shape is None or shape.rank is None else shape.as_list()
+
+    def affine(self, step: Step) -> int | None:
+        """Along how many last axes an operation scales and shifts; None if it does something else.
+
+        0 stands for one number for all.
+        """
+        inside = live(step)
+        if len(inside) != 1:
+            return None
+        if step.kind in NORMALISING:
+            last = step.attributes["data_format"].s != b"NCHW"
+            return 1 if last and not step.attributes["is_training"].b else None
+        if step.kind not in AFFINE:
+            return None
+        place = inside[0]
+        if step.kind == "Neg":
+            return 0
+        if step.kind in ("RealDiv", "DivNoNan") and place == 1:
+            return None
+        if step.kind == "BiasAdd" and step.attributes["data_format"].s == b"NCHW":
+            return None
+        data, whole = self.shape(step.inputs[place]), self.shape(Value(step))
+        if data != whole:
+            return None
+        return self.trailing(step.inputs[1 - place], len(whole))
+
+    def is_scale(self, step: Step) -> bool:
+        """Whether an operation with one input from the image is scale or shift."""
+        if step.kind in NORMALISING:
+            return not step.attributes["is_training"].b
+        return not (step.kind in ("RealDiv", "DivNoNan") and live(step) == [1])
+
+    def steps_between(self, value: Value, ends: Collection[Value]) -> list[Step]:
+        """Returns what a value is computed by from other values, in order."""
+        found: set[Step] = set()
+        waiting = [value]
+        while waiting:
+            found.add(waiting[-1].step)
+            inside = self.inside(waiting.pop().step)
+            waiting += [v for v in inside if v not in ends and v.step not in found]
+        return sorted(found, key=self.order.__getitem__)
+
+    def call_of(self, step: Step) -> str:
+        """Names the call of a layer: its path, and which call it is from the second on."""
+        number = self.scopes[step.path].index(step.scope) if step.path in self.scopes else 0
+        return f"{step.path}:{number}" if number else step.path
+
+    def name_of_step(self, step: Step) -> str:
+        """Names the call of a layer that an operation belongs to, or the operation."""
+        return self.call_of(step) or step.name
+
+    def name_of_value(self, value: Value) -> str:
+        """Names the layer that a value comes from."""
+        if value.step.kind == "Image":
+            return self.graph.image_names[self.graph.images.index(value)]
+        return value.step.layer or value.step.name

@@ -1,0 +1,232 @@
+"""Traces a network up to its logits: the graph that nodes are then made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.graph import Graph, live
+from kerasgan.explain.operations import AFFINE, BOTH, ELEMENTWISE, PROPORTIONAL, ROUTED, WINNER
+from kerasgan.models.outputs import Reading, functional, read_output, refuse_labels
+from kerasgan.models.trace import Step, Value, trace_network
+
+__all__ = ["checked", "place_of", "traced"]
+
+LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
+
+
+def checked(model: Any) -> keras.Model:
+    """Returns the network to explain.
+
+    Args:
+        model: What `kerasgan.models.generator_of` takes.
+
+    Raises:
+        KerasganError: Something else, a model that is not built, or weights that are NaN.
+    """
+    if not tf.executing_eagerly():
+        raise KerasganError(
+            "A network is made ready for explanations outside of tf.function and with eager "
+            "execution on: make the Explainer there, and call it inside"
+        )
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise KerasganError(
+            f"Argument 'model' must be built. Received: Sequential '{model.name}' without input "
+            "shape; call model.build((None, height, width, channels)) first"
+        )
+    network = functional(model)
+    for layer in network._flatten_layers(recursive=True, include_self=False):
+        for weight in layer._trainable_weights + layer._non_trainable_weights:
+            if weight.dtype.is_floating and not np.isfinite(tf.reduce_sum(weight)):
+                raise KerasganError(
+                    f"Layer '{layer.name}' ({type(layer).__name__}) cannot be explained: its "
+                    f"weight '{weight.name}' holds NaN or infinity. Load weights from before "
+                    "training diverged"
+                )
+    return network
+
+
+def place_of(network: keras.Model, output: int | str | None) -> int:
+    """Returns the place of the output to explain.
+
+    Args:
+        network: The network.
+        output: A place, a name, or None for the only one.
+
+    Raises:
+        KerasganError: Something else, or None where there are several.
+    """
+    names = list(network.output_names)
+    if output is None and len(names) == 1:
+        return 0
+    if isinstance(output, str) and output in names:
+        return names.index(output)
+    whole = isinstance(output, (int, np.integer)) and not isinstance(output, bool)
+    if whole and 0 <= output < len(names):
+        return int(output)
+    raise KerasganError(
+        f"Argument 'output' must say which of the {len(names)} output(s) of '{network.name}' to "
+        f"explain, by its place from 0 or its name: {names}. Received: {output!r}"
+    )
+
+
+def traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
+    """Traces a network up to its logits.
+
+    Args:
+        network: The network.
+        output: The place of the output to explain.
+
+    Returns:
+        The graph, without nodes, and whether the last activation that was taken off is a guess.
+
+    Raises:
+        KerasganError: An output that does not depend on the image, or whose logits are not there.
+    """
+    trace = trace_network(network, output)
+    if trace.output.step.depends != "image":
+        raise KerasganError(
+            f"The output of '{network.name}' does not depend on the image, so there is nothing to "
+            "explain. Explain a model whose output is computed from its input"
+        )
+    end, activation, guessed = _without_last(network, trace.output, _reading(network, output))
+    double = any(weight.dtype == tf.float64 for weight in network.weights)
+    dtype = "float64" if double else "float32"
+    handles = {}
+    for variable in network.variables:
+        for part in getattr(variable, "values", None) or [variable]:
+            handles[id(part.handle)] = variable
+    specs = [tf.TensorSpec(tensor.shape, dtype) for tensor in network.inputs]
+    graph = Graph(
+        network.name,
+        trace,
+        _steps_to(end),
+        list(trace.images),
+        list(network.input_names),
+        specs,
+        end,
+        activation,
+        dtype,
+        {name: handles[id(h)] for name, h in trace.captured.items() if id(h) in handles},
+    )
+    if any(step.op is None for step in graph.steps) or end.step.op is None:
+        _measure(graph)
+    return graph, guessed
+
+
+def _steps_to(end: Value) -> list[Step]:
+    """Returns what a value is computed from, as far as it depends on the image, in order."""
+    done: set[Step] = set()
+    steps: list[Step] = []
+    waiting = [end.step]
+    while waiting:
+        step = waiting[-1]
+        missing = [v.step for v in step.inputs if v.step.depends == "image" and v.step not in done]
+        if step in done or not missing:
+            waiting.pop()
+            if step not in done:
+                done.add(step)
+                steps.append(step)
+        else:
+            waiting.extend(missing)
+    return steps
+
+
+def _measure(graph: Graph) -> None:
+    """Notes the shapes of all values, as far as they are known without an image."""
+
+    def run(*images):
+        done = graph.run(images)
+        graph.shapes.update(done.shapes())
+        return done.logits
+
+    with tf.init_scope():
+        tf.function(run, autograph=False).get_concrete_function(*graph.image_specs)
+
+
+def _reading(network: keras.Model, output: int) -> Reading | None:
+    """Returns what an output means; None where no mask can be read from it."""
+    if len(network.outputs) > 1:
+        network = keras.Model(network.inputs, network.outputs[output], name=network.name)
+    try:
+        reading = read_output(network)
+    except KerasganError:
+        return None
+    refuse_labels(network, "an explanation")
+    return reading
+
+
+def _without_last(
+    network: keras.Model, end: Value, reading: Reading | None
+) -> tuple[Value, str, bool]:
+    """Takes the activation off that stands last, if only moves follow it."""
+    meant = "linear" if reading is None else reading.activation
+    moves: list[Step] = []
+    value, moved = end, True
+    while True:
+        step = value.step
+        inside = live(step)
+        if step.kind in LAST or len(inside) != 1:
+            break
+        keeps = step.kind in ROUTED or step.kind == "ResizeNearestNeighbor"
+        if not keeps and step.kind not in PROPORTIONAL | WINNER | AFFINE:
+            break
+        moved = moved and keeps and step.kind not in ("Pad", "PadV2")
+        moves.append(step)
+        value = step.inputs[inside[0]]
+    activation = LAST.get(value.step.kind)
+    guessed = False
+    if activation is None and meant != "linear" and end.step.path:
+        # a function of someone's own, which is tried out
+        start = _start_of(end)
+        if start is not None:
+            return start, meant, True
+    told = meant == "linear" and reading is not None and activation != "log_softmax"
+    if activation is None or told:
+        if meant != "linear":
+            raise KerasganError(
+                f"Explanations are of logits, but '{network.name}' gives what a {meant} makes of "
+                f"them, and '{end.step.layer or end.step.name}', where it ends, cannot be taken "
+                "off. Build a model that ends in the logits, or in keras.layers.Activation or "
+                "Softmax applied to them"
+            )
+        return end, "linear", False
+    if not moved:
+        raise KerasganError(
+            f"Explanations are of logits, but the model goes on after "
+            f"'{value.step.layer or value.step.name}' ({activation}), in "
+            f"'{end.step.layer or end.step.name}' ({end.step.kind}). Build a model that ends with "
+            "that activation, such as keras.Model(model.input, "
+            f"model.get_layer('{value.step.layer}').output)"
+        )
+    logits = value.step.inputs[0]
+    for step in reversed(moves):
+        inputs = tuple(logits if v.step.depends == "image" else v for v in step.inputs)
+        logits = Value(dataclasses.replace(step, inputs=inputs), _value_output(moves, step, end))
+    return logits, activation, guessed
+
+
+def _value_output(moves: Sequence[Step], step: Step, end: Value) -> int | str:
+    """Which output of a move the next one takes."""
+    place = moves.index(step)
+    if not place:
+        return end.output
+    later = moves[place - 1]
+    return later.inputs[live(later)[0]].output
+
+
+def _start_of(end: Value) -> Value | None:
+    """Where the layer begins that an output comes from, if it is a function of one number."""
+    scope, value = end.step.scope, end
+    while value.step.scope == scope and value.step.kind in ELEMENTWISE | AFFINE | BOTH:
+        inside = {value.step.inputs[i] for i in live(value.step)}
+        if len(inside) != 1:
+            return None
+        (value,) = inside
+    return None if value == end or value.step.kind == "Image" else value

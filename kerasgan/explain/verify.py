@@ -1,0 +1,97 @@
+"""Checks that a graph computes what its network does."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasgan.errors import KerasganError
+from kerasgan.explain.graph import Graph, Run
+
+__all__ = ["compare"]
+
+SIGMOIDS = ("sigmoid", "hard_sigmoid")
+
+
+def _images_for(network: keras.Model, count: int) -> list[tf.Tensor]:
+    """Returns random images for a model's inputs; a size left open is 128."""
+    rng = np.random.default_rng(0)
+    images = []
+    for tensor in network.inputs:
+        shape = [tensor.shape[0] or count, *(size or 128 for size in tensor.shape[1:])]
+        whole = tensor.dtype.is_integer
+        values = rng.integers(0, 256, shape) if whole else rng.uniform(-1, 1, shape)
+        images.append(tf.cast(values, tensor.dtype))
+    return images
+
+
+def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
+    """Raises if model and graph differ on random images, or images of a batch on one another.
+
+    Args:
+        network: The network.
+        graph: What was read of it.
+        output: The place of the output.
+        guessed: Whether its last activation is a guess.
+
+    Raises:
+        KerasganError: With what differs by how much.
+    """
+    images = _images_for(network, 2)
+    try:
+        found = network(images if len(images) > 1 else images[0], training=False)
+        expected = tf.cast(tf.nest.flatten(found)[output], graph.dtype)
+    except (ValueError, tf.errors.OpError) as error:
+        raise KerasganError(
+            f"Argument 'model' must run on images {[tuple(image.shape) for image in images]}. "
+            f"Received: '{network.name}', which does not; give its inputs a fixed size"
+        ) from error
+    inputs = [tf.cast(image, graph.dtype) for image in images]
+    alone = [
+        image if spec.shape[0] else image[:1] for image, spec in zip(inputs, graph.image_specs)
+    ]
+    run = graph.run(inputs)
+    _check_numbers(run)
+    received, first = run.logits, graph.run(alone).logits
+    compute = {layer.compute_dtype for layer in network._flatten_layers()}
+    tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
+    scale = float(tf.reduce_max(tf.abs(expected)))
+    error = np.inf
+    if received.shape == expected.shape:
+        names = SIGMOIDS if guessed and graph.activation in SIGMOIDS else [graph.activation]
+        outputs = {name: keras.activations.get(name)(received) for name in names}
+        errors = {n: float(tf.reduce_max(tf.abs(x - expected))) for n, x in outputs.items()}
+        graph.activation = min(errors, key=errors.__getitem__)
+        error, received = errors[graph.activation], outputs[graph.activation]
+        first = keras.activations.get(graph.activation)(first)
+    if not error <= tolerance * scale + 1e-30:
+        if guessed:
+            end = graph.trace.output.step
+            raise KerasganError(
+                f"Explanations are of logits, but '{end.layer or end.name}', where "
+                f"'{network.name}' ends, is more than a {graph.activation} of them. Build a model "
+                "that ends in the logits, or in keras.layers.Activation or Softmax of them"
+            )
+        raise KerasganError(
+            f"What was read of '{network.name}' differs from it by {error:.2g} on outputs up to "
+            f"{scale:.2g}. An operation does something else outside training than inside it, or "
+            "the network is not deterministic"
+        )
+    if len(first) == 1 and len(received) == 2:
+        error = float(tf.reduce_max(tf.abs(received[:1] - first)))
+        if not error <= tolerance * scale + 1e-30:
+            raise KerasganError(
+                f"'{network.name}' gives an image another mask when it is in a batch with others, "
+                "so no image can be explained on its own. Look for operations over the first axis"
+            )
+
+
+def _check_numbers(run: Run) -> None:
+    """Raises if a random image leads to NaN or infinity, and says where first."""
+    for value, tensor in run._values.items():
+        if tensor.dtype.is_floating and not np.isfinite(tensor).all():
+            raise KerasganError(
+                f"{value.step} cannot be explained: it makes NaN or infinity of a random image. "
+                "Look at its weights and statistics, such as a variance below 0"
+            )

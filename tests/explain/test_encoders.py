@@ -50,7 +50,7 @@ def encoder_unet(kind, nested, size=64, **options):
 class TestEncoders:
     def test_vgg16(self):
         canonical = check(encoder_unet("VGG16", nested=False, size=32))
-        assert canonical.names["block1_conv2"] == "block1_conv2_activation"
+        assert canonical.names["block1_conv2"] == "block1_conv2/Relu"
 
     def test_nested_mobilenet(self):
         canonical = check(encoder_unet("MobileNetV2", nested=True, size=32, alpha=0.35))

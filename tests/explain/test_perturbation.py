@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from test_analyzer import IMAGES, small, with_random_weights
+from toys import IMAGES, small, with_random_weights
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError

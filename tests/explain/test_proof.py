@@ -5,6 +5,7 @@ random, walked by the oracle as they were before canonization.
 """
 
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -242,7 +243,7 @@ def mixture(model, shift):
     chosen = {name: MIXED[(5 * k + shift) % len(MIXED)] for k, name in enumerate(weighted)}
 
     def rule_name(name):
-        return chosen[name.split("/")[0]]  # "conv/DepthwiseConv2dNative"
+        return chosen[re.split("[/:]", name)[0]]  # "conv/DepthwiseConv2dNative", "dense:1"
 
     pairs = [
         (lambda layer, name=name: rule_name(layer.name) == name, RULES[name][0]) for name in MIXED

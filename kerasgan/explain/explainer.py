@@ -24,6 +24,7 @@ from kerasgan.explain.finite import check_finite
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, start_relevance, warn_if_empty, winner
 from kerasgan.explain.perturbation import Perturbation
+from kerasgan.explain.turned import images_first
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 
@@ -464,11 +465,14 @@ class Explainer:
                 outputs.update(ledger=found.books.ledger, forks=found.books.parts)
                 rows.extend(found.books.rows)
                 forks.extend(found.books.forks)
+            places = {node.name: node.output for node in graph.nodes}
+            batch = tf.shape(found.logits)[0]
             first: dict[int, str] = {}
             for name, tensor in found.layers.items():
                 if keep is None or name in keep:
                     layers[name] = first.setdefault(id(tensor), name)
-                    outputs[f"layers/{layers[name]}"] = tensor
+                    turned = graph.turned.get(places.get(name))
+                    outputs[f"layers/{layers[name]}"] = images_first(tensor, turned, batch)
             return outputs
 
         number = tf.TensorSpec((), tf.int64)

@@ -27,6 +27,7 @@ from kerasgan.explain.operations import (
     WEIGHTED,
     Places,
 )
+from kerasgan.explain.turned import Turned, as_computed, images_first
 from kerasgan.models.trace import Step, Trace, Value
 
 __all__ = ["Graph", "Node", "Run", "has_axis", "letters", "live", "options_of", "places_of"]
@@ -94,6 +95,7 @@ class Graph:
         variables: Variables by the name of what stands for them in the traced graph.
         shapes: Of values, as far as they are known without an image.
         nonnegative: Values that are at least 0 whatever the weights.
+        turned: Of values in which images do not come first: where they are.
         nodes: What relevance passes, in the order of computation.
         names: From names of layers to names of nodes whose output stands for theirs.
         gates: What is the gate of each product: from its name to indices of its inputs.
@@ -111,6 +113,7 @@ class Graph:
     variables: dict[str, Any]
     shapes: dict[Value, tf.TensorShape] = dataclasses.field(default_factory=dict)
     nonnegative: set[Value] = dataclasses.field(default_factory=set)
+    turned: dict[Value, Turned] = dataclasses.field(default_factory=dict)
     nodes: list[Node] = dataclasses.field(default_factory=list)
     names: dict[str, str] = dataclasses.field(default_factory=dict)
     gates: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
@@ -234,9 +237,19 @@ class Run:
         found = backward(factors)
         return [tf.zeros_like(x) if f is None else f for x, f in zip(inputs, found)]
 
-    def per_image(self, values: tf.Tensor) -> tf.Tensor:
-        """Sums for each image, (batch,); the rows of an image stand together."""
+    def per_image(self, values: tf.Tensor, place: Value | None = None) -> tf.Tensor:
+        """Sums for each image, (batch,), a tensor of the form of a value; None: images first."""
+        if place is not None:
+            values = self.images_first(values, place)
         return tf.reduce_sum(tf.reshape(values, self._by_image), self._one)
+
+    def images_first(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+        """Turns a tensor of the form of a value so that images come first."""
+        return images_first(values, self.graph.turned.get(place), self.batch)
+
+    def as_computed(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+        """Turns a tensor whose images come first back to the form of a value."""
+        return as_computed(values, self.tensor(place), self.graph.turned.get(place), self.batch)
 
     def valid(self, value: Value) -> tf.Tensor | None:
         """Returns 1 where a value holds pixels and 0 where padding; None where all are pixels."""

@@ -84,8 +84,8 @@ class Linear:
 
     Attributes:
         node: The node: its `name`, and its Keras layer as `layer`.
-        inputs: Its inputs, `a_i`.
-        outputs: Its outputs, bias included.
+        inputs: Its inputs, `a_i`, images first.
+        outputs: Its outputs, bias included, likewise.
         nonnegative: Whether the inputs are known to be at least 0, which saves time.
         kernel: The `w_ij`, scale before and behind included.
         bias: The `b_j`, of the shape of the outputs' last axis (or axes), or None.
@@ -99,8 +99,8 @@ class Linear:
     def __init__(self, run: Run, node: Node):
         self.node = node
         self._run = run
-        (self.inputs,) = run.inputs(node)
-        self.outputs = run.output(node)
+        self.inputs = run.images_first(run.tensor(node.inputs[0]), node.inputs[0])
+        self.outputs = run.images_first(run.output(node), node.output)
         self.nonnegative = node.inputs[0] in run.graph.nonnegative
         self.kernel = run.kernel(node)
         self.bias = run.bias(node)
@@ -109,11 +109,15 @@ class Linear:
     def valid(self) -> tf.Tensor:
         """1 where the inputs are pixels, 0 where they are padding, of their shape."""
         valid = self._run.valid(self.node.inputs[0])
-        return tf.ones_like(self.inputs) if valid is None else valid
+        if valid is None:
+            return tf.ones_like(self.inputs)
+        return self._run.images_first(valid, self.node.inputs[0])
 
     def apply(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Applies the layer to other inputs, with another kernel and no bias."""
-        return self._run.apply(self.node, inputs, kernel)
+        run, node = self._run, self.node
+        outputs = run.apply(node, run.as_computed(inputs, node.inputs[0]), kernel)
+        return run.images_first(outputs, node.output)
 
     def for_each_image(self, reduce: Callable[..., tf.Tensor], values: tf.Tensor) -> tf.Tensor:
         """Reduces all values of an image to one, of a shape that goes with them.

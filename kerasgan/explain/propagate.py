@@ -113,13 +113,13 @@ def share(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
         # weights wait for relevance, since all of them at once would take as much memory as a model
         with tf.control_dependencies([relevance]):
             rule = composite.rule_for(node)
-            shares = rule.share(Linear(run, node), relevance)
+            shares = rule.share(Linear(run, node), run.images_first(relevance, node.output))
         if not isinstance(shares, Shares):
             raise KerasganError(
                 f"Method 'share' of rule {rule!r} must return Shares. "
                 f"Received: {type(shares).__name__}"
             )
-        return shares._replace(inputs=[shares.inputs])
+        return shares._replace(inputs=[run.as_computed(shares.inputs, node.inputs[0])])
     return KINDS[node.kind](run, node, relevance, composite)
 
 
@@ -138,21 +138,29 @@ def _of_images(run: Run, arriving: dict[Value, list[tf.Tensor]]) -> list[tf.Tens
 # --- Kinds of nodes ---
 
 
-def _stabilised(run: Run, relevance: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _stabilised(
+    run: Run, node: Node, relevance: tf.Tensor, outputs: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Divides relevance by outputs kept from zero; also returns what that costs, (batch,)."""
     signed = sign_of(outputs, STABILISER)
     factors = relevance / (outputs + signed)
-    return factors, run.per_image(signed * factors)
+    return factors, run.per_image(signed * factors, node.output)
+
+
+def _less(run: Run, node: Node, relevance: tf.Tensor, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns what relevance of a node's outputs is more than that of its inputs, (batch,)."""
+    passed = [run.per_image(part, value) for part, value in zip(inputs, node.inputs)]
+    return run.per_image(relevance, node.output) - sum(passed)
 
 
 def _proportional(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
     with tf.control_dependencies([relevance]):
         output = run.output(node)
-        factors, stabiliser = _stabilised(run, relevance, output)
+        factors, stabiliser = _stabilised(run, node, relevance, output)
         inputs = [x * f for x, f in zip(run.inputs(node), run.back(node, factors))]
     bias: Any = 0.0
     if node.main.kind == "AddN" and len(node.main.inputs) > len(inputs):
-        bias = run.per_image(output * factors) - sum(run.per_image(part) for part in inputs)
+        bias = _less(run, node, output * factors, inputs)
     return Shares(inputs, bias, stabiliser)
 
 
@@ -161,7 +169,7 @@ def _normalised(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> 
     channel = 1 if node.main.attributes["data_format"].s == b"NCHW" else data.shape.rank - 1
     axes = [axis for axis in range(data.shape.rank) if axis != channel]
     centred, backward = vjp(lambda x: x - tf.reduce_mean(x, axes, keepdims=True), [data])
-    factors, stabiliser = _stabilised(run, relevance, centred)
+    factors, stabiliser = _stabilised(run, node, relevance, centred)
     return Shares([data * backward(factors)[0]], stabiliser=stabiliser)
 
 
@@ -170,11 +178,11 @@ def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shar
     (data,) = run.inputs(node)
     bias: Any = 0.0
     if composite.affine != "passed":
-        factors, stabiliser = _stabilised(run, relevance, run.output(node))
-        bias = run.per_image(shift[0] * factors) if shift else 0.0
+        factors, stabiliser = _stabilised(run, node, relevance, run.output(node))
+        bias = run.per_image(shift[0] * factors, node.output) if shift else 0.0
         factors = factors * inverse
     else:
-        factors, stabiliser = _stabilised(run, relevance, data - mean)
+        factors, stabiliser = _stabilised(run, node, relevance, data - mean)
     _, backward = vjp(lambda x: x - run.value_of(node, node.held[0], x), [data])
     return Shares([data * backward(factors)[0]], bias, stabiliser)
 
@@ -184,10 +192,10 @@ def _routed(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Share
     dropped: Any = 0.0
     joins = node.main.kind in ("ConcatV2", "Pack")
     if node.main.kind in ("Pad", "PadV2") or (joins and _has_constants(node)):
-        dropped = run.per_image(relevance) - sum(run.per_image(part) for part in inputs)
+        dropped = _less(run, node, relevance, inputs)
     if not composite.keep_skips and node.main.kind == "ConcatV2" and len(inputs) > 1:
         newest = run.newest(node.inputs)
-        dropped = sum(run.per_image(r) for v, r in zip(node.inputs, inputs) if v != newest)
+        dropped = sum(run.per_image(r, v) for v, r in zip(node.inputs, inputs) if v != newest)
         inputs = [r if v == newest else tf.zeros_like(r) for v, r in zip(node.inputs, inputs)]
     return Shares(inputs, unsupported=dropped)
 
@@ -201,7 +209,7 @@ def _winner(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shar
     inputs = run.back(node, relevance)
     dropped: Any = 0.0
     if node.main.kind in ("Maximum", "Minimum", "Select", "SelectV2") and len(inputs) == 1:
-        dropped = run.per_image(relevance) - run.per_image(inputs[0])
+        dropped = _less(run, node, relevance, inputs)
     return Shares(inputs, unsupported=dropped)
 
 
@@ -214,8 +222,8 @@ def _affine(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Share
     if not linear or all(step.kind in ("DivNoNan", "Mul", "Neg", "RealDiv") for step in node.steps):
         return _passed(run, node, relevance, composite)
     (data,) = run.inputs(node)
-    factors, stabiliser = _stabilised(run, relevance, run.output(node))
-    bias = run.per_image(run.again(node, [tf.zeros_like(data)]) * factors)
+    factors, stabiliser = _stabilised(run, node, relevance, run.output(node))
+    bias = run.per_image(run.again(node, [tf.zeros_like(data)]) * factors, node.output)
     return Shares([data * run.back(node, factors)[0]], bias, stabiliser)
 
 
@@ -239,7 +247,7 @@ def _product(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shar
     sides = run.inputs(node)
     held = [composite.attention == "held" and value in node.held for value in node.inputs]
     count = held.count(False)
-    factors, stabiliser = _stabilised(run, relevance, count * run.output(node))
+    factors, stabiliser = _stabilised(run, node, relevance, count * run.output(node))
     inputs = [
         tf.zeros_like(x) if hold else x * back
         for x, back, hold in zip(sides, run.back(node, factors), held)
@@ -251,7 +259,7 @@ def _softmax(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Sha
     (data,), shares = run.inputs(node), run.output(node)
     axes = run.graph.trace.number(node.held[0].step.inputs[1]).tolist() if node.held else -1
     inputs = data * (relevance - shares * tf.reduce_sum(relevance, axes, keepdims=True))
-    return Shares([inputs], bias=run.per_image(relevance) - run.per_image(inputs))
+    return Shares([inputs], bias=_less(run, node, relevance, [inputs]))
 
 
 KINDS = {
@@ -292,11 +300,11 @@ class Keeper:
     def book(self, node: Node, relevance: tf.Tensor, shares: Shares) -> None:
         """Writes a node's row: relevance in and out, and what went elsewhere, for each image."""
         run = self._run
-        passed = [self._total(values) for values in shares.inputs]
+        passed = [self._total(part, value) for part, value in zip(shares.inputs, node.inputs)]
         self._rows.append((node.name, node.type))
-        self._ledger += [self._total(relevance), _sum(passed)]
+        self._ledger += [self._total(relevance, node.output), _sum(passed)]
         self._ledger += [self._for_each_image(column) for column in shares[1:]]
-        self._ledger.append(run.per_image(tf.abs(relevance)))
+        self._ledger.append(run.per_image(tf.abs(relevance), node.output))
         if len(passed) > 1:
             newest = run.newest(node.inputs)
             for value, part in zip(node.inputs, passed):
@@ -311,11 +319,11 @@ class Keeper:
         parts = tf.stack(self._parts) if self._parts else ledger[:0, 0]
         return Books(self._rows, ledger, self._forks, parts)
 
-    def _total(self, values: tf.Tensor) -> tf.Tensor:
+    def _total(self, values: tf.Tensor, place: Value) -> tf.Tensor:
         """Sums for each image, once: what a node passes on, the next one receives."""
         key = values.ref()
         if key not in self._totals:
-            self._totals[key] = self._run.per_image(values)
+            self._totals[key] = self._run.per_image(values, place)
         return self._totals[key]
 
     def _for_each_image(self, column: Any) -> tf.Tensor:

@@ -83,9 +83,10 @@ def check_batch(steps: Steps, step: Step) -> None:
         shapes = [steps.constant_shape(v) for v in step.inputs if v.step.depends != "image"]
         own = steps.shape(inside[0])
         values = shapes[:-1] if step.kind == "ConcatV2" else shapes
-        axis = _axis(steps, step, len(own))
-        if axis == 0 or any(s and len(s) == len(own) and s[0] and not own[0] for s in values):
-            raise steps.refusal(step, "it joins images of the batch, or a constant to one image")
+        if any(s and len(s) == len(own) and s[0] and not own[0] for s in values):
+            raise steps.refusal(
+                step, "it joins a constant to images, which it has to be repeated for"
+            )
 
 
 def check_routed(steps: Steps, step: Step) -> None:
@@ -102,14 +103,3 @@ def check_routed(steps: Steps, step: Step) -> None:
 
 def _meets(steps: Steps, own: Sequence[int | None], other: Sequence[int | None]) -> bool:
     return own[0] is None and other[0] not in (None, 1)
-
-
-def _axis(steps: Steps, step: Step, rank: int) -> int | None:
-    if step.kind == "Pack":
-        axis = step.attributes["axis"].i
-    else:
-        found = steps.graph.trace.number(step.inputs[-1])
-        if found is None:
-            return None
-        axis = int(found)
-    return axis + rank if axis < 0 else axis

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, Run
+from kerasgan.explain.turned import find_turned
 
 __all__ = ["compare"]
 
@@ -45,7 +46,8 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
     except (ValueError, tf.errors.OpError) as error:
         raise KerasganError(
             f"Argument 'model' must run on images {[tuple(image.shape) for image in images]}. "
-            f"Received: '{network.name}', which does not; give its inputs a fixed size"
+            f"Received: '{network.name}', which does not ({str(error).strip().splitlines()[0]}); "
+            "give its inputs a fixed size, and repeat for each image what is joined to images"
         ) from error
     inputs = [tf.cast(image, graph.dtype) for image in images]
     alone = [
@@ -53,6 +55,7 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
     ]
     run = graph.run(inputs)
     _check_numbers(run)
+    _find_images(graph, run)
     received, first = run.logits, graph.run(alone).logits
     compute = {layer.compute_dtype for layer in network._flatten_layers()}
     tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
@@ -85,6 +88,39 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
                 f"'{network.name}' gives an image another mask when it is in a batch with others, "
                 "so no image can be explained on its own. Look for operations over the first axis"
             )
+
+
+def _find_images(graph: Graph, run: Run) -> None:
+    """Notes where images are that do not come first; raises if one changes what is another's."""
+    count = int(run.batch)
+    if count < 2:
+        return
+    rng = np.random.default_rng(1)
+    others = []
+    for image in run.images:
+        first = rng.permutation(image[0].numpy().ravel()).reshape(image[0].shape)
+        others.append(tf.concat([tf.constant(first[None], image.dtype), image[1:]], 0))
+    changed = graph.run(others)
+    sized = all(None not in spec.shape[1:] for spec in graph.image_specs)
+    for node in graph.nodes:
+        for value in (*node.inputs, node.output):
+            shape = graph.shape(value)
+            known = [] if shape.rank is None else shape.as_list()
+            pair = run.tensor(value).numpy(), changed.tensor(value).numpy()
+            try:
+                found = find_turned(*pair, count, known)
+            except ValueError:
+                raise KerasganError(
+                    f"{node.main} cannot be explained: what it computes of an image depends on "
+                    "the others of a batch. Look for operations over the axis of the images"
+                ) from None
+            if found is not None and found.before < 0 and found.after > 1 and not sized:
+                raise KerasganError(
+                    f"{node.main} cannot be explained: it puts images between other axes, and how "
+                    "many places belong to one is open. Give the model's input a fixed size"
+                )
+            if found is not None:
+                graph.turned[value] = found
 
 
 def _check_numbers(run: Run) -> None:

@@ -16,15 +16,16 @@ def name_nodes(steps: Patterns) -> None:
     for node in graph.nodes:
         step = node.main
         calls.setdefault(steps.call_of(step), []).append(node)
-        node.layer = steps.layers.get(step.layer)
+        node.layer = steps.layer_at(step.path)
     short: dict[str, int] = {}
     for path in {step.path for step in graph.steps}:
-        name = path.rsplit("/", 1)[-1]
+        name = _own_name(steps, path)
         short[name] = short.get(name, 0) + 1
     taken: set[str] = set()
     for call, nodes in calls.items():
-        last = call.rsplit("/", 1)[-1]
-        base = last if short.get(last.split(":")[0], 0) == 1 else call
+        path = nodes[0].main.path
+        name = _own_name(steps, path)
+        base = name + call[len(path) :] if short.get(name, 0) == 1 else call
         weighted = [node for node in nodes if node.kind == "weighted"]
         bearer = (weighted or nodes)[-1]
         for node in nodes:
@@ -45,6 +46,12 @@ def name_nodes(steps: Patterns) -> None:
     _name_layers(steps)
 
 
+def _own_name(steps: Patterns, path: str) -> str:
+    """The name of the layer of a path, without those around it."""
+    layer = steps.layer_at(path)
+    return "" if layer is None else layer.name
+
+
 def _name_layers(steps: Patterns) -> None:
     """Says for each layer which node stands for its output."""
     graph = steps.graph
@@ -59,7 +66,7 @@ def _name_layers(steps: Patterns) -> None:
             source = found.inputs[0]
             found = makers.get((source.step.name, source.output))
         if found is not None:
-            for name in (path.rsplit("/", 1)[-1], path):
+            for name in (_own_name(steps, path), path):
                 graph.names.setdefault(name, found.name)
     operations = graph.trace.graph.get_operations()
     named = {path for op in operations for path, _ in layers_in(op.name, steps.layers)}

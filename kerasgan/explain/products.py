@@ -86,7 +86,7 @@ class Products(Patterns):
                 and len(live(inner)) == 2
                 and inner.scope
                 and self.same_layer(inner, step)
-                and "Multiply" in type(self.layers.get(step.layer)).__name__
+                and "Multiply" in type(self.layer_at(step.path)).__name__
             ):
                 found += self.factors(inner)
             else:

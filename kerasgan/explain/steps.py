@@ -37,10 +37,9 @@ class Steps:
         for step in graph.steps:
             for value in step.inputs:
                 self.users.setdefault(value, []).append(step)
-        self.layers: dict[str, keras.layers.Layer] = {}
-        for module in network.submodules:
-            if isinstance(module, keras.layers.Layer):
-                self.layers.setdefault(module.name, module)
+        self.layers = _layers_within(network)
+        self._within: dict[str, dict[str, keras.layers.Layer]] = {"": self.layers}
+        self._by_path: dict[str, keras.layers.Layer | None] = {"": None}
         self.scopes: dict[str, list[str]] = {}
         made = {op.name: place for place, op in enumerate(graph.trace.graph.get_operations())}
         for step in sorted(graph.steps, key=lambda step: made.get(step.name, len(made))):
@@ -68,11 +67,29 @@ class Steps:
 
     def refusal(self, step: Step, reason: str, advice: str = ADVICE) -> KerasganError:
         """Returns the error about an operation, which names its layer, why, and what to do."""
-        layer = self.layers.get(step.layer)
+        layer = self.layer_at(step.path)
         shown = f"Operation {step.kind}"
         if layer is not None:
-            shown = f"Layer '{step.layer}' ({type(layer).__name__}, operation {step.kind})"
+            shown = f"Layer '{layer.name}' ({type(layer).__name__}, operation {step.kind})"
         return KerasganError(f"{shown} cannot be explained: {reason}. {advice}")
+
+    def layer_at(self, path: str) -> keras.layers.Layer | None:
+        """Returns the Keras layer of a path, the innermost; None for no path."""
+        if path not in self._by_path:
+            done, rest, found = "", path, None
+            while rest:
+                within = self._within[done]
+                names = [n for n in within if rest == n or rest.startswith(f"{n}/")]
+                if not names:  # called there, but held elsewhere
+                    within = self.layers
+                    names = [n for n in within if rest == n or rest.startswith(f"{n}/")]
+                name = max(names, key=len)
+                found, rest = within[name], rest[len(name) + 1 :]
+                done = f"{done}/{name}"
+                if done not in self._within:
+                    self._within[done] = _layers_within(found)
+            self._by_path[path] = found
+        return self._by_path[path]
 
     def trailing(self, value: Value, rank: int) -> int | None:
         """How many of the last axes a constant varies along; None if along others too."""
@@ -146,3 +163,12 @@ class Steps:
         if value.step.kind == "Image":
             return self.graph.image_names[self.graph.images.index(value)]
         return value.step.layer or value.step.name
+
+
+def _layers_within(holder: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """Returns the layers that a layer holds, by name, the outer ones first."""
+    found: dict[str, keras.layers.Layer] = {}
+    for module in holder.submodules:
+        if isinstance(module, keras.layers.Layer):
+            found.setdefault(module.name, module)
+    return found

@@ -98,7 +98,8 @@ def _find_images(graph: Graph, run: Run) -> None:
     rng = np.random.default_rng(1)
     others = []
     for image in run.images:
-        first = rng.permutation(image[0].numpy().ravel()).reshape(image[0].shape)
+        first = image[0].numpy()
+        first = first.max() + first.min() - rng.permutation(first.ravel()).reshape(first.shape)
         others.append(tf.concat([tf.constant(first[None], image.dtype), image[1:]], 0))
     changed = graph.run(others)
     sized = all(None not in spec.shape[1:] for spec in graph.image_specs)
@@ -121,6 +122,13 @@ def _find_images(graph: Graph, run: Run) -> None:
                 )
             if found is not None:
                 graph.turned[value] = found
+    if graph.output in graph.turned or len(run.logits) != count:
+        turned = [node for node in graph.nodes if node.output in graph.turned]
+        where = turned[0].main if turned else graph.output.step
+        raise KerasganError(
+            f"The output of '{graph.name}' does not have an image's mask for each image, in their "
+            f"order: {count} images make {len(run.logits)}, from {where} on"
+        )
 
 
 def _check_numbers(run: Run) -> None:

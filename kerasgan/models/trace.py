@@ -155,6 +155,9 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
 
 def _traced(network: keras.Model, output: int) -> Trace:
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in network.inputs]
+    if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*", network.name):
+        # a name that operations cannot have, with a space such as
+        network = keras.Model(network.inputs, network.outputs, name="model")
 
     def call(*images):
         found = network(list(images) if len(images) > 1 else images[0], training=False)
@@ -213,12 +216,17 @@ def layers_in(name: str, layers: Collection[str]) -> list[tuple[str, str]]:
         [('block', 'model/block'), ('block/conv', 'model/block/conv_1')]
     """
     parts, path = name.split("/"), ""
-    found = []
-    for place, part in enumerate(parts[1:-1], 2):
-        plain = part if part in layers else re.sub(r"_\d+$", "", part)
-        if plain in layers:
-            path = f"{path}/{plain}" if path else plain
-            found.append((path, "/".join(parts[:place])))
+    found, place = [], 1
+    while place < len(parts) - 1:
+        for end in range(min(len(parts) - 1, place + 4), place, -1):  # names with slashes first
+            part = "/".join(parts[place:end])
+            plain = part if part in layers else re.sub(r"_\d+$", "", part)
+            if plain in layers:
+                path = f"{path}/{plain}" if path else plain
+                found.append((path, "/".join(parts[:end])))
+                place = end - 1
+                break
+        place += 1
     return found
 
 

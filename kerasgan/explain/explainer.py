@@ -307,7 +307,7 @@ class Explainer:
         """Checks that no relevance is lost unseen in any layer.
 
         Args:
-            images: What to explain; None for one random image.
+            images: What to explain; None for one random image, or as many as the model takes.
             tolerance: Largest remainder allowed, as a share of the layer's absolute relevance.
             **explain: Arguments of `explain`.
 
@@ -321,7 +321,8 @@ class Explainer:
         if images is None:
             rng = np.random.default_rng(0)
             shapes = [[size or 128 for size in spec.shape[1:]] for spec in self._inputs]
-            drawn = [rng.uniform(-1, 1, (1, *shape)) for shape in shapes]
+            count = self._input.shape[0] or 1
+            drawn = [rng.uniform(-1, 1, (count, *shape)) for shape in shapes]
             images = drawn if len(drawn) > 1 else drawn[0]
         ledger = self.explain(images, layers=(), **explain).ledger
         if not len(ledger) or ledger["remainder"].isna().any():
@@ -523,6 +524,13 @@ class Explainer:
                     "Argument 'images' holds NaN or infinity, in images "
                     f"{np.flatnonzero(~finite).tolist()}"
                 )
+        fixed = self._input.shape[0]
+        if fixed and len(arrays[0]) % fixed:
+            raise KerasganError(
+                f"'{self.model.name}' takes {fixed} images at a time, as its input was made with "
+                f"batch_size={fixed}. Received: {len(arrays[0])}; give a multiple of {fixed}, or "
+                "build the model without batch_size"
+            )
         check_range(arrays[0], self.preprocess, self.model)
         return arrays
 
@@ -551,7 +559,8 @@ class Explainer:
 
     def _at_once(self, images: np.ndarray) -> int:
         """Returns how many images to run at once."""
-        return self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
+        fixed = self._input.shape[0]
+        return fixed or self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
 
     def _bytes_per_image(self, images: np.ndarray) -> int:
         """Estimates what a forward and backward pass takes: every activation, three times."""

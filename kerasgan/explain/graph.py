@@ -476,8 +476,12 @@ def options_of(step: Step, dtype: str) -> tuple[Any, list[str], dict[str, Any]]:
         KerasganError: If there is no such function.
     """
     function = getattr(tf.raw_ops, step.kind, None)
-    if function is None:
-        raise KerasganError(f"{step} cannot be computed again outside of the network")
+    calls = any(value.WhichOneof("value") == "func" for value in step.attributes.values())
+    if function is None or calls:
+        raise KerasganError(
+            f"{step} cannot be computed again outside of the network. If it does not depend on the "
+            "image, such as a loop that makes positions, compute it before the model is built"
+        )
     attributes = {RENAMED.get(name, name): value for name, value in step.attributes.items()}
     names, options = [], {}
     for name in inspect.signature(function).parameters:

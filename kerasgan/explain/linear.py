@@ -50,7 +50,13 @@ def vjp(
     """
     inputs = [tf.identity(tensor) for tensor in inputs]
     outputs = function(*inputs)
-    return outputs, lambda factors: tf.gradients(outputs, inputs, factors, stop_gradients=inputs)
+
+    def backward(factors: tf.Tensor) -> list[tf.Tensor]:
+        found = tf.gradients(outputs, inputs, factors, stop_gradients=inputs)
+        # of what was gathered along the first axis, slices
+        return [g if g is None else tf.convert_to_tensor(g) for g in found]
+
+    return outputs, backward
 
 
 class Contributions:

@@ -71,7 +71,8 @@ def label_components(logits: tf.Tensor) -> np.ndarray:
     masks = foreground(tf.convert_to_tensor(logits)).numpy()
     labels = np.zeros(masks.shape, "int64")
     for image, channel in np.ndindex(len(masks), masks.shape[-1]):
-        found, _ = ndimage.label(masks[image, ..., channel], structure=np.ones((3, 3)))
+        mask = masks[image, ..., channel]
+        found, _ = ndimage.label(mask, structure=np.ones([3] * mask.ndim))
         labels[image, ..., channel] = found + (found > 0) * labels[image].max()
     for image in labels:
         sizes = np.bincount(image.ravel())
@@ -119,11 +120,12 @@ def components(logits: tf.Tensor) -> Components:
         >>> explainer.explain(images[found.image], target=found.weights)  # doctest: +SKIP
     """
     labels = label_components(logits)
-    counts = labels.max(axis=(1, 2, 3))
+    counts = labels.reshape(len(labels), -1).max(1)
     image = np.repeat(np.arange(len(labels)), counts)
     index = np.concatenate([np.arange(count) for count in counts])
-    weights = labels[image] == index[:, None, None, None] + 1
-    return Components(image, index, weights.sum(axis=(1, 2, 3)), weights.astype("float32"))
+    weights = labels[image] == index.reshape(-1, *[1] * (labels.ndim - 1)) + 1
+    area = weights.sum(tuple(range(1, weights.ndim)))
+    return Components(image, index, area, weights.astype("float32"))
 
 
 def start_relevance(
@@ -164,7 +166,8 @@ def warn_if_empty(weights: tf.Tensor) -> None:
     Args:
         weights: Float (batch, height, width, classes), with values.
     """
-    empty = np.flatnonzero(~np.any(np.asarray(weights) != 0, axis=(1, 2, 3)))
+    rows = np.reshape(weights, (len(weights), -1))
+    empty = np.flatnonzero(~np.any(rows != 0, axis=1))
     if len(empty):
         shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
         warnings.warn(
@@ -194,17 +197,17 @@ def fit_array(array: np.ndarray, shape: Sequence[int], argument: str, owner: str
 
     Arrays may be tensors. Sizes that are not known, None, fit any.
     """
-    b, h, w, c = shape
+    b, *places, c = shape
     full, sizes = array, tuple(array.shape)
-    if len(sizes) == 2:
-        full = array[None, :, :, None]
-    elif len(sizes) == 3:
-        full = array[..., None] if _agree(sizes, (b, h, w)) else array[None]
+    if len(sizes) == len(places):
+        full = array[None, ..., None]
+    elif len(sizes) == len(places) + 1:
+        full = array[..., None] if _agree(sizes, (b, *places)) else array[None]
     sizes = tuple(full.shape)
-    if not any(_agree(sizes, (n, h, w, m)) for n in (1, b) for m in (1, c)):
+    if not any(_agree(sizes, (n, *places, m)) for n in (1, b) for m in (1, c)):
         raise KerasganError(
-            f"Argument '{argument}' of {owner} must have shape {(h, w)}, {(b, h, w)}, "
-            f"{(h, w, c)} or {(b, h, w, c)}, as the logits have. Received: {array.shape}"
+            f"Argument '{argument}' of {owner} must have shape {tuple(places)}, {(b, *places)}, "
+            f"{(*places, c)} or {(b, *places, c)}, as the logits have. Received: {array.shape}"
         )
     return full
 

@@ -17,6 +17,12 @@ __all__ = ["check_batch", "check_layout", "check_routed", "no_rule", "refuse_cha
 
 def no_rule(steps: Steps, step: Step) -> KerasganError:
     """Returns the error about an operation that no rule is known for."""
+    if step.kind in ("If", "StatelessIf") and step.inputs[0].step.depends != "image":
+        return steps.refusal(
+            step,
+            "it chooses by a condition of TensorFlow's, though not by the image",
+            "Choose by an if of Python's, or build the model for one size of image",
+        )
     if step.kind in ("If", "StatelessIf", "While", "StatelessWhile", "Switch", "Merge", "Case"):
         return steps.refusal(step, "what it computes depends on the image by control flow")
     tensor = Value(step).tensor

@@ -252,6 +252,7 @@ class Pixel(Target):
         return Mask(chosen)
 
     def _check(self, shape: Shape) -> None:
+        _check_places(self, shape)
         for name, value, size in (("y", self.y, shape[1]), ("x", self.x, shape[2])):
             if not _is_index(value, np.inf if size is None else size - 1):
                 last = "the last one" if size is None else size - 1
@@ -287,6 +288,7 @@ class Border(Target):
 
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
+        _check_places(self, logits.shape)
         mask = foreground(logits)
         return mask * tf.nn.max_pool2d(1 - mask, 2 * self.width + 1, 1, "SAME")
 
@@ -314,8 +316,10 @@ class Component(Target):
         """See `Target.weights`."""
         if tf.is_symbolic_tensor(logits):
             raise KerasganError("Target Component needs values: use it outside a tf.function.")
+        if logits.shape.rank == 2:
+            _check_places(self, logits.shape)
         labels = label_components(logits)
-        counts = labels.max(axis=(1, 2, 3))
+        counts = labels.reshape(len(labels), -1).max(1)
         if not _is_index(self.index, counts.min() - 1):
             raise KerasganError(
                 f"Argument 'index' of Component must be an index that every image has, from 0. "
@@ -522,6 +526,15 @@ def get(target: TargetLike) -> Target:
             f"Received: {target!r}. {hint}".rstrip()
         )
     return Mask(target)
+
+
+def _check_places(target: Target, shape: Shape) -> None:
+    """Raises where logits are no map of an image, (batch, height, width, classes)."""
+    if len(shape) != 4:
+        raise KerasganError(
+            f"Target {target!r} is for logits (batch, height, width, classes). Received: logits "
+            f"with {len(shape)} axes; use 'prediction', Class or an array of weights"
+        )
 
 
 def _is_index(value: Any, last: int) -> bool:

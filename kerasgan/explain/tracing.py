@@ -43,7 +43,7 @@ def checked(model: Any) -> keras.Model:
     network = functional(model)
     for layer in network._flatten_layers(recursive=True, include_self=False):
         for weight in layer._trainable_weights + layer._non_trainable_weights:
-            if weight.dtype.is_floating and not np.isfinite(tf.reduce_sum(weight)):
+            if weight.dtype.is_floating and not tf.math.is_finite(tf.reduce_sum(weight)):
                 raise KerasganError(
                     f"Layer '{layer.name}' ({type(layer).__name__}) cannot be explained: its "
                     f"weight '{weight.name}' holds NaN or infinity. Load weights from before "

@@ -682,3 +682,44 @@ class TestBadInput:
     def test_export_of_a_target_with_arrays(self, explainer, tmp_path):
         with pytest.raises(KerasganError, match="explain_weights"):
             explainer.export(str(tmp_path), np.ones((8, 8)))
+
+
+def test_a_model_of_so_many_images_at_a_time():
+    image = keras.Input((8, 8, 3), batch_size=2)
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+    explainer = Explainer(model, "epsilon", batch_size=1)
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 3))
+    e = explainer.explain(images)
+    assert np.allclose(explainer.explain(images[2:]).relevance, e.relevance[2:], atol=1e-5)
+    assert set(explainer.check()["image"]) == {0, 1}
+    with pytest.raises(KerasganError, match="2 images at a time"):
+        explainer.explain(images[:3])
+
+
+def test_names_with_spaces_and_slashes():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 3, padding="same", name="stem/conv")(image)
+    x = keras.layers.ReLU(name="stem/act")(x)
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, name="head")(x), name="my model")
+    explainer = Explainer(model, "epsilon")
+    assert explainer.graph.node("stem/conv").layer is model.get_layer("stem/conv")
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3))
+    assert explainer.explain(images).layers["stem/act"].shape == (1, 8, 8, 2)
+
+
+def test_layers_of_one_name_in_other_layers_are_told_apart():
+    class Block(keras.layers.Layer):
+        def __init__(self, inner, **options):
+            super().__init__(**options)
+            self.inner = inner
+
+        def call(self, x):
+            return self.inner(x)
+
+    plain = Block(keras.layers.Conv2D(2, 1, name="conv"), name="plain")
+    apart = Block(keras.layers.SeparableConv2D(2, 1, name="conv"), name="apart")
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, name="head")(apart(plain(image))))
+    nodes = {node.name: node.layer for node in Explainer(model, "epsilon").graph.nodes}
+    assert nodes["plain/conv"] is plain.inner
+    assert nodes["apart/conv"] is apart.inner

@@ -9,6 +9,8 @@ import tensorflow as tf
 from canonical import check, copy, images_for, kinds, norm, randomize, small, types
 from keras import layers
 
+from kerasgan.errors import KerasganError
+from kerasgan.explain import Explainer
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import Composite, anything
 from kerasgan.explain.propagate import share
@@ -234,3 +236,31 @@ class TestAddons:
         image = images_for(model)
         model(image, training=True)
         np.testing.assert_allclose(graph.run(image).logits, model(image), rtol=1e-9, atol=1e-10)
+
+
+def test_rows_gathered_along_the_first_axis():
+    image = keras.Input((8, 8, 3))
+    twice = keras.layers.Lambda(lambda x: tf.vectorized_map(lambda one: 2 * one, x))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1)(twice(image)))
+    Explainer(model, "epsilon").check(np.ones((2, 8, 8, 3)), target=np.ones((8, 8)))
+
+
+def test_loops_and_conditions_are_named_though_no_image_decides_them():
+    def loop(x):
+        return x + tf.map_fn(lambda row: row * tf.ones((8, 3)), tf.range(8.0))
+
+    def choice(x):
+        return tf.cond(tf.shape(x)[1] > 4, lambda: 2.0 * x, lambda: x)
+
+    for function, message in ((loop, "While in layer 'own'"), (choice, "own.*If.*not by the imag")):
+        image = keras.Input((8, 8, 3))
+        own = keras.layers.Lambda(function, name="own")
+        model = keras.Model(image, keras.layers.Conv2D(1, 1)(own(image)))
+        with pytest.raises(KerasganError, match=message):
+            Explainer(model, "epsilon")
+
+
+def test_a_network_all_in_bfloat16():
+    image = keras.Input((8, 8, 3), dtype="bfloat16")
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, dtype="bfloat16")(image))
+    assert Explainer(model, "epsilon").explain(np.ones((1, 8, 8, 3))).relevance.any()

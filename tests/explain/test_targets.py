@@ -1,11 +1,12 @@
 """Targets against hand-made cases."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.explain import targets
+from kerasgan.explain import Explainer, targets
 from kerasgan.explain.logits import components, label_components, start_relevance, warn_if_empty
 
 ONE = np.array(
@@ -338,3 +339,25 @@ def test_unknown_start_is_refused():
 
 def test_names():
     assert targets.names() == ["border", "component", "false_positives", "missed", "prediction"]
+
+
+def test_logits_of_volumes_and_of_whole_images():
+    volume = keras.Input((4, 4, 4, 1))
+    x = keras.layers.Conv3D(2, 3, padding="same", activation="relu")(volume)
+    explainer = Explainer(keras.Model(volume, keras.layers.Conv3D(1, 1)(x)), "epsilon")
+    cubes = np.random.default_rng(0).uniform(-1, 1, (2, 4, 4, 4, 1))
+    chosen = np.zeros((4, 4, 4))
+    chosen[1] = 1
+    e = explainer.explain(cubes, chosen)
+    assert e.relevance.shape == cubes.shape
+    assert e.relevance.any()
+    assert not e.target[:, [0, 2, 3]].any()
+    for target in ("border", targets.Pixel(0, 0)):
+        with pytest.raises(KerasganError, match="height, width"):
+            explainer.explain(cubes, target)
+    whole = keras.Model(volume, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    explainer = Explainer(whole, "epsilon")
+    assert explainer.explain(cubes, np.eye(3)[1]).target.tolist() == [[0, 1, 0]] * 2
+    for target in ("border", "component", targets.Pixel(0, 0)):
+        with pytest.raises(KerasganError, match="height, width"):
+            explainer.explain(cubes, target)

@@ -115,6 +115,7 @@ class Explainer:
             self.graph = read_graph(
                 self.model, gates=gates, output=output, share=isinstance(self.method, AttnLRP)
             )
+        self._activations = self._activations_now()
         self.method = self.method.placed(self._places())
         self.gates = self.graph.gates
         self._inputs = self.graph.image_specs
@@ -182,6 +183,11 @@ class Explainer:
 
         Source: Conditional heatmaps, Achtibat et al. 2023 (arXiv 2206.03208).
         """
+        if self._activations_now() != self._activations:
+            raise KerasganError(
+                f"A layer of '{self.model.name}' was given another activation since this Explainer "
+                "was made. Make a new Explainer of it"
+            )
         follow = self._to_follow(through or {})
         inputs = self._checked(images)
         images = inputs[0]
@@ -486,6 +492,9 @@ class Explainer:
         signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
         function = tf.function(explain, autograph=False)
         return Traced(function.get_concrete_function(*signature), layers, rows, forks)
+
+    def _activations_now(self) -> list[Any]:
+        return [getattr(layer, "activation", None) for layer in self.model._flatten_layers()]
 
     def _weights_spec(self) -> tf.TensorSpec:
         return tf.TensorSpec(self.graph.shape(self.graph.output), self.graph.dtype)

@@ -78,8 +78,8 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
             )
         raise KerasganError(
             f"What was read of '{network.name}' differs from it by {error:.2g} on outputs up to "
-            f"{scale:.2g}. An operation does something else outside training than inside it, or "
-            "the network is not deterministic"
+            f"{scale:.2g}. An operation does something else outside training than inside it, the "
+            "network is not deterministic, or it was changed since it was first read: build it anew"
         )
     if len(first) == 1 and len(received) == 2:
         error = float(tf.reduce_max(tf.abs(received[:1] - first)))

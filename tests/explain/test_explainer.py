@@ -723,3 +723,14 @@ def test_layers_of_one_name_in_other_layers_are_told_apart():
     nodes = {node.name: node.layer for node in Explainer(model, "epsilon").graph.nodes}
     assert nodes["plain/conv"] is plain.inner
     assert nodes["apart/conv"] is apart.inner
+
+
+def test_another_activation_asks_for_another_explainer():
+    model = small()
+    explainer = Explainer(model, "epsilon")
+    model.get_layer("down_2_conv").activation = keras.activations.tanh
+    with pytest.raises(KerasganError, match="new Explainer"):
+        explainer.explain(IMAGES)
+    assert np.allclose(
+        tf.sigmoid(Explainer(model, "epsilon").explain(IMAGES).logits), model(IMAGES), atol=1e-5
+    )

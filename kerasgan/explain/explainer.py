@@ -313,7 +313,8 @@ class Explainer:
         """Checks that no relevance is lost unseen in any layer.
 
         Args:
-            images: What to explain; None for one random image, or as many as the model takes.
+            images: What to explain; None for one random image, or as many as the model takes, and,
+                unless a target is named, all of its pixels, since nothing may be predicted in noise.
             tolerance: Largest remainder allowed, as a share of the layer's absolute relevance.
             **explain: Arguments of `explain`.
 
@@ -330,6 +331,8 @@ class Explainer:
             count = self._input.shape[0] or 1
             drawn = [rng.uniform(-1, 1, (count, *shape)) for shape in shapes]
             images = drawn if len(drawn) > 1 else drawn[0]
+            logits = self._logits_shape(drawn[0].shape)
+            explain.setdefault("target", np.ones((1, *logits[1:-1], 1), "float32"))
         ledger = self.explain(images, layers=(), **explain).ledger
         if not len(ledger) or ledger["remainder"].isna().any():
             raise KerasganError(

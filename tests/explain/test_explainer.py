@@ -550,6 +550,16 @@ class TestExplanation:
         with pytest.raises(KerasganError, match="keeps no complete ledger"):
             explainer.check(IMAGES)
 
+    def test_a_leak_is_found_where_nothing_is_predicted(self):
+        class Half(Epsilon):
+            def share(self, linear, relevance):
+                return super().share(linear, relevance / 2)
+
+        model = small()
+        model.get_layer("head").bias.assign([-1000.0])
+        with pytest.raises(KerasganError, match="leaks in layer 'head'"):
+            Explainer(model, Half()).check()
+
     def test_a_leak_is_named(self):
         class Leaky(Epsilon):
             def share(self, linear, relevance):

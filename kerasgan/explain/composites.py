@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Union
 
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, KerasganWarning, warn
 from kerasgan.explain.graph import Graph, Node
 from kerasgan.explain.operations import MIXING
 from kerasgan.explain.propagate import Books, propagate
@@ -159,6 +159,17 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
             f"No rule of the composite fits layer '{node.name}' ({node.type}). "
             "End it with (anything, rule)"
         )
+
+    def warn_if_unused(self, network: Graph) -> None:
+        """Warns of name patterns and classes that fit no layer with weights."""
+        nodes = [node for node in network.nodes if node.kind == "weighted"]
+        for which, rule in self.rules:
+            named = isinstance(which, str) or inspect.isclass(which)
+            if named and not any(_fits(which, node) for node in nodes):
+                warn(
+                    f"{which!r} of the composite fits no layer with weights, so {rule!r} is not "
+                    f"used. There are: {[node.name for node in nodes]}"
+                )
 
     def analyse(self, network, images, target, start) -> Result:
         """See `Method.analyse`."""

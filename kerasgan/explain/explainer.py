@@ -117,6 +117,8 @@ class Explainer:
             )
         self._activations = self._activations_now()
         self.method = self.method.placed(self._places())
+        if isinstance(self.method, Composite):
+            self.method.warn_if_unused(self.graph)
         self.gates = self.graph.gates
         self._inputs = self.graph.image_specs
         self._input = self._inputs[0]

@@ -113,11 +113,17 @@ def share(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
         # weights wait for relevance, since all of them at once would take as much memory as a model
         with tf.control_dependencies([relevance]):
             rule = composite.rule_for(node)
-            shares = rule.share(Linear(run, node), run.images_first(relevance, node.output))
+            linear = Linear(run, node)
+            shares = rule.share(linear, run.images_first(relevance, node.output))
         if not isinstance(shares, Shares):
             raise KerasganError(
                 f"Method 'share' of rule {rule!r} must return Shares. "
                 f"Received: {type(shares).__name__}"
+            )
+        if not linear.inputs.shape.is_compatible_with(shares.inputs.shape):
+            raise KerasganError(
+                f"Method 'share' of rule {rule!r} must return relevance of the shape of the inputs "
+                f"of layer '{node.name}', {linear.inputs.shape}. Received: {shares.inputs.shape}"
             )
         return shares._replace(inputs=[run.as_computed(shares.inputs, node.inputs[0])])
     return KINDS[node.kind](run, node, relevance, composite)

@@ -87,7 +87,10 @@ class Rule:
         Returns:
             The relevance of the inputs, and what went elsewhere.
         """
-        raise NotImplementedError
+        raise KerasganError(
+            f"Rule {type(self).__name__} must have a method share(self, linear, relevance). It has "
+            f"{[name for name in vars(type(self)) if not name.startswith('_')]}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

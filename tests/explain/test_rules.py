@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from toys import linear_of
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.explain import Composite, Explainer
 from kerasgan.explain.rules import (
     AlphaBeta,
     Epsilon,
@@ -224,3 +225,28 @@ def test_rules_of_ones_own():
 def test_bad_arguments(make, message):
     with pytest.raises(KerasganError, match=message):
         make()
+
+
+def model_of_one():
+    image = keras.Input((4, 4, 1))
+    return keras.Model(image, keras.layers.Conv2D(1, 1, name="only")(image))
+
+
+def test_faults_of_ones_own_rules_are_named():
+    class Shape(Rule):
+        def share(self, linear, relevance):
+            return Shares(relevance[:, 1:])
+
+    class Misspelt(Rule):
+        def shares(self, linear, relevance):
+            return Shares(relevance)
+
+    images = np.ones((1, 4, 4, 1))
+    for rule, words in ((Shape(), "layer 'only', .*Received"), (Misspelt(), "'shares'")):
+        with pytest.raises(KerasganError, match=words):
+            Explainer(model_of_one(), rule).explain(images, np.ones((4, 4)))
+
+
+def test_a_pair_that_fits_no_layer_is_told():
+    with pytest.warns(KerasganWarning, match=r"'onyl\*'.*\['only'\]"):
+        Explainer(model_of_one(), Composite(("onyl*", Flat()), ("*", Epsilon())))

@@ -316,7 +316,7 @@ class Explainer:
 
         Args:
             images: What to explain; None for one random image, or as many as the model takes, and,
-                unless a target is named, all of its pixels, since nothing may be predicted in noise.
+                unless a target is named, all of its pixels: nothing may be predicted in noise.
             tolerance: Largest remainder allowed, as a share of the layer's absolute relevance.
             **explain: Arguments of `explain`.
 

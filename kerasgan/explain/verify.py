@@ -27,6 +27,22 @@ def _images_for(network: keras.Model, count: int) -> list[tf.Tensor]:
     return images
 
 
+def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> float:
+    """Returns by how much an output moves with the last digits of the images.
+
+    A network whose values grow from layer to layer can turn rounding into another mask.
+    """
+    if any(image.dtype.is_integer for image in images):
+        return 0.0
+    outputs = []
+    for seed in range(4):
+        noise = [tf.random.stateless_uniform(x.shape, (seed, 0), -1, 1) for x in images]
+        moved = [x * (1 + 1e-6 * tf.cast(n, x.dtype)) for x, n in zip(images, noise)]
+        found = network(moved if len(moved) > 1 else moved[0], training=False)
+        outputs.append(np.asarray(tf.cast(tf.nest.flatten(found)[output], tf.float64)))
+    return float(np.ptp(outputs, axis=0).max())
+
+
 def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
     """Raises if model and graph differ on random images, or images of a batch on one another.
 
@@ -68,7 +84,7 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
         graph.activation = min(errors, key=errors.__getitem__)
         error, received = errors[graph.activation], outputs[graph.activation]
         first = keras.activations.get(graph.activation)(first)
-    if not error <= tolerance * scale + 1e-30:
+    if not error <= tolerance * scale + 1e-30 and not error <= _rounding(network, images, output):
         if guessed:
             end = graph.trace.output.step
             raise KerasganError(

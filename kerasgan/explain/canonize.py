@@ -40,7 +40,7 @@ from kerasgan.explain.refusals import (
 )
 from kerasgan.explain.tracing import checked, place_of, traced
 from kerasgan.explain.verify import compare
-from kerasgan.models.trace import Step, Value
+from kerasgan.models.trace import Step, Value, forget
 
 __all__ = ["read_graph"]
 
@@ -83,6 +83,7 @@ def read_graph(
     """
     declared = declared_gates(gates)
     network = checked(model)
+    forget(network)
     output = place_of(network, output)
     graph, guessed = traced(network, output)
     reader = _Reader(graph, network, declared, share)

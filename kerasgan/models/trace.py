@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Step", "Trace", "Value", "layers_in", "trace", "trace_network"]
+__all__ = ["Step", "Trace", "Value", "forget", "layers_in", "trace", "trace_network"]
 
 PASSED = {
     "CheckNumerics",
@@ -151,6 +151,19 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
     if known is None or known[0] != state:
         TRACED[network] = known = (state, _traced(network, output))
     return known[1]
+
+
+def forget(network: keras.Model) -> None:
+    """Let go of what was traced, since a layer may have changed in what no one can see.
+
+    Args:
+        network: The network.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> forget(kg.models.unet(size=32, filters=2, levels=2))
+    """
+    TRACED.pop(network, None)
 
 
 def _traced(network: keras.Model, output: int) -> Trace:

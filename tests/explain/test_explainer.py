@@ -349,6 +349,20 @@ class TestLive:
         assert np.abs(after - before).max() > 1e-3 * np.abs(before).max()
         close(after, Explainer(model, "epsilon").explain(IMAGES).relevance)
 
+    def test_an_explainer_made_anew_sees_what_changed_in_a_layer(self):
+        class Scaled(layers.Layer):
+            by = 1.0
+
+            def call(self, x):
+                return x * self.by
+
+        image = keras.Input((8, 8, 3))
+        scaled = Scaled()
+        model = keras.Model(image, layers.Conv2D(1, 1)(scaled(image)))
+        for scaled.by in (1.0, 3.0):
+            e = Explainer(model, "epsilon").explain(IMAGES, np.ones((8, 8)))
+            np.testing.assert_allclose(e.logits, model(IMAGES), rtol=1e-4, atol=1e-5)
+
     def test_explains_an_average_once_it_is_written(self):
         model = small()
         average = keras.optimizers.SGD(0.5, use_ema=True, ema_overwrite_frequency=None)

@@ -161,11 +161,10 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
         )
 
     def warn_if_unused(self, network: Graph) -> None:
-        """Warns of name patterns and classes that fit no layer with weights."""
+        """Warns of name patterns that fit no layer with weights."""
         nodes = [node for node in network.nodes if node.kind == "weighted"]
         for which, rule in self.rules:
-            named = isinstance(which, str) or inspect.isclass(which)
-            if named and not any(_fits(which, node) for node in nodes):
+            if isinstance(which, str) and not any(_fits(which, node) for node in nodes):
                 warn(
                     f"{which!r} of the composite fits no layer with weights, so {rule!r} is not "
                     f"used. There are: {[node.name for node in nodes]}"

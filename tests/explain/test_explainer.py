@@ -728,7 +728,8 @@ def test_names_with_spaces_and_slashes():
     explainer = Explainer(model, "epsilon")
     assert explainer.graph.node("stem/conv").layer is model.get_layer("stem/conv")
     images = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3))
-    assert explainer.explain(images).layers["stem/act"].shape == (1, 8, 8, 2)
+    e = explainer.explain(images, np.ones((8, 8)))
+    assert e.layers["stem/act"].shape == (1, 8, 8, 2)
 
 
 def test_layers_of_one_name_in_other_layers_are_told_apart():

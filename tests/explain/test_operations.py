@@ -263,4 +263,5 @@ def test_loops_and_conditions_are_named_though_no_image_decides_them():
 def test_a_network_all_in_bfloat16():
     image = keras.Input((8, 8, 3), dtype="bfloat16")
     model = keras.Model(image, keras.layers.Conv2D(1, 3, dtype="bfloat16")(image))
-    assert Explainer(model, "epsilon").explain(np.ones((1, 8, 8, 3))).relevance.any()
+    images = np.ones((1, 8, 8, 3))
+    assert Explainer(model, "epsilon").explain(images, np.ones((6, 6))).relevance.any()

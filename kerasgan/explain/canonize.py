@@ -27,10 +27,11 @@ from kerasgan.explain.operations import (
     PADDING,
     PROPORTIONAL,
     ROUTED,
+    SCALING,
     WEIGHTED,
     WINNER,
 )
-from kerasgan.explain.products import PRODUCTS, Products, declared_gates
+from kerasgan.explain.products import Products, declared_gates
 from kerasgan.explain.refusals import (
     check_batch,
     check_layout,
@@ -148,7 +149,7 @@ class _Reader(Products):
             attention = [v for v in inside if self.is_attention(v)]
             held = attention if len(attention) == 1 else []
             return Node("product", inside, value, [step], step, held=held)
-        if step.kind in PRODUCTS:
+        if step.kind in SCALING:
             return self.product(value)
         if step.kind == "Softmax":
             return Node("softmax", inside, value, [step], step)

@@ -20,10 +20,12 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.linear import vjp
 from kerasgan.explain.operations import (
     ACTIVATIONS,
+    AFFINE,
     LISTS,
     NORMALISING,
     PADDING,
     RENAMED,
+    SCALING,
     WEIGHTED,
     Places,
 )
@@ -300,10 +302,9 @@ class Run:
 
     def apply(self, node: Node, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Applies a node with other inputs and weights, scale and shift left out."""
-        values = {node.inputs[0]: inputs}
         data = inputs
         for step in node.before:
-            data = self._alone(step, data, values)
+            data = self._alone(step, data)
         main, places = node.main, places_of(node.main)
         tensors = [
             data if i == places.data else kernel if i == places.kernel else self.tensor(v)
@@ -311,12 +312,11 @@ class Run:
         ]
         data = self._call(main, tensors)[0]
         for step in node.after:
-            if has_axis(step):
-                continue
-            data = self._alone(step, data, values)
+            if not has_axis(step):
+                data = self._alone(step, data)
         return tf.ensure_shape(data, self.output(node).shape)
 
-    def _alone(self, step: Step, data: tf.Tensor, _values: Any) -> tf.Tensor:
+    def _alone(self, step: Step, data: tf.Tensor) -> tf.Tensor:
         """Does an operation with one input from the image to other data."""
         tensors = [data if v.step.depends == "image" else self.tensor(v) for v in step.inputs]
         return self._call(step, tensors)[0]
@@ -338,7 +338,7 @@ class Run:
             else:
                 place = live(step)[0]
                 other = self.tensor(step.inputs[1 - place])
-            if step.kind in ("Mul", "RealDiv", "DivNoNan"):
+            if step.kind in SCALING:
                 by = other if step.kind == "Mul" else 1 / other
                 scale = by if scale is None else scale * by
                 shift = None if shift is None else shift * by
@@ -435,16 +435,7 @@ def live(step: Step) -> list[int]:
 
 def has_axis(step: Step) -> bool:
     """Whether an operation behind a node with weights is scale or shift, and no change of form."""
-    return step.kind in NORMALISING or step.kind in (
-        "Add",
-        "AddV2",
-        "BiasAdd",
-        "DivNoNan",
-        "Mul",
-        "Neg",
-        "RealDiv",
-        "Sub",
-    )
+    return step.kind in AFFINE | NORMALISING
 
 
 def places_of(step: Step) -> Places:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kerasgan.models.ranges import MOVES
+
 __all__ = [
     "ACTIVATIONS",
     "AFFINE",
@@ -21,6 +23,7 @@ __all__ = [
     "PROPORTIONAL",
     "RENAMED",
     "ROUTED",
+    "SCALING",
     "STATISTICS",
     "WEIGHTED",
     "WINNER",
@@ -62,40 +65,23 @@ MIXING = {"BatchMatMulV2", "BatchMatMulV3", "Einsum", "MatMul"}
 AFFINE = {"Add", "AddV2", "BiasAdd", "DivNoNan", "Mul", "Neg", "RealDiv", "Sub"}
 """Scale or shift, where the other operand does not depend on the image."""
 
+SCALING = {"DivNoNan", "Mul", "RealDiv"}
+"""Scale alone; where both operands depend on the image, products and quotients."""
+
 NORMALISING = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 """Scale and shift at inference; called in training mode, a layer normalization."""
 
-ROUTED = {
-    "BatchToSpaceND",
-    "BroadcastTo",
+ROUTED = MOVES | {
     "Cast",
     "ConcatV2",
-    "DepthToSpace",
     "Diag",
-    "ExpandDims",
     "ExtractImagePatches",
-    "Gather",
     "GatherNd",
-    "GatherV2",
-    "MirrorPad",
     "Pack",
     "Pad",
     "PadV2",
-    "ResizeNearestNeighbor",
-    "Reshape",
     "Reverse",
-    "ReverseV2",
-    "Roll",
-    "Slice",
     "SpaceToBatchND",
-    "SpaceToDepth",
-    "Split",
-    "SplitV",
-    "Squeeze",
-    "StridedSlice",
-    "Tile",
-    "Transpose",
-    "Unpack",
 }
 """Every output is one input's value: relevance goes back to where the value came from."""
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from kerasgan.explain.graph import Node, live
-from kerasgan.explain.operations import AFFINE, PROPORTIONAL, ROUTED, STATISTICS, WINNER
+from kerasgan.explain.operations import AFFINE, PROPORTIONAL, ROUTED, SCALING, STATISTICS, WINNER
 from kerasgan.explain.steps import Steps
 from kerasgan.models.trace import Step, Value
 
 __all__ = ["Patterns"]
-
-SCALING = {"DivNoNan", "Mul", "RealDiv"}
 
 
 class Patterns(Steps):

@@ -11,12 +11,11 @@ import numpy as np
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, Node, live
+from kerasgan.explain.operations import SCALING
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Step, Value
 
-__all__ = ["PRODUCTS", "Products", "declared_gates"]
-
-PRODUCTS = ("Mul", "RealDiv", "DivNoNan")
+__all__ = ["Products", "declared_gates"]
 
 
 def declared_gates(gates: Any) -> dict[str, tuple[int, ...]]:
@@ -64,7 +63,7 @@ class Products(Patterns):
     def _check_declared(self) -> None:
         known = []
         for step in self.graph.steps:
-            if step.kind in PRODUCTS and len(live(step)) == 2:
+            if step.kind in SCALING and len(live(step)) == 2:
                 known += [self.name_of_step(step), step.layer]
         for name in self.declared:
             if name not in known:

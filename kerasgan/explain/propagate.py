@@ -31,6 +31,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Node, Run
 from kerasgan.explain.linear import STABILISER, Linear, sign_of, vjp
+from kerasgan.explain.operations import SCALING
 from kerasgan.explain.rules import Shares
 from kerasgan.models.trace import Value
 
@@ -225,7 +226,7 @@ def _passed(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shar
 
 def _affine(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
     linear = composite.affine == "linear" or (composite.affine == "normalised" and node.held)
-    if not linear or all(step.kind in ("DivNoNan", "Mul", "Neg", "RealDiv") for step in node.steps):
+    if not linear or all(step.kind in SCALING | {"Neg"} for step in node.steps):
         return _passed(run, node, relevance, composite)
     (data,) = run.inputs(node)
     factors, stabiliser = _stabilised(run, node, relevance, run.output(node))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -167,21 +166,20 @@ def _without_last(
 ) -> tuple[Value, str, bool]:
     """Takes the activation off that stands last, if only moves follow it."""
     meant = "linear" if reading is None else reading.activation
-    moves: list[Step] = []
+    moves: list[Value] = []
     value, moved = end, True
     while True:
         step = value.step
         inside = live(step)
         if step.kind in LAST or len(inside) != 1:
             break
-        keeps = step.kind in ROUTED or step.kind == "ResizeNearestNeighbor"
+        keeps = step.kind in ROUTED
         if not keeps and step.kind not in PROPORTIONAL | WINNER | AFFINE:
             break
         moved = moved and keeps and step.kind not in ("Pad", "PadV2")
-        moves.append(step)
+        moves.append(value)
         value = step.inputs[inside[0]]
     activation = LAST.get(value.step.kind)
-    guessed = False
     if activation is None and meant != "linear" and end.step.path:
         # a function of someone's own, which is tried out
         start = _start_of(end)
@@ -206,19 +204,10 @@ def _without_last(
             f"model.get_layer('{value.step.layer}').output)"
         )
     logits = value.step.inputs[0]
-    for step in reversed(moves):
-        inputs = tuple(logits if v.step.depends == "image" else v for v in step.inputs)
-        logits = Value(dataclasses.replace(step, inputs=inputs), _value_output(moves, step, end))
-    return logits, activation, guessed
-
-
-def _value_output(moves: Sequence[Step], step: Step, end: Value) -> int | str:
-    """Which output of a move the next one takes."""
-    place = moves.index(step)
-    if not place:
-        return end.output
-    later = moves[place - 1]
-    return later.inputs[live(later)[0]].output
+    for move in reversed(moves):
+        inputs = tuple(logits if v.step.depends == "image" else v for v in move.step.inputs)
+        logits = move._replace(step=dataclasses.replace(move.step, inputs=inputs))
+    return logits, activation, False
 
 
 def _start_of(end: Value) -> Value | None:

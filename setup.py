@@ -1,5 +1,6 @@
 """Package metadata; the settings of the tools are in pyproject.toml."""
 
+import os
 import pathlib
 
 from setuptools import find_packages, setup
@@ -8,6 +9,12 @@ ROOT = pathlib.Path(__file__).parent
 version = {}
 exec((ROOT / "kerasgan" / "_version.py").read_text(encoding="utf-8"), version)
 
+# Two stacks. Python 3.9 to 3.11 get the first, later ones the second; with KERASGAN_STACK=keras-3
+# in the environment Python 3.11 gets the second too.
+OLDER, NEWER = "python_version < '3.12'", "python_version >= '3.12'"
+if os.environ.get("KERASGAN_STACK") == "keras-3":
+    OLDER, NEWER = "python_version < '3.11'", "python_version >= '3.11'"
+
 FORMATS = {  # that kerasgan.data.convert reads, by extra
     "coco": "pycocotools>=2.0.8,<3",
     "dicom": "pydicom>=2.4,<4",
@@ -15,6 +22,24 @@ FORMATS = {  # that kerasgan.data.convert reads, by extra
     "video": "av>=15,<19",
 }
 ONNX = ["onnx>=1.14,<1.19", "onnxruntime>=1.16,<2", "tf2onnx>=1.16,<1.18"]
+GPU = [
+    # What TensorFlow 2.14 was built against. Its own list, tensorflow[and-cuda], names a version of
+    # TensorRT that has no wheel for Python 3.11.
+    f"{package}; {OLDER} and sys_platform == 'linux'"
+    for package in (
+        "nvidia-cublas-cu11==11.11.3.6",
+        "nvidia-cuda-cupti-cu11==11.8.87",
+        "nvidia-cuda-nvcc-cu11==11.8.89",
+        "nvidia-cuda-runtime-cu11==11.8.89",
+        "nvidia-cudnn-cu11==8.7.0.84",
+        "nvidia-cufft-cu11==10.9.0.58",
+        "nvidia-curand-cu11==10.3.0.86",
+        "nvidia-cusolver-cu11==11.4.1.48",
+        "nvidia-cusparse-cu11==11.7.5.86",
+        "nvidia-nccl-cu11==2.16.5",
+    )
+]
+GPU.append(f"tensorflow[and-cuda]>=2.16,<3; {NEWER} and sys_platform == 'linux'")
 EXTRAS = {
     "onnx": ONNX,
     **{name: [requirement] for name, requirement in FORMATS.items()},
@@ -37,21 +62,7 @@ EXTRAS = {
     ],
     # What TensorFlow 2.14 was built against. Its own list, tensorflow[and-cuda], names a version of
     # TensorRT that has no wheel for Python 3.11.
-    "gpu": [
-        f"{package}; sys_platform == 'linux'"
-        for package in (
-            "nvidia-cublas-cu11==11.11.3.6",
-            "nvidia-cuda-cupti-cu11==11.8.87",
-            "nvidia-cuda-nvcc-cu11==11.8.89",
-            "nvidia-cuda-runtime-cu11==11.8.89",
-            "nvidia-cudnn-cu11==8.7.0.84",
-            "nvidia-cufft-cu11==10.9.0.58",
-            "nvidia-curand-cu11==10.3.0.86",
-            "nvidia-cusolver-cu11==11.4.1.48",
-            "nvidia-cusparse-cu11==11.7.5.86",
-            "nvidia-nccl-cu11==2.16.5",
-        )
-    ],
+    "gpu": GPU,
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
@@ -69,23 +80,26 @@ setup(
     # Python is started; setuptools' import hook would lose to one that holds the repository.
     package_dir={"": "."},
     package_data={"kerasgan": ["py.typed"], "kerasgan.report": ["assets/*"]},
-    python_requires=">=3.9,<3.12",
+    python_requires=">=3.9,<3.14",
     install_requires=[
         "h5py>=3.7,<4",
-        "innvestigate>=2.1.2,<2.2",
         "jinja2>=3.1,<4",
-        "keras>=2.14,<2.15",
         "matplotlib>=3.7,<4",
-        "numpy>=1.23.5,<2",
+        "numpy>=1.23.5,<3",
         "pandas>=1.5,<4",
         "pillow>=10.3,<14",
+        "safetensors>=0.4.3,<1",
         "scipy>=1.9,<2",
         # The last matplotlib for Python 3.9 calls what later versions of these deprecate.
         "pillow<11.3; python_version < '3.10'",
         "pyparsing<3.3; python_version < '3.10'",
         "setuptools<81",  # the tensorboard command still imports pkg_resources
-        "tensorflow>=2.14,<2.15",
-        "tensorflow-addons>=0.23,<0.24",
+        f"innvestigate>=2.1.2,<2.2; {OLDER}",
+        f"keras>=2.14,<2.15; {OLDER}",
+        f"tensorflow>=2.14,<2.15; {OLDER}",
+        f"tensorflow-addons>=0.23,<0.24; {OLDER}",
+        f"keras>=3.5,<4; {NEWER}",
+        f"tensorflow>=2.16,<3; {NEWER}",
     ],
     extras_require=EXTRAS,
     classifiers=[
@@ -96,6 +110,8 @@ setup(
         "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Processing",
         "Topic :: Scientific/Engineering :: Medical Science Apps.",
         "Typing :: Typed",

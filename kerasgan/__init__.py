@@ -8,7 +8,7 @@ each mask rests on. The rooms of the package, in the order in which data pass th
 import os
 import warnings
 
-from kerasgan import _requirements  # noqa: F401  (first: it refuses what cannot work)
+from kerasgan import _requirements  # first: it refuses what cannot work
 
 # TensorFlow's start-up notices, some of which it calls errors. "0" in the environment shows them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with warnings.catch_warnings():
     # TensorFlow 2.14 itself uses names that newer releases of its dependencies deprecate.
     warnings.simplefilter("ignore", DeprecationWarning)
-    import keras  # noqa: F401
+    _requirements.import_keras()
 
 from kerasgan import data, evaluation, explain, inference, models, report, training
 from kerasgan._version import __version__

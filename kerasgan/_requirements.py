@@ -1,38 +1,105 @@
-"""Importing this module refuses a Python, TensorFlow or Keras that kerasgan cannot run on.
+"""Importing this module refuses what kerasgan cannot run on, in one sentence.
 
 It comes first in `kerasgan`, so that the sentence comes before any other failure. What is installed
 is read from its metadata, so a wrong TensorFlow is named even where it would not import.
 """
 
+import contextlib
+import os
 import sys
+import tempfile
 
 __all__ = []
 
-
-def _check_python(version):
-    if not (3, 9) <= version <= (3, 11):
-        raise ImportError(
-            "kerasgan runs on Python 3.9, 3.10 and 3.11, but this is Python {}.{}: install one of "
-            "those, make a virtual environment with it, and install kerasgan there.".format(
-                *version
-            )
-        )
+TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tensorflow-intel")
+OLDER = '"tensorflow>=2.14,<2.15" "keras>=2.14,<2.15"'
+NEWER = '"tensorflow>=2.16" "keras>=3.5"'
 
 
-def _check_package(name, distribution):
+def _version(*distributions):
+    """Return the version of the first that is installed, as text and as numbers; None and ()."""
     from importlib import metadata
 
-    try:
-        found = metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        found = None
-    if found is None or found.split(".")[:2] != ["2", "14"]:
+    for name in distributions:
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        return found, tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    return None, ()
+
+
+def _check_python(version):
+    if not (3, 9) <= version <= (3, 13):
         raise ImportError(
-            f"kerasgan runs on {name} 2.14, but {found or 'none'} is installed: run "
-            '`pip install "tensorflow>=2.14,<2.15" "keras>=2.14,<2.15"`.'
+            "kerasgan runs on Python 3.9 to 3.13, but this is Python {}.{}: install one of those, "
+            "make a virtual environment with it, and install kerasgan there.".format(*version)
         )
+
+
+def _check_packages(python):
+    (tensorflow, of_tensorflow), (keras, of_keras) = _version(*TENSORFLOW), _version("keras")
+    older = of_tensorflow == of_keras == (2, 14)
+    newer = of_tensorflow >= (2, 16) and (3, 5) <= of_keras < (4,)
+    if older or newer:
+        return
+    wanted = OLDER if python < (3, 12) and not of_keras >= (3,) else NEWER
+    raise ImportError(
+        "kerasgan runs on TensorFlow 2.14 with Keras 2.14, or on TensorFlow 2.16 or later with "
+        f"Keras 3.5 or later, but TensorFlow {tensorflow or '(none)'} and Keras "
+        f"{keras or '(none)'} are installed: run `pip install {wanted}`."
+    )
+
+
+def import_keras():
+    """Import Keras without TensorFlow's notices.
+
+    Raises:
+        ImportError: if Keras computes with something else than TensorFlow.
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend == "tensorflow":
+        try:
+            with _without_notices():
+                import keras
+            backend = keras.backend.backend()
+        except ModuleNotFoundError as error:
+            if error.name not in ("jax", "torch", "openvino"):
+                raise
+            backend = error.name  # that keras.json asks for
+    if backend != "tensorflow":
+        raise ImportError(
+            f"kerasgan runs on Keras' backend 'tensorflow', but this is {backend!r}: set "
+            "KERAS_BACKEND to 'tensorflow' before Keras is imported."
+        )
+
+
+@contextlib.contextmanager
+def _without_notices():
+    """Hold back what TensorFlow writes when it starts; TF_CPP_MIN_LOG_LEVEL below 3 shows it.
+
+    Newer releases write it before they read that setting, past Python, so the file that they write
+    to is exchanged. If the import fails, what was written is shown.
+    """
+    try:
+        shown = os.dup(2) if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" else None
+    except OSError:  # there is no such file
+        shown = None
+    if shown is None:
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(shown, held.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 _check_python(sys.version_info[:2])
-_check_package("TensorFlow", "tensorflow")
-_check_package("Keras", "keras")
+_check_packages(sys.version_info[:2])

@@ -27,6 +27,7 @@ from kerasgan.explain.perturbation import Perturbation
 from kerasgan.explain.turned import images_first
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
+from kerasgan.stack import layers_of
 
 __all__ = ["Explainer"]
 
@@ -499,7 +500,7 @@ class Explainer:
         return Traced(function.get_concrete_function(*signature), layers, rows, forks)
 
     def _activations_now(self) -> list[Any]:
-        return [getattr(layer, "activation", None) for layer in self.model._flatten_layers()]
+        return [getattr(layer, "activation", None) for layer in layers_of(self.model)]
 
     def _weights_spec(self) -> tf.TensorSpec:
         return tf.TensorSpec(self.graph.shape(self.graph.output), self.graph.dtype)

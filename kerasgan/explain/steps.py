@@ -11,6 +11,7 @@ from kerasgan.explain.graph import Graph, live
 from kerasgan.explain.operations import AFFINE, NORMALISING
 from kerasgan.models.ranges import Ranges
 from kerasgan.models.trace import Step, Value
+from kerasgan.stack import layers_of
 
 __all__ = ["Steps"]
 
@@ -168,7 +169,6 @@ class Steps:
 def _layers_within(holder: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """Returns the layers that a layer holds, by name, the outer ones first."""
     found: dict[str, keras.layers.Layer] = {}
-    for module in holder.submodules:
-        if isinstance(module, keras.layers.Layer):
-            found.setdefault(module.name, module)
+    for layer in layers_of(holder):
+        found.setdefault(layer.name, layer)
     return found

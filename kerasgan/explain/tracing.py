@@ -14,6 +14,7 @@ from kerasgan.explain.graph import Graph, live
 from kerasgan.explain.operations import AFFINE, BOTH, ELEMENTWISE, PROPORTIONAL, ROUTED, WINNER
 from kerasgan.models.outputs import Reading, functional, read_output, refuse_labels
 from kerasgan.models.trace import Step, Value, trace_network
+from kerasgan.stack import layers_of, variable_of
 
 __all__ = ["checked", "place_of", "traced"]
 
@@ -40,9 +41,10 @@ def checked(model: Any) -> keras.Model:
             "shape; call model.build((None, height, width, channels)) first"
         )
     network = functional(model)
-    for layer in network._flatten_layers(recursive=True, include_self=False):
-        for weight in layer._trainable_weights + layer._non_trainable_weights:
-            if weight.dtype.is_floating and not tf.math.is_finite(tf.reduce_sum(weight)):
+    for layer in layers_of(network):
+        for weight in layer.weights:
+            floating = tf.as_dtype(weight.dtype).is_floating
+            if floating and not tf.math.is_finite(tf.reduce_sum(weight)):
                 raise KerasganError(
                     f"Layer '{layer.name}' ({type(layer).__name__}) cannot be explained: its "
                     f"weight '{weight.name}' holds NaN or infinity. Load weights from before "
@@ -95,10 +97,10 @@ def traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
             "explain. Explain a model whose output is computed from its input"
         )
     end, activation, guessed = _without_last(network, trace.output, _reading(network, output))
-    double = any(weight.dtype == tf.float64 for weight in network.weights)
+    double = any(tf.as_dtype(weight.dtype) == tf.float64 for weight in network.weights)
     dtype = "float64" if double else "float32"
     handles = {}
-    for variable in network.variables:
+    for variable in map(variable_of, network.variables):
         for part in getattr(variable, "values", None) or [variable]:
             handles[id(part.handle)] = variable
     specs = [tf.TensorSpec(tensor.shape, dtype) for tensor in network.inputs]
@@ -107,7 +109,7 @@ def traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
         trace,
         _steps_to(end),
         list(trace.images),
-        list(network.input_names),
+        [tensor.name for tensor in network.inputs],
         specs,
         end,
         activation,

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, Run
 from kerasgan.explain.turned import find_turned
+from kerasgan.stack import layers_of
 
 __all__ = ["compare"]
 
@@ -21,7 +22,7 @@ def _images_for(network: keras.Model, count: int) -> list[tf.Tensor]:
     images = []
     for tensor in network.inputs:
         shape = [tensor.shape[0] or count, *(size or 128 for size in tensor.shape[1:])]
-        whole = tensor.dtype.is_integer
+        whole = tf.as_dtype(tensor.dtype).is_integer
         values = rng.integers(0, 256, shape) if whole else rng.uniform(-1, 1, shape)
         images.append(tf.cast(values, tensor.dtype))
     return images
@@ -73,7 +74,7 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
     _check_numbers(run)
     _find_images(graph, run)
     received, first = run.logits, graph.run(alone).logits
-    compute = {layer.compute_dtype for layer in network._flatten_layers()}
+    compute = {layer.compute_dtype for layer in layers_of(network)}
     tolerance = 0.1 if compute & {"float16", "bfloat16"} else 1e-3
     scale = float(tf.reduce_max(tf.abs(expected)))
     error = np.inf

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from kerasgan.addons import addons
 from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
+from kerasgan.stack import ONLY_FIRST_REPLICA, spectral_normalization
 
 __all__ = ["SeededDropout", "WeightClip"]
 
@@ -57,18 +57,15 @@ class SeededDropout(keras.layers.Layer):
         self.step = self.add_weight(
             name="step",
             shape=(),
-            dtype=tf.int64,
+            dtype="int64",
             initializer="zeros",
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            aggregation=ONLY_FIRST_REPLICA,
         )
         super().build(input_shape)
 
     def call(self, inputs, training=None):
         """Drop in training, pass through otherwise."""
-        if training is None:
-            training = keras.backend.learning_phase()
-
         mask_shape = self.noise_shape
         if mask_shape is not None:
             sizes = tf.shape(inputs)
@@ -84,7 +81,9 @@ class SeededDropout(keras.layers.Layer):
                 inputs, self.rate, seed, rng_alg="philox", noise_shape=mask_shape
             )
 
-        return tf.__internal__.smart_cond.smart_cond(training, drop, lambda: tf.identity(inputs))
+        if tf.is_tensor(training):
+            return tf.cond(tf.cast(training, tf.bool), drop, lambda: tf.identity(inputs))
+        return drop() if training else tf.identity(inputs)
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
@@ -142,9 +141,10 @@ def batch_norm(name: str, **settings) -> keras.layers.BatchNormalization:
 
 def bounded(layer: keras.layers.Layer, x, name: str):
     """Apply a layer whose kernel is kept at a largest singular value of 1 in training."""
-    wrapped = addons().layers.SpectralNormalization(layer, name=name)
+    wrapped = spectral_normalization()(layer, name=name)
     x = wrapped(x)
-    wrapped.u.assign(tf.ones_like(wrapped.u))
+    (vector,) = wrapped.non_trainable_weights
+    vector.assign(tf.ones(vector.shape))
     return x
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_counts, check_multiple, double_conv, mask_head
 from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
+from kerasgan.stack import called_on
 
 __all__ = ["encoder_unet"]
 
@@ -219,7 +220,7 @@ def call_anew(original: keras.Model, image, seeds: Iterator[int]) -> dict:
         if kind is keras.layers.InputLayer:
             tensors[name] = image
             continue
-        before = [tensors[names[node[0]]] for node in entry["inbound_nodes"][0]]
+        before = [tensors[names[name]] for name in called_on(entry)]
         if kind in PASSED_BY:
             (tensors[name],) = before
             continue

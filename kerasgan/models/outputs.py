@@ -21,6 +21,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.models.ranges import CLOSE, MOVES, Range, range_of
 from kerasgan.models.trace import PASSED, trace_network
+from kerasgan.stack import has_symbolic_outputs, layers_of
 
 __all__ = [
     "Reading",
@@ -148,10 +149,7 @@ def is_functional(network: Any) -> bool:
         >>> is_functional(kg.models.unet(size=32, filters=2, levels=2))
         True
     """
-    outputs = tf.nest.flatten(getattr(network, "outputs", None) or [])
-    return isinstance(network, keras.Model) and bool(
-        outputs and keras.backend.is_keras_tensor(outputs[0])
-    )
+    return isinstance(network, keras.Model) and has_symbolic_outputs(network)
 
 
 class _Saved(keras.layers.Layer):
@@ -373,7 +371,7 @@ def _compiled(network: keras.Model) -> _Compiled:
 
 def _activations(network: keras.Model) -> list:
     """What could be exchanged in a network that stays the same object: its layers' activations."""
-    return [getattr(module, "activation", None) for module in network.submodules]
+    return [getattr(module, "activation", None) for module in layers_of(network)]
 
 
 def _check_shapes(network: keras.Model) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
 import io
 import json
@@ -24,7 +25,6 @@ import h5py
 import keras
 import tensorflow as tf
 
-from kerasgan.addons import addons
 from kerasgan.errors import KerasganError
 from kerasgan.models.archives import (
     LIMIT,
@@ -215,7 +215,7 @@ def known_classes(added: bool) -> list[tuple[str, str, str | None]]:
     if added:
         return [
             (value.__module__, name, f"Addons>{name}")
-            for name, value in vars(addons().layers).items()
+            for name, value in vars(importlib.import_module("tensorflow_addons").layers).items()
             if inspect.isclass(value) and issubclass(value, keras.layers.Layer)
         ]
     rooms: list[tuple[types.ModuleType, type]] = [

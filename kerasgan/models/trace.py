@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.stack import layers_of
+
 __all__ = ["Step", "Trace", "Value", "forget", "layers_in", "trace", "trace_network"]
 
 PASSED = {
@@ -146,7 +148,7 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
         >>> [step.kind for step in found.steps if step.depends == "image"][-3:]
         ['Conv2D', 'BiasAdd', 'Sigmoid']
     """
-    state = [output, *(getattr(module, "activation", None) for module in network.submodules)]
+    state = [output, *(getattr(module, "activation", None) for module in layers_of(network))]
     known = TRACED.get(network)
     if known is None or known[0] != state:
         TRACED[network] = known = (state, _traced(network, output))
@@ -181,9 +183,7 @@ def _traced(network: keras.Model, output: int) -> Trace:
     graph = function.graph
     inside = graph.inputs[len(specs) :]
     captured = dict(zip((tensor.op.name for tensor in inside), function.captured_inputs))
-    layers = {
-        module.name for module in network.submodules if isinstance(module, keras.layers.Layer)
-    }
+    layers = {layer.name for layer in layers_of(network)}
     found = trace(graph.outputs[output], graph.inputs[: len(specs)], layers)
     return found._replace(captured=captured)
 

@@ -31,7 +31,7 @@ from kerasgan.training.checks import (
     check_settings,
     check_xla,
 )
-from kerasgan.training.guards import Alarms, Cosine, graphs_let_go, unhurried
+from kerasgan.training.guards import Alarms, Cosine, unhurried
 from kerasgan.training.inspection import EMPTY, as_fed, checked, in_our_words, inspected
 from kerasgan.training.learner import follow, growing, twin
 from kerasgan.training.look import NO_WEIGHTS
@@ -99,6 +99,7 @@ class SegmentationGAN(keras.Model):
         self.recipe = None
         vars(self)["fits"] = []  # plain, not tracked by Keras
         self.built = True
+        self.compiled = False
         self.distribute_reduction_method = "first"  # each device logs what holds for all
 
     # --- Compiling ---
@@ -245,6 +246,7 @@ class SegmentationGAN(keras.Model):
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self._overlaps = [Jaccard(), Dice()]
         penalties = {"penalty": penalty, "penalty_weight": penalty_weight}
+        self.compiled = True
         vars(self)["_as_compiled"] = {**self.compile_settings(), **penalties}
 
     @property
@@ -254,11 +256,6 @@ class SegmentationGAN(keras.Model):
             return []
         return [*self._means.values(), *self._overlaps]
 
-    @property
-    def compiled(self) -> bool:
-        """Whether `compile` has been called."""
-        return hasattr(self, "_overlaps")
-
     # --- Running ---
 
     def call(self, inputs, training=None):
@@ -267,7 +264,6 @@ class SegmentationGAN(keras.Model):
 
     @workers.together
     @unhurried()
-    @graphs_let_go()
     @in_our_words()
     def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.

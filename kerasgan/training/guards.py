@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-import weakref
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import ops
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.training import store
 
-__all__ = ["Alarms", "Cosine", "cosine_share", "graphs_let_go", "unhurried"]
+__all__ = ["Alarms", "Cosine", "cosine_share", "unhurried"]
 
 WON, PATIENCE = 0.99, 3
 TRACE_AFTER = 20  # steps; short runs are over before tracing pays
@@ -109,7 +107,7 @@ class Alarms(keras.callbacks.Callback):
         """Keep the weights there are; raise if one of them is not finite."""
         weights, others = _weights(self.model), _optimizers(self.model)
         self._variables = {**others, **weights}
-        self._names = [name for name, variable in weights.items() if variable.dtype.is_floating]
+        self._names = [n for n, weight in weights.items() if tf.as_dtype(weight.dtype).is_floating]
         local = self.model.distribute_strategy.experimental_local_results
         self._watched = [local(weights[name])[0] for name in self._names]
         self._traced, self._steps = tf.function(self._are_finite, autograph=False), 0
@@ -184,44 +182,6 @@ class Alarms(keras.callbacks.Callback):
             f"{_listed(broken)}. The weights and optimizers are those {state}. Lower the learning "
             "rate, or clip gradients (global_clipnorm of the optimizer)"
         )
-
-
-@contextlib.contextmanager
-def graphs_let_go():
-    """Let the graphs that are traced inside be freed when nobody needs them any more.
-
-    TensorFlow keeps the function that `tf.custom_gradient` is given during tracing for good, and
-    with it the graph and the variables that the graph reads. Every optimizer of Keras makes such a
-    function where it adds up gradients over devices, and so does the activation "swish". Here the
-    graph itself holds the function, and TensorFlow's list of gradients only looks it up there.
-
-    Example:
-        >>> with graphs_let_go():
-        ...     step = tf.function(tf.nn.silu).get_concrete_function(tf.ones(2))
-        >>> step(tf.zeros(2)).numpy()
-        array([0., 0.], dtype=float32)
-    """
-    known = ops.gradient_registry._registry
-    before = set(known)
-    try:
-        yield
-    finally:
-        for name in set(known) - before:
-            function = known[name]["type"]
-            name_of = getattr(function, "__qualname__", None)  # None: not differentiable
-            if name_of == "_graph_mode_decorator.<locals>.internal_grad_fn":
-                known[name]["type"] = _held_by_its_graph(function, known, name)
-
-
-def _held_by_its_graph(function, known: dict, name: str):
-    inner = function.__closure__[0].cell_contents
-    cells = dict(zip(inner.__code__.co_freevars, inner.__closure__))
-    graph = getattr(tf.nest.flatten(cells["result"].cell_contents)[0], "graph", None)
-    if not isinstance(graph, tf.Graph):  # of several devices
-        return function
-    graph._gradient_functions = [*getattr(graph, "_gradient_functions", ()), function]
-    found = weakref.ref(function, lambda _: known.pop(name, None))
-    return lambda op, *gradients: found()(op, *gradients)
 
 
 @contextlib.contextmanager

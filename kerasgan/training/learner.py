@@ -99,7 +99,7 @@ def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor | None =
         >>> follow(network, twin(network, "float32"), tf.constant(0.9))
     """
     for mine, learned in zip(network.weights, learner.weights):
-        if decay is not None and mine.dtype.is_floating:
+        if decay is not None and tf.as_dtype(mine.dtype).is_floating:
             mine.assign_sub((1 - decay) * (mine - learned))
         else:
             mine.assign(learned)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import ndimage
 
-from kerasgan.addons import addons, quiet
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.outputs import to_drawing
 
@@ -187,18 +188,18 @@ def boundary(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
 
 
 def _signed_distance(truth: tf.Tensor) -> tf.Tensor:
-    shape = tf.shape(truth)
-    planes = tf.reshape(tf.transpose(truth, (0, 3, 1, 2)), (-1, shape[1], shape[2], 1))
-    inside = tf.cast(planes > 0.5, tf.uint8)
-    distance = addons().image.euclidean_dist_transform
-    with quiet():
-        outward, inward = distance(1 - inside), distance(inside)
-    signed = tf.where(inside > 0, 1 - inward, outward)
-    mean = tf.reduce_mean(tf.cast(inside, tf.float32), axis=(1, 2), keepdims=True)
-    signed = tf.where((mean > 0) & (mean < 1), signed, 0.0)
-    signed /= tf.cast(tf.maximum(shape[1], shape[2]), tf.float32)
-    planes = tf.reshape(signed, (shape[0], shape[3], shape[1], shape[2]))
-    return tf.transpose(planes, (0, 2, 3, 1))
+    signed = tf.numpy_function(_distances, [truth > 0.5], tf.float32, stateful=False)
+    return tf.ensure_shape(signed, truth.shape)
+
+
+def _distances(inside: np.ndarray) -> np.ndarray:
+    signed = np.zeros(inside.shape, np.float32)
+    for image, plane in itertools.product(range(len(inside)), range(inside.shape[-1])):
+        mask = inside[image, ..., plane]
+        if 0 < mask.sum() < mask.size:
+            outward, inward = map(ndimage.distance_transform_edt, (~mask, mask))
+            signed[image, ..., plane] = np.where(mask, 1 - inward, outward) / max(mask.shape)
+    return signed
 
 
 SEGMENTATION = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
@@ -55,19 +54,21 @@ def peak_rate(optimizer, schedule: str):
     """Return the highest learning rate of a schedule of ours; None where there is none."""
     if schedule == "constant":
         return None
-    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
-    if not isinstance(rate, tf.Variable):
+    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
+    if isinstance(rate, dict):
         raise KerasganError(
             f"Argument 'schedule' must be 'constant' for an optimizer with a schedule of its own. "
             f"Received: {schedule!r}"
         )
-    return float(rate.numpy())
+    return float(rate)
 
 
 def scaled(optimizer, loss):
     """Return the loss as the optimizer wants it differentiated."""
-    scale = getattr(optimizer, "get_scaled_loss", None)
-    return scale(loss) if scale else loss
+    for name in ("scale_loss", "get_scaled_loss"):  # of Keras 3, of Keras 2.14
+        if hasattr(optimizer, name):
+            return getattr(optimizer, name)(loss)
+    return loss
 
 
 def apply_gradients(optimizer, gradients, variables) -> None:

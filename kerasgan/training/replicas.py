@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
+from kerasgan.stack import layers_of
 from kerasgan.training import feed
 
 __all__ = [
@@ -82,7 +83,7 @@ def synchronize(network: keras.Model, whether: bool) -> None:
         >>> network.get_layer("middle_bn_a").synchronized
         True
     """
-    for layer in network.submodules:
+    for layer in layers_of(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = whether
             if whether:

@@ -38,7 +38,6 @@ LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")  # by operating systems
 FILES = ("generator.keras", "discriminator.keras", "optimizers.npz", SETTINGS)
 KEPT = ("networks", "recipe", "preprocess", "fits", "compile")
 OPTIMIZERS = "optimizers.npz"
-OPTIMIZER_KINDS = (keras.optimizers.Optimizer, keras.optimizers.legacy.Optimizer)
 FORMAT = 1
 
 
@@ -209,7 +208,7 @@ def _load_optimizer(config, path: pathlib.Path):
             todo += part
     try:
         optimizer = keras.saving.deserialize_keras_object(config)
-        if not isinstance(optimizer, OPTIMIZER_KINDS):
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(f"{config['class_name']!r} is no optimizer")
     except Exception as error:  # whatever Keras makes of a broken description
         raise KerasganError(f"'{path}' is broken: {error}") from error

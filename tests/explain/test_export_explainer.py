@@ -9,7 +9,6 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan import Explainer, KerasganError
-from kerasgan.addons import addons
 from kerasgan.explain.export import export_explainer
 
 RNG = np.random.default_rng(0)
@@ -26,7 +25,8 @@ FAMILIES = {
 
 def with_addons():
     image = keras.Input((32, 32, 3))
-    x = addons().layers.GroupNormalization(2)(keras.layers.Conv2D(4, 3, padding="same")(image))
+    addons = pytest.importorskip("tensorflow_addons")
+    x = addons.layers.GroupNormalization(2)(keras.layers.Conv2D(4, 3, padding="same")(image))
     return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 

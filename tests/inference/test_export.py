@@ -9,7 +9,6 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan import KerasganError
-from kerasgan.addons import addons
 from kerasgan.data.resize import resize_pixels, to_float
 from kerasgan.inference import predict_probability
 from kerasgan.inference.export import _at_own_size, check_against, export_onnx, export_predictor
@@ -28,7 +27,7 @@ RNG = np.random.default_rng(0)
 
 def with_addons():
     """Layers of tensorflow-addons, logits of two classes, no fixed size."""
-    layers = addons().layers
+    layers = pytest.importorskip("tensorflow_addons").layers
     image = keras.Input((None, None, 3))
     x = layers.SpectralNormalization(keras.layers.Conv2D(4, 3, padding="same"))(image)
     x = layers.InstanceNormalization()(layers.GroupNormalization(2)(x))

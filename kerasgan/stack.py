@@ -1,0 +1,140 @@
+"""All that differs between Keras 2.14 on TensorFlow 2.14 and Keras 3 on TensorFlow 2.16 or later.
+
+No other module asks for a version, or uses what TensorFlow and Keras keep private. Each function
+says why it is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = [
+    "KERAS_3",
+    "ONLY_FIRST_REPLICA",
+    "called_on",
+    "has_symbolic_outputs",
+    "layers_of",
+    "quiet",
+    "spectral_normalization",
+    "variable_of",
+]
+
+KERAS_3 = keras.__version__.startswith("3.")
+
+# What Keras 3 has a text for, Keras 2.14 hands on to TensorFlow.
+ONLY_FIRST_REPLICA: Any = (
+    "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hide that tensorflow-addons has ended and was built beside a newer TensorFlow.
+
+    Example:
+        >>> with quiet():
+        ...     warnings.warn("TensorFlow Addons (TFA) has ended", UserWarning)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def spectral_normalization() -> type[keras.layers.Wrapper]:
+    """Return the layer that keeps a kernel's largest singular value at 1 in training.
+
+    Keras 3 has one; for Keras 2.14 tensorflow-addons does, imported when it is first needed, which
+    registers it for loading.
+
+    Example:
+        >>> spectral_normalization().__name__
+        'SpectralNormalization'
+    """
+    if KERAS_3:
+        return keras.layers.SpectralNormalization
+    with quiet():
+        return importlib.import_module("tensorflow_addons").layers.SpectralNormalization
+
+
+def layers_of(network: Any) -> list[keras.layers.Layer]:
+    """Return the layers that a layer or model holds, at any depth, each once.
+
+    Neither Keras lists the layers inside a layer: Keras 2.14 gives them as modules of TensorFlow,
+    Keras 3 in private.
+
+    Args:
+        network: A `keras.Model`, or another layer.
+
+    Returns:
+        The layers, the outer ones first, without the network itself.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> [layer.name for layer in layers_of(kg.models.unet(size=32, filters=2, levels=2))][:2]
+        ['image', 'down_1_conv_a']
+    """
+    if not KERAS_3:
+        return [part for part in network.submodules if isinstance(part, keras.layers.Layer)]
+    found = list(network._layers)
+    for layer in found:  # which grows
+        found += [inner for inner in layer._layers if inner not in found]
+    return found
+
+
+def called_on(entry: dict[str, Any]) -> list[str]:
+    """Name the layers whose outputs a layer is called on.
+
+    Configurations differ.
+
+    Args:
+        entry: Of a layer called once, in the list "layers" of a functional model's configuration.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> entries = kg.models.unet(size=32, filters=2, levels=2).get_config()["layers"]
+        >>> called_on(entries[0]), called_on(entries[1])
+        ([], ['image'])
+    """
+    if not entry["inbound_nodes"]:
+        return []
+    if not KERAS_3:
+        return [node[0] for node in entry["inbound_nodes"][0]]
+    given = entry["inbound_nodes"][0]["args"][0]
+    given = given if isinstance(given, list) else [given]
+    return [tensor["config"]["keras_history"][0] for tensor in given]
+
+
+def has_symbolic_outputs(network: Any) -> bool:
+    """Say whether a model has symbolic inputs and outputs.
+
+    `is_keras_tensor` has moved.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> has_symbolic_outputs(kg.models.unet(size=32, filters=2, levels=2))
+        True
+    """
+    known = keras.utils.is_keras_tensor if KERAS_3 else keras.backend.is_keras_tensor
+    outputs = tf.nest.flatten(getattr(network, "outputs", None) or [])
+    return bool(outputs) and known(outputs[0])
+
+
+def variable_of(weight: Any) -> tf.Variable:
+    """Return the variable of TensorFlow behind a weight of Keras.
+
+    In Keras 3 a weight holds one, in Keras 2.14 it is one.
+
+    Example:
+        >>> layer = keras.layers.Dense(2)
+        >>> layer.build((None, 3))
+        >>> variable_of(layer.kernel).shape
+        TensorShape([3, 2])
+    """
+    return weight.value if KERAS_3 else weight

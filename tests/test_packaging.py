@@ -11,6 +11,7 @@ import zipfile
 
 import pytest
 
+from kerasgan import stack
 from kerasgan._version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -115,11 +116,11 @@ def test_one_version_is_told_everywhere():
     assert f"\n## {__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 
-def check(monkeypatch, python=(3, 11), tensorflow="2.14.1", keras="2.14.0"):
-    versions = {"tensorflow": tensorflow, "keras": keras}
+def check(monkeypatch, python=(3, 11), tensorflow="2.14.1", keras="2.14.0", **others):
+    versions = {"tensorflow": tensorflow, "keras": keras, **others}
 
     def version(name):
-        if versions[name] is None:
+        if versions.get(name) is None:
             raise importlib.metadata.PackageNotFoundError(name)
         return versions[name]
 
@@ -128,40 +129,98 @@ def check(monkeypatch, python=(3, 11), tensorflow="2.14.1", keras="2.14.0"):
     runpy.run_path(str(ROOT / "kerasgan" / "_requirements.py"))
 
 
-@pytest.mark.parametrize("python", [(3, 9), (3, 10), (3, 11)])
-@pytest.mark.parametrize("tensorflow", ["2.14.0", "2.14.1"])
-def test_what_works_is_let_through(monkeypatch, python, tensorflow):
-    check(monkeypatch, python, tensorflow)
+@pytest.mark.parametrize(
+    "installed",
+    [
+        *(
+            {"python": (3, minor), "tensorflow": tensorflow}
+            for minor in (9, 10, 11)
+            for tensorflow in ("2.14.0", "2.14.1")
+        ),
+        *(
+            {"python": (3, minor), "tensorflow": tensorflow, "keras": keras}
+            for minor in (11, 12, 13)
+            for tensorflow, keras in [("2.16.2", "3.5.0"), ("2.21.0", "3.15.1"), ("2.30", "3.20")]
+        ),
+        {"python": (3, 12), "tensorflow": "2.19.0", "keras": "3.10.0", "tf-keras": "2.19.0"},
+        {"tensorflow": None, "tensorflow-cpu": "2.14.1"},
+        {"python": (3, 13), "tensorflow": "2.21.0rc1", "keras": "3.6.0"},
+    ],
+)
+def test_what_works_is_let_through(monkeypatch, installed):
+    check(monkeypatch, **installed)
+
+
+BOTH = "TensorFlow 2.14 with Keras 2.14, or on TensorFlow 2.16 or later with Keras 3.5 or later"
+TODAYS = {"python": (3, 12), "tensorflow": "2.21.0", "keras": "3.15.1"}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "found", "mended"),
     [
-        ({"python": (3, 8)}, "runs on Python 3.9, 3.10 and 3.11, but this is Python 3.8: install"),
-        ({"python": (3, 12)}, "but this is Python 3.12: install one of those"),
-        ({"python": (4, 0)}, "but this is Python 4.0: install one of those"),
-        ({"tensorflow": "2.13.1"}, "TensorFlow 2.14, but 2.13.1 is installed: run `pip install"),
-        ({"tensorflow": "2.16.0"}, "TensorFlow 2.14, but 2.16.0 is installed: run `pip install"),
-        ({"tensorflow": None}, "TensorFlow 2.14, but none is installed: run `pip install"),
-        ({"keras": "3.5.0"}, "Keras 2.14, but 3.5.0 is installed: run `pip install"),
+        ({"tensorflow": "2.13.1"}, "TensorFlow 2.13.1 and Keras 2.14.0 are", "2.15"),
+        ({"tensorflow": "2.15.1", "keras": "2.15.0"}, "TensorFlow 2.15.1 and Keras 2.15.0", "2.15"),
+        ({"tensorflow": "2.16.0"}, "TensorFlow 2.16.0 and Keras 2.14.0 are", "2.15"),
+        ({"tensorflow": None}, "TensorFlow (none) and Keras 2.14.0 are", "2.15"),
+        ({"keras": None}, "TensorFlow 2.14.1 and Keras (none) are", "2.15"),
+        ({"keras": "3.5.0"}, "TensorFlow 2.14.1 and Keras 3.5.0 are", '"keras>=3.5"'),
+        ({**TODAYS, "keras": "2.14.0"}, "TensorFlow 2.21.0 and Keras 2.14.0 are", '"keras>=3.5"'),
+        ({**TODAYS, "keras": "3.4.1"}, "TensorFlow 2.21.0 and Keras 3.4.1 are", '"keras>=3.5"'),
+        ({**TODAYS, "keras": "4.0.0"}, "TensorFlow 2.21.0 and Keras 4.0.0 are", '"keras>=3.5'),
+        ({**TODAYS, "keras": None, "tf-keras": "2.21.0"}, "and Keras (none) are", '"keras>=3.5'),
+        ({**TODAYS, "tensorflow": None}, "TensorFlow (none) and Keras 3.15.1", '"tensorflow>=2.16'),
     ],
 )
-def test_what_cannot_work_is_named_in_one_sentence(monkeypatch, wrong, message):
-    with pytest.raises(ImportError, match=re.escape(message)) as caught:
+def test_mixtures_are_named_in_one_sentence_with_what_mends_them(monkeypatch, wrong, found, mended):
+    with pytest.raises(ImportError) as caught:
         check(monkeypatch, **wrong)
-    assert re.fullmatch(r"kerasgan runs on [^\n]*\.", str(caught.value))
+    said = str(caught.value)
+    assert BOTH in said
+    assert found in said
+    assert mended in said.partition("`pip install")[2]
+    assert re.fullmatch(r"kerasgan runs on [^\n]*\.", said)
+
+
+@pytest.mark.parametrize("python", [(3, 8), (3, 14), (4, 0)])
+def test_other_pythons_are_named_in_one_sentence(monkeypatch, python):
+    with pytest.raises(ImportError) as caught:
+        check(monkeypatch, python)
+    assert "this is Python {}.{}: install".format(*python) in str(caught.value)
+    assert re.fullmatch(r"kerasgan runs on Python 3.9 to 3.13[^\n]*\.", str(caught.value))
 
 
 @pytest.mark.parametrize(
     ("fake", "message"),
     [
-        ("sys.version_info = (3, 12, 1, 'final', 0)", "this is Python 3.12"),
-        ("importlib.metadata.version = lambda name: '2.16.1'", "TensorFlow 2.14, but 2.16.1"),
+        ("sys.version_info = (3, 14, 1, 'final', 0)", "this is Python 3.14"),
+        ("importlib.metadata.version = lambda name: '2.15.1'", "but TensorFlow 2.15.1"),
+        ("os.environ['KERAS_BACKEND'] = 'jax'", "this is 'jax'"),
+        ("os.environ['KERAS_BACKEND'] = 'torch'", "this is 'torch'"),
     ],
 )
 def test_the_check_comes_before_any_other_import(fake, message):
-    code = f"import importlib.metadata, sys; sys.modules['tensorflow'] = None; {fake}; "
+    code = f"import importlib.metadata, os, sys; sys.modules['tensorflow'] = None; {fake}; "
     failed = run("-c", code + "import kerasgan", cwd=ROOT)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("ImportError: kerasgan runs on ")
     assert message in failed.stderr
+
+
+def test_a_backend_set_in_the_settings_of_keras(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    tried = run("-c", "import kerasgan", cwd=ROOT, KERAS_HOME=str(tmp_path))
+    if stack.KERAS_3:
+        assert "ImportError: kerasgan runs on Keras' backend" in tried.stderr.splitlines()[-1]
+    else:
+        assert (tried.returncode, tried.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("settings", [{}, {"TF_USE_LEGACY_KERAS": "1"}])
+def test_importing_is_silent(settings):
+    tried = run("-W", "error", "-c", "import kerasgan; kerasgan.models", cwd=ROOT, **settings)
+    assert (tried.returncode, tried.stdout, tried.stderr) == (0, "", "")
+
+
+def test_notices_can_be_seen():
+    tried = run("-c", "import kerasgan", cwd=ROOT, TF_CPP_MIN_LOG_LEVEL="0")
+    assert "rebuild TensorFlow" in tried.stderr or "oneDNN" in tried.stderr

@@ -16,7 +16,6 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import tensorflow as tf
 from pages import put
 from perturbation import as_markdown
@@ -70,11 +69,7 @@ def train(data, folder):
         epochs=recipe.epochs,
         verbose=2,
         resume=folder / "state",
-        callbacks=[
-            keras.callbacks.ModelCheckpoint(
-                str(folder / "model"), monitor="val_jaccard", mode="max", save_best_only=True
-            )
-        ],
+        callbacks=[kg.training.SaveBest(folder / "model", monitor="val_jaccard")],
     )
 
 

@@ -112,9 +112,7 @@ def train(recipe, training, validation, folder):
     gan = recipe.build()
     callbacks = [
         Seconds(),
-        keras.callbacks.ModelCheckpoint(
-            str(best), monitor="val_dice", mode="max", save_best_only=True
-        ),
+        kg.training.SaveBest(best, monitor="val_dice"),
         keras.callbacks.CSVLogger(folder / "training.csv", append=True),
     ]
     history = gan.fit(

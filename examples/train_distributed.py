@@ -10,7 +10,6 @@ import os
 import pathlib
 
 import common
-import keras
 import pandas as pd
 import tensorflow as tf
 
@@ -46,9 +45,7 @@ def train(strategy, recipe, training, validation, folder, verbose):
     checked = validation.batches(min(recipe.batch_size, len(validation)), recipe.size)
     with strategy.scope():
         gan = recipe.build()
-    best = keras.callbacks.ModelCheckpoint(
-        str(folder / "model"), monitor="val_dice", mode="max", save_best_only=True
-    )
+    best = kg.training.SaveBest(folder / "model", monitor="val_dice")
     gan.fit(
         batches,
         validation_data=checked,

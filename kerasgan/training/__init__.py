@@ -1,7 +1,7 @@
 """Adversarial training under Keras' `compile` and `fit`."""
 
 from kerasgan.training import recipes
-from kerasgan.training.callbacks import MaskImages
+from kerasgan.training.callbacks import MaskImages, SaveBest
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.penalty import GradientPenalty, InvariancePenalty
@@ -12,6 +12,7 @@ __all__ = [
     "InvariancePenalty",
     "Jaccard",
     "MaskImages",
+    "SaveBest",
     "SegmentationGAN",
     "recipes",
 ]

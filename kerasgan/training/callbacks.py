@@ -1,4 +1,4 @@
-"""Callbacks that show a run."""
+"""Callbacks for `SegmentationGAN.fit`, beside those of Keras."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.outputs import to_probability
 
-__all__ = ["MaskImages"]
+__all__ = ["MaskImages", "SaveBest"]
 
 
 class MaskImages(keras.callbacks.Callback):
@@ -57,6 +58,55 @@ class MaskImages(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Close the event file."""
         self._writer.close()
+
+
+class SaveBest(keras.callbacks.Callback):
+    """Save the GAN to a folder at the end of each epoch that is the best so far.
+
+    `keras.callbacks.ModelCheckpoint` of Keras 3 writes single files, and a GAN is a folder.
+
+    Args:
+        folder: as of `SegmentationGAN.save`. A better epoch replaces what an earlier one wrote.
+        monitor: the number among those logged that decides.
+        mode: whether the highest (`"max"`) or the lowest (`"min"`) is the best.
+
+    Raises:
+        KerasganError: if the mode is unknown; while training, if the number is not logged, or the
+            folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import kerasgan as kg
+        >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
+        >>> x, y = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     best = kg.training.SaveBest(f"{folder}/best", monitor="dice")
+        ...     history = gan.fit(x, y, epochs=2, verbose=0, callbacks=[best])
+        ...     again = kg.SegmentationGAN.load(f"{folder}/best")
+        >>> best.best == max(history.history["dice"])
+        True
+    """
+
+    def __init__(self, folder, monitor: str = "val_dice", mode: str = "max"):
+        super().__init__()
+        if mode not in ("max", "min"):
+            raise unknown_name("mode", mode, ("max", "min"))
+        self.folder, self.monitor, self.mode = folder, monitor, mode
+        self.best = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save the GAN if this epoch is the best so far."""
+        if self.monitor not in (logs or {}):
+            raise KerasganError(
+                f"Argument 'monitor' of SaveBest must be a number that is logged: "
+                f"{', '.join(logs or {})}; those with 'val_' need validation_data. Received: "
+                f"{self.monitor!r}"
+            )
+        value = float(logs[self.monitor])
+        if self.best is None or (value > self.best if self.mode == "max" else value < self.best):
+            self.best = value
+            self.model.save(self.folder)
 
 
 def _as_grey(mask: np.ndarray) -> np.ndarray:

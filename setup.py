@@ -93,12 +93,14 @@ setup(
         # The last matplotlib for Python 3.9 calls what later versions of these deprecate.
         "pillow<11.3; python_version < '3.10'",
         "pyparsing<3.3; python_version < '3.10'",
-        "setuptools<81",  # the tensorboard command still imports pkg_resources
         f"innvestigate>=2.1.2,<2.2; {OLDER}",
         f"keras>=2.14,<2.15; {OLDER}",
         f"tensorflow>=2.14,<2.15; {OLDER}",
         f"tensorflow-addons>=0.23,<0.24; {OLDER}",
+        f"setuptools<81; {OLDER}",  # the tensorboard command of that time imports pkg_resources
         f"keras>=3.5,<4; {NEWER}",
+        # TensorFlow writes its summaries with it, and has not brought it along since 2.21.
+        f"tensorboard>=2.16,<3; {NEWER}",
         f"tensorflow>=2.16,<3; {NEWER}",
     ],
     extras_require=EXTRAS,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.integrate import trapezoid
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
@@ -183,7 +184,7 @@ def areas(
     def area(units: str, order: str, fill: str) -> dict[str, np.ndarray]:
         options = {"units": units, "baseline": fill, "steps": steps, "seed": seed}
         fractions, scores = removal_curve(case, maps, order, **options)
-        return {score: np.trapz(curve, fractions, axis=1) for score, curve in scores.items()}
+        return {score: trapezoid(curve, fractions, axis=1) for score, curve in scores.items()}
 
     found: dict[str, np.ndarray] = {}
     for curve in curves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import warnings
 from typing import Any
 
 import keras
@@ -114,7 +115,10 @@ def read_kept(
         return None
     try:
         kinds = dict.fromkeys(columns, str)
-        table = pd.read_csv(file, dtype=kinds, float_precision="round_trip")
+        with warnings.catch_warnings():
+            # pandas before 3.1 has to be asked for every digit; later ones deprecate that.
+            warnings.filterwarnings("ignore", "The 'float_precision'", DeprecationWarning)
+            table = pd.read_csv(file, dtype=kinds, float_precision="round_trip")
         table = table.rename(columns=as_it_was)
         for name in table.select_dtypes(exclude="number"):
             table[name] = table[name].map(as_it_was)

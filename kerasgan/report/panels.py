@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
@@ -310,7 +311,7 @@ def _batch(part: Samples, size: Any, mode: str) -> tuple[np.ndarray, np.ndarray 
 
 def _weights(target: str, logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
     made = targets.get(target).prepare(logits.shape, truth)
-    return np.asarray(made.weights(keras.backend.constant(logits)))
+    return np.asarray(made.weights(tf.constant(logits)))
 
 
 def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:

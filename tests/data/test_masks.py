@@ -123,7 +123,7 @@ def grey(region, value=255, background=0):
 
 
 def deep(region, value):
-    return Image.fromarray((region * value).astype(np.uint16))
+    return Image.fromarray(region.astype(np.uint16) * np.uint16(value))
 
 
 def red(region, color=(255, 0, 0), background=(0, 0, 0)):

@@ -2,9 +2,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from PIL import Image
-from tensorflow.core.util import event_pb2
-from tensorflow.python.lib.io import tf_record
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
@@ -50,8 +49,8 @@ def test_what_is_logged_is_what_an_explanation_says(tmp_path):
     (events,) = tmp_path.glob("*.explanations")
     tags = {
         value.tag
-        for record in tf_record.tf_record_iterator(str(events))
-        for value in event_pb2.Event.FromString(record).summary.value
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
     }
     assert tags == {"explained", *(f"explained/{c}" for c in table.columns[1:])}
 

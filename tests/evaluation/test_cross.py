@@ -42,8 +42,10 @@ def samples(tmp_path_factory):
 def network(bias=0.0):
     image = keras.Input((32, 32, 3))
     kernel = np.array([3, -3, 0], np.float32).reshape(1, 1, 3, 1)
-    conv = keras.layers.Conv2D(1, 1, weights=[kernel, np.array([bias])])(image)
-    return keras.Model(image, keras.layers.Activation("sigmoid")(conv))
+    conv = keras.layers.Conv2D(1, 1)
+    model = keras.Model(image, keras.layers.Activation("sigmoid")(conv(image)))
+    conv.set_weights([kernel, np.array([bias])])
+    return model
 
 
 class Fit:

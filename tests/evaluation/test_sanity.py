@@ -21,9 +21,10 @@ def network():
     x = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="high")(x)
     model = keras.Model(image, x)
     rng = np.random.default_rng(1)
-    for weight in model.weights:
-        draw = rng.uniform(0.5, 1.5, weight.shape) if "norm" in weight.name else None
-        weight.assign(rng.normal(0, 0.4, weight.shape) if draw is None else draw)
+    for layer in model.layers:
+        for weight in layer.weights:
+            normal = rng.normal(0, 0.4, weight.shape)
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape) if layer.name == "norm" else normal)
     return model
 
 

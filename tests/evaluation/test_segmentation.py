@@ -39,8 +39,10 @@ def bright(size=8):
     """A network that finds what is brighter than mid-grey."""
     image = keras.Input((size, size, 3))
     kernel = np.full((1, 1, 3, 1), 10, np.float32)
-    conv = keras.layers.Conv2D(1, 1, weights=[kernel, np.zeros(1)])(image)
-    return keras.Model(image, keras.layers.Activation("tanh")(conv))
+    conv = keras.layers.Conv2D(1, 1, use_bias=False)
+    model = keras.Model(image, keras.layers.Activation("tanh")(conv(image)))
+    conv.set_weights([kernel])
+    return model
 
 
 def frame(mask):

@@ -25,8 +25,9 @@ def red(size=16, activation="tanh", gain=10.0, channels=3):
     image = keras.Input((size, size, channels))
     kernel = np.zeros((1, 1, channels, 1), np.float32)
     kernel[0, 0, 0, 0] = gain
-    conv = keras.layers.Conv2D(1, 1, weights=[kernel, np.zeros(1)], name="mask_conv")
+    conv = keras.layers.Conv2D(1, 1, use_bias=False, name="mask_conv")
     mask = keras.layers.Activation(activation, name="mask")(conv(image))
+    conv.set_weights([kernel])
     return keras.Model(image, mask, name="red")
 
 
@@ -195,10 +196,9 @@ def test_a_gan_is_unwrapped():
 def test_coarse_outputs_and_half_precision_are_brought_back():
     image = keras.Input((16, 16, 3))
     pooled = keras.layers.AveragePooling2D(4)(image)
-    logit = keras.layers.Conv2D(1, 1, weights=[np.eye(3)[:, :1].reshape(1, 1, 3, 1), np.zeros(1)])(
-        pooled
-    )
-    mask = keras.layers.Activation("tanh", dtype="float16")(logit)
+    conv = keras.layers.Conv2D(1, 1, use_bias=False)
+    mask = keras.layers.Activation("tanh", dtype="float16")(conv(pooled))
+    conv.set_weights([np.eye(3)[:, :1].reshape(1, 1, 3, 1)])
     masks = predict(keras.Model(image, mask), [block(64, 64)])
     assert masks[0].shape == (64, 64)
     assert masks[0][32, 32]

@@ -245,7 +245,7 @@ def test_a_gan_of_several_classes(tmp_path):
     samples = write_images(tmp_path / "data", ["a", "b", "c"], classes=3)
     gan = kg.SegmentationGAN(network(classes=3))
     gan.recipe = {"name": "own", "learning_rate": 0.001, "r1": 0.0, "seed": 0, "batch_size": 77}
-    gan.recipe.update(epochs=66, augment={"rotation": 55.0})
+    gan.recipe = {**gan.recipe, "epochs": 66, "augment": {"rotation": 55.0}}
     path = write(gan, samples, tmp_path / "report", rules={"mine": "epsilon"}, cases=3)
     page = read(path)
     assert "3 classes" in page.text("section", id="model")

@@ -38,7 +38,7 @@ def trained(network, seed=0):
     """Give every weight, batch norm's statistics too, values that a trained network could have."""
     rng = np.random.default_rng(seed)
     for weight in network.weights:
-        if weight.dtype.is_floating:
+        if tf.as_dtype(weight.dtype).is_floating:
             spread = rng.uniform(0.5, 1.5, weight.shape)
             weight.assign(spread if "variance" in weight.name else weight + 0.1 * (spread - 1))
     return network

@@ -24,11 +24,10 @@ def network(kernel, activation="tanh", size=(16, 16), fused=False):
         1,
         kernel.shape[:2],
         padding="same",
-        use_bias=False,
         activation=activation if fused else None,
     )
     x = conv(image)
-    conv.set_weights([kernel])
+    conv.set_weights([kernel, np.zeros(1)])
     return keras.Model(image, x if fused else layers.Activation(activation)(x))
 
 

@@ -25,9 +25,9 @@ def red(size=16, activation="tanh", gain=10.0, channels=3):
     image = keras.Input((size, size, channels))
     kernel = np.zeros((1, 1, channels, 1), np.float32)
     kernel[0, 0, 0, 0] = gain
-    conv = keras.layers.Conv2D(1, 1, use_bias=False, name="mask_conv")
+    conv = keras.layers.Conv2D(1, 1, name="mask_conv")
     mask = keras.layers.Activation(activation, name="mask")(conv(image))
-    conv.set_weights([kernel])
+    conv.set_weights([kernel, np.zeros(1)])
     return keras.Model(image, mask, name="red")
 
 

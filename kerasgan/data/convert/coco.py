@@ -147,7 +147,7 @@ def from_coco(
         for i in np.argsort(np.negative(areas), kind="stable"):
             inside, label = coco.decode(regions[i]) > 0, labels[drawn[key][i]["category_id"]]
             below = mask[inside]
-            others = np.count_nonzero((below > 0) & (below != label))
+            others = int(np.count_nonzero((below > 0) & (below != label)))
             # What lies within a larger one is a part of it; what crosses it could be either.
             if others < below.size or areas[i] == last:
                 contested += others

@@ -67,8 +67,8 @@ def count(truth: Any, prediction: Any, axis: int | tuple[int, ...] | None = None
         KerasganError: The shapes differ (nothing is broadcast), or a NumPy mask leaves [0, 1].
 
     Example:
-        >>> count([[1, 1], [0, 0]], [[1, 0], [1, 0]])
-        Counts(tp=1, fp=1, fn=1, tn=1)
+        >>> count([[1, 1], [0, 0]], [[1, 0], [1, 0]], axis=1)
+        Counts(tp=array([1, 0]), fp=array([0, 1]), fn=array([1, 0]), tn=array([0, 1]))
     """
     if tf.is_tensor(truth) or tf.is_tensor(prediction):
         truth, prediction = _as_float(truth), _as_float(prediction)

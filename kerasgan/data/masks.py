@@ -99,7 +99,7 @@ def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
         >>> import tempfile
         >>> from kerasgan.data import synthetic
         >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> read_mask(samples.mask_paths[0], classes=1).max()
+        >>> int(read_mask(samples.mask_paths[0], classes=1).max())
         1
     """
     try:

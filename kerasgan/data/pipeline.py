@@ -77,7 +77,7 @@ def load_mask(samples: Samples, index: int) -> np.ndarray:
         >>> import tempfile
         >>> from kerasgan.data import synthetic
         >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> load_mask(samples, 0).max()
+        >>> int(load_mask(samples, 0).max())
         1
     """
     if samples.mask_paths is None:

@@ -133,7 +133,7 @@ class Samples:
             >>> import tempfile
             >>> from kerasgan.data import synthetic
             >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-            >>> samples.mask(0).max()
+            >>> int(samples.mask(0).max())
             1
         """
         return pipeline.load_mask(self, index)

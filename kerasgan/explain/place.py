@@ -32,7 +32,7 @@ class Placed(NamedTuple):
 
     Example:
         >>> placed = to_original(np.ones((4, 4, 1)), (4, 8), "letterbox")
-        >>> placed.relevance.sum(), placed.border
+        >>> float(placed.relevance.sum()), placed.border
         (8.0, array([8.]))
     """
 

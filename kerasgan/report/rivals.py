@@ -35,7 +35,7 @@ class Packed(NamedTuple):
     """A mask that takes little memory.
 
     Example:
-        >>> pack(np.eye(4)).unpack().sum()
+        >>> int(pack(np.eye(4)).unpack().sum())
         4
     """
 

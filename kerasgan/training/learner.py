@@ -77,7 +77,7 @@ def growing(most: float, step: tf.Tensor) -> tf.Tensor:
         step: scalar, steps done.
 
     Example:
-        >>> growing(0.9, tf.constant(2)).numpy()
+        >>> float(growing(0.9, tf.constant(2)))
         0.25
     """
     step = tf.cast(step, tf.float32)

@@ -194,7 +194,7 @@ def weighed(loss: tf.Tensor, share):
         share: of this device, of `own_images`.
 
     Example:
-        >>> weighed(tf.constant(3.0), tf.constant(0.5)).numpy()
+        >>> float(weighed(tf.constant(3.0), tf.constant(0.5)))
         1.5
     """
     return loss if isinstance(share, float) else loss * share

@@ -79,7 +79,7 @@ def from_coco(
         >>> from_coco("coco.json", ".", "dataset")[["name", "annotations"]]
           name  annotations
         0    a            1
-        >>> np.asarray(Image.open("dataset/masks/a.png")).astype(bool).sum()
+        >>> int(np.asarray(Image.open("dataset/masks/a.png")).astype(bool).sum())
         16
     """
     coco = sources.required("pycocotools.mask", "coco")

@@ -27,8 +27,6 @@ environment will do. Where it is missing, the others are timed without it.
 """
 
 import argparse
-import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -36,6 +34,7 @@ import sys
 import tempfile
 
 import pandas as pd
+from contender import Contender, processor
 from pages import put
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,47 +45,16 @@ WITHOUT_TORCH = """No PyTorch in {python}: the published step is left out. To ha
 """
 
 
-class Contender:
-    """A process that takes a step when asked."""
-
-    def __init__(self, kind, python, args, batch):
-        script = "train_torch.py" if kind == "published" else "train_keras.py"
-        options = [f"--{name}={getattr(args, name)}" for name in ("size", "filters", "threads")]
-        command = [python, HERE / script, kind, *options, f"--batch={batch}", f"--seed={args.seed}"]
-        self.kind = kind
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(args.threads)},
-        )
-        self.facts = self._answer()
-
-    def _answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"Contender '{self.kind}' ended early; see above")
-        return json.loads(line)
-
-    def step(self):
-        """Take a step; return its seconds and the memory held so far."""
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def end(self):
-        """Let the process end."""
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def rounds(kinds, args, batch=None):
     """Let contenders take turns; return their facts and their answers, round by round."""
     contenders = []
     try:
         for kind, python in kinds.items():
-            contenders.append(Contender(kind, python, args, batch or 0))
+            script = "train_torch.py" if kind == "published" else "train_keras.py"
+            options = [f"--{name}={getattr(args, name)}" for name in ("size", "filters", "threads")]
+            options += [f"--batch={batch or 0}", f"--seed={args.seed}"]
+            command = [python, HERE / script, kind, *options]
+            contenders.append(Contender(kind, command, args.threads))
         for each in contenders:
             for _ in range(args.warmup):
                 each.step()
@@ -146,15 +114,6 @@ def has_torch(python):
         return not subprocess.run([python, "-c", "import torch"], capture_output=True).returncode
     except OSError:
         return False
-
-
-def processor():
-    """Return the name of the processor, and whether it has bfloat16 instructions."""
-    path = pathlib.Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    facts = dict(reversed([[x.strip() for x in line.split(":", 1)] for line in lines if line]))
-    flags = facts.get("flags", "").split()
-    return facts.get("model name", "unknown processor"), {"avx512_bf16", "amx_bf16"} & {*flags}
 
 
 def as_markdown(table):

@@ -14,6 +14,26 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+ROOT = pathlib.Path(__file__).parent
+NIGHTLY = (  # browsers, packaging, pages, scripts
+    "benchmarks",
+    "examples",
+    "fuzz",
+    "report/test_browser.py",
+    "test_docs.py",
+    "test_docstrings.py",
+    "test_examples.py",
+    "test_packaging.py",
+    "test_site.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = item.path.relative_to(ROOT)
+        if {place.as_posix(), place.parts[0]} & set(NIGHTLY):
+            item.add_marker(pytest.mark.nightly)
+
 
 @pytest.fixture(scope="session")
 def real_data():

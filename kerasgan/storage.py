@@ -274,7 +274,7 @@ class _Reader:
             return "set", *sorted(map(self.key, value))
         if type(value) in (list, tuple):
             return "list", *map(self.key, value)
-        if isinstance(value, np.ndarray) or tf.is_tensor(value):
+        if isinstance(value, np.ndarray) or tf.is_tensor(value) or hasattr(value, "numpy"):
             return self._array(value)
         if isinstance(value, types.CodeType):
             return self._code(value)
@@ -298,6 +298,10 @@ class _Reader:
             return "object", type(value), value._content_for_key()
         if hasattr(value, "__wrapped__"):
             return "wrapped", type(value), value.__wrapped__
+        if hasattr(value, "get_config") and _release(type(value).__module__) is not None:
+            return "object", type(value), _config_of(value), _variables_of(value)
+        if isinstance(value, keras.losses.Loss):  # whose __reduce__ in Keras 3 holds the time
+            return "object", type(value), _without_names(vars(value))
         return self._object(value)
 
     def _array(self, value: Any) -> tuple:
@@ -416,14 +420,20 @@ def _release(module: str | None) -> str | None:
     return str(getattr(package, "__version__", platform.python_version()))
 
 
-def _config_of(layer: keras.layers.Layer) -> Any:
-    """What a network or layer is made of but for its weights."""
+def _config_of(layer: Any) -> Any:
+    """What a network, a layer or another object of Keras is made of but for its weights."""
     try:
         return _without_names(layer.get_config())
     except NotImplementedError:  # a class of somebody's own
         own = {name: v for name, v in vars(layer).items() if isinstance(v, tuple(PLAIN))}
         own.pop("_name", None)
         return [own, [[type(part), _config_of(part)] for part in getattr(layer, "layers", ())]]
+
+
+def _variables_of(value: Any) -> list[Any]:
+    """What an optimizer or metric has counted so far; nothing of what has no variables."""
+    variables = getattr(value, "variables", [])
+    return list(variables() if callable(variables) else variables)
 
 
 def _without_names(config: Any) -> Any:
@@ -434,8 +444,9 @@ def _without_names(config: Any) -> Any:
         if isinstance(part, Mapping):
             if isinstance(part.get("config"), Mapping) and "name" in part["config"]:
                 names.setdefault(str(part["config"]["name"]), f"layer {len(names)}")
-            for value in part.values():
-                note(value)
+            for place, value in part.items():
+                if place != "dtype":  # a policy's name is what it is
+                    note(value)
         elif isinstance(part, (list, tuple)):
             for value in part:
                 note(value)

@@ -155,6 +155,17 @@ class Left(targets.Target):
         return self.share * logits
 
 
+class Scaled(keras.losses.Loss):
+    """A loss without a configuration of its own."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        return self.factor * tf.reduce_mean(y_true - y_pred)
+
+
 def network(bias=0.0, activation="relu"):
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(2, 3, padding="same", activation=activation)(image)
@@ -163,6 +174,13 @@ def network(bias=0.0, activation="relu"):
         weight.assign(tf.ones_like(weight))
     model.layers[-1].bias.assign([bias])
     return model
+
+
+def counted(*values):
+    metric = keras.metrics.Sum()
+    for value in values:
+        metric.update_state([value])
+    return metric
 
 
 def by_name(name):
@@ -185,6 +203,11 @@ SAME = {
     "a recipe's network": lambda: kg.models.unet(size=32, filters=2, levels=2, seed=0),
     "a layer": lambda: keras.layers.Dense(3),
     "a class": lambda: keras.layers.Dense,
+    "an optimizer": lambda: keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 9)),
+    "a loss": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+    "a loss of one's own": lambda: Scaled(2.0),
+    "a metric": lambda: keras.metrics.MeanIoU(2),
+    "an initializer": keras.initializers.HeNormal,
     "an augmentation": kg.data.Augmentation,
 }
 
@@ -227,6 +250,11 @@ def one_of_each_kind():
         *thirds, *held, twice, by_name("abs"), by_name("sum"), network(), network(bias=1.0),
         network(activation="elu"), np.random.default_rng(0), np.random.default_rng(1),
         kg.data.Augmentation(), kg.data.Augmentation(rotation=1.0),
+        keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-2), keras.optimizers.SGD(1e-2),
+        keras.losses.BinaryCrossentropy(), keras.losses.BinaryCrossentropy(from_logits=True),
+        Scaled(1.0), Scaled(2.0), counted(), counted(1.0), keras.layers.Dense(3, dtype="float16"),
+        keras.layers.Dense(3), keras.layers.Dense(3, dtype="mixed_bfloat16"),
+        keras.layers.Dense(3, dtype="mixed_float16"),
     ]  # fmt: skip
 
 
@@ -296,6 +324,13 @@ def test_a_field_that_is_new_is_part_of_the_key(samples):
     assert {name for name in bright if bright[name] != dark[name]} == {"foreground"}
 
 
+OF_KERAS = """[
+    keras.layers.Conv2D(3, 3, activation="gelu", kernel_regularizer="l2", dtype="mixed_bfloat16"),
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, kernel_initializer="ones")]),
+    keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(), keras.initializers.HeNormal(),
+]"""
+
+
 def test_another_process_finds_the_same_keys(samples):
     work = textwrap.dedent(
         """
@@ -307,13 +342,14 @@ def test_another_process_finds_the_same_keys(samples):
         target = targets.Mask(np.eye(4)) - targets.Pixel(1, 2)
         held = {"samples", "target", "rule"}
         print(key([samples, target, held, kg.explain.Gamma(0.3), {"a": 1, "b": [2.5]}]))
+        print(key(eval(sys.argv[2])))
         """
     )
     root = os.path.commonpath(samples.image_paths + samples.mask_paths)
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    command = [sys.executable, "-c", work, root]
+    command = [sys.executable, "-c", work, root, OF_KERAS]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     target = targets.Mask(np.eye(4)) - targets.Pixel(1, 2)
     held = {"samples", "target", "rule"}
     mine = key([samples, target, held, kg.explain.Gamma(0.3), {"b": [2.5], "a": 1}])
-    assert found.stdout.split()[-1] == mine
+    assert found.stdout.split()[-2:] == [mine, key(eval(OF_KERAS))]

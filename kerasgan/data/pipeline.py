@@ -313,7 +313,7 @@ def _cached_on_disk(
     samples: Samples, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
 ) -> Callable:
     """One file a sample, named by a key of its content: the image's bytes, then the mask's."""
-    how = [size, mode, samples.settings(), __version__, PILLOW]
+    how = [size, mode, samples.settings(), __version__, PILLOW, np.__version__]
     shape = (*size, samples.channels)
     image_bytes, mask_bytes = int(np.prod(shape)), int(np.prod(size))
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
@@ -19,8 +20,6 @@ from kerasgan.storage import key, write
 from kerasgan.tables import as_it_was
 
 __all__ = ["checksum", "claim", "keep", "read_kept"]
-
-FORMAT = 2
 
 
 def checksum(model: keras.Model) -> str:
@@ -47,8 +46,9 @@ def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> 
         kept: What the folder holds, for errors, such as "folds".
 
     Raises:
-        KerasganError: If it was claimed with other facts or by another version of kerasgan, holds
-            something else, or cannot be written; or if the content of a fact cannot be known.
+        KerasganError: If it was claimed with other facts or by another version of kerasgan,
+            TensorFlow or Keras, holds something else, or cannot be written; or if the content of a
+            fact cannot be known.
     """
     file = folder / name
     keys = {
@@ -56,15 +56,17 @@ def claim(folder: pathlib.Path, facts: dict[str, Any], name: str, kept: str) -> 
         for fact, value in facts.items()
     }
     shown = {fact: value for fact, value in facts.items() if isinstance(value, (int, float, str))}
-    stamp = {**shown, "format": FORMAT, "kerasgan": __version__, "keys": keys}
+    versions = {"kerasgan": __version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+    stamp = {**shown, **versions, "keys": keys}
     try:
         if file.is_file():
             found = json.loads(file.read_text(encoding="utf-8-sig"))
-            if (found.get("format"), found.get("kerasgan")) != (FORMAT, __version__):
-                raise KerasganError(
-                    f"Argument 'folder' holds the {kept} of another version of kerasgan, which may "
-                    f"have measured otherwise: {folder}. Pass another folder"
-                )
+            for name, version in versions.items():
+                if found.get(name) != version:
+                    raise KerasganError(
+                        f"Argument 'folder' holds the {kept} of another version of {name}, which "
+                        f"may have measured otherwise: {folder}. Pass another folder"
+                    )
             there = found["keys"]
             other = [fact for fact in {**keys, **there} if keys.get(fact) != there.get(fact)]
             if other:

@@ -198,6 +198,17 @@ def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
             cases.claimed(tmp_path / "f")
 
 
+@pytest.mark.parametrize("package", ["tensorflow", "keras"])
+def test_a_folder_of_the_other_stack_is_refused(samples, tmp_path, package):
+    cases = Cases(network(), samples, controls=False)
+    for _ in range(2):
+        cases.claimed(tmp_path / "f")
+    file = tmp_path / "f" / "explanations.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), package: "2.14.0.1"}))
+    with pytest.raises(KerasganError, match=f"of another version of {package}"):
+        cases.claimed(tmp_path / "f")
+
+
 def test_summary_by_hand(samples):
     table = Cases(network(), samples, controls=False).table(mass, verbose=False)
     summary = summarize_maps(table).set_index("metric")

@@ -11,9 +11,10 @@ exec((ROOT / "kerasgan" / "_version.py").read_text(encoding="utf-8"), version)
 
 # Two stacks. Python 3.9 to 3.11 get the first, later ones the second; with KERASGAN_STACK=keras-3
 # in the environment Python 3.11 gets the second too.
-OLDER, NEWER = "python_version < '3.12'", "python_version >= '3.12'"
-if os.environ.get("KERASGAN_STACK") == "keras-3":
-    OLDER, NEWER = "python_version < '3.11'", "python_version >= '3.11'"
+KERAS_3_FROM = "3.11" if os.environ.get("KERASGAN_STACK") == "keras-3" else "3.12"
+# The outer bounds leave it to python_requires to say which Pythons there are.
+OLDER = f"python_version >= '3.9' and python_version < '{KERAS_3_FROM}'"
+NEWER = f"python_version >= '{KERAS_3_FROM}' and python_version < '3.14'"
 
 FORMATS = {  # that kerasgan.data.convert reads, by extra
     "coco": "pycocotools>=2.0.8,<3",

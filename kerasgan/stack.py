@@ -16,11 +16,13 @@ import keras
 import tensorflow as tf
 
 __all__ = [
+    "CLIPS_BEFORE_SUM",
     "KERAS_3",
     "ONLY_FIRST_REPLICA",
     "called_on",
     "has_symbolic_outputs",
     "layers_of",
+    "path_of",
     "quiet",
     "spectral_normalization",
     "variable_of",
@@ -32,6 +34,9 @@ KERAS_3 = keras.__version__.startswith("3.")
 ONLY_FIRST_REPLICA: Any = (
     "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
 )
+
+# Under tf.distribute Keras 3 clips the gradients of each device, Keras 2.14 their sum.
+CLIPS_BEFORE_SUM = KERAS_3
 
 
 @contextlib.contextmanager
@@ -86,6 +91,20 @@ def layers_of(network: Any) -> list[keras.layers.Layer]:
     for layer in found:  # which grows
         found += [inner for inner in layer._layers if inner not in found]
     return found
+
+
+def path_of(weight: Any) -> str:
+    """Return the name of a weight with that of its layer before it.
+
+    Keras 3 has it as the path, and the name is the last part alone.
+
+    Example:
+        >>> layer = keras.layers.Dense(2, name="last")
+        >>> _ = layer(keras.Input((3,)))
+        >>> path_of(layer.bias)
+        'last/bias'
+    """
+    return weight.path if KERAS_3 else weight.name.partition(":")[0]
 
 
 def called_on(entry: dict[str, Any]) -> list[str]:

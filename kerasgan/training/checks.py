@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SCHEDULES = ("constant", "cosine")
-KERAS = ("run_eagerly", "jit_compile", "steps_per_execution", "pss_evaluation_shards")
+KERAS = ("run_eagerly", "jit_compile", "steps_per_execution")
 KERAS += ("loss", "loss_weights", "metrics", "weighted_metrics")  # if they are None
 LIKE = {
     "mae": "l1",

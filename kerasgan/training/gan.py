@@ -31,14 +31,22 @@ from kerasgan.training.checks import (
     check_settings,
     check_xla,
 )
-from kerasgan.training.guards import Alarms, Cosine, unhurried
-from kerasgan.training.inspection import EMPTY, as_fed, checked, in_our_words, inspected
+from kerasgan.training.guards import Alarms, Cosine, ended, unhurried
+from kerasgan.training.inspection import (
+    EMPTY,
+    as_fed,
+    checked,
+    in_our_words,
+    inspected,
+    readable_once,
+)
 from kerasgan.training.learner import follow, growing, twin
 from kerasgan.training.look import NO_WEIGHTS
 from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.optimizers import (
     apply_gradients,
+    build,
     optimizers_from,
     peak_rate,
     scaled,
@@ -165,8 +173,8 @@ class SegmentationGAN(keras.Model):
             penalty_weight: its weight in the generator's loss, from 0 up.
             sync_batch_norm: whether batch normalisation looks at the images of all devices in
                 training, where there are several; else each device normalises by its own.
-            **kwargs: `run_eagerly`, `jit_compile` (XLA), `steps_per_execution`, as in Keras; not
-                its `loss` and `metrics`.
+            **kwargs: `run_eagerly`, `jit_compile` (XLA; off unless True), `steps_per_execution`, as
+                in Keras; not its `loss` and `metrics`.
 
         Raises:
             KerasganError: if a name is unknown, a number out of range, or a loss of yours cannot
@@ -178,6 +186,8 @@ class SegmentationGAN(keras.Model):
             >>> gan.compile("adam", losses={"cross_entropy": 1.0, "dice": 1.0}, ema_momentum=0.99)
         """
         check_keras_arguments(kwargs, inspect.signature(type(self).compile).parameters)
+        if kwargs.get("jit_compile") in (None, "auto"):  # Keras 3 would choose XLA on a GPU
+            kwargs["jit_compile"] = False
         losses = {"l1": 100.0} if losses is None else losses
         self._loss_functions, losses = named_losses(
             losses, self.generator.output_shape[1:], bool(kwargs.get("run_eagerly"))
@@ -209,10 +219,12 @@ class SegmentationGAN(keras.Model):
         self._drawn = with_logits(self.generator), with_logits(self._learner)
         super().compile(optimizer=optimizers[0], **kwargs)
         self.discriminator_optimizer, self._critic = None, self.discriminator
+        build(self.optimizer, self._learner.trainable_variables)
         if weights["adversarial_weight"]:
             self.discriminator_optimizer = optimizers[1]
             if precision != "float32":
                 self._critic = twin(self.discriminator, precision)
+            build(self.discriminator_optimizer, self._critic.trainable_variables)
             judges = self.discriminator, self._critic
             self._judges = [with_features(each) if feature_matching else each for each in judges]
         if replicas.several():
@@ -308,7 +320,7 @@ class SegmentationGAN(keras.Model):
             guards.append(Cosine(self._settings["warmup"]))
         guards.append(record)
         self._set_out()
-        fit = replicas.dealing(self, super().fit)
+        fit = _as_datasets(self, super().fit)
         if resume is not None:
             history = runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
         else:
@@ -330,26 +342,37 @@ class SegmentationGAN(keras.Model):
 
     @in_our_words()
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
-        """Score; as `keras.Model.evaluate`."""
-        if not kwargs.get("_use_cached_eval_dataset"):  # fit calls it with what it has looked at
+        """Score; as `keras.Model.evaluate`.
+
+        What `fit` validates on, with its own `CallbackList`, it has looked at before.
+        """
+        if not isinstance(kwargs.get("callbacks"), keras.callbacks.CallbackList):
             x, y = self._inspected(x, y, kwargs, kwargs.get("steps"))
-        evaluate = replicas.dealing(self, super().evaluate)
+        evaluate = _as_datasets(self, super().evaluate)
         scores = evaluate(x, y, batch_size=batch_size, **kwargs)
         if scores in ([], {}):
             raise KerasganError(EMPTY)
         return scores
 
+    @in_our_words()
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         x, y = self._inspected(x, y, weights)
         self._set_out()
+        self._begin_anew(kwargs)
         return super().train_on_batch(x, y, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Score one batch; as `keras.Model.test_on_batch`."""
-        weights = {"sample_weight": sample_weight}
-        return super().test_on_batch(*self._inspected(x, y, weights), **kwargs)
+        x, y = self._inspected(x, y, {"sample_weight": sample_weight})
+        self._begin_anew(kwargs)
+        return super().test_on_batch(x, y, **kwargs)
+
+    def _begin_anew(self, options):
+        """Let the scores be of one batch alone, which Keras 3 does since 3.12."""
+        if options.get("reset_metrics", True):
+            self.reset_metrics()
 
     def _check_compiled(self):
         if not self.compiled:
@@ -477,7 +500,7 @@ class SegmentationGAN(keras.Model):
         for metric in self._overlaps:
             counts = tf.fill(tf.shape(mask)[:1], tf.cast(share > 0, tf.float32))
             metric.update_state(mask, probability, counts)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return replicas.results(self.metrics)
 
     # --- Saving ---
 
@@ -540,3 +563,17 @@ class SegmentationGAN(keras.Model):
         """Return every network whose weights a step changes."""
         found = [self.generator, self._learner, self.discriminator, self._critic]
         return [x for i, x in enumerate(found) if x is not None and x not in found[:i]]
+
+
+def _as_datasets(gan, method):
+    """Make `fit` or `evaluate` of Keras read generators once, and deal batches to all devices."""
+    dealt = replicas.dealing(gan, method)
+
+    def on(x=None, y=None, **options):
+        x = readable_once(gan.generator, x)
+        if isinstance(x, tf.data.Dataset) and method.__name__ == "fit":
+            options.setdefault("shuffle", False)  # or Keras 3 warns that it cannot
+        with ended(x, options):
+            return dealt(x, y, **options)
+
+    return on

@@ -12,9 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.stack import path_of
 from kerasgan.training import store
+from kerasgan.training.inspection import EMPTY
+from kerasgan.training.optimizers import rate_of
 
-__all__ = ["Alarms", "Cosine", "cosine_share", "unhurried"]
+__all__ = ["Alarms", "Cosine", "cosine_share", "ended", "unhurried"]
 
 WON, PATIENCE = 0.99, 3
 TRACE_AFTER = 20  # steps; short runs are over before tracing pays
@@ -87,7 +90,6 @@ class Alarms(keras.callbacks.Callback):
     validation's losses, the weights and the optimizers' variables. What the weights and optimizers
     were at the end of the last good epoch is kept in memory and put back before the error is
     raised. This is the first of the callbacks, so none of them writes or keeps a broken state.
-    Optimizers of Keras' legacy kind are left as they are.
 
     Example:
         >>> Alarms().streak
@@ -129,6 +131,8 @@ class Alarms(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep the state; count the epochs that the discriminator has won."""
+        if self._steps == 0 and all(name.startswith("val_") for name in logs or {}):
+            raise KerasganError(EMPTY)
         if 0 < self._before == self._steps:
             raise KerasganError(
                 f"Epoch {epoch + 1} got no batch: the generator or dataset was read to its end "
@@ -162,6 +166,8 @@ class Alarms(keras.callbacks.Callback):
     def _keep(self, epoch):
         values = {name: variable.numpy() for name, variable in self._variables.items()}
         broken = [name for name, value in values.items() if not np.all(np.isfinite(value))]
+        rates = [(one, rate_of(one)) for one, _ in self.model._rates]
+        broken += ["a learning rate" for _, rate in rates if not np.isfinite(rate or 0)]
         if broken and self._good is None:
             raise KerasganError(
                 f"Training cannot begin: not finite: {_listed(broken)}. Load weights from before "
@@ -169,19 +175,41 @@ class Alarms(keras.callbacks.Callback):
             )
         if broken:
             self._break_off(broken, f"behind epoch {epoch + 1}")
-        self._good = epoch, values
+        self._good = epoch, values, rates
 
     def _break_off(self, broken: list[str], when: str):
         rate = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
-        kept, values = self._good
+        kept, values, rates = self._good
         for name, value in values.items():
             self._variables[name].assign(value)
+        for optimizer, value in rates:
+            if value is not None:
+                optimizer.learning_rate = value
         state = "this call of fit began with" if kept is None else f"at the end of epoch {kept + 1}"
         raise KerasganError(
             f"Training broke down: not finite {when}, at learning rate {rate:.3g}: "
             f"{_listed(broken)}. The weights and optimizers are those {state}. Lower the learning "
             "rate, or clip gradients (global_clipnorm of the optimizer)"
         )
+
+
+@contextlib.contextmanager
+def ended(x, options: dict):
+    """Keep Keras 3 from warning that data of unknown length have ended, if no steps were asked for.
+
+    Args:
+        x: what is read.
+        options: the further arguments of `fit` or `evaluate`.
+
+    Example:
+        >>> with ended(tf.data.Dataset.range(3), {}):
+        ...     warnings.warn("Your input ran out of data; interrupting training", UserWarning)
+    """
+    asked = {*options} & {"steps_per_epoch", "steps", "validation_steps"}
+    with warnings.catch_warnings():
+        if not any(options[name] for name in asked):
+            warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+        yield
 
 
 @contextlib.contextmanager
@@ -216,23 +244,16 @@ def _weights(gan) -> dict:
         for place, weight in enumerate(network.weights if network is not None else ()):
             if id(weight) not in seen:
                 seen.add(id(weight))
-                name = f"weight '{weight.name.split(':')[0]}' of the {role}"
+                name = f"weight '{path_of(weight)}' of the {role}"
                 found[name if name not in found else f"{name} (number {place})"] = weight
     return found
 
 
 def _optimizers(gan) -> dict:
     """The optimizers' variables, likewise."""
-    if not all(hasattr(optimizer, "build") for optimizer, _ in gan._rates):
-        return {}
     kept = store.optimizer_variables(gan).items()
     kept = [(key, variable) for key, variable in kept if not key.startswith("learner_")]
-    for number, (optimizer, _) in enumerate(gan._rates):
-        kept += [(f"rate_{number}", rate) for rate in store.rates_of(optimizer)]
-    return {
-        f"'{variable.name.split(':')[0]}' ({key}) of the optimizers": variable
-        for key, variable in kept
-    }
+    return {f"'{path_of(variable)}' ({key}) of the optimizers": variable for key, variable in kept}
 
 
 def _broken_losses(logs) -> list[str]:

@@ -7,7 +7,7 @@ train in silence either.
 from __future__ import annotations
 
 import contextlib
-import itertools
+import inspect
 import re
 
 import keras
@@ -18,7 +18,7 @@ from kerasgan.data.samples import Samples
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.training.look import Look
 
-__all__ = ["EMPTY", "as_fed", "checked", "in_our_words", "inspected"]
+__all__ = ["EMPTY", "as_fed", "checked", "in_our_words", "inspected", "readable_once"]
 
 FORMS = (
     "a tf.data.Dataset of (image, mask) batches such as samples.batches(8, size=...), a "
@@ -27,6 +27,14 @@ FORMS = (
 EMPTY = (
     "There is no batch to train on or to evaluate. Received: a dataset or generator that holds "
     "none, or was read to its end before"
+)
+ENDLESS = (
+    "never ends: say how much of it to read (steps_per_epoch or validation_steps in fit, steps in "
+    "evaluate)"
+)
+MOVED = (
+    "An optimizer that compile() was given has moved the weights of another network before, or of "
+    "this one in another precision; compile with a new one"
 )
 CHUNK = 64
 OURS = re.compile(r"Kerasgan(Error|Warning): (.+)")
@@ -69,7 +77,7 @@ def inspected(generator: keras.Model, x, y=None, argument: str = "x", steps=None
     look = Look(generator, argument, ours if dataset else "yielded")
     if dataset:
         return _dataset(x, look, steps), None
-    return (_Pages(x, look) if pages else _Stream(x, look)), None
+    return (_Pages(x, look, steps) if pages else _stream(x, look)), None
 
 
 def checked(generator: keras.Model, data, steps=None):
@@ -101,8 +109,8 @@ def checked(generator: keras.Model, data, steps=None):
     x, y = inspected(generator, x, y, "validation_data", steps)
     if y is not None:
         return x, y
-    if isinstance(x, _Stream):
-        return itertools.chain([next(x)], x)
+    if inspect.isgenerator(x):
+        return readable_once(generator, _put_back(next(x), x))
     if isinstance(x, _Pages):
         x[0]
     elif isinstance(x, tf.data.Dataset) and not _is_ours(x):
@@ -160,9 +168,11 @@ def in_our_words():
             raise
         raise {"Error": KerasganError, "Warning": KerasganWarning}[found[1]](found[2]) from None
     except ValueError as error:
-        if "(empty logs)" not in str(error).lower():
-            raise
-        raise KerasganError(EMPTY) from error
+        if "(empty logs)" in str(error).lower():
+            raise KerasganError(EMPTY) from error
+        if str(error).startswith("Unknown variable"):
+            raise KerasganError(MOVED) from error
+        raise
 
 
 # --- Arrays ---
@@ -226,10 +236,7 @@ def _dataset(dataset: tf.data.Dataset, look: Look, steps) -> tf.data.Dataset:
             "images than that"
         )
     if length == tf.data.INFINITE_CARDINALITY and steps is None:
-        look.fail(
-            "never ends: leave repeat out, or say how much of it to read (steps_per_epoch or "
-            "validation_steps in fit, steps in evaluate)"
-        )
+        look.fail(f"{ENDLESS}, or leave repeat out")
     if look.form == "batches":
         return dataset
     classes = look.wanted[1][-1]
@@ -271,40 +278,76 @@ def _is_plain(image: tf.Tensor, mask: tf.Tensor, classes: int) -> tf.Tensor:
 # --- Generators and sequences ---
 
 
-class _Stream:
-    """A generator whose batches are looked at as they come."""
+def _stream(batches, look: Look):
+    """Give the batches of a generator, each looked at as it comes."""
+    number = None
+    for number, batch in enumerate(batches):
+        yield _seen(look, batch, number)
+    if number is None:
+        look.fail("gives no batch: it is empty, or was read to its end before")
 
-    def __init__(self, batches, look: Look):
-        self.batches, self.look = batches, look
-        self.numbers = itertools.count()
 
-    def __iter__(self):
-        return self
+def _put_back(batch, batches):
+    yield batch
+    yield from batches
 
-    def __next__(self):
-        number = next(self.numbers)
-        try:
-            batch = next(self.batches)
-        except StopIteration:
-            if number:
-                raise
-            self.look.fail("gives no batch: it is empty, or was read to its end before")
-        return _seen(self.look, batch, number)
+
+def readable_once(generator: keras.Model, x):
+    """Return a generator of inspected batches as a dataset, and anything else as it is.
+
+    Keras 3 would read a generator ahead, and give its first two batches again in every epoch.
+
+    Args:
+        generator: the network that is fed.
+        x: what `inspected` returned.
+
+    Returns:
+        A dataset whose every iteration goes on where the one before ended.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> network = kg.models.unet(size=32, filters=2, levels=1)
+        >>> pair = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
+        >>> len(list(readable_once(network, (pair for _ in range(3)))))
+        3
+    """
+    if not inspect.isgenerator(x):
+        return x
+    shapes = generator.input_shape, generator.output_shape
+    signature = tuple(tf.TensorSpec([None, *shape[1:]], tf.float32) for shape in shapes)
+
+    def batches():
+        for batch in x:
+            yield tuple(a.reshape(*a.shape[:3], -1) for a in batch)
+
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
 
 
 class _Pages(keras.utils.Sequence):
     """A sequence whose batches are looked at as they are asked for."""
 
-    def __init__(self, batches: keras.utils.Sequence, look: Look):
+    def __init__(self, batches: keras.utils.Sequence, look: Look, steps):
+        names = ("workers", "use_multiprocessing", "max_queue_size")  # of Keras 3
+        known = [name for name in names if hasattr(keras.utils.Sequence, name)]
+        super().__init__(**{name: getattr(batches, name) for name in known})
         self.batches, self.look = batches, look
-        if len(batches) == 0:
+        if self.num_batches == 0:
             look.fail("holds no batch")
+        if self.num_batches is None and steps is None:
+            look.fail(ENDLESS)
+
+    @property
+    def num_batches(self):
+        return len(self.batches) if hasattr(self.batches, "__len__") else self.batches.num_batches
 
     def __len__(self):
-        return len(self.batches)
+        return self.num_batches
 
     def __getitem__(self, index):
         return _seen(self.look, self.batches[index], index)
+
+    def on_epoch_begin(self):
+        self.batches.on_epoch_begin()
 
     def on_epoch_end(self):
         self.batches.on_epoch_end()

@@ -49,9 +49,10 @@ def twin(network: keras.Model, precision: str) -> keras.Model:
             return keras.models.clone_model(layer, clone_function=again)
         config = layer.get_config()
         dtype = "float32" if layer.name in kept else policy
-        config["dtype"] = dtype
-        if "layer" in config and isinstance(config["layer"], dict):
+        if isinstance(config.get("layer"), dict):  # a wrapper keeps weights, and computes no more
             config["layer"]["config"]["dtype"] = dtype
+        else:
+            config["dtype"] = dtype
         return type(layer).from_config(config)
 
     other = keras.models.clone_model(network, clone_function=again)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import keras
+import tensorflow as tf
 
 from kerasgan.errors import KerasganError
+from kerasgan.stack import CLIPS_BEFORE_SUM
+from kerasgan.training.replicas import several
 
-__all__ = ["apply_gradients", "optimizers_from", "peak_rate", "scaled", "serialized"]
+__all__ = [
+    "apply_gradients",
+    "build",
+    "optimizers_from",
+    "peak_rate",
+    "rate_of",
+    "scaled",
+    "serialized",
+]
 
 
 def optimizers_from(optimizer, discriminator_optimizer, precision: str) -> list:
@@ -43,24 +56,67 @@ def _optimizer_from(name: str, optimizer, precision: str):
             f"Argument '{name}' must be a Keras optimizer or the name of one, such as 'adam'. "
             f"Received: {optimizer!r}"
         ) from error
-    if getattr(optimizer, "weight_decay", None):
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not isinstance(inner, keras.optimizers.Optimizer):
+        raise KerasganError(
+            f"Argument '{name}' must be one of Keras' present optimizers, such as "
+            f"keras.optimizers.{type(inner).__name__}. Received: one of the legacy kind, of "
+            f"{type(inner).__module__}"
+        )
+    if inner.use_ema:
+        raise KerasganError(
+            f"Argument '{name}' must not average the weights itself; of the generator's there is "
+            "an average with ema_momentum in compile(). Received: an optimizer with use_ema=True"
+        )
+    if inner.weight_decay:
+        with contextlib.suppress(ValueError):  # Keras 2.14's, of one that was compiled before
+            inner.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16" and not hasattr(optimizer, "inner_optimizer"):
         optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def build(optimizer, variables) -> None:
+    """Make the variables that an optimizer keeps, unless it has them.
+
+    Args:
+        optimizer: a Keras optimizer.
+        variables: those that it is to move.
+
+    Example:
+        >>> adam, layer = keras.optimizers.Adam(), keras.layers.Dense(1)
+        >>> layer.build((None, 1))
+        >>> before = len(adam.variables)
+        >>> build(adam, layer.trainable_variables)
+        >>> len(adam.variables) - before
+        4
+    """
+    if not getattr(optimizer, "built", False):  # Keras 2.14 tells it by itself
+        optimizer.build(variables)
+
+
+def rate_of(optimizer) -> float | None:
+    """Return the learning rate of an optimizer; None where a schedule of its own sets it.
+
+    Example:
+        >>> rate_of(keras.optimizers.SGD(0.5))
+        0.5
+    """
+    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
+    return None if isinstance(rate, dict) else float(rate)
 
 
 def peak_rate(optimizer, schedule: str):
     """Return the highest learning rate of a schedule of ours; None where there is none."""
     if schedule == "constant":
         return None
-    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
-    if isinstance(rate, dict):
+    rate = rate_of(optimizer)
+    if rate is None:
         raise KerasganError(
             f"Argument 'schedule' must be 'constant' for an optimizer with a schedule of its own. "
             f"Received: {schedule!r}"
         )
-    return float(rate)
+    return rate
 
 
 def scaled(optimizer, loss):
@@ -72,10 +128,29 @@ def scaled(optimizer, loss):
 
 
 def apply_gradients(optimizer, gradients, variables) -> None:
-    """Move variables by gradients of a loss that was `scaled`."""
+    """Move variables by gradients of a loss that was `scaled`; clipped is their sum."""
     if hasattr(optimizer, "get_unscaled_gradients"):
         gradients = optimizer.get_unscaled_gradients(gradients)
+    if CLIPS_BEFORE_SUM and several():
+        known = [gradient for gradient in gradients if gradient is not None]
+        shares = iter(_share_of_clipped_sum(optimizer, known))
+        gradients = [None if gradient is None else next(shares) for gradient in gradients]
     optimizer.apply_gradients(zip(gradients, variables))
+
+
+def _share_of_clipped_sum(optimizer, gradients: list) -> list:
+    """Return, of the sum over all devices, clipped as the optimizer clips, one device's part."""
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    inner, scale = getattr(optimizer, "inner_optimizer", optimizer), scaled(optimizer, 1.0)
+    if inner.global_clipnorm:
+        total, _ = tf.clip_by_global_norm(total, inner.global_clipnorm * scale)
+    elif inner.clipnorm:
+        total = [tf.clip_by_norm(each, inner.clipnorm * scale) for each in total]
+    elif inner.clipvalue:
+        most = inner.clipvalue * scale
+        total = [tf.clip_by_value(each, -most, most) for each in total]
+    return [each / context.num_replicas_in_sync for each in total]
 
 
 def serialized(rates) -> dict:

@@ -125,7 +125,6 @@ class Record(keras.callbacks.Callback):
 
     def __init__(self, x, y, options: Mapping[str, Any]):
         super().__init__()
-        self._supports_tf_logs = True
         checked = options.get("validation_data")
         if checked is not None:
             pair = checked[:2] if isinstance(checked, (tuple, list)) else [checked]

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.stack import layers_of
+from kerasgan.stack import layers_of, variable_of
 from kerasgan.training import feed
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "dealing",
     "in_scope",
     "own_images",
+    "results",
     "several",
     "share_of",
     "synchronize",
@@ -59,7 +60,7 @@ def check_scope(gan, optimizer, discriminator_optimizer) -> None:
     for name, part in parts.items():
         variables = getattr(part, "variables", ())
         variables = variables() if callable(variables) else variables
-        if not all(strategy.extended.variable_created_in_scope(x) for x in variables):
+        if not all(strategy.extended.variable_created_in_scope(variable_of(x)) for x in variables):
             raise KerasganError(
                 f"Argument '{name}' was not built in the scope of this model's strategy, "
                 f"{type(strategy).__name__}. Build networks, optimizers and the model within "
@@ -86,7 +87,7 @@ def synchronize(network: keras.Model, whether: bool) -> None:
     for layer in layers_of(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = whether
-            if whether:
+            if whether and hasattr(layer, "fused"):
                 layer.fused = False
 
 
@@ -130,9 +131,24 @@ def dealing(gan, method):
             )
         if checked is not None:
             options["validation_data"] = _deal(checked, devices)
+        if method.__name__ == "fit":
+            options["callbacks"] = [_from_start(x), *options.get("callbacks", ())]
         return method(_deal(x, devices), y, **options)
 
     return dealt
+
+
+def _from_start(data) -> keras.callbacks.Callback:
+    """Let data of `feed` begin where they were to: Keras 3 reads a batch first, on several devices.
+
+    Args:
+        data: what `fit` is to read.
+    """
+    variables = [getattr(data, name, None) for name in ("epoch", "start")]
+    kept = [(x, x.numpy()) for x in variables if isinstance(x, tf.Variable)]
+    return keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: [variable.assign(value) for variable, value in kept]
+    )
 
 
 def _deal(data, devices: int):
@@ -198,6 +214,27 @@ def weighed(loss: tf.Tensor, share):
         1.5
     """
     return loss if isinstance(share, float) else loss * share
+
+
+def results(metrics) -> dict[str, tf.Tensor]:
+    """Return what means over the images of all devices are so far, by name.
+
+    Args:
+        metrics: `keras.metrics.Mean`, updated on this device.
+
+    Example:
+        >>> mean = keras.metrics.Mean("loss")
+        >>> _ = mean.update_state([1.0, 2.0])
+        >>> float(results([mean])["loss"])
+        1.5
+    """
+    if not several():
+        return {metric.name: metric.result() for metric in metrics}
+    context = tf.distribute.get_replica_context()
+    own = tf.stack([[tf.convert_to_tensor(x) for x in (m.total, m.count)] for m in metrics])
+    totals = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+    means = tf.unstack(tf.math.divide_no_nan(totals[:, 0], totals[:, 1]))
+    return {metric.name: mean for metric, mean in zip(metrics, means)}
 
 
 def uniform(shape, key: tf.Tensor) -> tf.Tensor:

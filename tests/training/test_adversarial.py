@@ -51,11 +51,11 @@ def test_smoothing_moves_the_label_of_true_masks_alone():
 
 def test_slopes_are_those_of_finite_differences():
     judge = kg.models.patch_discriminator(size=32, filters=2)
-    image = rng.uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+    image = tf.constant(rng.uniform(-1, 1, (2, 32, 32, 3)), tf.float32)
     drawing = rng.uniform(-1, 1, (2, 32, 32, 1)).astype("float32")
 
     def score(at):
-        return judge([image, at], training=False).numpy().mean((1, 2, 3))
+        return judge([image, tf.constant(at)], training=False).numpy().mean((1, 2, 3))
 
     direction = np.zeros_like(drawing)
     with tf.GradientTape() as tape:

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
+from kerasgan.stack import KERAS_3
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
@@ -45,7 +46,8 @@ def test_a_step_is_the_papers():
     ours, plain = small_gan(), small_gan()
     ours.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.02), losses={"l1": 100.0})
     logs = ours.train_on_batch(IMAGES[:4], MASKS[:4], return_dict=True)
-    total, judged = plain_step(plain, IMAGES[:4], MASKS[:4], (0.01, 0.02))
+    image, mask = tf.constant(IMAGES[:4]), tf.constant(MASKS[:4])
+    total, judged = plain_step(plain, image, mask, (0.01, 0.02))
     assert logs["generator_loss"] == pytest.approx(total, rel=1e-5)
     assert logs["discriminator_loss"] == pytest.approx(judged, rel=1e-5)
     for network in ("generator", "discriminator"):
@@ -149,9 +151,7 @@ def test_same_seed_same_network():
 def test_keras_callbacks_work(tmp_path):
     gan = small_gan()
     callbacks = [
-        keras.callbacks.ModelCheckpoint(
-            str(tmp_path / "best"), monitor="val_dice", mode="max", save_best_only=True
-        ),
+        kg.training.SaveBest(tmp_path / "best"),
         keras.callbacks.ModelCheckpoint(str(tmp_path / "w.weights.h5"), save_weights_only=True),
         keras.callbacks.EarlyStopping(
             "val_dice", mode="max", patience=5, restore_best_weights=True
@@ -240,3 +240,15 @@ def test_arguments_of_keras_that_work_are_passed_on():
     gan = small_gan()
     gan.compile("adam", loss=None, metrics=None, run_eagerly=True, steps_per_execution=1)
     assert gan.run_eagerly
+
+
+def test_optimizers_that_cannot_be_used_are_named():
+    gan, average = small_gan(), keras.optimizers.SGD(0.1, use_ema=True)
+    with pytest.raises(kg.KerasganError, match=r"'discriminator_optimizer' must not average.*ema_"):
+        gan.compile(discriminator_optimizer=average)
+
+
+@pytest.mark.skipif(KERAS_3, reason="Keras 3 has no optimizers of the legacy kind")
+def test_optimizers_of_the_legacy_kind_are_named():
+    with pytest.raises(kg.KerasganError, match=r"'optimizer' must be .*keras\.optimizers\.SGD"):
+        small_gan().compile(keras.optimizers.legacy.SGD(0.1))

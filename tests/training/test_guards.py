@@ -108,7 +108,9 @@ def test_an_exploding_loss_is_named_and_the_last_good_state_is_kept(ema_momentum
                 self.model.optimizer.learning_rate = 1e30
 
     gan, explode = small_gan(ema_momentum=0.9) if ema_momentum else tiny(), Explode()
-    kept = keras.callbacks.ModelCheckpoint(str(tmp_path / "model"), save_freq="epoch")
+    kept = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: gan.save(tmp_path / "model")
+    )
     with pytest.raises(
         kg.KerasganError,
         match=r"not finite in step \d of epoch \d, at learning rate 1e\+30: '.*_loss'.*The weights "
@@ -209,11 +211,6 @@ def test_an_optimizer_that_breaks_without_a_weight():
     ):
         gan.fit(IMAGES, MASKS, verbose=0, callbacks=[Overflow()])
     assert all(np.isfinite(x.numpy()).all() for x in gan.optimizer.variables)
-
-
-def test_optimizers_of_the_legacy_kind_still_train():
-    gan = tiny(optimizer=keras.optimizers.legacy.SGD(1e-3))
-    assert np.isfinite(gan.fit(IMAGES, MASKS, verbose=0).history["generator_loss"][0])
 
 
 def test_a_discriminator_that_wins_outright_is_reported_once():

@@ -30,6 +30,7 @@ COLOUR, GREY, CLASSES = network(), network(channels=1), network(classes=3)
 
 class Pages(keras.utils.Sequence):
     def __init__(self, *arrays):
+        super().__init__()
         self.arrays, self.ended = arrays, 0
 
     def __len__(self):
@@ -419,7 +420,8 @@ def test_nothing_is_trained_on_what_is_wrong(gan, form):
     with pytest.raises(kg.KerasganError, match=r"masks with .*0, 1, 255"):
         gan.fit(*wrong(late), verbose=0, shuffle=False)
     assert np.isfinite(gan.generator.get_weights()[0]).all()
-    assert np.array_equal(gan.generator.get_weights()[0], before[0]) == (form == "arrays")
+    if form == "arrays":
+        np.testing.assert_array_equal(gan.generator.get_weights()[0], before[0])
 
 
 def test_single_steps_are_looked_at_too(gan):

@@ -200,7 +200,7 @@ def sure_network(activation, classes, bias, how):
     if how == "layer" and activation != "linear":
         x = keras.layers.Activation(activation)(x)
     if how == "function" and activation != "linear":
-        x = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "softmax": tf.nn.softmax}[activation](x)
+        x = getattr(getattr(keras, "ops", tf.nn), activation)(x)
     return keras.Model(image, x)
 
 

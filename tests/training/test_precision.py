@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
+from kerasgan.stack import path_of
+from kerasgan.training.optimizers import scaled
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
@@ -13,13 +15,17 @@ MASKS = (IMAGES[..., :1] > 0).astype("float32")
 LOSSES = {"cross_entropy": 1.0, "dice": 1.0}
 
 
-def small_gan(seed=0, spectral_norm=True, **settings):
+def small_gan(seed=0, spectral_norm=True, scale=None, growth=2000, **settings):
     generator = kg.models.unet(size=32, filters=4, levels=1, seed=seed)
     judge = kg.models.pixel_discriminator(
         size=32, filters=4, spectral_norm=spectral_norm, seed=seed
     )
     gan = kg.SegmentationGAN(generator, judge)
     optimizers = [keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)]
+    if scale is not None:
+        wrap = keras.mixed_precision.LossScaleOptimizer
+        options = {"initial_scale": scale, "dynamic_growth_steps": growth}
+        optimizers = [wrap(one, **options) for one in optimizers]
     gan.compile(*optimizers, **{"losses": LOSSES, "adversarial": "hinge", **settings})
     return gan
 
@@ -31,8 +37,8 @@ def gradients(gan):
     before = [w.numpy() for w in weights]
     gan.train_on_batch(IMAGES, MASKS)
     taken = [(a - b).ravel() for a, b in zip(before, (w.numpy() for w in weights))]
-    names = [w.name for w in weights]
-    return {name: value for name, value in zip(names, taken) if "u:" not in name}
+    names = [path_of(w) for w in weights]
+    return dict(zip(names, taken))
 
 
 def distance(one, other):
@@ -56,19 +62,23 @@ def test_a_step_agrees_within_the_precision_of_the_format(settings, least, most)
     assert least < apart < most
 
 
-def test_a_float16_step_that_overflows_is_left_out_by_both_networks():
-    gan = small_gan(precision="float16", spectral_norm=False)  # which rescales its kernels anyway
+@pytest.mark.parametrize(("scale", "after"), [(2.0**127, 2.0**126), (2.0**10, 2.0**10)])
+def test_a_float16_step_that_overflows_is_left_out_by_both_networks(scale, after):
+    gan = small_gan(precision="float16", spectral_norm=False, scale=scale)  # it rescales kernels
     optimizers = (gan.optimizer, gan.discriminator_optimizer)
-    for optimizer in optimizers:
-        optimizer._loss_scale.current_loss_scale.assign(2.0**127)
-    taken = gradients(gan)
-    assert not any(value.any() for value in taken.values())
-    assert [int(x.iterations) for x in optimizers] == [1, 1]
-    assert [float(x.loss_scale) for x in optimizers] == [2.0**126] * 2
-    for optimizer in optimizers:
-        optimizer._loss_scale.current_loss_scale.assign(2.0**10)
-    assert any(value.any() for value in gradients(gan).values())
-    assert [float(x.loss_scale) for x in optimizers] == [2.0**10] * 2
+    moved = [value.any() for value in gradients(gan).values()]
+    assert any(moved) == (after == scale)
+    assert [float(scaled(x, tf.constant(1.0))) for x in optimizers] == [after] * 2
+
+
+def test_a_loss_scale_that_has_changed_is_the_one_that_is_divided_by():
+    settings = {"precision": "float16", "spectral_norm": False, "scale": 2.0**10}
+    gan, plain = small_gan(growth=1, **settings), small_gan(**settings)
+    gan.train_on_batch(IMAGES, MASKS)
+    assert float(scaled(gan.optimizer, tf.constant(1.0))) == 2.0**11
+    for network, other in zip(gan._networks(), plain._networks()):
+        other.set_weights(network.get_weights())
+    assert distance(gradients(gan), gradients(plain)) < 16 * 2**-11
 
 
 def test_what_xla_cannot_do_is_said_before():

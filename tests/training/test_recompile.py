@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasgan as kg
+from kerasgan.stack import layers_of
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
@@ -36,7 +37,7 @@ def assert_equal(before, after, most=0.0):
 
 
 def kinds(*networks):
-    layers = [layer for network in networks for layer in network.submodules]
+    layers = [layer for network in networks for layer in layers_of(network)]
     return {layer.compute_dtype for layer in layers if hasattr(layer, "compute_dtype")}
 
 

@@ -33,7 +33,9 @@ def test_what_was_done_is_what_is_kept(scenes, tmp_path):
     best = keras.callbacks.EarlyStopping(
         "val_dice", mode="min", min_delta=9, patience=2, restore_best_weights=True
     )
-    saving = keras.callbacks.ModelCheckpoint(str(tmp_path / "epoch_{epoch}"))
+    saving = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: gan.save(tmp_path / f"epoch_{epoch + 1}")
+    )
     batches = scenes.batches(2, size=32, augment={"rotation": 5.0}, seed=3)
     checked = scenes[:2].batches(2, size=32)
     options = {"epochs": 9, "verbose": 0, "callbacks": [saving, best]}

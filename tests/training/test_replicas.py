@@ -10,6 +10,7 @@ from keras.initializers import GlorotUniform
 
 import kerasgan as kg
 from kerasgan.explain.canonize import read_graph
+from kerasgan.stack import layers_of
 from kerasgan.training import replicas
 from kerasgan.training.losses import SEGMENTATION
 
@@ -163,7 +164,7 @@ def test_what_was_built_elsewhere_is_named():
 
 def test_batch_norm_is_synchronised_where_there_are_several_devices():
     def flags(gan):
-        layers = gan._learner.submodules
+        layers = layers_of(gan._learner)
         return {x.synchronized for x in layers if isinstance(x, keras.layers.BatchNormalization)}
 
     build = {"size": 32, "filters": 2, "generator": "unet", "discriminator": "pixel_discriminator"}

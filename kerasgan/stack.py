@@ -24,6 +24,7 @@ __all__ = [
     "layers_of",
     "path_of",
     "quiet",
+    "shape_called_on",
     "spectral_normalization",
     "variable_of",
 ]
@@ -143,6 +144,26 @@ def has_symbolic_outputs(network: Any) -> bool:
     known = keras.utils.is_keras_tensor if KERAS_3 else keras.backend.is_keras_tensor
     outputs = tf.nest.flatten(getattr(network, "outputs", None) or [])
     return bool(outputs) and known(outputs[0])
+
+
+def shape_called_on(network: keras.Model) -> tuple[int | None, ...] | None:
+    """Return the shape that a subclassed model of one input was built or called with, else None.
+
+    `save_spec` is gone in Keras 3, and what takes its place is lost in a SavedModel of Keras 2.14.
+
+    Example:
+        >>> network = keras.Sequential([keras.layers.Conv2D(1, 1)])
+        >>> network.build((None, 8, 8, 3))
+        >>> shape_called_on(network)
+        (None, 8, 8, 3)
+    """
+    spec = None if KERAS_3 else network.save_spec()
+    if spec is not None:
+        seen = [tuple(part.shape) for part in tf.nest.flatten(spec[0])]
+    else:
+        known = network.get_build_config() or {}
+        seen = list(known.get("shapes_dict", known).values())
+    return tuple(seen[0]) if len(seen) == 1 and isinstance(seen[0], (list, tuple)) else None
 
 
 def variable_of(weight: Any) -> tf.Variable:

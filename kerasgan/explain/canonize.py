@@ -166,14 +166,23 @@ class _Reader(Products):
         raise no_rule(self, step)
 
     def routed(self, value: Value) -> Node:
-        """Takes one move of values, or all between which images do not come first."""
+        """Takes all moves of values of a layer, or between which images do not come first."""
         steps, inside = [value.step], self.inside(value.step)
         check_routed(self, value.step)
-        while len(inside) == 1 and self._is_turned(inside[0]):
+        while len(inside) == 1 and (
+            self._is_turned(inside[0]) or self._is_moved_before(inside[0], value.step)
+        ):
             steps.insert(0, inside[0].step)
             check_routed(self, steps[0])
             inside = self.inside(steps[0])
         return Node("routed", inside, value, steps, value.step)
+
+    def _is_moved_before(self, value: Value, step: Step) -> bool:
+        """Whether a value was moved for this move alone, by the same call of a layer."""
+        if not (self.alone(value) and value.step.scope and self.same_layer(value.step, step)):
+            return False
+        kinds = {value.step.kind, step.kind}
+        return kinds <= ROUTED - PADDING and len(live(value.step)) == 1
 
     def _is_turned(self, value: Value) -> bool:
         """Whether a value was moved so that another axis than that of the images comes first."""
@@ -195,7 +204,9 @@ class _Reader(Products):
                 break
             found = self.affine(step)
             forms = step.kind in FORMING and len(live(step)) == 1
-            if found is None and not (forms and self._keeps_channels(step)):
+            if found is None and not (
+                forms and (self._keeps_channels(step) or self._splits_channels(step))
+            ):
                 return None
             axes = max(axes, found or 0)
             after.insert(0, step)
@@ -204,7 +215,12 @@ class _Reader(Products):
         forms = [s for s in after if not has_axis(s)]
         if any(not self.same_layer(s, main) for s in forms):
             return None
-        if after and axes > self._own_axes(main, forms):
+        split = next((s for s in forms if self._splits_channels(s)), None)
+        if split is not None and (split is not after[0] or len(forms) > 1):
+            return None
+        if split is not None and any(self.affine(s) not in (0, 2) for s in after[1:]):
+            return None
+        if after and axes > self._own_axes(main, forms) + (split is not None):
             return None
         before: list[Step] = []
         data = main.inputs[places.data]
@@ -217,7 +233,7 @@ class _Reader(Products):
             before.insert(0, data.step)
             data = data.step.inputs[live(data.step)[0]]
         ahead: list[Step] = []
-        while self._goes_ahead(data, main, before):
+        while split is None and self._goes_ahead(data, main, before):
             ahead.insert(0, data.step)
             data = data.step.inputs[live(data.step)[0]]
         steps = [*ahead, *before, main, *after]
@@ -230,6 +246,13 @@ class _Reader(Products):
             return bool(after and blocks) and (blocks[0] or len(after)) < len(after) - 1
         same = bool(before and after) and before[-1] == after[-1] and before[-1] is not None
         return same and self._keeps_last(step)
+
+    def _splits_channels(self, step: Step) -> bool:
+        """Whether an operation makes two axes of the last, as heads of attention are told apart."""
+        before, after = self.shape(step.inputs[live(step)[0]]), self.shape(Value(step))
+        if step.kind != "Reshape" or len(after) < 2 or None in after[-2:]:
+            return False
+        return after[-2] > 1 and before == [*after[:-2], after[-2] * after[-1]]
 
     def _keeps_last(self, step: Step) -> bool:
         """Whether an operation that brings values into form leaves the last axis the last."""

@@ -216,7 +216,7 @@ def _check(discriminator: Any) -> None:
             "Argument 'model' must have two inputs of one size, image and mask. Received: "
             f"'{discriminator.name}' with inputs of shape {shapes}"
         )
-    if len(discriminator.outputs) != 1 or discriminator.outputs[0].shape.rank not in (2, 4):
+    if len(discriminator.outputs) != 1 or len(discriminator.outputs[0].shape) not in (2, 4):
         raise KerasganError(
             "Argument 'model' must have one output, logits of patches or of the whole. Received: "
             f"'{discriminator.name}' with outputs of shape {discriminator.output_shape}"
@@ -228,10 +228,12 @@ def _joined(discriminator: keras.Model) -> keras.Model:
     image, mask = discriminator.inputs
     channels = image.shape[-1]
     pair = keras.Input((*image.shape[1:3], channels + mask.shape[-1]), name="pair_input")
-    parts = [pair[..., :channels], pair[..., channels:]]
-    for part, name in zip(parts, ("image", "mask")):
-        part._keras_history.layer._name = name  # for the ledger; else "tf.__operators__.getitem"
-    output = discriminator(parts)
-    if output.shape.rank == 2:
+    output = discriminator(
+        [
+            keras.layers.Lambda(lambda both: both[..., :channels], name="image")(pair),
+            keras.layers.Lambda(lambda both: both[..., channels:], name="mask")(pair),
+        ]
+    )
+    if len(output.shape) == 2:
         output = keras.layers.Reshape((1, 1, output.shape[-1]), name="whole")(output)
     return keras.Model(pair, output, name=f"{discriminator.name}_joined")

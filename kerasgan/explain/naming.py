@@ -70,11 +70,11 @@ def _name_layers(steps: Patterns) -> None:
                 graph.names.setdefault(name, found.name)
     operations = graph.trace.graph.get_operations()
     named = {path for op in operations for path, _ in layers_in(op.name, steps.layers)}
-    for layer in steps.network.layers:
-        node = getattr(getattr(layer, "input", None), "node", None)
-        before = getattr(node, "layer", None)
-        if layer.name not in named and before is not None and before.name in graph.names:
-            graph.names.setdefault(layer.name, graph.names[before.name])
+    outputs = {id(getattr(layer, "output", None)): layer.name for layer in steps.network.layers}
+    for layer in steps.network.layers:  # of those that compute nothing, what they are called on
+        before = outputs.get(id(getattr(layer, "input", None)))
+        if layer.name not in named and before in graph.names:
+            graph.names.setdefault(layer.name, graph.names[before])
 
 
 def find_ends(steps: Patterns) -> None:

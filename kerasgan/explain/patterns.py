@@ -16,8 +16,9 @@ class Patterns(Steps):
     def centred(self, value: Value) -> Node | None:
         """Finds a normalization: less the mean, by a scale that is held.
 
-        As `x * inverse + (shift - mean * inverse)`, the form of `tf.nn.batch_normalization`, or as
-        `x - mean`, whose scale follows on its own.
+        As `x * inverse + (shift - mean * inverse)`, the form of `tf.nn.batch_normalization`, with
+        `(-mean * inverse + shift)`, that of Keras 3, or as `x - mean`, whose scale follows on its
+        own.
         """
         step = value.step
         inside = self.inside(step)
@@ -34,21 +35,22 @@ class Patterns(Steps):
         return None
 
     def _centred_by(self, value: Value, scaled: Value, rest: Value) -> Node | None:
-        if scaled.step.kind != "Mul" or rest.step.kind not in ("Sub", "Mul", "Neg"):
+        if scaled.step.kind != "Mul":
             return None
         shift, taken = None, rest
-        if rest.step.kind == "Sub":
-            shift, taken = rest.step.inputs
-            if shift.step.depends == "image":
-                return None
-        if taken.step.kind != "Mul":
+        if rest.step.kind in ("Add", "AddV2", "Sub") and len(live(rest.step)) == 1:
+            (place,) = live(rest.step)
+            shift, taken = rest.step.inputs[1 - place], rest.step.inputs[place]
+        if taken.step.kind != "Mul" or (rest.step.kind == "Sub" and taken == rest.step.inputs[0]):
             return None
         for data, inverse in (scaled.step.inputs, scaled.step.inputs[::-1]):
             if inverse not in taken.step.inputs or data.step.depends != "image":
                 continue
             a, b = taken.step.inputs
             mean = a if b == inverse else b
-            if shift is None and mean.step.kind == "Neg":
+            if rest.step.kind != "Sub":
+                if mean.step.kind != "Neg":
+                    continue
                 (mean,) = mean.step.inputs
             steps = self._mean_of(mean, data)
             if steps is not None and self.is_statistic(inverse):

@@ -12,7 +12,13 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, live
 from kerasgan.explain.operations import AFFINE, BOTH, ELEMENTWISE, PROPORTIONAL, ROUTED, WINNER
-from kerasgan.models.outputs import Reading, functional, read_output, refuse_labels
+from kerasgan.models.outputs import (
+    Reading,
+    functional,
+    names_of_outputs,
+    read_output,
+    refuse_labels,
+)
 from kerasgan.models.trace import Step, Value, trace_network
 from kerasgan.stack import layers_of, variable_of
 
@@ -63,7 +69,7 @@ def place_of(network: keras.Model, output: int | str | None) -> int:
     Raises:
         KerasganError: Something else, or None where there are several.
     """
-    names = list(network.output_names)
+    names = names_of_outputs(network)
     if output is None and len(names) == 1:
         return 0
     if isinstance(output, str) and output in names:
@@ -202,7 +208,7 @@ def _without_last(
             f"Explanations are of logits, but the model goes on after "
             f"'{value.step.layer or value.step.name}' ({activation}), in "
             f"'{end.step.layer or end.step.name}' ({end.step.kind}). Build a model that ends with "
-            "that activation, such as keras.Model(model.input, "
+            "that activation, such as keras.Model(model.inputs[0], "
             f"model.get_layer('{value.step.layer}').output)"
         )
     logits = value.step.inputs[0]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, Run
 from kerasgan.explain.turned import find_turned
+from kerasgan.models.trace import call_network
 from kerasgan.stack import layers_of
 
 __all__ = ["compare"]
@@ -39,7 +40,7 @@ def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> flo
     for seed in range(4):
         noise = [tf.random.stateless_uniform(x.shape, (seed, 0), -1, 1) for x in images]
         moved = [x * (1 + 1e-6 * tf.cast(n, x.dtype)) for x, n in zip(images, noise)]
-        found = network(moved if len(moved) > 1 else moved[0], training=False)
+        found = call_network(network, moved)
         outputs.append(np.asarray(tf.cast(tf.nest.flatten(found)[output], tf.float64)))
     return float(np.ptp(outputs, axis=0).max())
 
@@ -58,7 +59,7 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
     """
     images = _images_for(network, 2)
     try:
-        found = network(images if len(images) > 1 else images[0], training=False)
+        found = call_network(network, images)
         expected = tf.cast(tf.nest.flatten(found)[output], graph.dtype)
     except (ValueError, tf.errors.OpError) as error:
         raise KerasganError(

@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.ranges import CLOSE, MOVES, Range, range_of
-from kerasgan.models.trace import PASSED, trace_network
-from kerasgan.stack import has_symbolic_outputs, layers_of
+from kerasgan.models.trace import PASSED, call_network, trace_network
+from kerasgan.stack import has_symbolic_outputs, layers_of, shape_called_on
 
 __all__ = [
     "Reading",
@@ -29,6 +29,7 @@ __all__ = [
     "functional",
     "generator_of",
     "is_functional",
+    "names_of_outputs",
     "read_output",
     "refuse_labels",
     "to_drawing",
@@ -130,6 +131,13 @@ def functional(
     if hasattr(network, "signatures") and not isinstance(network, keras.Model):
         return _of_saved(network, size)
     if not isinstance(network, keras.Model):
+        origin = type(network).__module__.partition(".")[0]
+        if "keras" in origin and hasattr(network, "layers"):
+            raise KerasganError(
+                f"Argument 'model' must be a model of keras {keras.__version__}. Received: "
+                f"'{network.name}', a model of {origin}, which is another Keras. Write it with "
+                "tf.saved_model.save(model, path), and pass tf.saved_model.load(path)"
+            )
         raise KerasganError(
             "Argument 'model' must be a keras.Model from image to mask, or hold one as "
             f"'.generator'. Received: {type(model).__name__}; of files, keras.models.load_model "
@@ -150,6 +158,26 @@ def is_functional(network: Any) -> bool:
         True
     """
     return isinstance(network, keras.Model) and has_symbolic_outputs(network)
+
+
+def names_of_outputs(network: keras.Model) -> list[str]:
+    """Name a network's outputs, in their order.
+
+    Args:
+        network: with symbolic outputs.
+
+    Returns:
+        Keys, where it gives a dict; else names of the layers that they come from.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> names_of_outputs(kg.models.unet(size=32, filters=2, levels=2))
+        ['mask']
+    """
+    form = getattr(network, "output", None)
+    if isinstance(form, dict):
+        return sorted(form)
+    return list(getattr(network, "output_names", None) or [x.name for x in network.outputs])
 
 
 class _Saved(keras.layers.Layer):
@@ -188,11 +216,9 @@ def _of_saved(saved: Any, size: tuple[int, int] | None) -> keras.Model:
 
 def _wrapped(network: keras.Model, size: Any, channels: int | None) -> keras.Model:
     shape = None if channels is None else (*(size or (None, None)), channels)
-    spec = network.save_spec() if hasattr(network, "save_spec") else None
-    seen = tf.nest.flatten(spec[0]) if spec else []
-    if len(seen) == 1 and seen[0].shape.rank == 4:
-        known = tuple(seen[0].shape[1:])
-        shape = known if shape is None or size is None else (*shape[:2], known[-1])
+    seen = shape_called_on(network)
+    if seen is not None and len(seen) == 4:
+        shape = seen[1:] if shape is None or size is None else (*shape[:2], seen[-1])
     if shape is None:
         raise KerasganError(
             f"'{network.name}' ({type(network).__name__}) is a subclassed model of which the shape "
@@ -310,7 +336,7 @@ def refuse_labels(model: keras.Model, what: str) -> None:
         raise KerasganError(
             f"'{network.name}' gives {network.output_shape[-1]} labels that may overlap (a sigmoid "
             f"for each channel), and {what} takes one class for each pixel. Do it for each label "
-            "alone: keras.Model(model.input, model.output[..., i:i + 1])"
+            "alone: keras.Model(model.inputs[0], model.outputs[0][..., i:i + 1])"
         )
 
 
@@ -379,7 +405,7 @@ def _check_shapes(network: keras.Model) -> None:
     if len(outputs) != 1:
         raise KerasganError(
             f"Argument 'model' must have one output, the mask. Received: '{name}' with "
-            f"{len(outputs)} outputs {network.output_names}; build keras.Model(model.inputs, "
+            f"{len(outputs)} outputs {names_of_outputs(network)}; build keras.Model(model.inputs, "
             "model.outputs[i]) with i the mask's place"
         )
     shape, image = tuple(outputs[0].shape), tuple(network.inputs[0].shape)
@@ -400,7 +426,7 @@ def _check_shapes(network: keras.Model) -> None:
 def _misshapen(network: keras.Model, layer: str) -> KerasganError:
     return KerasganError(
         f"'{network.name}' gives masks of shape {network.output_shape}, but they must be (batch, "
-        f"height, width, classes); build keras.Model(model.input, {layer}(model.output))"
+        f"height, width, classes); build keras.Model(model.inputs[0], {layer}(model.outputs[0]))"
     )
 
 
@@ -480,8 +506,8 @@ def _unclear(network: keras.Model, found: Range) -> KerasganError:
         f"{found.by} gives {values}. It "
         "must give logits (a layer with weights comes last), probabilities (such as sigmoid or "
         "softmax) or a drawing from -1 to 1 (tanh). Wrap it: "
-        "keras.Model(model.input, to_probabilities(model.output)), with a function of yours, or "
-        "end it before that operation"
+        "keras.Model(model.inputs[0], layer(model.outputs[0])), with a layer of yours that makes "
+        "probabilities of it, or end it before that operation"
     )
 
 
@@ -554,7 +580,7 @@ class _Compiled:
         return self._functions[specs, training](*images)
 
     def _run(self, network: keras.Model, images: list[Any], training: Any):
-        output = network(images[0] if len(images) == 1 else images, training=training)
+        output = call_network(network, images, training)
         return output, _logits_of(output, self.reading)
 
 

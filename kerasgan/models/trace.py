@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,9 +16,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.errors import KerasganError
 from kerasgan.stack import layers_of
 
-__all__ = ["Step", "Trace", "Value", "forget", "layers_in", "trace", "trace_network"]
+__all__ = [
+    "Step",
+    "Trace",
+    "Value",
+    "call_network",
+    "forget",
+    "layers_in",
+    "trace",
+    "trace_network",
+]
 
 PASSED = {
     "CheckNumerics",
@@ -142,6 +152,9 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
     Returns:
         The trace, from the first of its inputs.
 
+    Raises:
+        KerasganError: If that needs a size that the network leaves open.
+
     Example:
         >>> import kerasgan as kg
         >>> found = trace_network(kg.models.unet(size=32, filters=2, levels=2))
@@ -153,6 +166,27 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
     if known is None or known[0] != state:
         TRACED[network] = known = (state, _traced(network, output))
     return known[1]
+
+
+def call_network(network: keras.Model, images: Sequence[Any], training: Any = False) -> Any:
+    """Call a network on its inputs, in the form that it wants them in, such as a dict.
+
+    Args:
+        network: A `keras.Model` with symbolic inputs.
+        images: For each of `network.inputs` a tensor.
+        training: As Keras has it.
+
+    Returns:
+        What the network gives.
+
+    Example:
+        >>> image = keras.Input((8, 8, 3), name="image")
+        >>> network = keras.Model({"image": image}, keras.layers.Conv2D(1, 1)(image))
+        >>> call_network(network, [tf.zeros((1, 8, 8, 3))]).shape
+        TensorShape([1, 8, 8, 1])
+    """
+    form = getattr(network, "input", images[0])  # no attribute of a Sequential of Keras 3
+    return network(tf.nest.pack_sequence_as(form, images), training=training)
 
 
 def forget(network: keras.Model) -> None:
@@ -175,11 +209,20 @@ def _traced(network: keras.Model, output: int) -> Trace:
         network = keras.Model(network.inputs, network.outputs, name="model")
 
     def call(*images):
-        found = network(list(images) if len(images) > 1 else images[0], training=False)
-        return tf.nest.flatten(found)
+        return tf.nest.flatten(call_network(network, images))
 
     with tf.init_scope():
-        function = tf.function(call, autograph=False).get_concrete_function(*specs)
+        try:
+            function = tf.function(call, autograph=False).get_concrete_function(*specs)
+        except Exception as error:
+            shapes = [tuple(spec.shape[1:]) for spec in specs]
+            if not any(None in shape for shape in shapes):
+                raise
+            raise KerasganError(
+                f"'{network.name}' takes images of any size, {shapes}, and its computation cannot "
+                f"be read without one ({type(error).__name__}). Give it one: image = "
+                "keras.Input((height, width, channels)); model = keras.Model(image, model(image))"
+            ) from error
     graph = function.graph
     inside = graph.inputs[len(specs) :]
     captured = dict(zip((tensor.op.name for tensor in inside), function.captured_inputs))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from kerasgan.explain.canonize import read_graph
+from kerasgan.models.trace import call_network
 
 LINEAR = keras.activations.linear
 
@@ -15,7 +16,7 @@ LINEAR = keras.activations.linear
 def randomize(model, seed=0):
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        if not weight.dtype.is_floating:
+        if not tf.as_dtype(weight.dtype).is_floating:
             continue
         if "variance" in weight.name or "gamma" in weight.name:
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
@@ -35,17 +36,16 @@ def images_for(model, batch=2):
 
 
 def logits_of(model, images):
-    history = model.outputs[0]._keras_history
-    last = history.layer
-    if isinstance(last, (layers.Activation, layers.Softmax)) or hasattr(last, "symbol"):
-        before = history.layer._inbound_nodes[history.node_index].keras_inputs
-        model = keras.Model(model.inputs, before)
-    elif hasattr(history.layer, "activation"):
-        kept, history.layer.activation = history.layer.activation, LINEAR
-        logits = model(images, training=False)
-        history.layer.activation = kept
+    last = model.get_layer(getattr(model, "output_names", [model.layers[-1].name])[0])
+    function = type(last).__name__ in ("Applied", "TFOpLambda")
+    if function or isinstance(last, (layers.Activation, layers.Softmax)):
+        model = keras.Model(model.input, last.input)
+    elif hasattr(last, "activation"):
+        kept, last.activation = last.activation, LINEAR
+        logits = call_network(model, images)
+        last.activation = kept
         return logits
-    return model(images, training=False)
+    return call_network(model, images)
 
 
 def check(model, tolerance=1e-10, seed=0, **options):

@@ -13,4 +13,4 @@ def float64():
     keras.mixed_precision.set_global_policy("float64")
     yield
     keras.backend.set_floatx("float32")
-    keras.mixed_precision.set_global_policy(None)
+    keras.mixed_precision.set_global_policy("float32")

@@ -155,7 +155,7 @@ def transposed_map(layer, shape):
 
 def depthwise_map(layer, shape, bias=None):
     """Connections of a DepthwiseConv2D."""
-    kernel = layer.depthwise_kernel.numpy()
+    kernel = layer.get_weights()[0]
     kh, kw, cin, multiplier = kernel.shape
     size, pairs = _windows(shape, (kh, kw), layer.strides, layer.dilation_rate, layer.padding)
     parts = [

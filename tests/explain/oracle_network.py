@@ -14,6 +14,8 @@ import numpy as np
 import oracle
 import tensorflow as tf
 
+from kerasgan.stack import KERAS_3
+
 IDENTITY = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
 IDENTITY += ("SeededDropout", "ActivityRegularization")
 LINEAR = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "Dense", "pointwise")
@@ -65,16 +67,23 @@ def steps_of(model):
 
     def expand(network, values):
         known = dict(zip(map(id, network.inputs), values))
-        for depth in sorted(network._nodes_by_depth, reverse=True):
-            for node in network._nodes_by_depth[depth]:
-                if not isinstance(node.layer, keras.layers.InputLayer):
-                    inputs = [known[id(t)] for t in tf.nest.flatten(node.keras_inputs)]
-                    outputs = apply(node.layer, inputs)
-                    known.update(zip(map(id, tf.nest.flatten(node.outputs)), outputs))
+        for layer, inputs, outputs in calls_of(network):
+            found = apply(layer, [known[id(tensor)] for tensor in inputs])
+            known.update(zip(map(id, outputs), found))
         return [known[id(t)] for t in network.outputs]
 
     (result,) = expand(model, [0])
     return steps, result
+
+
+def calls_of(network):
+    """Each call of a layer of a functional model, in order, as (layer, inputs, outputs)."""
+    for depth in sorted(network._nodes_by_depth, reverse=True):
+        for node in network._nodes_by_depth[depth]:
+            layer = node.operation if KERAS_3 else node.layer
+            inputs = node.input_tensors if KERAS_3 else tf.nest.flatten(node.keras_inputs)
+            if not isinstance(layer, keras.layers.InputLayer):
+                yield layer, inputs, tf.nest.flatten(node.outputs)
 
 
 def _skip(steps, result, dropped):
@@ -195,7 +204,8 @@ def _activate(layer, kind, x):
         top = np.inf if layer.max_value is None else layer.max_value
         return np.where(x >= layer.threshold, np.minimum(x, top), below)
     if kind == "LeakyReLU":
-        return np.where(x > 0, x, float(np.float32(layer.alpha)) * x)  # as TensorFlow holds it
+        slope = layer.negative_slope if KERAS_3 else layer.alpha
+        return np.where(x > 0, x, float(np.float32(slope)) * x)  # as TensorFlow holds it
     if kind == "PReLU":
         return np.where(x > 0, x, layer.alpha.numpy().astype("float64") * x)
     if kind == "ELU":

@@ -14,7 +14,9 @@ import tempfile
 
 import keras
 import numpy as np
-import tensorflow as tf
+from stacks import tf
+
+from kerasgan.stack import KERAS_3
 
 L = keras.layers
 STYLES, BAD = {}, {}
@@ -68,7 +70,7 @@ def images_for(name, model, batch=2, size=16, seed=1):
 def randomize(model, seed=0):
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        if not weight.dtype.is_floating:
+        if not tf.as_dtype(weight.dtype).is_floating:
             continue
         name, shape = weight.name.rsplit("/", 1)[-1], weight.shape
         if "variance" in name or "gamma" in name or "scale" in name:
@@ -207,7 +209,10 @@ def saved_model(size=16, width=4, last="sigmoid"):
     """A network saved as a SavedModel and read back by TensorFlow alone."""
     model = randomize(subclassed_called(size, width, last))
     with tempfile.TemporaryDirectory() as folder:
-        model.save(folder, save_format="tf")
+        if KERAS_3:
+            model.export(folder, verbose=False)
+        else:
+            model.save(folder, save_format="tf")
         return tf.saved_model.load(folder)
 
 
@@ -410,7 +415,7 @@ def unet_plus_plus(size=16, width=4, last="sigmoid"):
     image = x = picture(size)
     nodes = {}
     for depth in range(3):
-        x = nodes[depth, 0] = conv(x if depth == 0 else L.AveragePooling2D()(x), width)
+        x = nodes[depth, 0] = conv(x if depth == 0 else L.AveragePooling2D(2)(x), width)
     for step in range(1, 3):
         for depth in range(3 - step):
             before = [nodes[depth, k] for k in range(step)]

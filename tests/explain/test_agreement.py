@@ -42,7 +42,7 @@ def unet():
     one = L.LeakyReLU(0.2)(x)
     x = norm(L.Conv2D(5, 3, padding="same", name="two")(L.MaxPooling2D()(one)), "two")
     two = L.ReLU()(x)
-    x = L.DepthwiseConv2D(3, padding="same", name="three")(L.AveragePooling2D()(two))
+    x = L.DepthwiseConv2D(3, padding="same", name="three")(L.AveragePooling2D(2)(two))
     x = L.Activation("swish")(norm(x, "three"))
     three = L.Conv2D(6, 1, activation="elu", name="four")(x)
     x = L.ReLU()(norm(L.Conv2D(6, 2, 2, name="five")(three), "five"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from canonical import (
     check,
     check_nodes,
@@ -18,11 +17,13 @@ from canonical import (
     types,
 )
 from keras import layers
+from stacks import tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.explainer import Explainer
 from kerasgan.models import patch_discriminator, pix2pix_generator, unet
+from kerasgan.stack import KERAS_3
 
 
 class Sigmoid(layers.Layer):
@@ -292,14 +293,14 @@ class TestPrecision:
             model = randomize(unet(32, filters=4, levels=2))
             graph = read_graph(model)
         finally:
-            keras.mixed_precision.set_global_policy(None)
+            keras.mixed_precision.set_global_policy("float32")
         assert graph.dtype == "float32"
         plain = unet(32, filters=4, levels=2)
         plain.set_weights(model.get_weights())
         image = images_for(plain)
         run = graph.run(image)
         check_nodes(run, 1e-4)
-        np.testing.assert_allclose(tf.sigmoid(run.logits), plain(image), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(tf.sigmoid(run.logits), plain(image[0]), rtol=1e-4, atol=1e-5)
 
     def test_float32(self):
         assert check(unet(32, filters=4, levels=2), tolerance=1e-5).dtype == "float32"
@@ -375,7 +376,7 @@ def of_images_of_its_own():
 def written_as_functions():
     kernel = tf.constant(np.random.default_rng(0).normal(size=(3, 3, 4, 2)))
     image = keras.Input((8, 8, 4))
-    x = tf.nn.conv2d(tf.cast(image, "float64"), kernel, 1, "SAME") + [0.5, -0.5]
+    x = tf.add(tf.nn.conv2d(tf.cast(image, "float64"), kernel, 1, "SAME"), [0.5, -0.5])
     return keras.Model(image, layers.Conv2D(1, 1)(tf.nn.relu(x)))
 
 
@@ -401,7 +402,7 @@ class TestExplainedToo:
             lambda: small(layers.UnitNormalization(name="unit"), layers.ReLU()),
             lambda: small(layers.Softmax(axis=1, name="soft")),
             lambda: small(norm(axis=1), layers.Conv2D(3, 3)),
-            lambda: small(layers.EinsumDense("bhwc,cd->bhwd", (None, None, 3), bias_axes="d")),
+            lambda: small(layers.EinsumDense("bhwc,cd->bhwd", (16, 16, 3), bias_axes="d")),
             with_attention,
             squared,
             of_images_of_its_own,
@@ -451,13 +452,16 @@ class TestExplainedToo:
         model = randomize(keras.Model(image, outputs))
         graph = read_graph(model, output=output)
         images = images_for(model)
-        expected = model(images)[1]
+        expected = model(images[0])[1]
         np.testing.assert_allclose(tf.sigmoid(graph.run(images).logits), expected, rtol=1e-10)
         assert [node.name for node in graph.nodes] == ["shared", "second"]
         Explainer(model, "epsilon", output=output).check(target=np.ones((8, 8)))
         for wrong in (None, 2, -1, True, "third"):
             with pytest.raises(KerasganError, match=r"output.*'first', 'second'"):
                 read_graph(model, output=wrong)
+
+
+OVERRULED = pytest.mark.skipif(KERAS_3, reason="in Keras 3 training=False of the call wins")
 
 
 def monte_carlo():
@@ -525,8 +529,8 @@ class TestBadInput:
             (lambda: small(layers.ConvLSTM2D(2, 3, name="rnn"), shape=(3, 8, 8, 2)), "'rnn'"),
             (two_products, "'product'.*gate.*gates="),
             (with_nan, "'broken'.*kernel.*NaN"),
-            (called_in_training, "'norm'.*training=True"),
-            (monte_carlo, "'drop'.*training=False"),
+            pytest.param(called_in_training, "'norm'.*training=True", marks=OVERRULED),
+            pytest.param(monte_carlo, "'drop'.*training=False", marks=OVERRULED),
             (of_nothing, "does not depend on the image"),
             (made_of(of_another_image), "batch"),
             (made_of(of_all_images), "batch"),
@@ -586,15 +590,18 @@ class TestBadInput:
         logits = graph.run(images).logits
         assert logits.shape[-1] == channels
         expected = keras.activations.get(activation)(logits)
-        np.testing.assert_allclose(expected, model(images), atol=1e-5)
+        np.testing.assert_allclose(expected, model(images[0]), atol=1e-5)
 
     @pytest.mark.parametrize(
         ("last", "words"),
         [
             (lambda x: layers.Lambda(lambda z: tf.sigmoid(z) ** 2, name="own")(x), "'own'"),
             (lambda x: tf.image.resize(Sigmoid(name="s")(x), (16, 16)), "'s'"),
-            (lambda x: tf.image.resize(tf.sigmoid(x), (16, 16)), "goes on after 'tf.math.sigmoid"),
-            (lambda x: tf.cast(x > 0, tf.float32), "'tf.cast"),
+            (
+                lambda x: tf.image.resize(tf.sigmoid(x), (16, 16)),
+                "goes on after '(tf.math.sigmoid|applied)",
+            ),
+            (lambda x: tf.cast(x > 0, tf.float32), "'(tf.cast|applied)"),
             (lambda x: layers.Average(name="mean")([tf.sigmoid(x), tf.sigmoid(-x)]), "'mean'"),
             (lambda x: layers.Activation("sigmoid")(layers.Conv2D(3, 1)(x)), "may overlap"),
         ],
@@ -617,7 +624,7 @@ class TestBadInput:
         assert graph.names["conv"] == "conv"
         assert graph.names["cropping2d"] == "cropping2d"
         images = images_for(model)
-        np.testing.assert_allclose(tf.nn.softmax(graph.run(images).logits), model(images), 1e-5)
+        np.testing.assert_allclose(tf.nn.softmax(graph.run(images).logits), model(images[0]), 1e-5)
 
     def test_gate_names_and_indices(self):
         with pytest.raises(KerasganError, match=r"gates.*\['product'\].*'produkt'"):

@@ -94,6 +94,7 @@ def test_other_channels_need_no_other_function():
 
 
 def test_with_presets_and_targets_that_need_values():
+    pytest.importorskip("innvestigate")
     explainer = Explainer(small(), "lrp.epsilon")
     target = np.ones((8, 8))
     close(

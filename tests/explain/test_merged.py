@@ -65,7 +65,7 @@ class TestSums:
         for image in range(2):
             explained, relevance, spent, absolute = of_image(e, image)
             assert explained > 1
-            assert relevance + spent == pytest.approx(explained, abs=1e-5 * absolute)
+            assert relevance + spent == pytest.approx(explained, abs=float(1e-5 * absolute))
         ledger = e.ledger
         assert np.all(np.abs(ledger["remainder"]) < 1e-4 * ledger["absolute"] + 1e-6)
 
@@ -81,7 +81,7 @@ class TestSums:
         e = MergedExplainer(models, mode="window", augment="flips").explain(IMAGES, truth=None)
         np.testing.assert_array_equal(e.target, targets.Prediction().weights(tf.constant(e.logits)))
         explained, relevance, spent, absolute = of_image(e, 1)
-        assert relevance + spent == pytest.approx(explained, abs=1e-5 * absolute)
+        assert relevance + spent == pytest.approx(explained, abs=float(1e-5 * absolute))
 
     def test_a_border_that_is_no_part_of_the_image(self):
         model = network()

@@ -26,6 +26,7 @@ from kerasgan.explain.composites import Composite
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.linear import STABILISER, TINY
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
+from kerasgan.stack import layers_of
 
 L = keras.layers
 
@@ -204,7 +205,8 @@ def compare(model, rule, rule_of, tolerance, target=None, start=np.multiply, **o
     first = start(explained.target, explained.logits)
     network = oracle_network.Network(model)
     table = explained.ledger.set_index(["image", "layer"])
-    shared = {layer.name for layer in model.layers if len(layer._inbound_nodes) > 1}
+    called = [layer.name for layer, _, _ in oracle_network.calls_of(model)]
+    shared = {name for name in called if called.count(name) > 1}
     booked = set()
     for i, image in enumerate(images):
         assert largest_error(explained.logits[i], network.logits(image)) <= tolerance
@@ -233,8 +235,7 @@ def compare(model, rule, rule_of, tolerance, target=None, start=np.multiply, **o
 def network_layers(model):
     """The layers with weights that get a rule."""
     marks = ("kernel_initializer", "depthwise_initializer")
-    layers = model._flatten_layers(include_self=False)
-    return [layer for layer in layers if any(hasattr(layer, mark) for mark in marks)]
+    return [layer for layer in layers_of(model) if any(hasattr(layer, mark) for mark in marks)]
 
 
 def mixture(model, shift):

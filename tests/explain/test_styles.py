@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Explainer
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.stack import KERAS_3
 
 CONVOLUTIONAL, ATTENTION = (DEFAULT_RULE, "epsilon", "alpha2beta1"), ("attnlrp", "cp-lrp")
 LONG = ("saved_model", "exported", "swin_unet", "bfloat16_attention")
@@ -69,6 +70,8 @@ def test_groups_of_channels(options):
 
 @pytest.mark.parametrize("name", styles.BAD)
 def test_refused(name):
+    if KERAS_3 and name == "monte_carlo_dropout":
+        pytest.skip("in Keras 3 training=False of the call wins")
     build, words, rule, when = styles.BAD[name]
     images = np.random.default_rng(1).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
     model = build()

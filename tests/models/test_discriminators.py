@@ -168,8 +168,8 @@ def test_learns_to_tell_true_from_drawn(build, spectral_norm):
 def test_image_discriminator_says_one_thing_of_each_image(size, levels):
     model = models.image_discriminator(size=size, filters=1)
     assert model.output_shape == (None, 1)
-    assert model.get_layer(f"image_{levels}_conv").output_shape[1:3] == (4, 4)
-    assert model.get_layer(f"image_{levels + 1}_conv").output_shape[1:] == (1, 1, 1)
+    assert model.get_layer(f"image_{levels}_conv").output.shape[1:3] == (4, 4)
+    assert model.get_layer(f"image_{levels + 1}_conv").output.shape[1:] == (1, 1, 1)
 
 
 def reach(model, row, column):

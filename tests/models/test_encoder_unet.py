@@ -3,12 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from stacks import path_of
 
 import kerasgan as kg
 from kerasgan.models.encoders import ENCODERS, scaling_for
+from kerasgan.stack import KERAS_3
 
 unet = kg.models.encoder_unet
 NAMES = sorted(ENCODERS)
+GET_FILE = f"keras.src.utils.{'file' if KERAS_3 else 'data'}_utils.get_file"
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
 
 
@@ -27,16 +31,17 @@ def preprocessed(name, pixels):
 def with_random_weights(model):
     rng = np.random.default_rng(0)
     for weight in model.weights:
-        if weight.dtype.is_floating and "normalization/" not in weight.name:
+        norm = "normalization/" in path_of(weight)
+        if tf.as_dtype(weight.dtype).is_floating and not norm:
             spread = 1 / np.sqrt(max(1, np.prod(weight.shape[:-1])))
-            low, high = (0.5, 1.5) if weight.shape.rank == 1 else (-spread, spread)
+            low, high = (0.5, 1.5) if len(weight.shape) == 1 else (-spread, spread)
             weight.assign(rng.uniform(low, high, weight.shape))
     return model
 
 
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "vgg16_notop.h5"
+    path = tmp_path_factory.mktemp("weights") / "vgg16_notop.weights.h5"
     with_random_weights(original("vgg16")).save_weights(path)
     return path
 
@@ -85,7 +90,7 @@ def test_efficientnet_scaling_follows_its_normalization():
     norm = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
     untrained = scaling_for(ENCODERS["efficientnet_b0"], source, 3)
     np.testing.assert_allclose(untrained, [[0.5] * 3, [0.5] * 3])
-    norm.set_weights([mean, deviation**2, 0])
+    norm.set_weights([mean, deviation**2, *norm.get_weights()[2:]])
     pixels = (IMAGE.astype("float64") + 1) / 2
     expected = (pixels - mean) / deviation / np.sqrt(deviation)
     for source_or_none in (source, None):
@@ -116,11 +121,11 @@ def test_names_do_not_depend_on_what_was_built_before():
 def test_growth_and_skips():
     model = unet((64, 32), filters=3, encoder="vgg16")
     for step in range(1, 6):
-        grown = model.get_layer(f"up_{step}_grow").output_shape
+        grown = model.get_layer(f"up_{step}_grow").output.shape
         assert grown[1:3] == (64 // 2 ** (5 - step), 32 // 2 ** (5 - step))
-        skip = model.get_layer(f"up_{step}_skip").input[1].node.layer.name
-        assert skip == f"block{6 - step}_conv{3 if step < 4 else 2}"
-        assert model.get_layer(f"up_{step}_act_b").output_shape[-1] == 3 * 2 ** (5 - step)
+        skip = model.get_layer(f"block{6 - step}_conv{3 if step < 4 else 2}")
+        assert model.get_layer(f"up_{step}_skip").input[1] is skip.output
+        assert model.get_layer(f"up_{step}_act_b").output.shape[-1] == 3 * 2 ** (5 - step)
 
 
 def test_imagenet_weights_come_from_where_keras_says(vgg_file, monkeypatch):
@@ -130,7 +135,7 @@ def test_imagenet_weights_come_from_where_keras_says(vgg_file, monkeypatch):
         asked.append(origin)
         return str(vgg_file)
 
-    monkeypatch.setattr("keras.src.utils.data_utils.get_file", get_file)
+    monkeypatch.setattr(GET_FILE, get_file)
     model = unet(32, filters=1, encoder="vgg16", weights="imagenet")
     assert len(asked) == 1
     assert asked[0].endswith("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
@@ -143,7 +148,7 @@ def test_a_failed_download_is_named(monkeypatch):
     def get_file(*_, **__):
         raise Exception("URL fetch failure on the way: no route to host")
 
-    monkeypatch.setattr("keras.src.utils.data_utils.get_file", get_file)
+    monkeypatch.setattr(GET_FILE, get_file)
     with pytest.raises(kg.KerasganError, match=r"VGG16 cannot be downloaded: URL fetch.*path"):
         unet(32, filters=1, encoder="vgg16", weights="imagenet")
 

@@ -24,16 +24,16 @@ def test_discriminator_has_the_published_number_of_parameters():
 
 def test_generator_shapes_at_512():
     model = models.pix2pix_generator(size=512, classes=3, filters=64)
-    down = [model.get_layer(f"down_{i}_conv").output_shape[1:] for i in range(1, 9)]
+    down = [model.get_layer(f"down_{i}_conv").output.shape[1:] for i in range(1, 9)]
     sides = [256, 128, 64, 32, 16, 8, 4, 2]
     widths = [64, 128, 256, 512, 512, 512, 512, 512]
     assert down == [(s, s, w) for s, w in zip(sides, widths)]
-    up = [model.get_layer(f"up_{i}_conv").output_shape[1:] for i in range(1, 9)]
+    up = [model.get_layer(f"up_{i}_conv").output.shape[1:] for i in range(1, 9)]
     sides = [4, 8, 16, 32, 64, 128, 256, 512]
     widths = [512, 512, 512, 512, 256, 128, 64, 3]
     assert up == [(s, s, w) for s, w in zip(sides, widths)]
     for i in range(1, 8):
-        joined = model.get_layer(f"up_{i}_skip").output_shape[-1]
+        joined = model.get_layer(f"up_{i}_skip").output.shape[-1]
         assert joined == widths[i - 1] + down[7 - i][-1]
 
 
@@ -69,7 +69,7 @@ def test_padding_is_one_pixel_on_every_side():
 def test_levels(size, levels):
     model = models.pix2pix_generator(size=size, filters=1, channels=2, classes=4)
     assert model.output_shape == (None, size, size, 4)
-    assert model.get_layer(f"down_{levels}_conv").output_shape[1] == size // 2**levels
+    assert model.get_layer(f"down_{levels}_conv").output.shape[1] == size // 2**levels
     assert f"down_{levels + 1}_conv" not in {layer.name for layer in model.layers}
 
 

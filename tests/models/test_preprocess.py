@@ -28,7 +28,7 @@ def foreign(*first, name="theirs", activation="sigmoid", size=32):
 
 def functional(*first, **options):
     model = foreign(*first, **options)
-    return keras.Model(model.input, model.output, name=model.name)
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 class TestNames:

@@ -24,9 +24,9 @@ def awake(model):
 def test_shapes_and_names():
     model = kg.models.residual_unet(size=(32, 64), channels=1, classes=3, filters=2, levels=3)
     assert model.output_shape == (None, 32, 64, 3)
-    sizes = {n: model.get_layer(n).output_shape[1:] for n in ("stem_act", "down_3_2_act")}
+    sizes = {n: model.get_layer(n).output.shape[1:] for n in ("stem_act", "down_3_2_act")}
     assert sizes == {"stem_act": (16, 32, 2), "down_3_2_act": (4, 8, 8)}
-    assert model.get_layer("up_1_1_act").output_shape[1:] == (8, 16, 4)
+    assert model.get_layer("up_1_1_act").output.shape[1:] == (8, 16, 4)
     probability = model(numbers((2, 32, 64, 1))).numpy()
     np.testing.assert_allclose(probability.sum(-1), 1, rtol=1e-5)
 

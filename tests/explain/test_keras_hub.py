@@ -1,0 +1,99 @@
+"""Image segmenters of keras-hub, from their configuration, with random weights."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasgan as kg
+from kerasgan.explain.canonize import read_graph
+
+hub = pytest.importorskip("keras_hub", reason="keras-hub wants Keras 3.15 or later")
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+ONES = np.ones((1, 32, 32, 1))
+
+
+def randomized(model):
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if not tf.as_dtype(weight.dtype).is_floating:
+            continue
+        if "variance" in weight.name or "gamma" in weight.name:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        else:
+            spread = 1 / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+            weight.assign(rng.normal(0, spread, weight.shape))
+    return model
+
+
+def segformer():
+    encoder = hub.models.MiTBackbone(
+        layerwise_depths=[1, 1],
+        num_layers=2,
+        layerwise_num_heads=[1, 2],
+        layerwise_sr_ratios=[2, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3],
+        layerwise_strides=[4, 2],
+        image_shape=(32, 32, 3),
+        hidden_dims=[4, 8],
+    )
+    backbone = hub.models.SegFormerBackbone(image_encoder=encoder, projection_filters=8)
+    return randomized(hub.models.SegFormerImageSegmenter(backbone=backbone, num_classes=1))
+
+
+def deeplab():
+    encoder = hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 8, 8, 8],
+        stackwise_num_blocks=[1, 1, 1, 1],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+    )
+    backbone = hub.models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        low_level_feature_key="P2",
+        spatial_pyramid_pooling_key="P4",
+        dilation_rates=[2, 4],
+        upsampling_size=4,
+    )
+    return randomized(hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=1))
+
+
+def of_fixed_size(model):
+    image = keras.Input((32, 32, 3))
+    return keras.Model(image, model(image))
+
+
+@pytest.mark.parametrize(
+    ("build", "rules"),
+    [
+        (segformer, ["attnlrp", "cp-lrp", "epsilon-gamma-box"]),
+        (lambda: of_fixed_size(deeplab()), ["epsilon-gamma-box", "epsilon"]),
+    ],
+    ids=["SegFormer", "DeepLabV3+"],
+)
+def test_read_predicted_with_and_explained(build, rules):
+    model = build()
+    assert kg.models.final_activation(model) == "linear"
+    expected = model(IMAGES, training=False).numpy()
+    graph = read_graph(model, share=True)
+    np.testing.assert_allclose(graph.run(IMAGES).logits, expected, rtol=1e-3, atol=1e-4)
+    assert not [node for node in graph.nodes if node.type == "BatchNormalization"]
+    masks = kg.predict(model, IMAGES, preprocess="[-1,1]")
+    np.testing.assert_array_equal(masks, expected[..., 0] > 0)
+    for rule in rules:
+        explainer = kg.Explainer(model, rule, preprocess="[-1,1]")
+        explainer.check(IMAGES, target=ONES)
+        assert explainer.explain(IMAGES, ONES, layers=()).relevance.any()
+
+
+def test_scored(tmp_path):
+    samples = kg.data.synthetic.write_dataset(tmp_path, count=2, size=32)
+    assert len(kg.evaluate(segformer(), samples, preprocess="[-1,1]", verbose=False)) == 2
+
+
+def test_an_open_size_is_named_with_the_line_that_gives_one():
+    with pytest.raises(kg.KerasganError, match=r"'deep_lab.*any size.*keras\.Input"):
+        kg.Explainer(deeplab(), preprocess="[-1,1]")

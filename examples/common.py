@@ -154,6 +154,7 @@ def machine():
         "gpus": [details.get("device_name", "unknown") for details in gpus],
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
+        "keras": keras.__version__,
     }
 
 

@@ -39,7 +39,7 @@ FIELDS = {
 }
 """What a card may state, and how it is called in the report."""
 NOT_STATED = "not stated"
-PACKAGES = ("keras", "tensorflow", "innvestigate", "numpy", "scipy", "pandas")
+PACKAGES = ("innvestigate", "numpy", "scipy", "pandas")
 MODES = {"window": "cutting overlapping windows", "letterbox": "a border", "stretch": "stretching"}
 AUGMENTED = {True: "flips and right angles", "flips": "flips"}
 RECIPE = {"l1": "L1 loss"}
@@ -115,7 +115,12 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
         for name, value in recipe.items()
         if (value not in (0, None, False) or name == "seed") and name not in ADVISED
     ]
-    software = [("kerasgan", __version__), ("Python", platform.python_version())]
+    software = [
+        ("kerasgan", __version__),
+        ("Python", platform.python_version()),
+        ("keras", keras.__version__),
+        ("tensorflow", tf.__version__),  # also of tensorflow-cpu
+    ]
     for package in PACKAGES:
         try:
             software.append((package, importlib.metadata.version(package)))

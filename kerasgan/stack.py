@@ -26,6 +26,7 @@ __all__ = [
     "quiet",
     "shape_called_on",
     "spectral_normalization",
+    "trackable",
     "variable_of",
 ]
 
@@ -178,3 +179,18 @@ def variable_of(weight: Any) -> tf.Variable:
         TensorShape([3, 2])
     """
     return weight.value if KERAS_3 else weight
+
+
+def trackable(optimizer: Any) -> Any:
+    """Return what `tf.train.Checkpoint` is to hold of an optimizer.
+
+    In Keras 2.14 only the optimizer itself knows the variables of learning rate and loss scale; in
+    Keras 3 `variables` has them, and the optimizer itself the network's weights too.
+
+    Example:
+        >>> optimizer = keras.optimizers.SGD(0.5)
+        >>> _ = tf.train.Checkpoint(optimizer=trackable(optimizer)).write("state")
+        >>> any("learning_rate" in name or "1" in name for name, _ in tf.train.list_variables("state"))
+        True
+    """
+    return [variable_of(each) for each in optimizer.variables] if KERAS_3 else optimizer

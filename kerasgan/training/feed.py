@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kerasgan.data.pipeline import finish, walk
 
-__all__ = ["begin", "enter", "from_arrays"]
+__all__ = ["begin", "enter", "from_arrays", "length_of"]
 
 ARRAYS = (np.ndarray, tf.Tensor)
 
@@ -96,21 +96,29 @@ def enter(x, y, options: dict, seed: int, first: int, epoch: int, step: int, kno
         x, y = from_arrays(x, y, batch_size, shuffle, seed), None
     if not isinstance(x, tf.data.Dataset):
         return x, y, False
-    length = int(x.cardinality())
-    if steps is not None and steps != length:  # one iterator for all epochs
+    if steps is not None and steps != length_of(x):  # one iterator for all epochs
         begin(x, first)
-        done = (epoch - first) * steps + step
-        return (x.skip(done) if done else x), y, True
-    if length == tf.data.UNKNOWN_CARDINALITY and known:
+        return x.skip((epoch - first) * steps + step), y, True
+    if known and x.cardinality() == tf.data.UNKNOWN_CARDINALITY:
         x = x.apply(tf.data.experimental.assert_cardinality(known))
-        length = known
     begin(x, epoch, step)
     if step and not isinstance(getattr(x, "start", None), tf.Variable):
-        x = _without(x, step, length)
+        x = _without(x, step)
     return x, y, True
 
 
-def _without(dataset: tf.data.Dataset, step: int, length: int) -> tf.data.Dataset:
+def length_of(dataset: tf.data.Dataset) -> int | None:
+    """Return how many batches a dataset has; None where that is not known, or it has no end.
+
+    Example:
+        >>> length_of(tf.data.Dataset.range(4)), length_of(tf.data.Dataset.range(4).repeat())
+        (4, None)
+    """
+    length = int(dataset.cardinality())
+    return length if length >= 0 else None
+
+
+def _without(dataset: tf.data.Dataset, step: int) -> tf.data.Dataset:
     """Leave the first batches out of a dataset's next iteration, and of no other."""
     with tf.device("CPU:0"):
         start = tf.Variable(step, trainable=False, dtype=tf.int64, name="start")
@@ -123,8 +131,8 @@ def _without(dataset: tf.data.Dataset, step: int, length: int) -> tf.data.Datase
 
     plain = tf.autograph.experimental.do_not_convert
     rest = tf.data.Dataset.range(1).map(plain(begin_rest)).flat_map(plain(dataset.skip))
-    if length > 0:
-        rest = rest.apply(tf.data.experimental.assert_cardinality(length))
+    if length_of(dataset):
+        rest = rest.apply(tf.data.experimental.assert_cardinality(length_of(dataset)))
     rest.start = start
     return rest
 

@@ -108,6 +108,7 @@ class SegmentationGAN(keras.Model):
         vars(self)["fits"] = []  # plain, not tracked by Keras
         self.built = True
         self.compiled = False
+        self._passes_over = False
         self.distribute_reduction_method = "first"  # each device logs what holds for all
 
     # --- Compiling ---
@@ -386,6 +387,20 @@ class SegmentationGAN(keras.Model):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
         return inspected(self.generator, x, y, steps=steps)
+
+    def make_train_function(self, force=False):
+        """Return what `fit` calls for a step; it moves nothing while `_passes_over` is true.
+
+        Args:
+            force: whether to make it anew.
+        """
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            step = self.train_function
+            self.train_function = lambda data: (
+                self.get_metrics_result() if self._passes_over else step(data)
+            )
+        return self.train_function
 
     def train_step(self, data):
         """Move both networks by one batch; called by `fit`."""

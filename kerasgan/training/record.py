@@ -78,7 +78,11 @@ def settings_of(gan) -> dict[str, Any]:
         for name, network in networks.items()
         if network is not None
     }
-    return _plain({**gan._as_compiled, **described})
+    found = _plain({**gan._as_compiled, **described})
+    for name in ("optimizer", "discriminator_optimizer"):
+        if found[name]:
+            found[name]["config"].pop("name", None)  # which Keras 3 counts up
+    return found
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import numbers
 import os
 import pathlib
 import re
 import shutil
 import time
-import types
 import uuid
 import warnings
 
@@ -17,70 +18,81 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.models.archives import readable
+from kerasgan.stack import trackable, variable_of
 from kerasgan.storage import write as write_file
 from kerasgan.training import feed, workers
 from kerasgan.training.checkpoint import SUMS, broken, free_space, seal
 from kerasgan.training.record import differences, settings_of
 from kerasgan.training.signals import StopSignals
-from kerasgan.training.store import (
-    NOTES,
-    SETTINGS,
-    rates_of,
-    read_arrays,
-    read_settings,
-    restore_optimizers,
-    write,
-)
 
 __all__ = ["KeepState", "run"]
 
 SECONDS, SHARE = 60.0, 100  # between two states: so long, and so often the time a state takes
-RUNNING = "running.npz"
+NOTES, VARIABLES, BEST = "run.json", "variables", "best.npz"
 STATE = re.compile(r"epoch_(?P<epoch>\d+)(_step_(?P<step>\d+))?(_state)?")
 UNFINISHED = re.compile(r"\.epoch_\d+(_step_\d+)?(_state)?\.kerasgan")  # left by a killed process
-KEPT_ATTRIBUTES = (
-    "best",
-    "wait",
-    "stopped_epoch",
-    "best_epoch",
-    "cooldown_counter",
-    "epochs_since_last_save",
-    "_batches_seen_since_last_saving",
-    "_last_batch_seen",
-    "streak",
-    "_warned",
-)
 
 
 def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: dict):
     """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`."""
-    keeper = KeepState(folder, callbacks, guards)
-    record = guards[-1]
-    keeper.facts = {
-        "data": record.entry["data"],
-        "validation": record.entry["validation"],
-        "settings": settings_of(gan),
-    }
+    record, options = guards[-1], dict(options)
+    recipe = {name: value for name, value in (gan.recipe or {}).items() if name != "epochs"}
+    facts = {"recipe": recipe, "settings": settings_of(gan), "data": record.entry["data"]}
+    keeper = KeepState(folder, callbacks, guards, {**facts, "validation": record.entry["validation"]})
     epoch = keeper.restore(gan, initial_epoch)
+    step = keeper.step
+    workers.check_alike(gan.distribute_strategy, folder, [epoch, step])
     if keeper.restored:
         record.go_on(gan.fits, len(keeper.epochs))
-    workers.check_alike(gan.distribute_strategy, folder, [epoch, keeper.step])
     first = keeper.epochs[0] if keeper.epochs else epoch
-    seed = int((gan.recipe or {}).get("seed") or 0)
-    options = dict(options)
-    at = first, epoch, keeper.step, keeper.length
-    x, y, keeper.within = feed.enter(x, y, options, seed, *at)
+    at = first, epoch, step, keeper.length
+    x, y, keeper.within = feed.enter(x, y, options, int(recipe.get("seed") or 0), *at)
     keeper.data = x
     if keeper.over():
         options["epochs"] = epoch
     if keeper.restored and epoch >= options.get("epochs", 1):
         keeper.tell_ended()
+    all_callbacks = [*guards, *callbacks, keeper]
+    if step:
+        verbose = options.get("verbose", "auto")
+        all_callbacks = _Entering(
+            all_callbacks,
+            add_history=True,
+            add_progbar=verbose != 0,
+            model=gan,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=options.get("epochs", 1),
+            steps=options.get("steps_per_epoch") or feed.length_of(x),
+        )
+        all_callbacks.done = step
     with StopSignals() as keeper.signals:
-        all_callbacks = [*guards, *callbacks, keeper]
         history = fit(x, y, initial_epoch=epoch, callbacks=all_callbacks, **options)
     history.epoch, history.history = keeper.epochs, keeper.history
     return history
+
+
+class _Entering(keras.callbacks.CallbackList):
+    """Passes over the steps of the first epoch that were done before: no step, no hooks."""
+
+    done = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model._passes_over = batch < self.done
+        if not self.model._passes_over:
+            super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.model._passes_over:
+            super().on_train_batch_end(batch, logs)
+        elif self.done <= batch and self.done != self.params["steps"]:
+            raise KerasganError(
+                f"Argument 'resume': the run was stopped behind step {self.done} of an epoch, "
+                "which 'steps_per_execution' does not divide. Give it the value it had"
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.done, self.model._passes_over = 0, False
+        super().on_epoch_end(epoch, logs)
 
 
 class KeepState(keras.callbacks.Callback):
@@ -93,8 +105,9 @@ class KeepState(keras.callbacks.Callback):
     Args:
         folder: where the states are kept, `epoch_0001` after one epoch, `epoch_0001_step_20` within
             the next; the last two of them. A name that something else has gets `_state` behind it.
-        others: the run's other callbacks; what they call best so far is kept too.
+        others: the run's other callbacks; what they have counted and call best is kept too.
         guards: the callbacks that `fit` adds.
+        facts: what the run must have in common with the one that wrote the states, by name.
 
     Example:
         >>> import tempfile
@@ -105,25 +118,21 @@ class KeepState(keras.callbacks.Callback):
         0
     """
 
-    def __init__(self, folder, others, guards=()):
+    def __init__(self, folder, others, guards=(), facts=None):
         super().__init__()
         self._supports_tf_logs = True
         self.folder = pathlib.Path(folder)
-        self.others = others
-        self.guards = list(guards)
+        self.others, self.guards, self.facts = others, guards, facts
         self.signals = StopSignals()
         self.run = uuid.uuid4().hex
-        self.facts: dict | None = None
-        self.restored = False
-        self.data, self.within = None, True
+        self.data, self.within, self.restored = None, True, False
         self.step, self.length = 0, None
         self.epochs: list[int] = []
         self.history: dict[str, list[float]] = {}
-        self._kept: dict[str, list[dict]] = {}
-        self._best: dict[int, list[np.ndarray]] = {}
-        self._running: dict[str, np.ndarray] = {}
-        self._steps, self._shown = None, False
-        self._now = (0, 0)
+        self._known: list[dict] = []
+        self._begun: list[dict] = []
+        self._best: list[np.ndarray] = []
+        self._streak, self._now = 0, (0, 0)
         self._mine: list[pathlib.Path] = []
         self._due, self._failed = 0.0, False
         self._timely, self._number = False, 0
@@ -137,69 +146,46 @@ class KeepState(keras.callbacks.Callback):
         last, state = self._last()
         if last is None:
             return first_epoch
-        settings = read_settings(last)
-        then, now = settings["recipe"] or {}, gan.recipe or {}
-        for name in sorted((then.keys() & now.keys()) - {"epochs"}):
-            if then[name] != now[name]:
-                raise KerasganError(
-                    f"Argument 'resume': the run in '{self.folder}' has the recipe's '{name}' at "
-                    f"{then[name]!r}, this one at {now[name]!r}; start in another folder"
-                )
-        self._compare(state.get("facts"))
-        self.run = _run_of(last) or self.run
-        gan.fits[:] = settings["fits"]
-        for name in settings["networks"]:
-            network = getattr(gan, name)
-            try:
-                if network is None:
-                    raise ValueError(f"this run has no {name}")
-                network.load_weights(last / f"{name}.keras")
-            except Exception as error:  # whatever Keras makes of a broken file
-                raise KerasganError(
-                    f"Argument 'resume': '{last}' holds another {name} than this run's, or is "
-                    f"broken; start in another folder ({error})"
-                ) from error
-        restore_optimizers(gan, last)
-        self.epochs, self.history = state["epochs"], state["history"]
-        self.step, self.length = state.get("step", 0), state.get("length")
-        self._steps = state.get("steps")
-        self._kept = {"others": state["callbacks"], "guards": state.get("guards", [])}
-        with readable(last / "best.npz"):
-            stored = read_arrays(last / "best.npz")
-            for name in sorted(stored, key=lambda name: [int(x) for x in name.split("_")]):
-                self._best.setdefault(int(name.split("_")[0]), []).append(stored[name])
-        if (last / RUNNING).is_file():
-            self._running = read_arrays(last / RUNNING)
-        self._set(gan, "rate", _rates(gan))
+        self._compare(state["facts"] or {})
         self._mine, self.restored = [last], True
+        self._read(gan)
+        gan.fits[:] = state["fits"]
+        self.run, self.epochs, self.history = state["run"], state["epochs"], state["history"]
+        self.step, self.length = state["step"], state["length"]
+        self._known, self._streak = state["callbacks"], state["streak"]
         for callback in self.others:
             if isinstance(callback, keras.callbacks.CSVLogger) and callback.append:
                 _shorten(pathlib.Path(callback.filename), callback.sep, state["next_epoch"])
         return state["next_epoch"]
 
-    def _compare(self, then: dict | None) -> None:
+    def _compare(self, then: dict) -> None:
         """Raise unless the state was written by a run with the same data and settings."""
-        if self.facts is None:
-            return
-        if then is None:
-            warnings.warn(
-                f"Argument 'resume': the run in '{self.folder}' was begun by an earlier kerasgan, "
-                "which kept no note of its data and settings. It goes on; make sure that they are "
-                "what they were, or start in another folder",
-                KerasganWarning,
-                stacklevel=5,
-            )
-            return
         found = []
-        for part, above in (("settings", ""), ("data", ""), ("validation", "validation ")):
-            one, other = then.get(part) or {}, self.facts.get(part) or {}
-            found += differences(one, other, above)
+        for part in self.facts or {}:
+            one, other = then.get(part) or {}, self.facts[part] or {}
+            above = {"recipe": "recipe.", "validation": "validation "}.get(part, "")
+            if part != "recipe" or (one and other):
+                found += differences(one, other, above)
         if found:
             raise KerasganError(
                 f"Argument 'resume': the run in '{self.folder}' was begun with another value of "
                 f"{', '.join(found)}. To train anew, start in another folder or remove this one; "
                 "to go on, give back what it had"
             )
+
+    def _read(self, gan) -> None:
+        """Give all variables the values that the last state has."""
+        last = self._mine[-1]
+        try:
+            status = _checkpoint(gan).read(str(last / VARIABLES))
+            status.assert_existing_objects_matched().expect_partial()
+            with np.load(last / BEST, allow_pickle=False) as stored:
+                self._best = [stored[name] for name in stored.files]
+        except Exception as error:  # whatever TensorFlow makes of a broken file
+            raise KerasganError(
+                f"Argument 'resume': '{last}' holds other variables than this run's, or is "
+                f"broken; start in another folder ({error})"
+            ) from error
 
     def tell_ended(self) -> None:
         """Say, whatever `verbose` is, that there is nothing left to do."""
@@ -212,84 +198,42 @@ class KeepState(keras.callbacks.Callback):
 
     def over(self) -> bool:
         """Return whether early stopping had ended the run, and would do so again."""
-        pairs = zip(self.others, self._kept.get("others", []))
         return any(
-            kept.get("stopped_epoch")
-            and kept.get("wait", 0) >= getattr(callback, "patience", np.inf)
-            for callback, kept in pairs
+            known.get("stopped_epoch")
+            and known.get("wait", 0) >= getattr(callback, "patience", np.inf)
+            for callback, known in zip(self.others, self._known)
         )
 
     def on_train_begin(self, logs=None):
         """Give the other callbacks back what they knew, which they have just forgotten."""
-        for name, callbacks in (("others", self.others), ("guards", self.guards)):
-            kept = self._kept.get(name, [])
-            if len(kept) != len(callbacks):
-                continue
-            for number, (callback, known) in enumerate(zip(callbacks, kept)):
-                if type(callback).__name__ != known["class"]:
-                    continue
-                vars(callback).update({k: v for k, v in known.items() if k != "class"})
-                if name == "others" and number in self._best:
-                    callback.best_weights = self._best[number]
-        if "counter" in self._running:
-            self.model._train_counter.assign(self._running["counter"])
-        if self.step:
-            self._enter(self.params["steps"])
-
-    def _enter(self, steps):
-        """Make Keras begin within the epoch."""
-        if None not in (self._steps, steps) and self._steps != steps:
-            raise KerasganError(
-                f"Argument 'resume': the run in '{self.folder}' was stopped within an epoch of "
-                f"{self._steps} steps; here an epoch has {steps}. Go on with the same data and "
-                "batch size, or start in another folder"
-            )
-        if not self.within:
-            raise KerasganError(
-                f"Argument 'resume': the run in '{self.folder}' was stopped within an epoch, which "
-                "these data cannot enter. Go on with data of the same kind"
-            )
-        model = self.model
-        self._shown = steps is None or self.step >= steps
-        begin = self.step - 1 if self._shown else self.step
-
-        def counters(steps, epoch, mode=None):
-            model._training_state = None
-            return epoch, begin
-
-        model._training_state = types.SimpleNamespace(
-            maybe_load_initial_counters_from_ckpt=counters
-        )
-        if self._shown:  # Keras wants a step, so the last one is shown once more.
-            step = model.train_function
-
-            def shown(iterator):
-                model.train_function = step
-                return model.get_metrics_result()
-
-            model.train_function = shown
+        self._begun = [dict(vars(callback)) for callback in self.others]
+        if [known["class"] for known in self._known] == [_kind(one) for one in self.others]:
+            for callback, known in zip(self.others, self._known):
+                for name, value in known.items():
+                    if isinstance(value, list):
+                        value = [self._best[place] for place in value]
+                    if name != "class":
+                        vars(callback)[name] = value
+        else:
+            self._known = []
+        if self.restored and self.guards:
+            self.guards[0].streak = self._streak
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Note the epoch; in one that is entered, put back the means over its steps so far."""
+        """Note the epoch; in one that is entered, put back what its beginning has changed."""
+        feed.begin(self.data, epoch, self.step)
         self._now = (epoch, self.step)
         if self.step:
-            self._set(self.model, "metric", _means(self.model))
-            self._set(self.model, "rate", _rates(self.model))
-        self.step, self._running = 0, {}
-
-    def _set(self, gan, kind, variables):
-        for number, variable in enumerate(variables):
-            value = self._running.get(f"{kind}_{number}")
-            if value is not None:
-                variable.assign(value)
+            self._read(self.model)
+        self.step = 0
 
     # --- Keeping ---
 
     def on_train_batch_end(self, batch, logs=None):
         """Write the state behind this step if it is time."""
-        self._now = (self._now[0], batch + 1)
+        self._now = (self._now[0], min(batch + 1, self.params["steps"] or batch + 1))
         if self._asked() or self._timely:
-            self._keep_within(_means(self.model))
+            self._keep_within()
         self._stop()
 
     def on_test_begin(self, logs=None):
@@ -299,7 +243,9 @@ class KeepState(keras.callbacks.Callback):
     def on_test_batch_end(self, batch, logs=None):
         """Write the state behind the epoch's last step if a signal came during the validation."""
         if self._asked():
-            self._keep_within(self._trained)
+            for variable, value in zip(_means(self.model), self._trained):
+                variable.assign(value)
+            self._keep_within()
         self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -307,25 +253,21 @@ class KeepState(keras.callbacks.Callback):
         self.epochs.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
-        if self._shown:  # The data may not have been asked for a single batch.
-            feed.begin(self.data, epoch + 1)
-            self._shown = False
         self.length = self._now[1]
         self._now = (epoch + 1, 0)
-        self._keep([])
+        self._keep()
         self._asked()
         self._stop()
 
     def on_train_end(self, logs=None):
         """Try once more to write the last state, if that failed."""
         if self._failed:
-            self._keep([])
+            self._keep()
 
     def _asked(self) -> bool:
         """Return whether a signal asks to stop; all workers must ask, and hear the same."""
-        strategy = self.model.distribute_strategy
         mine = [self.signals.received or 0, time.monotonic() >= self._due]
-        table = workers.everyone(strategy, mine)
+        table = workers.everyone(self.model.distribute_strategy, mine)
         self._timely = bool(table[0, 1])  # by the chief's clock
         self._number = int(table[:, 0].max())
         return self._number > 0
@@ -335,24 +277,26 @@ class KeepState(keras.callbacks.Callback):
             self.signals.received = self._number
             self.signals.check()
 
-    def _keep_within(self, means):
+    def _keep_within(self):
         if self.within:
-            self._keep(means)
+            self._keep()
 
-    def _keep(self, means):
+    def _keep(self):
         began = time.monotonic()
         strategy = self.model.distribute_strategy
         number, count = workers.place(strategy)
         try:
             path = self._place() if number == 0 else self.folder
             with workers.writing(strategy, path) as fresh:
-                self._write(fresh, means)
+                self._write(fresh)
                 seal(fresh)
-        except OSError as error:
+        except (OSError, tf.errors.OpError) as error:
+            if count > 1 and isinstance(error, workers.LOST):
+                raise
             self._failed = True
             said = (
                 f"The state of the run cannot be written to '{self.folder}' "
-                f"({free_space(self.folder)}): {error}"
+                f"({free_space(self.folder)}): {getattr(error, 'message', error)}"
             )
             if not self._mine or count > 1:  # the others wait for what this one has not read
                 raise KerasganError(f"{said}. Make room, or resume from another folder") from error
@@ -371,32 +315,31 @@ class KeepState(keras.callbacks.Callback):
         now = time.monotonic()
         self._due = now + max(SECONDS, SHARE * (now - began))
 
-    def _write(self, folder, means):
+    def _write(self, folder):
         epoch, step = self._now
-        write(self.model, folder)
-        best = {}
-        for number, callback in enumerate(self.others):
-            for place, value in enumerate(getattr(callback, "best_weights", None) or []):
-                best[f"{number}_{place}"] = value
-        np.savez(folder / "best.npz", **best)
-        running = {"counter": self.model._train_counter.numpy()}
-        for kind, values in (("metric", means), ("rate", _rates(self.model))):
-            values = [x.numpy() if isinstance(x, tf.Variable) else x for x in values]
-            running.update((f"{kind}_{n}", value) for n, value in enumerate(values))
-        np.savez(folder / RUNNING, **running)
+        _checkpoint(self.model).write(str(folder / VARIABLES))
+        best, known = [], []
+        for place, (callback, begun) in enumerate(zip(self.others, self._begun)):
+            found = _counted(callback, begun, self._known[place] if self._known else {})
+            for name, value in found.items():
+                if isinstance(value, list):
+                    found[name] = list(range(len(best), len(best) + len(value)))
+                    best += value
+            known.append({"class": _kind(callback), **found})
+        np.savez(folder / BEST, *best)
         state = {
             "run": self.run,
             "facts": self.facts,
+            "fits": self.model.fits,
             "next_epoch": epoch,
             "step": step,
-            "steps": self.params["steps"],
             "length": self.length,
             "epochs": self.epochs,
             "history": self.history,
-            "callbacks": [_known(callback) for callback in self.others],
-            "guards": [_known(callback) for callback in self.guards],
+            "callbacks": known,
+            "streak": self.guards[0].streak if self.guards else 0,
         }
-        write_file(folder / NOTES, json.dumps(state))
+        write_file(folder / NOTES, json.dumps(state, default=str))
 
     def _place(self) -> pathlib.Path:
         """Return where the state goes; what is not this run's is never written over."""
@@ -426,7 +369,7 @@ class KeepState(keras.callbacks.Callback):
         found = []
         for path in self.folder.glob(f"epoch_*/{NOTES}"):
             match = STATE.fullmatch(path.parent.name)
-            if match and any((path.parent / name).is_file() for name in (SUMS, SETTINGS)):
+            if match and (path.parent / SUMS).is_file():
                 found.append((int(match["epoch"]), int(match["step"] or 0), path.parent))
         found.sort(reverse=True)
         runs = {_run_of(folder): folder.name for *_, folder in reversed(found)}
@@ -442,7 +385,7 @@ class KeepState(keras.callbacks.Callback):
                 try:
                     return folder, _notes(folder / NOTES)
                 except (OSError, ValueError, RecursionError) as error:
-                    fault = f"'run.json' cannot be read: {error}"
+                    fault = f"'{NOTES}' cannot be read: {error}"
             warnings.warn(
                 f"Argument 'resume': '{folder}' is passed over, since {fault}",
                 KerasganWarning,
@@ -454,6 +397,48 @@ class KeepState(keras.callbacks.Callback):
                 "folder, or remove this one"
             )
         return None, None
+
+
+def _checkpoint(gan) -> tf.train.Checkpoint:
+    """All variables that a step of training changes."""
+    networks = [[variable_of(each) for each in one.variables] for one in gan._networks()]
+    pairs = (gan.optimizer, gan._learner), (gan.discriminator_optimizer, gan._critic)
+    optimizers = []
+    for optimizer, network in pairs:
+        if optimizer is not None:
+            if hasattr(optimizer, "build"):  # the legacy ones of Keras 2.14 have none
+                optimizer.build(network.trainable_variables)
+            optimizers.append(trackable(optimizer))
+    return tf.train.Checkpoint(networks=networks, optimizers=optimizers, means=_means(gan))
+
+
+def _means(gan) -> list[tf.Variable]:
+    return [variable_of(each) for metric in gan.metrics for each in metric.variables]
+
+
+def _kind(callback) -> str:
+    return type(callback).__name__
+
+
+def _counted(callback, begun: dict, known: dict) -> dict:
+    """Numbers and lists of arrays that a callback has changed since training began.
+
+    Args:
+        callback: of the user.
+        begun: its attributes as they were then.
+        known: what an earlier process has kept.
+    """
+    kinds = type(callback).__mro__
+    settings = {name for kind in kinds for name in inspect.signature(kind.__init__).parameters}
+    found = {}
+    for name, value in vars(callback).items():
+        if name in settings or (begun.get(name) is value and name not in known):
+            continue
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            found[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
+        elif isinstance(value, list) and value and all(isinstance(x, np.ndarray) for x in value):
+            found[name] = value
+    return found
 
 
 def _run_of(folder: pathlib.Path) -> str | None:
@@ -468,44 +453,20 @@ def _run_of(folder: pathlib.Path) -> str | None:
 def _notes(path: pathlib.Path) -> dict:
     """Read what a state says of its run; raise a ValueError unless it is as it was written."""
     notes = json.loads(path.read_text(encoding="utf-8"))
-    kinds = {"next_epoch": int, "epochs": list, "history": dict, "callbacks": list}
-    if not isinstance(notes, dict) or not all(isinstance(notes.get(k), kinds[k]) for k in kinds):
-        raise ValueError("it lacks what a state has")
-    counts = [notes.get(name) or 0 for name in ("step", "steps", "length")]
-    numbers = [notes["next_epoch"], *notes["epochs"], *counts]
-    callbacks = [*notes["callbacks"], *(notes.get("guards") or [])]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+    kinds = {"run": str, "facts": (dict, type(None)), "fits": list, "next_epoch": int, "step": int}
+    kinds.update(length=(int, type(None)), epochs=list, history=dict, callbacks=list, streak=int)
+    for name, kind in kinds.items():
+        if not isinstance(notes, dict) or not isinstance(notes.get(name), kind):
+            raise ValueError(f"its '{name}' is not what a state has")
+    counts = [notes["next_epoch"], notes["step"], notes["length"] or 0, *notes["epochs"]]
+    tables = [*notes["fits"], *notes["callbacks"], *(notes["facts"] or {}).values()]
+    if not all(isinstance(number, int) and number >= 0 for number in counts):
         raise ValueError("an epoch or a step is no number from 0 up")
-    if not all(isinstance(one, dict) and "class" in one for one in callbacks):
+    if not all(isinstance(table, (dict, type(None))) for table in tables):
+        raise ValueError("a fit, a callback or a fact is no table")
+    if not all("class" in callback for callback in notes["callbacks"]):
         raise ValueError("a callback has no class")
-    facts = [notes.get("facts")]
-    facts += facts[0].values() if isinstance(facts[0], dict) else []
-    if not all(isinstance(part, (dict, type(None))) for part in facts):
-        raise ValueError("what it was trained on is no table")
     return notes
-
-
-def _known(callback) -> dict:
-    known = {k: _number(v) for k, v in vars(callback).items() if k in KEPT_ATTRIBUTES}
-    return {"class": type(callback).__name__, **known}
-
-
-def _number(value):
-    return value if value is None or isinstance(value, (bool, int)) else float(value)
-
-
-def _means(gan) -> list:
-    return [variable for metric in gan.metrics for variable in metric.variables]
-
-
-def _rates(gan) -> list:
-    """The variables of the optimizers that are not among their `variables`."""
-    found = []
-    for optimizer in (gan.optimizer, gan.discriminator_optimizer):
-        found += rates_of(optimizer)
-        scale = getattr(optimizer, "_loss_scale", None)
-        found += list(scale._weights.values()) if hasattr(scale, "_weights") else []
-    return found
 
 
 def _shorten(path: pathlib.Path, separator: str, epochs: int) -> None:

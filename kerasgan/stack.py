@@ -189,8 +189,11 @@ def trackable(optimizer: Any) -> Any:
 
     Example:
         >>> optimizer = keras.optimizers.SGD(0.5)
-        >>> _ = tf.train.Checkpoint(optimizer=trackable(optimizer)).write("state")
-        >>> any("learning_rate" in name or "1" in name for name, _ in tf.train.list_variables("state"))
-        True
+        >>> kept = tf.train.Checkpoint(optimizer=trackable(optimizer))
+        >>> path = kept.write("state")
+        >>> optimizer.learning_rate = 0.1
+        >>> _ = kept.read(path)
+        >>> float(optimizer.learning_rate)
+        0.5
     """
     return [variable_of(each) for each in optimizer.variables] if KERAS_3 else optimizer

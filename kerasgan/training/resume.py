@@ -37,8 +37,9 @@ def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: 
     """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`."""
     record, options = guards[-1], dict(options)
     recipe = {name: value for name, value in (gan.recipe or {}).items() if name != "epochs"}
-    facts = {"recipe": recipe, "settings": settings_of(gan), "data": record.entry["data"]}
-    keeper = KeepState(folder, callbacks, guards, {**facts, "validation": record.entry["validation"]})
+    facts = {"recipe": recipe, "settings": settings_of(gan)}
+    facts.update((name, record.entry[name]) for name in ("data", "validation"))
+    keeper = KeepState(folder, callbacks, guards, facts)
     epoch = keeper.restore(gan, initial_epoch)
     step = keeper.step
     workers.check_alike(gan.distribute_strategy, folder, [epoch, step])

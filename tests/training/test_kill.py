@@ -46,7 +46,8 @@ WORK = textwrap.dedent(
         judge = kg.models.patch_discriminator(size=32, filters=2, seed=2)
         gan = kg.SegmentationGAN(generator, judge)
         gan.compile(losses={"dice": 1.0}, schedule="cosine", warmup=0.2, ema_momentum=0.9)
-        callbacks = [keras.callbacks.EarlyStopping("dice", 0, 99, mode="max", restore_best_weights=True)]
+        stopping = {"patience": 99, "mode": "max", "restore_best_weights": True}
+        callbacks = [keras.callbacks.EarlyStopping("dice", **stopping)]
         history = gan.fit(
             samples.batches(2, size=32, augment=True),
             validation_data=samples.batches(3, size=32),

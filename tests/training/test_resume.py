@@ -1,8 +1,8 @@
 import dataclasses
-import json
 import resource
 import shutil
 import signal
+import time
 
 import keras
 import numpy as np
@@ -129,8 +129,8 @@ def run(gan, folder, *callbacks, x=IMAGES, y=MASKS, epochs=2, **options):
     slower = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
     callbacks = [slower, *callbacks]
     checked = (IMAGES[:2], MASKS[:2])
-    options.update(epochs=epochs, validation_data=checked, callbacks=callbacks, verbose=0)
-    history = gan.fit(x, y, resume=folder, **options)
+    options.update(epochs=epochs, validation_data=checked, callbacks=callbacks)
+    history = gan.fit(x, y, resume=folder, **{"verbose": 0, **options})
     values = [w for network in gan._networks() for w in network.weights]
     values += store.optimizer_variables(gan).values()
     return history, [value.numpy() for value in values]
@@ -205,6 +205,66 @@ def test_every_kind_of_dataset_is_entered_at_its_step(tiny, tmp_path, kind):
     assert_same_run(run(tiny(), tmp_path / "run", x=data(), y=None, **options), whole)
 
 
+class Count(keras.callbacks.Callback):
+    """A callback of one's own, with a number and a list of arrays as its state."""
+
+    def __init__(self, patience=9):
+        super().__init__()
+        self.patience, self.batches, self.steps, self.means, self.began = patience, [], 0, [], 0.0
+
+    def on_train_begin(self, logs=None):
+        self.began = time.monotonic()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.batches.append(batch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append(batch)
+        self.steps += 1
+        self.means = [*self.means, np.array(logs["dice"])]
+
+
+def test_done_steps_are_passed_over_and_callbacks_go_on_counting(tiny, tmp_path, capsys):
+    whole, counted = Count(), Count()
+    run(tiny(), tmp_path / "whole", whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny(), tmp_path / "run", Count(), Raise(signal.SIGINT, 1))
+    began = time.monotonic()
+    run(tiny(), tmp_path / "run", counted, Raise(0, 99), verbose=1)
+    assert counted.batches == [2, 2]
+    assert counted.steps == whole.steps == 6
+    assert counted.began >= began
+    np.testing.assert_array_equal(counted.means, whole.means)
+    assert "3/3" in capsys.readouterr().out
+
+
+def test_what_early_stopping_and_others_know_goes_on(tiny, tmp_path):
+    def others(patience=3):
+        same = {"monitor": "dice", "mode": "min", "min_delta": 9}
+        stopping = keras.callbacks.EarlyStopping(**same, patience=patience)
+        return [stopping, keras.callbacks.ReduceLROnPlateau(**same, patience=3, factor=0.1)]
+
+    whole = run(tiny(), tmp_path / "whole", *others(), epochs=6)
+    assert whole[0].epoch == [0, 1, 2, 3]
+    run(tiny(), tmp_path / "run", *others(), epochs=2)
+    assert_same_run(run(tiny(), tmp_path / "run", *others(), epochs=6), whole)
+
+
+def test_an_epoch_is_entered_where_executions_of_several_steps_allow(tmp_path):
+    def train(folder, steps, *callbacks):
+        gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1, seed=0))
+        gan.compile(losses={"dice": 1.0}, steps_per_execution=steps)
+        return run(gan, folder, *callbacks, x=IMAGES[:5].copy(), y=MASKS[:5], batch_size=1)
+
+    whole = train(tmp_path / "whole", 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", 2, Raise(signal.SIGINT, 1))
+    assert "epoch_0001_step_2" in states(tmp_path / "run")
+    with pytest.raises(kg.KerasganError, match="behind step 2 of an epoch, which 'steps_per_exec"):
+        train(tmp_path / "run", 3)
+    assert_same_run(train(tmp_path / "run", 2), whole)
+
+
 def test_other_data_are_refused_within_an_epoch(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tiny(), tmp_path, Raise(signal.SIGINT))
@@ -233,7 +293,7 @@ def test_broken_states_are_passed_over_with_a_warning(tiny, tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.warns(kg.KerasganWarning, match=r"epoch_0002' is passed over.*'variables.data-00000-of-00001'"):
+    with pytest.warns(kg.KerasganWarning, match=r"epoch_0002' is passed over.*'variables.data"):
         again = run(tiny(), tmp_path)
     assert_same_run(again, whole)
     for name in states(tmp_path):

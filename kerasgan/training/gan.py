@@ -511,6 +511,9 @@ class SegmentationGAN(keras.Model):
 
     def _log(self, mask, probability, total, parts, share):
         for name, value in {"generator_loss": total, **parts}.items():
+            # Else TensorFlow adds the parts of a sum to the running total one by one, in an order
+            # that is not the same in every process.
+            value = tf.reduce_sum(tf.stack([value, tf.zeros_like(value)]))
             self._means[name].update_state(value, share)
         for metric in self._overlaps:
             counts = tf.fill(tf.shape(mask)[:1], tf.cast(share > 0, tf.float32))

@@ -437,7 +437,11 @@ def _counted(callback, begun: dict, known: dict) -> dict:
             continue
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             found[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
-        elif isinstance(value, list) and value and all(isinstance(x, np.ndarray) for x in value):
+        elif (
+            isinstance(value, list)
+            and value
+            and all(isinstance(part, (np.ndarray, np.generic)) for part in value)
+        ):
             found[name] = value
     return found
 

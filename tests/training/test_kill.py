@@ -61,6 +61,7 @@ WORK = textwrap.dedent(
     train(folder)
     if whole != "-":
         folder = pathlib.Path(whole)
+        keras.backend.clear_session()  # or Keras counts names up, by which TensorFlow orders sums
         keras.utils.set_random_seed(0)
         train(folder)
     """

@@ -19,6 +19,7 @@ __all__ = [
     "CLIPS_BEFORE_SUM",
     "KERAS_3",
     "ONLY_FIRST_REPLICA",
+    "SEVERAL_MACHINES",
     "called_on",
     "has_symbolic_outputs",
     "layers_of",
@@ -39,6 +40,10 @@ ONLY_FIRST_REPLICA: Any = (
 
 # Under tf.distribute Keras 3 clips the gradients of each device, Keras 2.14 their sum.
 CLIPS_BEFORE_SUM = KERAS_3
+
+# `fit` of Keras 3 (seen in 3.15) ends in TensorFlow's errors under MultiWorkerMirroredStrategy with
+# more than one worker: it reduces a batch, and then numbers, in ways which that strategy has not.
+SEVERAL_MACHINES = not KERAS_3
 
 
 @contextlib.contextmanager

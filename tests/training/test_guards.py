@@ -181,7 +181,9 @@ def test_a_weight_that_breaks_without_the_loss_is_named_and_not_written(
         )
     last = max((tmp_path / "run").iterdir())
     assert last.name == "epoch_0000_step_2"
-    assert all(np.isfinite(x).all() for x in weights(kg.SegmentationGAN.load(last)))
+    again = tiny()
+    resume.KeepState(tmp_path / "run", []).restore(again, 0)
+    assert all(np.isfinite(x).all() for x in weights(again))
 
 
 def test_a_validation_that_is_not_finite():

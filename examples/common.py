@@ -10,13 +10,13 @@ import resource
 import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import kerasgan as kg
 
+# isort: split
+# Not above kerasgan, which holds back what TensorFlow writes when it starts.
 import keras
 import numpy as np
 import tensorflow as tf
-
-import kerasgan as kg
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 
@@ -55,6 +56,21 @@ from kerasgan.training.optimizers import (
 from kerasgan.training.record import Record
 
 __all__ = ["SegmentationGAN"]
+
+
+def _behind_data(step):
+    """Let no variable change before the batch is there.
+
+    Keras 3 finds out by a step that fails that a dataset of unknown length has ended; counters,
+    which do not depend on the batch, would count it.
+    """
+
+    @functools.wraps(step)
+    def waiting(self, data):
+        with tf.control_dependencies([x for x in tf.nest.flatten(data) if tf.is_tensor(x)]):
+            return step(self, data)
+
+    return waiting
 
 
 class SegmentationGAN(keras.Model):
@@ -402,6 +418,7 @@ class SegmentationGAN(keras.Model):
             )
         return self.train_function
 
+    @_behind_data
     def train_step(self, data):
         """Move both networks by one batch; called by `fit`."""
         image, mask, share = self._read(data)
@@ -439,6 +456,7 @@ class SegmentationGAN(keras.Model):
             follow(self.generator, self._learner, growing(most, self._step()) if most else None)
         return self._log(mask, probability, total, parts, share)
 
+    @_behind_data
     def test_step(self, data):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
         image, mask, share = self._read(data)

@@ -137,6 +137,7 @@ class KeepState(keras.callbacks.Callback):
         self._mine: list[pathlib.Path] = []
         self._due, self._failed = 0.0, False
         self._timely, self._number = False, 0
+        self._first, self._whole = 0, True
 
     # --- Going on ---
 
@@ -230,9 +231,15 @@ class KeepState(keras.callbacks.Callback):
 
     # --- Keeping ---
 
+    def on_train_batch_begin(self, batch, logs=None):
+        """Note the first of the steps that are executed together."""
+        self._first = batch
+
     def on_train_batch_end(self, batch, logs=None):
         """Write the state behind this step if it is time."""
-        self._now = (self._now[0], min(batch + 1, self.params["steps"] or batch + 1))
+        steps = self.params["steps"]
+        self._whole = not steps or steps % (batch + 1 - self._first) == 0
+        self._now = (self._now[0], min(batch + 1, steps or batch + 1))
         if self._asked() or self._timely:
             self._keep_within()
         self._stop()
@@ -279,7 +286,7 @@ class KeepState(keras.callbacks.Callback):
             self.signals.check()
 
     def _keep_within(self):
-        if self.within:
+        if self.within and self._whole:
             self._keep()
 
     def _keep(self):

@@ -254,7 +254,7 @@ def test_an_epoch_is_entered_where_executions_of_several_steps_allow(tmp_path):
     def train(folder, steps, *callbacks):
         gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1, seed=0))
         gan.compile(losses={"dice": 1.0}, steps_per_execution=steps)
-        return run(gan, folder, *callbacks, x=IMAGES[:5].copy(), y=MASKS[:5], batch_size=1)
+        return run(gan, folder, *callbacks, x=IMAGES.copy(), batch_size=1)
 
     whole = train(tmp_path / "whole", 2)
     with pytest.raises(KeyboardInterrupt):
@@ -263,6 +263,9 @@ def test_an_epoch_is_entered_where_executions_of_several_steps_allow(tmp_path):
     with pytest.raises(kg.KerasganError, match="behind step 2 of an epoch, which 'steps_per_exec"):
         train(tmp_path / "run", 3)
     assert_same_run(train(tmp_path / "run", 2), whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "uneven", 4, Raise(signal.SIGINT, 3))
+    assert states(tmp_path / "uneven") == ["epoch_0001"]
 
 
 def test_other_data_are_refused_within_an_epoch(tiny, tmp_path):

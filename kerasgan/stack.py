@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from kerasgan.errors import KerasganError
 
 __all__ = [
     "CLIPS_BEFORE_SUM",
     "KERAS_3",
     "ONLY_FIRST_REPLICA",
     "SEVERAL_MACHINES",
+    "built_within",
     "called_on",
     "has_symbolic_outputs",
     "layers_of",
     "path_of",
     "quiet",
     "shape_called_on",
+    "slot_name",
     "spectral_normalization",
     "trackable",
     "variable_of",
@@ -202,3 +207,59 @@ def trackable(optimizer: Any) -> Any:
         0.5
     """
     return [variable_of(each) for each in optimizer.variables] if KERAS_3 else optimizer
+
+
+def built_within(build: Callable[[], keras.Model], most: int) -> keras.Model:
+    """Build a network, unless its weights hold more numbers than that: then nothing is allocated.
+
+    Keras 2.14 tells shapes to `tf.variable_creator_scope`; Keras 3 does not, but has a scope in
+    which variables have a shape alone.
+
+    Args:
+        build: Builds it.
+        most: Numbers.
+
+    Raises:
+        KerasganError: If it has more.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> try:
+        ...     built_within(lambda: kg.models.unet(size=32, filters=10**5), most=100)
+        ... except kg.KerasganError as error:
+        ...     print(error)
+        its weights would hold more than 100 numbers
+    """
+    total = 0
+
+    def count(shape: Any) -> None:
+        nonlocal total
+        total += math.prod(tuple(shape)) if shape else 0  # counters of Keras are no weights
+        if total > most:
+            raise KerasganError(f"its weights would hold more than {most} numbers")
+
+    def create(next_creator: Callable[..., Any], **settings: Any) -> Any:
+        count(settings.get("shape"))
+        return next_creator(**settings)
+
+    if not KERAS_3:
+        with tf.variable_creator_scope(create):
+            return build()
+    with tf.Graph().as_default(), keras.StatelessScope(initialize_variables=False):
+        for weight in build().weights:
+            count(weight.shape)
+    return build()
+
+
+def slot_name(variable: Any) -> str:
+    """Return the name of an optimizer's variable, the weight's first, its own last.
+
+    Example:
+        >>> layer, optimizer = keras.layers.Dense(2, name="dense"), keras.optimizers.Adam()
+        >>> layer.build((None, 3))
+        >>> optimizer.build([layer.kernel])
+        >>> slot_name(optimizer.variables[-1]).split("_")[-1] in ("v", "velocity")
+        True
+    """
+    own, *weight = path_of(variable).split("/")
+    return "_".join([*weight, own]) if not KERAS_3 else variable.name

@@ -10,6 +10,7 @@ from kerasgan.models.discriminators import (
 )
 from kerasgan.models.encoders import encoder_unet
 from kerasgan.models.generators import pix2pix_generator, unet
+from kerasgan.models.named import rebuild, record_of
 from kerasgan.models.nested import nested_unet
 from kerasgan.models.outputs import final_activation, generator_of, to_drawing, to_probability
 from kerasgan.models.residual import residual_unet
@@ -29,6 +30,8 @@ __all__ = [
     "patch_discriminator",
     "pix2pix_generator",
     "pixel_discriminator",
+    "rebuild",
+    "record_of",
     "residual_unet",
     "segformer",
     "to_drawing",

@@ -7,10 +7,12 @@ import itertools
 import keras
 
 from kerasgan.models.blocks import check_counts, check_multiple, double_conv, grow, mask_head
+from kerasgan.models.named import recorded
 
 __all__ = ["attention_unet"]
 
 
+@recorded
 def attention_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

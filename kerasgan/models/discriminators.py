@@ -14,6 +14,7 @@ from kerasgan.models.blocks import (
     conv_settings,
     full_precision,
 )
+from kerasgan.models.named import recorded
 
 __all__ = [
     "feature_critic",
@@ -42,6 +43,7 @@ def logits_of(x):
     return keras.layers.Activation("linear", dtype=full_precision(), name="logits")(x)
 
 
+@recorded
 def patch_discriminator(
     size: int = 512,
     channels: int = 3,
@@ -100,6 +102,7 @@ def patch_discriminator(
     return keras.Model(inputs, logits_of(x), name="patch_discriminator")
 
 
+@recorded
 def pixel_discriminator(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -149,6 +152,7 @@ def pixel_discriminator(
     return keras.Model(inputs, logits_of(x), name="pixel_discriminator")
 
 
+@recorded
 def image_discriminator(
     size: int = 128,
     channels: int = 3,
@@ -205,6 +209,7 @@ def image_discriminator(
     return keras.Model(inputs, logits_of(x), name="image_discriminator")
 
 
+@recorded
 def feature_critic(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_counts, check_multiple, double_conv, mask_head
+from kerasgan.models.named import recorded
 from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
 from kerasgan.stack import called_on
 
@@ -81,6 +82,7 @@ ENCODERS = {
 }
 
 
+@recorded
 def encoder_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

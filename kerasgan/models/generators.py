@@ -18,10 +18,12 @@ from kerasgan.models.blocks import (
     mask_activation,
     mask_head,
 )
+from kerasgan.models.named import recorded
 
 __all__ = ["pix2pix_generator", "unet"]
 
 
+@recorded
 def pix2pix_generator(
     size: int = 512, channels: int = 3, classes: int = 1, filters: int = 64, seed: int = 0
 ) -> keras.Model:
@@ -91,6 +93,7 @@ def pix2pix_generator(
     return keras.Model(image, mask_activation(classes, "tanh")(x), name="pix2pix_generator")
 
 
+@recorded
 def unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

@@ -17,6 +17,7 @@ from kerasgan.models.blocks import (
     full_precision,
     mask_activation,
 )
+from kerasgan.models.named import recorded
 
 __all__ = ["convnext_unet", "segformer"]
 
@@ -27,6 +28,7 @@ WIDER = 4
 LAYER_SCALE = 1e-6
 
 
+@recorded
 def segformer(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -153,6 +155,7 @@ def segformer(
     return keras.Model(image, grown_mask(x, classes, 4, seeds), name="segformer")
 
 
+@recorded
 def convnext_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

@@ -1,0 +1,141 @@
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasgan as kg
+from kerasgan.models import named
+
+BUILT = {
+    "unet": {"levels": 2},
+    "residual_unet": {"size": (32, 64)},
+    "attention_unet": {"levels": 2},
+    "nested_unet": {"levels": 2},
+    "pix2pix_generator": {"classes": 3},
+    "encoder_unet": {"encoder": "mobilenet_v2"},
+    "segformer": {"depths": (1, 1, 1, 1)},
+    "convnext_unet": {"depths": [1, 1]},
+    "patch_discriminator": {"spectral_norm": True},
+    "pixel_discriminator": {},
+    "image_discriminator": {"spectral_norm": True},
+    "feature_critic": {},
+}
+
+
+def build(name, **options):
+    return getattr(kg.models, name)(**{"size": 32, "filters": 2, **BUILT[name], **options})
+
+
+def small():
+    return kg.models.unet(size=32, filters=2, levels=2)
+
+
+def test_every_public_builder_leaves_a_record():
+    public = {name for name in kg.models.__all__ if name.endswith(("unet", "generator", "former"))}
+    public |= {name for name in kg.models.__all__ if name.endswith(("discriminator", "critic"))}
+    assert public == set(named.BUILDERS) == set(BUILT)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_network_is_rebuilt_of_its_record(name, tmp_path):
+    network = build(name, seed=3)
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        if tf.as_dtype(weight.dtype).is_floating:
+            weight.assign(weight.numpy() + rng.uniform(0, 0.1, weight.shape))
+    record = json.loads(json.dumps(kg.models.record_of(network)))
+    assert record["arguments"]["seed"] == 3
+    assert "weights" not in record["arguments"]
+    named.save_weights(network, tmp_path / "a.safetensors")
+    again = named.load_weights(
+        functools.partial(kg.models.rebuild, record), tmp_path / "a.safetensors"
+    )
+    for ours, theirs in zip(network.get_weights(), again.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(named.answer(network), named.answer(again))
+    assert kg.models.record_of(again) == record
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda network: setattr(network.get_layer("down_1_act_a"), "negative_slope", 0.1),
+        lambda network: setattr(network.get_layer("mask"), "activation", keras.activations.linear),
+        lambda network: setattr(network.get_layer("down_1_bn_a"), "epsilon", 0.1),
+        lambda network: setattr(
+            network.get_layer("mask_conv"), "kernel_regularizer", keras.regularizers.L2(0.1)
+        ),
+    ],
+    ids=["slope", "activation", "epsilon", "regularizer"],
+)
+def test_a_network_that_was_changed_has_none(change):
+    network = small()
+    assert kg.models.record_of(network)
+    change(network)
+    assert kg.models.record_of(network) is None
+
+
+def test_networks_made_of_others_have_none():
+    network = small()
+    inner = network.get_layer("middle_act_b").output
+    assert kg.models.record_of(keras.Model(network.inputs, inner)) is None
+    assert kg.models.record_of(keras.models.clone_model(network)) is None
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_frozen_stays_so(whole):
+    network = small()
+    if whole:
+        network.trainable = False
+        network.get_layer("mask_conv").trainable = True
+    else:
+        network.get_layer("down_1_bn_a").trainable = False
+    again = kg.models.rebuild(kg.models.record_of(network))
+    flags = [
+        [layer.trainable for layer in each.layers if layer.weights] for each in (network, again)
+    ]
+    assert flags[0] == flags[1]
+    assert len(set(flags[0])) == 2
+
+
+def test_the_policy_is_that_of_the_record():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        network = small()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    again = kg.models.rebuild(kg.models.record_of(network))
+    for each in (network, again):
+        assert each.get_layer("down_1_conv_a").compute_dtype == "bfloat16"
+    assert keras.mixed_precision.global_policy().name == "float32"
+
+
+class Twice(keras.layers.Layer):
+    """Two layers within, whose names Keras makes up."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = [keras.layers.Dense(3), keras.layers.Dense(3)]
+
+    def build(self, shape):
+        for layer in self.inner:
+            layer.build(shape)
+
+    def call(self, x):
+        return self.inner[1](self.inner[0](x))
+
+
+def test_names_that_keras_makes_up_count_within_the_network():
+    def own():
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(3, 1)(Twice()(image))
+        body = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 1)])
+        return keras.Model(image, keras.layers.Conv2D(1, 1)(body(x)))
+
+    first, second = (named.named_weights(own()) for _ in range(2))
+    assert list(first) == list(second)
+    assert len(first) == len(own().weights)
+    assert {"conv2d_0/kernel", "conv2d_1/bias", "sequential_0/conv2d_0/kernel"} <= set(first)

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 HERE = pathlib.Path(__file__).resolve().parent
 READERS = ("pictures", "lists", "recipes", "bundles")
-PARTS = ("", "generator.keras", "kerasgan.json", "bundle.json", "SHA256SUMS", "README.md")
+PARTS = ("", "generator.safetensors", "kerasgan.json", "bundle.json", "SHA256SUMS", "README.md")
 END = re.compile(r"^(Done \d+ runs in \d+ second.*|#\d+\s+DONE.*)$", re.MULTILINE)
 
 
@@ -44,21 +44,17 @@ def seeds_and_check(reader):
 
         return [json.dumps(files.recipe()).encode()], files.check_recipe
     whole = models.unpacked(models.bundle())
-    config = models.unpacked(whole["generator.keras"])["config.json"]
 
     def bundle(place, data):
-        """The first byte says what the others are: the bundle, a part of it, or its network's."""
-        number = data[0] % (len(PARTS) + 1) if data else 0
+        """The first byte says what the others are: the bundle, or a part of it."""
+        number = data[0] % len(PARTS) if data else 0
         content = data[1:]
-        if number == len(PARTS):
-            changed = {"generator.keras": models.with_config(content)}
-        else:
-            changed = {PARTS[number]: content}
         if number:
-            content = models.rewritten(changed, [], honest=PARTS[number % len(PARTS)] != PARTS[4])
+            changed = {PARTS[number]: content}
+            content = models.rewritten(changed, [], honest=PARTS[number] != PARTS[4])
         models.check_bundle(place, content)
 
-    parts = [models.bundle(), *(whole[name] for name in PARTS[1:]), config]
+    parts = [models.bundle(), *(whole[name] for name in PARTS[1:])]
     return [bytes([number]) + part for number, part in enumerate(parts)], bundle
 
 

@@ -1,16 +1,16 @@
 """A trained network in one file, to give to others and to take from strangers.
 
-The zip holds one folder: the network as Keras writes it, `kerasgan.json` with its recipe, and
-`bundle.json` with its card, licence and preprocessing; `README.md`, the card to be read; further
-files of the author's; and `SHA256SUMS` of them all. Unpacked, the folder is one that
-`SegmentationGAN.load` takes. Nothing in it is code.
+The zip holds one folder: the network's weights; `kerasgan.json` with its recipe and the function of
+`kerasgan.models` that builds it, by name and arguments; `bundle.json` with its card, licence and
+preprocessing; `README.md`, the card to be read; further files of the author's; and `SHA256SUMS` of
+them all. Unpacked, the folder is one that `SegmentationGAN.load` takes. Nothing in it is code, and
+no layer is described in it, so it opens on Keras 2 and Keras 3 alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -18,12 +18,14 @@ import pathlib
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+import kerasgan
 from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.inference.card import card_text, checked_card, checked_text, missing_fields
@@ -44,22 +46,21 @@ from kerasgan.models.archives import (
     refusal,
     unpack,
 )
+from kerasgan.models.named import answer, record_of, save_weights
 from kerasgan.models.preprocess import NAMES, USUAL, preprocess_of, state
-from kerasgan.models.safe import load_network
-from kerasgan.training import SegmentationGAN
+from kerasgan.training import store
 
 __all__ = ["Bundle", "load_bundle", "save_bundle"]
 
 FORMAT = 1
 NETWORK, SETTINGS, META, CARD, SUMS = (
-    "generator.keras",
+    "generator.safetensors",
     "kerasgan.json",
     "bundle.json",
     "README.md",
     "SHA256SUMS",
 )
 OWN = (NETWORK, SETTINGS, META, CARD, SUMS)
-PACKAGES = ("kerasgan", "tensorflow", "keras")
 DATA = (".csv", ".jpg", ".json", ".md", ".png", ".txt")
 
 # What predict is called with, and the value that each has if it is left out.
@@ -150,6 +151,7 @@ def save_bundle(
     preprocessing: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
     attachments: Sequence[str | os.PathLike] = (),
+    build: Callable[[], keras.Model] | None = None,
 ) -> str:
     """Write a network and all that is needed to use it to one zip.
 
@@ -168,13 +170,16 @@ def save_bundle(
             name), as for `predict`.
         recipe: Settings that it was trained with; those of a `SegmentationGAN` by itself.
         attachments: Files to go with it, such as scores: .csv, .jpg, .json, .md, .png or .txt.
+        build: For a network that no function of `kerasgan.models` built: a function of yours,
+            without arguments, that builds it. The bundle holds its name and the weights; whoever
+            loads it needs the function itself.
 
     Returns:
         SHA-256 of the zip, hexadecimal, to be published beside it.
 
     Raises:
-        KerasganError: If an argument cannot be used, the network has layers that are not of Keras,
-            tensorflow-addons or kerasgan, or the file exists or cannot be written.
+        KerasganError: If an argument cannot be used, the network is not built by a function of
+            `kerasgan.models` and there is no `build`, or the file exists or cannot be written.
 
     Example:
         >>> import kerasgan as kg
@@ -195,7 +200,6 @@ def save_bundle(
         raise KerasganError(f"Argument 'path' must end in .zip. Received: {path}")
     network = generator_of(model)
     members_of(network)
-    bare = keras.Model(network.inputs, network.outputs, name=network.name)
     preprocessing = dict(preprocessing or {})
     before = preprocess_of(model, preprocessing.get("preprocess"))
     if not before.named:
@@ -203,32 +207,41 @@ def save_bundle(
             "Argument 'preprocessing' must have a 'preprocess' that is a name, since a bundle "
             f"holds no code: one of {', '.join(NAMES)}. Received: the function '{before.name}'"
         )
-    state(bare, before.name)
+    function = getattr(build, "__name__", "build") if build is not None else None
     meta = {
         "format": FORMAT,
         "licence": None if licence is None else checked_text("licence", licence),
         "card": checked_card(card),
-        "preprocessing": _check_preprocessing({**preprocessing, "preprocess": before.name}, bare),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "preprocessing": _check_preprocessing(
+            {**preprocessing, "preprocess": before.name}, network
+        ),
+        "versions": {each.__name__: each.__version__ for each in (kerasgan, tf, keras)},
     }
     recipe = getattr(model, "recipe", None) if recipe is None else dict(recipe)
+    fits = list(getattr(model, "fits", ()))
+    settings = {
+        "format": store.FORMAT,
+        "keras": keras.__version__,
+        "networks": {"generator": _entry(network, build, meta["preprocessing"]["size"], function)},
+        "recipe": recipe,
+        "preprocess": before.name,
+        "fits": fits,
+        "compile": None,
+    }
     files = _attached(attachments)
     with tempfile.TemporaryDirectory() as temporary, fresh(path) as part:
-        folder = pathlib.Path(temporary) / "model"
-        alone = SegmentationGAN(bare)
-        alone.recipe = recipe
-        alone.fits.extend(getattr(model, "fits", ()))
-        alone.save(folder)
-        files.update((name, (folder / name).read_bytes()) for name in (NETWORK, SETTINGS))
+        save_weights(network, pathlib.Path(temporary) / NETWORK)
+        files[NETWORK] = (pathlib.Path(temporary) / NETWORK).read_bytes()
+        files[SETTINGS] = json.dumps(settings, indent=2, default=store.plain).encode()
         files[META] = json.dumps(meta, indent=2).encode()
-        files[CARD] = card_text(meta, path, alone.fits).encode()
+        files[CARD] = card_text(meta, path, fits, function).encode()
         sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
         files[SUMS] = "".join(sums).encode()
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for name in sorted(files):
                 archive.writestr(f"{path.stem}/{name}", files[name])
-        written = _read(part, LIMIT)
-        if not _equal(bare, written):
+        written = _read(part, LIMIT, build=build)
+        if not _equal(network, written):
             raise KerasganError(
                 f"'{path}' was not written: the network read back gives other masks than "
                 f"'{network.name}'. Does a layer keep weights where Keras does not save them?"
@@ -237,8 +250,30 @@ def save_bundle(
     return written.sha256
 
 
+def _entry(network: keras.Model, build: Any, size: tuple[int, int], function: str | None) -> dict:
+    """What the network is built of, as plain data."""
+    record = record_of(network)
+    if record is not None and build is not None:
+        raise KerasganError(
+            f"Argument 'build' must be left out: kerasgan builds the network, by "
+            f"'{record['builder']}'"
+        )
+    if record is None and build is None:
+        raise KerasganError(
+            f"'{network.name}' is not as a function of kerasgan.models builds it, so others could "
+            "not build it from its name: pass build=, a function of yours that does, and give "
+            "them the function with the bundle"
+        )
+    shown = {"function": function, "size": list(size), "answer": answer(network, size).tolist()}
+    return record or shown
+
+
 def load_bundle(
-    path: str | os.PathLike, *, sha256: str | None = None, limit: int = LIMIT
+    path: str | os.PathLike,
+    *,
+    sha256: str | None = None,
+    limit: int = LIMIT,
+    build: Callable[[], keras.Model] | None = None,
 ) -> Bundle:
     """Load what `save_bundle` wrote, by whomever.
 
@@ -249,13 +284,15 @@ def load_bundle(
         path: The zip.
         sha256: What its SHA-256 must be, hexadecimal, as the author published it.
         limit: Largest size in bytes, packed or unpacked; 2 GiB by default.
+        build: For a network that is its author's own: the function that builds it, which they give
+            you and you have read. From the file come its weights alone.
 
     Returns:
         The bundle.
 
     Raises:
         KerasganError: If the file is not the one published, is broken or too large, lacks a file or
-            has others, or holds a network of layers that are not known.
+            has others, or holds weights of another network than the one that is built.
 
     Example:
         >>> bundle = kg.inference.load_bundle("polyps.zip")  # doctest: +SKIP
@@ -263,7 +300,7 @@ def load_bundle(
         (1080, 1350)
     """
     path = pathlib.Path(path)
-    bundle = _read(path, limit, sha256)
+    bundle = _read(path, limit, sha256, build)
     _warn(bundle, path)
     return bundle
 
@@ -271,7 +308,7 @@ def load_bundle(
 # --- Reading ---
 
 
-def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
+def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any = None) -> Bundle:
     if not path.is_file():
         raise KerasganError(f"Argument 'path' must be a bundle, a zip. Received: {path}, no file")
     if path.stat().st_size > limit:
@@ -299,17 +336,20 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None) -> Bundle:
                         )
                     if name != NETWORK:
                         contents[name] = target.getvalue()
-            meta, recipe, fits = _checked(
-                *(read_json(archive, entries[name], path) for name in (META, SETTINGS)), path
-            )
-        generator = load_network(network, limit)
+            meta, settings = (read_json(archive, entries[x], path) for x in (META, SETTINGS))
+            _check(meta, settings, path)
+        entry = settings["networks"]["generator"]
+        try:
+            generator = store.read_network(network.parent, "generator", entry, build)
+        except KerasganError as error:
+            raise refusal(path, str(error)) from error
         members_of(generator)
         preprocessing = _check_preprocessing(meta["preprocessing"], generator)
         state(generator, preprocessing.get("preprocess", USUAL))
     return Bundle(
         generator=generator,
-        recipe=recipe,
-        fits=fits,
+        recipe=settings["recipe"],
+        fits=settings["fits"],
         card=meta["card"],
         licence=meta["licence"],
         missing=missing_fields(meta),
@@ -356,7 +396,7 @@ def _sums(archive: zipfile.ZipFile, entries: dict, path: pathlib.Path) -> dict[s
     return sums
 
 
-def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict | None, list]:
+def _check(meta: Any, settings: Any, path: pathlib.Path) -> None:
     texts = (str, type(None))
     try:
         if meta["format"] > FORMAT:
@@ -366,15 +406,15 @@ def _checked(meta: Any, settings: Any, path: pathlib.Path) -> tuple[dict, dict |
                 raise TypeError("texts are expected")
         if not isinstance(meta["licence"], texts) or not isinstance(meta["preprocessing"], dict):
             raise TypeError("a licence or the preprocessing is of the wrong kind")
-        recipe = settings["recipe"]
-        fits = settings.get("fits", [])
-        if not isinstance(recipe, (dict, type(None))) or not isinstance(fits, list):
-            raise TypeError("a recipe must be a table, and fits a list of them")
-        if not all(isinstance(fit, dict) for fit in fits):
+        store.check_format(settings, path)
+        if not isinstance(settings["recipe"], (dict, type(None))):
+            raise TypeError("a recipe must be a table")
+        if not all(isinstance(fit, dict) for fit in settings["fits"]):
             raise TypeError("fits must be tables")
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, KerasganError):
+            raise
         raise refusal(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
-    return meta, recipe, fits
 
 
 def _digest(file) -> str:

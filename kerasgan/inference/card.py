@@ -167,8 +167,20 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def card_text(meta: Mapping[str, Any], path: pathlib.Path, fits: Sequence[Mapping] = ()) -> str:
-    """Write the card as Markdown, to be read by people."""
+def card_text(
+    meta: Mapping[str, Any],
+    path: pathlib.Path,
+    fits: Sequence[Mapping] = (),
+    function: str | None = None,
+) -> str:
+    """Write the card as Markdown, to be read by people.
+
+    Args:
+        meta: What `bundle.json` holds.
+        path: Of the bundle.
+        fits: What each call of `fit` recorded of itself.
+        function: The author's own that builds the network, if it is one.
+    """
     card = {FIELDS[name]: meta["card"][name] for name in FIELDS if name in meta["card"]}
     card["Licence"] = meta["licence"] or "None is named: ask before you use it."
     if missing_fields(meta):
@@ -178,9 +190,10 @@ def card_text(meta: Mapping[str, Any], path: pathlib.Path, fits: Sequence[Mappin
     card["Training, as recorded"] = "\n".join(lines)
     card["Written by"] = ", ".join(f"{name} {text}" for name, text in meta["versions"].items())
     parts = [f"# {path.stem}", *(f"## {title}\n\n{text}" for title, text in card.items())]
+    built = f", build={function}" if function else ""
     use = (
         "import kerasgan as kg\n\n"
-        f'bundle = kg.inference.load_bundle("{path.name}")\n'
+        f'bundle = kg.inference.load_bundle("{path.name}"{built})\n'
         'masks = bundle.predict("folder of images")'
     )
     return "\n\n".join([*parts, f"## Use\n\n```python\n{use}\n```"]) + "\n"

@@ -1,29 +1,24 @@
-"""Reading networks that a stranger made: nothing in them may run or swell, or take for ever.
+"""Reading a `.keras` file of a network of somebody's own: nothing in it may run.
 
 Keras' own safe mode refuses lambdas, but a file may still name any module for it to import, and a
 class in it to make. Here a file is checked before Keras sees it: its parts against a list of what a
-network may be built from, its sizes against what the file itself holds.
+network may be built from. Networks of kerasgan need no such file; see `kerasgan.models.named`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import inspect
 import io
-import json
-import math
 import os
 import pathlib
-import types
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import h5py
 import keras
-import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.archives import (
@@ -36,16 +31,25 @@ from kerasgan.models.archives import (
     unpack,
 )
 from kerasgan.models.blocks import SeededDropout, WeightClip
+from kerasgan.stack import KERAS_3
 
 __all__ = ["check_config", "load_network"]
 
-SLACK = 2**20
-NODES = 100_000
-WORK = 10**8
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 # These run code or read files when they are built.
-REFUSED_LAYERS = ("DenseFeatures", "IntegerLookup", "Lambda", "StringLookup", "TextVectorization")
+REFUSED_LAYERS = (
+    "DenseFeatures",
+    "FlaxLayer",
+    "IntegerLookup",
+    "JaxLayer",
+    "Lambda",
+    "StringLookup",
+    "TFSMLayer",
+    "TextVectorization",
+    "TorchModuleWrapper",
+)
+# Of Keras 2.14, by the module of TensorFlow that has them. Those of Keras 3 are classes.
 OPERATION_LAYERS = "keras.src.layers.core.tf_op_layer"
 OPERATIONS = {
     "": "cast clip_by_value concat expand_dims identity pad reshape split squeeze stack "
@@ -57,6 +61,8 @@ OPERATIONS = {
     "nn": "avg_pool2d bias_add depth_to_space elu gelu leaky_relu log_softmax max_pool2d relu "
     "relu6 selu silu softmax softsign space_to_depth swish",
 }
+ROOMS = [f"keras.src.ops.{room}" for room in ("image", "linalg", "math", "nn", "numpy")]
+VALUES = ("__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__", "__tuple__")
 
 
 def load_network(
@@ -64,7 +70,7 @@ def load_network(
     limit: int = LIMIT,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> keras.Model:
-    """Load a `.keras` file of unknown origin.
+    """Load a `.keras` file that the Keras installed has written, by whomever.
 
     Args:
         path: The file.
@@ -78,8 +84,7 @@ def load_network(
     Raises:
         KerasganError: If the file is broken, or holds more than a network of layers of Keras,
             tensorflow-addons, kerasgan and `custom_objects` with its weights, or weights that are
-            links to other files or would take more memory than the file has bytes, or layers that
-            wait for one another.
+            links to other files.
 
     Example:
         >>> import kerasgan as kg
@@ -95,13 +100,10 @@ def load_network(
         weights = io.BytesIO()
         unpack(archive, entries[WEIGHTS], path, weights)
     check_config(config, path, given)
-    stored = check_weights(weights, path)
-    scope = {**given, **_connected_in_time(given, path)}
+    check_weights(weights, path)
     try:
-        with _no_more_variables_than(stored + SLACK, path), keras.utils.custom_object_scope(scope):
+        with keras.utils.custom_object_scope(given):
             return keras.models.load_model(path, compile=False, safe_mode=True)
-    except KerasganError:
-        raise
     except Exception as error:  # whatever Keras makes of a broken description
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise refusal(path, reason[0]) from error
@@ -163,7 +165,7 @@ def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> N
     config = part.get("config")
     # Keras looks here for what is registered, before it imports anything.
     name = config if kind == "function" else part.get("registered_name", kind)
-    if kind in ("__tensor__", "__numpy__") or (isinstance(name, str) and name in given):
+    if (kind in VALUES and module is None) or (isinstance(name, str) and name in given):
         return
     label = kind
     if kind == "function":
@@ -177,7 +179,9 @@ def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> N
         known = name in OPERATIONS.get(room, "").split()
         if known and module == OPERATION_LAYERS and registered in (None, kind):
             return
-    elif (module, kind, registered) in known_classes(str(registered).startswith("Addons>")):
+    elif [module, kind, registered] in known_classes(
+        not KERAS_3 and str(registered).startswith("Addons>")
+    ):
         return
     layer = config.get("name") if isinstance(config, dict) else None
     raise refusal(
@@ -206,7 +210,7 @@ def activations() -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=2)
-def known_classes(added: bool) -> list[tuple[str, str, str | None]]:
+def known_classes(added: bool) -> list[list[str | None]]:
     """Module, name and registered name of what a network may be built from.
 
     Args:
@@ -214,52 +218,56 @@ def known_classes(added: bool) -> list[tuple[str, str, str | None]]:
     """
     if added:
         return [
-            (value.__module__, name, f"Addons>{name}")
+            [value.__module__, name, f"Addons>{name}"]
             for name, value in vars(importlib.import_module("tensorflow_addons").layers).items()
             if inspect.isclass(value) and issubclass(value, keras.layers.Layer)
         ]
-    rooms: list[tuple[types.ModuleType, type]] = [
-        (keras.layers, keras.layers.Layer),
-        (keras.initializers, keras.initializers.Initializer),
-        (keras.regularizers, keras.regularizers.Regularizer),
-        (keras.constraints, keras.constraints.Constraint),
-    ]
-    known: list[tuple[str, str, str | None]] = [
-        (f"keras.{module.__name__.rpartition('.')[2]}", name, None)
-        for module, base in rooms
+    rooms = {
+        keras.layers: keras.layers.Layer,
+        keras.initializers: keras.initializers.Initializer,
+        keras.regularizers: keras.regularizers.Regularizer,
+        keras.constraints: keras.constraints.Constraint,
+    }
+    known: list[list[str | None]] = [
+        [f"keras.{module.__name__.rpartition('.')[2]}", name, None]
+        for module, base in rooms.items()
         for name, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, base) and name not in REFUSED_LAYERS
     ]
+    own = (SeededDropout, WeightClip)
+    known += [[each.__module__, each.__name__, f"kerasgan>{each.__name__}"] for each in own]
+    known.append(["keras", "Sequential", None])
+    if not KERAS_3:
+        known.append(["keras.mixed_precision", "Policy", None])
+        return [*known, ["keras.src.engine.functional", "Functional", "Functional"]]
     known += [
-        (own.__module__, own.__name__, f"kerasgan>{own.__name__}")
-        for own in (SeededDropout, WeightClip)
+        [kind.__module__, kind.__name__, kind.__name__]
+        for kind in _kinds_of(keras.Operation)
+        if kind.__module__ in ROOMS
     ]
-    return [
-        *known,
-        ("keras", "Sequential", None),
-        ("keras.mixed_precision", "Policy", None),
-        ("keras.src.engine.functional", "Functional", "Functional"),
-    ]
+    known.append(["keras", "DTypePolicy", None])
+    return [*known, ["keras.src.models.functional", "Functional", "Functional"]]
 
 
-def check_weights(file: BinaryIO, path: pathlib.Path) -> int:
+def _kinds_of(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _kinds_of(each)
+
+
+def check_weights(file: BinaryIO, path: pathlib.Path) -> None:
     """Refuse weights that are links to other files, or that the file declares but does not hold.
 
     Args:
         file: The HDF5 file.
         path: The archive that it lies in, for errors.
-
-    Returns:
-        Bytes of all weights.
     """
-    total, seen = 0, 0
     with readable(path), h5py.File(file, "r") as root:
         todo: list[h5py.Group] = [root]
         while todo:
             group = todo.pop()
             for name in group:
-                seen += 1
-                if seen > NODES or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                     raise refusal(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
                 item = group[name]
                 if isinstance(item, h5py.Group):
@@ -268,77 +276,3 @@ def check_weights(file: BinaryIO, path: pathlib.Path) -> int:
                 elsewhere = item.external or item.is_virtual or item.dtype.hasobject
                 if elsewhere or item.id.get_storage_size() < item.nbytes:
                     raise refusal(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")
-                total += item.nbytes
-    return total
-
-
-@contextlib.contextmanager
-def _no_more_variables_than(limit: int, path: pathlib.Path) -> Iterator[None]:
-    """Raise before variables take more bytes than that: layers are built before weights are read.
-
-    The variables of layers declare their shape, so nothing is allocated for those refused.
-    """
-    total = 0
-
-    def create(next_creator, **kwargs):
-        nonlocal total
-        if kwargs.get("shape") is not None:
-            dtype = tf.as_dtype(kwargs.get("dtype") or tf.float32)
-            total += math.prod(tf.TensorShape(kwargs["shape"]).as_list()) * dtype.size
-        if total > limit:
-            raise refusal(path, f"its layers have more weights than {WEIGHTS!r} holds")
-        return next_creator(**kwargs)
-
-    with tf.variable_creator_scope(create):
-        yield
-
-
-class _Layers(list):
-    """The layers of a network, which may be gone through so many times only."""
-
-    def __init__(self, layers: list, path: pathlib.Path) -> None:
-        super().__init__(layers)
-        nodes = [x.get("inbound_nodes") or () for x in layers if isinstance(x, dict)]
-        # Each time but the first, Keras connects one more, or will never connect the rest.
-        self.left = min(1 + sum(map(len, nodes)), 1 + WORK // (1 + len(json.dumps(nodes))))
-        self.path = path
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.left < 0:
-            raise refusal(
-                self.path, "its layers wait for one another, or for one that is not there"
-            )
-        self.left -= 1
-        return super().__iter__()
-
-
-def _connected_in_time(given: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    """Make networks of their descriptions as Keras does, but do not try for ever.
-
-    Keras tries to connect the layers again and again until all are connected.
-
-    Args:
-        given: Custom objects by name. Networks among them are made like others, unless they have
-            their own way.
-        path: The file, for errors.
-
-    Returns:
-        An object with a method `from_config` for each kind of network, by its registered name.
-    """
-
-    def maker(kind):
-        def from_config(config):
-            layers = config.get("layers") if isinstance(config, dict) else None
-            if isinstance(layers, list):
-                config = {**config, "layers": _Layers(layers, path)}
-            return kind.from_config(config)
-
-        return types.SimpleNamespace(from_config=from_config)
-
-    as_keras = keras.Model.from_config.__func__
-    kinds = {"Functional": keras.Model} | {
-        name: kind
-        for name, kind in given.items()
-        if getattr(getattr(kind, "from_config", None), "__func__", None) is as_keras
-    }
-    return {name: maker(kind) for name, kind in kinds.items()}

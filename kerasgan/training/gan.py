@@ -322,6 +322,7 @@ class SegmentationGAN(keras.Model):
                 folder holds the state of other networks, settings or data, or cannot be written.
         """
         self._check_compiled()
+        store.tell_fresh(self)
         check_scaling(self.generator)
         given, options = x, dict(kwargs)
         x, y = self._inspected(x, y, kwargs, kwargs.get("steps_per_epoch"))
@@ -543,9 +544,12 @@ class SegmentationGAN(keras.Model):
     def save(self, filepath, overwrite: bool = True, options=None, **kwargs):
         """Write both networks, both optimizers, the compile settings and the recipe to a folder.
 
-        The folder holds `generator.keras` and `discriminator.keras`, which Keras loads by itself,
-        `optimizers.npz` and `kerasgan.json`. It is written beside the old one first and then
-        exchanged, so an interrupted save loses nothing.
+        The folder holds `kerasgan.json`, which says how the networks are built, and their weights
+        in `generator.safetensors` and `discriminator.safetensors`, those of the optimizers in
+        `optimizers.safetensors`; it opens on Keras 2 and Keras 3 alike. A network that no function
+        of `kerasgan.models` built, or that was changed since, is written as `generator.keras` too,
+        which opens on the Keras that wrote it. The folder is written beside the old one first and
+        then exchanged, so an interrupted save loses nothing.
 
         Args:
             filepath: the folder; made if missing.
@@ -570,8 +574,11 @@ class SegmentationGAN(keras.Model):
         store.save_model(self, filepath, overwrite)
 
     @classmethod
-    def load(cls, filepath, custom_objects=None) -> SegmentationGAN:
+    def load(cls, filepath, custom_objects=None, build=None) -> SegmentationGAN:
         """Load what `save` wrote, ready to predict and to train on.
+
+        Where the other Keras wrote it, optimizers go on too, but for those that keep other numbers
+        there, such as Nadam: they start afresh, which `fit` says by a `KerasganWarning`.
 
         Args:
             filepath: the folder.
@@ -579,15 +586,19 @@ class SegmentationGAN(keras.Model):
                 beside the layers of Keras, tensorflow-addons and kerasgan; nothing else is made.
                 Losses of yours likewise: without them the model predicts, but is not compiled,
                 which is a warning.
+            build: for networks of your own, to load them on the other Keras too: the function
+                without arguments that builds the generator; or such functions by `"generator"` and
+                `"discriminator"`. The weights come from the folder.
 
         Returns:
             A `SegmentationGAN`, compiled if the saved one was.
 
         Raises:
-            KerasganError: if the folder does not hold a saved model, a part of it is broken, or a
-                network has a layer that is not known, or a `Lambda`.
+            KerasganError: if the folder does not hold a saved model, a part of it is broken, a
+                network has a layer that is not known, or a `Lambda`, is of the other Keras, or not
+                the one that `build` builds.
         """
-        return store.load_model(cls, filepath, custom_objects)
+        return store.load_model(cls, filepath, custom_objects, build)
 
     def compile_settings(self) -> dict | None:
         """Return what `compile` was called with, as plain data for a JSON file; None before it."""

@@ -252,7 +252,7 @@ def _weights(gan) -> dict:
 def _optimizers(gan) -> dict:
     """The optimizers' variables, likewise."""
     kept = store.optimizer_variables(gan).items()
-    kept = [(key, variable) for key, variable in kept if not key.startswith("learner_")]
+    kept = [(key, variable) for key, variable in kept if not key.startswith("learner/")]
     return {f"'{path_of(variable)}' ({key}) of the optimizers": variable for key, variable in kept}
 
 

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pathlib
 import warnings
-import zipfile
+from typing import Any
 
 import keras
 import numpy as np
+import safetensors.numpy
 import tensorflow as tf
 
 from kerasgan.data.folders import some
-from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.models.archives import LIMIT, entries_of, readable
+from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
+from kerasgan.models.archives import LIMIT, readable, refusal
+from kerasgan.models.named import (
+    answer,
+    load_weights,
+    named_weights,
+    rebuild,
+    record_of,
+    save_weights,
+)
 from kerasgan.models.preprocess import NAMES, state, stated
-from kerasgan.models.safe import NODES, load_network
+from kerasgan.models.safe import load_network
+from kerasgan.stack import path_of, slot_name
 from kerasgan.storage import standing
 from kerasgan.training.checkpoint import free_space
 from kerasgan.training.losses import SEGMENTATION
 from kerasgan.training.workers import writing
 
 __all__ = [
+    "check_format",
     "load_model",
     "optimizer_variables",
-    "rates_of",
-    "read_arrays",
+    "plain",
+    "read_network",
     "read_settings",
     "restore_optimizers",
     "save_model",
+    "tell_fresh",
     "write",
+    "write_network",
 ]
 
 SETTINGS = "kerasgan.json"
 NOTES = "run.json"  # of a state; see kerasgan.training.resume
 LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")  # by operating systems
-FILES = ("generator.keras", "discriminator.keras", "optimizers.npz", SETTINGS)
+OPTIMIZERS = "optimizers.safetensors"
+NETWORKS = ("generator", "discriminator")
+FILES = (SETTINGS, OPTIMIZERS, *(f"{x}{y}" for x in NETWORKS for y in (".safetensors", ".keras")))
 KEPT = ("networks", "recipe", "preprocess", "fits", "compile")
-OPTIMIZERS = "optimizers.npz"
-FORMAT = 1
+FORMAT = 2
+OTHER = "/other_"
+ROLES = {"m": "momentum", "v": "velocity", "vhat": "velocity_hat", "u": "norm"}
+ROLES.update({name: name for name in ROLES.values()})
+ROLES.update({n: n for n in ("accumulated_delta_var", "accumulated_grad", "accumulator")})
+ROLES.update({n: n for n in ("average", "average_gradient", "linear")})
+"""What moments of a weight are called, by what Keras 2.14 and Keras 3 call them."""
+
+ALIKE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "RMSprop", "SGD")
+OF_ONE_KERAS = ("is_legacy_optimizer", "jit_compile")  # which change no result
 
 
 def save_model(gan, folder, overwrite: bool = True) -> None:
@@ -86,14 +110,22 @@ def _check_ours(folder: pathlib.Path) -> None:
         )
 
 
-def load_model(kind, folder, custom_objects=None):
+def load_model(kind, folder, custom_objects=None, build=None):
     """Load a `SegmentationGAN` from a folder; see `SegmentationGAN.load`."""
     folder = standing(pathlib.Path(folder))
     settings = read_settings(folder)
-    paths = [folder / f"{name}.keras" for name in settings["networks"]]
     losses = keras.losses.Loss  # objects, where networks are made of classes
     parts = {k: v for k, v in (custom_objects or {}).items() if not isinstance(v, losses)}
-    gan = kind(*(_load_network(path, parts) for path in paths))
+    build = build or {}
+    build = build if isinstance(build, dict) else {"generator": build}
+    if not build.keys() <= settings["networks"].keys():
+        raise unknown_name("build", ", ".join(build), settings["networks"])
+    gan = kind(
+        *(
+            read_network(folder, role, entry, build.get(role), parts)
+            for role, entry in settings["networks"].items()
+        )
+    )
     gan.recipe = settings["recipe"]
     if settings["preprocess"] is not None:
         state(gan.generator, settings["preprocess"])
@@ -128,25 +160,46 @@ def _with_own(losses: dict, own: dict) -> tuple[dict, list]:
 
 def write(gan, folder: pathlib.Path) -> None:
     """Write a GAN's files into an empty folder."""
-    names = ["generator"] if gan.discriminator is None else ["generator", "discriminator"]
-    for name in names:
-        getattr(gan, name).save(folder / f"{name}.keras")
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    networks = {role: network for role, network in networks.items() if network is not None}
     if gan.compiled:
-        variables = {key: value.numpy() for key, value in optimizer_variables(gan).items()}
-        np.savez(folder / OPTIMIZERS, **variables)
+        safetensors.numpy.save_file(
+            {name: np.asarray(v.numpy()) for name, v in optimizer_variables(gan).items()},
+            folder / OPTIMIZERS,
+        )
     settings = {
         "format": FORMAT,
-        "networks": names,
+        "keras": keras.__version__,
+        "networks": {role: write_network(each, folder, role) for role, each in networks.items()},
         "recipe": gan.recipe,
         "preprocess": stated(gan.generator),
         "fits": gan.fits,
         "compile": gan.compile_settings(),
     }
-    text = json.dumps(settings, indent=2, default=_plain)
+    text = json.dumps(settings, indent=2, default=plain)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
 
 
-def _plain(value):
+def write_network(network: keras.Model, folder: pathlib.Path, role: str) -> dict:
+    """Write a network's weights, and its layers too if it cannot be built by name.
+
+    Args:
+        network: functional.
+        folder: where to.
+        role: what the files are called.
+
+    Returns:
+        What `read_network` builds it of, as plain data.
+    """
+    save_weights(network, folder / f"{role}.safetensors")
+    record = record_of(network)
+    if record is None:
+        network.save(folder / f"{role}.keras")
+        record = {"keras": keras.__version__, "answer": answer(network).tolist()}
+    return record
+
+
+def plain(value):
     """Turn NumPy numbers, which optimizers keep, into those that JSON knows."""
     return value.item() if hasattr(value, "item") else str(value)
 
@@ -160,10 +213,7 @@ def read_settings(folder: pathlib.Path) -> dict:
         )
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["format"] > FORMAT:
-            raise KerasganError(f"'{path}' was written by a newer kerasgan; upgrade to load it")
-        if settings["networks"] not in (["generator"], ["generator", "discriminator"]):
-            raise KeyError("networks")
+        check_format(settings, path)
         for key in ("recipe", "compile"):
             if not isinstance(settings[key], (dict, type(None))):
                 raise TypeError(f"{key} is no table")
@@ -180,84 +230,239 @@ def read_settings(folder: pathlib.Path) -> dict:
         raise KerasganError(f"'{path}' is broken: {error!r}") from error
 
 
-def _load_network(path: pathlib.Path, custom_objects) -> keras.Model:
+def check_format(settings: Any, path: pathlib.Path) -> None:
+    """Raise unless settings are of this format and say of each network how it is built."""
+    if isinstance(settings["format"], int) and settings["format"] > FORMAT:
+        raise KerasganError(f"'{path.name}' was written by a newer kerasgan; upgrade to load it")
+    if settings["format"] != FORMAT:
+        raise ValueError(f"format {settings['format']} is not {FORMAT}; save the model anew")
+    if list(settings["networks"]) not in (list(NETWORKS[:1]), list(NETWORKS)):
+        raise KeyError("networks")
+    for entry in (settings, *settings["networks"].values()):
+        if not isinstance(entry, dict) or not isinstance(entry.get("keras", ""), str):
+            raise TypeError("networks are no tables, or keras is no version")
+
+
+def read_network(
+    folder: pathlib.Path, role: str, entry: dict, build=None, custom_objects=None
+) -> keras.Model:
+    """Read a network that `write_network` or `save_bundle` has written, by whomever.
+
+    Args:
+        folder: where it lies.
+        role: what its files are called.
+        entry: what was returned when it was written.
+        build: a function that builds it, for one that kerasgan does not build.
+        custom_objects: as for `SegmentationGAN.load`.
+
+    Raises:
+        KerasganError: if a file is missing or broken, the entry is, or the function builds another
+            network.
+    """
+    weights = folder / f"{role}.safetensors"
+    if "builder" in entry:
+        if build is not None:
+            raise KerasganError(
+                f"Argument 'build' must be left out for the {role}: kerasgan builds it, by "
+                f"'{entry['builder']}'"
+            )
+
+        def rebuilt(most):
+            try:
+                return rebuild(entry, most)
+            except KerasganError as error:
+                raise refusal(folder / SETTINGS, f"of its {role}, {error}") from error
+
+        return load_weights(rebuilt, weights)
+    if build is not None:
+        return _built_by(build, entry, weights, role)
+    if "keras" not in entry:
+        name = entry.get("function")
+        raise KerasganError(
+            f"The {role} is built by a function of its author's, {name!r}: get that function, read "
+            f"it, and pass it as build={name}"
+        )
+    path = folder / f"{role}.keras"
+    if entry["keras"].partition(".")[0] != keras.__version__.partition(".")[0]:
+        raise KerasganError(
+            f"'{path}' is a file of Keras {entry['keras']}, which Keras {keras.__version__} does "
+            "not read. Pass the function that builds the network, and its weights are loaded: "
+            f"build={{'{role}': ...}}"
+        )
     if not path.is_file():
         raise KerasganError(f"'{path}' is missing; was the model copied whole?")
-    return load_network(path, _limit(path), custom_objects)
+    return load_network(path, max(LIMIT, 2 * path.stat().st_size), custom_objects)
 
 
-def _limit(path: pathlib.Path) -> int:
-    """Bytes that a file which is stored as it is, not packed, may take when it is read."""
-    return max(LIMIT, 2 * path.stat().st_size)
+def _built_by(build, entry: dict, weights: pathlib.Path, role: str) -> keras.Model:
+    def built(_):
+        network = None if isinstance(build, keras.Model) or not callable(build) else build()
+        if not isinstance(network, keras.Model):
+            raise KerasganError(
+                f"Argument 'build' must be a function without arguments that returns the {role}, a "
+                f"keras.Model. Received: {build!r}"
+            )
+        return network
+
+    network = load_weights(built, weights)
+    try:
+        then = np.asarray(entry["answer"], np.float32)
+        now = answer(network, tuple(entry.get("size") or (64, 64)))
+        alike = np.allclose(now, then, rtol=0, atol=1e-3 * np.abs(then).max(), equal_nan=True)
+    except Exception as error:  # whatever a stranger's entry leads to
+        raise refusal(weights, f"its {role} is not described as it should be: {error}") from error
+    if not alike:
+        raise KerasganError(
+            f"Argument 'build' must be the function that built the {role}: the weights fit, but "
+            "the network gives other masks than it did where it was saved"
+        )
+    return network
 
 
 def _load_optimizer(config, path: pathlib.Path):
-    """Build an optimizer from plain data, which may name classes of Keras only."""
-    todo = [config]
-    while todo:
-        part = todo.pop()
-        if isinstance(part, dict):
-            module = part.get("module")
-            if "class_name" in part and not str(module).startswith("keras.optimizers"):
+    """Build an optimizer, and a schedule in it, by name; the two Keras take other arguments."""
+    optimizers = keras.optimizers
+    kinds = {optimizers: optimizers.Optimizer}
+    kinds[optimizers.schedules] = optimizers.schedules.LearningRateSchedule
+
+    def built(config, room):
+        name, arguments = config["class_name"], dict(config["config"])
+        kind = getattr(room, str(name), None)
+        if not (inspect.isclass(kind) and issubclass(kind, kinds[room])):
+            raise KerasganError(
+                f"'{path}' asks for {name!r} of {config.get('module')!r}; only Keras' own "
+                "optimizers are loaded. Load the networks and compile with yours"
+            )
+        taken = inspect.signature(kind.__init__).parameters
+        for key in [key for key in arguments if key not in taken]:
+            if arguments.pop(key) not in (None, False) and key not in OF_ONE_KERAS:
                 raise KerasganError(
-                    f"'{path}' asks for {part['class_name']!r} of {module!r}; only Keras' own "
-                    "optimizers are loaded. Load the networks and compile with yours"
+                    f"'{path}' asks for {name!r} with {key!r}, which the {name} of Keras "
+                    f"{keras.__version__} does not have. Load the networks and compile them anew"
                 )
-            todo += part.values()
-        elif isinstance(part, list):
-            todo += part
+        for key, value in arguments.items():
+            if isinstance(value, dict) and key == "learning_rate":
+                arguments[key] = built(value, optimizers.schedules)
+            elif isinstance(value, dict):
+                raise TypeError(f"{key!r} of {name!r} is a table")
+        return kind(**arguments)
+
     try:
-        optimizer = keras.saving.deserialize_keras_object(config)
-        if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise TypeError(f"{config['class_name']!r} is no optimizer")
+        return built(config, optimizers)
+    except KerasganError:
+        raise
     except Exception as error:  # whatever Keras makes of a broken description
         raise KerasganError(f"'{path}' is broken: {error}") from error
-    return optimizer
 
 
 def optimizer_variables(gan) -> dict:
-    """The optimizers' variables, and the weights of the network that learns, if it is another."""
+    """The optimizers' variables, and the weights of the network that learns, if it is another.
+
+    Learning rates are left out: those are settings.
+
+    Returns:
+        Variables by name. Moments have the name of their weight and what both Keras call them; what
+        is no moment of one weight has a number.
+    """
     pairs = [("generator", gan.optimizer, gan._learner)]
     if gan.discriminator_optimizer is not None:
         pairs.append(("discriminator", gan.discriminator_optimizer, gan._critic))
     found = {}
-    for name, optimizer, network in pairs:
+    for role, optimizer, network in pairs:
         optimizer.build(network.trainable_variables)
-        for number, variable in enumerate(optimizer.variables):
-            found[f"{name}_{number}"] = variable
+        found.update((f"{role}/{name}", each) for name, each in _variables(optimizer, network))
     if gan._learner is not gan.generator:
-        found.update((f"learner_{n}", weight) for n, weight in enumerate(gan._learner.weights))
+        learned = named_weights(gan._learner).items()
+        found.update((f"learner/{name}", weight) for name, weight in learned)
     return found
 
 
-def rates_of(optimizer) -> list:
-    """The variable of an optimizer's learning rate; none where a schedule of its own sets it."""
+def _variables(optimizer, network):
+    """Yield an optimizer's variables by name."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = getattr(inner, "_learning_rate", None)
-    return [rate] if isinstance(rate, tf.Variable) else []
-
-
-def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Read the arrays of an `.npz` file; raise a `KerasganError` unless it holds nothing else."""
-    with readable(path), path.open("rb") as file:
-        with zipfile.ZipFile(file) as archive:
-            entries_of(archive, path, _limit(path), NODES)
-        with np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
+    weights = {
+        path_of(w).replace("/", "_"): (name, w) for name, w in named_weights(network).items()
+    }
+    still = isinstance(inner, keras.optimizers.SGD) and not inner.get_config()["momentum"]
+    counts = {id(inner.iterations): "iterations"}
+    planned = isinstance(inner.get_config()["learning_rate"], dict)
+    left_out = set() if planned else {id(inner.learning_rate)}
+    seen, others = set(), 0
+    for variable in optimizer.variables:
+        name, slot = counts.get(id(variable)), slot_name(variable)
+        if id(variable) in left_out:
+            continue
+        if name is None:
+            key = max((k for k in weights if slot.startswith(f"{k}_")), key=len, default=None)
+            role = None if key is None else ROLES.get(slot[len(key) + 1 :])
+            if role == "momentum" and still:
+                continue  # which Keras 2.14 has and does not use
+            if role and tuple(weights[key][1].shape) == tuple(variable.shape):
+                name = f"{weights[key][0]}/{role}"
+        if name is None or name in seen:
+            name, others = f"{OTHER[1:]}{others}", others + 1
+        seen.add(name)
+        yield name, variable
 
 
 def restore_optimizers(gan, folder: pathlib.Path) -> None:
-    """Give both optimizers the variables that `write` kept."""
+    """Give both optimizers the variables that `write` kept.
+
+    What the other Keras wrote is taken where every moment has its match; an optimizer for which
+    that is not so starts afresh, which the next `fit` tells by `tell_fresh`.
+    """
     path = folder / OPTIMIZERS
-    values = read_arrays(path)
+    with readable(path):
+        values = safetensors.numpy.load_file(path)
     variables = optimizer_variables(gan)
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    if shapes != {name: value.shape for name, value in values.items()}:
+    for part, network in (("generator", gan._learner), ("discriminator", gan._critic)):
+        named = named_weights(network) if network is not None else {}
+        learn = {id(weight) for weight in network.trainable_weights} if named else set()
+        still = tuple(f"{part}/{name}/" for name, each in named.items() if id(each) not in learn)
+        values = {k: v for k, v in values.items() if k in variables or not k.startswith(still)}
+    version = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["keras"]
+    if version.partition(".")[0] != keras.__version__.partition(".")[0]:
+        variables = _exchanged(gan, variables, values)
+    elif not _fit(variables, values):
         raise KerasganError(
             f"'{path}' belongs to another network or optimizer; start in another folder"
         )
     with readable(path):
         for name, variable in variables.items():
-            variable.assign(values[name])
+            variable.assign(values[name].astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
     if gan._critic is not gan.discriminator:
         gan._critic.set_weights(gan.discriminator.get_weights())
+
+
+def _exchanged(gan, variables: dict, values: dict) -> dict:
+    """The variables that both Keras have; optimizers that have others are noted as fresh."""
+    kept = {}
+    for part in {name.partition("/")[0]: None for name in variables}:
+        own, stored = (
+            {k: v for k, v in every.items() if k.startswith(f"{part}/") and OTHER not in k}
+            for every in (variables, values)
+        )
+        optimizer = {"generator": gan.optimizer, "discriminator": gan.discriminator_optimizer}
+        inner = optimizer.get(part)  # none for the weights of the network that learns
+        inner = getattr(inner, "inner_optimizer", inner)
+        if _fit(own, stored) and (inner is None or type(inner).__name__ in ALIKE):
+            kept.update(own)
+        else:
+            vars(gan).setdefault("_fresh", []).append(part)
+    return kept
+
+
+def _fit(variables: dict, values: dict) -> bool:
+    return {k: tuple(v.shape) for k, v in variables.items()} == {
+        k: v.shape for k, v in values.items()
+    }
+
+
+def tell_fresh(gan) -> None:
+    """Warn, once, of optimizers whose moments could not be loaded."""
+    fresh = vars(gan).pop("_fresh", [])
+    if fresh:
+        warn(
+            f"The optimizer of the {' and the '.join(sorted(fresh))} starts afresh: the model was "
+            "saved by another Keras, where it keeps other numbers"
+        )

@@ -1,13 +1,17 @@
 import hashlib
 import json
 import os
+import resource
 import stat
 import tempfile
+import time
 import zipfile
 
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
+import tensorflow as tf
 from PIL import Image
 
 import kerasgan as kg
@@ -62,8 +66,8 @@ class TestRoundTrip:
         gan = kg.recipes.build("pix2pix", size=32, filters=2)
         gan.fits.append({"data": {"images": "880, 12ab", "batch_size": 4}, "epochs": 3})
         for weight in gan.generator.weights:
-            if weight.dtype.is_floating:
-                weight.assign(weight + RNG.uniform(0, 0.1, weight.shape))
+            if tf.as_dtype(weight.dtype).is_floating:
+                weight.assign(weight.numpy() + RNG.uniform(0, 0.1, weight.shape))
         (tmp_path / "scores.csv").write_text("dice\n0.5\n")
         digest = save_bundle(
             gan,
@@ -112,13 +116,21 @@ class TestRoundTrip:
         assert "Left out" not in card
 
     def test_a_compiled_sequential_model_of_any_size(self, tmp_path):
-        image = keras.Input((None, None, 1))
-        network = keras.Sequential([image, keras.layers.Conv2D(3, 3, padding="same")])
+        def build():
+            image = keras.Input((None, None, 1))
+            return keras.Sequential([image, keras.layers.Conv2D(3, 3, padding="same")])
+
+        network = build()
         network.compile("adam", "mse")
         save_bundle(
-            network, tmp_path / "a.zip", card=CARD, licence="x", preprocessing={"size": [16, 24]}
+            network,
+            tmp_path / "a.zip",
+            card=CARD,
+            licence="x",
+            preprocessing={"size": [16, 24]},
+            build=build,
         )
-        b = load_bundle(tmp_path / "a.zip")
+        b = load_bundle(tmp_path / "a.zip", build=build)
         assert b.preprocessing == {"size": (16, 24)}
         assert b.recipe is None
         images = IMAGES[..., :1]
@@ -140,7 +152,7 @@ class TestRoundTrip:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
         monkeypatch.chdir(tmp_path)
         load_bundle(path)
-        broken = write(tmp_path / "b.zip", {**files_of(written), "generator.keras": b"no"})
+        broken = write(tmp_path / "b.zip", {**files_of(written), "generator.safetensors": b"no"})
         with pytest.raises(KerasganError):
             load_bundle(broken)
         found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*"))
@@ -199,16 +211,80 @@ class TestWriting:
         with pytest.raises(KerasganError, match="cannot be written"):
             save_bundle(network, path / "b.zip", card=CARD, licence="x")
 
-    def test_a_network_that_needs_code_is_not_written(self, tmp_path):
-        class Mine(keras.layers.Layer):
-            def call(self, x):
-                return x
+    def test_a_changed_network_is_not_written(self, tmp_path):
+        network = small()
+        network.get_layer("down_1_act_a").max_value = 1.0
+        with pytest.raises(KerasganError, match=r"'unet' is not as.*pass build="):
+            save_bundle(network, tmp_path / "a.zip", card=CARD, licence="x")
+        network = small()
+        network.trainable = False
+        save_bundle(network, tmp_path / "a.zip", card=CARD, licence="x")
+        assert not load_bundle(tmp_path / "a.zip").generator.trainable_weights
 
-        for layer in (Mine(name="mine"), keras.layers.Lambda(lambda x: x, name="mine")):
-            image = keras.Input((8, 8, 3))
-            network = keras.Model(image, keras.layers.Conv2D(1, 1)(layer(image)))
-            with pytest.raises(KerasganError, match=r"layer 'mine'.*no part of Keras"):
-                save_bundle(network, tmp_path / "a.zip", card=CARD, licence="x")
+
+class Mine(keras.layers.Layer):
+    def build(self, shape):
+        self.by = self.add_weight(name="by", shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return x * self.by
+
+
+def my_network(activation="relu", filters=2):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(filters, 3, padding="same", activation=activation)(image)
+    x = keras.layers.Conv2D(2, 3, padding="same")(Mine()(x))
+    return keras.Model(image, keras.layers.Dense(1, activation="sigmoid")(x), name="theirs")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    network = my_network()
+    for weight in network.weights:
+        weight.assign(RNG.uniform(-1, 1, weight.shape))
+    path = tmp_path_factory.mktemp("own") / "a.zip"
+    keep = {"preprocess": "[-1,1]"}
+    save_bundle(network, path, card=CARD, licence="x", build=my_network, preprocessing=keep)
+    return network, path
+
+
+class TestOwnNetworks:
+    """A network that kerasgan does not build is built by its author's function."""
+
+    def test_the_reader_passes_the_function(self, own, tmp_path):
+        network, path = own
+        images = IMAGES[:, :8, :8]
+        b = load_bundle(path, build=my_network)
+        np.testing.assert_array_equal(b.generator(images), network(images))
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+        assert "build=my_network" in (tmp_path / "a" / "README.md").read_text()
+        gan = kg.SegmentationGAN.load(tmp_path / "a", build=my_network)
+        np.testing.assert_array_equal(gan(images), network(images))
+
+    def test_without_it_the_error_says_which(self, own, tmp_path):
+        network, path = own
+        with pytest.raises(KerasganError, match=r"a\.zip.*build=my_network"):
+            load_bundle(path)
+        with pytest.raises(KerasganError, match=r"'theirs' is not as.*pass build="):
+            save_bundle(network, tmp_path / "b.zip")
+
+    def test_another_function_is_refused(self, own, network, written, tmp_path):
+        _, path = own
+        with pytest.raises(KerasganError, match="gives other masks"):
+            load_bundle(path, build=lambda: my_network("tanh"))
+        with pytest.raises(KerasganError, match=r"weight 'conv2d_0/kernel' has the shape"):
+            load_bundle(path, build=lambda: my_network(filters=3))
+        with pytest.raises(KerasganError, match=r"weight '.*' has the shape"):
+            load_bundle(path, build=small)
+        with pytest.raises(KerasganError, match="'build' must be left out"):
+            load_bundle(written, build=small)
+        with pytest.raises(KerasganError, match="'build' must be left out"):
+            save_bundle(network, tmp_path / "b.zip", build=small)
+        with pytest.raises(KerasganError, match=r"has the shape"):
+            save_bundle(own[0], tmp_path / "b.zip", build=lambda: my_network(filters=3))
+        with pytest.raises(KerasganError, match=r"'build' must"):
+            load_bundle(path, build=lambda: None)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -225,14 +301,16 @@ class TestStrangers:
         files["bundle.json"] = files["bundle.json"].replace(b"CC-BY-4.0", b"CC-BY-9.0")
         self.refused(write(tmp_path / "a.zip", files, sums=False), "'bundle.json' is not what")
         files = files_of(written)
-        files["generator.keras"] = files["generator.keras"].replace(b"sigmoid", b"softmax")
-        self.refused(write(tmp_path / "a.zip", files, sums=False), "'generator.keras' is not what")
+        files["generator.safetensors"] = files["generator.safetensors"][:-1] + b"x"
+        self.refused(
+            write(tmp_path / "a.zip", files, sums=False), "'generator.safetensors' is not what"
+        )
 
     def test_another_file_than_the_one_published(self, written):
         self.refused(written, "not the file that was published", sha256="0" * 64)
 
     @pytest.mark.parametrize(
-        "name", ["generator.keras", "bundle.json", "kerasgan.json", "README.md", "SHA256SUMS"]
+        "name", ["generator.safetensors", "bundle.json", "kerasgan.json", "README.md", "SHA256SUMS"]
     )
     def test_a_file_is_missing(self, written, tmp_path, name):
         files = files_of(written)
@@ -289,14 +367,74 @@ class TestStrangers:
         path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
         self.refused(path, "cannot be loaded", limit=1_000_000)
 
-    def test_a_network_with_code(self, written, tmp_path):
-        image = keras.Input((8, 8, 3))
-        network = keras.Model(image, keras.layers.Lambda(lambda x: x[..., :1], name="mine")(image))
-        network.save(tmp_path / "net.keras")
-        files = {**files_of(written), "generator.keras": (tmp_path / "net.keras").read_bytes()}
-        path = write(tmp_path / "a.zip", files)
-        with pytest.raises(KerasganError, match=r"Lambda.*\(layer 'mine'\).*holds code"):
-            load_bundle(path)
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"builder": "eval"}, "no such network"),
+            ({"builder": "os.system"}, "no such network"),
+            ({"builder": ["unet"]}, "no such network"),
+            ({"builder": "encoder_unet", "arguments": {"weights": "/etc/passwd"}}, "'weights'"),
+            ({"arguments": {"size": 32, "code": "x"}}, "no such network"),
+            ({"arguments": []}, "no such network"),
+            ({"arguments": {"size": 100}}, "multiple"),
+            ({"arguments": {"size": 2**30}}, "such 'size'"),
+            ({"arguments": {"size": "32"}}, "of its generator"),
+            ({"arguments": {"size": 512, "filters": 1024, "levels": 8}}, "more than|has the shape"),
+            ({"arguments": {"size": 32, "filters": 10**9}}, "such 'filters'"),
+            ({"arguments": {"channels": 10**9}}, "such 'channels'"),
+            ({"builder": "segformer", "arguments": {"depths": [10**6, 1, 1, 1]}}, "'depths'"),
+            ({"builder": "segformer", "arguments": {"depths": [1] * 10**5}}, "'depths'"),
+            ({"builder": "patch_discriminator"}, "more than|has the shape|cannot be loaded"),
+            ({"policy": "victim"}, "no such network"),
+            ({"policy": {"class_name": "Policy"}}, "no such network"),
+            ({"frozen": "conv"}, "no such network"),
+        ],
+    )
+    def test_what_is_built_is_of_kerasgan_and_no_larger_than_the_file(
+        self, written, tmp_path, change, message
+    ):
+        files = files_of(written)
+        settings = json.loads(files["kerasgan.json"])
+        settings["networks"]["generator"].update(change)
+        files["kerasgan.json"] = json.dumps(settings)
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        self.refused(write(tmp_path / "a.zip", files), message)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
+        assert time.process_time() - began < 20
+
+    @pytest.mark.parametrize("networks", [None, {}, {"x": {}}, {"generator": 3}, ["generator"]])
+    def test_networks_that_are_none(self, written, tmp_path, networks):
+        files = files_of(written)
+        settings = {**json.loads(files["kerasgan.json"]), "networks": networks}
+        files["kerasgan.json"] = json.dumps(settings)
+        self.refused(write(tmp_path / "a.zip", files), "is broken|cannot be loaded")
+
+    def test_weights_that_are_others(self, written, tmp_path):
+        files = files_of(written)
+        weights = safetensors.numpy.load(files["generator.safetensors"])
+        name = "mask_conv/kernel"
+        for changed, message in (
+            ({k: v for k, v in weights.items() if k != name}, f"'{name}' has the shape none"),
+            ({**weights, "further": weights[name]}, "'further' has the shape"),
+            ({**weights, name: weights[name][..., 0]}, f"'{name}' has the shape"),
+            ({**weights, name: weights[name].astype(np.float64)}, f"'{name}' is of type float64"),
+        ):
+            files["generator.safetensors"] = safetensors.numpy.save(
+                {k: np.ascontiguousarray(v) for k, v in changed.items()}
+            )
+            self.refused(write(tmp_path / "a.zip", files), message)
+        for data in (b"", b"x" * 100, (2**62).to_bytes(8, "little") + b"{}"):
+            files["generator.safetensors"] = data
+            self.refused(write(tmp_path / "a.zip", files), "cannot be loaded")
+
+    @pytest.mark.parametrize("format", [99, 3, 1, "2", None])
+    def test_another_format(self, written, tmp_path, format):
+        files = files_of(written)
+        settings = {**json.loads(files["kerasgan.json"]), "format": format}
+        files["kerasgan.json"] = json.dumps(settings)
+        newer = isinstance(format, int) and format > 2
+        message = "was written by a newer kerasgan; upgrade" if newer else "is broken"
+        self.refused(write(tmp_path / "a.zip", files), message)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -345,16 +483,26 @@ def test_pictures_may_go_with_it(network, tmp_path):
 class TestPreprocess:
     """What a network takes goes with it, as a name."""
 
-    def other(self):
+    @staticmethod
+    def other():
         image = keras.Input((32, 32, 3))
         mask = keras.layers.Conv2D(1, 1, activation="sigmoid", kernel_initializer="ones")(image)
         return keras.Model(image, mask, name="theirs")
 
+    def kept(self, model, path, **preprocessing):
+        save_bundle(
+            model,
+            path,
+            card=CARD,
+            licence="MIT",
+            preprocessing=preprocessing,
+            build=self.other,
+        )
+        return load_bundle(path, build=self.other)
+
     def test_is_kept_and_honoured_wherever_the_bundle_goes(self, tmp_path):
         model = self.other()
-        keep = {"preprocess": "[0, 255]"}
-        save_bundle(model, tmp_path / "a.zip", card=CARD, licence="MIT", preprocessing=keep)
-        bundle = load_bundle(tmp_path / "a.zip")
+        bundle = self.kept(model, tmp_path / "a.zip", preprocess="[0, 255]")
         assert bundle.preprocessing["preprocess"] == "[0,255]"
         expected = kg.inference.predict_probability(model, IMAGES, preprocess="[0,255]")
         assert np.array_equal(bundle.predict_probability(IMAGES), expected)
@@ -365,21 +513,20 @@ class TestPreprocess:
         assert np.allclose(
             e.logits, kg.Explainer(model, preprocess="[0,255]").explain(small).logits
         )
-        save_bundle(bundle, tmp_path / "b.zip", card=CARD, licence="MIT")
-        assert load_bundle(tmp_path / "b.zip").preprocessing["preprocess"] == "[0,255]"
+        again = self.kept(bundle, tmp_path / "b.zip")
+        assert again.preprocessing["preprocess"] == "[0,255]"
 
     def test_is_honoured_in_the_unpacked_folder(self, tmp_path):
-        keep = {"preprocess": "[0,1]"}
-        save_bundle(self.other(), tmp_path / "a.zip", card=CARD, licence="MIT", preprocessing=keep)
+        bundle = self.kept(self.other(), tmp_path / "a.zip", preprocess="[0,1]")
         with zipfile.ZipFile(tmp_path / "a.zip") as archive:
             archive.extractall(tmp_path)
-        gan = kg.SegmentationGAN.load(tmp_path / "a")
-        expected = load_bundle(tmp_path / "a.zip").predict_probability(IMAGES)
+        gan = kg.SegmentationGAN.load(tmp_path / "a", build=self.other)
+        expected = bundle.predict_probability(IMAGES)
         assert np.array_equal(kg.inference.predict_probability(gan, IMAGES), expected)
 
     def test_is_assumed_aloud(self, tmp_path):
         with pytest.warns(KerasganWarning, match="was not made by kerasgan"):
-            save_bundle(self.other(), tmp_path / "a.zip", card=CARD, licence="MIT")
+            self.kept(self.other(), tmp_path / "a.zip")
 
     def test_is_no_code(self, tmp_path, network):
         for given in (lambda images: images, "os.system", 3):

@@ -414,8 +414,7 @@ def _checkpoint(gan) -> tf.train.Checkpoint:
     optimizers = []
     for optimizer, network in pairs:
         if optimizer is not None:
-            if hasattr(optimizer, "build"):  # the legacy ones of Keras 2.14 have none
-                optimizer.build(network.trainable_variables)
+            optimizer.build(network.trainable_variables)
             optimizers.append(trackable(optimizer))
     return tf.train.Checkpoint(networks=networks, optimizers=optimizers, means=_means(gan))
 

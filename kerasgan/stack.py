@@ -26,6 +26,7 @@ __all__ = [
     "built_within",
     "called_on",
     "has_symbolic_outputs",
+    "is_of_this_keras",
     "layers_of",
     "path_of",
     "quiet",
@@ -62,6 +63,18 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def is_of_this_keras(version: str) -> bool:
+    """Say whether what that version of Keras wrote is in the form of this one.
+
+    `.keras` files and the variables of optimizers are not alike in both.
+
+    Example:
+        >>> is_of_this_keras(keras.__version__), is_of_this_keras("1.0.0")
+        (True, False)
+    """
+    return version.partition(".")[0] == keras.__version__.partition(".")[0]
 
 
 def spectral_normalization() -> type[keras.layers.Wrapper]:

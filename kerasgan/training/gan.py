@@ -127,6 +127,15 @@ class SegmentationGAN(keras.Model):
         self._passes_over = False
         self.distribute_reduction_method = "first"  # each device logs what holds for all
 
+    @property
+    def recipe(self) -> dict | None:
+        """Settings that it was built with, as `kerasgan.recipes.Recipe` takes them, or None."""
+        return vars(self).get("_recipe")
+
+    @recipe.setter
+    def recipe(self, value):
+        vars(self)["_recipe"] = _as_given(value)
+
     # --- Compiling ---
 
     @replicas.in_scope
@@ -624,3 +633,10 @@ def _as_datasets(gan, method):
             return dealt(x, y, **options)
 
     return on
+
+
+def _as_given(value):
+    """Undo what Keras makes of a dict or list that a model is given as an attribute."""
+    if isinstance(value, dict):
+        return {name: _as_given(part) for name, part in value.items()}
+    return [_as_given(part) for part in value] if isinstance(value, list) else value

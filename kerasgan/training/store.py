@@ -26,7 +26,7 @@ from kerasgan.models.named import (
 )
 from kerasgan.models.preprocess import NAMES, state, stated
 from kerasgan.models.safe import load_network
-from kerasgan.stack import path_of, slot_name
+from kerasgan.stack import is_of_this_keras, path_of, slot_name
 from kerasgan.storage import standing
 from kerasgan.training.checkpoint import free_space
 from kerasgan.training.losses import SEGMENTATION
@@ -283,7 +283,7 @@ def read_network(
             f"it, and pass it as build={name}"
         )
     path = folder / f"{role}.keras"
-    if entry["keras"].partition(".")[0] != keras.__version__.partition(".")[0]:
+    if not is_of_this_keras(entry["keras"]):
         raise KerasganError(
             f"'{path}' is a file of Keras {entry['keras']}, which Keras {keras.__version__} does "
             "not read. Pass the function that builds the network, and its weights are loaded: "
@@ -421,7 +421,7 @@ def restore_optimizers(gan, folder: pathlib.Path) -> None:
         still = tuple(f"{part}/{name}/" for name, each in named.items() if id(each) not in learn)
         values = {k: v for k, v in values.items() if k in variables or not k.startswith(still)}
     version = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["keras"]
-    if version.partition(".")[0] != keras.__version__.partition(".")[0]:
+    if not is_of_this_keras(version):
         variables = _exchanged(gan, variables, values)
     elif not _fit(variables, values):
         raise KerasganError(

@@ -252,3 +252,13 @@ def test_optimizers_that_cannot_be_used_are_named():
 def test_optimizers_of_the_legacy_kind_are_named():
     with pytest.raises(kg.KerasganError, match=r"'optimizer' must be .*keras\.optimizers\.SGD"):
         small_gan().compile(keras.optimizers.legacy.SGD(0.1))
+
+
+def test_the_recipe_is_a_dict_like_any_other():
+    gan = small_gan()
+    given = {"filters": 2, "augment": {"rotation": 5.0}, "depths": [1, 2]}
+    gan.recipe = given
+    assert gan.recipe == given
+    assert type(gan.recipe) is type(gan.recipe["augment"]) is dict
+    gan.recipe.update(epochs=3)
+    assert gan.recipe["epochs"] == 3

@@ -21,6 +21,7 @@ from kerasgan.errors import KerasganError
 __all__ = [
     "CLIPS_BEFORE_SUM",
     "KERAS_3",
+    "NUMBERS_FIRST_CALLS",
     "ONLY_FIRST_REPLICA",
     "SEVERAL_MACHINES",
     "built_within",
@@ -43,6 +44,10 @@ KERAS_3 = keras.__version__.startswith("3.")
 ONLY_FIRST_REPLICA: Any = (
     "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
 )
+
+# Keras 3 opens the scope of a layer twice a call, to build it and to call it: the operations of the
+# first call of "conv" stand in "conv_1". In Keras 2.14 they stand in "conv".
+NUMBERS_FIRST_CALLS = KERAS_3
 
 # Under tf.distribute Keras 3 clips the gradients of each device, Keras 2.14 their sum.
 CLIPS_BEFORE_SUM = KERAS_3

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.stack import layers_of
+from kerasgan.stack import NUMBERS_FIRST_CALLS, layers_of
 
 __all__ = [
     "Step",
@@ -276,7 +276,9 @@ def layers_in(name: str, layers: Collection[str]) -> list[tuple[str, str]]:
     while place < len(parts) - 1:
         for end in range(min(len(parts) - 1, place + 4), place, -1):  # names with slashes first
             part = "/".join(parts[place:end])
-            plain = part if part in layers else re.sub(r"_\d+$", "", part)
+            plain = re.sub(r"_\d+$", "", part)
+            if part in layers and not (NUMBERS_FIRST_CALLS and plain in layers):
+                plain = part
             if plain in layers:
                 path = f"{path}/{plain}" if path else plain
                 found.append((path, "/".join(parts[:end])))

@@ -76,6 +76,16 @@ class InFunctions(layers.Layer):
         return quartered(x)[1]
 
 
+def test_layers_whose_names_are_those_of_others_with_a_number():
+    image = x = keras.Input((8, 8, 3))
+    for filters, name in enumerate(("conv", "conv_1", "conv_1_1", "conv_2", "conv_1_2"), 2):
+        x = keras.layers.Conv2D(filters, 1, name=name)(x)
+    model = keras.Model(image, x)
+    placed = trace_network(model).placed
+    found = {path: value.tensor.shape[-1] for path, value in placed.items()}
+    assert found == {layer.name: layer.filters for layer in model.layers[1:]}
+
+
 def test_functions_are_walked_into():
     image = keras.Input((8, 8, 3))
     found = trace_network(keras.Model(image, InFunctions(name="four")(image)))

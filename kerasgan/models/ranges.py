@@ -247,7 +247,6 @@ MONOTONE = {
     "Exp": _quiet(math.exp, 0.0, INFINITE),
     "Expm1": _quiet(math.expm1, -1.0, INFINITE),
     "Floor": _quiet(math.floor, -INFINITE, INFINITE),
-    "LeakyRelu": lambda x: x,
     "Log": _quiet(lambda x: math.log(x) if x > 0 else -INFINITE, -INFINITE, INFINITE),
     "Log1p": _quiet(lambda x: math.log1p(x) if x > -1 else -INFINITE, -INFINITE, INFINITE),
     "Relu": lambda x: max(x, 0.0),
@@ -429,6 +428,14 @@ def _softmax(ranges: Ranges, step: Step) -> Range:
     return Range(0.0, 1.0, by=step, coupled="shared")
 
 
+def _leaky(ranges: Ranges, step: Step) -> Range:
+    before = ranges.of(step.inputs[0])
+    slope = step.attributes["alpha"].f if "alpha" in step.attributes else 0.2
+    ends = [end if end > 0 else _product(slope, end) for end in before[:2]]
+    ends += [0.0] if before.low < 0 < before.high else []
+    return before._replace(low=min(ends), high=max(ends), free=False, by=step)
+
+
 def _log_softmax(ranges: Ranges, step: Step) -> Range:
     return Range(-INFINITE, 0.0, free=True, by=step, coupled="shared")
 
@@ -488,6 +495,7 @@ RULES: dict[str, Callable[[Ranges, Step], Range | None]] = {
     "FusedBatchNormV2": _only_free,
     "FusedBatchNormV3": _only_free,
     "Inv": _reciprocal,
+    "LeakyRelu": _leaky,
     "LogSoftmax": _log_softmax,
     "Maximum": _extreme,
     "Minimum": functools.partial(_extreme, pick=min),

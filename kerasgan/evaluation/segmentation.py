@@ -25,8 +25,7 @@ from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.surface import DISTANCES, surface_row
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import settled
-from kerasgan.models import generator_of
-from kerasgan.models.outputs import refuse_labels
+from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.models.preprocess import USUAL, preprocess_of
 from kerasgan.storage import write
 from kerasgan.tables import csv_bytes
@@ -78,18 +77,13 @@ def evaluate(
     scores = named_scores(scores)
     model = settled(model, samples, options.get("size"))
     refuse_labels(model, "evaluate")
-    classes = generator_of(model).output_shape[-1]
-    if classes != samples.classes:
-        raise KerasganError(
-            f"Argument 'samples' must have the classes of the network, {classes}. "
-            f"Received: {samples.classes}; pass classes={classes} to load_folder"
-        )
+    refuse_classes(model, samples)
     before = preprocess_of(model, options.get("preprocess"))
     maps = iterate_probability(model, samples, **{**options, "preprocess": before})
     masks = (decide(probability, threshold) for probability in maps)
     judged = {"empty": empty, "surface": surface, "scores": scores, "verbose": verbose}
     table = evaluate_masks(samples, masks, **judged)
-    table.attrs["summary"]["threshold"] = threshold if classes == 1 else None
+    table.attrs["summary"]["threshold"] = threshold if samples.classes == 1 else None
     table.attrs["summary"]["preprocess"] = before.name
     return table
 

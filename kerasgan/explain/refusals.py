@@ -9,10 +9,13 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import live, options_of
 from kerasgan.explain.operations import AFFINE, BOTH, NORMALISING
-from kerasgan.explain.steps import Steps
+from kerasgan.explain.steps import ADVICE, Steps
 from kerasgan.models.trace import Step, Value
 
 __all__ = ["check_batch", "check_layout", "check_routed", "no_rule", "refuse_chance"]
+
+QUANTIZED = f"{ADVICE}. If it was quantized, explain the model from before model.quantize(...)"
+WHOLE = "whole numbers, through which relevance cannot pass"
 
 
 def no_rule(steps: Steps, step: Step) -> KerasganError:
@@ -27,7 +30,7 @@ def no_rule(steps: Steps, step: Step) -> KerasganError:
         return steps.refusal(step, "what it computes depends on the image by control flow")
     tensor = Value(step).tensor
     if tensor is not None and not tensor.dtype.is_floating:
-        return steps.refusal(step, "it gives whole numbers, through which relevance cannot pass")
+        return steps.refusal(step, f"it gives {WHOLE}", QUANTIZED)
     try:
         options_of(step, steps.graph.dtype)
     except KerasganError:
@@ -102,9 +105,9 @@ def check_routed(steps: Steps, step: Step) -> None:
         start = tf.as_dtype(step.attributes["SrcT"].type)
         from_image = step.inputs[0].step.kind == "Image"
         if not to.is_floating or not (start.is_floating or from_image):
-            raise steps.refusal(
-                step, "it goes over whole numbers, through which relevance cannot pass"
-            )
+            raise steps.refusal(step, f"it goes over {WHOLE}", QUANTIZED)
+        if to.size == 1:
+            raise steps.refusal(step, f"it rounds to {to.name}", QUANTIZED)
 
 
 def _meets(steps: Steps, own: Sequence[int | None], other: Sequence[int | None]) -> bool:

@@ -211,6 +211,12 @@ def _without_last(
             "that activation, such as keras.Model(model.inputs[0], "
             f"model.get_layer('{value.step.layer}').output)"
         )
+    if activation == "softmax" and meant == "sigmoid":
+        raise KerasganError(
+            f"Explanations are of logits, and '{network.name}' leaves classes out behind "
+            f"'{value.step.layer or value.step.name}' (softmax), which joins them. Explain the "
+            "model that gives all classes"
+        )
     logits = value.step.inputs[0]
     for move in reversed(moves):
         inputs = tuple(logits if v.step.depends == "image" else v for v in move.step.inputs)

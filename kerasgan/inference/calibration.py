@@ -18,7 +18,7 @@ from kerasgan.data.resize import resize_mask
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.inference.members import members_of, settled
 from kerasgan.inference.stream import iterate_logits
-from kerasgan.models.outputs import refuse_labels
+from kerasgan.models.outputs import refuse_classes, refuse_labels
 
 __all__ = ["Calibration", "expected_calibration_error", "fit_temperature"]
 
@@ -60,12 +60,8 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
     model = settled(model, samples, options.get("size"))
     member = members_of(model)[0]
     refuse_labels(member.network, "a temperature")
-    classes = member.network.output_shape[-1]
-    if classes != samples.classes:
-        raise KerasganError(
-            f"Argument 'samples' must have the classes of the network, {classes}. "
-            f"Received: {samples.classes}"
-        )
+    classes = member.network.outputs[0].shape[-1]
+    refuse_classes(member.network, samples)
 
     def drawn(index: int, logits: np.ndarray, _: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         mask = resize_mask(samples.mask(index), logits.shape[:2]).ravel()

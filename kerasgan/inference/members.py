@@ -139,7 +139,8 @@ def members_of(model: Any) -> tuple[Member, ...]:
         reading, run = read_output(network), with_logits(network)
         member = Member(network, reading.activation, run, reading.exclusive, reading.labels)
         members.append(member)
-    kinds = [(m.network.input_shape[1:], m.network.output_shape[-1], *m[3:]) for m in members]
+    ends = [(m.network.inputs[0].shape, m.network.outputs[0].shape) for m in members]
+    kinds = [(tuple(x[1:]), y[-1], *m[3:]) for (x, y), m in zip(ends, members)]
     for member, kind in zip(members, kinds):
         if kind != kinds[0]:
             raise KerasganError(

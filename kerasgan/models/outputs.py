@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ __all__ = [
     "is_functional",
     "names_of_outputs",
     "read_output",
+    "refuse_classes",
     "refuse_labels",
     "to_drawing",
     "to_probability",
@@ -46,7 +48,7 @@ LOAD = (
 )
 WRAP = (
     "call it on an input of fixed shape: image = keras.Input((height, width, channels)); "
-    "model = keras.Model(image, yours(image))"
+    "model = keras.Model(image, yours(image)); with several inputs, on as many, the image first"
 )
 
 
@@ -333,11 +335,45 @@ def refuse_labels(model: keras.Model, what: str) -> None:
     """
     network = functional(model)
     if read_output(network).labels:
+        labels = network.outputs[0].shape[-1]
         raise KerasganError(
-            f"'{network.name}' gives {network.output_shape[-1]} labels that may overlap (a sigmoid "
+            f"'{network.name}' gives {labels} labels that may overlap (a sigmoid "
             f"for each channel), and {what} takes one class for each pixel. Do it for each label "
             "alone: keras.Model(model.inputs[0], model.outputs[0][..., i:i + 1])"
         )
+
+
+def refuse_classes(model: keras.Model, samples: Any) -> None:
+    """Raise for samples of other classes than a network's.
+
+    Args:
+        model: a functional `keras.Model`.
+        samples: labelled `kg.data.Samples`.
+
+    Raises:
+        KerasganError: with what to do.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset("drawn", count=2, size=32)
+        >>> refuse_classes(kg.models.unet(size=32, filters=2, levels=2), samples)
+    """
+    network = functional(model)
+    classes = network.outputs[0].shape[-1]
+    if classes == samples.classes:
+        return
+    advice = f"pass classes={classes} to load_folder"
+    if (classes, samples.classes) == (2, 1):
+        softmax = read_output(network).activation == "softmax"
+        one = "y[..., 1:]" if softmax else "y[..., 1:] - y[..., :1]"
+        advice += (
+            ", with colors=[0, 255] where masks are black and white; or take the foreground alone: "
+            f"y = model.outputs[0]; model = keras.Model(model.inputs, {one})"
+        )
+    raise KerasganError(
+        f"Argument 'samples' must have the classes of the network, {classes}. "
+        f"Received: {samples.classes}; {advice}"
+    )
 
 
 def to_probability(output, activation: str):
@@ -438,7 +474,7 @@ def _read(network: keras.Model) -> Reading:
     trace = trace_network(network)
     if trace.output.step.depends != "image":
         raise KerasganError(f"The output of '{network.name}' does not depend on the image")
-    found, channels = range_of(trace), network.output_shape[-1]
+    found, channels = range_of(trace), network.outputs[0].shape[-1]
     several = channels != 1
     if found.free:
         return Reading("linear", exclusive=several)
@@ -534,7 +570,11 @@ def _try(network: keras.Model, reading: Reading) -> tuple[np.ndarray, np.ndarray
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    """The first line of an error that says something; Keras puts another before it."""
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    about = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    return lines[about] if lines else type(error).__name__
 
 
 # --- Logits ---
@@ -580,7 +620,7 @@ class _Compiled:
         return self._functions[specs, training](*images)
 
     def _run(self, network: keras.Model, images: list[Any], training: Any):
-        output = call_network(network, images, training)
+        (output,) = tf.nest.flatten(call_network(network, images, training))
         return output, _logits_of(output, self.reading)
 
 

@@ -95,7 +95,7 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
     """
     network = generator_of(model)
     height, width, channels = network.input_shape[1:]
-    classes = network.output_shape[-1]
+    classes = network.outputs[0].shape[-1]
     sides = "any size" if height is None else f"{height} × {width} pixels"
     kinds = "foreground or background" if classes == 1 else f"{classes} classes, one of each pixel"
     described = [

@@ -19,7 +19,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
 from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
 from kerasgan.models import generator_of
-from kerasgan.models.outputs import refuse_labels
+from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.report.failures import Findings, find, kind_of
 from kerasgan.report.pictures import photo
 
@@ -94,15 +94,10 @@ def collect(
             f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
         )
     refuse_labels(generator_of(model), "a report")
-    classes = generator_of(model).output_shape[-1]
     labelled = samples.mask_paths is not None
     if labelled:
         check_samples(samples, empty)
-        if classes != samples.classes:
-            raise KerasganError(
-                f"Argument 'samples' must have the classes of the network, {classes}. "
-                f"Received: {samples.classes}; pass classes={classes} to load_folder"
-            )
+        refuse_classes(generator_of(model), samples)
     rows: list[dict[str, Any]] = []
     pictures: list[str] = []
     parts: list[Calibration] = []

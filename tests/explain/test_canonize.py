@@ -651,3 +651,24 @@ class TestBadInput:
         model = keras.Sequential([layers.Conv2D(4, 3), norm(), layers.Conv2D(1, 1)])
         model.build((None, 16, 16, 3))
         check(model, tolerance=1e-5)
+
+
+def test_one_class_of_a_softmax_is_refused_with_the_way_out():
+    image = keras.Input((8, 8, 3))
+    classes = keras.Model(image, layers.Conv2D(2, 1, activation="softmax")(image))
+    one = keras.Model(classes.input, classes.output[..., 1:])
+    with pytest.raises(KerasganError, match=r"leaves classes out.*gives all classes"):
+        Explainer(one, preprocess="[-1,1]")
+    Explainer(classes, preprocess="[-1,1]").check()
+
+
+@pytest.mark.skipif(not hasattr(keras.Model, "quantize"), reason="Keras 2.14 does not quantize")
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_quantized_layers_are_refused_by_name(mode):
+    image = keras.Input((8, 8, 3))
+    x = layers.Dense(4, activation="relu", name="coarse")(image)
+    model = keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
+    model.quantize(mode)
+    with pytest.raises(KerasganError, match=r"'coarse'.*before model\.quantize"):
+        Explainer(model, preprocess="[-1,1]").explain(np.zeros((1, 8, 8, 3)))

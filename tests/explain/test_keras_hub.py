@@ -8,6 +8,7 @@ import tensorflow as tf
 import kerasgan as kg
 from kerasgan.explain.canonize import read_graph
 
+pytestmark = pytest.mark.nightly  # tens of seconds
 hub = pytest.importorskip("keras_hub", reason="keras-hub wants Keras 3.15 or later")
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
 ONES = np.ones((1, 32, 32, 1))
@@ -26,7 +27,7 @@ def randomized(model):
     return model
 
 
-def segformer():
+def segformer(classes=1):
     encoder = hub.models.MiTBackbone(
         layerwise_depths=[1, 1],
         num_layers=2,
@@ -39,10 +40,10 @@ def segformer():
         hidden_dims=[4, 8],
     )
     backbone = hub.models.SegFormerBackbone(image_encoder=encoder, projection_filters=8)
-    return randomized(hub.models.SegFormerImageSegmenter(backbone=backbone, num_classes=1))
+    return randomized(hub.models.SegFormerImageSegmenter(backbone=backbone, num_classes=classes))
 
 
-def deeplab():
+def deeplab(classes=1):
     encoder = hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
@@ -58,7 +59,7 @@ def deeplab():
         dilation_rates=[2, 4],
         upsampling_size=4,
     )
-    return randomized(hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=1))
+    return randomized(hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=classes))
 
 
 def of_fixed_size(model):
@@ -89,9 +90,23 @@ def test_read_predicted_with_and_explained(build, rules):
         assert explainer.explain(IMAGES, ONES, layers=()).relevance.any()
 
 
-def test_scored(tmp_path):
-    samples = kg.data.synthetic.write_dataset(tmp_path, count=2, size=32)
-    assert len(kg.evaluate(segformer(), samples, preprocess="[-1,1]", verbose=False)) == 2
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize(
+    ("build", "rule"),
+    [(segformer, "attnlrp"), (lambda n: of_fixed_size(deeplab(n)), "epsilon-gamma-box")],
+    ids=["SegFormer", "DeepLabV3+"],
+)
+def test_scored_and_reported(tmp_path, build, rule, classes):
+    samples = kg.data.synthetic.write_dataset(tmp_path / "drawn", count=2, size=32)
+    model = build(classes)
+    if classes == 2:
+        with pytest.raises(kg.KerasganError, match=r"classes=2.*colors=\[0, 255\].*foreground"):
+            kg.evaluate(model, samples, preprocess="[-1,1]", verbose=False)
+        samples = kg.data.load_folder(tmp_path / "drawn", classes=2, colors=[0, 255])
+    assert len(kg.evaluate(model, samples, preprocess="[-1,1]", verbose=False)) == 2
+    settings = {"rules": rule, "cases": 1, "preprocess": "[-1,1]", "verbose": False}
+    kg.report.write(model, samples, tmp_path / "report", **settings)
+    assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 
 
 def test_an_open_size_is_named_with_the_line_that_gives_one():

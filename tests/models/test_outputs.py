@@ -398,3 +398,12 @@ def test_subclassed_networks_take_their_shape_from_the_images():
 def test_subclassed_networks_never_called_are_named():
     with pytest.raises(KerasganError, match=r"'mine' \(Subclassed\) is a subclassed model.*Input"):
         kg.models.generator_of(Subclassed())
+
+
+def test_a_dict_of_one_output_is_predicted_with_as_the_output():
+    image = keras.Input((16, 16, 3), name="image")
+    mask = head(image, activation="sigmoid")
+    plain, named = keras.Model(image, mask), keras.Model({"image": image}, {"mask": mask})
+    assert kg.models.final_activation(named) == "sigmoid"
+    expected = kg.predict(plain, IMAGES, preprocess="[-1,1]")
+    np.testing.assert_array_equal(kg.predict(named, IMAGES, preprocess="[-1,1]"), expected)

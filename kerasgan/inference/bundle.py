@@ -441,7 +441,7 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
     views_of(given["augment"], size)
     check_positive("temperature", given["temperature"])
     cleaned = check_steps(given["clean"])
-    threshold, classes = given["threshold"], network.output_shape[-1]
+    threshold, classes = given["threshold"], network.outputs[0].shape[-1]
     fixed = classes > 1 and not member.labels
     number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
     if not number or not 0 < threshold < 1 or (fixed and threshold != 0.5):
@@ -491,7 +491,7 @@ def _attached(paths: Sequence[str | os.PathLike]) -> dict[str, bytes]:
 
 
 def _equal(network: keras.Model, bundle: Bundle) -> bool:
-    shape = (*bundle.preprocessing["size"], network.input_shape[-1])
+    shape = (*bundle.preprocessing["size"], network.inputs[0].shape[-1])
     images = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype(np.float32)
     ours, theirs = (np.asarray(x(images, training=False)) for x in (network, bundle.generator))
     return bool(np.allclose(ours, theirs, rtol=0, atol=1e-6))

@@ -76,7 +76,7 @@ def export_predictor(
         raise unknown_name("mode", mode, MODES)
     member, window = _member_of(model, size)
     function = _probability_function(member, temperature, preprocess)
-    channels = member.network.input_shape[-1]
+    channels = member.network.inputs[0].shape[-1]
     images = tf.TensorSpec((None, *window, channels), tf.float32, "images")
     pixels = tf.TensorSpec((None, None, None, channels), tf.uint8, "pixels")
 
@@ -143,7 +143,7 @@ def export_onnx(
         ) from error
     member, window = _member_of(model, size)
     function = _probability_function(member, temperature, preprocess)
-    shape = (*window, member.network.input_shape[-1])
+    shape = (*window, member.network.inputs[0].shape[-1])
     signature = [tf.TensorSpec((None, *shape), tf.float32, "images")]
 
     def run(images):

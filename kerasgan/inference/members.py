@@ -154,19 +154,17 @@ def members_of(model: Any) -> tuple[Member, ...]:
 
 def input_size(member: Member, size: Any) -> tuple[int, int]:
     """Say at which (height, width) a network runs, `size` being what the user asked for."""
-    own, name = member.network.input_shape[1:3], member.network.name
+    own, name = tuple(member.network.inputs[0].shape[1:3]), member.network.name
     if size is None:
         if None in own:
             raise KerasganError(
                 f"Argument 'size' must be given, since '{name}' takes images of any size: "
                 "the size that it was trained at"
             )
-        return tuple(own)
+        return own
     size = check_size(size)
     if any(mine not in (None, given) for mine, given in zip(own, size)):
-        raise KerasganError(
-            f"Argument 'size' must be what '{name}' takes, {tuple(own)}. Received: {size}"
-        )
+        raise KerasganError(f"Argument 'size' must be what '{name}' takes, {own}. Received: {size}")
     return size
 
 

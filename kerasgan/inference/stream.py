@@ -101,7 +101,7 @@ def iterate_logits(
     """
     members = members_of(settled(model, images, size))
     (window,) = {input_size(member, size) for member in members}
-    channels = members[0].network.input_shape[-1]
+    channels = members[0].network.inputs[0].shape[-1]
     check_tiling(mode, overlap, scale)
     views = views_of(augment, window)
     if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:

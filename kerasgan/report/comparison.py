@@ -243,7 +243,7 @@ def _check_models(models: Mapping[str, Any], samples: Samples) -> int:
             network = members_of(generator_of(model))[0].network
         except KerasganError as error:
             raise KerasganError(f"Model {name!r} cannot be used. {error}") from error
-        channels, classes = network.input_shape[-1], network.output_shape[-1]
+        channels, classes = network.inputs[0].shape[-1], network.outputs[0].shape[-1]
         if channels not in (None, 1, 3):
             raise KerasganError(
                 "Argument 'models' must hold models that take images of 1 or 3 channels. Received: "

@@ -263,7 +263,9 @@ def built_within(build: Callable[[], keras.Model], most: int) -> keras.Model:
     if not KERAS_3:
         with tf.variable_creator_scope(create):
             return build()
-    with tf.Graph().as_default(), keras.StatelessScope(initialize_variables=False):
+    # At its end that scope makes the variables, here in a graph that is thrown away. Left to be
+    # made, they would be made by the next scope of the kind, in earnest.
+    with tf.Graph().as_default(), keras.StatelessScope():
         for weight in build().weights:
             count(weight.shape)
     return build()

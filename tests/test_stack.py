@@ -105,3 +105,20 @@ def test_layers_at_any_depth_are_found_once():
         ["image", "shared", "holder", "held", "inner", "deep"]
     )
     assert names.index("holder") < names.index("held") < names.index("deep")
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="needs Linux' /proc")
+def test_nothing_is_allocated_for_a_network_too_large_then_or_later():
+    def pages():
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+
+    before = pages()
+    with pytest.raises(kg.KerasganError, match="more than 1000 numbers"):
+        stack.built_within(lambda: kg.models.unet(size=32, filters=1500, levels=1), most=1000)
+
+    class Plain(keras.layers.Layer):
+        def call(self, x):
+            return tf.tanh(x)
+
+    Plain()(keras.Input((4, 4, 1)))
+    assert (pages() - before) * 4096 < 300e6

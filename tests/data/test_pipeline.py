@@ -217,12 +217,13 @@ def test_keras_fit_walks_through_the_epochs_and_resumes(pairs):
     samples = load_folder(pairs(6))
     whole_run, stopped = model(), model()
     batches = samples.batches(2, 8, augment=True)
-    whole_run.fit(batches, validation_data=samples.batches(2, 8), epochs=4, verbose=0)
+    options = {"verbose": 0, "shuffle": False}
+    whole_run.fit(batches, validation_data=samples.batches(2, 8), epochs=4, **options)
     assert batches.epoch.numpy() == 4
-    stopped.fit(samples.batches(2, 8, augment=True), epochs=2, verbose=0)
+    stopped.fit(samples.batches(2, 8, augment=True), epochs=2, **options)
     resumed = samples.batches(2, 8, augment=True)
     resumed.epoch.assign(2)
-    stopped.fit(resumed, initial_epoch=2, epochs=4, verbose=0)
+    stopped.fit(resumed, initial_epoch=2, epochs=4, **options)
     for a, b in zip(whole_run.get_weights(), stopped.get_weights()):
         np.testing.assert_array_equal(a, b)
 
@@ -270,7 +271,10 @@ def test_mirrored_strategy_on_two_devices(pairs):
                 if resume:
                     batches = samples.batches(2, 8, augment=True)
                     batches.epoch.assign(part[0])
-                network.fit(batches, initial_epoch=part[0], epochs=part[1], verbose=0)
+                begin, end = part
+                network.fit(
+                    batches, shuffle=False, initial_epoch=begin, epochs=end, verbose=0
+                )
             assert batches.epoch.numpy() == part[1]
             return np.concatenate([w.ravel() for w in network.get_weights()])
 

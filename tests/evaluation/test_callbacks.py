@@ -58,7 +58,7 @@ def test_what_is_logged_is_what_an_explanation_says(tmp_path):
 def test_other_callbacks_see_it_and_a_resumed_run_goes_on(tmp_path):
     for epochs in (2, 3):
         watch = WatchExplanations(tmp_path / "w", IMAGES, MASKS)
-        stop = keras.callbacks.EarlyStopping("explained_outside", patience=9)
+        stop = keras.callbacks.EarlyStopping("explained_outside", mode="min", patience=9)
         gan().fit(
             IMAGES,
             MASKS,

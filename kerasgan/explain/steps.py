@@ -69,7 +69,8 @@ class Steps:
     def refusal(self, step: Step, reason: str, advice: str = ADVICE) -> KerasganError:
         """Returns the error about an operation, which names its layer, why, and what to do."""
         layer = self.layer_at(step.path)
-        shown = f"Operation {step.kind}"
+        given = dict.fromkeys(f"'{self.name_of_value(value)}'" for value in self.inside(step))
+        shown = f"Operation {step.kind}" + (f" on {' and '.join(given)}" if given else "")
         if layer is not None:
             shown = f"Layer '{layer.name}' ({type(layer).__name__}, operation {step.kind})"
         return KerasganError(f"{shown} cannot be explained: {reason}. {advice}")

@@ -160,9 +160,12 @@ class SubclassedUNet(keras.Model):
 
 @style()
 def subclassed(size=16, width=4, last="sigmoid"):
-    """Nested subclassed blocks in lists, functions between them; made by build()."""
+    """Nested subclassed blocks in lists, functions between them; made by build() where it can."""
     model = SubclassedUNet(width, last=last)
-    model.build((None, size, size, 3))
+    if KERAS_3:
+        model(keras.Input((size, size, 3)))
+    else:
+        model.build((None, size, size, 3))
     return model
 
 
@@ -268,13 +271,14 @@ def functions(size=16, width=4, last="sigmoid"):
     skip = tf.nn.relu6(L.Conv2D(width, 3, padding="same")(x))
     x = tf.nn.avg_pool2d(skip, 2, 2, "SAME")
     x = tf.nn.swish(L.BatchNormalization()(L.Conv2D(2 * width, 3, padding="same")(x)))
-    x = tf.image.resize(x, tf.shape(skip)[1:3], method="nearest")
+    new = skip.shape[1:3] if KERAS_3 else tf.shape(skip)[1:3]
+    x = tf.image.resize(x, new, method="nearest")
     x = tf.nn.elu(L.Conv2D(width, 1)(x)) * 0.5 + skip
     first, second = tf.split(x, 2, axis=-1)
     x = tf.stack([first, second], axis=-1)
     x = tf.reshape(tf.transpose(x, (0, 1, 2, 4, 3)), (-1, size, size, width))  # channel shuffle
     x = tf.concat([x[..., 1:], x[..., :1], -x], -1)
-    x = head(tf.maximum(x, 0.1 * x), None)
+    x = head(tf.maximum(x, tf.multiply(0.1, x)), None)
     return keras.Model(image, x if last is None else tf.math.sigmoid(x))
 
 
@@ -860,8 +864,9 @@ class ReducedAttention(L.Layer):
         self.heads, self.ratio, self.size = heads, ratio, channels // heads
         self.q, self.k, self.v = (L.Dense(channels, name=name) for name in "qkv")
         self.proj = L.Dense(channels, name="proj")
-        self.reduce = L.Conv2D(channels, ratio, strides=ratio, name="reduce")
-        self.norm = L.LayerNormalization(epsilon=1e-5, name="norm")
+        if ratio > 1:
+            self.reduce = L.Conv2D(channels, ratio, strides=ratio, name="reduce")
+            self.norm = L.LayerNormalization(epsilon=1e-5, name="norm")
 
     def split(self, x):
         x = tf.reshape(x, (tf.shape(x)[0], -1, self.heads, self.size))
@@ -890,7 +895,7 @@ class MixBlock(L.Layer):
     def call(self, x):
         h, w, channels = x.shape[1:]
         x = tf.reshape(x, (-1, h * w, channels))
-        x = x + self.attention(self.norms[0](x), h, w)
+        x = x + self.attention(self.norms[0](x), h=h, w=w)
         y = self.dense[0](self.norms[1](x))
         y = tf.reshape(self.depthwise(tf.reshape(y, (-1, h, w, 2 * channels))), tf.shape(y))
         x = x + self.dense[1](tf.nn.gelu(y, approximate=True))
@@ -1049,7 +1054,8 @@ def shared(size=16, width=4, last="sigmoid"):
     image = picture(size)
     stem = L.Conv2D(width, 3, padding="same", name="stem")
     again = L.Conv2D(width, 3, padding="same", activation="relu", name="again")
-    block = keras.Sequential([L.Conv2D(width, 3, padding="same"), L.BatchNormalization(), L.ReLU()])
+    body = [L.Conv2D(width, 3, padding="same"), L.BatchNormalization(), L.ReLU()]
+    block = keras.Sequential([L.Input((None, None, width)), *body])
     scales = []
     for factor in (1, 2, 4):
         x = stem(image if factor == 1 else L.AveragePooling2D(factor)(image))

@@ -10,6 +10,7 @@ from toys import IMAGES, with_random_weights
 from kerasgan import KerasganError
 from kerasgan.explain import Explainer
 from kerasgan.explain.turned import Turned, as_computed, find_turned, images_first
+from kerasgan.stack import KERAS_3
 
 
 def _of(function):
@@ -84,6 +85,7 @@ def test_pieces_of_a_batch_have_the_same_relevance_at_layers():
     assert np.allclose(pieces.layers["mixed"], whole.layers["mixed"], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.skipif(KERAS_3, reason="Keras 3 has no LocallyConnected2D")
 def test_locally_connected_layers_are_explained():
     model = _of(lambda image: layers.LocallyConnected2D(2, 2, 4, use_bias=False)(image))
     explainer, target = Explainer(model, "epsilon"), np.ones((2, 2))

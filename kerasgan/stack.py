@@ -23,7 +23,7 @@ __all__ = [
     "KERAS_3",
     "NUMBERS_FIRST_CALLS",
     "ONLY_FIRST_REPLICA",
-    "SEVERAL_MACHINES",
+    "REDUCES_NUMBERS_ACROSS_MACHINES",
     "built_within",
     "called_on",
     "has_symbolic_outputs",
@@ -34,6 +34,7 @@ __all__ = [
     "shape_called_on",
     "slot_name",
     "spectral_normalization",
+    "strategy_in_force",
     "trackable",
     "variable_of",
 ]
@@ -52,9 +53,35 @@ NUMBERS_FIRST_CALLS = KERAS_3
 # Under tf.distribute Keras 3 clips the gradients of each device, Keras 2.14 their sum.
 CLIPS_BEFORE_SUM = KERAS_3
 
-# `fit` of Keras 3 (seen in 3.15) ends in TensorFlow's errors under MultiWorkerMirroredStrategy with
-# more than one worker: it reduces a batch, and then numbers, in ways which that strategy has not.
-SEVERAL_MACHINES = not KERAS_3
+# What Keras 3 makes of a step's numbers on several machines ends in TensorFlow's errors: it takes a
+# mean along their first axis, and they have none.
+REDUCES_NUMBERS_ACROSS_MACHINES = not KERAS_3
+
+
+@contextlib.contextmanager
+def strategy_in_force(model: keras.Model) -> Iterator[None]:
+    """Let a model train by the strategy in whose scope this is, and not by one of its own.
+
+    With one of its own, `fit` and `evaluate` of Keras 3 first read a batch and average it over
+    devices, to build what is built: data would begin one batch late, and machines that hold batches
+    of different sizes fail.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> with tf.distribute.get_strategy().scope(), strategy_in_force(model):
+        ...     model.distribute_strategy is tf.distribute.get_strategy()
+        True
+    """
+    strategy = model.distribute_strategy
+    if KERAS_3:
+        model._distribute_strategy = None
+    try:
+        with strategy.scope():
+            yield
+    finally:
+        if KERAS_3:
+            model._distribute_strategy = strategy
 
 
 @contextlib.contextmanager

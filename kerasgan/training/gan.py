@@ -422,11 +422,23 @@ class SegmentationGAN(keras.Model):
         """
         if self.train_function is None or force:
             super().make_train_function(force)
-            step = self.train_function
+            step = replicas.on_all_machines(self, self.train_function, self.train_step)
             self.train_function = lambda data: (
                 self.get_metrics_result() if self._passes_over else step(data)
             )
         return self.train_function
+
+    def make_test_function(self, force=False):
+        """Return what `evaluate` calls for a step.
+
+        Args:
+            force: whether to make it anew.
+        """
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            step = replicas.on_all_machines(self, self.test_function, self.test_step)
+            self.test_function = step
+        return self.test_function
 
     @_behind_data
     def train_step(self, data):

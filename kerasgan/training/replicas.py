@@ -8,13 +8,19 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.stack import layers_of, variable_of
-from kerasgan.training import feed
+from kerasgan.stack import (
+    REDUCES_NUMBERS_ACROSS_MACHINES,
+    layers_of,
+    strategy_in_force,
+    variable_of,
+)
+from kerasgan.training import feed, workers
 
 __all__ = [
     "check_scope",
     "dealing",
     "in_scope",
+    "on_all_machines",
     "own_images",
     "results",
     "several",
@@ -131,24 +137,36 @@ def dealing(gan, method):
             )
         if checked is not None:
             options["validation_data"] = _deal(checked, devices)
-        if method.__name__ == "fit":
-            options["callbacks"] = [_from_start(x), *options.get("callbacks", ())]
-        return method(_deal(x, devices), y, **options)
+        with strategy_in_force(gan):
+            return method(_deal(x, devices), y, **options)
 
     return dealt
 
 
-def _from_start(data) -> keras.callbacks.Callback:
-    """Let data of `feed` begin where they were to: Keras 3 reads a batch first, on several devices.
+def on_all_machines(gan, function, step):
+    """Return the function that Keras calls with an iterator, one of ours where Keras' would fail.
 
     Args:
-        data: what `fit` is to read.
+        gan: a `SegmentationGAN`.
+        function: that of Keras.
+        step: its `train_step` or `test_step`.
     """
-    variables = [getattr(data, name, None) for name in ("epoch", "start")]
-    kept = [(x, x.numpy()) for x in variables if isinstance(x, tf.Variable)]
-    return keras.callbacks.LambdaCallback(
-        on_train_begin=lambda logs: [variable.assign(value) for variable, value in kept]
-    )
+    strategy = gan.distribute_strategy
+    if workers.place(strategy)[1] == 1 or REDUCES_NUMBERS_ACROSS_MACHINES:
+        return function
+
+    @tf.function(reduce_retracing=True)
+    def on_devices(data):
+        found = strategy.run(step, (data,))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in found.items()}
+
+    def on_iterator(iterator):
+        found = on_devices(next(iterator))
+        for _, data in zip(range(gan.steps_per_execution - 1), iterator):
+            found = on_devices(data)
+        return found
+
+    return on_iterator
 
 
 def _deal(data, devices: int):

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.stack import SEVERAL_MACHINES
 from kerasgan.storage import replacing
 
 __all__ = ["check_alike", "everyone", "place", "together", "writing"]
@@ -147,12 +146,6 @@ def together(method):
     @functools.wraps(method)
     def watched(self, *args, **kwargs):
         index, count = place(self.distribute_strategy)
-        if count > 1 and not SEVERAL_MACHINES:
-            raise KerasganError(
-                "Keras 3 does not train on several machines. Train on one, with all its GPUs by "
-                "tf.distribute.MirroredStrategy, or with Python 3.9 to 3.11, TensorFlow 2.14 and "
-                "Keras 2.14"
-            )
         try:
             return method(self, *args, **kwargs)
         except LOST as error:

@@ -16,10 +16,7 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
-from kerasgan.stack import SEVERAL_MACHINES
 from kerasgan.training import workers
-
-keras_2 = pytest.mark.skipif(not SEVERAL_MACHINES, reason="Keras 3 trains on one machine alone")
 
 
 def worker(index, kind="worker", **jobs):
@@ -58,7 +55,6 @@ def test_only_the_first_worker_writes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", workers.LOST)
-@keras_2
 def test_a_lost_worker_is_an_error_that_says_what_to_do(kind):
     class Fitted:
         distribute_strategy = worker(1, worker=["a:1", "b:1"])
@@ -71,19 +67,6 @@ def test_a_lost_worker_is_an_error_that_says_what_to_do(kind):
         Fitted().fit()
     Fitted.distribute_strategy = tf.distribute.get_strategy()
     with pytest.raises(kind, match="gone"):
-        Fitted().fit()
-
-
-def test_several_machines_are_refused_where_keras_cannot(monkeypatch):
-    class Fitted:
-        distribute_strategy = worker(1, worker=["a:1", "b:1"])
-
-        @workers.together
-        def fit(self):
-            raise AssertionError
-
-    monkeypatch.setattr(workers, "SEVERAL_MACHINES", False)
-    with pytest.raises(kg.KerasganError, match="does not train on several machines"):
         Fitted().fit()
 
 
@@ -171,7 +154,6 @@ def values(path):
 
 
 @pytest.mark.slow
-@keras_2
 def test_two_workers_train_as_one_and_go_on_after_the_loss_of_one(tmp_path):
     kg.data.synthetic.write_dataset(tmp_path / "scenes", count=17, size=32)
     end(start(tmp_path, 1, epochs=3))

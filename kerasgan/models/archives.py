@@ -47,7 +47,7 @@ def readable(path: pathlib.Path) -> Iterator[None]:
 
 
 def entries_of(
-    archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT, most: int = ENTRIES
+    archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT
 ) -> dict[str, zipfile.ZipInfo]:
     """List the files in an archive, all of which can be unpacked without harm.
 
@@ -55,7 +55,6 @@ def entries_of(
         archive: The archive, opened.
         path: Its path, for errors.
         limit: Largest size in bytes of all files together, unpacked.
-        most: Largest number of files.
 
     Returns:
         The entries by name.
@@ -74,8 +73,8 @@ def entries_of(
         'a.zip' cannot be loaded: its entry '../a.txt' names a path outside of it
     """
     infos = archive.infolist()
-    if len(infos) > most:
-        raise refusal(path, f"it has {len(infos)} entries, more than the {most} allowed")
+    if len(infos) > ENTRIES:
+        raise refusal(path, f"it has {len(infos)} entries, more than the {ENTRIES} allowed")
     size = sum(info.file_size for info in infos)
     if size > limit:
         raise refusal(

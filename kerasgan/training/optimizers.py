@@ -128,7 +128,12 @@ def scaled(optimizer, loss):
 
 
 def apply_gradients(optimizer, gradients, variables) -> None:
-    """Move variables by gradients of a loss that was `scaled`; clipped is their sum."""
+    """Move variables, of which a frozen network has none, by gradients of a loss that was `scaled`.
+
+    Clipped is their sum over all devices.
+    """
+    if not variables:
+        return
     if hasattr(optimizer, "get_unscaled_gradients"):
         gradients = optimizer.get_unscaled_gradients(gradients)
     if CLIPS_BEFORE_SUM and several():

@@ -80,12 +80,12 @@ def length(path):
 
 def kill(process, stream, steps, pause, number):
     """Wait until the process has made so many steps more, and a moment; then kill it."""
-    wanted, deadline = length(stream) + steps, time.monotonic() + 120
+    wanted, deadline = length(stream) + steps, time.monotonic() + 600
     while length(stream) < wanted and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     time.sleep(pause)
     process.send_signal(number)
-    return process.wait(timeout=120)
+    return process.wait(timeout=600)
 
 
 def batches(path):
@@ -118,7 +118,7 @@ def kill_and_go_on(tmp_path, kills, epochs):
         assert (
             code in {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (1, -2)}[number]
         )
-    assert start(scenes, run, epochs, whole).wait(timeout=300) == 0
+    assert start(scenes, run, epochs, whole).wait(timeout=900) == 0
     assert length(whole / "stream.txt") == STEPS * epochs
     assert len(json.loads((whole / "history.json").read_text())[0]) == epochs
     assert_identical(run, whole)

@@ -1,7 +1,7 @@
 """Docstrings: their examples run, and everything public has one."""
 
 import doctest
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 
@@ -12,6 +12,8 @@ import kerasgan as kg
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ROOMS = (kg.data, kg.models, kg.training, kg.inference, kg.explain, kg.evaluation, kg.report)
 MODULES = sorted(found.name for found in pkgutil.walk_packages(kg.__path__, "kerasgan."))
+if importlib.util.find_spec("innvestigate") is None:
+    MODULES.remove("kerasgan.explain.innvestigate")
 
 
 @pytest.mark.parametrize("name", ["kerasgan", *MODULES])

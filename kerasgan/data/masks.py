@@ -626,7 +626,7 @@ def _tally(pixels: _Pixels, where: np.ndarray | None = None) -> Counter:
     if values.dtype != np.uint8:
         with np.errstate(invalid="ignore"):
             whole = (values >= 0) & (values <= 65535) & (values % 1 == 0)
-        values = np.where(whole, values, -1)
+        values = np.where(whole, values, -1.0)
     if values.dtype == np.uint8:
         counts = np.bincount(values.ravel(), minlength=256)
         levels = np.flatnonzero(counts)

@@ -259,7 +259,7 @@ class Preset(Composite):
         KerasganError: An unknown name, or iNNvestigate is not installed.
 
     Example:
-        >>> Preset("lrp.sequential_preset_a")
+        >>> Preset("lrp.sequential_preset_a")  # doctest: +SKIP
         Preset(name='lrp.sequential_preset_a')
     """
 

@@ -49,7 +49,7 @@ def attention_unet(
     Example:
         >>> import kerasgan as kg
         >>> model = kg.models.attention_unet(size=(32, 48), filters=2, levels=3)
-        >>> model.output_shape, model.get_layer("up_3_gate").output_shape
+        >>> model.output_shape, tuple(model.get_layer("up_3_gate").output.shape)
         ((None, 32, 48, 1), (None, 16, 24, 1))
 
     Source: Oktay et al. 2018 (arXiv 1804.03999), equations 1 and 2.

@@ -125,7 +125,7 @@ def encoder_unet(
     Example:
         >>> import kerasgan as kg
         >>> model = kg.models.encoder_unet(size=32, filters=2, encoder="mobilenet_v2")
-        >>> model.output_shape, model.get_layer("up_1_skip").output_shape
+        >>> model.output_shape, tuple(model.get_layer("up_1_skip").output.shape)
         ((None, 32, 32, 1), (None, 2, 2, 1856))
 
     Source: Ronneberger et al. 2015 (arXiv 1505.04597) for the whole; the encoders: He et al. 2016

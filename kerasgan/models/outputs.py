@@ -275,9 +275,9 @@ def read_output(model: keras.Model) -> Reading:
         >>> import keras
         >>> image = keras.Input((8, 8, 3))
         >>> logits = keras.layers.Conv2D(3, 1)(image)
-        >>> read_output(keras.Model(image, tf.nn.softmax(logits))).exclusive
+        >>> read_output(keras.Model(image, keras.layers.Softmax()(logits))).exclusive
         True
-        >>> read_output(keras.Model(image, tf.sigmoid(logits))).labels
+        >>> read_output(keras.Model(image, keras.layers.Activation("sigmoid")(logits))).labels
         True
     """
     return _compiled(functional(model)).reading

@@ -115,7 +115,8 @@ def range_of(trace: Trace) -> Range:
         >>> logit = keras.layers.Conv2D(1, 1)(image)
         >>> range_of(trace_network(keras.Model(image, logit))).free
         True
-        >>> range_of(trace_network(keras.Model(image, 3 * tf.sigmoid(logit) + 1)))[:2]
+        >>> mask = keras.layers.Activation("sigmoid")(logit)
+        >>> range_of(trace_network(keras.Model(image, 3 * mask + 1)))[:2]
         (1.0, 4.0)
     """
     return Ranges(trace, trained=True).of(trace.output)

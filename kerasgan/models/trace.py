@@ -158,8 +158,8 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
     Example:
         >>> import kerasgan as kg
         >>> found = trace_network(kg.models.unet(size=32, filters=2, levels=2))
-        >>> [step.kind for step in found.steps if step.depends == "image"][-3:]
-        ['Conv2D', 'BiasAdd', 'Sigmoid']
+        >>> [step.kind for step in found.steps if step.depends == "image"][-1:]
+        ['Sigmoid']
     """
     state = [output, *(getattr(module, "activation", None) for module in layers_of(network))]
     known = TRACED.get(network)

@@ -68,10 +68,12 @@ def test_groups_of_channels(options):
     explainer.check(images, target=np.ones(output.shape))
 
 
-@pytest.mark.parametrize("name", styles.BAD)
+# In Keras 3 training=False of the call wins over a layer's own training=True.
+REFUSED = [name for name in styles.BAD if not (KERAS_3 and name == "monte_carlo_dropout")]
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_refused(name):
-    if KERAS_3 and name == "monte_carlo_dropout":
-        pytest.skip("in Keras 3 training=False of the call wins")
     build, words, rule, when = styles.BAD[name]
     images = np.random.default_rng(1).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
     model = build()

@@ -139,8 +139,9 @@ def layers_of(network: Any) -> list[keras.layers.Layer]:
 
     Example:
         >>> import kerasgan as kg
-        >>> [layer.name for layer in layers_of(kg.models.unet(size=32, filters=2, levels=2))][:2]
-        ['image', 'down_1_conv_a']
+        >>> names = {layer.name for layer in layers_of(kg.models.unet(size=32, filters=2))}
+        >>> "down_1_conv_a" in names
+        True
     """
     if not KERAS_3:
         return [part for part in network.submodules if isinstance(part, keras.layers.Layer)]

@@ -69,9 +69,9 @@ def skips_of(base):
 
     height, found = base.input_shape[1], {}
     for layer in base.layers:
-        shape = layer.output_shape
+        shape = getattr(layer.output, "shape", ())
         pads = isinstance(layer, (keras.layers.InputLayer, keras.layers.ZeroPadding2D))
-        if isinstance(shape, tuple) and len(shape) == 4 and not pads and shape[1] > 1:
+        if len(shape) == 4 and not pads and shape[1] > 1:
             found[round(height / shape[1]).bit_length()] = layer.output
     deepest = round(height / base.output_shape[1]).bit_length()
     return [found[stage] for stage in sorted(found, reverse=True) if 1 < stage < deepest]
@@ -101,12 +101,14 @@ def settle(model, images):
     import keras
     import numpy as np
 
+    from kerasgan.stack import layers_of
+
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if len(weight.shape) == 1:
             low, high = (0.5, 1.5) if "gamma" in weight.name else (-0.1, 0.1)
             weight.assign(rng.uniform(low, high, weight.shape))
-    norms = [m for m in model.submodules if isinstance(m, keras.layers.BatchNormalization)]
+    norms = [m for m in layers_of(model) if isinstance(m, keras.layers.BatchNormalization)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

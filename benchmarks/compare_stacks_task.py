@@ -1,4 +1,4 @@
-"""One row of `stacks.py` on one stack, in a process of its own."""
+"""One row of `compare_stacks.py` on one stack, in a process of its own."""
 
 import os
 import platform

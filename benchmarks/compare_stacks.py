@@ -1,7 +1,7 @@
 """The same work on both stacks, side by side: Keras 2.14 and Keras 3.
 
 Example:
-    python benchmarks/stacks.py --older venv-3.11/bin/python --newer venv-3.12/bin/python --write
+    python benchmarks/compare_stacks.py --older venv-3.11/bin/python --newer venv-3.12/bin/python --write
 
 Each interpreter has kerasgan with its stack installed. For each row a process on either stack does
 the same work in turns, round after round, so that other work on the machine hits both alike.
@@ -86,7 +86,7 @@ def main():
         if name in IMPORTS:
             pair = [Import(name, python) for python in pythons]
         else:
-            script = HERE / "stacks_task.py"
+            script = HERE / "compare_stacks_task.py"
             commands = [[p, script, name, f"--threads={args.threads}"] for p in pythons]
             pair = [Contender(name, command, args.threads) for command in commands]
             versions = [each.facts["versions"] for each in pair]

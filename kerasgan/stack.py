@@ -20,17 +20,21 @@ from kerasgan.errors import KerasganError
 
 __all__ = [
     "CLIPS_BEFORE_SUM",
+    "FUNCTIONAL",
     "KERAS_3",
     "NUMBERS_FIRST_CALLS",
     "ONLY_FIRST_REPLICA",
+    "OPERATION_LAYERS",
+    "POLICY",
     "REDUCES_NUMBERS_ACROSS_MACHINES",
+    "addons_layers",
     "built_within",
     "called_on",
     "has_symbolic_outputs",
     "is_of_this_keras",
     "layers_of",
+    "operation_classes",
     "path_of",
-    "quiet",
     "shape_called_on",
     "slot_name",
     "spectral_normalization",
@@ -45,6 +49,14 @@ KERAS_3 = keras.__version__.startswith("3.")
 ONLY_FIRST_REPLICA: Any = (
     "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
 )
+
+# What `.keras` files call things that both Keras have under other names, some of them private: the
+# kind of network, the policies of layers, and operations between layers, which in Keras 2.14 are
+# functions that a layer calls, and in Keras 3 classes of these modules.
+FUNCTIONAL = "keras.src.models.functional" if KERAS_3 else "keras.src.engine.functional"
+POLICY = ("keras", "DTypePolicy") if KERAS_3 else ("keras.mixed_precision", "Policy")
+OPERATION_LAYERS = "keras.src.layers.core.tf_op_layer"
+OPERATION_ROOMS = [f"keras.src.ops.{room}" for room in ("image", "linalg", "math", "nn", "numpy")]
 
 # Keras 3 opens the scope of a layer twice a call, to build it and to call it: the operations of the
 # first call of "conv" stand in "conv_1". In Keras 2.14 they stand in "conv".
@@ -84,19 +96,6 @@ def strategy_in_force(model: keras.Model) -> Iterator[None]:
             model._distribute_strategy = strategy
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide that tensorflow-addons has ended and was built beside a newer TensorFlow.
-
-    Example:
-        >>> with quiet():
-        ...     warnings.warn("TensorFlow Addons (TFA) has ended", UserWarning)
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def is_of_this_keras(version: str) -> bool:
     """Say whether what that version of Keras wrote is in the form of this one.
 
@@ -109,20 +108,49 @@ def is_of_this_keras(version: str) -> bool:
     return version.partition(".")[0] == keras.__version__.partition(".")[0]
 
 
+def addons_layers() -> dict[str, Any]:
+    """Return the layers of tensorflow-addons by name; none beside Keras 3.
+
+    It is imported when it is first needed, which registers its layers for loading, and its notices
+    are hidden: that it has ended, and was built beside a newer TensorFlow.
+
+    Example:
+        >>> ("SpectralNormalization" in addons_layers()) != KERAS_3
+        True
+    """
+    if KERAS_3:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return vars(importlib.import_module("tensorflow_addons").layers)
+
+
+def operation_classes() -> list[type]:
+    """Return the operations between layers that a `.keras` file may name as classes.
+
+    Keras 2.14 has none: there a layer calls a function of TensorFlow.
+
+    Example:
+        >>> bool(operation_classes()) == KERAS_3
+        True
+    """
+    found = [keras.Operation] if KERAS_3 else []
+    for kind in found:  # which grows
+        found += kind.__subclasses__()
+    return [kind for kind in found if kind.__module__ in OPERATION_ROOMS]
+
+
 def spectral_normalization() -> type[keras.layers.Wrapper]:
     """Return the layer that keeps a kernel's largest singular value at 1 in training.
 
-    Keras 3 has one; for Keras 2.14 tensorflow-addons does, imported when it is first needed, which
-    registers it for loading.
+    Keras 3 has one; for Keras 2.14 tensorflow-addons does.
 
     Example:
         >>> spectral_normalization().__name__
         'SpectralNormalization'
     """
-    if KERAS_3:
-        return keras.layers.SpectralNormalization
-    with quiet():
-        return importlib.import_module("tensorflow_addons").layers.SpectralNormalization
+    layers = vars(keras.layers) if KERAS_3 else addons_layers()
+    return layers["SpectralNormalization"]
 
 
 def layers_of(network: Any) -> list[keras.layers.Layer]:

@@ -17,6 +17,7 @@ MODULES = {
 }
 PUBLIC = {"_replace", "_asdict", "_fields", "_make"}  # of named tuples
 PUBLIC |= {"_create_analysis"}  # of iNNvestigate, for subclasses of its analyzers
+LOOKED_FOR = {"_trainable_weights", "_non_trainable_weights"}  # by iNNvestigate, in what we give it
 BY_NAME = ("getattr", "hasattr", "setattr", "delattr")
 FOREIGN = ("keras.src", "tensorflow.python", "tensorflow.keras", "keras.api")
 
@@ -40,12 +41,21 @@ def defined():
 
 
 OURS = defined()
+READ = {
+    node.attr
+    for tree in MODULES.values()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+}
 
 
 def private(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             plain = node.attr.startswith("_") and not node.attr.endswith("__")
+            given = READ | LOOKED_FOR
+            if plain and node.attr not in given:  # set for another library to read
+                yield node.lineno, node.attr
             if (plain and node.attr not in OURS) or node.attr in ("__internal__", "__dict__"):
                 yield node.lineno, node.attr
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in BY_NAME:

@@ -27,7 +27,7 @@ from kerasgan.explain.perturbation import Perturbation
 from kerasgan.explain.turned import images_first
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
-from kerasgan.stack import layers_of
+from kerasgan.models.trace import activations_of
 
 __all__ = ["Explainer"]
 
@@ -116,7 +116,7 @@ class Explainer:
             self.graph = read_graph(
                 self.model, gates=gates, output=output, share=isinstance(self.method, AttnLRP)
             )
-        self._activations = self._activations_now()
+        self._activations = activations_of(self.model)
         self.method = self.method.placed(self._places())
         if isinstance(self.method, Composite):
             self.method.warn_if_unused(self.graph)
@@ -186,7 +186,7 @@ class Explainer:
 
         Source: Conditional heatmaps, Achtibat et al. 2023 (arXiv 2206.03208).
         """
-        if self._activations_now() != self._activations:
+        if activations_of(self.model) != self._activations:
             raise KerasganError(
                 f"A layer of '{self.model.name}' was given another activation since this Explainer "
                 "was made. Make a new Explainer of it"
@@ -498,9 +498,6 @@ class Explainer:
         signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
         function = tf.function(explain, autograph=False)
         return Traced(function.get_concrete_function(*signature), layers, rows, forks)
-
-    def _activations_now(self) -> list[Any]:
-        return [getattr(layer, "activation", None) for layer in layers_of(self.model)]
 
     def _weights_spec(self) -> tf.TensorSpec:
         return tf.TensorSpec(self.graph.shape(self.graph.output), self.graph.dtype)

@@ -264,8 +264,9 @@ def _entry(network: keras.Model, build: Any, size: tuple[int, int], function: st
             "not build it from its name: pass build=, a function of yours that does, and give "
             "them the function with the bundle"
         )
-    shown = {"function": function, "size": list(size), "answer": answer(network, size).tolist()}
-    return record or shown
+    if record is not None:
+        return record
+    return {"function": function, "size": list(size), "answer": answer(network, size).tolist()}
 
 
 def load_bundle(

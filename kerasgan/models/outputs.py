@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.ranges import CLOSE, MOVES, Range, range_of
-from kerasgan.models.trace import PASSED, call_network, trace_network
-from kerasgan.stack import has_symbolic_outputs, layers_of, shape_called_on
+from kerasgan.models.trace import PASSED, activations_of, call_network, trace_network
+from kerasgan.stack import has_symbolic_outputs, shape_called_on
 
 __all__ = [
     "Reading",
@@ -423,17 +423,12 @@ READ: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 def _compiled(network: keras.Model) -> _Compiled:
     """A network's reading and functions, made once for as long as its activations stay."""
-    state = _activations(network)
+    state = activations_of(network)
     found = READ.get(network)
     if found is None or found[0] != state:
         _check_shapes(network)
         READ[network] = found = (state, _Compiled(_read(network)))
     return found[1]
-
-
-def _activations(network: keras.Model) -> list:
-    """What could be exchanged in a network that stays the same object: its layers' activations."""
-    return [getattr(module, "activation", None) for module in layers_of(network)]
 
 
 def _check_shapes(network: keras.Model) -> None:

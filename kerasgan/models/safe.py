@@ -8,13 +8,12 @@ network may be built from. Networks of kerasgan need no such file; see `kerasgan
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import io
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import h5py
@@ -31,7 +30,13 @@ from kerasgan.models.archives import (
     unpack,
 )
 from kerasgan.models.blocks import SeededDropout, WeightClip
-from kerasgan.stack import KERAS_3
+from kerasgan.stack import (
+    FUNCTIONAL,
+    OPERATION_LAYERS,
+    POLICY,
+    addons_layers,
+    operation_classes,
+)
 
 __all__ = ["check_config", "load_network"]
 
@@ -49,8 +54,7 @@ REFUSED_LAYERS = (
     "TextVectorization",
     "TorchModuleWrapper",
 )
-# Of Keras 2.14, by the module of TensorFlow that has them. Those of Keras 3 are classes.
-OPERATION_LAYERS = "keras.src.layers.core.tf_op_layer"
+# Of Keras 2.14, by the module of TensorFlow that has them.
 OPERATIONS = {
     "": "cast clip_by_value concat expand_dims identity pad reshape split squeeze stack "
     "stop_gradient transpose",
@@ -61,7 +65,6 @@ OPERATIONS = {
     "nn": "avg_pool2d bias_add depth_to_space elu gelu leaky_relu log_softmax max_pool2d relu "
     "relu6 selu silu softmax softsign space_to_depth swish",
 }
-ROOMS = [f"keras.src.ops.{room}" for room in ("image", "linalg", "math", "nn", "numpy")]
 VALUES = ("__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__", "__tuple__")
 
 
@@ -179,9 +182,7 @@ def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> N
         known = name in OPERATIONS.get(room, "").split()
         if known and module == OPERATION_LAYERS and registered in (None, kind):
             return
-    elif [module, kind, registered] in known_classes(
-        not KERAS_3 and str(registered).startswith("Addons>")
-    ):
+    elif [module, kind, registered] in known_classes(str(registered).startswith("Addons>")):
         return
     layer = config.get("name") if isinstance(config, dict) else None
     raise refusal(
@@ -219,7 +220,7 @@ def known_classes(added: bool) -> list[list[str | None]]:
     if added:
         return [
             [value.__module__, name, f"Addons>{name}"]
-            for name, value in vars(importlib.import_module("tensorflow_addons").layers).items()
+            for name, value in addons_layers().items()
             if inspect.isclass(value) and issubclass(value, keras.layers.Layer)
         ]
     rooms = {
@@ -236,23 +237,9 @@ def known_classes(added: bool) -> list[list[str | None]]:
     ]
     own = (SeededDropout, WeightClip)
     known += [[each.__module__, each.__name__, f"kerasgan>{each.__name__}"] for each in own]
-    known.append(["keras", "Sequential", None])
-    if not KERAS_3:
-        known.append(["keras.mixed_precision", "Policy", None])
-        return [*known, ["keras.src.engine.functional", "Functional", "Functional"]]
-    known += [
-        [kind.__module__, kind.__name__, kind.__name__]
-        for kind in _kinds_of(keras.Operation)
-        if kind.__module__ in ROOMS
-    ]
-    known.append(["keras", "DTypePolicy", None])
-    return [*known, ["keras.src.models.functional", "Functional", "Functional"]]
-
-
-def _kinds_of(kind: type) -> Iterator[type]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _kinds_of(each)
+    known += [[kind.__module__, kind.__name__, kind.__name__] for kind in operation_classes()]
+    known += [["keras", "Sequential", None], [*POLICY, None]]
+    return [*known, [FUNCTIONAL, "Functional", "Functional"]]
 
 
 def check_weights(file: BinaryIO, path: pathlib.Path) -> None:

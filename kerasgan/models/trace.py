@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "Trace",
     "Value",
+    "activations_of",
     "call_network",
     "forget",
     "layers_in",
@@ -161,11 +162,25 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
         >>> [step.kind for step in found.steps if step.depends == "image"][-1:]
         ['Sigmoid']
     """
-    state = [output, *(getattr(module, "activation", None) for module in layers_of(network))]
+    state = [output, *activations_of(network)]
     known = TRACED.get(network)
     if known is None or known[0] != state:
         TRACED[network] = known = (state, _traced(network, output))
     return known[1]
+
+
+def activations_of(network: keras.Model) -> list[Any]:
+    """Return what could be exchanged in a network that stays the same object: its activations.
+
+    Args:
+        network: A `keras.Model`.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> keras.activations.sigmoid in activations_of(kg.models.unet(size=32, filters=2))
+        True
+    """
+    return [getattr(layer, "activation", None) for layer in layers_of(network)]
 
 
 def call_network(network: keras.Model, images: Sequence[Any], training: Any = False) -> Any:

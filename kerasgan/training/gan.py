@@ -641,7 +641,7 @@ def _as_datasets(gan, method):
         x = readable_once(gan.generator, x)
         if isinstance(x, tf.data.Dataset) and method.__name__ == "fit":
             options.setdefault("shuffle", False)  # or Keras 3 warns that it cannot
-        with ended(x, options):
+        with ended(options):
             return dealt(x, y, **options)
 
     return on

@@ -194,15 +194,14 @@ class Alarms(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def ended(x, options: dict):
+def ended(options: dict):
     """Keep Keras 3 from warning that data of unknown length have ended, if no steps were asked for.
 
     Args:
-        x: what is read.
         options: the further arguments of `fit` or `evaluate`.
 
     Example:
-        >>> with ended(tf.data.Dataset.range(3), {}):
+        >>> with ended({}):
         ...     warnings.warn("Your input ran out of data; interrupting training", UserWarning)
     """
     asked = {*options} & {"steps_per_epoch", "steps", "validation_steps"}

@@ -121,7 +121,6 @@ class KeepState(keras.callbacks.Callback):
 
     def __init__(self, folder, others, guards=(), facts=None):
         super().__init__()
-        self._supports_tf_logs = True
         self.folder = pathlib.Path(folder)
         self.others, self.guards, self.facts = others, guards, facts
         self.signals = StopSignals()
@@ -410,12 +409,7 @@ class KeepState(keras.callbacks.Callback):
 def _checkpoint(gan) -> tf.train.Checkpoint:
     """All variables that a step of training changes."""
     networks = [[variable_of(each) for each in one.variables] for one in gan._networks()]
-    pairs = (gan.optimizer, gan._learner), (gan.discriminator_optimizer, gan._critic)
-    optimizers = []
-    for optimizer, network in pairs:
-        if optimizer is not None:
-            optimizer.build(network.trainable_variables)
-            optimizers.append(trackable(optimizer))
+    optimizers = [trackable(optimizer) for optimizer, _ in gan._rates]
     return tf.train.Checkpoint(networks=networks, optimizers=optimizers, means=_means(gan))
 
 

@@ -369,7 +369,6 @@ def optimizer_variables(gan) -> dict:
         pairs.append(("discriminator", gan.discriminator_optimizer, gan._critic))
     found = {}
     for role, optimizer, network in pairs:
-        optimizer.build(network.trainable_variables)
         found.update((f"{role}/{name}", each) for name, each in _variables(optimizer, network))
     if gan._learner is not gan.generator:
         learned = named_weights(gan._learner).items()

@@ -1,7 +1,7 @@
 """The same work on both stacks, side by side: Keras 2.14 and Keras 3.
 
 Example:
-    python benchmarks/compare_stacks.py --older venv-3.11/bin/python --newer venv-3.12/bin/python --write
+    python benchmarks/compare_stacks.py --older env311/bin/python --newer env312/bin/python --write
 
 Each interpreter has kerasgan with its stack installed. For each row a process on either stack does
 the same work in turns, round after round, so that other work on the machine hits both alike.

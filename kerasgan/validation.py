@@ -1,0 +1,141 @@
+"""Checks of arguments: one for each kind, each with an error of the same form.
+
+Every check takes the argument's name and value, and returns the value as a plain Python object, so
+that what is stored is what was checked. NumPy's numbers count as numbers, booleans do not.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from kerasgan.errors import KerasganError, did_you_mean
+
+
+def invalid(name: str, expected: str, received: Any, advice: str = "") -> KerasganError:
+    """Return the error of an argument: what it must be, what was received, and what to do."""
+    shown = received if isinstance(received, os.PathLike) else repr(received)
+    advice = f". {advice}" if advice else ""
+    return KerasganError(f"Argument '{name}' must be {expected}. Received: {shown}{advice}")
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number that 64 bits hold."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and -(2**63) <= value < 2**63
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite real number."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    try:
+        return real and math.isfinite(value)
+    except OverflowError:  # of an int beyond any float
+        return False
+
+
+def check_whole_number(
+    name: str, value: Any, least: int, most: float = math.inf, unit: str = ""
+) -> int:
+    """Check a whole number from `least` to `most`, both allowed; `unit` is such as "of pixels"."""
+    if not is_whole(value) or not least <= value <= most:
+        kind = f"a whole number {unit}".strip()
+        raise invalid(name, f"{kind} {_range(least, most)}", value)
+    return int(value)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Check a finite number; `least` and `most` themselves are allowed, `above` and `below` not."""
+    if not is_number(value) or not (least <= value <= most and above < value < below):
+        raise invalid(name, f"a finite number {_range(least, most, above, below)}".strip(), value)
+    return int(value) if is_whole(value) else float(value)
+
+
+def check_pair(name: str, value: Any, order: str = "(height, width)", **bounds) -> tuple:
+    """Check a number, which stands for two, or two numbers; `bounds` as of `check_number`."""
+    pair = (value, value) if is_number(value) else value
+    try:
+        first, second = pair
+        return check_number(name, first, **bounds), check_number(name, second, **bounds)
+    except (TypeError, ValueError):
+        expected = f"a finite number {_range(**bounds)}".strip()
+        raise invalid(name, f"{expected}, or two of them, {order}", value) from None
+
+
+def check_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Check a side in pixels or (height, width), and return (height, width)."""
+    pair = (value, value) if is_whole(value) else value
+    try:
+        height, width = pair
+        return check_whole_number(name, height, least), check_whole_number(name, width, least)
+    except (TypeError, ValueError):
+        expected = f"a number of pixels from {least} up, or two, (height, width)"
+        raise invalid(name, expected, value) from None
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """Check that a value is one of a few names, numbers or None, and return that one."""
+    choices = list(choices)
+    plain = isinstance(value, (str, numbers.Number, type(None)))
+    for choice in choices if plain else ():
+        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+            return choice
+    hint = did_you_mean(value, [one for one in choices if isinstance(one, str)], most=1)
+    raise invalid(name, f"one of {', '.join(map(str, choices))}", value, hint)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Check True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise invalid(name, "True or False", value)
+    return bool(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """Check text, which may be empty."""
+    if not isinstance(value, str):
+        raise invalid(name, "a text", value)
+    return str(value)
+
+
+def check_path(name: str, value: Any, what: str = "a path") -> pathlib.Path:
+    """Check a path, whether or not something is there."""
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise invalid(name, what, value)
+    return pathlib.Path(os.fsdecode(value))
+
+
+def check_folder(name: str, value: Any) -> pathlib.Path:
+    """Check the path of a folder that is there."""
+    path = check_path(name, value, "the path of a folder")
+    if not path.is_dir():
+        what = "a file" if path.exists() else "not there"
+        raise KerasganError(f"Argument '{name}' must be a folder. Received: {path} ({what})")
+    return path
+
+
+def _range(
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> str:
+    """Say a range in words."""
+    if least > -math.inf and most < math.inf:
+        return f"from {least} to {most}"
+    limits = {f"from {least} up": least, f"above {above}": above}
+    limits.update({f"up to {most}": most, f"below {below}": below})
+    return " and ".join(words for words, limit in limits.items() if math.isfinite(limit))

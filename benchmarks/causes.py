@@ -161,7 +161,7 @@ def as_markdown(table, args):
     shown = ["recovery", "over clean", "faithful", "cost"]
     head = ["method", *(f"{name}, {cue}" for cue in args.cues for name in shown[:2]), *shown[2:]]
     lines += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for method in table["method"].unique():
+    for method, kind in table[["method", "kind"]].drop_duplicates().values:
         part = rows[rows.index.get_level_values("method") == method]
         cells = []
         for cue in args.cues:
@@ -171,10 +171,15 @@ def as_markdown(table, args):
                 cells.append(
                     f"{values.mean():.2f} ± {values.std():.2f}" if values.notna().any() else ""
                 )
-        rule = part["kind"].iloc[0] == "rule"
-        cells.append(f"{part['faithful'].mean():.2f}")
-        cells.append(f"{part['cost'].mean():.1f}" if part["cost"].iloc[0] else "")
-        lines.append(f"| {f'`{method}`' if rule else f'*{method}*'} | " + " | ".join(cells) + " |")
+        for name, digits in (("faithful", 2), ("cost", 1)):
+            value = part[name].mean()
+            cells.append(
+                "" if np.isnan(value) or (name, value) == ("cost", 0) else f"{value:.{digits}f}"
+            )
+        shown_method = f"`{method}`" if kind == "rule" else f"*{method}*"
+        lines.append(f"| {shown_method} | " + " | ".join(cells) + " |")
+    if not len(used):
+        lines += ["", "No network used its cue (Dice above 0.5 with the cue turned)."]
     return "\n".join(lines)
 
 

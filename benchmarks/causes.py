@@ -198,8 +198,8 @@ def main():
     add("--epochs", type=int, default=25, help="of training (25)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--results", default="results/causes", help="folder for what each network gave")
-    add("--mark", default="causes", help="which marks of docs/causes.md (causes)")
-    add("--write", action="store_true", help="put the tables into docs/causes.md")
+    add("--mark", default="causes", help="which marks of docs/shortcuts.md (causes)")
+    add("--write", action="store_true", help="put the tables into docs/shortcuts.md")
     args = parser.parse_args()
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,7 @@ def main():
     text += as_markdown(pd.concat(tables, ignore_index=True), args)
     print(text)
     if args.write:
-        put(ROOT / "docs" / "causes.md", args.mark, text)
+        put(ROOT / "docs" / "shortcuts.md", args.mark, text)
 
 
 if __name__ == "__main__":

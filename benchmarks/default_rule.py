@@ -25,7 +25,7 @@ of the part that the run reports on. The choice was laid down before anything wa
 What was not laid down, for no one thought of it: the condition on shuffled weights can be met by no
 candidate at all. It is then set aside, and the output says so.
 
-With --write the table goes between the marks of docs/rules.md. Finished batches are kept in
+With --write the table goes between the marks of docs/benchmark-rules.md. Finished batches are kept in
 --results, so a stopped run goes on.
 """
 
@@ -273,7 +273,7 @@ def main():
     add("--batch", type=int, default=8, help="images at once (8)")
     add("--results", default="results/default_rule", help="folder for finished batches")
     add("--reported", action="store_true", help="then also on images that the runs report on")
-    add("--write", action="store_true", help="put the table into docs/rules.md")
+    add("--write", action="store_true", help="put the table into docs/benchmark-rules.md")
     args = parser.parse_args()
     groups = {
         "polyps": [(run, args.polyp_data) for run in args.polyps],
@@ -317,7 +317,7 @@ def main():
     text = "\n\n".join(part for part in ours if part)
     print(text)
     if args.write:
-        put(ROOT / "docs" / "rules.md", "ranking", text)
+        put(ROOT / "docs" / "benchmark-rules.md", "ranking", text)
 
     if args.reported:
         again, _ = measured(groups, "reported", args, known)

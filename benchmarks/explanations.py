@@ -10,7 +10,7 @@ Prints, for every rule and control, faithfulness, localisation, context and comp
 its 95 % bootstrap interval over images; then what the shortcut finder says of text, squares,
 borders and highlights. Several models are judged each on the images that its own run has held out
 and reported on (`scores.csv` beside it), and all images count together. With --write the tables go
-between the marks of docs/explanations.md and the figure to docs/assets/results. Finished batches
+between the marks of docs/benchmark-rules.md and the figure to docs/assets/results. Finished batches
 are kept in --results, so a stopped run goes on.
 """
 
@@ -127,9 +127,9 @@ def main():
     add("--batch", type=int, default=8, help="images at once (8)")
     add("--seed", type=int, default=0, help="of ties, noise, controls (0)")
     add("--results", default="results/explanations", help="folder for finished batches")
-    add("--mark", default="polyps", help="which marks of docs/explanations.md (polyps)")
+    add("--mark", default="polyps", help="which marks of docs/benchmark-rules.md (polyps)")
     add("--objects", action="store_true", help="also one object's relevance on the others")
-    add("--write", action="store_true", help="put the tables into docs/explanations.md")
+    add("--write", action="store_true", help="put the tables into docs/benchmark-rules.md")
     args = parser.parse_args()
     names, tables, objects, findings = zip(
         *((name, *judged(name, model, samples, args)) for name, model, samples in tasks(args))
@@ -161,7 +161,7 @@ def main():
     picture.unlink()
     caption = "Means and intervals of each metric, for rules and controls"
     text += f"\n\n![{caption}](assets/results/{place.name})"
-    put(ROOT / "docs" / "explanations.md", args.mark, text)
+    put(ROOT / "docs" / "benchmark-rules.md", args.mark, text)
 
 
 if __name__ == "__main__":

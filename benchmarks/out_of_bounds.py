@@ -188,7 +188,7 @@ def main():
     add("--epochs", type=int, default=30, help="of training (30)")
     add("--batch", type=int, default=8, help="scenes in a step (8)")
     add("--results", default="results/out_of_bounds", help="folder for what each network gave")
-    add("--write", action="store_true", help="put the table into docs/causes.md")
+    add("--write", action="store_true", help="put the table into docs/shortcuts.md")
     args = parser.parse_args()
     folder = pathlib.Path(args.results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ def main():
     )
     print(text)
     if args.write:
-        put(ROOT / "docs" / "causes.md", "penalty", text)
+        put(ROOT / "docs" / "shortcuts.md", "penalty", text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Example:
 The run is a folder that a script in examples/ wrote. Faithfulness is measured on images of its
 validation part, which chose its epoch and which no page reports on: of those evenly spaced by name,
 every second one. With --settings the others are used, to compare settings of the three methods;
-their defaults were chosen by that. With --write the table goes between the marks of docs/rules.md,
+their defaults were chosen by that. With --write the table goes between the marks of docs/benchmark-rules.md,
 and the maps to docs/assets/results/methods.jpg.
 """
 
@@ -63,7 +63,7 @@ def main():
     add("--baseline", default="blur", help="what pixels are replaced by (blur)")
     add("--settings", action="store_true", help="compare settings, on other images")
     add("--results", help="folder for finished batches")
-    add("--write", action="store_true", help="put the table into docs/rules.md")
+    add("--write", action="store_true", help="put the table into docs/benchmark-rules.md")
     args = parser.parse_args()
 
     model = kg.SegmentationGAN.load(args.run / "model").generator
@@ -89,7 +89,7 @@ def main():
         masks = found[rules[0]].prediction[..., 0]
         path = ROOT / "docs" / "assets" / "results" / "methods.jpg"
         grid(images, masks, maps, path)
-        put(ROOT / "docs" / "rules.md", "methods", text)
+        put(ROOT / "docs" / "benchmark-rules.md", "methods", text)
 
 
 if __name__ == "__main__":

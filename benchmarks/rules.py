@@ -4,7 +4,7 @@ Example:
     python benchmarks/rules.py --model results/polyp/model --data kvasir-seg \
         --names kvasir-seg/splits/val.txt
 
-Writes docs/assets/results/rules_*.jpg and puts the table between the marks of docs/rules.md. The
+Writes docs/assets/results/rules_*.jpg and puts the table between the marks of docs/benchmark-rules.md. The
 columns, each a mean over the images (NaN where a method does not tell):
     kept        relevance of the image / logits explained
     bias, stabiliser, unsupported   where the rest went, over all layers, likewise
@@ -135,7 +135,7 @@ def main():
     grid(images, masks, ours, folder / "rules_ours.jpg")
     grid(images, masks, theirs, folder / "rules_innvestigate.jpg")
     table = pd.DataFrame(rows).T
-    put(ROOT / "docs" / "rules.md", "results", by_rule(table))
+    put(ROOT / "docs" / "benchmark-rules.md", "results", by_rule(table))
     print(table.to_string(float_format="%.3g"))
 
 

@@ -187,7 +187,7 @@ def main():
     add("--beside", type=int, default=10, help="epochs beside two explainers (10)")
     add("--rule", default="epsilon", help="of the explanations (epsilon)")
     add("--tolerance", type=float, default=2.0, help="growth in %% that counts as flat (2)")
-    add("--write", action="store_true", help="put the table into docs/promises.md")
+    add("--write", action="store_true", help="put the table into docs/guarantees.md")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +212,7 @@ def main():
     table = pd.DataFrame(rows).T.rename_axis("part")
     print(f"\n{table.to_string()}\nTensorFlow {tf.__version__}")
     if args.write:
-        put(ROOT / "docs" / "promises.md", "soak", as_markdown(rows, args))
+        put(ROOT / "docs" / "guarantees.md", "soak", as_markdown(rows, args))
     bad = [name for name, row in rows.items() if row["growth %"] > args.tolerance or row["alive"]]
     if bad:
         sys.exit(f"Not flat within {args.tolerance} %, or something is still held: {bad}")

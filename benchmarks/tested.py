@@ -150,7 +150,7 @@ def main():
     add("--mutants", nargs="*", default=[], choices=MODULES, help="modules to set faults into")
     add("--timeout", type=int, default=240, help="seconds for the tests of one fault (240)")
     add("--results", type=pathlib.Path, default=pathlib.Path("results/mutants"))
-    add("--write", action="store_true", help="put what was asked for into docs/promises.md")
+    add("--write", action="store_true", help="put what was asked for into docs/guarantees.md")
     args = parser.parse_args()
     texts = {}
     if args.coverage:
@@ -165,7 +165,7 @@ def main():
     for mark, text in texts.items():
         print(text)
         if args.write:
-            put(ROOT / "docs" / "promises.md", mark, text)
+            put(ROOT / "docs" / "guarantees.md", mark, text)
 
 
 if __name__ == "__main__":

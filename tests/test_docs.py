@@ -157,7 +157,7 @@ def _resolve(name):
 
 def test_the_default_rule_is_the_one_that_was_measured_to_be():
     default = kg.explain.methods.DEFAULT_RULE
-    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "benchmark-rules.md").read_text(encoding="utf-8")
     assert re.findall(r"\*\*`([\w-]+)`\*\*", page) == [default]
     found = {}
     for value in {id(value): value for room in ROOMS for value in _public(room)}.values():
@@ -177,7 +177,7 @@ def test_the_default_rule_is_the_one_that_was_measured_to_be():
 
 def test_every_promise_is_held_by_a_test_that_can_break_it():
     """Named tests exist, run, and reach kerasgan; those and only those called slow are slow."""
-    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
     named_tests = re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)`( \*slow\*)?", page)
     assert len(named_tests) > 30
     for file, name, slow in named_tests:

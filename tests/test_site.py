@@ -172,7 +172,7 @@ def test_light_and_dark(visit):
 
 
 def test_a_picture_opens_large_and_closes_by_key(visit):
-    page = visit("rules/")
+    page = visit("benchmark-rules/")
     small = page.locator("article img").first
     width = small.bounding_box()["width"]
     small.click()

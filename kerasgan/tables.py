@@ -47,7 +47,7 @@ def as_it_was(cell: Any) -> Any:
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
-    """Write a table as CSV (UTF-8), text made harmless, numbers in full precision.
+    r"""Write a table as CSV (UTF-8), text made harmless, numbers in full precision.
 
     Args:
         table: Any table. Its index is left out.

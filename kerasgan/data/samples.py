@@ -190,7 +190,7 @@ class Samples:
         return pipeline.make_batches(self, batch_size, size, augment, seed, shuffle, mode, cache)
 
     def split_by_names(self, names: str | os.PathLike | Iterable[str]) -> tuple[Samples, Samples]:
-        """Split off the samples with given names.
+        r"""Split off the samples with given names.
 
         Args:
             names: A text file with one name a line, or the names. An image ending is ignored, as

@@ -36,7 +36,7 @@ EXAMPLES = 3
 
 
 class Shortcuts(NamedTuple):
-    """What `shortcuts` found.
+    r"""What `shortcuts` found.
 
     Attributes:
         regions: What `region_relevance` returned.

@@ -167,6 +167,7 @@ class Explainer:
                 innermost of these layers. Maps of all channels of a layer one by one add up to
                 that of all of them at once; where all relevance passes through the layer, this is
                 the map without `through`.
+            verbose: Whether slow methods, such as occlusion, show a progress bar.
 
         Returns:
             The explanation.

@@ -140,7 +140,7 @@ def collect(
 
 
 def readable(text: Any) -> str:
-    """Make text fit to be written and shown: bytes of no text and unseen characters replaced.
+    r"""Make text fit to be written and shown: bytes of no text and unseen characters replaced.
 
     Example:
         >>> readable("a\\u202eb\\udcff")

@@ -240,8 +240,9 @@ def one_of_each_kind():
     held = [held_by(share) for share in (1, 2)]
     return [
         big, other, big.astype("float32"), big.ravel(), [], [[]], (1, 2), [2, 1], {1, 2}, {1: 2},
-        "1", 1, True, b"1", 1.5, None, targets.Mask(big), targets.Mask(other), targets.Missed(big),
-        targets.Missed(other), at(1, 2), at(2, 1), at(1, 2) - at(2, 1), Left(0.5), Left(0.25),
+        "1", 1, True, b"1", 1.5, None, targets.Mask(big), targets.Mask(other),
+        targets.FalseNegatives(big), targets.FalseNegatives(other), at(1, 2), at(2, 1),
+        at(1, 2) - at(2, 1), Left(0.5), Left(0.25),
         Other(0.5), kg.explain.Gamma(0.25), kg.explain.Gamma(0.5), kg.explain.Epsilon(0.25),
         kg.explain.Composite(("up_*", kg.explain.Gamma(0.25))), kg.explain.Epsilon,
         kg.explain.Composite(("down_*", kg.explain.Gamma(0.25))),

@@ -13,6 +13,7 @@ from kerasgan.explain.composites import (
     last,
 )
 from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
+from kerasgan.explain.discriminator import DiscriminatorExplainer, DiscriminatorExplanation
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.export import export_explainer
@@ -24,20 +25,19 @@ from kerasgan.explain.gradients import (
     IntegratedGradients,
     SmoothGrad,
 )
-from kerasgan.explain.judge import Judge, Judgement
 from kerasgan.explain.linear import Linear
 from kerasgan.explain.merged import MergedExplainer
 from kerasgan.explain.methods import rule_names
+from kerasgan.explain.original_size import OriginalSizeRelevance, to_original
 from kerasgan.explain.perturbation import RISE, Occlusion
-from kerasgan.explain.place import Placed, to_original
 from kerasgan.explain.relevance_penalty import RelevancePenalty
 from kerasgan.explain.rules import (
     AlphaBeta,
     Epsilon,
     Flat,
     Gamma,
+    Redistribution,
     Rule,
-    Shares,
     WSquare,
     ZBox,
     ZPlus,
@@ -60,17 +60,17 @@ __all__ = [
     "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
-    "Judge",
-    "Judgement",
+    "DiscriminatorExplainer",
+    "DiscriminatorExplanation",
     "Linear",
     "MergedExplainer",
     "Method",
     "Occlusion",
-    "Placed",
+    "OriginalSizeRelevance",
     "Preset",
     "RelevancePenalty",
     "Rule",
-    "Shares",
+    "Redistribution",
     "SmoothGrad",
     "WSquare",
     "ZBox",

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgan.explain.graph import Graph, Node, has_axis, letters, live, places_of
+from kerasgan.explain.graph import Graph, Node, has_axis, image_inputs, letters, operands_of
 from kerasgan.explain.naming import find_ends, name_nodes
 from kerasgan.explain.operations import (
     AFFINE,
@@ -31,15 +31,15 @@ from kerasgan.explain.operations import (
     WEIGHTED,
     WINNER,
 )
-from kerasgan.explain.products import Products, declared_gates
+from kerasgan.explain.products import Products, parse_gates
 from kerasgan.explain.refusals import (
     check_batch,
+    check_deterministic,
     check_layout,
     check_routed,
     no_rule,
-    refuse_chance,
 )
-from kerasgan.explain.tracing import checked, place_of, traced
+from kerasgan.explain.tracing import checked, output_index, traced
 from kerasgan.explain.verify import compare
 from kerasgan.models.trace import Step, Value, forget
 
@@ -54,7 +54,7 @@ def read_graph(
     *,
     gates: Mapping[str, int | tuple[int, ...]] | None = None,
     output: int | str | None = None,
-    share: bool = False,
+    split_evenly: bool = False,
 ) -> Graph:
     """Reads a model's computation as a graph of nodes that relevance passes.
 
@@ -65,8 +65,8 @@ def read_graph(
             index of the input that is the gate, or to several; () shares relevance evenly.
         output: Which of the model's outputs to explain, by its place from 0 or its name; None where
             there is one.
-        share: Whether products whose gate cannot be told share relevance evenly; else they are an
-            error.
+        split_evenly: Whether products whose gate cannot be told split relevance evenly; else they
+            are an error.
 
     Returns:
         The graph. Its output are the logits: a last tanh, sigmoid or softmax is taken off.
@@ -82,12 +82,12 @@ def read_graph(
         >>> graph.activation, graph.names["down_1_bn_a"]
         ('sigmoid', 'down_1_conv_a')
     """
-    declared = declared_gates(gates)
+    declared = parse_gates(gates)
     network = checked(model)
     forget(network)
-    output = place_of(network, output)
+    output = output_index(network, output)
     graph, guessed = traced(network, output)
-    reader = _Reader(graph, network, declared, share)
+    reader = _Reader(graph, network, declared, split_evenly)
     reader.read()
     compare(network, graph, output, guessed)
     return graph
@@ -98,7 +98,7 @@ class _Reader(Products):
 
     def read(self) -> None:
         """Makes all nodes that relevance reaches, names them and says which is which."""
-        refuse_chance(self)
+        check_deterministic(self)
         graph = self.graph
         waiting, seen = [], {graph.output}
         heapq.heappush(waiting, (-self.order[graph.output.step], 0, graph.output))
@@ -182,12 +182,12 @@ class _Reader(Products):
         if not (self.alone(value) and value.step.scope and self.same_layer(value.step, step)):
             return False
         kinds = {value.step.kind, step.kind}
-        return kinds <= ROUTED - PADDING and len(live(value.step)) == 1
+        return kinds <= ROUTED - PADDING and len(image_inputs(value.step)) == 1
 
     def _is_turned(self, value: Value) -> bool:
         """Whether a value was moved so that another axis than that of the images comes first."""
         step, shape = value.step, self.shape(value)
-        moved = step.kind in ROUTED and step.kind not in PADDING and len(live(step)) == 1
+        moved = step.kind in ROUTED and step.kind not in PADDING and len(image_inputs(step)) == 1
         open_batch = any(spec.shape[0] is None for spec in self.graph.image_specs)
         return moved and open_batch and bool(shape) and shape[0] is not None
 
@@ -200,18 +200,18 @@ class _Reader(Products):
             step = cursor.step
             if cursor != value and not self.alone(cursor):
                 return None
-            if step.kind in WEIGHTED and len(live(step)) == 1:
+            if step.kind in WEIGHTED and len(image_inputs(step)) == 1:
                 break
             found = self.affine(step)
-            forms = step.kind in FORMING and len(live(step)) == 1
+            forms = step.kind in FORMING and len(image_inputs(step)) == 1
             if found is None and not (
                 forms and (self._keeps_channels(step) or self._splits_channels(step))
             ):
                 return None
             axes = max(axes, found or 0)
             after.insert(0, step)
-            cursor = step.inputs[live(step)[0]]
-        main, places = cursor.step, places_of(cursor.step)
+            cursor = step.inputs[image_inputs(step)[0]]
+        main, places = cursor.step, operands_of(cursor.step)
         forms = [s for s in after if not has_axis(s)]
         if any(not self.same_layer(s, main) for s in forms):
             return None
@@ -227,20 +227,20 @@ class _Reader(Products):
         while (
             data.step.kind in FORMING
             and self.same_layer(data.step, main)
-            and len(live(data.step)) == 1
+            and len(image_inputs(data.step)) == 1
             and self.alone(data)
         ):
             before.insert(0, data.step)
-            data = data.step.inputs[live(data.step)[0]]
+            data = data.step.inputs[image_inputs(data.step)[0]]
         ahead: list[Step] = []
         while split is None and self._goes_ahead(data, main, before):
             ahead.insert(0, data.step)
-            data = data.step.inputs[live(data.step)[0]]
+            data = data.step.inputs[image_inputs(data.step)[0]]
         steps = [*ahead, *before, main, *after]
         return Node("weighted", [data], value, steps, main, ahead=ahead, before=before, after=after)
 
     def _keeps_channels(self, step: Step) -> bool:
-        before, after = self.shape(step.inputs[live(step)[0]]), self.shape(Value(step))
+        before, after = self.shape(step.inputs[image_inputs(step)[0]]), self.shape(Value(step))
         if step.kind in ("BatchToSpaceND", "SpaceToBatchND"):
             blocks = self.constant_shape(step.inputs[1])
             return bool(after and blocks) and (blocks[0] or len(after)) < len(after) - 1
@@ -249,7 +249,7 @@ class _Reader(Products):
 
     def _splits_channels(self, step: Step) -> bool:
         """Whether an operation makes two axes of the last, as heads of attention are told apart."""
-        before, after = self.shape(step.inputs[live(step)[0]]), self.shape(Value(step))
+        before, after = self.shape(step.inputs[image_inputs(step)[0]]), self.shape(Value(step))
         if step.kind != "Reshape" or len(after) < 2 or None in after[-2:]:
             return False
         return after[-2] > 1 and before == [*after[:-2], after[-2] * after[-1]]
@@ -263,7 +263,7 @@ class _Reader(Products):
 
     def _own_axes(self, main: Step, forms: Sequence[Step]) -> int:
         """Along how many last axes of its outputs the weights of an operation differ."""
-        if places_of(main).channels is None and main.kind not in (
+        if operands_of(main).channels is None and main.kind not in (
             "DepthwiseConv2dNative",
             "Einsum",
         ):
@@ -282,7 +282,7 @@ class _Reader(Products):
         if main.kind not in ("Conv2D", "DepthwiseConv2dNative", "MatMul") or not self.alone(data):
             return False
         axes = self.affine(step)
-        if axes is None or axes > 1 or (places_of(main).channels is None) != depthwise:
+        if axes is None or axes > 1 or (operands_of(main).channels is None) != depthwise:
             return False
         trained = any(value.step.depends == "variables" for value in step.inputs)
         if not trained or self.weighted(data) is not None:
@@ -302,14 +302,14 @@ class _Reader(Products):
         """Scale and shift that go to no weights: all that follow one another are one node."""
         steps, cursor = [], value
         while (
-            len(live(cursor.step)) == 1
+            len(image_inputs(cursor.step)) == 1
             and cursor.step.kind in AFFINE | NORMALISING
             and self.is_scale(cursor.step)
             and (cursor == value or self.alone(cursor))
             and self.shape(cursor) == self.shape(value)
         ):
             steps.insert(0, cursor.step)
-            cursor = cursor.step.inputs[live(cursor.step)[0]]
+            cursor = cursor.step.inputs[image_inputs(cursor.step)[0]]
         kind = "affine"
         if not steps:  # a number divided by the value
             steps, cursor, kind = [value.step], self.inside(value.step)[0], "passed"

@@ -19,7 +19,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError, KerasganWarning, warn
 from kerasgan.explain.graph import Graph, Node
 from kerasgan.explain.operations import MIXING
-from kerasgan.explain.propagate import Books, propagate
+from kerasgan.explain.propagate import ConservationTable, propagate
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
 __all__ = [
@@ -51,14 +51,14 @@ class Result(NamedTuple):
         logits: Of the network.
         weights: Of the target.
         layers: Relevance arriving at the outputs of layers, by name, nearest the image first.
-        books: Where relevance went; None for what is not conserved, such as gradients.
+        conservation: Where relevance went; None for what is not conserved, such as gradients.
     """
 
     relevance: tf.Tensor
     logits: tf.Tensor
     weights: tf.Tensor
     layers: dict[str, tf.Tensor]
-    books: Books | None
+    conservation: ConservationTable | None
 
 
 class Method:
@@ -86,7 +86,7 @@ class Method:
         """
         raise NotImplementedError
 
-    def placed(self, names: Mapping[str, str]) -> Method:
+    def bind(self, names: Mapping[str, str]) -> Method:
         """Finds the layers that it was given by name in a network.
 
         Args:
@@ -110,7 +110,7 @@ class Composite(Method):
             bool, such as `first`, `last`, `dense` and `anything`. Rule: one of
             `kerasgan.explain.rules`, your own subclass of `Rule`, or an iNNvestigate rule class.
         keep_skips: Whether skip connections carry relevance. False drops what reaches a
-            concatenation's inputs but the one computed last; it is booked as unsupported.
+            concatenation's inputs but the one computed last; it is counted as unsupported.
 
     Attributes:
         affine: What scale and shift that go to no weights do: "passed", "linear" (their shift is a
@@ -179,7 +179,7 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
         found = passed(run, start(weights, run.logits), self)
         others = zip(network.image_names[1:], found.relevance[1:])
         layers = {**dict(others), **found.layers}
-        return Result(found.relevance[0], run.logits, weights, layers, found.books)
+        return Result(found.relevance[0], run.logits, weights, layers, found.conservation)
 
 
 class AttnLRP(Composite):

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from kerasgan.data import Samples
 from kerasgan.data.resize import check_size, resize_image
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.explain.conditional import one_for_each_chosen
+from kerasgan.explain.conditional import channel_mask
 from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture, write_figure
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
@@ -71,7 +71,7 @@ class Concepts:
         share: float32 (channels, count). The channel's relevance as a share of the layer's absolute
             relevance in the image, largest first.
         image: int64 (channels, count). Which image that is, from 0.
-        place: int64 (channels, count, 2). Row and column where the channel has most relevance in
+        position: int64 (channels, count, 2). Row and column where the channel has most relevance in
             it, in pixels of the image as the network sees it.
         mean: float32 (channels,). The channel's share, averaged over all images.
 
@@ -83,7 +83,7 @@ class Concepts:
     layer: str
     share: np.ndarray
     image: np.ndarray
-    place: np.ndarray
+    position: np.ndarray
     mean: np.ndarray
     _explain: Callable[..., Explanation]
     _load: Callable[[Sequence[int]], np.ndarray]
@@ -116,7 +116,7 @@ class Concepts:
             KerasganError: Channels that the layer does not have.
         """
         channels = self.strongest() if channels is None else list(channels)
-        one_for_each_chosen(channels, len(self.mean), self.layer)
+        channel_mask(channels, len(self.mean), self.layer)
         rows, columns = 2 * len(channels), self.image.shape[1]
         size = (1.35 * columns + 0.9, 1.45 * rows)
         figure = Figure(figsize=size, layout="constrained", dpi=150)
@@ -129,7 +129,7 @@ class Concepts:
             above[0].set_ylabel(f"channel {channel}", fontsize=8)
             below[0].set_ylabel("relevance", fontsize=8)
             for column in range(columns):
-                window = self._window(self.place[channel, column], images.shape[1:3])
+                window = self._window(self.position[channel, column], images.shape[1:3])
                 region = found.target[column].any(-1)
                 outline = region[window] if region.shape == images.shape[1:3] else None
                 show(above[column], "", to_picture(images[column])[window], 1, outline)

@@ -20,10 +20,10 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
 
-__all__ = ["one_for_each_chosen", "restart"]
+__all__ = ["channel_mask", "explain_through"]
 
 
-def one_for_each_chosen(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
+def channel_mask(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
     """Turns a choice of channels into ones and zeros.
 
     Args:
@@ -38,7 +38,7 @@ def one_for_each_chosen(channels: Sequence[int], count: int, layer: str) -> np.n
         KerasganError: Channels that the layer does not have, or none.
 
     Example:
-        >>> one_for_each_chosen([0, 2], 4, "down_3")
+        >>> channel_mask([0, 2], 4, "down_3")
         array([1., 0., 1., 0.], dtype=float32)
     """
     chosen = np.atleast_1d(np.asarray(channels))
@@ -51,7 +51,7 @@ def one_for_each_chosen(channels: Sequence[int], count: int, layer: str) -> np.n
     return np.isin(np.arange(count), chosen).astype("float32")
 
 
-def restart(
+def explain_through(
     method: Method,
     found: Result,
     layer: str,
@@ -75,7 +75,7 @@ def restart(
     Raises:
         KerasganError: A method without relevance that layers pass on, or a layer not reached.
     """
-    if found.books is None:
+    if found.conservation is None:
         raise KerasganError(
             "Argument 'through' needs relevance that layers pass on, so a rule of "
             f"kerasgan.explain. Received: an explainer with {method!r}"

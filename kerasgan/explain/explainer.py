@@ -15,16 +15,16 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import methods, targets
+from kerasgan.explain.batch_axis import batch_first
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import AttnLRP, Composite
-from kerasgan.explain.conditional import one_for_each_chosen, restart
+from kerasgan.explain.conditional import channel_mask, explain_through
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
 from kerasgan.explain.gradients import Gradient
-from kerasgan.explain.logits import fit_array, start_relevance, warn_if_empty, winner
+from kerasgan.explain.logits import fit_array, one_hot_argmax, start_relevance, warn_if_empty
 from kerasgan.explain.perturbation import Perturbation
-from kerasgan.explain.turned import images_first
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 from kerasgan.models.trace import activations_of
@@ -44,7 +44,7 @@ class Traced(NamedTuple):
     call: Callable[..., dict[str, tf.Tensor]]
     layers: dict[str, str]
     rows: list[tuple[str, str]]
-    forks: list[tuple[str, str, str]]
+    branches: list[tuple[str, str, str]]
 
 
 class Explainer:
@@ -114,10 +114,13 @@ class Explainer:
         self._numbers = itertools.count()
         with BUILDING:
             self.graph = read_graph(
-                self.model, gates=gates, output=output, share=isinstance(self.method, AttnLRP)
+                self.model,
+                gates=gates,
+                output=output,
+                split_evenly=isinstance(self.method, AttnLRP),
             )
         self._activations = activations_of(self.model)
-        self.method = self.method.placed(self._places())
+        self.method = self.method.bind(self._places())
         if isinstance(self.method, Composite):
             self.method.warn_if_unused(self.graph)
         self.gates = self.graph.gates
@@ -225,7 +228,7 @@ class Explainer:
             parts.append(part)
         arrays = parts[0]
         if len(parts) > 1:
-            axes = {"ledger": -1, "forks": -1}
+            axes = {"ledger": -1, "branches": -1}
             arrays = {
                 name: np.concatenate([part[name] for part in parts], axes.get(name, 0))
                 for name in arrays
@@ -238,7 +241,7 @@ class Explainer:
             arrays=arrays,
             names={n: traced.layers[own] for n, own in names.items() if own in traced.layers},
             rows=traced.rows,
-            forks=traced.forks,
+            branches=traced.branches,
             gates=self.gates,
         )
 
@@ -436,7 +439,7 @@ class Explainer:
     def _trace(self, target: Any, start: str, keep: Any, follow: tuple[str, ...]) -> Traced:
         layers: dict[str, str] = {}
         rows: list[tuple[str, str]] = []
-        forks: list[tuple[str, str, str]] = []
+        branches: list[tuple[str, str, str]] = []
         graph = self.graph
         parts = [graph.before(name) for name in follow]
 
@@ -455,7 +458,7 @@ class Explainer:
                     weights = tf.numpy_function(answer, [given[0], logits], logits.dtype)
                     return tf.ensure_shape(weights, logits.shape)
                 if target == "by pixel":
-                    return given[0] * winner(logits)
+                    return given[0] * one_hot_argmax(logits)
                 return given[0] if target == "given" else target.weights(logits)
 
             if target == "altered":
@@ -469,24 +472,24 @@ class Explainer:
                 lambda weights, logits: start_relevance(weights, logits, start, graph.activation),
             )
             for name, part, chosen in zip(follow, parts, channels):
-                found = restart(self.method, found, name, part, images, chosen)
+                found = explain_through(self.method, found, name, part, images, chosen)
             outputs = {
                 "relevance": found.relevance,
                 "logits": found.logits,
                 "target": found.weights,
             }
-            if found.books is not None:
-                outputs.update(ledger=found.books.ledger, forks=found.books.parts)
-                rows.extend(found.books.rows)
-                forks.extend(found.books.forks)
+            if found.conservation is not None:
+                outputs.update(ledger=found.conservation.ledger, branches=found.conservation.parts)
+                rows.extend(found.conservation.rows)
+                branches.extend(found.conservation.branches)
             places = {node.name: node.output for node in graph.nodes}
             batch = tf.shape(found.logits)[0]
             first: dict[int, str] = {}
             for name, tensor in found.layers.items():
                 if keep is None or name in keep:
                     layers[name] = first.setdefault(id(tensor), name)
-                    turned = graph.turned.get(places.get(name))
-                    outputs[f"layers/{layers[name]}"] = images_first(tensor, turned, batch)
+                    turned = graph.batch_axes.get(places.get(name))
+                    outputs[f"layers/{layers[name]}"] = batch_first(tensor, turned, batch)
             return outputs
 
         number = tf.TensorSpec((), tf.int64)
@@ -498,7 +501,7 @@ class Explainer:
         signature = [*self._inputs, *(more.get(target, []) if isinstance(target, str) else [])]
         signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
         function = tf.function(explain, autograph=False)
-        return Traced(function.get_concrete_function(*signature), layers, rows, forks)
+        return Traced(function.get_concrete_function(*signature), layers, rows, branches)
 
     def _weights_spec(self) -> tf.TensorSpec:
         return tf.TensorSpec(self.graph.shape(self.graph.output), self.graph.dtype)
@@ -622,7 +625,7 @@ class Explainer:
         for given, channels in through.items():
             name = self._place(given)
             count = self.graph.shape(self.graph.node(name).output)[-1]
-            ones = one_for_each_chosen(channels, count, given)
+            ones = channel_mask(channels, count, given)
             follow[name] = tf.constant(ones, self.graph.dtype)
         order = [node.name for node in self.graph.nodes]
         return {name: follow[name] for name in sorted(follow, key=order.index, reverse=True)}

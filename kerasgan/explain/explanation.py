@@ -14,7 +14,7 @@ import pandas as pd
 
 from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.explain.logits import predicted
-from kerasgan.explain.propagate import LEDGER
+from kerasgan.explain.propagate import COLUMNS
 
 __all__ = ["Explanation", "Layers", "find_layer"]
 
@@ -71,7 +71,7 @@ class Explanation:
         arrays: dict[str, Any],
         names: dict[str, str],
         rows: Sequence[Sequence[str]] = (),
-        forks: Sequence[Sequence[str]] = (),
+        branches: Sequence[Sequence[str]] = (),
         gates: Mapping[str, Sequence[int]] | None = None,
     ):
         self.images = arrays["images"]
@@ -85,7 +85,7 @@ class Explanation:
         self._about = {
             "names": names,
             "rows": list(rows),
-            "forks": list(forks),
+            "branches": list(branches),
             "gates": self.gates,
         }
 
@@ -111,9 +111,9 @@ class Explanation:
         is left of relevance in. Empty for what is not conserved: gradients, Grad-CAM, occlusion,
         RISE.
         """
-        none = np.zeros((0, len(LEDGER), 1))
+        none = np.zeros((0, len(COLUMNS), 1))
         ledger = self._arrays.get("ledger", none).astype("float64")
-        table = pd.DataFrame(ledger.transpose(2, 0, 1).reshape(-1, len(LEDGER)), columns=LEDGER)
+        table = pd.DataFrame(ledger.transpose(2, 0, 1).reshape(-1, len(COLUMNS)), columns=COLUMNS)
         self._name_rows(table, "rows", ("layer", "kind"), ledger.shape[-1])
         spent = ["relevance_out", "bias", "stabiliser", "unsupported"]
         table["remainder"] = table["relevance_in"] - table[spent].sum(axis=1, skipna=False)
@@ -128,11 +128,11 @@ class Explanation:
         `relevance` that goes there; `share` of the relevance at the logits. The "main" path of the
         last layer listed leads through the bottleneck of a U-Net.
         """
-        parts = self._arrays.get("forks", np.zeros((0, 1))).astype("float64")
+        parts = self._arrays.get("branches", np.zeros((0, 1))).astype("float64")
         table = pd.DataFrame({"relevance": parts.T.ravel()})
-        self._name_rows(table, "forks", ("layer", "source", "path"), parts.shape[-1])
+        self._name_rows(table, "branches", ("layer", "source", "path"), parts.shape[-1])
         if len(table):
-            start = self._arrays["ledger"][0, LEDGER.index("relevance_in")].astype("float64")
+            start = self._arrays["ledger"][0, COLUMNS.index("relevance_in")].astype("float64")
             with np.errstate(divide="ignore", invalid="ignore"):
                 table["share"] = table["relevance"] / start[table["image"]]
         return table

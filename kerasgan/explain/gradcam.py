@@ -56,8 +56,8 @@ class GradCAM(Gradient):
                 f"Received: {self.layer!r}"
             )
 
-    def placed(self, names: Mapping[str, str]) -> Method:
-        """See `Method.placed`."""
+    def bind(self, names: Mapping[str, str]) -> Method:
+        """See `Method.bind`."""
         if self.layer is None:
             return self
         order = list(dict.fromkeys(names.values()))

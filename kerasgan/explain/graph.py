@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
+from kerasgan.explain.batch_axis import BatchAxis, batch_first, from_batch_first
 from kerasgan.explain.linear import vjp
 from kerasgan.explain.operations import (
     ACTIVATIONS,
@@ -27,12 +28,20 @@ from kerasgan.explain.operations import (
     RENAMED,
     SCALING,
     WEIGHTED,
-    Places,
+    Operands,
 )
-from kerasgan.explain.turned import Turned, as_computed, images_first
 from kerasgan.models.trace import Step, Trace, Value
 
-__all__ = ["Graph", "Node", "Run", "has_axis", "letters", "live", "options_of", "places_of"]
+__all__ = [
+    "Graph",
+    "Node",
+    "Run",
+    "has_axis",
+    "letters",
+    "image_inputs",
+    "options_of",
+    "operands_of",
+]
 
 
 @dataclasses.dataclass(eq=False)
@@ -97,7 +106,7 @@ class Graph:
         variables: Variables by the name of what stands for them in the traced graph.
         shapes: Of values, as far as they are known without an image.
         nonnegative: Values that are at least 0 whatever the weights.
-        turned: Of values in which images do not come first: where they are.
+        batch_axes: Of values in which images do not come first: where they are.
         nodes: What relevance passes, in the order of computation.
         names: From names of layers to names of nodes whose output stands for theirs.
         gates: What is the gate of each product: from its name to indices of its inputs.
@@ -115,7 +124,7 @@ class Graph:
     variables: dict[str, Any]
     shapes: dict[Value, tf.TensorShape] = dataclasses.field(default_factory=dict)
     nonnegative: set[Value] = dataclasses.field(default_factory=set)
-    turned: dict[Value, Turned] = dataclasses.field(default_factory=dict)
+    batch_axes: dict[Value, BatchAxis] = dataclasses.field(default_factory=dict)
     nodes: list[Node] = dataclasses.field(default_factory=list)
     names: dict[str, str] = dataclasses.field(default_factory=dict)
     gates: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
@@ -242,16 +251,18 @@ class Run:
     def per_image(self, values: tf.Tensor, place: Value | None = None) -> tf.Tensor:
         """Sums for each image, (batch,), a tensor of the form of a value; None: images first."""
         if place is not None:
-            values = self.images_first(values, place)
+            values = self.batch_first(values, place)
         return tf.reduce_sum(tf.reshape(values, self._by_image), self._one)
 
-    def images_first(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+    def batch_first(self, values: tf.Tensor, place: Value) -> tf.Tensor:
         """Turns a tensor of the form of a value so that images come first."""
-        return images_first(values, self.graph.turned.get(place), self.batch)
+        return batch_first(values, self.graph.batch_axes.get(place), self.batch)
 
-    def as_computed(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+    def from_batch_first(self, values: tf.Tensor, place: Value) -> tf.Tensor:
         """Turns a tensor whose images come first back to the form of a value."""
-        return as_computed(values, self.tensor(place), self.graph.turned.get(place), self.batch)
+        return from_batch_first(
+            values, self.tensor(place), self.graph.batch_axes.get(place), self.batch
+        )
 
     def valid(self, value: Value) -> tf.Tensor | None:
         """Returns 1 where a value holds pixels and 0 where padding; None where all are pixels."""
@@ -271,7 +282,7 @@ class Run:
     def kernel(self, node: Node) -> tf.Tensor:
         """Returns a node's weights, scale before and behind it included."""
         main = node.main
-        places = places_of(main)
+        places = operands_of(main)
         kernel = self.tensor(main.inputs[places.kernel])
         scale, _ = self._affine(node.after)
         if scale is not None:
@@ -286,7 +297,7 @@ class Run:
         scale, shift = self._affine(node.after)
         _, ahead = self._affine(node.ahead)
         if ahead is not None:
-            kernel = self.tensor(node.main.inputs[places_of(node.main).kernel])
+            kernel = self.tensor(node.main.inputs[operands_of(node.main).kernel])
             spread = kernel * _along_inputs(ahead, kernel, node.main)
             ahead = _summed_inputs(spread, node.main)
             ahead = ahead if scale is None else ahead * _flat(scale)
@@ -305,7 +316,7 @@ class Run:
         data = inputs
         for step in node.before:
             data = self._alone(step, data)
-        main, places = node.main, places_of(node.main)
+        main, places = node.main, operands_of(node.main)
         tensors = [
             data if i == places.data else kernel if i == places.kernel else self.tensor(v)
             for i, v in enumerate(main.inputs)
@@ -336,7 +347,7 @@ class Run:
             if step.kind == "Neg":
                 other, place = None, 0
             else:
-                place = live(step)[0]
+                place = image_inputs(step)[0]
                 other = self.tensor(step.inputs[1 - place])
             if step.kind in SCALING:
                 by = other if step.kind == "Mul" else 1 / other
@@ -428,7 +439,7 @@ class Run:
         return [centred * tf.reshape(gamma, shape) + tf.reshape(beta, shape)]
 
 
-def live(step: Step) -> list[int]:
+def image_inputs(step: Step) -> list[int]:
     """Says which of an operation's inputs depend on the images."""
     return [i for i, value in enumerate(step.inputs) if value.step.depends == "image"]
 
@@ -438,11 +449,11 @@ def has_axis(step: Step) -> bool:
     return step.kind in AFFINE | NORMALISING
 
 
-def places_of(step: Step) -> Places:
+def operands_of(step: Step) -> Operands:
     """Says where an operation with weights has its data, weights and channels."""
     places = WEIGHTED[step.kind]
     if step.inputs[places.data].step.depends != "image":
-        return Places(places.kernel, places.data, None)
+        return Operands(places.kernel, places.data, None)
     name = "transpose_b" if step.kind == "MatMul" else "adj_y"
     turned = step.kind != "Einsum" and name in step.attributes and step.attributes[name].b
     return places._replace(channels=-2) if turned else places
@@ -452,7 +463,7 @@ def letters(step: Step) -> tuple[str, str, str]:
     """Returns the axes of an einsum's data, of its weights and of its outputs."""
     inputs, outputs = step.attributes["equation"].s.decode().replace(" ", "").split("->")
     both = inputs.split(",")
-    places = places_of(step)
+    places = operands_of(step)
     return both[places.data], both[places.kernel], outputs
 
 
@@ -545,7 +556,7 @@ def _flat(tensor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tensor, tensor.shape[min(_leading_ones(tensor.shape), max(rank - 1, 0)) :])
 
 
-def _along_outputs(scale: tf.Tensor, kernel: tf.Tensor, step: Step, places: Places) -> tf.Tensor:
+def _along_outputs(scale: tf.Tensor, kernel: tf.Tensor, step: Step, places: Operands) -> tf.Tensor:
     scale = _flat(scale)
     if not scale.shape.rank or scale.shape.num_elements() == 1:
         return tf.reshape(scale, [])

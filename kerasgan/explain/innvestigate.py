@@ -1,9 +1,9 @@
 """iNNvestigate on the nodes of a network: its LRP analyzer as the walk, and its own rules.
 
 iNNvestigate walks calls of layers (layer, inputs, outputs) backwards, and asks for the relevance of
-each one's inputs. Here a node stands as a layer, and `kerasgan.explain.propagate.share` answers, so
-that every rule gives the numbers of `kerasgan.explain.propagate.propagate`. What has several uses
-is handed to each of them as a tensor of its own, by a `Fork` that adds their relevance up:
+each one's inputs. Here a node stands as a layer, and `kerasgan.explain.propagate.redistribute`
+answers, so that every rule gives the numbers of `kerasgan.explain.propagate.propagate`. A value
+with several uses is copied for each of them by a `FanOut`, which adds their relevance up:
 iNNvestigate would do so by a Keras layer, which casts to the global mixed-precision policy.
 
 Only `kerasgan.explain.composites` imports this module, where iNNvestigate is installed.
@@ -26,11 +26,11 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Node, Run
 from kerasgan.explain.linear import Linear
 from kerasgan.explain.operations import MIXING
-from kerasgan.explain.propagate import Keeper, Propagation, share
-from kerasgan.explain.rules import Rule, Shares
+from kerasgan.explain.propagate import ConservationRecorder, Propagation, redistribute
+from kerasgan.explain.rules import Redistribution, Rule
 from kerasgan.models.trace import Value
 
-__all__ = ["PRESETS", "Borrowed", "Fork", "preset", "propagate", "rule_of"]
+__all__ = ["PRESETS", "InnvestigateRule", "FanOut", "preset", "propagate", "rule_of"]
 
 # "lrp.alpha_beta" and "..._until_idx" need arguments.
 PRESETS = [
@@ -53,7 +53,7 @@ def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
         composite: The `kerasgan.explain.Composite` that says which rule each node has.
 
     Returns:
-        Relevance of images and nodes, and the books.
+        Relevance of images and nodes, and the conservation table.
     """
     calls = _Calls(run, composite)
     found = iter(_Analyzer(calls, start).relevance())
@@ -61,10 +61,10 @@ def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
         tf.zeros_like(image) if tensor is None else next(found)
         for image, tensor in zip(run.images, calls.images)
     ]
-    return Propagation(relevance, dict(reversed(calls.layers.items())), calls.keeper.books())
+    return Propagation(relevance, dict(reversed(calls.layers.items())), calls.recorder.table())
 
 
-class Fork:
+class FanOut:
     """Stands, as a layer, between a value and its several uses."""
 
 
@@ -76,14 +76,14 @@ class _Calls:
         inputs: Those that there are, as iNNvestigate asks for them.
         trace: All layers; calls of layers in order, with their inputs and outputs; the output.
         layers: Relevance by name of node, once it was passed.
-        keeper: Of the books.
+        recorder: Of the conservation table.
     """
 
     def __init__(self, run: Run, composite: Any):
         self.run, self.composite = run, composite
-        self.keeper = Keeper(run)
+        self.recorder = ConservationRecorder(run)
         self.layers: dict[str, tf.Tensor] = {}
-        self._calls: list[tuple[Node | Fork, list[tf.Tensor], list[tf.Tensor]]] = []
+        self._calls: list[tuple[Node | FanOut, list[tf.Tensor], list[tf.Tensor]]] = []
         output = tf.identity(run.logits)
         uses: dict[Value, list[tf.Tensor]] = {run.graph.output: [output]}
         for node in reversed(run.nodes):
@@ -106,14 +106,14 @@ class _Calls:
         if len(uses) == 1:
             return uses[0]
         joined = tf.identity(tensor)
-        self._calls.append((Fork(), [joined], uses))
+        self._calls.append((FanOut(), [joined], uses))
         return joined
 
 
-class _Share(ReverseMappingBase):
-    """What iNNvestigate makes of a node: sharing by its kind and rule, and the row in the books."""
+class _Redistribute(ReverseMappingBase):
+    """What iNNvestigate calls for a node: redistribution by its kind and rule, and its row."""
 
-    def __init__(self, layer: Node | Fork, reverse_state: dict[str, Any]):
+    def __init__(self, layer: Node | FanOut, reverse_state: dict[str, Any]):
         self.layer = layer
         self.calls: _Calls = reverse_state["model"]
 
@@ -124,22 +124,22 @@ class _Share(ReverseMappingBase):
         Rs: Sequence[tf.Tensor],
         reverse_state: dict[str, Any],
     ) -> list[tf.Tensor]:
-        """Shares relevance of the outputs among the inputs."""
+        """Redistributes relevance of the outputs among the inputs."""
         calls, node = self.calls, self.layer
-        if isinstance(node, Fork):
+        if isinstance(node, FanOut):
             return [tf.add_n(Rs)]
         (relevance,) = Rs
-        shares = share(calls.run, node, relevance, calls.composite)
-        calls.keeper.book(node, relevance, shares)
+        redistribution = redistribute(calls.run, node, relevance, calls.composite)
+        calls.recorder.record(node, relevance, redistribution)
         calls.layers[node.name] = relevance
-        return shares.inputs
+        return redistribution.inputs
 
 
 class _Analyzer(LRP):
     """iNNvestigate's LRP analyzer, for a pass of images in place of a Keras model."""
 
     def __init__(self, calls: _Calls, start: tf.Tensor):
-        super().__init__(calls, rule=_Share, disable_model_checks=True)
+        super().__init__(calls, rule=_Redistribute, disable_model_checks=True)
         self._calls, self._start = calls, start
 
     def relevance(self) -> list[tf.Tensor]:
@@ -165,7 +165,7 @@ class _Analyzer(LRP):
 
 
 @dataclasses.dataclass(frozen=True)
-class Borrowed(Rule):
+class InnvestigateRule(Rule):
     """The rule that an analyzer of iNNvestigate's has for a layer with weights.
 
     What such rules send to biases and stabilisers cannot be told, so these columns of the ledger
@@ -182,15 +182,15 @@ class Borrowed(Rule):
     def __repr__(self) -> str:
         return self.name
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
         _check_precision(linear)
         layer = (_Dense if linear.node.main.kind in MIXING else _Conv2D)(linear)
         state = {"layer": layer}
         apply = self.analyzer.create_rule_mapping(layer, state)
         # a copy of the inputs, as in `kerasgan.explain.linear.vjp`
         (inputs,) = apply([tf.identity(linear.inputs)], [linear.outputs], [relevance], state)
-        return Shares(inputs, math.nan, math.nan, math.nan)
+        return Redistribution(inputs, math.nan, math.nan, math.nan)
 
 
 def preset(name: str) -> Rule:
@@ -203,7 +203,7 @@ def preset(name: str) -> Rule:
         >>> preset("lrp.sequential_preset_a")
         lrp.sequential_preset_a
     """
-    return Borrowed(analyzers[name](None, disable_model_checks=True), name)
+    return InnvestigateRule(analyzers[name](None, disable_model_checks=True), name)
 
 
 def rule_of(given: Any) -> Rule | None:
@@ -219,7 +219,7 @@ def rule_of(given: Any) -> Rule | None:
     """
     if not issubclass(given, ReverseMappingBase):
         return None
-    return Borrowed(LRP(None, rule=given, disable_model_checks=True), given.__name__)
+    return InnvestigateRule(LRP(None, rule=given, disable_model_checks=True), given.__name__)
 
 
 def _check_precision(linear: Linear) -> None:
@@ -234,7 +234,7 @@ def _check_precision(linear: Linear) -> None:
         )
 
 
-class _Copy:
+class _LayerCopy:
     """A copy of a layer without activation, into which iNNvestigate puts weights and calls it.
 
     It holds the lists of weights in which iNNvestigate looks for what it replaces.
@@ -286,9 +286,9 @@ class _Layer:
         return {"name": self.name, "linear": self.linear, "use_bias": self.use_bias}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> _Copy:
+    def from_config(cls, config: dict[str, Any]) -> _LayerCopy:
         """Makes a copy."""
-        return _Copy(config["linear"], config["use_bias"])
+        return _LayerCopy(config["linear"], config["use_bias"])
 
 
 class _Dense(_Layer, keras.layers.Dense):

@@ -16,13 +16,13 @@ __all__ = [
     "STABILISER",
     "Contributions",
     "Linear",
-    "add_up",
+    "total",
     "below_zero",
     "per_image",
     "sign_of",
     "stabilised",
     "supported",
-    "to_bias",
+    "bias_relevance",
     "vjp",
 ]
 
@@ -97,7 +97,7 @@ class Linear:
         bias: The `b_j`, of the shape of the outputs' last axis (or axes), or None.
 
     Example:
-        In `Rule.share`, LRP-0 of the layer:
+        In `Rule.redistribute`, LRP-0 of the layer:
 
         >>> linear.contributions().backward(relevance / linear.outputs)  # doctest: +SKIP
     """
@@ -105,8 +105,8 @@ class Linear:
     def __init__(self, run: Run, node: Node):
         self.node = node
         self._run = run
-        self.inputs = run.images_first(run.tensor(node.inputs[0]), node.inputs[0])
-        self.outputs = run.images_first(run.output(node), node.output)
+        self.inputs = run.batch_first(run.tensor(node.inputs[0]), node.inputs[0])
+        self.outputs = run.batch_first(run.output(node), node.output)
         self.nonnegative = node.inputs[0] in run.graph.nonnegative
         self.kernel = run.kernel(node)
         self.bias = run.bias(node)
@@ -117,13 +117,13 @@ class Linear:
         valid = self._run.valid(self.node.inputs[0])
         if valid is None:
             return tf.ones_like(self.inputs)
-        return self._run.images_first(valid, self.node.inputs[0])
+        return self._run.batch_first(valid, self.node.inputs[0])
 
     def apply(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Applies the layer to other inputs, with another kernel and no bias."""
         run, node = self._run, self.node
-        outputs = run.apply(node, run.as_computed(inputs, node.inputs[0]), kernel)
-        return run.images_first(outputs, node.output)
+        outputs = run.apply(node, run.from_batch_first(inputs, node.inputs[0]), kernel)
+        return run.batch_first(outputs, node.output)
 
     def for_each_image(self, reduce: Callable[..., tf.Tensor], values: tf.Tensor) -> tf.Tensor:
         """Reduces all values of an image to one, of a shape that goes with them.
@@ -199,7 +199,7 @@ def per_image(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(values, list(range(1, values.shape.rank)))
 
 
-def to_bias(factors: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor | float:
+def bias_relevance(factors: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor | float:
     """Returns what goes to the biases, `sum_j b_j factors_j`, (batch,); 0 if bias is None."""
     if bias is None:
         return 0.0
@@ -217,6 +217,6 @@ def sign_of(values: tf.Tensor, size: tf.Tensor | float = 1.0) -> tf.Tensor:
     return tf.cast(values >= 0, values.dtype) * (2 * size) - size
 
 
-def add_up(values: Sequence[tf.Tensor]) -> tf.Tensor:
+def total(values: Sequence[tf.Tensor]) -> tf.Tensor:
     """Adds tensors up."""
     return functools.reduce(operator.add, values)

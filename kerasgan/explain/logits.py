@@ -29,19 +29,19 @@ __all__ = [
     "predicted",
     "start_relevance",
     "warn_if_empty",
-    "winner",
+    "one_hot_argmax",
     "without_background",
 ]
 
 
-def winner(logits: tf.Tensor) -> tf.Tensor:
+def one_hot_argmax(logits: tf.Tensor) -> tf.Tensor:
     """One-hot of the largest logit; ones where there is one channel."""
     return tf.one_hot(tf.argmax(logits, -1), logits.shape[-1], dtype=logits.dtype)
 
 
 def predicted(logits: tf.Tensor) -> tf.Tensor:
     """One-hot of the predicted class; one channel: 1 where it is above zero."""
-    return tf.cast(logits > 0, logits.dtype) if logits.shape[-1] == 1 else winner(logits)
+    return tf.cast(logits > 0, logits.dtype) if logits.shape[-1] == 1 else one_hot_argmax(logits)
 
 
 def without_background(one_hot: tf.Tensor) -> tf.Tensor:

@@ -22,8 +22,8 @@ from kerasgan.explain import methods, targets
 from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.logits import warn_if_empty
-from kerasgan.explain.place import to_original
-from kerasgan.explain.propagate import LEDGER
+from kerasgan.explain.original_size import to_original
+from kerasgan.explain.propagate import COLUMNS
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of, reflection
 from kerasgan.inference.views import View, views_of
@@ -209,11 +209,11 @@ class MergedExplainer:
                     for ledger, (relevance, border) in zip(ledgers, placed)
                 ]
             arrays["ledger"] = np.stack(ledgers, -1)
-        forks: Sequence[Sequence[str]] = []
+        branches: Sequence[Sequence[str]] = []
         if rows and len(members) == 1:
-            forks = members[0]._about["forks"]
-            arrays["forks"] = np.stack([_added(parts, "forks") for _, parts in found], -1)
-        return Explanation(arrays, {}, rows, forks, self.gates)
+            branches = members[0]._about["branches"]
+            arrays["branches"] = np.stack([_added(parts, "branches") for _, parts in found], -1)
+        return Explanation(arrays, {}, rows, branches, self.gates)
 
 
 def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:
@@ -230,7 +230,7 @@ def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:
 
 
 def _added(parts: list[list[Explanation]], name: str) -> np.ndarray:
-    """An image's part of the books: summed over windows and views, member after member."""
+    """An image's rows of the table: summed over windows and views, member after member."""
     return np.concatenate(
         [sum(part._arrays[name].astype(np.float64).sum(-1) for part in member) for member in parts]
     )
@@ -252,4 +252,4 @@ def _border(relevance: np.ndarray, border: float) -> np.ndarray:
     inside = relevance.sum()
     spent = {"relevance_in": inside + border, "relevance_out": inside, "bias": border}
     spent["absolute"] = np.abs(relevance).sum() + abs(border)
-    return np.array([[spent.get(column, 0.0) for column in LEDGER]])
+    return np.array([[spent.get(column, 0.0) for column in COLUMNS]])

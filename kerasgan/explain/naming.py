@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kerasgan.explain.graph import Node, live
+from kerasgan.explain.graph import Node, image_inputs
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Value, layers_in
 
@@ -59,7 +59,7 @@ def _name_layers(steps: Patterns) -> None:
     within = {step.name: node for node in graph.nodes for step in node.steps}
     kept = {step.name for step in graph.steps}
     for path, value in graph.trace.placed.items():
-        while value.step.name not in kept and len(live(value.step)) == 1:
+        while value.step.name not in kept and len(image_inputs(value.step)) == 1:
             (value,) = steps.inside(value.step)  # it was taken off with the last activation
         found = makers.get((value.step.name, value.output)) or within.get(value.step.name)
         if found is not None and value.step in (*found.ahead, *found.before):

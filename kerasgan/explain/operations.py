@@ -27,11 +27,11 @@ __all__ = [
     "STATISTICS",
     "WEIGHTED",
     "WINNER",
-    "Places",
+    "Operands",
 ]
 
 
-class Places(NamedTuple):
+class Operands(NamedTuple):
     """Where an operation with weights has what.
 
     Attributes:
@@ -47,15 +47,15 @@ class Places(NamedTuple):
 
 
 WEIGHTED = {
-    "BatchMatMulV2": Places(0, 1, -1),
-    "BatchMatMulV3": Places(0, 1, -1),
-    "Conv2D": Places(0, 1, -1),
-    "Conv2DBackpropInput": Places(2, 1, 2),
-    "Conv3D": Places(0, 1, -1),
-    "Conv3DBackpropInputV2": Places(2, 1, 3),
-    "DepthwiseConv2dNative": Places(0, 1, None),
-    "Einsum": Places(0, 1, None),
-    "MatMul": Places(0, 1, -1),
+    "BatchMatMulV2": Operands(0, 1, -1),
+    "BatchMatMulV3": Operands(0, 1, -1),
+    "Conv2D": Operands(0, 1, -1),
+    "Conv2DBackpropInput": Operands(2, 1, 2),
+    "Conv3D": Operands(0, 1, -1),
+    "Conv3DBackpropInputV2": Operands(2, 1, 3),
+    "DepthwiseConv2dNative": Operands(0, 1, None),
+    "Einsum": Operands(0, 1, None),
+    "MatMul": Operands(0, 1, -1),
 }
 """Linear in the image, with weights: the rule of the composite applies."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kerasgan.explain.graph import Node, live
+from kerasgan.explain.graph import Node, image_inputs
 from kerasgan.explain.operations import AFFINE, PROPORTIONAL, ROUTED, SCALING, STATISTICS, WINNER
 from kerasgan.explain.steps import Steps
 from kerasgan.models.trace import Step, Value
@@ -27,7 +27,7 @@ class Patterns(Steps):
                 found = self._centred_by(value, scaled, rest)
                 if found is not None:
                     return found
-        if step.kind == "Sub" and len(inside) == 2 and live(step) == [0, 1]:
+        if step.kind == "Sub" and len(inside) == 2 and image_inputs(step) == [0, 1]:
             data, mean = inside
             steps = self._mean_of(mean, data)
             if steps is not None:
@@ -38,8 +38,8 @@ class Patterns(Steps):
         if scaled.step.kind != "Mul":
             return None
         shift, taken = None, rest
-        if rest.step.kind in ("Add", "AddV2", "Sub") and len(live(rest.step)) == 1:
-            (place,) = live(rest.step)
+        if rest.step.kind in ("Add", "AddV2", "Sub") and len(image_inputs(rest.step)) == 1:
+            (place,) = image_inputs(rest.step)
             shift, taken = rest.step.inputs[1 - place], rest.step.inputs[place]
         if taken.step.kind != "Mul" or (rest.step.kind == "Sub" and taken == rest.step.inputs[0]):
             return None
@@ -63,10 +63,10 @@ class Patterns(Steps):
         steps: list[Step] = []
         while mean != data and len(steps) < 8:
             step = mean.step
-            if step.kind not in PROPORTIONAL | ROUTED | SCALING or len(live(step)) != 1:
+            if step.kind not in PROPORTIONAL | ROUTED | SCALING or len(image_inputs(step)) != 1:
                 return None
             steps.insert(0, step)
-            mean = step.inputs[live(step)[0]]
+            mean = step.inputs[image_inputs(step)[0]]
         averages = any(step.kind in ("Mean", "AvgPool", "Sum") for step in steps)
         return steps if mean == data and averages else None
 
@@ -95,7 +95,7 @@ class Patterns(Steps):
     def softmax(self, value: Value) -> Node | None:
         """Finds a softmax written out: exponentials over their sum, or of what is less its log."""
         step, total = value.step, None
-        if step.kind == "RealDiv" and live(step) == [0, 1]:
+        if step.kind == "RealDiv" and image_inputs(step) == [0, 1]:
             above, total = step.inputs
             if above.step.kind != "Exp":
                 return None
@@ -116,7 +116,7 @@ class Patterns(Steps):
 
     def _but_for_largest(self, value: Value) -> Value:
         """Returns what a number is taken from, which is the same for all that are summed."""
-        taken = value.step.kind == "Sub" and live(value.step)[:1] == [0]
+        taken = value.step.kind == "Sub" and image_inputs(value.step)[:1] == [0]
         return value.step.inputs[0] if taken else value
 
     def _logarithm_of(self, value: Value) -> Value | None:

@@ -20,12 +20,12 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
 
-__all__ = ["PERTURBATIONS", "Drops", "Occlusion", "Perturbation", "RISE"]
+__all__ = ["PERTURBATIONS", "ScoreDrops", "Occlusion", "Perturbation", "RISE"]
 
 Fill = Union[str, float]
 
 
-class Drops(NamedTuple):
+class ScoreDrops(NamedTuple):
     """What is added up over the altered copies of a batch.
 
     Attributes:
@@ -65,7 +65,7 @@ class Perturbation(Method):
         """
         raise NotImplementedError
 
-    def finish(self, drops: Drops, count: tf.Tensor) -> tf.Tensor:
+    def finish(self, drops: ScoreDrops, count: tf.Tensor) -> tf.Tensor:
         """Makes maps (batch, height, width) of the drops of all copies."""
         raise NotImplementedError
 
@@ -80,11 +80,11 @@ class Perturbation(Method):
         weights = target(logits)
         count = tf.cast(self.count(*tf.unstack(tf.shape(images)[1:3])), tf.int32)
         sizes = tf.shape(images)[:3]
-        totals = Drops(*(tf.zeros(n, images.dtype) for n in (sizes, sizes[1:], sizes[:1])))
+        totals = ScoreDrops(*(tf.zeros(n, images.dtype) for n in (sizes, sizes[1:], sizes[:1])))
 
         def body(number, totals):
             found = self.drops(network, images, logits, weights, number, number + 1)
-            return number + 1, Drops(*(a + b for a, b in zip(totals, found)))
+            return number + 1, ScoreDrops(*(a + b for a, b in zip(totals, found)))
 
         _, totals = tf.while_loop(lambda number, _: number < count, body, (0, totals))
         return Result(self.shown(totals, images), logits, weights, {}, None)
@@ -97,7 +97,7 @@ class Perturbation(Method):
         weights: tf.Tensor,
         first: tf.Tensor,
         last: tf.Tensor,
-    ) -> Drops:
+    ) -> ScoreDrops:
         """Runs some altered copies of every image at once.
 
         Args:
@@ -120,9 +120,9 @@ class Perturbation(Method):
         drops = tf.reduce_sum(weights * (logits - found), list(range(2, logits.shape.rank + 1)))
         hidden = hidden[:, 0, :, :, 0]
         by_pixel = tf.einsum("nb,nhw->bhw", drops, hidden)
-        return Drops(by_pixel, tf.reduce_sum(hidden, 0), tf.reduce_sum(drops, 0))
+        return ScoreDrops(by_pixel, tf.reduce_sum(hidden, 0), tf.reduce_sum(drops, 0))
 
-    def shown(self, drops: Drops, images: tf.Tensor) -> tf.Tensor:
+    def shown(self, drops: ScoreDrops, images: tf.Tensor) -> tf.Tensor:
         """Makes relevance of the drops of all copies, of the shape of the images.
 
         A map has one value for each pixel; every channel of the image gets an equal part of it.
@@ -133,7 +133,7 @@ class Perturbation(Method):
 
     def explain(
         self,
-        run: Callable[..., Drops],
+        run: Callable[..., ScoreDrops],
         images: tf.Tensor,
         logits: tf.Tensor,
         weights: tf.Tensor,
@@ -160,7 +160,7 @@ class Perturbation(Method):
         for first in range(0, count, step):
             last = min(first + step, count)
             found = run(images, logits, weights, tf.constant(first), tf.constant(last))
-            total = found if total is None else Drops(*(a + b for a, b in zip(total, found)))
+            total = found if total is None else ScoreDrops(*(a + b for a, b in zip(total, found)))
             tell((last - first) * len(images))
         return self.shown(total, images)
 

@@ -10,15 +10,15 @@ import keras
 import numpy as np
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import Graph, Node, live
+from kerasgan.explain.graph import Graph, Node, image_inputs
 from kerasgan.explain.operations import SCALING
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Step, Value
 
-__all__ = ["Products", "declared_gates"]
+__all__ = ["Products", "parse_gates"]
 
 
-def declared_gates(gates: Any) -> dict[str, tuple[int, ...]]:
+def parse_gates(gates: Any) -> dict[str, tuple[int, ...]]:
     """Returns gates as tuples of indices by name."""
     if not isinstance(gates, (Mapping, type(None))):
         raise KerasganError(
@@ -43,8 +43,8 @@ class Products(Patterns):
     Args:
         graph: The graph, without nodes.
         network: The network that it was traced from.
-        declared: Gates by the name of their product, as `declared_gates` gives them.
-        share: Whether products whose gate cannot be told share relevance evenly.
+        declared: Gates by the name of their product, as `parse_gates` gives them.
+        split_evenly: Whether products whose gate cannot be told split relevance evenly.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class Products(Patterns):
         graph: Graph,
         network: keras.Model,
         declared: dict[str, tuple[int, ...]],
-        share: bool,
+        split_evenly: bool,
     ):
         super().__init__(graph, network)
         self.declared = declared
-        self.share = share
+        self.split_evenly = split_evenly
         self.products: dict[Node, tuple[int, ...]] = {}
         self._check_declared()
 
     def _check_declared(self) -> None:
         known = []
         for step in self.graph.steps:
-            if step.kind in SCALING and len(live(step)) == 2:
+            if step.kind in SCALING and len(image_inputs(step)) == 2:
                 known += [self.name_of_step(step), step.layer]
         for name in self.declared:
             if name not in known:
@@ -82,7 +82,7 @@ class Products(Patterns):
             inner = value.step
             if (
                 inner.kind == "Mul"
-                and len(live(inner)) == 2
+                and len(image_inputs(inner)) == 2
                 and inner.scope
                 and self.same_layer(inner, step)
                 and "Multiply" in type(self.layer_at(step.path)).__name__
@@ -100,7 +100,7 @@ class Products(Patterns):
         name = self.name_of_step(step)
         chosen = self.declared.get(name, self.declared.get(step.layer))
         if chosen is None:
-            chosen = self.gate_of(step) or (() if self.share else None)
+            chosen = self.gate_of(step) or (() if self.split_evenly else None)
         if chosen == ():
             node = Node("shared", factors, value, self.steps_between(value, factors), step)
             self.products[node] = ()

@@ -1,4 +1,4 @@
-"""Relevance from the logits back to the images, node by node, with the books that prove it.
+"""Relevance from the logits back to the images, node by node, with a conservation table.
 
 How relevance passes each kind of node:
 
@@ -14,7 +14,7 @@ How relevance passes each kind of node:
 - "shared" (a product without a gate): the same share for every factor.
 - "product" (of two matrices that depend on the image): half for each side, in proportion; or all
   for the values, where the composite holds attention weights.
-- "softmax": `x * (R - s sum(R))`, its Taylor expansion; what the constant term takes is booked as
+- "softmax": `x * (R - s sum(R))`, its Taylor expansion; what the constant term takes is counted as
   bias.
 
 Source: Bach et al. 2015 (doi 10.1371/journal.pone.0130140); products, softmax and normalizations:
@@ -32,28 +32,35 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Node, Run
 from kerasgan.explain.linear import STABILISER, Linear, sign_of, vjp
 from kerasgan.explain.operations import SCALING
-from kerasgan.explain.rules import Shares
+from kerasgan.explain.rules import Redistribution
 from kerasgan.models.trace import Value
 
-__all__ = ["LEDGER", "Books", "Keeper", "Propagation", "propagate", "share"]
+__all__ = [
+    "COLUMNS",
+    "ConservationRecorder",
+    "ConservationTable",
+    "Propagation",
+    "propagate",
+    "redistribute",
+]
 
-LEDGER = ("relevance_in", "relevance_out", "bias", "stabiliser", "unsupported", "absolute")
+COLUMNS = ("relevance_in", "relevance_out", "bias", "stabiliser", "unsupported", "absolute")
 
 
-class Books(NamedTuple):
+class ConservationTable(NamedTuple):
     """Where relevance went.
 
     Attributes:
         rows: Name and class of each node, from the logits to the image.
-        ledger: (rows, 6, batch), columns as in `LEDGER`.
-        forks: Where relevance parts: name of the node with several inputs, of the node before,
+        ledger: (rows, 6, batch), columns as in `COLUMNS`.
+        branches: Where relevance parts: name of the node with several inputs, of the node before,
             and "main" for the input computed last or "skip".
-        parts: (forks, batch). The relevance that went there.
+        parts: (branches, batch). The relevance that went there.
     """
 
     rows: list[tuple[str, str]]
     ledger: tf.Tensor
-    forks: list[tuple[str, str, str]]
+    branches: list[tuple[str, str, str]]
     parts: tf.Tensor
 
 
@@ -63,12 +70,12 @@ class Propagation(NamedTuple):
     Attributes:
         relevance: Relevance of each of the images, of their shapes.
         layers: Relevance arriving at the output of each node, by name, nearest the image first.
-        books: Where it went.
+        conservation: Where it went.
     """
 
     relevance: list[tf.Tensor]
     layers: dict[str, tf.Tensor]
-    books: Books
+    conservation: ConservationTable
 
 
 def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
@@ -80,26 +87,26 @@ def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
         composite: The `kerasgan.explain.Composite` that says which rule each node has.
 
     Returns:
-        Relevance of images and nodes, and the books.
+        Relevance of images and nodes, and the conservation table.
     """
     arriving: dict[Value, list[tf.Tensor]] = {run.graph.output: [start]}
     layers: dict[str, tf.Tensor] = {}
-    keeper = Keeper(run)
+    recorder = ConservationRecorder(run)
     for node in reversed(run.nodes):
         found = arriving.pop(node.output, None)
         if found is None:
             continue
         relevance = _sum(found)
-        shares = share(run, node, relevance, composite)
-        keeper.book(node, relevance, shares)
+        redistribution = redistribute(run, node, relevance, composite)
+        recorder.record(node, relevance, redistribution)
         layers[node.name] = relevance
-        for value, part in zip(node.inputs, shares.inputs):
+        for value, part in zip(node.inputs, redistribution.inputs):
             arriving.setdefault(value, []).append(part)
-    return Propagation(_of_images(run, arriving), dict(reversed(layers.items())), keeper.books())
+    return Propagation(_of_images(run, arriving), dict(reversed(layers.items())), recorder.table())
 
 
-def share(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
-    """Shares the relevance of a node's output among its inputs.
+def redistribute(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
+    """Redistributes the relevance of a node's output among its inputs.
 
     Args:
         run: The pass of images.
@@ -108,25 +115,28 @@ def share(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
         composite: As of `propagate`.
 
     Returns:
-        `Shares`, whose `inputs` are a list, one for each of the node's inputs.
+        `Redistribution`, whose `inputs` are a list, one for each of the node's inputs.
     """
     if node.kind == "weighted":
         # weights wait for relevance, since all of them at once would take as much memory as a model
         with tf.control_dependencies([relevance]):
             rule = composite.rule_for(node)
             linear = Linear(run, node)
-            shares = rule.share(linear, run.images_first(relevance, node.output))
-        if not isinstance(shares, Shares):
+            redistribution = rule.redistribute(linear, run.batch_first(relevance, node.output))
+        if not isinstance(redistribution, Redistribution):
             raise KerasganError(
-                f"Method 'share' of rule {rule!r} must return Shares. "
-                f"Received: {type(shares).__name__}"
+                f"Method 'redistribute' of rule {rule!r} must return Redistribution. "
+                f"Received: {type(redistribution).__name__}"
             )
-        if not linear.inputs.shape.is_compatible_with(shares.inputs.shape):
+        if not linear.inputs.shape.is_compatible_with(redistribution.inputs.shape):
             raise KerasganError(
-                f"Method 'share' of rule {rule!r} must return relevance of the shape of the inputs "
-                f"of layer '{node.name}', {linear.inputs.shape}. Received: {shares.inputs.shape}"
+                f"Method 'redistribute' of rule {rule!r} must return relevance of the shape of the "
+                f"inputs of layer '{node.name}', {linear.inputs.shape}. Received: "
+                f"{redistribution.inputs.shape}"
             )
-        return shares._replace(inputs=[run.as_computed(shares.inputs, node.inputs[0])])
+        return redistribution._replace(
+            inputs=[run.from_batch_first(redistribution.inputs, node.inputs[0])]
+        )
     return KINDS[node.kind](run, node, relevance, composite)
 
 
@@ -160,7 +170,7 @@ def _less(run: Run, node: Node, relevance: tf.Tensor, inputs: Sequence[tf.Tensor
     return run.per_image(relevance, node.output) - sum(passed)
 
 
-def _proportional(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+def _proportional(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:
     with tf.control_dependencies([relevance]):
         output = run.output(node)
         factors, stabiliser = _stabilised(run, node, relevance, output)
@@ -168,19 +178,19 @@ def _proportional(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -
     bias: Any = 0.0
     if node.main.kind == "AddN" and len(node.main.inputs) > len(inputs):
         bias = _less(run, node, output * factors, inputs)
-    return Shares(inputs, bias, stabiliser)
+    return Redistribution(inputs, bias, stabiliser)
 
 
-def _normalised(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+def _normalised(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:
     (data,) = run.inputs(node)
     channel = 1 if node.main.attributes["data_format"].s == b"NCHW" else data.shape.rank - 1
     axes = [axis for axis in range(data.shape.rank) if axis != channel]
     centred, backward = vjp(lambda x: x - tf.reduce_mean(x, axes, keepdims=True), [data])
     factors, stabiliser = _stabilised(run, node, relevance, centred)
-    return Shares([data * backward(factors)[0]], stabiliser=stabiliser)
+    return Redistribution([data * backward(factors)[0]], stabiliser=stabiliser)
 
 
-def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
     mean, inverse, *shift = (run.tensor(value) for value in node.held)
     (data,) = run.inputs(node)
     bias: Any = 0.0
@@ -191,10 +201,10 @@ def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shar
     else:
         factors, stabiliser = _stabilised(run, node, relevance, data - mean)
     _, backward = vjp(lambda x: x - run.value_of(node, node.held[0], x), [data])
-    return Shares([data * backward(factors)[0]], bias, stabiliser)
+    return Redistribution([data * backward(factors)[0]], bias, stabiliser)
 
 
-def _routed(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+def _routed(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
     inputs = run.back(node, relevance)
     dropped: Any = 0.0
     joins = node.main.kind in ("ConcatV2", "Pack")
@@ -204,7 +214,7 @@ def _routed(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Share
         newest = run.newest(node.inputs)
         dropped = sum(run.per_image(r, v) for v, r in zip(node.inputs, inputs) if v != newest)
         inputs = [r if v == newest else tf.zeros_like(r) for v, r in zip(node.inputs, inputs)]
-    return Shares(inputs, unsupported=dropped)
+    return Redistribution(inputs, unsupported=dropped)
 
 
 def _has_constants(node: Node) -> bool:
@@ -212,31 +222,31 @@ def _has_constants(node: Node) -> bool:
     return count > len(node.inputs)
 
 
-def _winner(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+def _winner(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:
     inputs = run.back(node, relevance)
     dropped: Any = 0.0
     if node.main.kind in ("Maximum", "Minimum", "Select", "SelectV2") and len(inputs) == 1:
         dropped = _less(run, node, relevance, inputs)
-    return Shares(inputs, unsupported=dropped)
+    return Redistribution(inputs, unsupported=dropped)
 
 
-def _passed(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
-    return Shares([_to_shape(run, node.inputs[0], relevance)])
+def _passed(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:
+    return Redistribution([_to_shape(run, node.inputs[0], relevance)])
 
 
-def _affine(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+def _affine(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
     linear = composite.affine == "linear" or (composite.affine == "normalised" and node.held)
     if not linear or all(step.kind in SCALING | {"Neg"} for step in node.steps):
         return _passed(run, node, relevance, composite)
     (data,) = run.inputs(node)
     factors, stabiliser = _stabilised(run, node, relevance, run.output(node))
     bias = run.per_image(run.again(node, [tf.zeros_like(data)]) * factors, node.output)
-    return Shares([data * run.back(node, factors)[0]], bias, stabiliser)
+    return Redistribution([data * run.back(node, factors)[0]], bias, stabiliser)
 
 
-def _shared(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+def _shared(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:
     part = relevance / len(node.inputs)
-    return Shares([_to_shape(run, value, part) for value in node.inputs])
+    return Redistribution([_to_shape(run, value, part) for value in node.inputs])
 
 
 def _to_shape(run: Run, value: Value, relevance: tf.Tensor) -> tf.Tensor:
@@ -250,7 +260,7 @@ def _to_shape(run: Run, value: Value, relevance: tf.Tensor) -> tf.Tensor:
     return backward(relevance)[0]
 
 
-def _product(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shares:
+def _product(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
     sides = run.inputs(node)
     held = [composite.attention == "held" and value in node.held for value in node.inputs]
     count = held.count(False)
@@ -259,14 +269,14 @@ def _product(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Shar
         tf.zeros_like(x) if hold else x * back
         for x, back, hold in zip(sides, run.back(node, factors), held)
     ]
-    return Shares(inputs, stabiliser=stabiliser)
+    return Redistribution(inputs, stabiliser=stabiliser)
 
 
-def _softmax(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Shares:
+def _softmax(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:
     (data,), shares = run.inputs(node), run.output(node)
     axes = run.graph.trace.number(node.held[0].step.inputs[1]).tolist() if node.held else -1
     inputs = data * (relevance - shares * tf.reduce_sum(relevance, axes, keepdims=True))
-    return Shares([inputs], bias=_less(run, node, relevance, [inputs]))
+    return Redistribution([inputs], bias=_less(run, node, relevance, [inputs]))
 
 
 KINDS = {
@@ -284,11 +294,11 @@ KINDS = {
 }
 
 
-# --- Books ---
+# --- Conservation table ---
 
 
-class Keeper:
-    """Writes down where relevance goes.
+class ConservationRecorder:
+    """Records where relevance goes.
 
     Args:
         run: The pass of images.
@@ -298,33 +308,35 @@ class Keeper:
         self._run = run
         self._rows: list[tuple[str, str]] = []
         self._ledger: list[tf.Tensor] = []
-        self._forks: list[tuple[str, str, str]] = []
+        self._branches: list[tuple[str, str, str]] = []
         self._parts: list[tf.Tensor] = []
         self._totals: dict[Any, tf.Tensor] = {}
         self._zeros = tf.zeros([run.batch], run.logits.dtype)
         self._makers = {node.output: node.name for node in run.nodes}
 
-    def book(self, node: Node, relevance: tf.Tensor, shares: Shares) -> None:
+    def record(self, node: Node, relevance: tf.Tensor, redistribution: Redistribution) -> None:
         """Writes a node's row: relevance in and out, and what went elsewhere, for each image."""
         run = self._run
-        passed = [self._total(part, value) for part, value in zip(shares.inputs, node.inputs)]
+        passed = [
+            self._total(part, value) for part, value in zip(redistribution.inputs, node.inputs)
+        ]
         self._rows.append((node.name, node.type))
         self._ledger += [self._total(relevance, node.output), _sum(passed)]
-        self._ledger += [self._for_each_image(column) for column in shares[1:]]
+        self._ledger += [self._for_each_image(column) for column in redistribution[1:]]
         self._ledger.append(run.per_image(tf.abs(relevance), node.output))
         if len(passed) > 1:
             newest = run.newest(node.inputs)
             for value, part in zip(node.inputs, passed):
                 source = self._makers.get(value) or run.graph.name_of_image(value)
-                self._forks.append((node.name, source, "main" if value == newest else "skip"))
+                self._branches.append((node.name, source, "main" if value == newest else "skip"))
                 self._parts.append(part)
 
-    def books(self) -> Books:
+    def table(self) -> ConservationTable:
         """Returns what was written."""
         ledger = tf.stack(self._ledger)
-        ledger = tf.reshape(ledger, [len(self._rows), len(LEDGER), -1])
+        ledger = tf.reshape(ledger, [len(self._rows), len(COLUMNS), -1])
         parts = tf.stack(self._parts) if self._parts else ledger[:0, 0]
-        return Books(self._rows, ledger, self._forks, parts)
+        return ConservationTable(self._rows, ledger, self._branches, parts)
 
     def _total(self, values: tf.Tensor, place: Value) -> tf.Tensor:
         """Sums for each image, once: what a node passes on, the next one receives."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import live, options_of
+from kerasgan.explain.graph import image_inputs, options_of
 from kerasgan.explain.operations import AFFINE, BOTH, NORMALISING
 from kerasgan.explain.steps import ADVICE, Steps
 from kerasgan.models.trace import Step, Value
 
-__all__ = ["check_batch", "check_layout", "check_routed", "no_rule", "refuse_chance"]
+__all__ = ["check_batch", "check_layout", "check_routed", "no_rule", "check_deterministic"]
 
 QUANTIZED = f"{ADVICE}. If it was quantized, explain the model from before model.quantize(...)"
 WHOLE = "whole numbers, through which relevance cannot pass"
@@ -38,7 +38,7 @@ def no_rule(steps: Steps, step: Step) -> KerasganError:
     return steps.refusal(step, "there is no rule for this operation")
 
 
-def refuse_chance(steps: Steps) -> None:
+def check_deterministic(steps: Steps) -> None:
     """Refuses a network that draws numbers at inference."""
     seen: set[Step] = set()
     waiting = [steps.graph.output.step]
@@ -80,7 +80,7 @@ def check_batch(steps: Steps, step: Step) -> None:
                 "Join them by keras.layers.Multiply, Add or their like, which match the batch",
             )
     if step.kind in AFFINE and len(inside) == 1 and step.kind != "Neg":
-        other = steps.constant_shape(step.inputs[1 - live(step)[0]])
+        other = steps.constant_shape(step.inputs[1 - image_inputs(step)[0]])
         own = steps.shape(inside[0])
         wrong = other is not None and len(other) > len(own)
         wrong = wrong or (other and len(other) == len(own) and _meets(steps, own, other))

@@ -8,8 +8,8 @@ A rule of your own is a subclass of `Rule` with one method:
 
 Example:
     >>> class InputTimesGradient(Rule):
-    ...     def share(self, linear, relevance):
-    ...         return Shares(linear.contributions().backward(relevance))
+    ...     def redistribute(self, linear, relevance):
+    ...         return Redistribution(linear.contributions().backward(relevance))
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from kerasgan.explain.linear import (
     STABILISER,
     TINY,
     Linear,
-    add_up,
     below_zero,
+    bias_relevance,
     per_image,
     sign_of,
     stabilised,
     supported,
-    to_bias,
+    total,
 )
 
 __all__ = [
@@ -41,14 +41,14 @@ __all__ = [
     "Flat",
     "Gamma",
     "Rule",
-    "Shares",
+    "Redistribution",
     "WSquare",
     "ZBox",
     "ZPlus",
 ]
 
 
-class Shares(NamedTuple):
+class Redistribution(NamedTuple):
     """What a rule makes of the relevance of a layer's outputs.
 
     Attributes:
@@ -58,7 +58,7 @@ class Shares(NamedTuple):
         unsupported: (batch,). What belongs to outputs without a contribution of the required sign.
 
     Example:
-        >>> Shares(tf.zeros((1, 8, 8, 3))).bias
+        >>> Redistribution(tf.zeros((1, 8, 8, 3))).bias
         0.0
     """
 
@@ -69,16 +69,16 @@ class Shares(NamedTuple):
 
 
 class Rule:
-    """How a layer with weights shares relevance. Subclass it and override `share`.
+    """How a layer with weights shares relevance. Subclass it and override `redistribute`.
 
     Example:
         >>> class InputTimesGradient(Rule):
-        ...     def share(self, linear, relevance):
-        ...         return Shares(linear.contributions().backward(relevance))
+        ...     def redistribute(self, linear, relevance):
+        ...         return Redistribution(linear.contributions().backward(relevance))
     """
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """Shares the relevance of a layer's outputs.
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """Redistributes the relevance of a layer's outputs.
 
         Args:
             linear: The layer, its inputs and its outputs.
@@ -88,8 +88,8 @@ class Rule:
             The relevance of the inputs, and what went elsewhere.
         """
         raise KerasganError(
-            f"Rule {type(self).__name__} must have a method share(self, linear, relevance). It has "
-            f"{[name for name in vars(type(self)) if not name.startswith('_')]}"
+            f"Rule {type(self).__name__} must have a method redistribute(self, linear, relevance). "
+            f"It has {[name for name in vars(type(self)) if not name.startswith('_')]}"
         )
 
 
@@ -120,8 +120,8 @@ class Epsilon(Rule):
     def __post_init__(self) -> None:
         _at_least_zero(epsilon=self.epsilon)
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
         own = linear.contributions()
         outputs = linear.outputs if self.bias else own.sums
         epsilon = self.epsilon
@@ -132,8 +132,8 @@ class Epsilon(Rule):
         unsupported = 0.0
         if self.epsilon == 0:
             unsupported = per_image(tf.where(outputs == 0, relevance, tf.zeros_like(relevance)))
-        bias = to_bias(factors, linear.bias) if self.bias else 0.0
-        return Shares(own.backward(factors), bias, stabiliser, unsupported)
+        bias = bias_relevance(factors, linear.bias) if self.bias else 0.0
+        return Redistribution(own.backward(factors), bias, stabiliser, unsupported)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,7 @@ class AlphaBeta(Rule):
     """LRP-alpha-beta: `R_i = sum_j (alpha c+_ij / z+_j - beta c-_ij / z-_j) R_j`.
 
     Here `z+_j = sum_i c+_ij + b+_j` and `z-_j = sum_i c-_ij + b-_j`. Where such a sum is zero
-    (below 1e-20), its share of `R_j` has nowhere to go and is booked as unsupported.
+    (below 1e-20), its share of `R_j` has nowhere to go and is counted as unsupported.
 
     Args:
         alpha: Weight of the contributions that speak for the output, at least 1.
@@ -170,28 +170,30 @@ class AlphaBeta(Rule):
                 f"{self.beta!r}"
             )
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
         total: list = [[], [], []]
         for sign, weight in ((1, self.alpha), (-1, -self.beta)):
             if weight:
-                for sums, value in zip(total, self._share_sign(linear, relevance, sign, weight)):
+                for sums, value in zip(
+                    total, self._redistribute_sign(linear, relevance, sign, weight)
+                ):
                     sums.append(value)
         inputs, bias, unsupported = (functools.reduce(operator.add, values) for values in total)
-        return Shares(inputs, bias, unsupported=unsupported)
+        return Redistribution(inputs, bias, unsupported=unsupported)
 
-    def _share_sign(
+    def _redistribute_sign(
         self, linear: Linear, relevance: tf.Tensor, sign: int, weight: float
     ) -> tuple[tf.Tensor, tf.Tensor | float, tf.Tensor]:
         parts = linear.signed(sign)
         bias = linear.bias if self.bias and linear.bias is not None else None
-        outputs = add_up([part.sums for part in parts])
+        outputs = total([part.sums for part in parts])
         if bias is not None:
             bias = sign * tf.nn.relu(sign * bias)
             outputs += bias
         factors, unsupported = supported(weight * relevance, outputs)
-        inputs = add_up([part.backward(factors) for part in parts])
-        return inputs, to_bias(factors, bias), unsupported
+        inputs = total([part.backward(factors) for part in parts])
+        return inputs, bias_relevance(factors, bias), unsupported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,9 +214,9 @@ class ZPlus(Rule):
 
     bias: bool = True
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
-        return AlphaBeta(1, 0, self.bias).share(linear, relevance)
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
+        return AlphaBeta(1, 0, self.bias).redistribute(linear, relevance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,10 +252,10 @@ class Gamma(Rule):
     def __post_init__(self) -> None:
         _at_least_zero(gamma=self.gamma)
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
         if not self.generalized:
-            return self._share_as_published(linear, relevance)
+            return self._redistribute_as_published(linear, relevance)
         # c + gamma c+ = (1 + gamma/2) c + gamma/2 |c|, likewise with a minus for c-
         half = self.gamma / 2
         own = linear.contributions()
@@ -268,22 +270,24 @@ class Gamma(Rule):
         inputs = own.backward(factors) + size.backward(aligned)
         bias = 0.0
         if self.bias and linear.bias is not None:
-            bias = to_bias(factors, linear.bias) + to_bias(aligned, tf.abs(linear.bias))
-        return Shares(inputs, bias, stabiliser)
+            bias = bias_relevance(factors, linear.bias) + bias_relevance(
+                aligned, tf.abs(linear.bias)
+            )
+        return Redistribution(inputs, bias, stabiliser)
 
-    def _share_as_published(self, linear: Linear, relevance: tf.Tensor) -> Shares:
+    def _redistribute_as_published(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         own = linear.contributions(kernel=linear.kernel + self.gamma * tf.nn.relu(linear.kernel))
         outputs, bias = own.sums, None
         if self.bias and linear.bias is not None:
             bias = linear.bias + self.gamma * tf.nn.relu(linear.bias)
             outputs += bias
         factors, stabiliser = stabilised(relevance, outputs, STABILISER)
-        return Shares(own.backward(factors), to_bias(factors, bias), stabiliser)
+        return Redistribution(own.backward(factors), bias_relevance(factors, bias), stabiliser)
 
 
 @dataclasses.dataclass(frozen=True)
 class Flat(Rule):
-    """Shares evenly: each output's relevance goes to all the inputs it sees, padding excluded.
+    """Redistributes evenly over all the inputs that an output sees, padding excluded.
 
     For the first layer, where it shows how finely the layers above can place relevance.
 
@@ -294,14 +298,14 @@ class Flat(Rule):
     Source: Bach 2015, as in Lapuschkin et al. 2019 (doi 10.1038/s41467-019-08987-4).
     """
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
-        return _share_by(linear, relevance, tf.ones_like(linear.kernel))
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
+        return _redistribute_by(linear, relevance, tf.ones_like(linear.kernel))
 
 
 @dataclasses.dataclass(frozen=True)
 class WSquare(Rule):
-    """Shares by squared weight: `R_i = sum_j w_ij^2 / (sum_i w_ij^2) R_j`, padding excluded.
+    """Redistributes by squared weight: `R_i = sum_j w_ij^2 / (sum_i w_ij^2) R_j`, padding excluded.
 
     For the first layer, where inputs are not bounded.
 
@@ -312,9 +316,9 @@ class WSquare(Rule):
     Source: Montavon et al. 2017, eq. 7 (doi 10.1016/j.patcog.2016.11.008).
     """
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
-        return _share_by(linear, relevance, tf.square(linear.kernel))
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
+        return _redistribute_by(linear, relevance, tf.square(linear.kernel))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,8 +353,8 @@ class ZBox(Rule):
                 f"Argument 'low' must be below 'high'. Received: {self.low!r} and {self.high!r}"
             )
 
-    def share(self, linear: Linear, relevance: tf.Tensor) -> Shares:
-        """See `Rule.share`."""
+    def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        """See `Rule.redistribute`."""
         low, high = self._bounds(linear) if self.widen else (self.low, self.high)
         above = linear.inputs - low * linear.valid
         below = linear.inputs - high * linear.valid
@@ -358,9 +362,9 @@ class ZBox(Rule):
             linear.contributions(above, tf.nn.relu(linear.kernel)),
             linear.contributions(below, below_zero(linear.kernel)),
         ]
-        factors, unsupported = supported(relevance, add_up([part.sums for part in parts]))
-        inputs = add_up([part.backward(factors) for part in parts])
-        return Shares(inputs, unsupported=unsupported)
+        factors, unsupported = supported(relevance, total([part.sums for part in parts]))
+        inputs = total([part.backward(factors) for part in parts])
+        return Redistribution(inputs, unsupported=unsupported)
 
     def _bounds(self, linear: Linear) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, valid = linear.inputs, linear.valid > 0
@@ -370,11 +374,11 @@ class ZBox(Rule):
         return tf.minimum(low, smallest), tf.maximum(high, largest)
 
 
-def _share_by(linear: Linear, relevance: tf.Tensor, kernel: tf.Tensor) -> Shares:
+def _redistribute_by(linear: Linear, relevance: tf.Tensor, kernel: tf.Tensor) -> Redistribution:
     sums = linear.apply(linear.valid, kernel)
     factors, unsupported = supported(relevance, sums)
     inputs = linear.valid * linear.contributions(kernel=kernel).transposed(factors)
-    return Shares(inputs, unsupported=unsupported)
+    return Redistribution(inputs, unsupported=unsupported)
 
 
 def _at_least_zero(**arguments: float) -> None:

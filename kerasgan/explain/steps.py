@@ -7,7 +7,7 @@ from collections.abc import Collection
 import keras
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import Graph, live
+from kerasgan.explain.graph import Graph, image_inputs
 from kerasgan.explain.operations import AFFINE, NORMALISING
 from kerasgan.models.ranges import Ranges
 from kerasgan.models.trace import Step, Value
@@ -51,7 +51,7 @@ class Steps:
 
     def inside(self, step: Step) -> list[Value]:
         """Returns the inputs of an operation that depend on the image."""
-        return [step.inputs[i] for i in live(step)]
+        return [step.inputs[i] for i in image_inputs(step)]
 
     def shape(self, value: Value) -> list[int | None]:
         """Returns what is known of a value's shape; [] if not even how many axes it has."""
@@ -115,7 +115,7 @@ class Steps:
 
         0 stands for one number for all.
         """
-        inside = live(step)
+        inside = image_inputs(step)
         if len(inside) != 1:
             return None
         if step.kind in NORMALISING:
@@ -139,7 +139,7 @@ class Steps:
         """Whether an operation with one input from the image is scale or shift."""
         if step.kind in NORMALISING:
             return not step.attributes["is_training"].b
-        return not (step.kind in ("RealDiv", "DivNoNan") and live(step) == [1])
+        return not (step.kind in ("RealDiv", "DivNoNan") and image_inputs(step) == [1])
 
     def steps_between(self, value: Value, ends: Collection[Value]) -> list[Step]:
         """Returns what a value is computed by from other values, in order."""

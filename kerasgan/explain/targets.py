@@ -36,8 +36,8 @@ from kerasgan.explain.logits import (
     foreground,
     label_components,
     numbers,
+    one_hot_argmax,
     predicted,
-    winner,
     without_background,
 )
 
@@ -50,7 +50,7 @@ __all__ = [
     "Each",
     "FalsePositives",
     "Mask",
-    "Missed",
+    "FalseNegatives",
     "Pixel",
     "Prediction",
     "Target",
@@ -98,7 +98,7 @@ class Target:
 
         Args:
             shape: Of the logits, (batch, height, width, classes).
-            truth: True masks, used by a target that wants some and has none. As in `Missed`.
+            truth: True masks, for a target that needs some and has none, as `FalseNegatives`.
 
         Raises:
             KerasganError: An array of the wrong shape, a class or pixel out of range, no truth.
@@ -156,9 +156,9 @@ class Class(Target):
             positive = foreground(logits)
             return positive if self.index == 1 else positive - 1
         own = tf.one_hot(self.index, logits.shape[-1], dtype=logits.dtype)
-        weights = winner(logits) * own
+        weights = one_hot_argmax(logits) * own
         if self.margin:
-            runner_up = winner(tf.where(own > 0, -np.inf, logits))
+            runner_up = one_hot_argmax(tf.where(own > 0, -np.inf, logits))
             weights -= runner_up * tf.reduce_sum(weights, -1, keepdims=True)
         return weights
 
@@ -197,7 +197,7 @@ class Mask(Target):
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
         array = tf.cast(fit_array(self.array, logits.shape, "array", "Mask"), logits.dtype)
-        return array * (winner(logits) if array.shape[-1] == 1 else tf.ones_like(logits))
+        return array * (one_hot_argmax(logits) if array.shape[-1] == 1 else tf.ones_like(logits))
 
     def prepare(self, shape: Shape, truth: Any = None) -> Target:
         """See `Target.prepare`."""
@@ -240,7 +240,7 @@ class Pixel(Target):
                 size = tf.identity(size)
         row = tf.one_hot(self.y, size[0], dtype=logits.dtype)
         column = tf.one_hot(self.x, size[1], dtype=logits.dtype)
-        return winner(logits) * row[:, None, None] * column[:, None]
+        return one_hot_argmax(logits) * row[:, None, None] * column[:, None]
 
     def prepare(self, shape: Shape, truth: Any = None) -> Target:
         """See `Target.prepare`: a map, so that all pixels are explained by one trace."""
@@ -372,7 +372,7 @@ class FalsePositives(_Compared):
         return foreground(logits) * (1 - truth)
 
 
-class Missed(_Compared):
+class FalseNegatives(_Compared):
     """Pixels of a foreground class that are not predicted as such: the logit of the true class.
 
     Args:
@@ -380,7 +380,7 @@ class Missed(_Compared):
 
     Example:
         >>> logits = tf.constant([[[[5.0], [2.0], [-1.0]]]])
-        >>> Missed([[1, 0, 1]]).weights(logits).numpy().ravel()
+        >>> FalseNegatives([[1, 0, 1]]).weights(logits).numpy().ravel()
         array([0., 0., 1.], dtype=float32)
     """
 
@@ -480,7 +480,7 @@ _NAMES = {
     "border": Border,
     "component": Component,
     "false_positives": FalsePositives,
-    "missed": Missed,
+    "false_negatives": FalseNegatives,
 }
 
 
@@ -489,7 +489,7 @@ def names() -> list[str]:
 
     Example:
         >>> names()
-        ['border', 'component', 'false_positives', 'missed', 'prediction']
+        ['border', 'component', 'false_negatives', 'false_positives', 'prediction']
     """
     return sorted(_NAMES)
 

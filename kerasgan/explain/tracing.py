@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import Graph, live
+from kerasgan.explain.graph import Graph, image_inputs
 from kerasgan.explain.operations import AFFINE, BOTH, ELEMENTWISE, PROPORTIONAL, ROUTED, WINNER
 from kerasgan.models.outputs import (
     Reading,
@@ -22,7 +22,7 @@ from kerasgan.models.outputs import (
 from kerasgan.models.trace import Step, Value, trace_network
 from kerasgan.stack import layers_of, variable_of
 
-__all__ = ["checked", "place_of", "traced"]
+__all__ = ["checked", "output_index", "traced"]
 
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 
@@ -59,7 +59,7 @@ def checked(model: Any) -> keras.Model:
     return network
 
 
-def place_of(network: keras.Model, output: int | str | None) -> int:
+def output_index(network: keras.Model, output: int | str | None) -> int:
     """Returns the place of the output to explain.
 
     Args:
@@ -178,7 +178,7 @@ def _without_last(
     value, moved = end, True
     while True:
         step = value.step
-        inside = live(step)
+        inside = image_inputs(step)
         if step.kind in LAST or len(inside) != 1:
             break
         keeps = step.kind in ROUTED
@@ -228,7 +228,7 @@ def _start_of(end: Value) -> Value | None:
     """Where the layer begins that an output comes from, if it is a function of one number."""
     scope, value = end.step.scope, end
     while value.step.scope == scope and value.step.kind in ELEMENTWISE | AFFINE | BOTH:
-        inside = {value.step.inputs[i] for i in live(value.step)}
+        inside = {value.step.inputs[i] for i in image_inputs(value.step)}
         if len(inside) != 1:
             return None
         (value,) = inside

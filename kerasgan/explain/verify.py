@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
+from kerasgan.explain.batch_axis import find_batch_axis
 from kerasgan.explain.graph import Graph, Run
-from kerasgan.explain.turned import find_turned
 from kerasgan.models.trace import call_network
 from kerasgan.stack import layers_of
 
@@ -127,7 +127,7 @@ def _find_images(graph: Graph, run: Run) -> None:
             known = [] if shape.rank is None else shape.as_list()
             pair = run.tensor(value).numpy(), changed.tensor(value).numpy()
             try:
-                found = find_turned(*pair, count, known)
+                found = find_batch_axis(*pair, count, known)
             except ValueError:
                 raise KerasganError(
                     f"{node.main} cannot be explained: what it computes of an image depends on "
@@ -139,9 +139,9 @@ def _find_images(graph: Graph, run: Run) -> None:
                     "many places belong to one is open. Give the model's input a fixed size"
                 )
             if found is not None:
-                graph.turned[value] = found
-    if graph.output in graph.turned or len(run.logits) != count:
-        turned = [node for node in graph.nodes if node.output in graph.turned]
+                graph.batch_axes[value] = found
+    if graph.output in graph.batch_axes or len(run.logits) != count:
+        turned = [node for node in graph.nodes if node.output in graph.batch_axes]
         where = turned[0].main if turned else graph.output.step
         raise KerasganError(
             f"The output of '{graph.name}' does not have an image's mask for each image, in their "

@@ -42,7 +42,7 @@ TOGETHER = 6
 TARGETS = {
     "prediction": "the predicted mask",
     "false_positives": "what was drawn too much",
-    "missed": "what was missed",
+    "false_negatives": "what was missed",
 }
 """What is explained of an image, by the name of its target, in words."""
 
@@ -191,7 +191,7 @@ class Panels:
             self._add(found, whole, rule, "prediction", main, places)
             if self.merged and truth is not None:
                 truth = _batch(part, main.logits.shape[1:3], self.placing)[1]
-            for target in ("false_positives", "missed") if truth is not None else ():
+            for target in ("false_positives", "false_negatives") if truth is not None else ():
                 weights = _weights(target, main.logits, truth)
                 enough = np.any(weights != 0, -1).mean((1, 2)) >= SPECK
                 which = np.flatnonzero(enough)

@@ -7,23 +7,23 @@ from PIL import Image
 import kerasgan as kg
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation import advise
-from kerasgan.explain import Epsilon, Rule, Shares
+from kerasgan.explain import Epsilon, Redistribution, Rule
 
 
 class Inverted(Rule):
     """Tells the opposite of what is true: what speaks most for an output gets least."""
 
-    def share(self, linear, relevance):
-        found = Epsilon().share(linear, relevance)
+    def redistribute(self, linear, relevance):
+        found = Epsilon().redistribute(linear, relevance)
         lost = [tf.reduce_sum(x, range(1, len(x.shape))) for x in (relevance, -found.inputs)]
-        return Shares(-found.inputs, bias=lost[0] - lost[1])
+        return Redistribution(-found.inputs, bias=lost[0] - lost[1])
 
 
 class Leaky(Rule):
     """Loses half of what it is given."""
 
-    def share(self, linear, relevance):
-        return Shares(Epsilon().share(linear, relevance).inputs / 2)
+    def redistribute(self, linear, relevance):
+        return Redistribution(Epsilon().redistribute(linear, relevance).inputs / 2)
 
 
 @pytest.fixture(scope="module")

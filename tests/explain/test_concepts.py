@@ -48,7 +48,7 @@ class TestChannelRelevance:
         assert channel_relevance(e, "code").shape == (3, 5)
         assert np.array_equal(channel_relevance(e, "code"), e.layers["code"])
         assert np.array_equal(
-            most_relevant(Explainer(keras.Model(image, x)), IMAGES, "code").place,
+            most_relevant(Explainer(keras.Model(image, x)), IMAGES, "code").position,
             np.full((5, 3, 2), 4),
         )
 
@@ -65,7 +65,7 @@ class TestMostRelevant:
         with pytest.warns(KerasganWarning, match="1 of 4 images are left out: the target is empty"):
             found = most_relevant(colour_explainer, images, "seen", 2, batch_size=3)
         np.testing.assert_array_equal(found.image, [[2, 0], [1, 0]])
-        np.testing.assert_array_equal(found.place, [[[5, 15], [3, 3]], [[13, 7], [9, 9]]])
+        np.testing.assert_array_equal(found.position, [[[5, 15], [3, 3]], [[13, 7], [9, 9]]])
         assert found.share[0, 0] == pytest.approx(1)
         assert found.share[0, 1] == pytest.approx(0.5)
         assert found.share[1, 0] == pytest.approx(2 / 3, rel=1e-4)
@@ -86,7 +86,7 @@ class TestMostRelevant:
         np.testing.assert_allclose(found.mean, share.mean(0), rtol=1e-3, atol=1e-5)
         unit = arrived[order[2, 1], ..., 2]
         row, column = np.unravel_index(unit.argmax(), unit.shape)
-        np.testing.assert_array_equal(found.place[2, 1], [2 * row + 1, 2 * column + 1])
+        np.testing.assert_array_equal(found.position[2, 1], [2 * row + 1, 2 * column + 1])
 
     def test_holds_one_batch_at_a_time(self, monkeypatch):
         alive, most, explained = set(), [], []
@@ -156,7 +156,7 @@ class TestPicture:
         figure = found.plot(tmp_path / "concepts.png", channels=[2, 0])
         assert (tmp_path / "concepts.png").stat().st_size > 10000
         shown = [axis.get_images()[0].get_array() for axis in figure.axes[:12]]
-        row, column = found.place[2, 1]
+        row, column = found.position[2, 1]
         top, left = (min(max(0, int(centre) - 2), 4) for centre in (row, column))
         window = slice(top, top + 4), slice(left, left + 4)
         picture = (IMAGES[found.image[2, 1]][window] + 1) / 2

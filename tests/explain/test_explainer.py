@@ -212,7 +212,7 @@ class TestTargets:
             targets.Pixel(5, 5),
             region,
             np.stack([region] * 3),
-            targets.Missed(self.TRUTH),
+            targets.FalseNegatives(self.TRUTH),
             targets.FalsePositives(self.TRUTH) - "border",
             [targets.Pixel(0, 0), "prediction", targets.Mask(region)],
             self.Squares(),
@@ -302,8 +302,8 @@ class TestTargets:
             (np.ones((8, 9)), "'array' of Mask"),
             (tf.ones((8, 9)), "'target' of relevance|'array' of Mask"),
             (tf.ones((3, 8, 8, 2)), "'target' of relevance|'array' of Mask"),
-            (targets.Missed(), "true masks"),
-            (targets.Missed(np.ones((9, 9))), "'truth' of Missed"),
+            (targets.FalseNegatives(), "true masks"),
+            (targets.FalseNegatives(np.ones((9, 9))), "'truth' of FalseNegatives"),
             ([targets.Pixel(0, 0)], "each of the 3 image"),
             ("predicton", "Did you mean"),
             (targets.Pixel, "class"),
@@ -568,8 +568,8 @@ class TestExplanation:
 
     def test_a_leak_is_found_where_nothing_is_predicted(self):
         class Half(Epsilon):
-            def share(self, linear, relevance):
-                return super().share(linear, relevance / 2)
+            def redistribute(self, linear, relevance):
+                return super().redistribute(linear, relevance / 2)
 
         model = small()
         model.get_layer("head").bias.assign([-1000.0])
@@ -578,8 +578,8 @@ class TestExplanation:
 
     def test_a_leak_is_named(self):
         class Leaky(Epsilon):
-            def share(self, linear, relevance):
-                return super().share(linear, relevance * 0.9)
+            def redistribute(self, linear, relevance):
+                return super().redistribute(linear, relevance * 0.9)
 
         rule = Composite(("down_2_conv", Leaky()), ("*", Epsilon()))
         with pytest.raises(KerasganError, match=r"leaks in layer 'down_2_conv' .Conv2D.*: 1$"):

@@ -7,7 +7,7 @@ from toys import IMAGES, small
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.explain import Composite, Epsilon, Explainer, Judge
+from kerasgan.explain import Composite, DiscriminatorExplainer, Epsilon, Explainer
 from kerasgan.explain.composites import anything
 from kerasgan.explain.finite import check_finite
 from kerasgan.explain.rules import Rule
@@ -16,10 +16,10 @@ from kerasgan.explain.rules import Rule
 class Breaks(Rule):
     """Epsilon, but infinite for the second of three images."""
 
-    def share(self, linear, relevance):
-        shares = Epsilon().share(linear, relevance)
+    def redistribute(self, linear, relevance):
+        redistribution = Epsilon().redistribute(linear, relevance)
         factor = tf.reshape(tf.constant([1.0, np.inf, 1.0]), (3, 1, 1, 1))
-        return shares._replace(inputs=shares.inputs * factor)
+        return redistribution._replace(inputs=redistribution.inputs * factor)
 
 
 def test_relevance_names_rule_layer_and_image():
@@ -64,7 +64,7 @@ def test_huge_images():
 
 def test_a_judge_names_the_image_too():
     model = kg.models.patch_discriminator(size=32, filters=2)
-    judge = Judge(model)
+    judge = DiscriminatorExplainer(model)
     model.set_weights([1e30 * weight for weight in model.get_weights()])
     images = np.full((2, 32, 32, 3), -0.5, "float32")
     with pytest.raises(KerasganError, match=r"NaN or infinity for image\(s\) \[0, 1\]"):

@@ -11,7 +11,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 from toys import IMAGES, small, with_random_weights
 
 import kerasgan as kg
-from kerasgan.explain import Explainer, Judge
+from kerasgan.explain import DiscriminatorExplainer, Explainer
 
 
 def graphs():
@@ -68,7 +68,7 @@ def test_a_rebuilt_explainer_frees_the_one_before_and_not_the_model():
 
 def test_a_judge_that_is_dropped_is_freed():
     def explain():
-        judge = Judge(kg.models.patch_discriminator(size=32, filters=2))
+        judge = DiscriminatorExplainer(kg.models.patch_discriminator(size=32, filters=2))
         judge.explain(np.ones((1, 32, 32, 3)), np.ones((1, 32, 32, 1)), np.ones((2, 2)))
         return [weakref.ref(part) for part in (judge, judge.explainer, judge.explainer.model)]
 

@@ -11,7 +11,7 @@ from stacks import tf
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.explain import Explainer, Judge, MergedExplainer, RelevancePenalty
+from kerasgan.explain import DiscriminatorExplainer, Explainer, MergedExplainer, RelevancePenalty
 from kerasgan.stack import KERAS_3
 
 RNG = np.random.default_rng(0)
@@ -395,8 +395,8 @@ class TestWherever:
         x = layers.Multiply(name="product")([body(x), body(x)])
         model = keras.Model([image, mask], layers.Conv2D(1, 1)(x), name="critic")
         with pytest.raises(KerasganError, match=r"gates={'critic/product': 0}"):
-            Judge(model)
-        judge = Judge(model, gates={"critic/product": 0})
+            DiscriminatorExplainer(model)
+        judge = DiscriminatorExplainer(model, gates={"critic/product": 0})
         assert judge.explain(
             pictures(1), np.ones((1, SIZE, SIZE)), np.ones((SIZE, SIZE))
         ).explanation.gates

@@ -74,8 +74,10 @@ def found_by(walk, graph, composites, images):
         arrays = []
         for composite in composites:
             found = walk(run, run.logits, composite)
-            said.append((list(found.layers), found.books.rows, found.books.forks))
-            arrays.append((found.relevance, found.layers, found.books.ledger, found.books.parts))
+            said.append((list(found.layers), found.conservation.rows, found.conservation.branches))
+            arrays.append(
+                (found.relevance, found.layers, found.conservation.ledger, found.conservation.parts)
+            )
         return arrays
 
     function = tf.function(explain, autograph=False).get_concrete_function(*graph.image_specs)

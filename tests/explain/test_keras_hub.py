@@ -79,7 +79,7 @@ def test_read_predicted_with_and_explained(build, rules):
     model = build()
     assert kg.models.final_activation(model) == "linear"
     expected = model(IMAGES, training=False).numpy()
-    graph = read_graph(model, share=True)
+    graph = read_graph(model, split_evenly=True)
     np.testing.assert_allclose(graph.run(IMAGES).logits, expected, rtol=1e-3, atol=1e-4)
     assert not [node for node in graph.nodes if node.type == "BatchNormalization"]
     masks = kg.predict(model, IMAGES, preprocess="[-1,1]")

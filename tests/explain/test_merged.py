@@ -187,7 +187,7 @@ def test_targets_choose_from_the_merged_logits():
     )
     assert np.all(pixel.relevance[:, :, :20] == 0)  # from the 5 x 5 pixels that the network sees
     truth = RNG.integers(0, 2, IMAGES.shape[:3])
-    missed = explainer.explain(IMAGES, "missed", truth=truth)
+    missed = explainer.explain(IMAGES, "false_negatives", truth=truth)
     wanted = (missed.logits[..., 0] <= 0) & (truth == 1)
     np.testing.assert_array_equal(missed.target[..., 0], wanted)
     with pytest.warns(KerasganWarning, match=r"target is empty.* in 2 of 2 image"):

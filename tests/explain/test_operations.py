@@ -13,7 +13,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain import Explainer
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import Composite, anything
-from kerasgan.explain.propagate import share
+from kerasgan.explain.propagate import redistribute
 from kerasgan.explain.rules import Epsilon
 from kerasgan.models import SeededDropout
 from kerasgan.stack import KERAS_3
@@ -201,9 +201,9 @@ class TestLayers:
             run = graph.run(image)
             (data,), output = run.inputs(node), run.output(node)
             relevance = tf.reshape(weights, tf.shape(output)) * output
-            return data, relevance, share(run, node, relevance, composite)
+            return data, relevance, redistribute(run, node, relevance, composite)
 
-        data, relevance, shares = (x for x in shared(image))
+        data, relevance, redistribution = (x for x in shared(image))
         x, r = (np.reshape(v, (2, 16, 16, 2, 2)) for v in (data, relevance))
         if axes == (1, 2, 3, 4):
             x, r = (np.reshape(v, (2, 16, 16, 1, 4)) for v in (x, r))
@@ -212,7 +212,7 @@ class TestLayers:
         factors = r / (x - mean + 1e-6 * np.where(x >= mean, 1, -1))
         expected = x * (factors - factors.mean(axes, keepdims=True))
         np.testing.assert_allclose(
-            np.reshape(shares.inputs[0], x.shape), expected, rtol=1e-6, atol=1e-9
+            np.reshape(redistribution.inputs[0], x.shape), expected, rtol=1e-6, atol=1e-9
         )
 
 

@@ -78,7 +78,7 @@ def shares(layer, inputs, relevance, known_nonnegative):
     @tf.function(autograph=False)
     def run(a, r):
         linear = seen(a)
-        return {name: tuple(rule.share(linear, r)) for name, (rule, _) in RULES.items()}
+        return {name: tuple(rule.redistribute(linear, r)) for name, (rule, _) in RULES.items()}
 
     return tf.nest.map_structure(np.asarray, run(inputs, relevance))
 
@@ -207,7 +207,7 @@ def compare(model, rule, rule_of, tolerance, target=None, start=np.multiply, **o
     table = explained.ledger.set_index(["image", "layer"])
     called = [layer.name for layer, _, _ in oracle_network.calls_of(model)]
     shared = {name for name in called if called.count(name) > 1}
-    booked = set()
+    recorded = set()
     for i, image in enumerate(images):
         assert largest_error(explained.logits[i], network.logits(image)) <= tolerance
         walk = network.explain(image, rule_of, start=first[i], **options)
@@ -223,11 +223,11 @@ def compare(model, rule, rule_of, tolerance, target=None, start=np.multiply, **o
                 scale = row["absolute"] + np.abs(expected).max()
                 error = np.abs(row[columns].to_numpy(float) - expected).max() / scale
                 errors[f"ledger of {name}"] = error
-                booked.add(name)
+                recorded.add(name)
         wrong = {name: f"{error:.2g}" for name, error in errors.items() if error > tolerance}
         assert not wrong, f"image {i}, errors relative to the largest relevance: {wrong}"
     weighted = {layer.name for layer in network_layers(model)} - shared
-    assert booked >= weighted - {n for n in weighted if not np.any(walk.output.get(n, 0))}
+    assert recorded >= weighted - {n for n in weighted if not np.any(walk.output.get(n, 0))}
     open_rows = table[table["remainder"].abs() > 1e-5 * table["absolute"]]
     assert open_rows.empty, f"relevance leaks: {open_rows}"
 

@@ -65,7 +65,7 @@ def test_nothing_to_explain_costs_nothing():
         (kg.targets.Pixel(8, 0), "'y' of Pixel"),
         (kg.targets.Prediction() - kg.targets.Class(7), "'index' of Class"),
         (np.ones((8, 9)), "'array' of Mask"),
-        ("missed", "true masks"),
+        ("false_negatives", "true masks"),
         ("component", r"tf\.function"),
         ("predicton", "Did you mean"),
     ],

@@ -13,8 +13,8 @@ from kerasgan.explain.rules import (
     Epsilon,
     Flat,
     Gamma,
+    Redistribution,
     Rule,
-    Shares,
     WSquare,
     ZBox,
     ZPlus,
@@ -24,7 +24,7 @@ from kerasgan.explain.rules import (
 INPUTS, WEIGHTS, BIAS = [[1.0, 2.0]], [[3.0], [-1.0]], [1.0]
 
 
-def share(rule, inputs=INPUTS, weights=WEIGHTS, bias=BIAS, relevance=((12.0,),), **known):
+def redistributed(rule, inputs=INPUTS, weights=WEIGHTS, bias=BIAS, relevance=((12.0,),), **known):
     layer = keras.layers.Dense(len(weights[0]))
     layer.build((None, len(weights)))
     layer.set_weights([np.array(weights, "float32"), np.array(bias, "float32")])
@@ -33,10 +33,10 @@ def share(rule, inputs=INPUTS, weights=WEIGHTS, bias=BIAS, relevance=((12.0,),),
 
     @tf.function(autograph=False)
     def run(a, r):
-        return tuple(rule.share(linear(a), r))
+        return tuple(rule.redistribute(linear(a), r))
 
-    shares = run(tf.constant(inputs), tf.constant(relevance))
-    return [np.asarray(values).ravel().tolist() for values in shares]
+    redistribution = run(tf.constant(inputs), tf.constant(relevance))
+    return [np.asarray(values).ravel().tolist() for values in redistribution]
 
 
 def test_by_hand():
@@ -60,29 +60,29 @@ def test_by_hand():
         ZBox(-1, 3): ([12 * 6 / 7, 12 / 7], 0, 0, 0),  # 3 * (1 + 1) and -1 * (2 - 3)
     }
     for rule, expected in cases.items():
-        found = share(rule)
+        found = redistributed(rule)
         for values, known in zip(found, expected):
             np.testing.assert_allclose(values, np.ravel(known), atol=1e-4, err_msg=str(rule))
 
 
 def test_a_negative_output_supports_its_relevance():
-    inputs, bias, _, unsupported = share(Epsilon(0), bias=[-3.0])  # 3 - 2 - 3 = -2
+    inputs, bias, _, unsupported = redistributed(Epsilon(0), bias=[-3.0])  # 3 - 2 - 3 = -2
     np.testing.assert_allclose([*inputs, *bias, *unsupported], [-18, 12, 18, 0], atol=1e-4)
 
 
 def test_a_relative_epsilon_is_that_of_all_outputs_of_each_image():
     # outputs 2 and 6, so epsilon is 2; factors 3 and 1
     two = {"weights": [[3.0, 1.0], [-1.0, 0.0]], "bias": [1.0, 5.0], "relevance": [[12.0, 8.0]]}
-    inputs, bias, stabiliser, _ = share(Epsilon(0.5, relative=True), **two)
+    inputs, bias, stabiliser, _ = redistributed(Epsilon(0.5, relative=True), **two)
     np.testing.assert_allclose([*inputs, *bias, *stabiliser], [10, -6, 8, 8], atol=1e-4)
     rng = np.random.default_rng(1)
     data = {"weights": rng.normal(size=(2, 3)), "bias": rng.normal(size=3)}
     images, relevance = rng.normal(size=(3, 2)), rng.normal(size=(3, 3))
     images[1] *= 100
     rule = Epsilon(0.25, relative=True)
-    together = share(rule, images.tolist(), relevance=relevance.tolist(), **data)
+    together = redistributed(rule, images.tolist(), relevance=relevance.tolist(), **data)
     alone = [
-        share(rule, image[None].tolist(), relevance=part[None].tolist(), **data)
+        redistributed(rule, image[None].tolist(), relevance=part[None].tolist(), **data)
         for image, part in zip(images, relevance)
     ]
     for found, parts in zip(together[:3], zip(*alone)):
@@ -91,27 +91,27 @@ def test_a_relative_epsilon_is_that_of_all_outputs_of_each_image():
 
 def test_a_negative_bias_speaks_against():
     # contributions 3 and -2, bias -2, output -1: z+ is 3, z- is -4
-    inputs, bias, *_ = share(AlphaBeta(2, 1), bias=[-2.0])
+    inputs, bias, *_ = redistributed(AlphaBeta(2, 1), bias=[-2.0])
     np.testing.assert_allclose([*inputs, *bias], [24, -6, -6], atol=1e-4)
-    inputs, bias, *_ = share(AlphaBeta(2, 1, bias=False), bias=[-2.0])
+    inputs, bias, *_ = redistributed(AlphaBeta(2, 1, bias=False), bias=[-2.0])
     np.testing.assert_allclose([*inputs, *bias], [24, -12, 0], atol=1e-4)
 
 
 def test_gamma_favours_the_side_of_the_output():
     # contributions -3 and 2, no bias: output -1, so the negative one counts 1 + 1 times
-    inputs, *_ = share(Gamma(1.0), inputs=[[-1.0, -2.0]], bias=[0.0])
+    inputs, *_ = redistributed(Gamma(1.0), inputs=[[-1.0, -2.0]], bias=[0.0])
     np.testing.assert_allclose(inputs, [12 * 6 / 4, -12 * 2 / 4], atol=1e-4)
 
 
 def test_gamma_as_published_favours_positive_weights():
     # contributions -3 and 2, output -1; the second counts 1 + 1 times, and the sum is 1
     negative = {"weights": [[-3.0], [1.0]], "bias": [0.0]}
-    inputs, *_ = share(Gamma(1.0, generalized=False), **negative)
+    inputs, *_ = redistributed(Gamma(1.0, generalized=False), **negative)
     np.testing.assert_allclose(inputs, [-36, 48], atol=1e-3)
-    inputs, *_ = share(Gamma(1.0), **negative)
+    inputs, *_ = redistributed(Gamma(1.0), **negative)
     np.testing.assert_allclose(inputs, [12 * 6 / 4, -12 * 2 / 4], atol=1e-4)
     # contributions 3 and -2, bias 2: 6 - 2 + 4
-    inputs, bias, *_ = share(Gamma(1.0, generalized=False), bias=[2.0])
+    inputs, bias, *_ = redistributed(Gamma(1.0, generalized=False), bias=[2.0])
     np.testing.assert_allclose([*inputs, *bias], [9, -3, 6], atol=1e-4)
 
 
@@ -125,12 +125,14 @@ def test_defaults():
 
 def test_an_image_beyond_the_box_widens_it_for_itself():
     rule = ZBox(-1, 1.5, widen=True)
-    assert share(rule) == share(ZBox(-1, 2))  # the pixel 2 lies beyond
-    assert share(rule, inputs=[[1.0, -7.0]]) == share(ZBox(-7, 1.5), inputs=[[1.0, -7.0]])
+    assert redistributed(rule) == redistributed(ZBox(-1, 2))  # the pixel 2 lies beyond
+    assert redistributed(rule, inputs=[[1.0, -7.0]]) == redistributed(
+        ZBox(-7, 1.5), inputs=[[1.0, -7.0]]
+    )
     inside = [[1.0, 0.5]]
-    assert share(rule, inputs=inside) == share(ZBox(-1, 1.5), inputs=inside)
-    both = share(rule, inputs=[*INPUTS, *inside], relevance=[[12.0], [12.0]])[0]
-    alone = share(rule)[0] + share(rule, inputs=inside)[0]
+    assert redistributed(rule, inputs=inside) == redistributed(ZBox(-1, 1.5), inputs=inside)
+    both = redistributed(rule, inputs=[*INPUTS, *inside], relevance=[[12.0], [12.0]])[0]
+    alone = redistributed(rule)[0] + redistributed(rule, inputs=inside)[0]
     np.testing.assert_allclose(both, alone, rtol=1e-6)
 
 
@@ -143,26 +145,28 @@ def test_padding_does_not_widen_the_box():
 
     @tf.function(autograph=False)
     def run(rule):
-        return rule.share(linear(padded), tf.ones((1, 1, 2, 1))).inputs
+        return rule.redistribute(linear(padded), tf.ones((1, 1, 2, 1))).inputs
 
     expected = run(ZBox(-1, 2)).numpy()
     np.testing.assert_array_equal(run(ZBox(-1, 2, widen=True)).numpy(), expected)
 
 
 def test_output_without_contribution_of_the_sign():
-    inputs, bias, _, unsupported = share(ZPlus(), inputs=[[-1.0, 2.0]], bias=[-1.0])
+    inputs, bias, _, unsupported = redistributed(ZPlus(), inputs=[[-1.0, 2.0]], bias=[-1.0])
     assert inputs == [0, 0]
     assert bias == [0]
     assert unsupported == [12]
-    *_, unsupported = share(AlphaBeta(2, 1), inputs=[[1.0, -2.0]])
+    *_, unsupported = redistributed(AlphaBeta(2, 1), inputs=[[1.0, -2.0]])
     assert unsupported == [-12]
 
 
 def test_stabiliser_takes_all_where_the_output_is_zero():
-    inputs, _, stabiliser, unsupported = share(Epsilon(0.1), inputs=[[0.0, 0.0]], bias=[0.0])
+    inputs, _, stabiliser, unsupported = redistributed(
+        Epsilon(0.1), inputs=[[0.0, 0.0]], bias=[0.0]
+    )
     assert (inputs, unsupported) == ([0, 0], [0])
     np.testing.assert_allclose(stabiliser, 12, rtol=1e-6)
-    inputs, _, stabiliser, unsupported = share(Epsilon(0), inputs=[[0.0, 0.0]], bias=[0.0])
+    inputs, _, stabiliser, unsupported = redistributed(Epsilon(0), inputs=[[0.0, 0.0]], bias=[0.0])
     assert (inputs, stabiliser, unsupported) == ([0, 0], [0], [12])
 
 
@@ -176,7 +180,9 @@ def test_knowing_the_sign_changes_nothing(rule):
         "bias": rng.normal(size=4),
         "relevance": rng.normal(size=(3, 4)).astype("float32"),
     }
-    for known, unknown in zip(share(rule, **data, nonnegative=True), share(rule, **data)):
+    for known, unknown in zip(
+        redistributed(rule, **data, nonnegative=True), redistributed(rule, **data)
+    ):
         np.testing.assert_allclose(known, unknown, atol=1e-5)
 
 
@@ -193,7 +199,7 @@ def test_padding_gets_nothing(rule):
     @tf.function(autograph=False)
     def run(a):
         seen = linear(a)
-        return rule.share(seen, tf.ones_like(seen.outputs)).inputs
+        return rule.redistribute(seen, tf.ones_like(seen.outputs)).inputs
 
     found = run(inputs).numpy()
     assert np.all(found[valid.numpy() == 0] == 0)
@@ -202,11 +208,11 @@ def test_padding_gets_nothing(rule):
 
 def test_rules_of_ones_own():
     class Half(Rule):
-        def share(self, linear, relevance):
+        def redistribute(self, linear, relevance):
             own = linear.contributions()
-            return Shares(own.backward(relevance / own.sums) / 2)
+            return Redistribution(own.backward(relevance / own.sums) / 2)
 
-    inputs, *_ = share(Half())
+    inputs, *_ = redistributed(Half())
     assert inputs == [18, -12]
 
 
@@ -234,12 +240,12 @@ def model_of_one():
 
 def test_faults_of_ones_own_rules_are_named():
     class Shape(Rule):
-        def share(self, linear, relevance):
-            return Shares(relevance[:, 1:])
+        def redistribute(self, linear, relevance):
+            return Redistribution(relevance[:, 1:])
 
     class Misspelt(Rule):
         def shares(self, linear, relevance):
-            return Shares(relevance)
+            return Redistribution(relevance)
 
     images = np.ones((1, 4, 4, 1))
     for rule, words in ((Shape(), "layer 'only', .*Received"), (Misspelt(), "'shares'")):

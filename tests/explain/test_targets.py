@@ -96,7 +96,7 @@ def test_pixel():
 def test_each_image_has_a_target_of_its_own():
     logits = np.concatenate([ONE, -ONE, ONE])
     truth = np.random.default_rng(0).integers(0, 2, (3, 4, 5))
-    parts = [targets.Pixel(1, 2), "prediction", "missed"]
+    parts = [targets.Pixel(1, 2), "prediction", "false_negatives"]
     w = weights(parts, logits, truth)
     for place, part in enumerate(parts):
         one = weights(part, logits[place : place + 1], truth[place : place + 1])
@@ -104,7 +104,7 @@ def test_each_image_has_a_target_of_its_own():
     ready = targets.get(parts).prepare(logits.shape, truth)
     np.testing.assert_array_equal(ready.take(1, 3).weights(tf.constant(logits[1:])), w[1:])
     same = weights(parts, logits, truth[0])  # one truth for all
-    np.testing.assert_array_equal(same[2:], weights("missed", ONE, truth[0]))
+    np.testing.assert_array_equal(same[2:], weights("false_negatives", ONE, truth[0]))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_each_image_has_a_target_of_its_own():
         ([targets.Pixel(0, 0)], r"each of the 2 image\(s\). Received: 1"),
         ([targets.Pixel(0, 0), targets.Pixel(4, 0)], "image 1: .*'y' of Pixel"),
         (["prediction", "predicton"], "Did you mean 'prediction'"),
-        (["missed", "prediction"], "image 0: .*true masks"),
+        (["false_negatives", "prediction"], "image 0: .*true masks"),
         ([np.ones((3, 3)), "prediction"], "image 0: .*'array' of Mask"),
         ([targets.Pixel(0, 0), object()], "finite numbers"),
         ([[1.0], [1.0, 2.0]], "finite numbers"),
@@ -184,7 +184,7 @@ def test_no_component_at_all():
 def test_false_positives_and_missed_split_the_errors():
     truth = picture("111..", ".....", ".....", "..111")
     wrong = weights("false_positives", ONE, truth)[0, ..., 0]
-    missed = weights("missed", ONE, truth)[0, ..., 0]
+    missed = weights("false_negatives", ONE, truth)[0, ..., 0]
     np.testing.assert_array_equal(wrong, picture("....1", "1....", ".1...", "....."))
     np.testing.assert_array_equal(missed, picture("..1..", ".....", ".....", "..1.."))
     np.testing.assert_array_equal(FOREGROUND - wrong + missed, truth)
@@ -194,7 +194,7 @@ def test_false_positives_and_missed_split_the_errors():
 def test_errors_of_several_classes(one_hot):
     truth = np.array([[[1, 1], [0, 2]]])
     truth = np.eye(3)[truth] if one_hot else truth
-    missed = weights(targets.Missed(truth), THREE)[0]
+    missed = weights(targets.FalseNegatives(truth), THREE)[0]
     np.testing.assert_array_equal(missed, [[[0, 1, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 1]]])
     wrong = weights(targets.FalsePositives(truth), THREE)[0]
     np.testing.assert_array_equal(wrong, [[[0, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 1, 0]]])
@@ -212,7 +212,7 @@ def test_difference():
     np.testing.assert_array_equal(weights(a - b, ONE), expected)
     np.testing.assert_array_equal(weights(a - "border", ONE), expected)
     truth = np.ones((4, 5), bool)
-    nested = weights(a - (targets.Missed() - b), ONE, truth)
+    nested = weights(a - (targets.FalseNegatives() - b), ONE, truth)
     np.testing.assert_array_equal(nested, expected + 2 * weights(b, ONE) - ~(ONE > 0))
 
 
@@ -224,7 +224,7 @@ def test_take_cuts_what_has_a_batch():
     for target in (
         targets.Mask(maps),
         targets.Mask(maps[0]),
-        targets.Missed(truth),
+        targets.FalseNegatives(truth),
         targets.FalsePositives(truth) - targets.Mask(maps),
         targets.Border(),
     ):
@@ -242,7 +242,7 @@ def test_targets_can_be_traced():
         targets.Class(0),
         targets.Pixel(1, 2),
         targets.Border() - targets.Mask(truth),
-        targets.Missed(truth),
+        targets.FalseNegatives(truth),
     ):
         assert target.traceable
         traced = tf.function(target.weights, input_signature=[tf.TensorSpec((None, 4, 5, 1))])
@@ -304,11 +304,14 @@ def test_empty_target_warns_and_names_the_images():
         (targets.Pixel(0.5, 0), "Received: 0.5"),
         (targets.Component(3), r"Received: 3. Components in each image: \[3\]"),
         (targets.Component(-1), "Received: -1"),
-        ("missed", r"Missed needs the true masks: Missed\(truth\)"),
+        ("false_negatives", r"FalseNegatives needs the true masks: FalseNegatives\(truth\)"),
         (targets.Prediction() - targets.FalsePositives(), "FalsePositives needs the true masks"),
-        (targets.Missed(np.ones((5, 5))), "'truth' of Missed must have shape"),
-        (targets.Missed(np.full((4, 5), 255)), "from 0 to 1. Received: values from 255 to 255"),
-        (targets.Missed(np.full((4, 5), -1.0)), "values from -1.0"),
+        (targets.FalseNegatives(np.ones((5, 5))), "'truth' of FalseNegatives must have shape"),
+        (
+            targets.FalseNegatives(np.full((4, 5), 255)),
+            "from 0 to 1. Received: values from 255 to 255",
+        ),
+        (targets.FalseNegatives(np.full((4, 5), -1.0)), "values from -1.0"),
     ],
 )
 def test_bad_targets_are_refused(target, message):
@@ -329,7 +332,7 @@ def test_bad_border_is_refused(width):
 
 def test_labels_out_of_range_are_refused():
     with pytest.raises(KerasganError, match=r"from 0 to 2\. Received: values from 0 to 3"):
-        weights(targets.Missed([[0, 3], [0, 0]]), THREE)
+        weights(targets.FalseNegatives([[0, 3], [0, 0]]), THREE)
 
 
 def test_unknown_start_is_refused():
@@ -338,7 +341,13 @@ def test_unknown_start_is_refused():
 
 
 def test_names():
-    assert targets.names() == ["border", "component", "false_positives", "missed", "prediction"]
+    assert targets.names() == [
+        "border",
+        "component",
+        "false_negatives",
+        "false_positives",
+        "prediction",
+    ]
 
 
 def test_logits_of_volumes_and_of_whole_images():

@@ -48,7 +48,7 @@ def cases():
 
 def shared(rule, layer, image, start):
     linear = linear_of(layer, image.shape[1:])
-    run = tf.function(lambda a, r: rule.share(linear(a), r).inputs, autograph=False)
+    run = tf.function(lambda a, r: rule.redistribute(linear(a), r).inputs, autograph=False)
     return run(tf.constant(image), tf.constant(start))
 
 

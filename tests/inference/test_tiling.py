@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasgan.explain.place import to_original
+from kerasgan.explain.original_size import to_original
 from kerasgan.inference.tiling import frame_of, reflection
 from kerasgan.inference.views import views_of
 

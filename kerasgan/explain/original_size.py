@@ -19,10 +19,10 @@ import numpy as np
 from kerasgan.data.resize import image_box, resize_back
 from kerasgan.errors import KerasganError
 
-__all__ = ["Placed", "to_original"]
+__all__ = ["OriginalSizeRelevance", "to_original"]
 
 
-class Placed(NamedTuple):
+class OriginalSizeRelevance(NamedTuple):
     """Relevance of an image at its original size.
 
     Attributes:
@@ -40,7 +40,9 @@ class Placed(NamedTuple):
     border: np.ndarray
 
 
-def to_original(relevance: Any, image_size: tuple[int, int], mode: str = "stretch") -> Placed:
+def to_original(
+    relevance: Any, image_size: tuple[int, int], mode: str = "stretch"
+) -> OriginalSizeRelevance:
     """Brings relevance back to the size of the image, undoing a resize or a letterbox.
 
     `relevance.sum((0, 1)) + border` of the result is the sum of what was given, in each channel.
@@ -80,7 +82,7 @@ def to_original(relevance: Any, image_size: tuple[int, int], mode: str = "stretc
     placed = np.tensordot(_weights(box.height, height).T, inner, 1)
     placed = np.einsum("hwc,wv->hvc", placed, _weights(box.width, width), optimize=True)
     border = values.sum((0, 1)) - inner.sum((0, 1))
-    return Placed(placed, border)
+    return OriginalSizeRelevance(placed, border)
 
 
 def _weights(count: int, length: int) -> np.ndarray:

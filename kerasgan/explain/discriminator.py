@@ -22,11 +22,11 @@ from kerasgan.explain.targets import TargetLike
 from kerasgan.models import final_activation, generator_of, to_probability
 from kerasgan.models.outputs import to_drawing
 
-__all__ = ["Judge", "Judgement"]
+__all__ = ["DiscriminatorExplainer", "DiscriminatorExplanation"]
 
 
-class Judgement(NamedTuple):
-    """Why a discriminator judged as it did, made by `Judge.explain`.
+class DiscriminatorExplanation(NamedTuple):
+    """Why a discriminator judged as it did, made by `DiscriminatorExplainer.explain`.
 
     Attributes:
         explanation: Of the joined network: logits of the patches, ledger, relevance at layers.
@@ -92,7 +92,7 @@ class Judgement(NamedTuple):
         return write_figure(figure, path)
 
 
-class Judge:
+class DiscriminatorExplainer:
     """Explains the judgements of a discriminator.
 
     Args:
@@ -112,7 +112,7 @@ class Judge:
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> judge = kg.explain.Judge(gan)
+        >>> judge = kg.explain.DiscriminatorExplainer(gan)
         >>> images = np.random.uniform(-1, 1, (2, 32, 32, 3))
         >>> judgement = judge.explain(images, target=np.ones((2, 2)))
         >>> judgement.image_relevance.shape, judgement.mask_relevance.shape
@@ -138,7 +138,7 @@ class Judge:
         masks: Any = None,
         target: TargetLike = "prediction",
         **options: Any,
-    ) -> Judgement:
+    ) -> DiscriminatorExplanation:
         """Explains what a discriminator says of masks.
 
         Args:
@@ -158,7 +158,9 @@ class Judge:
                 generator, or whatever `Explainer.explain` refuses.
         """
         pairs = self.join(images, masks)
-        return Judgement(self.explainer.explain(pairs, target, **options), self.channels)
+        return DiscriminatorExplanation(
+            self.explainer.explain(pairs, target, **options), self.channels
+        )
 
     def join(self, images: Any, masks: Any = None) -> np.ndarray:
         """Joins images and masks into what `explainer` takes.

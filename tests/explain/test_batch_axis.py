@@ -9,7 +9,7 @@ from toys import IMAGES, with_random_weights
 
 from kerasgan import KerasganError
 from kerasgan.explain import Explainer
-from kerasgan.explain.turned import Turned, as_computed, find_turned, images_first
+from kerasgan.explain.batch_axis import BatchAxis, batch_first, find_batch_axis, from_batch_first
 from kerasgan.stack import KERAS_3
 
 
@@ -116,18 +116,18 @@ def test_images_that_depend_on_one_another_are_refused(mix):
     ("shape", "place"),
     [
         ((3, 4, 5), None),
-        ((4, 3, 5), Turned(1, 1, 1)),
-        ((4, 5, 3), Turned(2, 1, 1)),
-        ((12, 5), Turned(0, -1, 1)),
-        ((24, 5), Turned(0, -1, 2)),
-        ((4, 6, 5), Turned(1, 1, -1)),
-        ((4, 12, 5), Turned(1, -1, 2)),
+        ((4, 3, 5), BatchAxis(1, 1, 1)),
+        ((4, 5, 3), BatchAxis(2, 1, 1)),
+        ((12, 5), BatchAxis(0, -1, 1)),
+        ((24, 5), BatchAxis(0, -1, 2)),
+        ((4, 6, 5), BatchAxis(1, 1, -1)),
+        ((4, 12, 5), BatchAxis(1, -1, 2)),
     ],
 )
 def test_where_images_are(shape, place):
     batch, rng = 3, np.random.default_rng(0)
     numbers = rng.normal(size=(batch, int(np.prod(shape)) // batch))
-    axis, before, after = place or Turned(0, 1, 1)
+    axis, before, after = place or BatchAxis(0, 1, 1)
     inside = (shape[axis] // batch // after, after) if before < 0 else (1, shape[axis] // batch)
     apart = (batch, *shape[:axis], *inside, *shape[axis + 1 :])
 
@@ -138,14 +138,14 @@ def test_where_images_are(shape, place):
     if place is None:
         values, others = numbers.reshape(shape), np.concatenate([1 + numbers[:1], numbers[1:]])
         others = others.reshape(shape)
-    assert find_turned(values, others, batch, shape) == place
-    first = images_first(tf.constant(values), place, batch)
+    assert find_batch_axis(values, others, batch, shape) == place
+    first = batch_first(tf.constant(values), place, batch)
     assert first.shape.rank == len(shape)
     assert np.allclose(np.reshape(first, (batch, -1)), numbers)
-    assert np.allclose(as_computed(first, tf.constant(values), place, batch), values)
+    assert np.allclose(from_batch_first(first, tf.constant(values), place, batch), values)
 
 
 def test_where_images_are_in_values_that_are_the_same_for_all():
     same = np.ones((16, 2, 3))
-    assert find_turned(same, same, 2, (16, None, 3)) == Turned(1, 1, 1)
-    assert find_turned(same, same, 16, (None, 2, 3)) is None
+    assert find_batch_axis(same, same, 2, (16, None, 3)) == BatchAxis(1, 1, 1)
+    assert find_batch_axis(same, same, 16, (None, 2, 3)) is None

@@ -1,7 +1,7 @@
 """Values whose first axis is not that of the images, such as tokens first, images second.
 
 Rules, sums for each image and relevance at layers take all that belongs to an image together. Where
-a network has turned its values otherwise, they are turned back for as long as that takes.
+a network has moved the axis of the images elsewhere, it is moved first for as long as that takes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Turned", "as_computed", "find_turned", "images_first"]
+__all__ = ["BatchAxis", "batch_first", "find_batch_axis", "from_batch_first"]
 
 TOLERANCE = 1e-4
 
 
-class Turned(NamedTuple):
+class BatchAxis(NamedTuple):
     """Where the images of a batch are in a tensor.
 
     Attributes:
@@ -27,8 +27,8 @@ class Turned(NamedTuple):
         after: 1, or the size of what stands behind them there; -1 for what is left.
 
     Example:
-        >>> Turned(axis=1, before=1, after=1)  # such as (tokens, batch, channels)
-        Turned(axis=1, before=1, after=1)
+        >>> BatchAxis(axis=1, before=1, after=1)  # such as (tokens, batch, channels)
+        BatchAxis(axis=1, before=1, after=1)
     """
 
     axis: int
@@ -41,28 +41,28 @@ class Turned(NamedTuple):
         return self.before == self.after == 1
 
 
-def images_first(values: tf.Tensor, turned: Turned | None, batch: tf.Tensor | int) -> tf.Tensor:
+def batch_first(values: tf.Tensor, where: BatchAxis | None, batch: tf.Tensor | int) -> tf.Tensor:
     """Turns a tensor so that what belongs to an image stands together, the first image first.
 
     Args:
         values: The tensor.
-        turned: Where its images are; None if they come first.
+        where: Where its images are; None if they come first.
         batch: How many there are.
 
     Returns:
         A tensor of as many axes: the batch first, if it has an axis alone.
 
     Example:
-        >>> images_first(tf.zeros((16, 2, 8)), Turned(1, 1, 1), 2).shape
+        >>> batch_first(tf.zeros((16, 2, 8)), BatchAxis(1, 1, 1), 2).shape
         TensorShape([2, 16, 8])
     """
-    if turned is None:
+    if where is None:
         return values
-    axis, rank = turned.axis, values.shape.rank
-    if turned.alone:
+    axis, rank = where.axis, values.shape.rank
+    if where.alone:
         return tf.transpose(values, [axis, *(i for i in range(rank) if i != axis)])
     shape = tf.shape(values)
-    inside = [turned.before, batch, turned.after]
+    inside = [where.before, batch, where.after]
     apart = tf.concat([shape[:axis], inside, shape[axis + 1 :]], 0)
     found = tf.transpose(tf.reshape(values, apart), _order(axis, rank))
     if not axis:
@@ -72,37 +72,37 @@ def images_first(values: tf.Tensor, turned: Turned | None, batch: tf.Tensor | in
     return tf.ensure_shape(tf.reshape(found, merged), known)
 
 
-def as_computed(
-    values: tf.Tensor, like: tf.Tensor, turned: Turned | None, batch: tf.Tensor | int
+def from_batch_first(
+    values: tf.Tensor, like: tf.Tensor, where: BatchAxis | None, batch: tf.Tensor | int
 ) -> tf.Tensor:
-    """Turns a tensor back, from what `images_first` gives.
+    """Turns a tensor back, from what `batch_first` gives.
 
     Args:
         values: The tensor.
         like: One of the form that it had.
-        turned: Where its images were.
+        where: Where its images were.
         batch: How many there are.
 
     Example:
         >>> like = tf.zeros((16, 2, 8))
-        >>> as_computed(tf.zeros((2, 16, 8)), like, Turned(1, 1, 1), 2).shape
+        >>> from_batch_first(tf.zeros((2, 16, 8)), like, BatchAxis(1, 1, 1), 2).shape
         TensorShape([16, 2, 8])
     """
-    if turned is None:
+    if where is None:
         return values
-    axis, rank = turned.axis, like.shape.rank
-    if turned.alone:
+    axis, rank = where.axis, like.shape.rank
+    if where.alone:
         return tf.transpose(values, [*range(1, axis + 1), 0, *range(axis + 1, rank)])
     shape = tf.shape(like)
-    inside = [turned.before, turned.after]
+    inside = [where.before, where.after]
     apart = tf.concat([[batch], shape[:axis], inside, shape[axis + 1 :]], 0)
     found = tf.transpose(tf.reshape(values, apart), np.argsort(_order(axis, rank)))
     return tf.ensure_shape(tf.reshape(found, shape), like.shape)
 
 
-def find_turned(
+def find_batch_axis(
     values: np.ndarray, others: np.ndarray, batch: int, shape: Sequence[int | None]
-) -> Turned | None:
+) -> BatchAxis | None:
     """Finds where the images are, from values of which only those of the first image changed.
 
     Args:
@@ -120,13 +120,13 @@ def find_turned(
     Example:
         >>> tokens = np.zeros((16, 2, 8)), np.zeros((16, 2, 8))
         >>> tokens[1][:, 0] = 1
-        >>> find_turned(*tokens, 2, (16, None, 8))
-        Turned(axis=1, before=1, after=1)
+        >>> find_batch_axis(*tokens, 2, (16, None, 8))
+        BatchAxis(axis=1, before=1, after=1)
     """
     changed = np.abs(values - others) > TOLERANCE * np.abs(values).max(initial=0)
     if not changed.any():
         alone = len(shape) > 1 and shape[0] is not None and list(shape).count(None) == 1
-        return Turned(list(shape).index(None), 1, 1) if alone else None
+        return BatchAxis(list(shape).index(None), 1, 1) if alone else None
     sizes = values.shape
     if sizes[0] % batch == 0 and not changed.reshape(batch, -1)[1:].any():
         return None
@@ -136,7 +136,7 @@ def find_turned(
         apart = changed.reshape(*sizes[:axis], -1, batch, after, *sizes[axis + 1 :])
         if not np.moveaxis(apart, axis + 1, 0)[1:].any():
             before = sizes[axis] // batch // after
-            return Turned(axis, -1 if before > 1 else 1, -1 if before == 1 < after else after)
+            return BatchAxis(axis, -1 if before > 1 else 1, -1 if before == 1 < after else after)
     raise ValueError("its images depend on one another")
 
 

@@ -8,7 +8,7 @@ from toys import with_random_weights
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.explain import Epsilon, Judge, targets
+from kerasgan.explain import DiscriminatorExplainer, Epsilon, targets
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (3, 32, 32, 3)).astype("float32")
@@ -38,7 +38,7 @@ def discriminator(bias=True, **options):
 )
 def test_sums_to_the_explained_logits_without_biases(target, explained):
     model = discriminator(bias=False)
-    found = Judge(model).explain(IMAGES, MASKS, target)
+    found = DiscriminatorExplainer(model).explain(IMAGES, MASKS, target)
     logits = model([IMAGES, MASKS * 2 - 1], training=False).numpy()
     close(found.logits, logits)
     total = found.image_relevance.sum((1, 2, 3)) + found.mask_relevance.sum((1, 2, 3))
@@ -48,7 +48,7 @@ def test_sums_to_the_explained_logits_without_biases(target, explained):
 
 def test_is_input_times_gradient_of_both_inputs():
     model = discriminator()
-    found = Judge(model, Epsilon(1e-9)).explain(IMAGES, MASKS, ALL)
+    found = DiscriminatorExplainer(model, Epsilon(1e-9)).explain(IMAGES, MASKS, ALL)
     inputs = [tf.constant(IMAGES), tf.constant(MASKS * 2 - 1)]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -60,7 +60,7 @@ def test_is_input_times_gradient_of_both_inputs():
 
 @pytest.mark.parametrize("rule", ["epsilon", "gamma", "epsilon-gamma-box"])
 def test_the_ledger_closes(rule):
-    judge = Judge(discriminator(), rule)
+    judge = DiscriminatorExplainer(discriminator(), rule)
     ledger = judge.explainer.check(judge.join(IMAGES, MASKS), target=ALL)
     assert {"image", "mask", "pair", "patch_1_conv"} <= set(ledger["layer"])
 
@@ -69,7 +69,7 @@ def test_follows_a_gan_and_judges_its_own_masks():
     gan = kg.recipes.build("pix2pix", size=32, filters=2)
     with_random_weights(gan.generator)
     with_random_weights(gan.discriminator, seed=3)
-    judge = Judge(gan)
+    judge = DiscriminatorExplainer(gan)
     own = judge.explain(IMAGES, target=ALL)
     drawings = gan.generator(IMAGES, training=False).numpy()
     close(own.explanation.images[..., 3:], drawings)
@@ -88,7 +88,7 @@ def test_one_score_for_the_whole_and_several_classes():
     x = keras.layers.Dense(1, activation="sigmoid", use_bias=False)(x)
     model = with_random_weights(keras.Model([image, mask], x))
     masks = np.eye(2)[RNG.integers(0, 2, (3, 8, 8))]
-    found = Judge(model).explain(IMAGES[:, :8, :8], masks, np.ones((1, 1)))
+    found = DiscriminatorExplainer(model).explain(IMAGES[:, :8, :8], masks, np.ones((1, 1)))
     score = model([IMAGES[:, :8, :8], masks * 2 - 1]).numpy()[:, 0]
     close(found.logits[:, 0, 0, 0], np.log(score / (1 - score)), 1e-3)
     assert found.mask_relevance.shape == (3, 8, 8, 2)
@@ -98,7 +98,7 @@ def test_one_score_for_the_whole_and_several_classes():
 
 
 def test_picture(tmp_path):
-    found = Judge(discriminator()).explain(IMAGES, MASKS[..., 0], ALL)
+    found = DiscriminatorExplainer(discriminator()).explain(IMAGES, MASKS[..., 0], ALL)
     figure = found.plot(tmp_path / "judgement.png")
     assert (tmp_path / "judgement.png").stat().st_size > 10000
     image, mask = (figure.axes[place].get_images()[0].get_array() for place in (2, 3))
@@ -117,7 +117,7 @@ def test_bad_models():
         ("model.keras", "Received: str"),
     ):
         with pytest.raises(KerasganError, match=message):
-            Judge(model)
+            DiscriminatorExplainer(model)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_bad_models():
 )
 def test_bad_masks(masks, message):
     with pytest.raises(KerasganError, match=message):
-        Judge(discriminator()).explain(IMAGES, masks)
+        DiscriminatorExplainer(discriminator()).explain(IMAGES, masks)

@@ -25,7 +25,7 @@ __all__ = ["get", "rule_names"]
 RuleLike = Union[str, Rule, Method, type]
 
 DEFAULT_RULE = "epsilon-gamma-box"
-"""What explains where no rule is named; docs/benchmark-rules.md has the measurements that chose it."""
+"""What explains where no rule is named, chosen by the measurements in docs/benchmark-rules.md."""
 
 NAMED = {**COMPOSITES, **GRADIENTS, "grad-cam": GradCAM, **PERTURBATIONS}
 

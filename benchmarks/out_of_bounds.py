@@ -11,7 +11,7 @@ learned.
 Trained are, with the same seeds and scenes:
     plain       as it is
     invariance  with `kerasgan.training.InvariancePenalty` on the upper and lower rim
-    gradient    with `kerasgan.training.GradientPenalty` there
+    gradient    with `kerasgan.training.InputGradientPenalty` there
     relevance   with `kerasgan.explain.RelevancePenalty` there, rule gamma
     painted     as plain, the marker painted over in all scenes to train on: needs its place in each
 The weight of each penalty is chosen with other seeds, as the one with the best Dice on scenes in
@@ -92,7 +92,7 @@ def trained(arm, weight, data, args, seed):
     region = rim(args.size)
     penalty = {
         "invariance": kg.training.InvariancePenalty(region),
-        "gradient": kg.training.GradientPenalty(region),
+        "gradient": kg.training.InputGradientPenalty(region),
         "relevance": kg.explain.RelevancePenalty(region, "gamma"),
     }.get(arm)
     network = kg.models.unet(size=args.size, filters=args.filters, seed=seed)

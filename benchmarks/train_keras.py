@@ -53,7 +53,7 @@ def twice(generator, discriminator, image, mask):
 
     @tf.function
     def step(image, mask):
-        true = kg.models.to_drawing(mask)
+        true = kg.models.to_signed_mask(mask)
         drawn = generator(image, training=True)
         with tf.GradientTape() as tape:
             judged = [discriminator([image, shown], training=True) for shown in (true, drawn)]

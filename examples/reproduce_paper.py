@@ -92,10 +92,10 @@ def build(row, recipe, arm):
     if row > 2:
         changes = {} if arm == "GAN" else {"adversarial_weight": 0.0}
         return dataclasses.replace(recipe, **changes).build()
-    judge = kg.models.patch_discriminator(
+    discriminator = kg.models.patch_discriminator(
         size=recipe.size, classes=3, filters=recipe.filters, seed=recipe.seed
     )
-    gan = kg.SegmentationGAN(published_generator(recipe), judge if arm == "GAN" else None)
+    gan = kg.SegmentationGAN(published_generator(recipe), discriminator if arm == "GAN" else None)
     rate, beta = recipe.learning_rate, recipe.beta_1
     gan.compile(
         keras.optimizers.Adam(rate, beta_1=beta),

@@ -15,7 +15,7 @@ from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.kept import claim, keep, read_kept
 from kerasgan.evaluation.segmentation import check_samples, evaluate, named_scores, summarize
-from kerasgan.models.preprocess import USUAL, preprocess_of
+from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
 
 __all__ = ["cross_validate"]
 
@@ -97,7 +97,7 @@ def cross_validate(
             f"Argument 'fraction' must be from 0 up and below 1. Received: {fraction!r}"
         )
     before = options.get("preprocess")
-    before = preprocess_of(None, USUAL if before is None else before)
+    before = preprocess_of(None, DEFAULT_PREPROCESS if before is None else before)
     options["scores"] = named_scores(options.get("scores"))
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:

@@ -26,7 +26,7 @@ from kerasgan.evaluation.surface import DISTANCES, surface_row
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import settled
 from kerasgan.models.outputs import refuse_classes, refuse_labels
-from kerasgan.models.preprocess import USUAL, preprocess_of
+from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
 from kerasgan.storage import write
 from kerasgan.tables import csv_bytes
 
@@ -279,7 +279,7 @@ def summary_text(table: pd.DataFrame) -> str:
     if summary.get("threshold") is not None:
         facts.append(f"threshold {summary['threshold']:g}")
     facts.append(f"empty masks: {summary['empty']}")
-    if summary.get("preprocess", USUAL) != USUAL:
+    if summary.get("preprocess", DEFAULT_PREPROCESS) != DEFAULT_PREPROCESS:
         facts.append(f"preprocess {summary['preprocess']}")
     folds = summary.get("folds", {})
     if folds:

@@ -41,7 +41,7 @@ from kerasgan.explain.refusals import (
 )
 from kerasgan.explain.tracing import checked, output_index, traced
 from kerasgan.explain.verify import compare
-from kerasgan.models.trace import Step, Value, forget
+from kerasgan.models.trace import Step, Value, clear_trace
 
 __all__ = ["read_graph"]
 
@@ -84,7 +84,7 @@ def read_graph(
     """
     declared = parse_gates(gates)
     network = checked(model)
-    forget(network)
+    clear_trace(network)
     output = output_index(network, output)
     graph, guessed = traced(network, output)
     reader = _Reader(graph, network, declared, split_evenly)

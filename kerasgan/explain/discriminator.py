@@ -20,7 +20,7 @@ from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
 from kerasgan.explain.targets import TargetLike
 from kerasgan.models import final_activation, generator_of, to_probability
-from kerasgan.models.outputs import to_drawing
+from kerasgan.models.outputs import to_signed_mask
 
 __all__ = ["DiscriminatorExplainer", "DiscriminatorExplanation"]
 
@@ -191,7 +191,7 @@ class DiscriminatorExplainer:
                 "Argument 'masks' must lie in [0, 1]. Received: values from "
                 f"{masks.min():g} to {masks.max():g}"
             )
-        drawings = to_drawing(masks.astype("float32"))
+        drawings = to_signed_mask(masks.astype("float32"))
         return np.concatenate([images.astype("float32"), drawings], -1)
 
     def _generated(self, images: np.ndarray) -> np.ndarray:

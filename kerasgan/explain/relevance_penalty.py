@@ -27,14 +27,14 @@ class RelevancePenalty:
     only its predictions tell; `kerasgan.training.InvariancePenalty` asks for these.
 
     Args:
-        region: Where relevance must not lie, as for `GradientPenalty`.
+        region: Where relevance must not lie, as for `InputGradientPenalty`.
         rule: As of `Explainer`, a rule that is differentiable: "epsilon", the cheapest, and "gamma"
             are.
         target: As of `Explainer.relevance`, one that needs no truth. Checked by `compile`.
         gates: As of `Explainer`.
 
     Raises:
-        KerasganError: As of `GradientPenalty`, `Explainer` and the target, the latter two from
+        KerasganError: As of `InputGradientPenalty`, `Explainer` and the target, the latter two from
             `compile`.
 
     Example:

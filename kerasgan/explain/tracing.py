@@ -14,7 +14,7 @@ from kerasgan.explain.graph import Graph, image_inputs
 from kerasgan.explain.operations import AFFINE, BOTH, ELEMENTWISE, PROPORTIONAL, ROUTED, WINNER
 from kerasgan.models.outputs import (
     Reading,
-    functional,
+    as_functional,
     names_of_outputs,
     read_output,
     refuse_labels,
@@ -46,7 +46,7 @@ def checked(model: Any) -> keras.Model:
             f"Argument 'model' must be built. Received: Sequential '{model.name}' without input "
             "shape; call model.build((None, height, width, channels)) first"
         )
-    network = functional(model)
+    network = as_functional(model)
     for layer in layers_of(network):
         for weight in layer.weights:
             floating = tf.as_dtype(weight.dtype).is_floating

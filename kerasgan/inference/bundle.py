@@ -41,13 +41,13 @@ from kerasgan.models.archives import (
     LIMIT,
     check_names,
     entries_of,
+    load_error,
+    name_in_errors,
     read_json,
-    readable,
-    refusal,
     unpack,
 )
-from kerasgan.models.named import answer, record_of, save_weights
-from kerasgan.models.preprocess import NAMES, USUAL, preprocess_of, state
+from kerasgan.models.named import record_of, sample_output, save_weights
+from kerasgan.models.preprocess import DEFAULT_PREPROCESS, NAMES, preprocess_of, set_preprocess
 from kerasgan.training import store
 
 __all__ = ["Bundle", "load_bundle", "save_bundle"]
@@ -73,7 +73,7 @@ PREPROCESSING = {
     "temperature": 1.0,
     "threshold": 0.5,
     "clean": (),
-    "preprocess": USUAL,
+    "preprocess": DEFAULT_PREPROCESS,
 }
 MOST_PIXELS, MOST_SCALE, MOST_OVERLAP = 8192, 16, 0.95
 MOST_BESIDE = 64 * 2**20
@@ -266,7 +266,11 @@ def _entry(network: keras.Model, build: Any, size: tuple[int, int], function: st
         )
     if record is not None:
         return record
-    return {"function": function, "size": list(size), "answer": answer(network, size).tolist()}
+    return {
+        "function": function,
+        "size": list(size),
+        "answer": sample_output(network, size).tolist(),
+    }
 
 
 def load_bundle(
@@ -314,8 +318,8 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any 
         raise KerasganError(f"Argument 'path' must be a bundle, a zip. Received: {path}, no file")
     if path.stat().st_size > limit:
         size = path.stat().st_size / 1e6
-        raise refusal(path, f"it has {size:.1f} MB, above the limit of {limit / 1e6:.1f} MB")
-    with readable(path), tempfile.TemporaryDirectory() as temporary, path.open("rb") as file:
+        raise load_error(path, f"it has {size:.1f} MB, above the limit of {limit / 1e6:.1f} MB")
+    with name_in_errors(path), tempfile.TemporaryDirectory() as temporary, path.open("rb") as file:
         digest = _digest(file)
         if sha256 is not None and digest != str(sha256).strip().lower():
             raise KerasganError(
@@ -330,7 +334,7 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any 
             for name in sums:
                 with network.open("wb") if name == NETWORK else io.BytesIO() as target:
                     if unpack(archive, entries[name], path, target) != sums[name]:
-                        raise refusal(
+                        raise load_error(
                             path,
                             f"'{name}' is not what its checksum in {SUMS} says. The file is "
                             "damaged or was changed: get it anew",
@@ -343,10 +347,10 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any 
         try:
             generator = store.read_network(network.parent, "generator", entry, build)
         except KerasganError as error:
-            raise refusal(path, str(error)) from error
+            raise load_error(path, str(error)) from error
         members_of(generator)
         preprocessing = _check_preprocessing(meta["preprocessing"], generator)
-        state(generator, preprocessing.get("preprocess", USUAL))
+        set_preprocess(generator, preprocessing.get("preprocess", DEFAULT_PREPROCESS))
     return Bundle(
         generator=generator,
         recipe=settings["recipe"],
@@ -368,7 +372,7 @@ def _own_entries(archive: zipfile.ZipFile, path: pathlib.Path, limit: int) -> di
     folders = {part[0] for part in parts.values()}
     outside = [name for name, part in parts.items() if len(part) != 2 or len(folders) != 1]
     if outside:
-        raise refusal(
+        raise load_error(
             path,
             "it must hold the files of one folder. Received: "
             f"{', '.join(map(repr, outside[:3]))}; was it made by save_bundle?",
@@ -378,7 +382,7 @@ def _own_entries(archive: zipfile.ZipFile, path: pathlib.Path, limit: int) -> di
     check_names(found, {*OWN, *(found.keys() - strange)}, path)
     beside = sum(entry.file_size for name, entry in found.items() if name != NETWORK)
     if beside > MOST_BESIDE:
-        raise refusal(
+        raise load_error(
             path,
             f"beside the network it holds {beside / 1e6:.1f} MB, above the limit of "
             f"{MOST_BESIDE / 1e6:.1f} MB",
@@ -391,7 +395,7 @@ def _sums(archive: zipfile.ZipFile, entries: dict, path: pathlib.Path) -> dict[s
     unpack(archive, entries[SUMS], path, text)
     pairs = [line.split("  ", 1) for line in text.getvalue().decode("utf-8").splitlines()]
     if any(len(pair) != 2 for pair in pairs):
-        raise refusal(path, f"its entry '{SUMS}' is broken")
+        raise load_error(path, f"its entry '{SUMS}' is broken")
     sums = {name: digest for digest, name in pairs}
     check_names(entries, {*sums, SUMS}, path)
     return sums
@@ -415,7 +419,7 @@ def _check(meta: Any, settings: Any, path: pathlib.Path) -> None:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, KerasganError):
             raise
-        raise refusal(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
+        raise load_error(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
 
 
 def _digest(file) -> str:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
 from kerasgan.models.outputs import (
-    functional,
+    as_functional,
     generator_of,
     is_functional,
     read_output,
@@ -99,7 +99,7 @@ def settled(model: Any, images: Any, size: Any = None) -> Any:
     if isinstance(images, (list, tuple)) or hasattr(images, "shape"):
         first = np.asarray(images[0]) if len(images) else np.zeros(3)
         channels = first.shape[-1] if first.ndim else None
-    return functional(network, None if size is None else check_size(size), channels)
+    return as_functional(network, None if size is None else check_size(size), channels)
 
 
 def members_of(model: Any) -> tuple[Member, ...]:

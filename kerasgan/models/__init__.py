@@ -12,7 +12,7 @@ from kerasgan.models.encoders import encoder_unet
 from kerasgan.models.generators import pix2pix_generator, unet
 from kerasgan.models.named import rebuild, record_of
 from kerasgan.models.nested import nested_unet
-from kerasgan.models.outputs import final_activation, generator_of, to_drawing, to_probability
+from kerasgan.models.outputs import final_activation, generator_of, to_probability, to_signed_mask
 from kerasgan.models.residual import residual_unet
 from kerasgan.models.transformers import convnext_unet, segformer
 
@@ -34,7 +34,7 @@ __all__ = [
     "record_of",
     "residual_unet",
     "segformer",
-    "to_drawing",
+    "to_signed_mask",
     "to_probability",
     "unet",
 ]

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["check_names", "entries_of", "read_json", "readable", "refusal", "unpack"]
+__all__ = ["check_names", "entries_of", "read_json", "load_error", "name_in_errors", "unpack"]
 
 LIMIT = 2 * 2**30
 ENTRIES = 256
@@ -23,7 +23,7 @@ TEXT_LIMIT = 16 * 2**20
 
 
 @contextlib.contextmanager
-def readable(path: pathlib.Path) -> Iterator[None]:
+def name_in_errors(path: pathlib.Path) -> Iterator[None]:
     """Turn what goes wrong when an archive is read into a `KerasganError` that names it.
 
     Args:
@@ -31,7 +31,7 @@ def readable(path: pathlib.Path) -> Iterator[None]:
 
     Example:
         >>> try:
-        ...     with readable(pathlib.Path("a.zip")):
+        ...     with name_in_errors(pathlib.Path("a.zip")):
         ...         raise zipfile.BadZipFile("File is not a zip file")
         ... except KerasganError as error:
         ...     print(error)
@@ -43,7 +43,7 @@ def readable(path: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:  # zipfile and zlib have no common error for broken files
         reason = str(error) or type(error).__name__
-        raise refusal(path, reason) from error
+        raise load_error(path, reason) from error
 
 
 def entries_of(
@@ -74,10 +74,10 @@ def entries_of(
     """
     infos = archive.infolist()
     if len(infos) > ENTRIES:
-        raise refusal(path, f"it has {len(infos)} entries, more than the {ENTRIES} allowed")
+        raise load_error(path, f"it has {len(infos)} entries, more than the {ENTRIES} allowed")
     size = sum(info.file_size for info in infos)
     if size > limit:
-        raise refusal(
+        raise load_error(
             path,
             f"it would take {size / 1e6:.1f} MB unpacked, above the limit of {limit / 1e6:.1f} MB",
         )
@@ -87,7 +87,7 @@ def entries_of(
         if info.orig_filename.casefold() in seen:
             problem = "is there twice"
         if problem:
-            raise refusal(path, f"its entry {info.orig_filename!r} {problem}")
+            raise load_error(path, f"its entry {info.orig_filename!r} {problem}")
         seen.add(info.orig_filename.casefold())
     return {info.filename: info for info in infos}
 
@@ -124,7 +124,7 @@ def unpack(
             digest.update(piece)
             target.write(piece)
     if left:
-        raise refusal(path, f"its entry {entry.filename!r} has not the size that it declares")
+        raise load_error(path, f"its entry {entry.filename!r} has not the size that it declares")
     return digest.hexdigest()
 
 
@@ -132,21 +132,23 @@ def check_names(found, wanted: set[str], path: pathlib.Path) -> None:
     """Raise unless an archive holds these files and no others."""
     missing, extra = sorted(wanted - set(found)), sorted(set(found) - wanted)
     if missing:
-        raise refusal(path, f"{', '.join(map(repr, missing))} is missing")
+        raise load_error(path, f"{', '.join(map(repr, missing))} is missing")
     if extra:
-        raise refusal(path, f"{', '.join(map(repr, extra[:5]))} does not belong there")
+        raise load_error(path, f"{', '.join(map(repr, extra[:5]))} does not belong there")
 
 
 def read_json(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Path) -> Any:
     """Read a file of plain data, 16 MiB at most."""
     if entry.file_size > TEXT_LIMIT:
-        raise refusal(path, f"its entry {entry.filename!r} is too large: {entry.file_size} bytes")
+        raise load_error(
+            path, f"its entry {entry.filename!r} is too large: {entry.file_size} bytes"
+        )
     text = io.BytesIO()
     unpack(archive, entry, path, text)
     try:
         return json.loads(text.getvalue().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise refusal(path, f"its entry {entry.filename!r} is broken: {error}") from error
+        raise load_error(path, f"its entry {entry.filename!r} is broken: {error}") from error
 
 
 def _problem(info: zipfile.ZipInfo) -> str | None:
@@ -166,6 +168,6 @@ def _problem(info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def refusal(path: pathlib.Path, reason: str) -> KerasganError:
+def load_error(path: pathlib.Path, reason: str) -> KerasganError:
     """What is raised where an archive cannot be loaded for this reason."""
     return KerasganError(f"'{path.name}' cannot be loaded: {reason}")

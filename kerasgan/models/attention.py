@@ -6,13 +6,13 @@ import itertools
 
 import keras
 
-from kerasgan.models.blocks import check_counts, check_multiple, double_conv, grow, mask_head
-from kerasgan.models.named import recorded
+from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head, upsample
+from kerasgan.models.named import register_builder
 
 __all__ = ["attention_unet"]
 
 
-@recorded
+@register_builder
 def attention_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -77,15 +77,15 @@ def attention_unet(
     image = x = keras.Input((height, width, channels), name="image")
     skips = []
     for level in range(1, levels + 1):
-        x = double_conv(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
+        x = conv_block(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
         skips.append(x)
         x = layers.MaxPooling2D(name=f"down_{level}_pool")(x)
-    x = double_conv(x, filters * 2**levels, "middle", seeds)
+    x = conv_block(x, filters * 2**levels, "middle", seeds)
 
     # --- Up ---
     for level, skip in enumerate(reversed(skips), start=1):
         kept = gated(skip, x, f"up_{level}")
-        x = grow(x, skip.shape[-1], f"up_{level}_grow", seeds)
+        x = upsample(x, skip.shape[-1], f"up_{level}_grow", seeds)
         x = layers.Concatenate(name=f"up_{level}_skip")([x, kept])
-        x = double_conv(x, skip.shape[-1], f"up_{level}", seeds)
+        x = conv_block(x, skip.shape[-1], f"up_{level}", seeds)
     return keras.Model(image, mask_head(x, classes, seeds), name="attention_unet")

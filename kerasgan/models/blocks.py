@@ -139,7 +139,7 @@ def batch_norm(name: str, **settings) -> keras.layers.BatchNormalization:
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, **settings)
 
 
-def bounded(layer: keras.layers.Layer, x, name: str):
+def apply_spectral_norm(layer: keras.layers.Layer, x, name: str):
     """Apply a layer whose kernel is kept at a largest singular value of 1 in training."""
     wrapped = spectral_normalization()(layer, name=name)
     x = wrapped(x)
@@ -148,7 +148,7 @@ def bounded(layer: keras.layers.Layer, x, name: str):
     return x
 
 
-def double_conv(x, channels: int, place: str, seeds: Iterator[int]):
+def conv_block(x, channels: int, place: str, seeds: Iterator[int]):
     """Apply what a U-Net does at each level: twice 3 x 3 convolution, batch norm, ReLU."""
     for part in "ab":
         start = keras.initializers.HeNormal(seed=next(seeds))
@@ -160,7 +160,7 @@ def double_conv(x, channels: int, place: str, seeds: Iterator[int]):
     return x
 
 
-def grow(x, channels: int, name: str, seeds: Iterator[int]):
+def upsample(x, channels: int, name: str, seeds: Iterator[int]):
     """Apply a 2 x 2 transposed convolution of stride 2."""
     start = keras.initializers.HeNormal(seed=next(seeds))
     return keras.layers.Conv2DTranspose(channels, 2, 2, kernel_initializer=start, name=name)(x)

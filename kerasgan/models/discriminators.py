@@ -7,14 +7,14 @@ import keras
 from kerasgan.data.resize import check_size
 from kerasgan.models.blocks import (
     WeightClip,
+    apply_spectral_norm,
     batch_norm,
-    bounded,
     check_counts,
     check_power_of_two,
     conv_settings,
     full_precision,
 )
-from kerasgan.models.named import recorded
+from kerasgan.models.named import register_builder
 
 __all__ = [
     "feature_critic",
@@ -24,26 +24,26 @@ __all__ = [
 ]
 
 
-def judge_inputs(height: int, width: int, channels: int, classes: int) -> list:
+def discriminator_inputs(height: int, width: int, channels: int, classes: int) -> list:
     """Return the two inputs of every judge."""
     image = keras.Input((height, width, channels), name="image")
-    return [image, keras.Input((height, width, classes), name="drawing")]
+    return [image, keras.Input((height, width, classes), name="signed_mask")]
 
 
-def judge_conv(x, width: int, side: int, name: str, spectral_norm: bool, **settings):
+def discriminator_conv(x, width: int, side: int, name: str, spectral_norm: bool, **settings):
     """Apply a convolution, its kernel bounded or not."""
     if spectral_norm:
         conv = keras.layers.Conv2D(width, side, name=f"{name}_inner", **settings)
-        return bounded(conv, x, name)
+        return apply_spectral_norm(conv, x, name)
     return keras.layers.Conv2D(width, side, name=name, **settings)(x)
 
 
-def logits_of(x):
+def logits_output(x):
     """Apply the last layer of every judge, which holds its output at the precision of weights."""
     return keras.layers.Activation("linear", dtype=full_precision(), name="logits")(x)
 
 
-@recorded
+@register_builder
 def patch_discriminator(
     size: int = 512,
     channels: int = 3,
@@ -86,23 +86,23 @@ def patch_discriminator(
     check_power_of_two(size)
     check_counts(channels=channels, classes=classes, filters=filters)
     layers = keras.layers
-    inputs = judge_inputs(size, size, channels, classes)
+    inputs = discriminator_inputs(size, size, channels, classes)
     x = layers.Concatenate(name="pair")(inputs)
     plan = [(filters, 2), (filters * 2, 2), (filters * 4, 2), (filters * 8, 1), (1, 1)]
     for level, (width, stride) in enumerate(plan, start=1):
         x = layers.ZeroPadding2D(name=f"patch_{level}_pad")(x)
         settings = conv_settings(seed, 100 + level)
-        x = judge_conv(
+        x = discriminator_conv(
             x, width, 4, f"patch_{level}_conv", spectral_norm, strides=stride, **settings
         )
         if 1 < level < len(plan) and not spectral_norm:
             x = batch_norm(f"patch_{level}_bn")(x)
         if level < len(plan):
             x = layers.LeakyReLU(0.2, name=f"patch_{level}_act")(x)
-    return keras.Model(inputs, logits_of(x), name="patch_discriminator")
+    return keras.Model(inputs, logits_output(x), name="patch_discriminator")
 
 
-@recorded
+@register_builder
 def pixel_discriminator(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -139,20 +139,20 @@ def pixel_discriminator(
     Source: Isola et al. 2017 (arXiv 1611.07004), sections 4.4 and 6.2.
     """
     check_counts(channels=channels, classes=classes, filters=filters)
-    inputs = judge_inputs(*check_size(size), channels, classes)
+    inputs = discriminator_inputs(*check_size(size), channels, classes)
     x = keras.layers.Concatenate(name="pair")(inputs)
     plan = [filters, filters * 2, 1]
     for level, width in enumerate(plan, start=1):
         settings = conv_settings(seed, 100 + level)
-        x = judge_conv(x, width, 1, f"pixel_{level}_conv", spectral_norm, **settings)
+        x = discriminator_conv(x, width, 1, f"pixel_{level}_conv", spectral_norm, **settings)
         if level == 2 and not spectral_norm:
             x = batch_norm(f"pixel_{level}_bn")(x)
         if level < len(plan):
             x = keras.layers.LeakyReLU(0.2, name=f"pixel_{level}_act")(x)
-    return keras.Model(inputs, logits_of(x), name="pixel_discriminator")
+    return keras.Model(inputs, logits_output(x), name="pixel_discriminator")
 
 
-@recorded
+@register_builder
 def image_discriminator(
     size: int = 128,
     channels: int = 3,
@@ -193,23 +193,23 @@ def image_discriminator(
     check_power_of_two(size)
     check_counts(channels=channels, classes=classes, filters=filters)
     layers = keras.layers
-    inputs = judge_inputs(size, size, channels, classes)
+    inputs = discriminator_inputs(size, size, channels, classes)
     x = layers.Concatenate(name="pair")(inputs)
     levels = size.bit_length() - 3
     for level in range(1, levels + 1):
         width = filters * min(8, 2 ** (level - 1))
         settings = {**conv_settings(seed, 100 + level), "strides": 2, "padding": "same"}
-        x = judge_conv(x, width, 4, f"image_{level}_conv", spectral_norm, **settings)
+        x = discriminator_conv(x, width, 4, f"image_{level}_conv", spectral_norm, **settings)
         if level > 1 and not spectral_norm:
             x = batch_norm(f"image_{level}_bn")(x)
         x = layers.LeakyReLU(0.2, name=f"image_{level}_act")(x)
     settings = conv_settings(seed, 101 + levels)
-    x = judge_conv(x, 1, 4, f"image_{levels + 1}_conv", spectral_norm, **settings)
+    x = discriminator_conv(x, 1, 4, f"image_{levels + 1}_conv", spectral_norm, **settings)
     x = layers.Flatten(name="image_flat")(x)
-    return keras.Model(inputs, logits_of(x), name="image_discriminator")
+    return keras.Model(inputs, logits_output(x), name="image_discriminator")
 
 
-@recorded
+@register_builder
 def feature_critic(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -255,8 +255,8 @@ def feature_critic(
     check_counts(channels=channels, classes=classes, filters=filters)
     height, width = check_size(size)
     layers = keras.layers
-    inputs = image, drawing = judge_inputs(height, width, channels, classes)
-    mask = layers.Rescaling(0.5, 0.5, name="mask")(drawing)
+    inputs = image, signed_mask = discriminator_inputs(height, width, channels, classes)
+    mask = layers.Rescaling(0.5, 0.5, name="mask")(signed_mask)
     mask = layers.Reshape((height, width, classes, 1), name="mask_by_class")(mask)
     x = layers.Reshape((height, width, 1, channels), name="image_by_class")(image)
     x = layers.Multiply(name="masked_by_class")([x, mask])
@@ -267,7 +267,9 @@ def feature_critic(
     for level, (side, width, weight) in enumerate(zip(sides, widths, weights), start=1):
         settings = {**conv_settings(seed, 100 + level), "strides": 2, "padding": "same"}
         settings.update(use_bias=False, kernel_constraint=clip)
-        x = judge_conv(x, filters * width, side, f"stage_{level}_conv", spectral_norm, **settings)
+        x = discriminator_conv(
+            x, filters * width, side, f"stage_{level}_conv", spectral_norm, **settings
+        )
         if level > 1 and not spectral_norm:
             norm = batch_norm(
                 f"stage_{level}_bn",
@@ -280,4 +282,4 @@ def feature_critic(
         found = layers.Flatten(name=f"stage_{level}_flat")(x)
         features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(found))
     features = layers.Concatenate(name="features")(features)
-    return keras.Model(inputs, logits_of(features), name="feature_critic")
+    return keras.Model(inputs, logits_output(features), name="feature_critic")

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.models.blocks import check_counts, check_multiple, double_conv, mask_head
-from kerasgan.models.named import recorded
+from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head
+from kerasgan.models.named import register_builder
 from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
 from kerasgan.stack import called_on
 
@@ -23,7 +23,7 @@ __all__ = ["encoder_unet"]
 PASSED_BY = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Dropout)
 
 
-def efficient(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def efficientnet_scaling(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return EfficientNet's scaling, which divides by the root of the deviation once more."""
     return 0.5 / variance**0.75, (0.5 - mean) / variance**0.75
 
@@ -69,7 +69,7 @@ ENCODERS = {
     ),
     "efficientnet_b0": Encoder(
         "EfficientNetB0",
-        efficient(MEAN, DEVIATION**2),
+        efficientnet_scaling(MEAN, DEVIATION**2),
         tuple(f"block{number}a_expand_activation" for number in (2, 3, 4, 6)),
         "top_activation",
     ),
@@ -82,7 +82,7 @@ ENCODERS = {
 }
 
 
-@recorded
+@register_builder
 def encoder_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -148,9 +148,9 @@ def encoder_unet(
 
     # --- Down ---
     image = keras.Input(shape, name="image")
-    x = layers.Rescaling(*scaling_for(spec, source, channels), name="scale")(image)
+    x = layers.Rescaling(*input_scaling(spec, source, channels), name="scale")(image)
     original = build(include_top=False, weights=None, input_tensor=keras.Input(shape))
-    tensors = call_anew(original, x, seeds)
+    tensors = copy_layers(original, x, seeds)
 
     # --- Up ---
     x = tensors[spec.bottom]
@@ -158,7 +158,7 @@ def encoder_unet(
         x = layers.UpSampling2D(interpolation="bilinear", name=f"up_{step}_grow")(x)
         if step <= len(spec.skips):
             x = layers.Concatenate(name=f"up_{step}_skip")([x, tensors[spec.skips[-step]]])
-        x = double_conv(x, filters * width, f"up_{step}", seeds)
+        x = conv_block(x, filters * width, f"up_{step}", seeds)
     model = keras.Model(image, mask_head(x, classes, seeds), name="encoder_unet")
     if source is not None:
         copy_weights(source, model, spec.blue_first)
@@ -192,19 +192,19 @@ def load_encoder(build, weights) -> keras.Model:
     return model
 
 
-def scaling_for(spec: Encoder, source: keras.Model | None, channels: int) -> list[list[float]]:
+def input_scaling(spec: Encoder, source: keras.Model | None, channels: int) -> list[list[float]]:
     """Return scale and offset by channel, that turn [-1, 1] into what an encoder expects."""
     scaling = spec.scaling
     for layer in source.layers if source else []:
         if isinstance(layer, keras.layers.Normalization):
             mean, variance = layer.get_weights()[:2]
-            scaling = efficient(mean.ravel(), variance.ravel())
+            scaling = efficientnet_scaling(mean.ravel(), variance.ravel())
     if channels != 3:
         scaling = [np.full(channels, part.mean()) for part in scaling]
     return [[float(value) for value in part] for part in scaling]
 
 
-def call_anew(original: keras.Model, image, seeds: Iterator[int]) -> dict:
+def copy_layers(original: keras.Model, image, seeds: Iterator[int]) -> dict:
     """Call fresh copies of a network's layers, one after another, on a scaled image.
 
     Args:
@@ -218,7 +218,7 @@ def call_anew(original: keras.Model, image, seeds: Iterator[int]) -> dict:
     tensors, names, pads = {}, {}, itertools.count(1)
     for entry in original.get_config()["layers"]:
         config, kind = entry["config"], type(original.get_layer(entry["name"]))
-        name = names[entry["name"]] = renamed(entry["name"], pads)
+        name = names[entry["name"]] = rename_layer(entry["name"], pads)
         if kind is keras.layers.InputLayer:
             tensors[name] = image
             continue
@@ -234,7 +234,7 @@ def call_anew(original: keras.Model, image, seeds: Iterator[int]) -> dict:
     return tensors
 
 
-def renamed(name: str, pads: Iterator[int]) -> str:
+def rename_layer(name: str, pads: Iterator[int]) -> str:
     """Return a layer's name, without slashes and without Keras' count over the whole process."""
     counted = re.fullmatch(r"zero_padding2d(_\d+)?", name)
     return f"pad_{next(pads)}" if counted else name.replace("/", "_")

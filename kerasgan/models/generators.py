@@ -12,18 +12,18 @@ from kerasgan.models.blocks import (
     check_counts,
     check_multiple,
     check_power_of_two,
+    conv_block,
     conv_settings,
-    double_conv,
-    grow,
     mask_activation,
     mask_head,
+    upsample,
 )
-from kerasgan.models.named import recorded
+from kerasgan.models.named import register_builder
 
 __all__ = ["pix2pix_generator", "unet"]
 
 
-@recorded
+@register_builder
 def pix2pix_generator(
     size: int = 512, channels: int = 3, classes: int = 1, filters: int = 64, seed: int = 0
 ) -> keras.Model:
@@ -93,7 +93,7 @@ def pix2pix_generator(
     return keras.Model(image, mask_activation(classes, "tanh")(x), name="pix2pix_generator")
 
 
-@recorded
+@register_builder
 def unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -139,14 +139,14 @@ def unet(
     image = x = keras.Input((height, width, channels), name="image")
     skips = []
     for level in range(1, levels + 1):
-        x = double_conv(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
+        x = conv_block(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
         skips.append(x)
         x = layers.MaxPooling2D(name=f"down_{level}_pool")(x)
-    x = double_conv(x, filters * 2**levels, "middle", seeds)
+    x = conv_block(x, filters * 2**levels, "middle", seeds)
 
     # --- Up ---
     for level, skip in enumerate(reversed(skips), start=1):
-        x = grow(x, skip.shape[-1], f"up_{level}_grow", seeds)
+        x = upsample(x, skip.shape[-1], f"up_{level}_grow", seeds)
         x = layers.Concatenate(name=f"up_{level}_skip")([x, skip])
-        x = double_conv(x, skip.shape[-1], f"up_{level}", seeds)
+        x = conv_block(x, skip.shape[-1], f"up_{level}", seeds)
     return keras.Model(image, mask_head(x, classes, seeds), name="unet")

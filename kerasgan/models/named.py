@@ -24,17 +24,17 @@ import safetensors.numpy
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.archives import readable, refusal
+from kerasgan.models.archives import load_error, name_in_errors
 from kerasgan.stack import built_within, path_of
 from kerasgan.storage import architecture_key
 
 __all__ = [
-    "answer",
+    "sample_output",
     "load_weights",
     "named_weights",
     "rebuild",
     "record_of",
-    "recorded",
+    "register_builder",
     "save_weights",
 ]
 
@@ -54,7 +54,7 @@ Builder = TypeVar("Builder", bound=Callable[..., keras.Model])
 # --- Records ---
 
 
-def recorded(builder: Builder) -> Builder:
+def register_builder(builder: Builder) -> Builder:
     """Let a function that builds a network keep what it was called with; its name is its key.
 
     Args:
@@ -120,7 +120,9 @@ def record_of(network: keras.Model) -> dict[str, Any] | None:
             _assign(again, values)
         except KerasganError:
             return None
-        if not np.allclose(answer(network), answer(again), rtol=1e-4, atol=1e-6, equal_nan=True):
+        if not np.allclose(
+            sample_output(network), sample_output(again), rtol=1e-4, atol=1e-6, equal_nan=True
+        ):
             return None
         _found_true[network] = key
     return record
@@ -184,7 +186,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def answer(network: keras.Model, size: tuple[int, int] = (64, 64)) -> np.ndarray:
+def sample_output(network: keras.Model, size: tuple[int, int] = (64, 64)) -> np.ndarray:
     """Return a few numbers of what a network makes of an image that is always the same.
 
     Args:
@@ -196,7 +198,7 @@ def answer(network: keras.Model, size: tuple[int, int] = (64, 64)) -> np.ndarray
 
     Example:
         >>> import kerasgan as kg
-        >>> answer(kg.models.unet(size=32, filters=2, levels=2)).shape
+        >>> sample_output(kg.models.unet(size=32, filters=2, levels=2)).shape
         (64,)
     """
     images = []
@@ -325,13 +327,13 @@ def load_weights(network: Callable[[int], keras.Model], path: str | os.PathLike)
         >>> unet = kg.models.unet(size=32, filters=2, levels=2)
         >>> save_weights(unet, "unet.safetensors")
         >>> again = load_weights(lambda most: rebuild(record_of(unet), most), "unet.safetensors")
-        >>> bool((answer(again) == answer(unet)).all())
+        >>> bool((sample_output(again) == sample_output(unet)).all())
         True
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise KerasganError(f"'{path}' is missing; was the model copied whole?")
-    with readable(path), safetensors.safe_open(os.fspath(path), "numpy") as file:
+    with name_in_errors(path), safetensors.safe_open(os.fspath(path), "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         # Twice: some builders make a part of the network first, to copy its layers.
         built = network(2 * sum(map(math.prod, shapes.values())))
@@ -339,7 +341,7 @@ def load_weights(network: Callable[[int], keras.Model], path: str | os.PathLike)
         for name in (*wanted, *shapes):
             if wanted.get(name) != shapes.get(name):
                 there, here = shapes.get(name, "none"), wanted.get(name, "none")
-                raise refusal(
+                raise load_error(
                     path,
                     f"it is not of the network that is built: weight '{name}' has the shape "
                     f"{there} in the file and {here} in the network",

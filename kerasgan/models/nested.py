@@ -6,13 +6,13 @@ import itertools
 
 import keras
 
-from kerasgan.models.blocks import check_counts, check_multiple, double_conv, grow, mask_head
-from kerasgan.models.named import recorded
+from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head, upsample
+from kerasgan.models.named import register_builder
 
 __all__ = ["nested_unet"]
 
 
-@recorded
+@register_builder
 def nested_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -62,17 +62,17 @@ def nested_unet(
     image = x = keras.Input((height, width, channels), name="image")
     rows = []
     for level in range(1, levels + 1):
-        x = double_conv(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
+        x = conv_block(x, filters * 2 ** (level - 1), f"down_{level}", seeds)
         rows.append([x])
         x = layers.MaxPooling2D(name=f"down_{level}_pool")(x)
-    rows.append([double_conv(x, filters * 2**levels, "middle", seeds)])
+    rows.append([conv_block(x, filters * 2**levels, "middle", seeds)])
 
     # --- Across, a column at a time ---
     for column in range(1, levels + 1):
         for level in range(1, levels + 2 - column):
             row, below = rows[level - 1], rows[level][column - 1]
             place, width_here = f"node_{level}_{column}", filters * 2 ** (level - 1)
-            x = grow(below, width_here, f"{place}_grow", seeds)
+            x = upsample(below, width_here, f"{place}_grow", seeds)
             x = layers.Concatenate(name=f"{place}_skip")([*row, x])
-            row.append(double_conv(x, width_here, place, seeds))
+            row.append(conv_block(x, width_here, place, seeds))
     return keras.Model(image, mask_head(rows[0][-1], classes, seeds), name="nested_unet")

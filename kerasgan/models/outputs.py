@@ -27,14 +27,14 @@ from kerasgan.stack import has_symbolic_outputs, shape_called_on
 __all__ = [
     "Reading",
     "final_activation",
-    "functional",
+    "as_functional",
     "generator_of",
     "is_functional",
     "names_of_outputs",
     "read_output",
     "refuse_classes",
     "refuse_labels",
-    "to_drawing",
+    "to_signed_mask",
     "to_probability",
     "with_logits",
 ]
@@ -94,10 +94,10 @@ def generator_of(model) -> keras.Model:
         >>> kg.models.generator_of(gan) is gan.generator
         True
     """
-    return functional(model)
+    return as_functional(model)
 
 
-def functional(
+def as_functional(
     model: Any, size: tuple[int, int] | None = None, channels: int | None = None
 ) -> keras.Model:
     """Return the network that maps an image to a mask, wrapped where it has no symbolic input.
@@ -121,7 +121,7 @@ def functional(
         ...         self.logit = keras.layers.Conv2D(1, 3, padding="same")
         ...     def call(self, image):
         ...         return tf.sigmoid(self.logit(image))
-        >>> functional(Mine(), (32, 32), 3).output_shape
+        >>> as_functional(Mine(), (32, 32), 3).output_shape
         (None, 32, 32, 1)
     """
     if isinstance(model, (str, os.PathLike)):
@@ -280,7 +280,7 @@ def read_output(model: keras.Model) -> Reading:
         >>> read_output(keras.Model(image, keras.layers.Activation("sigmoid")(logits))).labels
         True
     """
-    return _compiled(functional(model)).reading
+    return _compiled(as_functional(model)).reading
 
 
 def with_logits(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
@@ -310,7 +310,7 @@ def with_logits(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]
         >>> bool(tf.reduce_all(abs(tf.sigmoid(logits) - output) < 1e-6))
         True
     """
-    network = functional(model)
+    network = as_functional(model)
     compiled = _compiled(network)
 
     def run(images, training=False):
@@ -333,7 +333,7 @@ def refuse_labels(model: keras.Model, what: str) -> None:
         >>> import kerasgan as kg
         >>> refuse_labels(kg.models.unet(size=32, filters=2, levels=2), "evaluate")
     """
-    network = functional(model)
+    network = as_functional(model)
     if read_output(network).labels:
         labels = network.outputs[0].shape[-1]
         raise KerasganError(
@@ -358,7 +358,7 @@ def refuse_classes(model: keras.Model, samples: Any) -> None:
         >>> samples = kg.data.synthetic.write_dataset("drawn", count=2, size=32)
         >>> refuse_classes(kg.models.unet(size=32, filters=2, levels=2), samples)
     """
-    network = functional(model)
+    network = as_functional(model)
     classes = network.outputs[0].shape[-1]
     if classes == samples.classes:
         return
@@ -399,7 +399,7 @@ def to_probability(output, activation: str):
     return output
 
 
-def to_drawing(mask):
+def to_signed_mask(mask):
     """Turn a mask or its probabilities in [0, 1] into what a discriminator sees, in [-1, 1].
 
     Args:
@@ -410,7 +410,7 @@ def to_drawing(mask):
 
     Example:
         >>> import kerasgan as kg
-        >>> kg.models.to_drawing(1.0)
+        >>> kg.models.to_signed_mask(1.0)
         1.0
     """
     return mask * 2 - 1
@@ -645,11 +645,11 @@ def _logits_of(output: tf.Tensor, reading: Reading) -> tf.Tensor:
         return _inverted(numbers, reading.activation)
     logits = tf.cast(core.before, tf.float32)
     for move in reversed(core.moves):
-        logits = _again(move, logits)
+        logits = _reapply(move, logits)
     return 2 * logits if reading.activation == "tanh" else logits
 
 
-def _again(op: tf.Operation, value: tf.Tensor) -> tf.Tensor:
+def _reapply(op: tf.Operation, value: tf.Tensor) -> tf.Tensor:
     """Do the same to another value."""
     function = getattr(tf.raw_ops, op.type)
     parameters = [name for name in inspect.signature(function).parameters if name != "name"]

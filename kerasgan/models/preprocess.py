@@ -23,13 +23,13 @@ __all__ = [
     "DEVIATION",
     "MEAN",
     "NAMES",
-    "USUAL",
+    "DEFAULT_PREPROCESS",
     "Preprocess",
     "check_range",
     "preprocess_of",
-    "state",
-    "takes",
-    "stated",
+    "get_preprocess",
+    "rescaled_input_range",
+    "set_preprocess",
 ]
 
 # Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
@@ -64,8 +64,8 @@ NAMES: dict[str, Callable[[Any], Any]] = {
 }
 """From images in [-1, 1] to what a network takes, by name; arrays or tensors."""
 
-USUAL = "[-1,1]"
-ALIASES = {"tf": USUAL, "torch": "imagenet"}
+DEFAULT_PREPROCESS = "[-1,1]"
+ALIASES = {"tf": DEFAULT_PREPROCESS, "torch": "imagenet"}
 OWN = ({"image", "mask_conv", "mask"}, {"image", "down_2_bn", "up_1_skip", "mask"})
 RANGES = {"[-1,1]": (-1, 1), "[0,1]": (0, 1), "[0,255]": (0, 255)}
 BEYOND = 1.5
@@ -133,11 +133,15 @@ def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
     if preprocess is None:
         network = generator_of(model)
         known = _stated.get(network)
-        assumed = known is None and not _is_own(network) and takes(network) != USUAL
+        assumed = (
+            known is None
+            and not _is_own(network)
+            and rescaled_input_range(network) != DEFAULT_PREPROCESS
+        )
         if assumed and network not in _said:
             _said.add(network)
             warn(_assumption(network))
-        name = known or USUAL
+        name = known or DEFAULT_PREPROCESS
         return Preprocess(name, NAMES[name], assumed=assumed)
     if callable(preprocess):
         name = getattr(preprocess, "__name__", type(preprocess).__name__)
@@ -150,7 +154,7 @@ def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
     return Preprocess(name, NAMES[name])
 
 
-def state(network: keras.Model, name: str = USUAL) -> None:
+def set_preprocess(network: keras.Model, name: str = DEFAULT_PREPROCESS) -> None:
     """Keep what a network takes, for as long as the object lives.
 
     Args:
@@ -159,15 +163,15 @@ def state(network: keras.Model, name: str = USUAL) -> None:
 
     Example:
         >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
-        >>> state(network, "[0,1]")
+        >>> set_preprocess(network, "[0,1]")
         >>> preprocess_of(network).name
         '[0,1]'
     """
     _stated[network] = name
 
 
-def stated(network: keras.Model) -> str | None:
-    """Return the name that `state` has kept for a network, or None."""
+def get_preprocess(network: keras.Model) -> str | None:
+    """Return the name that `set_preprocess` has kept for a network, or None."""
     return _stated.get(network)
 
 
@@ -204,7 +208,7 @@ def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None
     if not np.isfinite([low, high]).all():
         return  # whoever reads them says which
     whole = [str(part.dtype) for part in parts if part.dtype.kind in "bu"]
-    known = None if network is None else takes(network)
+    known = None if network is None else rescaled_input_range(network)
     own_input = preprocess.assumed and network is not None
     if own_input and known and RANGES[known][0] <= low <= high <= RANGES[known][1]:
         return
@@ -233,7 +237,7 @@ def _is_own(network: keras.Model) -> bool:
     return any(own <= names for own in OWN)
 
 
-def takes(network: keras.Model) -> str | None:
+def rescaled_input_range(network: keras.Model) -> str | None:
     """Return what a network that begins with `Rescaling` takes; None where it does not say.
 
     Args:
@@ -244,7 +248,7 @@ def takes(network: keras.Model) -> str | None:
 
     Example:
         >>> image = keras.Input((8, 8, 3))
-        >>> takes(keras.Model(image, keras.layers.Rescaling(1 / 255)(image)))
+        >>> rescaled_input_range(keras.Model(image, keras.layers.Rescaling(1 / 255)(image)))
         '[0,255]'
     """
     layers = [each for each in network.layers if not isinstance(each, keras.layers.InputLayer)]
@@ -259,7 +263,7 @@ def takes(network: keras.Model) -> str | None:
 
 
 def _assumption(network: keras.Model) -> str:
-    found = takes(network)
+    found = rescaled_input_range(network)
     known = "was not made by kerasgan, and which values it expects is not known"
     advice = "'[0,1]', '[0,255]', 'imagenet', 'caffe' or a function, if it takes others"
     if found:

@@ -13,12 +13,12 @@ from kerasgan.models.blocks import (
     full_precision,
     mask_activation,
 )
-from kerasgan.models.named import recorded
+from kerasgan.models.named import register_builder
 
 __all__ = ["residual_unet"]
 
 
-@recorded
+@register_builder
 def residual_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

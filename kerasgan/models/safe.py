@@ -24,9 +24,9 @@ from kerasgan.models.archives import (
     LIMIT,
     check_names,
     entries_of,
+    load_error,
+    name_in_errors,
     read_json,
-    readable,
-    refusal,
     unpack,
 )
 from kerasgan.models.blocks import SeededDropout, WeightClip
@@ -96,7 +96,7 @@ def load_network(
         (None, 32, 32, 1)
     """
     path, given = pathlib.Path(path), _given(custom_objects)
-    with readable(path), zipfile.ZipFile(path) as archive:
+    with name_in_errors(path), zipfile.ZipFile(path) as archive:
         entries = entries_of(archive, path, limit)
         check_names(entries, {CONFIG, METADATA, WEIGHTS}, path)
         config = read_json(archive, entries[CONFIG], path)
@@ -109,7 +109,7 @@ def load_network(
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras makes of a broken description
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise refusal(path, reason[0]) from error
+        raise load_error(path, reason[0]) from error
 
 
 def check_config(
@@ -135,7 +135,7 @@ def check_config(
     """
     path = pathlib.Path(path)
     if not isinstance(config, dict) or config.get("class_name") not in ("Functional", "Sequential"):
-        raise refusal(path, f"its entry {CONFIG!r} describes no functional network")
+        raise load_error(path, f"its entry {CONFIG!r} describes no functional network")
     # Nothing is compiled, so what is said of losses and optimizers is never read.
     todo: list[Any] = [{key: part for key, part in config.items() if key != "compile_config"}]
     while todo:
@@ -185,7 +185,7 @@ def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> N
     elif [module, kind, registered] in known_classes(str(registered).startswith("Addons>")):
         return
     layer = config.get("name") if isinstance(config, dict) else None
-    raise refusal(
+    raise load_error(
         path,
         f"it asks for {label} of {module!r}{f' (layer {layer!r})' if layer else ''}, which is no "
         "part of Keras, tensorflow-addons or kerasgan that a network from elsewhere may have. "
@@ -249,17 +249,17 @@ def check_weights(file: BinaryIO, path: pathlib.Path) -> None:
         file: The HDF5 file.
         path: The archive that it lies in, for errors.
     """
-    with readable(path), h5py.File(file, "r") as root:
+    with name_in_errors(path), h5py.File(file, "r") as root:
         todo: list[h5py.Group] = [root]
         while todo:
             group = todo.pop()
             for name in group:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise refusal(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
+                    raise load_error(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
                 item = group[name]
                 if isinstance(item, h5py.Group):
                     todo.append(item)
                     continue
                 elsewhere = item.external or item.is_virtual or item.dtype.hasobject
                 if elsewhere or item.id.get_storage_size() < item.nbytes:
-                    raise refusal(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")
+                    raise load_error(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")

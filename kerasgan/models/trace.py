@@ -25,7 +25,7 @@ __all__ = [
     "Value",
     "activations_of",
     "call_network",
-    "forget",
+    "clear_trace",
     "layers_in",
     "trace",
     "trace_network",
@@ -204,7 +204,7 @@ def call_network(network: keras.Model, images: Sequence[Any], training: Any = Fa
     return network(tf.nest.pack_sequence_as(form, images), training=training)
 
 
-def forget(network: keras.Model) -> None:
+def clear_trace(network: keras.Model) -> None:
     """Let go of what was traced, since a layer may have changed in what no one can see.
 
     Args:
@@ -212,7 +212,7 @@ def forget(network: keras.Model) -> None:
 
     Example:
         >>> import kerasgan as kg
-        >>> forget(kg.models.unet(size=32, filters=2, levels=2))
+        >>> clear_trace(kg.models.unet(size=32, filters=2, levels=2))
     """
     TRACED.pop(network, None)
 

@@ -17,7 +17,7 @@ from kerasgan.models.blocks import (
     full_precision,
     mask_activation,
 )
-from kerasgan.models.named import recorded
+from kerasgan.models.named import register_builder
 
 __all__ = ["convnext_unet", "segformer"]
 
@@ -28,7 +28,7 @@ WIDER = 4
 LAYER_SCALE = 1e-6
 
 
-@recorded
+@register_builder
 def segformer(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -110,7 +110,7 @@ def segformer(
         x = attend(x, keys)
         for weight in attend.weights:
             if "kernel" in weight.name:  # of one seeded initializer they would start alike
-                weight.assign(truncated(seeds)(weight.shape, weight.dtype))
+                weight.assign(truncated_normal(seeds)(weight.shape, weight.dtype))
         return layers.Reshape(shape, name=f"{place}_map")(x)
 
     def mix(x, place):
@@ -133,9 +133,9 @@ def segformer(
             rate = float(next(rates))
             place = f"down_{level}_{block}_attention"
             branch = attention(layer_norm(x, f"{place}_norm"), heads, reduction, place)
-            x = added(x, branch, rate, place, seeds)
+            x = add_branch(x, branch, rate, place, seeds)
             place = f"down_{level}_{block}_mix"
-            x = added(x, mix(layer_norm(x, f"{place}_norm"), place), rate, place, seeds)
+            x = add_branch(x, mix(layer_norm(x, f"{place}_norm"), place), rate, place, seeds)
         x = layer_norm(x, f"down_{level}_norm")
         stages.append(x)
 
@@ -152,10 +152,10 @@ def segformer(
         decoder, 1, use_bias=False, kernel_initializer=fan_out(seeds), name="fuse_conv"
     )(x)
     x = layers.ReLU(name="fuse_act")(batch_norm("fuse_bn")(x))
-    return keras.Model(image, grown_mask(x, classes, 4, seeds), name="segformer")
+    return keras.Model(image, upsampled_mask_head(x, classes, 4, seeds), name="segformer")
 
 
-@recorded
+@register_builder
 def convnext_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,
@@ -214,13 +214,18 @@ def convnext_unet(
     seeds = itertools.count(1000 * seed)
     rates = iter(np.linspace(0, drop_path_rate, sum(depths)))
 
-    def shrunk(x, channels, name):
-        return layers.Conv2D(channels, 2, 2, kernel_initializer=truncated(seeds), name=name)(x)
+    def downsample(x, channels, name):
+        return layers.Conv2D(channels, 2, 2, kernel_initializer=truncated_normal(seeds), name=name)(
+            x
+        )
 
     def block(x, rate, place):
         channels, before = x.shape[-1], x
         x = layers.DepthwiseConv2D(
-            7, padding="same", depthwise_initializer=truncated(seeds), name=f"{place}_depthwise"
+            7,
+            padding="same",
+            depthwise_initializer=truncated_normal(seeds),
+            name=f"{place}_depthwise",
         )(x)
         x = layer_norm(x, f"{place}_norm")
         x = pointwise(x, WIDER * channels, f"{place}_widen", seeds)
@@ -230,17 +235,17 @@ def convnext_unet(
         x = layers.DepthwiseConv2D(
             1, use_bias=False, depthwise_initializer=scale, name=f"{place}_scale"
         )(x)
-        return added(before, x, rate, place, seeds)
+        return add_branch(before, x, rate, place, seeds)
 
     # --- Down ---
     image = x = keras.Input((height, width, channels), name="image")
     skips = []
     for level, depth in enumerate(depths, start=1):
         if level == 1:
-            x = layer_norm(shrunk(x, filters, "down_1_stem"), "down_1_norm")
+            x = layer_norm(downsample(x, filters, "down_1_stem"), "down_1_norm")
         else:
             x = layer_norm(x, f"down_{level}_norm")
-            x = shrunk(x, filters * 2 ** (level - 1), f"down_{level}_shrink")
+            x = downsample(x, filters * 2 ** (level - 1), f"down_{level}_shrink")
         for number in range(1, depth + 1):
             x = block(x, float(next(rates)), f"down_{level}_{number}")
         skips.append(x)
@@ -255,7 +260,7 @@ def convnext_unet(
         x = pointwise(x, skip.shape[-1], f"up_{step}_mix", seeds)
         x = block(x, 0.0, f"up_{step}_1")
     x = layer_norm(x, "mask_norm")
-    return keras.Model(image, grown_mask(x, classes, 2, seeds), name="convnext_unet")
+    return keras.Model(image, upsampled_mask_head(x, classes, 2, seeds), name="convnext_unet")
 
 
 # --- Parts ---
@@ -284,7 +289,7 @@ def check_blocks(depths, drop_path_rate, stages: int | None = None) -> None:
         )
 
 
-def truncated(seeds: Iterator[int]) -> keras.initializers.Initializer:
+def truncated_normal(seeds: Iterator[int]) -> keras.initializers.Initializer:
     """Return start values N(0, 0.02), cut off at two deviations."""
     return keras.initializers.TruncatedNormal(0.0, 0.02, seed=next(seeds))
 
@@ -303,10 +308,10 @@ def layer_norm(x, name: str):
 
 def pointwise(x, channels: int, name: str, seeds: Iterator[int]):
     """Apply one dense layer at each pixel."""
-    return keras.layers.Dense(channels, kernel_initializer=truncated(seeds), name=name)(x)
+    return keras.layers.Dense(channels, kernel_initializer=truncated_normal(seeds), name=name)(x)
 
 
-def added(x, branch, rate: float, place: str, seeds: Iterator[int]):
+def add_branch(x, branch, rate: float, place: str, seeds: Iterator[int]):
     """Add a branch, which is left out in training for a share `rate` of the images."""
     if rate:
         each = (None, 1, 1, 1)
@@ -315,7 +320,7 @@ def added(x, branch, rate: float, place: str, seeds: Iterator[int]):
     return keras.layers.Add(name=f"{place}_add")([x, branch])
 
 
-def grown_mask(x, classes: int, factor: int, seeds: Iterator[int]):
+def upsampled_mask_head(x, classes: int, factor: int, seeds: Iterator[int]):
     """Compute logits, bring them to full size, and apply the last activation, all precisely."""
     precise = {"dtype": full_precision()}
     start = keras.initializers.GlorotUniform(seed=next(seeds))

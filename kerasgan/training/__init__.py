@@ -4,11 +4,11 @@ from kerasgan.training import recipes
 from kerasgan.training.callbacks import MaskImages, SaveBest
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.metrics import Dice, Jaccard
-from kerasgan.training.penalty import GradientPenalty, InvariancePenalty
+from kerasgan.training.regularizers import InputGradientPenalty, InvariancePenalty
 
 __all__ = [
     "Dice",
-    "GradientPenalty",
+    "InputGradientPenalty",
     "InvariancePenalty",
     "Jaccard",
     "MaskImages",

@@ -1,4 +1,4 @@
-"""Losses between a generator and its judge, by name, and what steadies them."""
+"""Losses between a generator and its discriminator, by name, and what steadies them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.training.replicas import uniform
+from kerasgan.training.replicas import sample_uniform
 
-__all__ = ["ADVERSARIAL", "BORDER", "check_adversarial"]
+__all__ = ["ADVERSARIAL", "THRESHOLDS", "check_adversarial"]
 
 
 def _mean_entropy(label: float, logits: tf.Tensor) -> tf.Tensor:
@@ -137,7 +137,7 @@ ADVERSARIAL = {
 }
 """Pairs of losses of the two networks, by name."""
 
-BORDER = {"vanilla": 0.0, "least_squares": 0.5, "hinge": 0.0}
+THRESHOLDS = {"vanilla": 0.0, "least_squares": 0.5, "hinge": 0.0}
 """The logit above which a discriminator takes a mask for true, where the loss has one."""
 
 
@@ -180,7 +180,7 @@ def check_adversarial(adversarial: str, label_smoothing: float) -> None:
         )
 
 
-def with_features(discriminator: keras.Model) -> keras.Model:
+def expose_features(discriminator: keras.Model) -> keras.Model:
     """Return the discriminator with its hidden activations as further outputs.
 
     Args:
@@ -194,7 +194,7 @@ def with_features(discriminator: keras.Model) -> keras.Model:
 
     Example:
         >>> import kerasgan as kg
-        >>> len(with_features(kg.models.patch_discriminator(size=32, filters=2)).outputs)
+        >>> len(expose_features(kg.models.patch_discriminator(size=32, filters=2)).outputs)
         5
     """
     kinds = (keras.layers.LeakyReLU, keras.layers.ReLU, keras.layers.Activation)
@@ -211,7 +211,7 @@ def with_features(discriminator: keras.Model) -> keras.Model:
     return keras.Model(discriminator.inputs, [discriminator.output, *hidden])
 
 
-def feature_distance(true_features: list, drawn_features: list) -> tf.Tensor:
+def feature_matching_loss(true_features: list, drawn_features: list) -> tf.Tensor:
     """Mean over layers of the mean absolute difference of a discriminator's features.
 
     Args:
@@ -223,7 +223,7 @@ def feature_distance(true_features: list, drawn_features: list) -> tf.Tensor:
 
     Example:
         >>> import tensorflow as tf
-        >>> float(feature_distance([tf.ones(2)], [tf.zeros(2)]))
+        >>> float(feature_matching_loss([tf.ones(2)], [tf.zeros(2)]))
         1.0
 
     Source: Wang et al. 2018 (arXiv 1711.11585), equation 4.
@@ -236,13 +236,15 @@ def feature_distance(true_features: list, drawn_features: list) -> tf.Tensor:
     return tf.add_n(apart) / len(apart)
 
 
-def slope_penalty(judge, image: tf.Tensor, drawing: tf.Tensor, slope: float) -> tf.Tensor:
-    """Mean over images of (length of the judge's gradient by the drawing - slope)^2.
+def gradient_norm_penalty(
+    discriminator, image: tf.Tensor, mask: tf.Tensor, slope: float
+) -> tf.Tensor:
+    """Mean over images of (length of the discriminator's gradient by the mask - slope)^2.
 
     Args:
-        judge: a function (image, drawing) -> logits.
+        discriminator: a function (image, mask) -> logits.
         image: float tensor (batch, height, width, channels).
-        drawing: float tensor (batch, height, width, classes) in [-1, 1].
+        mask: float tensor (batch, height, width, classes) in [-1, 1].
         slope: the wanted length: 1 on mixtures for the gradient penalty, 0 on true masks for R1.
 
     Returns:
@@ -251,33 +253,35 @@ def slope_penalty(judge, image: tf.Tensor, drawing: tf.Tensor, slope: float) -> 
     Example:
         >>> import tensorflow as tf
         >>> one = tf.ones((1, 1, 1, 1))
-        >>> float(slope_penalty(lambda image, drawing: 3 * drawing, one, one, 1.0))
+        >>> float(gradient_norm_penalty(lambda image, mask: 3 * mask, one, one, 1.0))
         4.0
 
     Source: Gulrajani et al. 2017 (arXiv 1704.00028), equation 3; Mescheder et al. 2018
     (arXiv 1801.04406), equation 9.
     """
     with tf.GradientTape() as tape:
-        tape.watch(drawing)
-        logits = judge(image, drawing)
+        tape.watch(mask)
+        logits = discriminator(image, mask)
         score = tf.reduce_mean(tf.reshape(logits, (tf.shape(logits)[0], -1)), axis=1)
-    gradient = tape.gradient(score, drawing)
+    gradient = tape.gradient(score, mask)
     squared = tf.reduce_sum(gradient**2, axis=(1, 2, 3))
     if not slope:
         return tf.reduce_mean(squared)
     return tf.reduce_mean((tf.sqrt(squared + 1e-12) - slope) ** 2)
 
 
-def slope_penalties(judge, image, true, drawing, weights: dict, step: tf.Tensor) -> tf.Tensor:
+def gradient_norm_penalties(
+    discriminator, image, true, mask, weights: dict, step: tf.Tensor
+) -> tf.Tensor:
     """What a discriminator loses for steep slopes: the gradient penalty and R1, weighed.
 
     Args:
-        judge: a function (image, drawing) -> logits.
+        discriminator: a function (image, mask) -> logits.
         image: float tensor (batch, height, width, channels).
         true: float tensor (batch, height, width, classes) in [-1, 1].
-        drawing: of the same shape; no gradient flows into it.
+        mask: of the same shape; no gradient flows into it.
         weights: holds those of `gradient_penalty` and of `r1`, from 0 up.
-        step: the key of `between`.
+        step: the key of `interpolate_masks`.
 
     Returns:
         A scalar from 0 up.
@@ -285,19 +289,21 @@ def slope_penalties(judge, image, true, drawing, weights: dict, step: tf.Tensor)
     Example:
         >>> import tensorflow as tf
         >>> one, weights = tf.ones((1, 1, 1, 1)), {"gradient_penalty": 0.0, "r1": 4.0}
-        >>> float(slope_penalties(lambda image, drawing: 3 * drawing, one, one, -one, weights, 0))
+        >>> float(gradient_norm_penalties(lambda image, mask: 3 * mask, one, one, -one, weights, 0))
         18.0
     """
     total = tf.zeros(())
     if weights["gradient_penalty"]:
-        mixed = between(true, tf.stop_gradient(drawing), step)
-        total += weights["gradient_penalty"] * slope_penalty(judge, image, mixed, 1.0)
+        mixed = interpolate_masks(true, tf.stop_gradient(mask), step)
+        total += weights["gradient_penalty"] * gradient_norm_penalty(
+            discriminator, image, mixed, 1.0
+        )
     if weights["r1"]:
-        total += weights["r1"] / 2 * slope_penalty(judge, image, true, 0.0)
+        total += weights["r1"] / 2 * gradient_norm_penalty(discriminator, image, true, 0.0)
     return total
 
 
-def between(true: tf.Tensor, drawn: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+def interpolate_masks(true: tf.Tensor, drawn: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """Mix true and drawn masks, each image at a place of its own, given by the step.
 
     Args:
@@ -310,9 +316,9 @@ def between(true: tf.Tensor, drawn: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
 
     Example:
         >>> import tensorflow as tf
-        >>> mixed = between(tf.ones((1, 1, 1, 1)), tf.zeros((1, 1, 1, 1)), tf.constant(3))
+        >>> mixed = interpolate_masks(tf.ones((1, 1, 1, 1)), tf.zeros((1, 1, 1, 1)), tf.constant(3))
         >>> 0 <= mixed.numpy().item() <= 1
         True
     """
-    share = uniform((tf.shape(true)[0], 1, 1, 1), tf.stack([0, step]))
+    share = sample_uniform((tf.shape(true)[0], 1, 1, 1), tf.stack([0, step]))
     return share * true + (1 - share) * drawn

@@ -7,12 +7,12 @@ import json
 import pathlib
 import shutil
 
-__all__ = ["broken", "free_space", "seal"]
+__all__ = ["find_damage", "free_space", "write_checksums"]
 
 SUMS = "checksums.json"
 
 
-def seal(folder: pathlib.Path) -> None:
+def write_checksums(folder: pathlib.Path) -> None:
     """Write the SHA-256 sums of a folder's files into the folder.
 
     Args:
@@ -25,21 +25,21 @@ def seal(folder: pathlib.Path) -> None:
         >>> import tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> _ = (folder / "note.txt").write_text("kept")
-        >>> seal(folder)
+        >>> write_checksums(folder)
         >>> _ = (folder / "note.txt").write_text("lost")
-        >>> broken(folder)
+        >>> find_damage(folder)
         "'note.txt' has changed since it was written"
     """
     sums = {path.name: _sum(path) for path in sorted(folder.iterdir())}
     (folder / SUMS).write_text(json.dumps(sums, indent=2), encoding="utf-8")
 
 
-def broken(folder: pathlib.Path) -> str | None:
+def find_damage(folder: pathlib.Path) -> str | None:
     """Return what is wrong with a sealed folder; None if nothing is, or it was never sealed.
 
     Example:
         >>> import tempfile
-        >>> broken(pathlib.Path(tempfile.mkdtemp())) is None
+        >>> find_damage(pathlib.Path(tempfile.mkdtemp())) is None
         True
     """
     try:

@@ -10,14 +10,14 @@ from kerasgan.errors import KerasganError, did_you_mean, unknown_name
 from kerasgan.models.outputs import (
     WRAP,
     Reading,
-    functional,
+    as_functional,
     is_functional,
     read_output,
     refuse_labels,
 )
-from kerasgan.models.preprocess import USUAL, takes
+from kerasgan.models.preprocess import DEFAULT_PREPROCESS, rescaled_input_range
 from kerasgan.training.losses import check_weight
-from kerasgan.training.replicas import several
+from kerasgan.training.replicas import is_distributed
 
 __all__ = [
     "check_generator",
@@ -53,7 +53,7 @@ def check_generator(generator: keras.Model) -> Reading:
         KerasganError: if its channels are labels that may overlap, or decided already.
     """
     if not is_functional(generator):
-        functional(generator)
+        as_functional(generator)
         raise KerasganError(
             f"'{generator.name}' ({type(generator).__name__}) is a subclassed model; {WRAP}"
         )
@@ -69,8 +69,8 @@ def check_generator(generator: keras.Model) -> Reading:
 
 def check_scaling(generator: keras.Model) -> None:
     """Raise for a generator that begins by scaling images in another range than is fed."""
-    found = takes(generator)
-    if found not in (None, USUAL):
+    found = rescaled_input_range(generator)
+    if found not in (None, DEFAULT_PREPROCESS):
         scale = "127.5, 127.5" if found == "[0,255]" else "0.5, 0.5"
         raise KerasganError(
             f"The generator '{generator.name}' begins by scaling images in {found}, but trains and "
@@ -155,7 +155,7 @@ def check_xla(jit_compile: bool | None, losses: dict) -> None:
             "Argument 'jit_compile' must be False with the loss 'boundary': XLA has no distance "
             "transform. Received: True"
         )
-    if jit_compile and several():
+    if jit_compile and is_distributed():
         raise KerasganError(
             "Argument 'jit_compile' must be False where several devices train together. "
             "Received: True"

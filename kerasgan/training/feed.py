@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from kerasgan.data.pipeline import finish, walk
 
-__all__ = ["begin", "enter", "from_arrays", "length_of"]
+__all__ = ["continue_from", "batches_from_arrays", "length_of", "set_position"]
 
 ARRAYS = (np.ndarray, tf.Tensor)
 
 
-def begin(x, epoch: int, start: int = 0) -> None:
-    """Set where the next iteration begins, if `x` is of `samples.batches` or `from_arrays`.
+def set_position(x, epoch: int, start: int = 0) -> None:
+    """Set where the next iteration begins, if `x` is of `samples.batches` or `batches_from_arrays`.
 
     Args:
         x: what `fit` got.
@@ -23,8 +23,8 @@ def begin(x, epoch: int, start: int = 0) -> None:
 
     Example:
         >>> import numpy as np
-        >>> batches = from_arrays(np.arange(4.0), np.arange(4.0), 2, shuffle=False, seed=0)
-        >>> begin(batches, epoch=3, start=1)
+        >>> batches = batches_from_arrays(np.arange(4.0), np.arange(4.0), 2, shuffle=False, seed=0)
+        >>> set_position(batches, epoch=3, start=1)
         >>> next(iter(batches))[0].numpy().tolist()
         [2.0, 3.0]
     """
@@ -34,7 +34,7 @@ def begin(x, epoch: int, start: int = 0) -> None:
             variable.assign(value)
 
 
-def from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.data.Dataset:
+def batches_from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.data.Dataset:
     """Give batches of arrays, in an order that depends on (seed, epoch) alone.
 
     Keras shuffles arrays by a hidden state, which no run could go on with.
@@ -51,7 +51,7 @@ def from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.data.Data
 
     Example:
         >>> import numpy as np
-        >>> len(from_arrays(np.zeros(5), np.zeros(5), 2, shuffle=True, seed=0))
+        >>> len(batches_from_arrays(np.zeros(5), np.zeros(5), 2, shuffle=True, seed=0))
         3
     """
     with tf.device("CPU:0"):
@@ -63,7 +63,7 @@ def from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.data.Data
     return finish(batches, len(x), batch_size, epoch, start)
 
 
-def enter(x, y, options: dict, seed: int, first: int, epoch: int, step: int, known=None):
+def continue_from(x, y, options: dict, seed: int, first: int, epoch: int, step: int, known=None):
     """Return what to train on from a step of an epoch on, and whether steps can be entered.
 
     Args:
@@ -82,7 +82,7 @@ def enter(x, y, options: dict, seed: int, first: int, epoch: int, step: int, kno
 
     Example:
         >>> data = tf.data.Dataset.range(4)
-        >>> rest, _, _ = enter(data, None, {}, seed=0, first=0, epoch=1, step=3)
+        >>> rest, _, _ = continue_from(data, None, {}, seed=0, first=0, epoch=1, step=3)
         >>> int(next(iter(rest))), [int(x) for x in rest]
         (3, [0, 1, 2, 3])
     """
@@ -93,15 +93,15 @@ def enter(x, y, options: dict, seed: int, first: int, epoch: int, step: int, kno
         shuffle = options.pop("shuffle", True) is not False
         batch_size = options.pop("batch_size", None) or 32
         options["validation_batch_size"] = options.get("validation_batch_size") or batch_size
-        x, y = from_arrays(x, y, batch_size, shuffle, seed), None
+        x, y = batches_from_arrays(x, y, batch_size, shuffle, seed), None
     if not isinstance(x, tf.data.Dataset):
         return x, y, False
     if steps is not None and steps != length_of(x):  # one iterator for all epochs
-        begin(x, first)
+        set_position(x, first)
         return x.skip((epoch - first) * steps + step), y, True
     if known and x.cardinality() == tf.data.UNKNOWN_CARDINALITY:
         x = x.apply(tf.data.experimental.assert_cardinality(known))
-    begin(x, epoch, step)
+    set_position(x, epoch, step)
     if step and not isinstance(getattr(x, "start", None), tf.Variable):
         x = _without(x, step)
     return x, y, True

@@ -10,19 +10,20 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.outputs import to_drawing, to_probability, with_logits
-from kerasgan.models.preprocess import state, stated
+from kerasgan.models.outputs import to_probability, to_signed_mask, with_logits
+from kerasgan.models.preprocess import get_preprocess, set_preprocess
 from kerasgan.training import feed, replicas, store, workers
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
-    BORDER,
+    THRESHOLDS,
     accuracy,
     check_adversarial,
-    feature_distance,
-    slope_penalties,
-    with_features,
+    expose_features,
+    feature_matching_loss,
+    gradient_norm_penalties,
 )
+from kerasgan.training.batch_checker import NO_WEIGHTS
 from kerasgan.training.checks import (
     check_generator,
     check_keras_arguments,
@@ -32,26 +33,30 @@ from kerasgan.training.checks import (
     check_settings,
     check_xla,
 )
-from kerasgan.training.guards import Alarms, Cosine, ended, unhurried
+from kerasgan.training.guards import (
+    CosineSchedule,
+    NonFiniteGuard,
+    silence_end_of_data,
+    silence_slow_callbacks,
+)
 from kerasgan.training.inspection import (
     EMPTY,
-    as_fed,
-    checked,
-    in_our_words,
-    inspected,
-    readable_once,
+    cast_batch,
+    check_batches,
+    check_validation_data,
+    read_once_dataset,
+    unwrap_errors,
 )
-from kerasgan.training.learner import follow, growing, twin
-from kerasgan.training.look import NO_WEIGHTS
+from kerasgan.training.learner import clone_with_precision, ramped_momentum, update_ema
 from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.optimizers import (
     apply_gradients,
-    build,
-    optimizers_from,
-    peak_rate,
-    scaled,
-    serialized,
+    build_optimizer,
+    make_optimizers,
+    peak_learning_rate,
+    scale_loss,
+    serialize_optimizers,
 )
 from kerasgan.training.record import Record
 
@@ -138,7 +143,7 @@ class SegmentationGAN(keras.Model):
 
     # --- Compiling ---
 
-    @replicas.in_scope
+    @replicas.in_strategy_scope
     def compile(
         self,
         optimizer="default",
@@ -239,23 +244,25 @@ class SegmentationGAN(keras.Model):
                 "neither an adversarial loss nor a penalty"
             )
         replicas.check_scope(self, optimizer, discriminator_optimizer)
-        optimizers = optimizers_from(optimizer, discriminator_optimizer, precision)
+        optimizers = make_optimizers(optimizer, discriminator_optimizer, precision)
         learns_apart = ema_momentum or precision != "float32"
-        self._learner = twin(self.generator, precision) if learns_apart else self.generator
+        self._learner = (
+            clone_with_precision(self.generator, precision) if learns_apart else self.generator
+        )
         self._drawn = with_logits(self.generator), with_logits(self._learner)
         super().compile(optimizer=optimizers[0], **kwargs)
         self.discriminator_optimizer, self._critic = None, self.discriminator
-        build(self.optimizer, self._learner.trainable_variables)
+        build_optimizer(self.optimizer, self._learner.trainable_variables)
         if weights["adversarial_weight"]:
             self.discriminator_optimizer = optimizers[1]
             if precision != "float32":
-                self._critic = twin(self.discriminator, precision)
-            build(self.discriminator_optimizer, self._critic.trainable_variables)
+                self._critic = clone_with_precision(self.discriminator, precision)
+            build_optimizer(self.discriminator_optimizer, self._critic.trainable_variables)
             judges = self.discriminator, self._critic
-            self._judges = [with_features(each) if feature_matching else each for each in judges]
-        if replicas.several():
+            self._judges = [expose_features(each) if feature_matching else each for each in judges]
+        if replicas.is_distributed():
             for network in self._networks():
-                replicas.synchronize(network, sync_batch_norm)
+                replicas.synchronize_batch_norm(network, sync_batch_norm)
         self._penalty = penalty(self._learner) if penalty and penalty_weight else None
         self._penalty_weight = float(penalty_weight)
         self.loss_weights = losses
@@ -271,7 +278,7 @@ class SegmentationGAN(keras.Model):
             **shares,
         }
         self._rates = [
-            (each, peak_rate(each, schedule))
+            (each, peak_learning_rate(each, schedule))
             for each in (self.optimizer, self.discriminator_optimizer)
             if each is not None
         ]
@@ -280,7 +287,7 @@ class SegmentationGAN(keras.Model):
         if self.adversarial_weight:
             names += ["adversarial_loss", "discriminator_loss"]
             names += ["feature_loss"] * bool(feature_matching)
-            names += ["discriminator_accuracy"] * (adversarial in BORDER)
+            names += ["discriminator_accuracy"] * (adversarial in THRESHOLDS)
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self._overlaps = [Jaccard(), Dice()]
         penalties = {"penalty": penalty, "penalty_weight": penalty_weight}
@@ -300,9 +307,9 @@ class SegmentationGAN(keras.Model):
         """Return the generator's output, as it is, for a batch of images."""
         return self.generator(inputs, training=training)
 
-    @workers.together
-    @unhurried()
-    @in_our_words()
+    @workers.explain_lost_workers
+    @silence_slow_callbacks()
+    @unwrap_errors()
     def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.
 
@@ -331,27 +338,29 @@ class SegmentationGAN(keras.Model):
                 folder holds the state of other networks, settings or data, or cannot be written.
         """
         self._check_compiled()
-        store.tell_fresh(self)
+        store.warn_of_new_optimizers(self)
         check_scaling(self.generator)
         given, options = x, dict(kwargs)
         x, y = self._inspected(x, y, kwargs, kwargs.get("steps_per_epoch"))
         if kwargs.get("validation_data") is not None:
             steps = kwargs.get("validation_steps")
-            kwargs["validation_data"] = checked(self.generator, kwargs["validation_data"], steps)
+            kwargs["validation_data"] = check_validation_data(
+                self.generator, kwargs["validation_data"], steps
+            )
         record = Record(given if y is None else x, y, options)
-        if stated(self.generator) is None:
-            state(self.generator)  # it learns to take what it is trained on
+        if get_preprocess(self.generator) is None:
+            set_preprocess(self.generator)  # it learns to take what it is trained on
         callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
-        guards = [Alarms()]
+        guards = [NonFiniteGuard()]
         if self._settings["schedule"] == "cosine":
-            guards.append(Cosine(self._settings["warmup"]))
+            guards.append(CosineSchedule(self._settings["warmup"]))
         guards.append(record)
         self._set_out()
         fit = _as_datasets(self, super().fit)
         if resume is not None:
             history = runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
         else:
-            feed.begin(x, initial_epoch)
+            feed.set_position(x, initial_epoch)
             callbacks = [*guards, *callbacks]
             history = fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
         record.close(callbacks)
@@ -367,7 +376,7 @@ class SegmentationGAN(keras.Model):
             if learner is not network and not (averaged and learner is self._learner):
                 learner.set_weights(network.get_weights())
 
-    @in_our_words()
+    @unwrap_errors()
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """Score; as `keras.Model.evaluate`.
 
@@ -381,7 +390,7 @@ class SegmentationGAN(keras.Model):
             raise KerasganError(EMPTY)
         return scores
 
-    @in_our_words()
+    @unwrap_errors()
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
@@ -412,7 +421,7 @@ class SegmentationGAN(keras.Model):
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
-        return inspected(self.generator, x, y, steps=steps)
+        return check_batches(self.generator, x, y, steps=steps)
 
     def make_train_function(self, force=False):
         """Return what `fit` calls for a step; it moves nothing while `_passes_over` is true.
@@ -422,7 +431,7 @@ class SegmentationGAN(keras.Model):
         """
         if self.train_function is None or force:
             super().make_train_function(force)
-            step = replicas.on_all_machines(self, self.train_function, self.train_step)
+            step = replicas.run_on_all_machines(self, self.train_function, self.train_step)
             self.train_function = lambda data: (
                 self.get_metrics_result() if self._passes_over else step(data)
             )
@@ -436,7 +445,7 @@ class SegmentationGAN(keras.Model):
         """
         if self.test_function is None or force:
             super().make_test_function(force)
-            step = replicas.on_all_machines(self, self.test_function, self.test_step)
+            step = replicas.run_on_all_machines(self, self.test_function, self.test_step)
             self.test_function = step
         return self.test_function
 
@@ -446,19 +455,19 @@ class SegmentationGAN(keras.Model):
         image, mask, share = self._read(data)
         with tf.GradientTape() as generator_tape:
             probability, logits = self._draw(image, training=True)
-            drawing = to_drawing(probability)
+            drawing = to_signed_mask(probability)
             total, parts = self._segmentation_loss(image, mask, probability, logits, training=True)
-            shared = scaled(self.optimizer, replicas.weighed(total, share))
+            shared = scale_loss(self.optimizer, replicas.weight_loss(total, share))
         targets, gradients = [shared], [tf.ones_like(shared)]
         if self.adversarial_weight:
             with tf.GradientTape(persistent=True) as judge_tape:
                 judge_tape.watch(drawing)
                 pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=True)
                 judged += self._penalties(image, mask, drawing)
-                started = replicas.weighed(pull * self._started(), share)
-                pulled = scaled(self.optimizer, started)
-                part = replicas.weighed(judged, share)
-                shared_judged = scaled(self.discriminator_optimizer, part)
+                started = replicas.weight_loss(pull * self._started(), share)
+                pulled = scale_loss(self.optimizer, started)
+                part = replicas.weight_loss(judged, share)
+                shared_judged = scale_loss(self.discriminator_optimizer, part)
             targets.append(drawing)
             gradients.append(judge_tape.gradient(pulled, drawing))
             weights = self._critic.trainable_variables
@@ -472,10 +481,12 @@ class SegmentationGAN(keras.Model):
         if self.adversarial_weight:
             apply_gradients(self.discriminator_optimizer, slopes, weights)
         if self._critic is not self.discriminator:
-            follow(self.discriminator, self._critic)
+            update_ema(self.discriminator, self._critic)
         if self._learner is not self.generator:
             most = self._settings["ema_momentum"]
-            follow(self.generator, self._learner, growing(most, self._step()) if most else None)
+            update_ema(
+                self.generator, self._learner, ramped_momentum(most, self._step()) if most else None
+            )
         return self._log(mask, probability, total, parts, share)
 
     @_behind_data
@@ -485,15 +496,15 @@ class SegmentationGAN(keras.Model):
         probability, logits = self._draw(image, training=False)
         total, parts = self._segmentation_loss(image, mask, probability, logits, training=False)
         if self.adversarial_weight:
-            drawing = to_drawing(probability)
+            drawing = to_signed_mask(probability)
             pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
             total += pull
             parts.update(shown, discriminator_loss=judged)
         return self._log(mask, probability, total, parts, share)
 
     def _read(self, data):
-        image, mask, share = replicas.own_images(data)
-        return *as_fed(image, mask, self.generator), share
+        image, mask, share = replicas.local_batch(data)
+        return *cast_batch(image, mask, self.generator), share
 
     def _draw(self, image, training):
         """Return the probabilities and logits of the network that learns, or of what predicts."""
@@ -516,7 +527,7 @@ class SegmentationGAN(keras.Model):
         settings, weight = self._settings, self.adversarial_weight
         judge = self._judges[training]
         outputs = [
-            judge([image, shown], training=training) for shown in (to_drawing(mask), drawing)
+            judge([image, shown], training=training) for shown in (to_signed_mask(mask), drawing)
         ]
         if settings["feature_matching"]:
             (true, *true_features), (drawn, *drawn_features) = outputs
@@ -527,10 +538,12 @@ class SegmentationGAN(keras.Model):
         fooled, judged = ADVERSARIAL[settings["adversarial"]](true, drawn, *smoothing)
         shown, pull = {"adversarial_loss": fooled}, weight * fooled
         if settings["feature_matching"]:
-            shown["feature_loss"] = apart = feature_distance(true_features, drawn_features)
+            shown["feature_loss"] = apart = feature_matching_loss(true_features, drawn_features)
             pull += settings["feature_matching"] * apart
-        if settings["adversarial"] in BORDER:
-            shown["discriminator_accuracy"] = accuracy(true, drawn, BORDER[settings["adversarial"]])
+        if settings["adversarial"] in THRESHOLDS:
+            shown["discriminator_accuracy"] = accuracy(
+                true, drawn, THRESHOLDS[settings["adversarial"]]
+            )
         return pull, judged, shown
 
     def _penalties(self, image, mask, drawing):
@@ -539,8 +552,8 @@ class SegmentationGAN(keras.Model):
         def judge(image, drawing):
             return tf.cast(self._critic([image, drawing], training=True), tf.float32)
 
-        true, weights = to_drawing(mask), self._settings
-        return slope_penalties(judge, image, true, drawing, weights, self._step())
+        true, weights = to_signed_mask(mask), self._settings
+        return gradient_norm_penalties(judge, image, true, drawing, weights, self._step())
 
     def _step(self):
         return tf.cast(self.optimizer.iterations, tf.int32)
@@ -558,7 +571,7 @@ class SegmentationGAN(keras.Model):
         for metric in self._overlaps:
             counts = tf.fill(tf.shape(mask)[:1], tf.cast(share > 0, tf.float32))
             metric.update_state(mask, probability, counts)
-        return replicas.results(self.metrics)
+        return replicas.reduce_metrics(self.metrics)
 
     # --- Saving ---
 
@@ -625,7 +638,7 @@ class SegmentationGAN(keras.Model):
         """Return what `compile` was called with, as plain data for a JSON file; None before it."""
         if not self.compiled:
             return None
-        return {**self._settings, **serialized(self._rates)}
+        return {**self._settings, **serialize_optimizers(self._rates)}
 
     def _networks(self):
         """Return every network whose weights a step changes."""
@@ -635,13 +648,13 @@ class SegmentationGAN(keras.Model):
 
 def _as_datasets(gan, method):
     """Make `fit` or `evaluate` of Keras read generators once, and deal batches to all devices."""
-    dealt = replicas.dealing(gan, method)
+    dealt = replicas.distribute_evenly(gan, method)
 
     def on(x=None, y=None, **options):
-        x = readable_once(gan.generator, x)
+        x = read_once_dataset(gan.generator, x)
         if isinstance(x, tf.data.Dataset) and method.__name__ == "fit":
             options.setdefault("shuffle", False)  # or Keras 3 warns that it cannot
-        with ended(options):
+        with silence_end_of_data(options):
             return dealt(x, y, **options)
 
     return on

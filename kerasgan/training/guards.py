@@ -15,15 +15,21 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.stack import path_of
 from kerasgan.training import store
 from kerasgan.training.inspection import EMPTY
-from kerasgan.training.optimizers import rate_of
+from kerasgan.training.optimizers import learning_rate_of
 
-__all__ = ["Alarms", "Cosine", "cosine_share", "ended", "unhurried"]
+__all__ = [
+    "NonFiniteGuard",
+    "CosineSchedule",
+    "cosine_factor",
+    "silence_end_of_data",
+    "silence_slow_callbacks",
+]
 
 WON, PATIENCE = 0.99, 3
 TRACE_AFTER = 20  # steps; short runs are over before tracing pays
 
 
-def cosine_share(progress: float, warmup: float) -> float:
+def cosine_factor(progress: float, warmup: float) -> float:
     """Return the share of the highest learning rate at a point of training.
 
     Args:
@@ -34,7 +40,7 @@ def cosine_share(progress: float, warmup: float) -> float:
         From 0 to 1 during the warm-up, then down to 0 along half a cosine.
 
     Example:
-        >>> [round(cosine_share(x, 0.2), 2) for x in (0.1, 0.2, 0.6, 1.0)]
+        >>> [round(cosine_factor(x, 0.2), 2) for x in (0.1, 0.2, 0.6, 1.0)]
         [0.5, 1.0, 0.5, 0.0]
 
     Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), equation 5; the warm-up as in Goyal et
@@ -45,8 +51,8 @@ def cosine_share(progress: float, warmup: float) -> float:
     return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
 
 
-class Cosine(keras.callbacks.Callback):
-    """Set both networks' learning rates before every step; see `cosine_share`.
+class CosineSchedule(keras.callbacks.Callback):
+    """Set both networks' learning rates before every step; see `cosine_factor`.
 
     Args:
         warmup: share of all steps in which the rates rise.
@@ -78,12 +84,12 @@ class Cosine(keras.callbacks.Callback):
                 "steps_per_epoch to fit, or a dataset of known length"
             )
         done = self._epoch * steps + batch + 1
-        share = cosine_share(min(1.0, done / (self.params["epochs"] * steps)), self.warmup)
+        share = cosine_factor(min(1.0, done / (self.params["epochs"] * steps)), self.warmup)
         for optimizer, peak in self.model._rates:
             optimizer.learning_rate = peak * share
 
 
-class Alarms(keras.callbacks.Callback):
+class NonFiniteGuard(keras.callbacks.Callback):
     """Stop where a number is not finite any more; warn when the discriminator has won outright.
 
     Looked at are the losses and the weights behind every step, and behind every epoch the
@@ -92,7 +98,7 @@ class Alarms(keras.callbacks.Callback):
     raised. This is the first of the callbacks, so none of them writes or keeps a broken state.
 
     Example:
-        >>> Alarms().streak
+        >>> NonFiniteGuard().streak
         0
     """
 
@@ -166,7 +172,7 @@ class Alarms(keras.callbacks.Callback):
     def _keep(self, epoch):
         values = {name: variable.numpy() for name, variable in self._variables.items()}
         broken = [name for name, value in values.items() if not np.all(np.isfinite(value))]
-        rates = [(one, rate_of(one)) for one, _ in self.model._rates]
+        rates = [(one, learning_rate_of(one)) for one, _ in self.model._rates]
         broken += ["a learning rate" for _, rate in rates if not np.isfinite(rate or 0)]
         if broken and self._good is None:
             raise KerasganError(
@@ -194,14 +200,14 @@ class Alarms(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def ended(options: dict):
+def silence_end_of_data(options: dict):
     """Keep Keras 3 from warning that data of unknown length have ended, if no steps were asked for.
 
     Args:
         options: the further arguments of `fit` or `evaluate`.
 
     Example:
-        >>> with ended({}):
+        >>> with silence_end_of_data({}):
         ...     warnings.warn("Your input ran out of data; interrupting training", UserWarning)
     """
     asked = {*options} & {"steps_per_epoch", "steps", "validation_steps"}
@@ -212,14 +218,14 @@ def ended(options: dict):
 
 
 @contextlib.contextmanager
-def unhurried():
+def silence_slow_callbacks():
     """Keep Keras from calling callbacks slow where steps are short.
 
     It judges by the first few steps and all callbacks together. Behind the first step a state is
     written, once a minute at most from then on, which says nothing about the user's own callbacks.
 
     Example:
-        >>> with unhurried():
+        >>> with silence_slow_callbacks():
         ...     tf.get_logger().warning("Callback method `on_train_batch_end` is slow compared")
     """
     logger = tf.get_logger()

@@ -16,9 +16,16 @@ import tensorflow as tf
 
 from kerasgan.data.samples import Samples
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.training.look import Look
+from kerasgan.training.batch_checker import BatchChecker
 
-__all__ = ["EMPTY", "as_fed", "checked", "in_our_words", "inspected", "readable_once"]
+__all__ = [
+    "EMPTY",
+    "cast_batch",
+    "check_validation_data",
+    "unwrap_errors",
+    "check_batches",
+    "read_once_dataset",
+]
 
 FORMS = (
     "a tf.data.Dataset of (image, mask) batches such as samples.batches(8, size=...), a "
@@ -40,7 +47,7 @@ CHUNK = 64
 OURS = re.compile(r"Kerasgan(Error|Warning): (.+)")
 
 
-def inspected(generator: keras.Model, x, y=None, argument: str = "x", steps=None) -> tuple:
+def check_batches(generator: keras.Model, x, y=None, argument: str = "x", steps=None) -> tuple:
     """Return what `fit` or `evaluate` got, such that every batch of it is looked at first.
 
     Args:
@@ -59,7 +66,7 @@ def inspected(generator: keras.Model, x, y=None, argument: str = "x", steps=None
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=1)
-        >>> x, y = inspected(network, [np.zeros((32, 32, 3))], [np.ones((32, 32), bool)])
+        >>> x, y = check_batches(network, [np.zeros((32, 32, 3))], [np.ones((32, 32), bool)])
         >>> x.shape, y.shape
         ((1, 32, 32, 3), (1, 32, 32))
     """
@@ -67,20 +74,20 @@ def inspected(generator: keras.Model, x, y=None, argument: str = "x", steps=None
         return x, y
     pages, dataset = isinstance(x, keras.utils.Sequence), isinstance(x, tf.data.Dataset)
     if not (pages or dataset or hasattr(x, "__next__")):
-        return _arrays(x, y, Look(generator, argument, "arrays"))
+        return _arrays(x, y, BatchChecker(generator, argument, "arrays"))
     if y is not None:
         raise KerasganError(
             f"Argument 'y' must be None where '{argument}' gives images and masks together. "
             f"Received: {argument} of type {type(x).__name__}, y of type {type(y).__name__}"
         )
     ours = "batches" if _is_ours(x) else "dataset"
-    look = Look(generator, argument, ours if dataset else "yielded")
+    checker = BatchChecker(generator, argument, ours if dataset else "yielded")
     if dataset:
-        return _dataset(x, look, steps), None
-    return (_Pages(x, look, steps) if pages else _stream(x, look)), None
+        return _dataset(x, checker, steps), None
+    return (_Pages(x, checker, steps) if pages else _stream(x, checker)), None
 
 
-def checked(generator: keras.Model, data, steps=None):
+def check_validation_data(generator: keras.Model, data, steps=None):
     """Return validation data likewise; their first batch is looked at now, before all training.
 
     Args:
@@ -92,35 +99,36 @@ def checked(generator: keras.Model, data, steps=None):
         A tuple of arrays, or whatever else came.
 
     Raises:
-        KerasganError: as `inspected`.
+        KerasganError: as `check_batches`.
 
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=1)
+        >>> images = tf.data.Dataset.from_tensors(tf.zeros((1, 32, 32, 3)))
         >>> try:
-        ...     checked(network, tf.data.Dataset.from_tensors(tf.zeros((1, 32, 32, 3))))
+        ...     check_validation_data(network, images)
         ... except KerasganError as error:
         ...     print(str(error)[:60])
         Argument 'validation_data' must give (image, mask) pairs; ar
     """
     x, y = data, None
     if isinstance(data, (tuple, list)):
-        x, y = Look(generator, "validation_data", "arrays").pair(data)
-    x, y = inspected(generator, x, y, "validation_data", steps)
+        x, y = BatchChecker(generator, "validation_data", "arrays").pair(data)
+    x, y = check_batches(generator, x, y, "validation_data", steps)
     if y is not None:
         return x, y
     if inspect.isgenerator(x):
-        return readable_once(generator, _put_back(next(x), x))
+        return read_once_dataset(generator, _put_back(next(x), x))
     if isinstance(x, _Pages):
         x[0]
     elif isinstance(x, tf.data.Dataset) and not _is_ours(x):
-        with in_our_words():
+        with unwrap_errors():
             if next(iter(x), None) is None:
                 raise KerasganError(EMPTY)
     return x
 
 
-def as_fed(image: tf.Tensor, mask: tf.Tensor, generator: keras.Model) -> tuple:
+def cast_batch(image: tf.Tensor, mask: tf.Tensor, generator: keras.Model) -> tuple:
     """Bring a batch to the type and rank that the networks compute in, within a step.
 
     Args:
@@ -135,7 +143,7 @@ def as_fed(image: tf.Tensor, mask: tf.Tensor, generator: keras.Model) -> tuple:
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=1)
-        >>> as_fed(tf.zeros((2, 32, 32, 3)), tf.ones((2, 32, 32), tf.bool), network)[1].shape
+        >>> cast_batch(tf.zeros((2, 32, 32, 3)), tf.ones((2, 32, 32), tf.bool), network)[1].shape
         TensorShape([2, 32, 32, 1])
     """
     shapes = generator.input_shape, generator.output_shape
@@ -150,14 +158,14 @@ def _shaped(tensor, shape):
 
 
 @contextlib.contextmanager
-def in_our_words():
+def unwrap_errors():
     """Raise what was found in a batch as itself, where TensorFlow has wrapped it.
 
     Raises:
         KerasganError: that of the batch; or that there was none.
 
     Example:
-        >>> with in_our_words():
+        >>> with unwrap_errors():
         ...     pass
     """
     try:
@@ -178,37 +186,39 @@ def in_our_words():
 # --- Arrays ---
 
 
-def _arrays(x, y, look: Look) -> tuple:
+def _arrays(x, y, checker: BatchChecker) -> tuple:
     parted = isinstance(x, (tuple, list)) and y is None
     if parted and len(x) == 2 and all(hasattr(part, "shape") for part in x):
-        look.fail("is a pair: pass images and masks one by one, as x and y")
+        checker.fail("is a pair: pass images and masks one by one, as x and y")
     if parted or not hasattr(x, "__len__") or isinstance(x, (str, bytes, dict, Samples)):
         hint = "; call its method batches" if isinstance(x, Samples) else ""
-        look.fail(f"must be {FORMS}{hint}. Received: {type(x).__name__}")
+        checker.fail(f"must be {FORMS}{hint}. Received: {type(x).__name__}")
     if y is None:
-        look.fail("holds images alone; pass their masks as y")
-    x, y = _array(x, "images", look), _array(y, "masks", look)
+        checker.fail("holds images alone; pass their masks as y")
+    x, y = _array(x, "images", checker), _array(y, "masks", checker)
     if 0 in (len(x), len(y)):
-        look.fail(f"must not be empty. Received: {len(x)} images, {len(y)} masks")
-    look.dtype(x.dtype, 0)
-    look.dtype(y.dtype, 1)
-    look.shapes(x.shape, y.shape)
+        checker.fail(f"must not be empty. Received: {len(x)} images, {len(y)} masks")
+    checker.dtype(x.dtype, 0)
+    checker.dtype(y.dtype, 1)
+    checker.shapes(x.shape, y.shape)
     parts = [slice(start, start + CHUNK) for start in range(0, len(x), CHUNK)]
-    ends = [look(x[part], y[part], before=part.start) for part in parts]
-    look.question(min(low for low, _ in ends), max(high for _, high in ends))
+    ends = [checker(x[part], y[part], before=part.start) for part in parts]
+    checker.question(min(low for low, _ in ends), max(high for _, high in ends))
     return x, y
 
 
-def _array(value, what: str, look: Look):
+def _array(value, what: str, checker: BatchChecker):
     """Return lists of arrays as one array, and arrays as they are."""
     if not isinstance(value, (list, tuple)):
         if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-            look.fail(f"must be {FORMS}. Received: {what} of type {type(value).__name__}")
+            checker.fail(f"must be {FORMS}. Received: {what} of type {type(value).__name__}")
         return value
     arrays = [np.asarray(one) for one in value]
     if len({array.shape for array in arrays}) > 1:
         shapes = sorted({array.shape for array in arrays})
-        look.fail(f"has {what} of several shapes, {shapes[0]} and {shapes[-1]}; resize them alike")
+        checker.fail(
+            f"has {what} of several shapes, {shapes[0]} and {shapes[-1]}; resize them alike"
+        )
     one_input = len(arrays) == 1 and arrays[0].ndim == 4  # as Keras has it
     return arrays[0] if one_input else np.array(arrays)
 
@@ -221,25 +231,25 @@ def _is_ours(dataset: tf.data.Dataset) -> bool:
     return isinstance(getattr(dataset, "epoch", None), tf.Variable)
 
 
-def _dataset(dataset: tf.data.Dataset, look: Look, steps) -> tf.data.Dataset:
-    specs = look.pair(dataset.element_spec)
+def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.Dataset:
+    specs = checker.pair(dataset.element_spec)
     for place, spec in enumerate(specs):
         if not isinstance(spec, tf.TensorSpec):
-            look.fail(f"must give dense tensors. Received: {type(spec).__name__}")
-        look.dtype(spec.dtype, place)
+            checker.fail(f"must give dense tensors. Received: {type(spec).__name__}")
+        checker.dtype(spec.dtype, place)
     shapes = [[None] * 4 if spec.shape.rank is None else spec.shape.as_list() for spec in specs]
-    look.shapes(*shapes)
+    checker.shapes(*shapes)
     length = int(dataset.cardinality())
     if length == 0:
-        look.fail(
+        checker.fail(
             "holds no batch: batch(..., drop_remainder=True) gives none where there are fewer "
             "images than that"
         )
     if length == tf.data.INFINITE_CARDINALITY and steps is None:
-        look.fail(f"{ENDLESS}, or leave repeat out")
-    if look.form == "batches":
+        checker.fail(f"{ENDLESS}, or leave repeat out")
+    if checker.form == "batches":
         return dataset
-    classes = look.wanted[1][-1]
+    classes = checker.wanted[1][-1]
     known = not any(None in shape[1:] for shape in shapes)
 
     faults: list[KerasganError] = []  # several devices read on behind the first
@@ -248,7 +258,7 @@ def _dataset(dataset: tf.data.Dataset, look: Look, steps) -> tf.data.Dataset:
         if faults:
             raise faults[0]
         try:
-            look.question(*look(image.numpy(), mask.numpy(), int(number)), int(number))
+            checker.question(*checker(image.numpy(), mask.numpy(), int(number)), int(number))
         except KerasganError as error:
             faults.append(error)
             raise
@@ -278,13 +288,13 @@ def _is_plain(image: tf.Tensor, mask: tf.Tensor, classes: int) -> tf.Tensor:
 # --- Generators and sequences ---
 
 
-def _stream(batches, look: Look):
+def _stream(batches, checker: BatchChecker):
     """Give the batches of a generator, each looked at as it comes."""
     number = None
     for number, batch in enumerate(batches):
-        yield _seen(look, batch, number)
+        yield _seen(checker, batch, number)
     if number is None:
-        look.fail("gives no batch: it is empty, or was read to its end before")
+        checker.fail("gives no batch: it is empty, or was read to its end before")
 
 
 def _put_back(batch, batches):
@@ -292,14 +302,14 @@ def _put_back(batch, batches):
     yield from batches
 
 
-def readable_once(generator: keras.Model, x):
-    """Return a generator of inspected batches as a dataset, and anything else as it is.
+def read_once_dataset(generator: keras.Model, x):
+    """Return a generator of check_batches batches as a dataset, and anything else as it is.
 
     Keras 3 would read a generator ahead, and give its first two batches again in every epoch.
 
     Args:
         generator: the network that is fed.
-        x: what `inspected` returned.
+        x: what `check_batches` returned.
 
     Returns:
         A dataset whose every iteration goes on where the one before ended.
@@ -308,7 +318,7 @@ def readable_once(generator: keras.Model, x):
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=1)
         >>> pair = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
-        >>> len(list(readable_once(network, (pair for _ in range(3)))))
+        >>> len(list(read_once_dataset(network, (pair for _ in range(3)))))
         3
     """
     if not inspect.isgenerator(x):
@@ -326,15 +336,15 @@ def readable_once(generator: keras.Model, x):
 class _Pages(keras.utils.Sequence):
     """A sequence whose batches are looked at as they are asked for."""
 
-    def __init__(self, batches: keras.utils.Sequence, look: Look, steps):
+    def __init__(self, batches: keras.utils.Sequence, checker: BatchChecker, steps):
         names = ("workers", "use_multiprocessing", "max_queue_size")  # of Keras 3
         known = [name for name in names if hasattr(keras.utils.Sequence, name)]
         super().__init__(**{name: getattr(batches, name) for name in known})
-        self.batches, self.look = batches, look
+        self.batches, self.checker = batches, checker
         if self.num_batches == 0:
-            look.fail("holds no batch")
+            checker.fail("holds no batch")
         if self.num_batches is None and steps is None:
-            look.fail(ENDLESS)
+            checker.fail(ENDLESS)
 
     @property
     def num_batches(self):
@@ -344,7 +354,7 @@ class _Pages(keras.utils.Sequence):
         return self.num_batches
 
     def __getitem__(self, index):
-        return _seen(self.look, self.batches[index], index)
+        return _seen(self.checker, self.batches[index], index)
 
     def on_epoch_begin(self):
         self.batches.on_epoch_begin()
@@ -353,9 +363,9 @@ class _Pages(keras.utils.Sequence):
         self.batches.on_epoch_end()
 
 
-def _seen(look: Look, batch, number: int) -> tuple:
+def _seen(checker: BatchChecker, batch, number: int) -> tuple:
     image, mask = (
-        part if hasattr(part, "dtype") else np.asarray(part) for part in look.pair(batch)
+        part if hasattr(part, "dtype") else np.asarray(part) for part in checker.pair(batch)
     )
-    look.question(*look(image, mask, number), number)
+    checker.question(*checker(image, mask, number), number)
     return np.asarray(image, np.float32), np.asarray(mask, np.float32)

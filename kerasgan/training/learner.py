@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasgan.errors import unknown_name
 
-__all__ = ["PRECISIONS", "follow", "growing", "twin"]
+__all__ = ["PRECISIONS", "clone_with_precision", "ramped_momentum", "update_ema"]
 
 PRECISIONS = {
     "float32": "float32",
@@ -17,7 +17,7 @@ PRECISIONS = {
 """Keras' dtype policies, by the format that convolutions compute in."""
 
 
-def twin(network: keras.Model, precision: str) -> keras.Model:
+def clone_with_precision(network: keras.Model, precision: str) -> keras.Model:
     """Build a network once more, with the same weights, computing in another precision.
 
     Weights stay float32 in each. Layers that the network holds at float32 whatever the policy,
@@ -36,7 +36,7 @@ def twin(network: keras.Model, precision: str) -> keras.Model:
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=2)
-        >>> twin(network, "bfloat16").get_layer("middle_conv_a").compute_dtype
+        >>> clone_with_precision(network, "bfloat16").get_layer("middle_conv_a").compute_dtype
         'bfloat16'
     """
     if precision not in PRECISIONS:
@@ -70,7 +70,7 @@ def _ends(network: keras.Model) -> set[str]:
     return names
 
 
-def growing(most: float, step: tf.Tensor) -> tf.Tensor:
+def ramped_momentum(most: float, step: tf.Tensor) -> tf.Tensor:
     """Return the momentum of an average that is shorter early on: the least of two numbers.
 
     Args:
@@ -78,14 +78,14 @@ def growing(most: float, step: tf.Tensor) -> tf.Tensor:
         step: scalar, steps done.
 
     Example:
-        >>> float(growing(0.9, tf.constant(2)))
+        >>> float(ramped_momentum(0.9, tf.constant(2)))
         0.25
     """
     step = tf.cast(step, tf.float32)
     return tf.minimum(most, (1 + step) / (10 + step))
 
 
-def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor | None = None) -> None:
+def update_ema(network: keras.Model, learner: keras.Model, decay: tf.Tensor | None = None) -> None:
     """Move a network's weights towards those of the learner, or all the way.
 
     Args:
@@ -97,7 +97,7 @@ def follow(network: keras.Model, learner: keras.Model, decay: tf.Tensor | None =
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=2)
-        >>> follow(network, twin(network, "float32"), tf.constant(0.9))
+        >>> update_ema(network, clone_with_precision(network, "float32"), tf.constant(0.9))
     """
     for mine, learned in zip(network.weights, learner.weights):
         if decay is not None and tf.as_dtype(mine.dtype).is_floating:

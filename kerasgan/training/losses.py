@@ -12,7 +12,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.models.outputs import to_drawing
+from kerasgan.models.outputs import to_signed_mask
 
 __all__ = ["SEGMENTATION", "named_losses"]
 
@@ -34,7 +34,7 @@ def l1(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
 
     Source: Isola et al. 2017 (arXiv 1611.07004), equation 3.
     """
-    return tf.reduce_mean(tf.abs(to_drawing(truth) - to_drawing(probability)))
+    return tf.reduce_mean(tf.abs(to_signed_mask(truth) - to_signed_mask(probability)))
 
 
 def cross_entropy(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -9,20 +9,20 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.stack import CLIPS_BEFORE_SUM
-from kerasgan.training.replicas import several
+from kerasgan.training.replicas import is_distributed
 
 __all__ = [
     "apply_gradients",
-    "build",
-    "optimizers_from",
-    "peak_rate",
-    "rate_of",
-    "scaled",
-    "serialized",
+    "build_optimizer",
+    "make_optimizers",
+    "peak_learning_rate",
+    "learning_rate_of",
+    "scale_loss",
+    "serialize_optimizers",
 ]
 
 
-def optimizers_from(optimizer, discriminator_optimizer, precision: str) -> list:
+def make_optimizers(optimizer, discriminator_optimizer, precision: str) -> list:
     """Return both optimizers, each for a name, a Keras optimizer, "default" or None, which is that.
 
     Args:
@@ -34,7 +34,7 @@ def optimizers_from(optimizer, discriminator_optimizer, precision: str) -> list:
         KerasganError: naming what is no optimizer, or one and the same for both.
 
     Example:
-        >>> [type(each).__name__ for each in optimizers_from("adam", "sgd", "float32")]
+        >>> [type(each).__name__ for each in make_optimizers("adam", "sgd", "float32")]
         ['Adam', 'SGD']
     """
     given = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
@@ -76,7 +76,7 @@ def _optimizer_from(name: str, optimizer, precision: str):
     return optimizer
 
 
-def build(optimizer, variables) -> None:
+def build_optimizer(optimizer, variables) -> None:
     """Make the variables that an optimizer keeps, unless it has them.
 
     Args:
@@ -87,7 +87,7 @@ def build(optimizer, variables) -> None:
         >>> adam, layer = keras.optimizers.Adam(), keras.layers.Dense(1)
         >>> layer.build((None, 1))
         >>> before = len(adam.variables)
-        >>> build(adam, layer.trainable_variables)
+        >>> build_optimizer(adam, layer.trainable_variables)
         >>> len(adam.variables) - before
         4
     """
@@ -95,22 +95,22 @@ def build(optimizer, variables) -> None:
         optimizer.build(variables)
 
 
-def rate_of(optimizer) -> float | None:
+def learning_rate_of(optimizer) -> float | None:
     """Return the learning rate of an optimizer; None where a schedule of its own sets it.
 
     Example:
-        >>> rate_of(keras.optimizers.SGD(0.5))
+        >>> learning_rate_of(keras.optimizers.SGD(0.5))
         0.5
     """
     rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
     return None if isinstance(rate, dict) else float(rate)
 
 
-def peak_rate(optimizer, schedule: str):
+def peak_learning_rate(optimizer, schedule: str):
     """Return the highest learning rate of a schedule of ours; None where there is none."""
     if schedule == "constant":
         return None
-    rate = rate_of(optimizer)
+    rate = learning_rate_of(optimizer)
     if rate is None:
         raise KerasganError(
             f"Argument 'schedule' must be 'constant' for an optimizer with a schedule of its own. "
@@ -119,7 +119,7 @@ def peak_rate(optimizer, schedule: str):
     return rate
 
 
-def scaled(optimizer, loss):
+def scale_loss(optimizer, loss):
     """Return the loss as the optimizer wants it differentiated."""
     for name in ("scale_loss", "get_scaled_loss"):  # of Keras 3, of Keras 2.14
         if hasattr(optimizer, name):
@@ -128,15 +128,15 @@ def scaled(optimizer, loss):
 
 
 def apply_gradients(optimizer, gradients, variables) -> None:
-    """Move variables, of which a frozen network has none, by gradients of a loss that was `scaled`.
+    """Move variables, of which a frozen network has none, by gradients of a scaled loss.
 
-    Clipped is their sum over all devices.
+    Their sum over all devices is clipped.
     """
     if not variables:
         return
     if hasattr(optimizer, "get_unscaled_gradients"):
         gradients = optimizer.get_unscaled_gradients(gradients)
-    if CLIPS_BEFORE_SUM and several():
+    if CLIPS_BEFORE_SUM and is_distributed():
         known = [gradient for gradient in gradients if gradient is not None]
         shares = iter(_share_of_clipped_sum(optimizer, known))
         gradients = [None if gradient is None else next(shares) for gradient in gradients]
@@ -147,7 +147,7 @@ def _share_of_clipped_sum(optimizer, gradients: list) -> list:
     """Return, of the sum over all devices, clipped as the optimizer clips, one device's part."""
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    inner, scale = getattr(optimizer, "inner_optimizer", optimizer), scaled(optimizer, 1.0)
+    inner, scale = getattr(optimizer, "inner_optimizer", optimizer), scale_loss(optimizer, 1.0)
     if inner.global_clipnorm:
         total, _ = tf.clip_by_global_norm(total, inner.global_clipnorm * scale)
     elif inner.clipnorm:
@@ -158,7 +158,7 @@ def _share_of_clipped_sum(optimizer, gradients: list) -> list:
     return [each / context.num_replicas_in_sync for each in total]
 
 
-def serialized(rates) -> dict:
+def serialize_optimizers(rates) -> dict:
     """Return both optimizers as plain data, by the names of `compile`'s arguments.
 
     Args:

@@ -227,19 +227,21 @@ class Recipe:
         """
         shape = {"size": self.size, "channels": self.channels, "classes": self.classes}
         generator = getattr(models, self.generator)(**shape, filters=self.filters, seed=self.seed)
-        judge = None
+        discriminator = None
         if self.adversarial_weight:
-            judge = getattr(models, self.discriminator)(
+            discriminator = getattr(models, self.discriminator)(
                 **shape,
                 filters=self.discriminator_filters or self.filters,
                 seed=self.seed,
                 **({"spectral_norm": True} if self.spectral_norm else {}),
             )
-        judge_rate = self.discriminator_learning_rate
-        gan = SegmentationGAN(generator, judge)
+        discriminator_rate = self.discriminator_learning_rate
+        gan = SegmentationGAN(generator, discriminator)
         gan.compile(
             self._optimizer(self.learning_rate, self.weight_decay),
-            self._optimizer(self.learning_rate if judge_rate is None else judge_rate, 0.0),
+            self._optimizer(
+                self.learning_rate if discriminator_rate is None else discriminator_rate, 0.0
+            ),
             losses={name: getattr(self, name) for name in LOSSES if getattr(self, name)},
             **{name: getattr(self, name) for name in PASSED_ON},
         )

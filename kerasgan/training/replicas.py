@@ -18,25 +18,25 @@ from kerasgan.training import feed, workers
 
 __all__ = [
     "check_scope",
-    "dealing",
-    "in_scope",
-    "on_all_machines",
-    "own_images",
-    "results",
-    "several",
-    "share_of",
-    "synchronize",
-    "uniform",
-    "weighed",
+    "distribute_evenly",
+    "in_strategy_scope",
+    "run_on_all_machines",
+    "local_batch",
+    "reduce_metrics",
+    "is_distributed",
+    "local_fraction",
+    "synchronize_batch_norm",
+    "sample_uniform",
+    "weight_loss",
 ]
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Return whether the strategy in force trains on more than one device."""
     return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
 
-def in_scope(method):
+def in_strategy_scope(method):
     """Make a method of a Keras model run in the scope that the model was built in."""
 
     @functools.wraps(method)
@@ -74,7 +74,7 @@ def check_scope(gan, optimizer, discriminator_optimizer) -> None:
             )
 
 
-def synchronize(network: keras.Model, whether: bool) -> None:
+def synchronize_batch_norm(network: keras.Model, whether: bool) -> None:
     """Let batch normalisation take mean and variance over the images of all devices, or of one.
 
     Nothing changes on a single device, nor in inference.
@@ -86,7 +86,7 @@ def synchronize(network: keras.Model, whether: bool) -> None:
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=1)
-        >>> synchronize(network, True)
+        >>> synchronize_batch_norm(network, True)
         >>> network.get_layer("middle_bn_a").synchronized
         True
     """
@@ -106,7 +106,7 @@ def _counts(count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.reduce_sum(counts[:number]), tf.reduce_sum(counts)
 
 
-def dealing(gan, method):
+def distribute_evenly(gan, method):
     """Make `fit` or `evaluate` of Keras deal batches out evenly, if there are several devices.
 
     TensorFlow would leave devices without images where a batch is small, and its convolutions fail
@@ -129,21 +129,24 @@ def dealing(gan, method):
         if isinstance(x, feed.ARRAYS) and not options.get("validation_split"):
             shuffle = options.pop("shuffle", method.__name__ == "fit") is not False
             options.pop("batch_size", None)
-            x, y = feed.from_arrays(x, y, size, shuffle, (gan.recipe or {}).get("seed") or 0), None
+            x, y = (
+                feed.batches_from_arrays(x, y, size, shuffle, (gan.recipe or {}).get("seed") or 0),
+                None,
+            )
         checked = options.get("validation_data")
         if isinstance(checked, tuple):
-            checked = feed.from_arrays(
+            checked = feed.batches_from_arrays(
                 *checked, options.get("validation_batch_size") or size, False, 0
             )
         if checked is not None:
-            options["validation_data"] = _deal(checked, devices)
+            options["validation_data"] = _distribute(checked, devices)
         with strategy_in_force(gan):
-            return method(_deal(x, devices), y, **options)
+            return method(_distribute(x, devices), y, **options)
 
     return dealt
 
 
-def on_all_machines(gan, function, step):
+def run_on_all_machines(gan, function, step):
     """Return the function that Keras calls with an iterator, one of ours where Keras' would fail.
 
     Args:
@@ -152,7 +155,7 @@ def on_all_machines(gan, function, step):
         step: its `train_step` or `test_step`.
     """
     strategy = gan.distribute_strategy
-    if workers.place(strategy)[1] == 1 or REDUCES_NUMBERS_ACROSS_MACHINES:
+    if workers.index_and_count(strategy)[1] == 1 or REDUCES_NUMBERS_ACROSS_MACHINES:
         return function
 
     @tf.function(reduce_retracing=True)
@@ -169,7 +172,7 @@ def on_all_machines(gan, function, step):
     return on_iterator
 
 
-def _deal(data, devices: int):
+def _distribute(data, devices: int):
     """Put every batch of (image, mask) in the devices' order, with 1 or 0 for what each counts."""
     if not isinstance(data, tf.data.Dataset) or len(data.element_spec) != 2:
         return data
@@ -190,7 +193,7 @@ def _deal(data, devices: int):
     return found
 
 
-def own_images(data):
+def local_batch(data):
     """Return what this device has of a step: images, masks, and its share of the step's images.
 
     Losses are means over a device's images. Weighed by the shares they add up to the mean over
@@ -204,37 +207,37 @@ def own_images(data):
         share 0 the image is a copy that counts for nothing.
 
     Example:
-        >>> own_images((tf.zeros((4, 32, 32, 3)), tf.zeros((4, 32, 32, 1))))[2]
+        >>> local_batch((tf.zeros((4, 32, 32, 3)), tf.zeros((4, 32, 32, 1))))[2]
         1.0
     """
     image, mask, counts = keras.utils.unpack_x_y_sample_weight(data)
-    if not several():
+    if not is_distributed():
         return image, mask, 1.0
     count = tf.shape(image)[0] if counts is None else tf.cast(tf.reduce_sum(counts), tf.int32)
     least = tf.maximum(count, 1)
-    return image[:least], mask[:least], share_of(count)
+    return image[:least], mask[:least], local_fraction(count)
 
 
-def share_of(count: tf.Tensor) -> tf.Tensor:
+def local_fraction(count: tf.Tensor) -> tf.Tensor:
     """Return this device's share of the step's images, of which it has `count`."""
     return tf.cast(count, tf.float32) / _counts(count)[1]
 
 
-def weighed(loss: tf.Tensor, share):
+def weight_loss(loss: tf.Tensor, share):
     """Return what a device's loss adds to that of the whole batch.
 
     Args:
         loss: scalar, a mean over the images of this device.
-        share: of this device, of `own_images`.
+        share: of this device, of `local_batch`.
 
     Example:
-        >>> float(weighed(tf.constant(3.0), tf.constant(0.5)))
+        >>> float(weight_loss(tf.constant(3.0), tf.constant(0.5)))
         1.5
     """
     return loss if isinstance(share, float) else loss * share
 
 
-def results(metrics) -> dict[str, tf.Tensor]:
+def reduce_metrics(metrics) -> dict[str, tf.Tensor]:
     """Return what means over the images of all devices are so far, by name.
 
     Args:
@@ -243,10 +246,10 @@ def results(metrics) -> dict[str, tf.Tensor]:
     Example:
         >>> mean = keras.metrics.Mean("loss")
         >>> _ = mean.update_state([1.0, 2.0])
-        >>> float(results([mean])["loss"])
+        >>> float(reduce_metrics([mean])["loss"])
         1.5
     """
-    if not several():
+    if not is_distributed():
         return {metric.name: metric.result() for metric in metrics}
     context = tf.distribute.get_replica_context()
     own = tf.stack([[tf.convert_to_tensor(x) for x in (m.total, m.count)] for m in metrics])
@@ -255,7 +258,7 @@ def results(metrics) -> dict[str, tf.Tensor]:
     return {metric.name: mean for metric, mean in zip(metrics, means)}
 
 
-def uniform(shape, key: tf.Tensor) -> tf.Tensor:
+def sample_uniform(shape, key: tf.Tensor) -> tf.Tensor:
     """Draw what a single device would draw for these images of the whole batch.
 
     Args:
@@ -266,10 +269,10 @@ def uniform(shape, key: tf.Tensor) -> tf.Tensor:
         float32 tensor in [0, 1).
 
     Example:
-        >>> uniform((2, 3), tf.constant([0, 1])).shape
+        >>> sample_uniform((2, 3), tf.constant([0, 1])).shape
         TensorShape([2, 3])
     """
-    if not several():
+    if not is_distributed():
         return tf.random.stateless_uniform(shape, key)
     count, *rest = tf.unstack(tf.convert_to_tensor(shape))
     before, total = (tf.cast(x, tf.int32) for x in _counts(count))

@@ -21,11 +21,11 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.stack import trackable, variable_of
 from kerasgan.storage import write as write_file
 from kerasgan.training import feed, workers
-from kerasgan.training.checkpoint import SUMS, broken, free_space, seal
+from kerasgan.training.checkpoint import SUMS, find_damage, free_space, write_checksums
 from kerasgan.training.record import differences, settings_of
 from kerasgan.training.signals import StopSignals
 
-__all__ = ["KeepState", "run"]
+__all__ = ["RunState", "run"]
 
 SECONDS, SHARE = 60.0, 100  # between two states: so long, and so often the time a state takes
 NOTES, VARIABLES, BEST = "run.json", "variables", "best.npz"
@@ -39,15 +39,15 @@ def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: 
     recipe = {name: value for name, value in (gan.recipe or {}).items() if name != "epochs"}
     facts = {"recipe": recipe, "settings": settings_of(gan)}
     facts.update((name, record.entry[name]) for name in ("data", "validation"))
-    keeper = KeepState(folder, callbacks, guards, facts)
+    keeper = RunState(folder, callbacks, guards, facts)
     epoch = keeper.restore(gan, initial_epoch)
     step = keeper.step
-    workers.check_alike(gan.distribute_strategy, folder, [epoch, step])
+    workers.check_same_state(gan.distribute_strategy, folder, [epoch, step])
     if keeper.restored:
         record.go_on(gan.fits, len(keeper.epochs))
     first = keeper.epochs[0] if keeper.epochs else epoch
     at = first, epoch, step, keeper.length
-    x, y, keeper.within = feed.enter(x, y, options, int(recipe.get("seed") or 0), *at)
+    x, y, keeper.within = feed.continue_from(x, y, options, int(recipe.get("seed") or 0), *at)
     keeper.data = x
     if keeper.over():
         options["epochs"] = epoch
@@ -96,7 +96,7 @@ class _Entering(keras.callbacks.CallbackList):
         super().on_epoch_end(epoch, logs)
 
 
-class KeepState(keras.callbacks.Callback):
+class RunState(keras.callbacks.Callback):
     """Write the state of a run between its steps; `SegmentationGAN.fit` uses it.
 
     A state is written behind the first step, at the end of every epoch, when a signal asks the
@@ -115,7 +115,7 @@ class KeepState(keras.callbacks.Callback):
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     KeepState(folder, []).restore(gan, first_epoch=0)
+        ...     RunState(folder, []).restore(gan, first_epoch=0)
         0
     """
 
@@ -222,7 +222,7 @@ class KeepState(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note the epoch; in one that is entered, put back what its beginning has changed."""
-        feed.begin(self.data, epoch, self.step)
+        feed.set_position(self.data, epoch, self.step)
         self._now = (epoch, self.step)
         if self.step:
             self._read(self.model)
@@ -274,7 +274,7 @@ class KeepState(keras.callbacks.Callback):
     def _asked(self) -> bool:
         """Return whether a signal asks to stop; all workers must ask, and hear the same."""
         mine = [self.signals.received or 0, time.monotonic() >= self._due]
-        table = workers.everyone(self.model.distribute_strategy, mine)
+        table = workers.gather(self.model.distribute_strategy, mine)
         self._timely = bool(table[0, 1])  # by the chief's clock
         self._number = int(table[:, 0].max())
         return self._number > 0
@@ -291,14 +291,14 @@ class KeepState(keras.callbacks.Callback):
     def _keep(self):
         began = time.monotonic()
         strategy = self.model.distribute_strategy
-        number, count = workers.place(strategy)
+        number, count = workers.index_and_count(strategy)
         try:
             path = self._place() if number == 0 else self.folder
-            with workers.writing(strategy, path) as fresh:
+            with workers.write_on_chief(strategy, path) as fresh:
                 self._write(fresh)
-                seal(fresh)
+                write_checksums(fresh)
         except (OSError, tf.errors.OpError) as error:
-            if count > 1 and isinstance(error, workers.LOST):
+            if count > 1 and isinstance(error, workers.LOST_WORKER_ERRORS):
                 raise
             self._failed = True
             said = (
@@ -387,7 +387,7 @@ class KeepState(keras.callbacks.Callback):
                 f"{' and '.join(sorted(runs.values())[:2])}; move those that are not meant"
             )
         for *_, folder in found:
-            fault = broken(folder)
+            fault = find_damage(folder)
             if fault is None:
                 try:
                     return folder, _notes(folder / NOTES)

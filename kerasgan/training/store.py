@@ -15,22 +15,22 @@ import tensorflow as tf
 
 from kerasgan.data.folders import some
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
-from kerasgan.models.archives import LIMIT, readable, refusal
+from kerasgan.models.archives import LIMIT, load_error, name_in_errors
 from kerasgan.models.named import (
-    answer,
     load_weights,
     named_weights,
     rebuild,
     record_of,
+    sample_output,
     save_weights,
 )
-from kerasgan.models.preprocess import NAMES, state, stated
+from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
 from kerasgan.storage import standing
 from kerasgan.training.checkpoint import free_space
 from kerasgan.training.losses import SEGMENTATION
-from kerasgan.training.workers import writing
+from kerasgan.training.workers import write_on_chief
 
 __all__ = [
     "check_format",
@@ -41,7 +41,7 @@ __all__ = [
     "read_settings",
     "restore_optimizers",
     "save_model",
-    "tell_fresh",
+    "warn_of_new_optimizers",
     "write",
     "write_network",
 ]
@@ -79,7 +79,7 @@ def save_model(gan, folder, overwrite: bool = True) -> None:
             f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
         )
     try:
-        with writing(gan.distribute_strategy, folder, _check_ours) as fresh:
+        with write_on_chief(gan.distribute_strategy, folder, _check_ours) as fresh:
             write(gan, fresh)
     except OSError as error:
         raise KerasganError(
@@ -128,10 +128,10 @@ def load_model(kind, folder, custom_objects=None, build=None):
     )
     gan.recipe = settings["recipe"]
     if settings["preprocess"] is not None:
-        state(gan.generator, settings["preprocess"])
+        set_preprocess(gan.generator, settings["preprocess"])
     gan.fits.extend(settings["fits"])
     if settings["compile"] is not None:
-        with readable(folder / SETTINGS):
+        with name_in_errors(folder / SETTINGS):
             compiled = dict(settings["compile"])
             for name in ("optimizer", "discriminator_optimizer"):
                 if compiled[name] is not None:
@@ -172,7 +172,7 @@ def write(gan, folder: pathlib.Path) -> None:
         "keras": keras.__version__,
         "networks": {role: write_network(each, folder, role) for role, each in networks.items()},
         "recipe": gan.recipe,
-        "preprocess": stated(gan.generator),
+        "preprocess": get_preprocess(gan.generator),
         "fits": gan.fits,
         "compile": gan.compile_settings(),
     }
@@ -195,7 +195,7 @@ def write_network(network: keras.Model, folder: pathlib.Path, role: str) -> dict
     record = record_of(network)
     if record is None:
         network.save(folder / f"{role}.keras")
-        record = {"keras": keras.__version__, "answer": answer(network).tolist()}
+        record = {"keras": keras.__version__, "answer": sample_output(network).tolist()}
     return record
 
 
@@ -271,7 +271,7 @@ def read_network(
             try:
                 return rebuild(entry, most)
             except KerasganError as error:
-                raise refusal(folder / SETTINGS, f"of its {role}, {error}") from error
+                raise load_error(folder / SETTINGS, f"of its {role}, {error}") from error
 
         return load_weights(rebuilt, weights)
     if build is not None:
@@ -307,10 +307,12 @@ def _built_by(build, entry: dict, weights: pathlib.Path, role: str) -> keras.Mod
     network = load_weights(built, weights)
     try:
         then = np.asarray(entry["answer"], np.float32)
-        now = answer(network, tuple(entry.get("size") or (64, 64)))
+        now = sample_output(network, tuple(entry.get("size") or (64, 64)))
         alike = np.allclose(now, then, rtol=0, atol=1e-3 * np.abs(then).max(), equal_nan=True)
     except Exception as error:  # whatever a stranger's entry leads to
-        raise refusal(weights, f"its {role} is not described as it should be: {error}") from error
+        raise load_error(
+            weights, f"its {role} is not described as it should be: {error}"
+        ) from error
     if not alike:
         raise KerasganError(
             f"Argument 'build' must be the function that built the {role}: the weights fit, but "
@@ -408,10 +410,10 @@ def restore_optimizers(gan, folder: pathlib.Path) -> None:
     """Give both optimizers the variables that `write` kept.
 
     What the other Keras wrote is taken where every moment has its match; an optimizer for which
-    that is not so starts afresh, which the next `fit` tells by `tell_fresh`.
+    that is not so starts afresh, which the next `fit` tells by `warn_of_new_optimizers`.
     """
     path = folder / OPTIMIZERS
-    with readable(path):
+    with name_in_errors(path):
         values = safetensors.numpy.load_file(path)
     variables = optimizer_variables(gan)
     for part, network in (("generator", gan._learner), ("discriminator", gan._critic)):
@@ -426,7 +428,7 @@ def restore_optimizers(gan, folder: pathlib.Path) -> None:
         raise KerasganError(
             f"'{path}' belongs to another network or optimizer; start in another folder"
         )
-    with readable(path):
+    with name_in_errors(path):
         for name, variable in variables.items():
             variable.assign(values[name].astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
     if gan._critic is not gan.discriminator:
@@ -457,7 +459,7 @@ def _fit(variables: dict, values: dict) -> bool:
     }
 
 
-def tell_fresh(gan) -> None:
+def warn_of_new_optimizers(gan) -> None:
     """Warn, once, of optimizers whose moments could not be loaded."""
     fresh = vars(gan).pop("_fresh", [])
     if fresh:

@@ -14,9 +14,15 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.storage import replacing
 
-__all__ = ["check_alike", "everyone", "place", "together", "writing"]
+__all__ = [
+    "check_same_state",
+    "gather",
+    "index_and_count",
+    "explain_lost_workers",
+    "write_on_chief",
+]
 
-LOST = (
+LOST_WORKER_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -26,11 +32,11 @@ LOST = (
 """What TensorFlow raises where another worker does not answer any more."""
 
 
-def place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+def index_and_count(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """Return the number of this worker, 0 for the chief, and how many there are.
 
     Example:
-        >>> place(tf.distribute.get_strategy())
+        >>> index_and_count(tf.distribute.get_strategy())
         (0, 1)
     """
     resolver = strategy.cluster_resolver
@@ -42,7 +48,7 @@ def place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return first + int(resolver.task_id or 0), max(chiefs + workers, 1)
 
 
-def everyone(strategy: tf.distribute.Strategy, numbers) -> np.ndarray:
+def gather(strategy: tf.distribute.Strategy, numbers) -> np.ndarray:
     """Return the numbers of all workers, by their own; all must ask at the same point.
 
     Args:
@@ -53,10 +59,10 @@ def everyone(strategy: tf.distribute.Strategy, numbers) -> np.ndarray:
         Array (workers, numbers).
 
     Example:
-        >>> everyone(tf.distribute.get_strategy(), [3, 4]).tolist()
+        >>> gather(tf.distribute.get_strategy(), [3, 4]).tolist()
         [[3.0, 4.0]]
     """
-    index, count = place(strategy)
+    index, count = index_and_count(strategy)
     table = np.zeros((count, len(numbers)), np.float32)
     table[index] = numbers
     if count == 1:
@@ -78,7 +84,7 @@ def _sum(strategy):
     return total
 
 
-def check_alike(strategy: tf.distribute.Strategy, folder, numbers) -> None:
+def check_same_state(strategy: tf.distribute.Strategy, folder, numbers) -> None:
     """Raise, on every worker, unless all found the same state in the folder.
 
     Args:
@@ -90,9 +96,9 @@ def check_alike(strategy: tf.distribute.Strategy, folder, numbers) -> None:
         KerasganError: naming what each worker found.
 
     Example:
-        >>> check_alike(tf.distribute.get_strategy(), "run", [1, 20])
+        >>> check_same_state(tf.distribute.get_strategy(), "run", [1, 20])
     """
-    table = everyone(strategy, numbers)
+    table = gather(strategy, numbers)
     if (table != table[0]).any():
         found = "; ".join(
             f"worker {n}: {epoch:g}, {step:g}" for n, (epoch, step) in enumerate(table)
@@ -104,7 +110,7 @@ def check_alike(strategy: tf.distribute.Strategy, folder, numbers) -> None:
 
 
 @contextlib.contextmanager
-def writing(
+def write_on_chief(
     strategy: tf.distribute.Strategy,
     folder: pathlib.Path,
     check: Callable[[pathlib.Path], None] | None = None,
@@ -126,12 +132,12 @@ def writing(
 
     Example:
         >>> folder = pathlib.Path(tempfile.mkdtemp()) / "notes"
-        >>> with writing(tf.distribute.get_strategy(), folder) as fresh:
+        >>> with write_on_chief(tf.distribute.get_strategy(), folder) as fresh:
         ...     _ = (fresh / "note.txt").write_text("kept")
         >>> (folder / "note.txt").read_text()
         'kept'
     """
-    if place(strategy)[0] == 0:
+    if index_and_count(strategy)[0] == 0:
         with replacing(folder, check) as fresh:
             fresh.mkdir()
             yield fresh
@@ -140,15 +146,15 @@ def writing(
             yield pathlib.Path(fresh)
 
 
-def together(method):
+def explain_lost_workers(method):
     """Make a method of a Keras model say what to do when a worker of its job has gone."""
 
     @functools.wraps(method)
     def watched(self, *args, **kwargs):
-        index, count = place(self.distribute_strategy)
+        index, count = index_and_count(self.distribute_strategy)
         try:
             return method(self, *args, **kwargs)
-        except LOST as error:
+        except LOST_WORKER_ERRORS as error:
             if count == 1:
                 raise
             raise KerasganError(

@@ -70,21 +70,21 @@ def test_the_steps_of_ours_and_twice_lower_the_same_loss(modules):
         return float(tf.reduce_mean(abs(generator(image, training=True) - (2 * mask - 1))))
 
     for kind in ("ours", "twice"):
-        generator, judge = train_keras.networks(32, 2)
+        generator, discriminator = train_keras.networks(32, 2)
         for variable, value in zip(generator.weights, weights):
             if "kernel" in variable.name:
                 variable.assign(value)
-        before, first = l1(generator), judge.get_weights()
+        before, first = l1(generator), discriminator.get_weights()
         if kind == "ours":
-            gan = kg.SegmentationGAN(generator, judge)
+            gan = kg.SegmentationGAN(generator, discriminator)
             gan.compile(keras.optimizers.Adam(1e-2, beta_1=0.5), losses={"l1": 100.0})
             step = train_keras.step_of(gan, image, mask)
         else:
-            step = train_keras.twice(generator, judge, image, mask)
+            step = train_keras.twice(generator, discriminator, image, mask)
         for _ in range(30):
             step()
         assert l1(generator) < before, kind
-        assert any((old != new).any() for old, new in zip(first, judge.get_weights())), kind
+        assert any((old != new).any() for old, new in zip(first, discriminator.get_weights())), kind
 
 
 def test_gains_are_taken_round_by_round(modules):

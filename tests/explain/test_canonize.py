@@ -56,7 +56,7 @@ class TestOwnNetworks:
     def test_discriminator(self):
         graph = check(patch_discriminator(32, filters=4))
         assert graph.activation == "linear"
-        assert graph.image_names == ["image", "drawing"]
+        assert graph.image_names == ["image", "signed_mask"]
 
 
 def attention_unet(size=16):

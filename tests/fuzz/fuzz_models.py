@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import kerasgan as kg
 from kerasgan.inference.bundle import load_bundle, save_bundle
 from kerasgan.models.safe import load_network
-from kerasgan.training.checkpoint import seal
-from kerasgan.training.resume import KeepState
+from kerasgan.training.checkpoint import write_checksums
+from kerasgan.training.resume import RunState
 
 LIMIT = 2**20
 ATTACKS = VALUES | st.sampled_from(
@@ -254,7 +254,7 @@ def check_state(place, case):
         if not (sealed and name == "checksums.json"):
             place.put(f"run/epoch_0001/{name}", content)
     if sealed:
-        seal(folder / "epoch_0001")
-    found = place.run(lambda: KeepState(folder, []).restore(gan(), 0))
+        write_checksums(folder / "epoch_0001")
+    found = place.run(lambda: RunState(folder, []).restore(gan(), 0))
     assert found is None or isinstance(found, int)
     shutil.rmtree(folder)

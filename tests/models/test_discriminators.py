@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy.signal import correlate
 
 import kerasgan as kg
-from kerasgan.training.learner import twin
+from kerasgan.training.learner import clone_with_precision
 
 models = kg.models
 BUILDERS = (
@@ -31,8 +31,8 @@ def pair(size=32, channels=3, classes=1, seed=0):
 
 
 def gan_with(build, spectral_norm, adversarial="vanilla", rate=1e-2):
-    judge = build(size=32, filters=2, spectral_norm=spectral_norm)
-    gan = kg.SegmentationGAN(models.unet(size=32, filters=1, levels=1), judge)
+    discriminator = build(size=32, filters=2, spectral_norm=spectral_norm)
+    gan = kg.SegmentationGAN(models.unet(size=32, filters=1, levels=1), discriminator)
     optimizers = [keras.optimizers.Adam(rate) for _ in range(2)]
     gan.compile(*optimizers, losses={"dice": 1.0}, adversarial=adversarial)
     return gan
@@ -40,8 +40,8 @@ def gan_with(build, spectral_norm, adversarial="vanilla", rate=1e-2):
 
 def trained(gan, epochs=1):
     """Trains and returns what was logged, epoch by epoch."""
-    image, drawing = pair()
-    return gan.fit(image, (drawing > 0).astype("float32"), epochs=epochs, verbose=0).history
+    image, signed_mask = pair()
+    return gan.fit(image, (signed_mask > 0).astype("float32"), epochs=epochs, verbose=0).history
 
 
 def kernels(model):
@@ -112,7 +112,7 @@ def test_spectral_norm_holds_the_largest_singular_value_at_1(build):
 @BOTH
 def test_output_stays_float32_in_mixed_precision(build, spectral_norm):
     model = build(size=32, filters=2, spectral_norm=spectral_norm)
-    learner = twin(model, "bfloat16")
+    learner = clone_with_precision(model, "bfloat16")
     output = learner(pair(), training=True)
     assert output.dtype == tf.float32
     first = next(iter(kernels(model)))
@@ -175,10 +175,10 @@ def test_image_discriminator_says_one_thing_of_each_image(size, levels):
 
 def reach(model, row, column):
     """Which pixels of the image an output depends on."""
-    image, drawing = (tf.constant(part[:1]) for part in pair())
+    image, signed_mask = (tf.constant(part[:1]) for part in pair())
     with tf.GradientTape() as tape:
         tape.watch(image)
-        output = tf.reshape(model([image, drawing]), model.output_shape[1:])
+        output = tf.reshape(model([image, signed_mask]), model.output_shape[1:])
         output = output[row, column, 0] if output.shape.rank == 3 else output[0]
     return tf.reduce_any(tape.gradient(output, image)[0] != 0, -1).numpy()
 
@@ -204,18 +204,18 @@ def test_critic_multiplies_image_and_mask_by_class():
     model = models.feature_critic(size=(32, 16), channels=2, classes=3, filters=1)
     rng = np.random.default_rng(0)
     image = rng.uniform(-1, 1, (2, 32, 16, 2)).astype("float32")
-    drawing = rng.uniform(-1, 1, (2, 32, 16, 3)).astype("float32")
-    masked = [image * (drawing[..., [k]] + 1) / 2 for k in range(3)]
+    signed_mask = rng.uniform(-1, 1, (2, 32, 16, 3)).astype("float32")
+    masked = [image * (signed_mask[..., [k]] + 1) / 2 for k in range(3)]
     expected = np.concatenate(masked, axis=-1).reshape(2, -1)
-    np.testing.assert_allclose(model([image, drawing])[:, : 32 * 16 * 6], expected, atol=1e-6)
+    np.testing.assert_allclose(model([image, signed_mask])[:, : 32 * 16 * 6], expected, atol=1e-6)
 
 
 def test_critic_against_float64_convolutions():
     """Stage by stage, with batch norms at their start values, by scipy's correlation."""
     model = models.feature_critic(size=32, channels=1, classes=1, filters=2)
-    image, drawing = pair(channels=1)
-    received = model([image, drawing]).numpy()[0]
-    x = (image * (drawing + 1) / 2)[0].astype("float64")
+    image, signed_mask = pair(channels=1)
+    received = model([image, signed_mask]).numpy()[0]
+    x = (image * (signed_mask + 1) / 2)[0].astype("float64")
     parts = [x.ravel()]
     for level, (side, weight) in enumerate(zip((7, 5, 4, 4, 4, 3), (1, 2, 2, 2, 2, 4)), start=1):
         kernel = model.get_layer(f"stage_{level}_conv").kernel.numpy().astype("float64")
@@ -254,9 +254,9 @@ def test_critic_weights_stay_within_their_limit():
 
 def test_critic_finds_no_difference_between_equals():
     model = models.feature_critic(size=32, filters=2)
-    image, drawing = pair()
-    np.testing.assert_array_equal(model([image, drawing]), model([image, drawing.copy()]))
-    black = model([image, -np.ones_like(drawing)])
+    image, signed_mask = pair()
+    np.testing.assert_array_equal(model([image, signed_mask]), model([image, signed_mask.copy()]))
+    black = model([image, -np.ones_like(signed_mask)])
     np.testing.assert_array_equal(black, np.zeros_like(black))
 
 

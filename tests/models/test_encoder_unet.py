@@ -7,7 +7,7 @@ import tensorflow as tf
 from stacks import path_of
 
 import kerasgan as kg
-from kerasgan.models.encoders import ENCODERS, scaling_for
+from kerasgan.models.encoders import ENCODERS, input_scaling
 from kerasgan.stack import KERAS_3
 
 unet = kg.models.encoder_unet
@@ -77,7 +77,7 @@ def test_all_can_be_explained(name):
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"efficientnet_b0"}))
 def test_scaling_is_that_of_keras(name):
-    scale, offset = scaling_for(ENCODERS[name], None, 3)
+    scale, offset = input_scaling(ENCODERS[name], None, 3)
     expected = preprocessed(name, (IMAGE + 1) * 127.5)
     if ENCODERS[name].blue_first:
         expected = expected[..., ::-1]
@@ -88,13 +88,13 @@ def test_efficientnet_scaling_follows_its_normalization():
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     source = original("efficientnet_b0")
     norm = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
-    untrained = scaling_for(ENCODERS["efficientnet_b0"], source, 3)
+    untrained = input_scaling(ENCODERS["efficientnet_b0"], source, 3)
     np.testing.assert_allclose(untrained, [[0.5] * 3, [0.5] * 3])
     norm.set_weights([mean, deviation**2, *norm.get_weights()[2:]])
     pixels = (IMAGE.astype("float64") + 1) / 2
     expected = (pixels - mean) / deviation / np.sqrt(deviation)
     for source_or_none in (source, None):
-        scale, offset = scaling_for(ENCODERS["efficientnet_b0"], source_or_none, 3)
+        scale, offset = input_scaling(ENCODERS["efficientnet_b0"], source_or_none, 3)
         np.testing.assert_allclose(IMAGE * scale + offset, expected, atol=1e-5)
 
 

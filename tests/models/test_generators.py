@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan.explain.canonize import read_graph
-from kerasgan.training.learner import twin
+from kerasgan.training.learner import clone_with_precision
 
 models = kg.models
 
@@ -86,7 +86,7 @@ def test_shapes_and_last_layers(build):
 
 @ALL
 def test_logits_stay_float32_in_mixed_precision(build):
-    learner = twin(build(), "bfloat16")
+    learner = clone_with_precision(build(), "bfloat16")
     assert learner.get_layer("mask_conv").compute_dtype == "float32"
     assert learner.get_layer("mask_conv").input.dtype == tf.bfloat16
 
@@ -109,8 +109,8 @@ def test_no_relevance_leaks(build):
 
 @ALL
 def test_trains_against_a_discriminator(build):
-    judge = models.patch_discriminator(size=32, filters=2, spectral_norm=True)
-    gan = kg.SegmentationGAN(build(), judge)
+    discriminator = models.patch_discriminator(size=32, filters=2, spectral_norm=True)
+    gan = kg.SegmentationGAN(build(), discriminator)
     gan.compile(keras.optimizers.SGD(0.1), "adam", losses={"cross_entropy": 1.0})
     before = gan.generator.get_weights()
     masks = (numbers((2, 32, 32, 1)) > 0).astype("float32")

@@ -55,7 +55,7 @@ def test_a_network_is_rebuilt_of_its_record(name, tmp_path):
     )
     for ours, theirs in zip(network.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(named.answer(network), named.answer(again))
+    np.testing.assert_array_equal(named.sample_output(network), named.sample_output(again))
     assert kg.models.record_of(again) == record
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import kerasgan as kg
 from kerasgan import KerasganError, KerasganWarning
-from kerasgan.models.preprocess import NAMES, check_range, preprocess_of, state
+from kerasgan.models.preprocess import NAMES, check_range, preprocess_of, set_preprocess
 
 BYTES = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
 IMAGES = BYTES / np.float32(127.5) - 1
@@ -126,8 +126,8 @@ class TestEveryCall:
 
     def test_members_of_an_ensemble_have_their_own(self):
         both = [functional(size=8), functional(size=8)]
-        state(both[0], "[0,1]")
-        state(both[1], "[0,255]")
+        set_preprocess(both[0], "[0,1]")
+        set_preprocess(both[1], "[0,255]")
         found = kg.inference.predict_probability(both, IMAGES)
         means = np.mean([_logit(both[0](BYTES / 255)), _logit(both[1](BYTES))], 0)
         assert np.allclose(found, 1 / (1 + np.exp(-means)), atol=1e-5)
@@ -213,7 +213,7 @@ class TestWhatIsAssumed:
         model = functional()
         with pytest.warns(KerasganWarning, match="was not made by"):
             preprocess_of(model)
-        state(model)
+        set_preprocess(model)
         gone = weakref.ref(model)
         del model
         gc.collect()

@@ -12,7 +12,7 @@ import kerasgan as kg
 from kerasgan.inference.export import export_predictor
 from kerasgan.models.outputs import read_output
 from kerasgan.models.safe import load_network
-from kerasgan.training.learner import twin
+from kerasgan.training.learner import clone_with_precision
 
 models = kg.models
 
@@ -331,7 +331,7 @@ def test_saved_model_gives_the_same(build, tmp_path):
 def test_logits_are_read_exactly_and_stay_float32_in_mixed_precision(build):
     assert read_output(build()).exact
     model = awake(build(filters=8))
-    learner = twin(model, "bfloat16")
+    learner = clone_with_precision(model, "bfloat16")
     assert learner.get_layer("mask_conv").input.dtype == tf.bfloat16
     for name in ("mask_conv", "mask_grow", "mask"):
         assert learner.get_layer(name).compute_dtype == "float32"

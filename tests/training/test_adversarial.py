@@ -6,11 +6,11 @@ import tensorflow as tf
 import kerasgan as kg
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
-    between,
-    feature_distance,
-    slope_penalty,
+    expose_features,
+    feature_matching_loss,
+    gradient_norm_penalty,
+    interpolate_masks,
     vanilla,
-    with_features,
 )
 
 rng = np.random.default_rng(0)
@@ -50,30 +50,35 @@ def test_smoothing_moves_the_label_of_true_masks_alone():
 
 
 def test_slopes_are_those_of_finite_differences():
-    judge = kg.models.patch_discriminator(size=32, filters=2)
+    discriminator = kg.models.patch_discriminator(size=32, filters=2)
     image = tf.constant(rng.uniform(-1, 1, (2, 32, 32, 3)), tf.float32)
-    drawing = rng.uniform(-1, 1, (2, 32, 32, 1)).astype("float32")
+    signed_mask = rng.uniform(-1, 1, (2, 32, 32, 1)).astype("float32")
 
     def score(at):
-        return judge([image, tf.constant(at)], training=False).numpy().mean((1, 2, 3))
+        return discriminator([image, tf.constant(at)], training=False).numpy().mean((1, 2, 3))
 
-    direction = np.zeros_like(drawing)
+    direction = np.zeros_like(signed_mask)
     with tf.GradientTape() as tape:
-        x = tf.constant(drawing)
+        x = tf.constant(signed_mask)
         tape.watch(x)
-        total = tf.reduce_sum(tf.reduce_mean(judge([image, x], training=False), (1, 2, 3)))
+        total = tf.reduce_sum(tf.reduce_mean(discriminator([image, x], training=False), (1, 2, 3)))
     gradient = tape.gradient(total, x).numpy()
     lengths = np.sqrt((gradient**2).sum((1, 2, 3)))
     direction = gradient / lengths[:, None, None, None]
-    numeric = (score(drawing + 0.05 * direction) - score(drawing - 0.05 * direction)) / 0.1
+    numeric = (score(signed_mask + 0.05 * direction) - score(signed_mask - 0.05 * direction)) / 0.1
     np.testing.assert_allclose(numeric, lengths, rtol=0.05)
     for slope in (0.0, 1.0):
-        ours = slope_penalty(lambda a, b: judge([a, b], training=False), image, x, slope)
+        ours = gradient_norm_penalty(
+            lambda a, b: discriminator([a, b], training=False), image, x, slope
+        )
         assert float(ours) == pytest.approx(((lengths - slope) ** 2).mean(), rel=1e-4)
 
 
 def test_mixtures_lie_between_and_depend_on_image_and_step():
-    mixed = [between(tf.ones((2, 1, 1, 1)), tf.zeros((2, 1, 1, 1)), tf.constant(s)) for s in (1, 2)]
+    mixed = [
+        interpolate_masks(tf.ones((2, 1, 1, 1)), tf.zeros((2, 1, 1, 1)), tf.constant(s))
+        for s in (1, 2)
+    ]
     values = np.ravel(mixed)
     assert len(set(values)) == 4
     assert values.min() >= 0
@@ -81,13 +86,13 @@ def test_mixtures_lie_between_and_depend_on_image_and_step():
 
 
 def test_features_are_the_hidden_activations():
-    judge = kg.models.patch_discriminator(size=32, filters=2)
+    discriminator = kg.models.patch_discriminator(size=32, filters=2)
     pair = [tf.zeros((1, 32, 32, 3)), tf.ones((1, 32, 32, 1))]
-    logits, *features = with_features(judge)(pair)
-    np.testing.assert_array_equal(logits, judge(pair))
+    logits, *features = expose_features(discriminator)(pair)
+    np.testing.assert_array_equal(logits, discriminator(pair))
     assert [f.shape[-1] for f in features] == [2, 4, 8, 16]
-    assert float(feature_distance(features, [f + 1 for f in features])) == pytest.approx(1)
-    image, drawing = keras.Input((8, 8, 3)), keras.Input((8, 8, 1))
-    bare = keras.Model([image, drawing], keras.layers.Conv2D(1, 1)(drawing))
+    assert float(feature_matching_loss(features, [f + 1 for f in features])) == pytest.approx(1)
+    image, signed_mask = keras.Input((8, 8, 3)), keras.Input((8, 8, 1))
+    bare = keras.Model([image, signed_mask], keras.layers.Conv2D(1, 1)(signed_mask))
     with pytest.raises(kg.KerasganError, match="'feature_matching' must be 0"):
-        with_features(bare)
+        expose_features(bare)

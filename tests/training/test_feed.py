@@ -18,7 +18,7 @@ def pairs():
 
 def test_arrays_have_an_order_that_epoch_and_seed_decide():
     options = dict(OPTIONS)
-    whole, masks, within = feed.enter(X, X, options, 3, 0, 0, 0)
+    whole, masks, within = feed.continue_from(X, X, options, 3, 0, 0, 0)
     assert masks is None
     assert within
     assert options == {"verbose": 0, "validation_batch_size": 2}
@@ -27,42 +27,42 @@ def test_arrays_have_an_order_that_epoch_and_seed_decide():
     assert len(set(map(str, epochs))) == 3
     for epoch in range(3):
         for step in range(4):
-            rest, *_ = feed.enter(X, X, dict(OPTIONS), 3, 0, epoch, step)
+            rest, *_ = feed.continue_from(X, X, dict(OPTIONS), 3, 0, epoch, step)
             assert len(rest) == 4
             first = iter(rest)
             assert [read([next(first)])[0] for _ in range(4 - step)] == epochs[epoch][step:]
             if epoch < 2:
                 assert read(rest) == epochs[epoch + 1]
-    other, *_ = feed.enter(X, X, dict(OPTIONS), 4, 0, 0, 0)
+    other, *_ = feed.continue_from(X, X, dict(OPTIONS), 4, 0, 0, 0)
     assert read(other) != epochs[0]
-    plain, *_ = feed.enter(X, X, {"shuffle": False}, 3, 0, 0, 0)
+    plain, *_ = feed.continue_from(X, X, {"shuffle": False}, 3, 0, 0, 0)
     assert read(plain) == [tuple(range(7))]
     assert next(iter(plain))[0].dtype == tf.float32
 
 
 def test_an_own_dataset_leaves_out_what_was_done_once():
     own = pairs().batch(2)
-    rest, _, within = feed.enter(own, None, {}, 0, 0, 5, 3)
+    rest, _, within = feed.continue_from(own, None, {}, 0, 0, 5, 3)
     assert within
     assert len(rest) == len(own)
     first = iter(rest)
     assert read([next(first)]) == [(6,)]
     assert read(rest) == read(own)
-    same, *_ = feed.enter(own, None, {}, 0, 0, 5, 0)
+    same, *_ = feed.continue_from(own, None, {}, 0, 0, 5, 0)
     assert same is own
 
 
 def test_one_iterator_for_all_epochs_goes_on_behind_all_steps():
     stream = pairs().batch(1).repeat()
-    rest, *_ = feed.enter(stream, None, {"steps_per_epoch": 3}, 0, 1, 4, 2)
+    rest, *_ = feed.continue_from(stream, None, {"steps_per_epoch": 3}, 0, 1, 4, 2)
     assert read(rest.take(2)) == [((3 * 3 + 2) % 7,), ((3 * 3 + 3) % 7,)]
 
 
 @pytest.mark.parametrize("options", [{"steps_per_epoch": 2}, {"validation_split": 0.5}])
 def test_what_cannot_be_entered_is_passed_on(options):
-    x, y, within = feed.enter(X, X, dict(options), 0, 0, 1, 0)
+    x, y, within = feed.continue_from(X, X, dict(options), 0, 0, 1, 0)
     assert x is X
     assert y is X
     assert not within
     generator = iter([])
-    assert feed.enter(generator, None, {}, 0, 0, 1, 0) == (generator, None, False)
+    assert feed.continue_from(generator, None, {}, 0, 0, 1, 0) == (generator, None, False)

@@ -70,10 +70,10 @@ def test_nothing_is_computed_that_nobody_uses():
             seen.add(operation)
             todo += [x.op for x in operation.inputs] + list(operation.control_inputs)
     kinds = [operation.type for operation in seen]
-    levels, judge = 5, 5
-    assert kinds.count("Conv2D") == levels + levels + 2 * judge
-    assert kinds.count("Conv2DBackpropFilter") == 2 * levels + 2 * judge
-    inputs = levels + (levels - 1) + 2 * (judge - 1) + judge
+    levels, discriminator = 5, 5
+    assert kinds.count("Conv2D") == levels + levels + 2 * discriminator
+    assert kinds.count("Conv2DBackpropFilter") == 2 * levels + 2 * discriminator
+    inputs = levels + (levels - 1) + 2 * (discriminator - 1) + discriminator
     assert kinds.count("Conv2DBackpropInput") == inputs
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan.training import guards, resume, store
-from kerasgan.training.guards import Alarms, cosine_share
+from kerasgan.training.guards import NonFiniteGuard, cosine_factor
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
@@ -31,12 +31,12 @@ def weights(gan):
 
 
 def test_cosine_with_warm_up():
-    shares = [cosine_share(x / 100, 0.1) for x in range(101)]
+    shares = [cosine_factor(x / 100, 0.1) for x in range(101)]
     assert np.argmax(shares) == 10
     assert shares[5] == pytest.approx(0.5)
     assert shares[55] == pytest.approx(0.5)
     assert shares[100] == 0
-    assert cosine_share(0, 0) == 1
+    assert cosine_factor(0, 0) == 1
 
 
 class Rates(keras.callbacks.Callback):
@@ -54,7 +54,7 @@ def test_the_schedule_moves_both_rates_step_by_step():
     )
     rates = Rates()
     gan.fit(IMAGES, MASKS, batch_size=4, epochs=4, verbose=0, callbacks=[rates])
-    wanted = [cosine_share(step / 8, 0.25) for step in range(1, 9)]
+    wanted = [cosine_factor(step / 8, 0.25) for step in range(1, 9)]
     np.testing.assert_allclose(rates.seen, np.outer(wanted, [1e-3, 4e-3]), rtol=1e-5, atol=1e-9)
 
 
@@ -182,7 +182,7 @@ def test_a_weight_that_breaks_without_the_loss_is_named_and_not_written(
     last = max((tmp_path / "run").iterdir())
     assert last.name == "epoch_0000_step_2"
     again = tiny()
-    resume.KeepState(tmp_path / "run", []).restore(again, 0)
+    resume.RunState(tmp_path / "run", []).restore(again, 0)
     assert all(np.isfinite(x).all() for x in weights(again))
 
 
@@ -216,7 +216,7 @@ def test_an_optimizer_that_breaks_without_a_weight():
 
 
 def test_a_discriminator_that_wins_outright_is_reported_once():
-    alarms = Alarms()
+    alarms = NonFiniteGuard()
     alarms.set_model(small_gan())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -232,7 +232,7 @@ def test_keras_is_quiet_about_slow_callbacks_inside_alone(caplog):
     logger.addHandler(caplog.handler)
     slow = "Callback method `on_train_batch_end` is slow compared to the batch time"
     try:
-        with guards.unhurried():
+        with guards.silence_slow_callbacks():
             logger.warning(slow)
             logger.warning("something else")
         logger.warning(slow)

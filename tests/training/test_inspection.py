@@ -9,7 +9,12 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
-from kerasgan.training.inspection import as_fed, checked, in_our_words, inspected
+from kerasgan.training.inspection import (
+    cast_batch,
+    check_batches,
+    check_validation_data,
+    unwrap_errors,
+)
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
@@ -62,8 +67,8 @@ def data_of(form, *arrays):
 
 def read(generator, *data):
     """Read all that is fed, looked at; images and masks of all batches."""
-    with in_our_words():
-        x, y = inspected(generator, *data)
+    with unwrap_errors():
+        x, y = check_batches(generator, *data)
         if y is not None:
             return np.asarray(x), np.asarray(y)
         pages = [x[index] for index in range(len(x))] if hasattr(x, "on_epoch_end") else list(x)
@@ -110,7 +115,7 @@ def mended(form, line, images, masks):
 )
 def test_masks_of_any_real_type_are_fed_as_they_are(form, dtype):
     images, masks = quiet(read, COLOUR, *data_of(form, IMAGES, MASKS.astype(dtype)))
-    fed = as_fed(tf.constant(images), tf.constant(masks), COLOUR)
+    fed = cast_batch(tf.constant(images), tf.constant(masks), COLOUR)
     np.testing.assert_array_equal(fed[0], IMAGES)
     np.testing.assert_array_equal(fed[1], MASKS)
     assert [part.dtype for part in fed] == [tf.float32] * 2
@@ -141,7 +146,7 @@ def test_images_of_any_real_type_are_fed_as_they_are(form, dtype):
 )
 def test_what_is_unusual_but_right_is_fed_in_silence(form, generator, images, masks):
     fed = quiet(read, generator, *data_of(form, images, masks))
-    fed = as_fed(*map(tf.constant, fed), generator)
+    fed = cast_batch(*map(tf.constant, fed), generator)
     np.testing.assert_array_equal(fed[0], images.reshape(fed[0].shape))
     np.testing.assert_array_equal(fed[1], masks.reshape(fed[1].shape))
 
@@ -211,7 +216,7 @@ def test_the_line_in_the_message_mends_it(kind, form):
     if kind == "no background":
         images, masks = images, masks[..., 1:]  # what the line is for
     fed = quiet(read, generator, *mended(form, line, images, masks))
-    fed = as_fed(*(tf.constant(part) for part in fed), generator)
+    fed = cast_batch(*(tf.constant(part) for part in fed), generator)
     if generator is COLOUR and images is IMAGES and kind != "grey levels":
         wanted = LABELS[..., None] > 0 if kind == "labels" else MASKS
         if kind != "masks half as large":
@@ -318,9 +323,9 @@ def test_samples_are_told_from_their_batches(tmp_path):
     with pytest.raises(kg.KerasganError, match="its method batches"):
         read(COLOUR, samples)
     batches = samples.batches(2, size=32)
-    assert inspected(COLOUR, batches)[0] is batches
+    assert check_batches(COLOUR, batches)[0] is batches
     with pytest.raises(kg.KerasganError, match=r"samples.batches\(..., size=\(32, 32\)\)"):
-        inspected(COLOUR, samples.batches(2, size=16))
+        check_batches(COLOUR, samples.batches(2, size=16))
 
 
 # --- When it is looked at ---
@@ -338,13 +343,13 @@ def test_datasets_are_read_once_and_in_their_order():
         return tf.gather(IMAGES, [place]), tf.gather(MASKS, [place])
 
     data = tf.data.Dataset.range(4).map(pair)
-    x, _ = inspected(COLOUR, data)
+    x, _ = check_batches(COLOUR, data)
     assert taken == []
     images = [image for image, _ in x]
     assert taken == [0, 1, 2, 3]
     np.testing.assert_array_equal(np.concatenate(images), IMAGES[:4])
     shuffled = tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).shuffle(8, seed=3).batch(1)
-    x, again = inspected(COLOUR, shuffled)[0], None
+    x, again = check_batches(COLOUR, shuffled)[0], None
     epochs = [[float(image[0, 0, 0, 0]) for image, _ in x] for _ in range(2)]
     again = tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).shuffle(8, seed=3).batch(1)
     assert epochs == [[float(image[0, 0, 0, 0]) for image, _ in again] for _ in range(2)]
@@ -353,11 +358,11 @@ def test_datasets_are_read_once_and_in_their_order():
 
 def test_generators_and_sequences_are_read_as_without():
     pages = Pages(IMAGES, MASKS)
-    x, _ = inspected(COLOUR, pages)
+    x, _ = check_batches(COLOUR, pages)
     assert len(x) == 2
     x.on_epoch_end()
     assert pages.ended == 1
-    stream = checked(COLOUR, (pages[index] for index in range(2)))
+    stream = check_validation_data(COLOUR, (pages[index] for index in range(2)))
     np.testing.assert_array_equal(np.concatenate([image for image, _ in stream]), IMAGES)
 
 
@@ -368,12 +373,14 @@ def test_the_first_batch_of_validation_data_is_looked_at_before_training(form):
         return data if form == "arrays" else data[0]
 
     with pytest.raises(kg.KerasganError, match=r"'validation_data' has masks with .*0, 255"):
-        checked(COLOUR, validation(255 * MASKS))
-    assert quiet(checked, COLOUR, validation(MASKS)) is not None
+        check_validation_data(COLOUR, validation(255 * MASKS))
+    assert quiet(check_validation_data, COLOUR, validation(MASKS)) is not None
     with pytest.raises(kg.KerasganError, match=r"no batch|not be empty"):
-        checked(COLOUR, DATASET.filter(lambda *_: False) if form != "arrays" else ([], []))
+        check_validation_data(
+            COLOUR, DATASET.filter(lambda *_: False) if form != "arrays" else ([], [])
+        )
     with pytest.raises(kg.KerasganError, match="cannot be weighted"):
-        checked(COLOUR, (IMAGES, MASKS, np.ones(8)))
+        check_validation_data(COLOUR, (IMAGES, MASKS, np.ones(8)))
 
 
 # --- Through fit and evaluate ---
@@ -486,7 +493,7 @@ def test_a_network_that_scales_other_images_first_is_named(scale, offset, before
 def test_images_from_0_to_1_are_questioned_behind_a_black_batch(form):
     images = (IMAGES + 1) / 2
     images[:4] = 0
-    x, _ = inspected(COLOUR, *data_of(form, images, MASKS))
+    x, _ = check_batches(COLOUR, *data_of(form, images, MASKS))
     batches = (x[index] for index in range(2)) if form == "sequence" else x
     with pytest.warns(kg.KerasganWarning, match="none below 0"):
         list(batches)
@@ -494,8 +501,8 @@ def test_images_from_0_to_1_are_questioned_behind_a_black_batch(form):
 
 def test_other_numbers_of_images_and_masks_in_a_dataset():
     parts = (tf.data.Dataset.from_tensor_slices(x).batch(n) for x, n in ((IMAGES, 4), (MASKS, 2)))
-    x, _ = inspected(COLOUR, tf.data.Dataset.zip(tuple(parts)))
-    with pytest.raises(kg.KerasganError, match="4 images and 2 masks"), in_our_words():
+    x, _ = check_batches(COLOUR, tf.data.Dataset.zip(tuple(parts)))
+    with pytest.raises(kg.KerasganError, match="4 images and 2 masks"), unwrap_errors():
         list(x)
 
 

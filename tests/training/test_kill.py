@@ -43,8 +43,8 @@ WORK = textwrap.dedent(
         generator = kg.models.unet(size=32, filters=2, levels=2, seed=1)
         x = kg.models.SeededDropout(0.5, seed=7)(generator.get_layer("mask").input)
         generator = keras.Model(generator.input, generator.get_layer("mask")(x))
-        judge = kg.models.patch_discriminator(size=32, filters=2, seed=2)
-        gan = kg.SegmentationGAN(generator, judge)
+        discriminator = kg.models.patch_discriminator(size=32, filters=2, seed=2)
+        gan = kg.SegmentationGAN(generator, discriminator)
         gan.compile(losses={"dice": 1.0}, schedule="cosine", warmup=0.2, ema_momentum=0.9)
         stopping = {"patience": 99, "mode": "max", "restore_best_weights": True}
         callbacks = [keras.callbacks.EarlyStopping("dice", **stopping)]

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
-from kerasgan.training.learner import follow, twin
+from kerasgan.training.learner import clone_with_precision, update_ema
 
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
 
@@ -12,7 +12,7 @@ IMAGE = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32"
 @pytest.mark.parametrize("build", [kg.models.pix2pix_generator, kg.models.residual_unet])
 def test_a_twin_has_the_weights_and_computes_in_its_precision(build):
     network = build(size=32, filters=4)
-    same, half = twin(network, "float32"), twin(network, "bfloat16")
+    same, half = clone_with_precision(network, "float32"), clone_with_precision(network, "bfloat16")
     np.testing.assert_array_equal(same(IMAGE), network(IMAGE))
     assert np.abs(half(IMAGE) - network(IMAGE)).max() < 0.05
     assert {tf.as_dtype(w.dtype) for w in half.trainable_weights} == {tf.float32}
@@ -29,17 +29,17 @@ def test_nested_networks_are_built_anew():
     inner = kg.models.unet(size=32, filters=2, levels=1)
     image = keras.Input((32, 32, 3))
     outer = keras.Model(image, inner(image))
-    half = twin(outer, "bfloat16")
+    half = clone_with_precision(outer, "bfloat16")
     assert half.layers[-1] is not inner
     assert half.layers[-1].get_layer("middle_conv_a").compute_dtype == "bfloat16"
 
 
 def test_follow_is_a_moving_average():
     network = kg.models.pix2pix_generator(size=32, filters=2)
-    learner = twin(network, "float32")
+    learner = clone_with_precision(network, "float32")
     before = network.get_weights()
     learner.set_weights([w + 1 for w in learner.get_weights()])
-    follow(network, learner, tf.constant(0.75))
+    update_ema(network, learner, tf.constant(0.75))
     for old, new in zip(before, network.get_weights()):
         share = 0.25 if np.issubdtype(new.dtype, np.floating) else 1
         np.testing.assert_allclose(new, old + share, rtol=1e-5)
@@ -47,4 +47,4 @@ def test_follow_is_a_moving_average():
 
 def test_an_unknown_precision_is_named():
     with pytest.raises(kg.KerasganError, match=r"'bfloat61'\. Did you mean 'bfloat16'"):
-        twin(kg.models.unet(size=32, filters=2, levels=1), "bfloat61")
+        clone_with_precision(kg.models.unet(size=32, filters=2, levels=1), "bfloat61")

@@ -19,13 +19,13 @@ def test_a_gan_that_is_dropped_is_freed(tmp_path, resume):
     samples = kg.data.load_folder(tmp_path / "scenes")
 
     def train():
-        judge = kg.models.patch_discriminator(size=32, filters=2)
-        gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1), judge)
+        discriminator = kg.models.patch_discriminator(size=32, filters=2)
+        gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1), discriminator)
         gan.compile(losses={"dice": 1.0}, ema_momentum=0.9)
         batches = samples.batches(2, size=32, augment=True)
         where = {"resume": tmp_path / "run"} if resume else {}
         gan.fit(batches, validation_data=samples.batches(2, size=32), verbose=0, **where)
-        parts = [gan, gan.generator, gan._learner, judge, gan.optimizer, gan.train_function]
+        parts = [gan, gan.generator, gan._learner, discriminator, gan.optimizer, gan.train_function]
         return [weakref.ref(part) for part in [*parts, batches, *gan.generator.weights]]
 
     left = train()

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan.stack import path_of
-from kerasgan.training.optimizers import scaled
+from kerasgan.training.optimizers import scale_loss
 
 rng = np.random.default_rng(0)
 IMAGES = rng.uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
@@ -17,10 +17,10 @@ LOSSES = {"cross_entropy": 1.0, "dice": 1.0}
 
 def small_gan(seed=0, spectral_norm=True, scale=None, growth=2000, **settings):
     generator = kg.models.unet(size=32, filters=4, levels=1, seed=seed)
-    judge = kg.models.pixel_discriminator(
+    discriminator = kg.models.pixel_discriminator(
         size=32, filters=4, spectral_norm=spectral_norm, seed=seed
     )
-    gan = kg.SegmentationGAN(generator, judge)
+    gan = kg.SegmentationGAN(generator, discriminator)
     optimizers = [keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)]
     if scale is not None:
         wrap = keras.mixed_precision.LossScaleOptimizer
@@ -68,14 +68,14 @@ def test_a_float16_step_that_overflows_is_left_out_by_both_networks(scale, after
     optimizers = (gan.optimizer, gan.discriminator_optimizer)
     moved = [value.any() for value in gradients(gan).values()]
     assert any(moved) == (after == scale)
-    assert [float(scaled(x, tf.constant(1.0))) for x in optimizers] == [after] * 2
+    assert [float(scale_loss(x, tf.constant(1.0))) for x in optimizers] == [after] * 2
 
 
 def test_a_loss_scale_that_has_changed_is_the_one_that_is_divided_by():
     settings = {"precision": "float16", "spectral_norm": False, "scale": 2.0**10}
     gan, plain = small_gan(growth=1, **settings), small_gan(**settings)
     gan.train_on_batch(IMAGES, MASKS)
-    assert float(scaled(gan.optimizer, tf.constant(1.0))) == 2.0**11
+    assert float(scale_loss(gan.optimizer, tf.constant(1.0))) == 2.0**11
     for network, other in zip(gan._networks(), plain._networks()):
         other.set_weights(network.get_weights())
     assert distance(gradients(gan), gradients(plain)) < 16 * 2**-11

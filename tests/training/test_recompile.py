@@ -17,8 +17,8 @@ LOSSES = {"dice": 1.0}
 
 def networks():
     generator = kg.models.unet(size=32, filters=2, levels=1, seed=0)
-    judge = kg.models.pixel_discriminator(size=32, filters=2, spectral_norm=True, seed=0)
-    return generator, judge
+    discriminator = kg.models.pixel_discriminator(size=32, filters=2, spectral_norm=True, seed=0)
+    return generator, discriminator
 
 
 def values(*networks):
@@ -46,19 +46,19 @@ ORDERS = [*itertools.product(("float32", "bfloat16"), repeat=2), ("bfloat16", "f
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_both_objects_are_trained_after_every_compile(order):
-    generator, judge = networks()
-    gan = kg.SegmentationGAN(generator, judge)
+    generator, discriminator = networks()
+    gan = kg.SegmentationGAN(generator, discriminator)
     for precision in order:
         gan.compile("sgd", "sgd", losses=LOSSES, precision=precision)
         assert gan.generator is generator
-        assert gan.discriminator is judge
-        before = values(generator, judge)
+        assert gan.discriminator is discriminator
+        before = values(generator, discriminator)
         gan.fit(IMAGES, MASKS, verbose=0)
         assert gan.generator is generator
-        assert gan.discriminator is judge
-        assert_moved(before, values(generator, judge))
-        assert kinds(generator, judge) == {"float32"}
-        assert_equal(values(generator, judge), values(gan._learner, gan._critic))
+        assert gan.discriminator is discriminator
+        assert_moved(before, values(generator, discriminator))
+        assert kinds(generator, discriminator) == {"float32"}
+        assert_equal(values(generator, discriminator), values(gan._learner, gan._critic))
         expected = {"float32": {"float32"}, "bfloat16": {"float32", "bfloat16"}}
         if precision in expected:
             assert kinds(gan._learner, gan._critic) == expected[precision]

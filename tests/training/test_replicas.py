@@ -49,12 +49,14 @@ def two():
 
 def build(settings, spectral_norm=False, clip=None):
     generator = kg.models.unet(size=32, filters=2, levels=1, seed=1)
-    judge = kg.models.pixel_discriminator(size=32, filters=2, seed=2, spectral_norm=spectral_norm)
-    gan = kg.SegmentationGAN(generator, judge)
+    discriminator = kg.models.pixel_discriminator(
+        size=32, filters=2, seed=2, spectral_norm=spectral_norm
+    )
+    gan = kg.SegmentationGAN(generator, discriminator)
     optimizers = [keras.optimizers.SGD(rate, global_clipnorm=clip) for rate in (0.1, 0.2)]
     gan.compile(*optimizers, **settings)
     for network in gan._networks():  # Keras' fused kernel takes another moving variance
-        replicas.synchronize(network, True)
+        replicas.synchronize_batch_norm(network, True)
     return gan
 
 
@@ -104,13 +106,13 @@ def on_two(function, *values):
 
 
 def test_an_image_counts_alike_on_every_device():
-    assert on_two(replicas.share_of, tf.constant(3), tf.constant(1)) == [0.75, 0.25]
-    assert on_two(replicas.share_of, tf.constant(1), tf.constant(0)) == [1.0, 0.0]
+    assert on_two(replicas.local_fraction, tf.constant(3), tf.constant(1)) == [0.75, 0.25]
+    assert on_two(replicas.local_fraction, tf.constant(1), tf.constant(0)) == [1.0, 0.0]
 
 
 def test_batches_are_dealt_out_evenly():
     data = tf.data.Dataset.range(1, 12).map(lambda x: (x, -x)).batch(7)
-    first, second = replicas._deal(data, 3).as_numpy_iterator()
+    first, second = replicas._distribute(data, 3).as_numpy_iterator()
     assert first[0].tolist() == [1, 2, 3, 4, 5, 6, 6, 7, 1]
     assert first[1].tolist() == [-x for x in first[0]]
     assert first[2].tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 0]
@@ -120,15 +122,17 @@ def test_batches_are_dealt_out_evenly():
 
 def test_devices_draw_what_one_would_draw():
     key = tf.constant([5, 7])
-    drawn = on_two(lambda count: replicas.uniform((count, 2), key), tf.constant(3), tf.constant(1))
-    np.testing.assert_array_equal(np.concatenate(drawn), replicas.uniform((4, 2), key))
+    drawn = on_two(
+        lambda count: replicas.sample_uniform((count, 2), key), tf.constant(3), tf.constant(1)
+    )
+    np.testing.assert_array_equal(np.concatenate(drawn), replicas.sample_uniform((4, 2), key))
     assert len(np.unique(np.concatenate(drawn))) == 8
 
 
 def test_a_device_without_an_image_of_its_own_adds_nothing():
     def loss(counts):
-        images, _, share = replicas.own_images((tf.fill((1, 2), 3.0), tf.zeros((1, 2)), counts))
-        return replicas.weighed(tf.reduce_mean(images), share)
+        images, _, share = replicas.local_batch((tf.fill((1, 2), 3.0), tf.zeros((1, 2)), counts))
+        return replicas.weight_loss(tf.reduce_mean(images), share)
 
     assert on_two(loss, tf.constant([1.0]), tf.constant([0.0])) == [3.0, 0.0]
 
@@ -155,9 +159,9 @@ def test_relevance_is_differentiated_by_the_weights_of_each_device():
 
 
 def test_what_was_built_elsewhere_is_named():
-    outside, judge = kg.models.unet(size=32, filters=2, levels=1), None
+    outside, discriminator = kg.models.unet(size=32, filters=2, levels=1), None
     with two().scope():
-        gan = kg.SegmentationGAN(outside, judge)
+        gan = kg.SegmentationGAN(outside, discriminator)
         with pytest.raises(kg.KerasganError, match=r"'generator' was not built in the scope"):
             gan.compile()
 
@@ -177,7 +181,7 @@ def test_batch_norm_is_synchronised_where_there_are_several_devices():
 def test_a_synchronised_batch_norm_is_folded_alike():
     network = kg.models.unet(size=32, filters=2, levels=1)
     plain = read_graph(network)
-    replicas.synchronize(network, True)
+    replicas.synchronize_batch_norm(network, True)
     other = read_graph(network)
     assert [(x.name, x.kind) for x in plain.nodes] == [(x.name, x.kind) for x in other.nodes]
     found = other.run(IMAGES[:2]).logits

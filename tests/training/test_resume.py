@@ -63,7 +63,7 @@ class TestResume:
         (tmp_path / "epoch_0002").mkdir()
         (tmp_path / "epoch_0002" / "generator.keras").write_bytes(b"half")
         (tmp_path / "epoch_0002.new").mkdir()
-        assert resume.KeepState(tmp_path, []).restore(small_gan(), 0) == 1
+        assert resume.RunState(tmp_path, []).restore(small_gan(), 0) == 1
 
     def test_callbacks_remember_their_best(self, tmp_path):
         def callbacks():
@@ -331,7 +331,7 @@ def test_on_a_full_disk_training_goes_on_and_the_last_state_stays(tiny, tmp_path
     assert_same_run(rest, whole)
     # There was room again when training ended, so the last state was written after all.
     assert states(tmp_path / "run") == ["epoch_0001", "epoch_0003"]
-    assert checkpoint.broken(tmp_path / "run" / "epoch_0001") is None
+    assert checkpoint.find_damage(tmp_path / "run" / "epoch_0001") is None
     full = Full(0)
     try:
         with pytest.raises(kg.KerasganError, match=r"cannot be written to.*MiB free\).*Make room"):
@@ -480,7 +480,7 @@ def test_a_run_is_tied_to_its_data_and_settings(tmp_path):
 
 
 def test_how_often_a_state_is_written(tiny, tmp_path, monkeypatch):
-    keeper = resume.KeepState(tmp_path, [])
+    keeper = resume.RunState(tmp_path, [])
     clock = iter([100.0, 102.0, 500.0, 500.5])
     monkeypatch.setattr(resume.time, "monotonic", lambda: next(clock))
     keeper.set_model(tiny())

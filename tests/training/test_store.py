@@ -262,12 +262,12 @@ def test_every_generator_is_loaded(tmp_path, name, options):
     [("patch_discriminator", False), *((name, True) for name in recipes.DISCRIMINATORS)],
 )
 def test_every_discriminator_is_loaded(tmp_path, name, steady):
-    judge = getattr(kg.models, name)(size=32, filters=1, spectral_norm=steady)
-    kg.SegmentationGAN(kg.models.unet(size=32, filters=1), judge).save(tmp_path / "model")
+    discriminator = getattr(kg.models, name)(size=32, filters=1, spectral_norm=steady)
+    kg.SegmentationGAN(kg.models.unet(size=32, filters=1), discriminator).save(tmp_path / "model")
     again = kg.SegmentationGAN.load(tmp_path / "model").discriminator
-    for ours, theirs in zip(judge.get_weights(), again.get_weights()):
+    for ours, theirs in zip(discriminator.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(again([IMAGES, MASKS]), judge([IMAGES, MASKS]))
+    np.testing.assert_array_equal(again([IMAGES, MASKS]), discriminator([IMAGES, MASKS]))
 
 
 def test_an_unwritable_folder_is_named(tmp_path):

@@ -28,25 +28,25 @@ def worker(index, kind="worker", **jobs):
 
 def test_a_workers_place():
     two = {"worker": ["a:1", "b:1"]}
-    assert workers.place(worker(1, **two)) == (1, 2)
-    assert workers.place(worker(1, chief=["c:1"], **two)) == (2, 3)
-    assert workers.place(worker(0, "chief", chief=["c:1"], **two)) == (0, 3)
-    assert workers.place(tf.distribute.get_strategy()) == (0, 1)
+    assert workers.index_and_count(worker(1, **two)) == (1, 2)
+    assert workers.index_and_count(worker(1, chief=["c:1"], **two)) == (2, 3)
+    assert workers.index_and_count(worker(0, "chief", chief=["c:1"], **two)) == (0, 3)
+    assert workers.index_and_count(tf.distribute.get_strategy()) == (0, 1)
 
 
 def test_workers_that_see_different_states_are_told(monkeypatch):
     found = np.array([[3.0, 20.0], [0.0, 0.0]])
-    monkeypatch.setattr(workers, "everyone", lambda *_: found)
+    monkeypatch.setattr(workers, "gather", lambda *_: found)
     with pytest.raises(kg.KerasganError, match=r"share.*\(worker 0: 3, 20; worker 1: 0, 0\)"):
-        workers.check_alike(None, "run", [0, 0])
+        workers.check_same_state(None, "run", [0, 0])
     found[1] = found[0]
-    workers.check_alike(None, "run", [3, 20])
+    workers.check_same_state(None, "run", [3, 20])
 
 
 def test_only_the_first_worker_writes(tmp_path):
     jobs = {"worker": ["a:1", "b:1"]}
     for index in (1, 0):
-        with workers.writing(worker(index, **jobs), tmp_path / "state") as fresh:
+        with workers.write_on_chief(worker(index, **jobs), tmp_path / "state") as fresh:
             (fresh / "note.txt").write_text(str(index))
         assert (tmp_path / "state").exists() == (index == 0)
         assert fresh.exists() is False
@@ -54,12 +54,12 @@ def test_only_the_first_worker_writes(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("kind", workers.LOST)
+@pytest.mark.parametrize("kind", workers.LOST_WORKER_ERRORS)
 def test_a_lost_worker_is_an_error_that_says_what_to_do(kind):
     class Fitted:
         distribute_strategy = worker(1, worker=["a:1", "b:1"])
 
-        @workers.together
+        @workers.explain_lost_workers
         def fit(self):
             raise kind(None, None, "the peer is gone")
 
@@ -72,8 +72,8 @@ def test_a_lost_worker_is_an_error_that_says_what_to_do(kind):
 
 def test_a_signal_to_one_worker_stops_all(tmp_path, monkeypatch):
     """The second worker's signal, as the first hears of it."""
-    monkeypatch.setattr(workers, "everyone", lambda _, mine: np.array([mine, [15, 0]], float))
-    monkeypatch.setattr(workers, "check_alike", lambda *_: None)
+    monkeypatch.setattr(workers, "gather", lambda _, mine: np.array([mine, [15, 0]], float))
+    monkeypatch.setattr(workers, "check_same_state", lambda *_: None)
     gan = kg.recipes.build("pix2pix", size=32, filters=2, adversarial_weight=0.0)
     images = np.zeros((4, 32, 32, 3), "float32")
     with pytest.raises(SystemExit) as stopped:
@@ -92,7 +92,7 @@ WORK = textwrap.dedent(
     from kerasgan.training import replicas, resume, workers
 
     folder, epochs = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-    index, count = workers.place(strategy)
+    index, count = workers.index_and_count(strategy)
     resume.SECONDS, resume.SHARE = 0.0, 0  # a state behind every step
     samples = kg.data.load_folder(folder / "scenes")
     with strategy.scope():
@@ -103,7 +103,7 @@ WORK = textwrap.dedent(
         sgd = [keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.2)]
         gan.compile(*sgd, losses={"dice": 1.0, "l1": 1.0}, ema_momentum=0.9)
     for network in gan._networks():
-        replicas.synchronize(network, True)
+        replicas.synchronize_batch_norm(network, True)
 
     class Note(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

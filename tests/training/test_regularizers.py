@@ -6,7 +6,7 @@ import tensorflow as tf
 import kerasgan as kg
 from kerasgan.data.region import region_of
 from kerasgan.errors import KerasganError
-from kerasgan.training import GradientPenalty, InvariancePenalty
+from kerasgan.training import InputGradientPenalty, InvariancePenalty
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (4, 8, 8, 2)).astype("float32")
@@ -23,7 +23,7 @@ def network(side=1, seed=0, classes=1):
 
 
 def shares(model, image, region, steps, **options):
-    loss = tf.function(GradientPenalty(region, **options)(model))
+    loss = tf.function(InputGradientPenalty(region, **options)(model))
     return [float(loss(image, MASKS, None, tf.constant(step), False)) for step in range(steps)]
 
 
@@ -50,7 +50,7 @@ def test_its_mean_is_that_of_the_whole_jacobian():
     assert len(set(found)) > 100  # a step, a draw
     assert found[0] == shares(model, image, CORNER, 1, seed=3)[0]
     with tf.GradientTape() as tape:
-        value = GradientPenalty(CORNER)(model)(image, MASKS, None, tf.constant(0), False)
+        value = InputGradientPenalty(CORNER)(model)(image, MASKS, None, tf.constant(0), False)
     assert np.abs(tape.gradient(value, model.layers[1].kernel)).max() > 0
 
 
@@ -72,7 +72,7 @@ def test_the_slope_is_taken_between_two_images():
 
 
 def test_a_region_may_depend_on_image_and_mask():
-    outside = GradientPenalty(lambda image, mask: 1 - mask[..., 0])(network())
+    outside = InputGradientPenalty(lambda image, mask: 1 - mask[..., 0])(network())
     part = outside(tf.constant(IMAGES), tf.constant(MASKS), None, tf.constant(0), False)
     assert float(part) == pytest.approx(1 - MASKS.mean(), rel=1e-5)
 
@@ -114,7 +114,9 @@ def test_half_a_region_exchanges_half():
 
 @pytest.mark.parametrize("options", [{}, {"ema_momentum": 0.9}, {"precision": "bfloat16"}], ids=str)
 @pytest.mark.parametrize(
-    ("penalty", "strong"), [(InvariancePenalty, 30.0), (GradientPenalty, 3.0)], ids=["by", "slope"]
+    ("penalty", "strong"),
+    [(InvariancePenalty, 30.0), (InputGradientPenalty, 3.0)],
+    ids=["by", "slope"],
 )
 def test_training_turns_a_network_from_a_shortcut(penalty, strong, options):
     # A mask of the whole image: its sign is the mean of noisy pixels on the right and, plainly, a
@@ -151,7 +153,7 @@ def test_training_turns_a_network_from_a_shortcut(penalty, strong, options):
 
 def test_it_is_logged_and_part_of_the_loss():
     gan = kg.SegmentationGAN(network())
-    gan.compile(losses={"l1": 2.0}, penalty=GradientPenalty(CORNER), penalty_weight=3.0)
+    gan.compile(losses={"l1": 2.0}, penalty=InputGradientPenalty(CORNER), penalty_weight=3.0)
     logs = gan.evaluate(IMAGES, MASKS, verbose=0, return_dict=True)
     total = 2 * logs["l1_loss"] + 3 * logs["penalty_loss"]
     assert logs["generator_loss"] == pytest.approx(total, rel=1e-5)
@@ -160,7 +162,7 @@ def test_it_is_logged_and_part_of_the_loss():
 
 def test_a_saved_model_loads_without_it(tmp_path):
     gan = kg.SegmentationGAN(network())
-    gan.compile(penalty=GradientPenalty(CORNER))
+    gan.compile(penalty=InputGradientPenalty(CORNER))
     gan.save(tmp_path / "m")
     again = kg.SegmentationGAN.load(tmp_path / "m")
     assert "penalty_loss" not in again.evaluate(IMAGES, MASKS, verbose=0, return_dict=True)
@@ -171,4 +173,6 @@ def test_bad_arguments():
         with pytest.raises(KerasganError, match="'region' must be an array"):
             region_of(region)
     with pytest.raises(KerasganError, match="penalty_weight"):
-        kg.SegmentationGAN(network()).compile(penalty=GradientPenalty(CORNER), penalty_weight=-1)
+        kg.SegmentationGAN(network()).compile(
+            penalty=InputGradientPenalty(CORNER), penalty_weight=-1
+        )

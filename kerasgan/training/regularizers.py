@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from kerasgan.data.region import Region, mean_share, region_of
 from kerasgan.models.outputs import final_activation, to_probability, with_logits
-from kerasgan.training.replicas import uniform
+from kerasgan.training.replicas import sample_uniform
 
-__all__ = ["GradientPenalty", "InvariancePenalty"]
+__all__ = ["InputGradientPenalty", "InvariancePenalty"]
 
 
 class InvariancePenalty:
@@ -71,7 +71,7 @@ class InvariancePenalty:
         return loss
 
 
-class GradientPenalty:
+class InputGradientPenalty:
     """Penalise the share of the logits' slope that lies on pixels that are out of bounds.
 
     Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. The loss is the mean
@@ -103,7 +103,7 @@ class GradientPenalty:
         >>> corner = np.zeros((32, 32))
         >>> corner[24:, :8] = 1  # lower left, where a box is drawn
         >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
-        >>> gan.compile(penalty=kg.training.GradientPenalty(corner), penalty_weight=10.0)
+        >>> gan.compile(penalty=kg.training.InputGradientPenalty(corner), penalty_weight=10.0)
 
     Source: Ross et al. 2017 (arXiv 1703.03717) for the idea; Erion et al. 2021 (arXiv 1906.10670)
     for gradients on the way to other images; random projections as in Hoffman et al. 2019 (arXiv
@@ -123,12 +123,12 @@ class GradientPenalty:
         ) -> tf.Tensor:
             key = tf.stack([self.seed, tf.cast(step, tf.int32)])
             region = self.region(image, mask)
-            part = uniform(tf.stack([tf.shape(image)[0], 1, 1]), key + [1, 0])
+            part = sample_uniform(tf.stack([tf.shape(image)[0], 1, 1]), key + [1, 0])
             blended = _exchanged(image, region * part, key)
             with tf.GradientTape() as tape:
                 tape.watch(blended)
                 _, logits = run(blended, training=training)
-                total = tf.reduce_sum(logits * tf.sign(uniform(tf.shape(logits), key) - 0.5))
+                total = tf.reduce_sum(logits * tf.sign(sample_uniform(tf.shape(logits), key) - 0.5))
             slope = tf.reduce_sum(tf.cast(tape.gradient(total, blended), tf.float32) ** 2, -1)
             return mean_share(slope, region)
 

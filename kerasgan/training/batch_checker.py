@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models.preprocess import BEYOND
 
-__all__ = ["NO_WEIGHTS", "Look"]
+__all__ = ["NO_WEIGHTS", "BatchChecker"]
 
 NO_WEIGHTS = (
     "Images cannot be weighted; leave the weights out, and weight the losses in compile(). "
@@ -24,7 +24,7 @@ UNLIKE = ", unlike those before: look for the files that differ"
 BYTES, WORDS = "{f} / 127.5 - 1", "{f} / 32767.5 - 1"
 
 
-class Look:
+class BatchChecker:
     """Looks at batches; raises on the first fault, and warns once of each doubt.
 
     Args:
@@ -35,7 +35,7 @@ class Look:
 
     Example:
         >>> import kerasgan as kg
-        >>> look = Look(kg.models.unet(size=32, filters=2, levels=1), "x", "dataset")
+        >>> look = BatchChecker(kg.models.unet(size=32, filters=2, levels=1), "x", "dataset")
         >>> try:
         ...     look(np.zeros((1, 32, 32, 3)), np.eye(32)[None, ..., None] * 255.0)
         ... except KerasganError as error:

@@ -38,7 +38,7 @@ from pages import put
 from results import ROOT
 
 import kerasgan as kg
-from kerasgan.evaluation.cases import Cases
+from kerasgan.evaluation.benchmark import ExplanationBenchmark
 from kerasgan.evaluation.faithfulness import areas
 
 RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
@@ -72,7 +72,7 @@ def turned(gan, cue, args, seed, clean):
     return float(np.mean(dice))
 
 
-def judged(gan, cue, args, seed, clean):
+def measured(gan, cue, args, seed, clean):
     """Return a row for every method: recovery, faithfulness, seconds."""
     with tempfile.TemporaryDirectory() as folder:
         samples = planted.write_dataset(
@@ -80,29 +80,29 @@ def judged(gan, cue, args, seed, clean):
         )
         twin = [planted.scene(cue, args.size, (10**6 + seed, i))[2] for i in range(args.test)]
         places = dict(zip(samples.names, twin))
-        cases = Cases(gan, samples, list(args.rules), seed=seed)
+        benchmark = ExplanationBenchmark(gan, samples, list(args.rules), seed=seed)
         seconds = collections.defaultdict(float)
 
-        def measure(case, maps):
-            cause = np.stack([places[name] for name in case.names])
-            outside = ~case.region
+        def measure(batch, maps):
+            cause = np.stack([places[name] for name in batch.names])
+            outside = ~batch.region
             if cue == "texture":
                 outside = np.ones_like(outside)  # the cause lies on the target
             sizes = np.abs(maps) * outside
             with np.errstate(invalid="ignore", divide="ignore"):
                 share = (sizes * cause).sum((1, 2)) / sizes.sum((1, 2))
                 area = (cause & outside).sum((1, 2)) / outside.sum((1, 2))
-                recovery = np.where(case.region.any((1, 2)), share / area, np.nan)
-            gap = areas(case, maps, steps=args.steps, seed=seed)["pixels dice gap"]
+                recovery = np.where(batch.region.any((1, 2)), share / area, np.nan)
+            gap = areas(batch, maps, steps=args.steps, seed=seed)["pixels dice gap"]
             return {"recovery": recovery, "faithful": gap}
 
-        table = cases.table(measure, verbose=False)
-        case = next(iter(cases))
-        for name, explainer in cases.explainers.items():
-            calls = functools.partial(explainer.explain, case.images, case.weights, layers=())
+        table = benchmark.table(benchmark.each(measure), verbose=False)
+        batch = next(iter(benchmark))
+        for name, explainer in benchmark.explainers.items():
+            calls = functools.partial(explainer.explain, batch.images, batch.weights, layers=())
             seconds[name] = min(timeit.repeat(calls, number=1, repeat=3))
-        verdicts = kg.evaluation.shortcuts(gan, samples, verbose=False).verdicts
-        called = " ".join(verdicts["region"][verdicts["shortcut"]])
+        tests = kg.evaluation.shortcuts(gan, samples, verbose=False).tests
+        called = " ".join(tests["region"][tests["shortcut"]])
     means = table.groupby(["method", "kind", "metric"])["value"].mean().unstack("metric")
     means["cost"] = [seconds[method] / seconds["gradient"] for method, _ in means.index]
     return means.reset_index().assign(called=called)
@@ -119,7 +119,7 @@ def one(cue, seed, clean, args, folder):
             pathlib.Path(scenes) / "train", cue, args.count, args.size, seed, clean
         )
         gan, dice = trained(samples, args, seed)
-    table = judged(gan, cue, args, seed, clean)
+    table = measured(gan, cue, args, seed, clean)
     table = table.assign(
         cue=cue, seed=seed, clean=clean, dice=dice, turned=turned(gan, cue, args, seed, clean)
     )

@@ -44,9 +44,9 @@ from pages import put
 from results import ROOT
 
 import kerasgan as kg
+from kerasgan.evaluation.benchmark import ExplanationBenchmark
 from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.faithfulness import areas
-from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.similarity import rank_correlation
 
 RULES = (
@@ -81,27 +81,27 @@ def parts(run, data):
     return {"validation": validation, "reported": reported}
 
 
-def cases_of(model, samples, args, known):
-    """Return the cases of a network; networks of one architecture share their traced explainers."""
+def benchmark_of(model, samples, args, known):
+    """Return the benchmark of a network; those of one architecture share traced explainers."""
     name = json.dumps(model.generator.get_config(), default=str)
     if name not in known:
-        known[name] = PerCase(model, samples, list(RULES), batch_size=args.batch)
-    cases = copy.copy(known[name])
-    cases.samples = samples
-    cases.explainer.model.set_weights(model.generator.get_weights())
-    return cases
+        known[name] = ExplanationBenchmark(model, samples, list(RULES), batch_size=args.batch)
+    benchmark = copy.copy(known[name])
+    benchmark.samples = samples
+    benchmark.explainer.model.set_weights(model.generator.get_weights())
+    return benchmark
 
 
-def shuffled_maps(cases, case):
+def shuffled_maps(benchmark, batch):
     """Return the maps of a batch after the values of each weight have changed places."""
-    network, rng = cases.explainer.model, np.random.default_rng(0)
+    network, rng = benchmark.explainer.model, np.random.default_rng(0)
     trained = network.get_weights()
     network.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in trained])
     # The sign of an untrained logit says nothing: relevance starts as the weight, not times it.
-    target = np.divide(case.weights, cases.run(case.images))
+    target = np.divide(batch.weights, benchmark.run(batch.images))
     maps = {
-        rule: cases.explainers[rule]
-        .explain(case.images, target=target, layers=())
+        rule: benchmark.explainers[rule]
+        .explain(batch.images, target=target, layers=())
         .relevance.sum(-1)
         for rule in RULES
     }
@@ -109,28 +109,28 @@ def shuffled_maps(cases, case):
     return maps
 
 
-def judged(cases, folder, args, random):
+def faithfulness_of(benchmark, folder, args, random):
     """Return faithfulness by every rule and control, and of the same rules after shuffling."""
     options = {"baseline": args.baseline, "steps": args.steps, "seed": 0}
 
-    def measure(case):
-        others = shuffled_maps(cases, case) if random else {}
-        for method, maps in cases.maps(case):
-            found = areas(case, maps, **options)
+    def measure(batch):
+        others = shuffled_maps(benchmark, batch) if random else {}
+        for method, maps in benchmark.maps(batch):
+            found = areas(batch, maps, **options)
             values = {name: found[name] for name in GAPS}
             if method in others:
-                values[RANDOM] = areas(case, others[method], **options)["pixels dice gap"]
+                values[RANDOM] = areas(batch, others[method], **options)["pixels dice gap"]
                 values[LIKE] = rank_correlation(maps, others[method])
             yield method, values
 
-    return cases.table(measure, folder=folder, facts={**options, "random": random})
+    return benchmark.table(measure, folder=folder, facts={**options, "random": random})
 
 
-def accounts(cases):
+def accounts(benchmark):
     """Return where the relevance of a batch goes by each rule, as a share of what is explained."""
-    case, rows = next(iter(cases)), {}
+    batch, rows = next(iter(benchmark)), {}
     for rule in RULES:
-        found = cases.explainers[rule].explain(case.images, target=case.weights, layers=())
+        found = benchmark.explainers[rule].explain(batch.images, target=batch.weights, layers=())
         ledger, whole = found.ledger, (found.logits * found.target).sum(dtype=np.float64)
         rows[rule] = {
             "to pixels": found.relevance.sum(dtype=np.float64) / whole,
@@ -150,20 +150,20 @@ def measured(groups, part, args, known):
             if len(samples) > args.count:
                 samples = samples[np.linspace(0, len(samples) - 1, args.count).astype(int)]
             print(f"{run.name}, {part}: {len(samples)} images", flush=True)
-            cases = cases_of(kg.SegmentationGAN.load(run / "model"), samples, args, known)
+            benchmark = benchmark_of(kg.SegmentationGAN.load(run / "model"), samples, args, known)
             labels = {"group": group, "network": run.name}
             folder = pathlib.Path(args.results) / part / run.name
-            table = judged(cases, folder, args, random=part == "validation")
+            table = faithfulness_of(benchmark, folder, args, random=part == "validation")
             tables.append(table.assign(**labels))
             if part == "validation":
-                books.append(kept_accounts(cases, folder / "accounts.csv").assign(**labels))
+                books.append(kept_accounts(benchmark, folder / "accounts.csv").assign(**labels))
     return pd.concat(tables, ignore_index=True), pd.concat(books) if books else None
 
 
-def kept_accounts(cases, file):
+def kept_accounts(benchmark, file):
     """Return `accounts`, from a file if an earlier run left one."""
     if not file.is_file():
-        accounts(cases).rename_axis("method").to_csv(file)
+        accounts(benchmark).rename_axis("method").to_csv(file)
     return pd.read_csv(file)
 
 

@@ -101,7 +101,9 @@ def judged(name, model, samples, args):
     objects = pd.DataFrame()
     if args.objects:
         start = time.perf_counter()
-        objects = kg.evaluation.between_objects(model, samples, list(args.rules), **options)
+        objects = kg.evaluation.relevance_between_objects(
+            model, samples, list(args.rules), **options
+        )
         objects = objects[~objects["method"].str.startswith("target blurred")]
         seconds["objects"] = time.perf_counter() - start
     start = time.perf_counter()

@@ -25,7 +25,7 @@ from results import ROOT
 from scipy import ndimage
 
 import kerasgan as kg
-from kerasgan.evaluation.cases import CONTROLS, Case
+from kerasgan.evaluation.benchmark import CONTROLS, ExplainedBatch
 from kerasgan.explain.draw import in_colours, show, to_picture
 
 PLACE = ROOT / "docs" / "assets" / "gallery"
@@ -195,12 +195,12 @@ def limits(gan, images, masks):
     rules = ("z-plus", "gamma", "epsilon")
     explainers = {rule: kg.Explainer(gan, rule) for rule in rules}
     first = explainers["gamma"].explain(image, layers=())
-    case = Case(("scene",), image, None, first.logits, first.target, None)
-    region = case.region
+    batch = ExplainedBatch(("scene",), image, None, first.logits, first.target, None)
+    region = batch.region
 
     top = [("image", to_picture(image[0]), region[0], False)]
     for name in ("target", "edges", "random"):
-        values = CONTROLS[name](case, 0)
+        values = CONTROLS[name](batch, 0)
         top.append((f"control: {name}", in_colours(values[0]), region[0], True))
     maps = {rule: explainers[rule].explain(image, layers=()) for rule in rules}
     gradient = kg.Explainer(gan, "gradient").explain(image, layers=())

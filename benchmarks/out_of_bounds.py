@@ -36,7 +36,7 @@ from pages import put
 from results import ROOT
 
 import kerasgan as kg
-from kerasgan.evaluation.artifacts import paint_over
+from kerasgan.evaluation.artifacts import inpaint_regions
 
 WEIGHTS = {"invariance": (3.0, 10.0, 30.0), "gradient": (1.0, 3.0, 10.0), "relevance": (3.0, 30.0)}
 ARMS = ("plain", "invariance", "gradient", "relevance", "painted")
@@ -88,7 +88,7 @@ def trained(arm, weight, data, args, seed):
     """Train a network; return it and the seconds of processor time that took."""
     images, masks, boxes = data
     if arm == "painted":
-        images = paint_over(images, boxes)
+        images = inpaint_regions(images, boxes)
     region = rim(args.size)
     penalty = {
         "invariance": kg.training.InvariancePenalty(region),
@@ -143,7 +143,7 @@ def one(arm, weight, seed, args, folder):
         "agree": dice(gan, *test[:2]),
         "against": dice(gan, *against[:2]),
         "bare": dice(gan, *bare[:2]),
-        "rims painted": dice(gan, paint_over(test[0], rims), test[1]),
+        "rims painted": dice(gan, inpaint_regions(test[0], rims), test[1]),
         "share": share(gan, test[0], test[2]),
         "area": float(test[2].mean()),
         "seconds": seconds,

@@ -30,7 +30,7 @@ def main():
     add("--card", help="JSON file: what only you know, such as intended_use and limits")
     both = [kg.explain.methods.DEFAULT_RULE, "epsilon"]
     add("--rules", nargs="+", default=both, help="rules to explain by")
-    add("--cases", type=int, help="images shown in full, at most 40; 24, or 12 to compare")
+    add("--shown", type=int, help="images shown in full, at most 40; 24, or 12 to compare")
     add("--limit", type=int, help="report on the first so many images only")
     add("--mode", default="stretch", help="stretch, letterbox or window, as for kg.predict")
     add("--augment", action="store_true", help="average over flips and right angles")
@@ -53,7 +53,7 @@ def main():
         samples,
         args.out,
         rules=args.rules,
-        cases=24 if args.cases is None else args.cases,
+        images=24 if args.shown is None else args.shown,
         mode=args.mode,
         augment=args.augment,
         card=card,
@@ -83,7 +83,7 @@ def compare(args):
         samples,
         args.out,
         rules=args.rules,
-        cases=12 if args.cases is None else args.cases,
+        images=12 if args.shown is None else args.shown,
         mode=args.mode,
         augment=args.augment,
         overwrite=args.overwrite,

@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasgan.evaluation.kept import keep, read_kept
+from kerasgan.evaluation.result_cache import read_result, write_result
 from kerasgan.tables import as_it_was, csv_bytes, harmless
 
 HOSTILE = [
@@ -60,6 +60,6 @@ def test_what_was_kept_is_read_as_it_was(tmp_path):
     table = pd.DataFrame(
         {"name": names, "method": ["=r", "-r", "'-r", "@r", "r\r=q"], "-x": range(5)}
     )
-    keep(table, tmp_path / "t.csv")
-    again = read_kept(tmp_path / "t.csv", "start anew", name=names)
+    write_result(table, tmp_path / "t.csv")
+    again = read_result(tmp_path / "t.csv", "start anew", name=names)
     pd.testing.assert_frame_equal(again, table, check_dtype=False)

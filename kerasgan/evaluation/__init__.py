@@ -1,17 +1,29 @@
-"""Evaluation: how good the masks are, how far their explanations can be believed."""
+"""Evaluation: how good the masks are, how far their explanations can be believed.
+
+In come a model and `Samples`; out come tables (pandas), a row for each image, whose means have
+bootstrap intervals. `evaluate` predicts first: how an output is read as a mask is decided in
+`kerasgan.models.outputs`, what a mask file means in `kerasgan.data.masks`.
+
+- Masks: `segmentation` (scores), `surface` (distances), `cross` (cross-validation), `breakdown`
+  (by size and group), `paired` (one model against another), `baseline` (a threshold on colour).
+- Explanations: `benchmark` (images, rules and controls that every measure runs on), `faithfulness`
+  and `removal`, `localisation` and `regions`, `context`, `complexity`, `stability`, `sanity`;
+  `advise` (which rule to use); `callbacks` (while a network learns).
+- Shortcuts: `shortcuts`, `artifacts` (text, borders, highlights), `spectral` (clusters of maps).
+"""
 
 from kerasgan.evaluation.advise import Advice, advise
-from kerasgan.evaluation.artifacts import find_regions, paint_over
+from kerasgan.evaluation.artifacts import find_regions, inpaint_regions
 from kerasgan.evaluation.baseline import ColorThreshold, fit_color_threshold
-from kerasgan.evaluation.breakdown import by_case, by_size, worst
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, summarize_maps
+from kerasgan.evaluation.breakdown import by_group, by_size, worst
 from kerasgan.evaluation.callbacks import WatchExplanations
-from kerasgan.evaluation.cases import summarize_maps
 from kerasgan.evaluation.complexity import complexity
-from kerasgan.evaluation.context import between_objects, context, deviating
+from kerasgan.evaluation.context import context, relevance_between_objects, top_images
 from kerasgan.evaluation.cross import cross_validate
 from kerasgan.evaluation.faithfulness import faithfulness
 from kerasgan.evaluation.localisation import localisation
-from kerasgan.evaluation.paired import compare
+from kerasgan.evaluation.paired import paired_difference
 from kerasgan.evaluation.removal import removal_curve
 from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
 from kerasgan.evaluation.segmentation import (
@@ -21,48 +33,59 @@ from kerasgan.evaluation.segmentation import (
     summarize,
     summary_text,
 )
-from kerasgan.evaluation.shortcuts import Shortcuts, painted_over, region_relevance, shortcuts
+from kerasgan.evaluation.shortcuts import (
+    Shortcuts,
+    inpainting_effect,
+    region_relevance,
+    shortcuts,
+)
 from kerasgan.evaluation.spectral import Clusters, relevance_clusters
 from kerasgan.evaluation.stability import stability
 from kerasgan.evaluation.surface import hausdorff_95, mean_surface_distance, surface_distances
 
 __all__ = [
-    "Advice",
-    "Clusters",
-    "ColorThreshold",
-    "Shortcuts",
-    "WatchExplanations",
-    "advise",
-    "between_objects",
-    "by_case",
+    # First floor: scores of masks, and which explanation to believe.
+    "evaluate",
+    "summary_text",
+    "save_table",
+    "cross_validate",
+    "paired_difference",
     "by_size",
-    "compare",
-    "compare_models",
+    "by_group",
+    "worst",
+    "advise",
+    "faithfulness",
+    "summarize_maps",
+    "shortcuts",
+    # Advanced: masks.
+    "evaluate_masks",
+    "summarize",
+    "hausdorff_95",
+    "mean_surface_distance",
+    "surface_distances",
+    "ColorThreshold",
+    "fit_color_threshold",
+    # Advanced: measures of explanations.
+    "ExplanationBenchmark",
+    "ExplainedBatch",
     "complexity",
     "context",
-    "cross_validate",
-    "deviating",
-    "evaluate",
-    "evaluate_masks",
-    "faithfulness",
-    "find_regions",
-    "fit_color_threshold",
-    "hausdorff_95",
     "localisation",
-    "mean_surface_distance",
-    "paint_over",
-    "painted_over",
-    "random_logit",
     "randomisation",
-    "region_relevance",
-    "relevance_clusters",
-    "removal_curve",
-    "save_table",
-    "shortcuts",
+    "random_logit",
+    "compare_models",
     "stability",
-    "summarize",
-    "summarize_maps",
-    "summary_text",
-    "surface_distances",
-    "worst",
+    "relevance_between_objects",
+    "top_images",
+    "removal_curve",
+    "WatchExplanations",
+    "Advice",
+    # Advanced: shortcuts.
+    "Shortcuts",
+    "find_regions",
+    "inpaint_regions",
+    "inpainting_effect",
+    "region_relevance",
+    "Clusters",
+    "relevance_clusters",
 ]

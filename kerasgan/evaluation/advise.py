@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, named_rules
 from kerasgan.evaluation.bootstrap import interval, resampled_means
-from kerasgan.evaluation.cases import Case, Cases, named_rules
 from kerasgan.evaluation.faithfulness import areas
 from kerasgan.evaluation.removal import BASELINES, check_choices, check_steps
 from kerasgan.explain import Explainer, rule_names
@@ -93,7 +93,7 @@ def advise(
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         samples: `Samples` that took no part in training, 4 at least; masks are not needed.
-        rules: The candidates, as for `Cases`.
+        rules: The candidates, as for `ExplanationBenchmark`.
         default: Name of the rule that the choice is held against; a candidate too.
         images: How many images are used, from 4 up; all, if there are fewer.
         baseline: What removed pixels are replaced by, as for `faithfulness`.
@@ -144,48 +144,49 @@ def advise(
     halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]
     options = {"size": size, "mode": mode, "seed": seed, "controls": False}
     options.update(preprocess=preprocess, gates=gates)
-    cases = Cases(model, halves[0], rules, **options)
+    benchmark = ExplanationBenchmark(model, halves[0], rules, **options)
     curves = {"baseline": baseline, "steps": steps, "seed": seed}
-    gaps = _gaps(cases, curves, verbose)
-    measured = _measured(cases, gaps, seed)
+    gaps = _gaps(benchmark, curves, verbose)
+    measured = _measured(benchmark, gaps, seed)
     best = _best(gaps, measured)
     two = {name: rules[name] for name in sorted({default, best})}
-    others = _gaps(Cases(model, halves[1], two, **options), curves, verbose)
+    others = _gaps(ExplanationBenchmark(model, halves[1], two, **options), curves, verbose)
     check = _check(others, best, default, seed)
     better = best != default and check["low"] > 0
     rule = best if better else default
-    batches = _batches(cases.explainers[rule], next(iter(cases)))
+    batches = _batches(benchmark.explainers[rule], next(iter(benchmark)))
     near = batches[batches["seconds"] <= NEAR * batches["seconds"].min()]
     batch_size = int(near["batch_size"].min())
-    taken = cases.explainer.gates
+    taken = benchmark.explainer.gates
     text = _sentences(rule, best, default, better, check, measured, batches, batch_size, taken)
     return Advice(rule, "prediction", batch_size, text, measured, check, batches)
 
 
-def _gaps(cases: Cases, curves: dict[str, Any], verbose: bool) -> pd.DataFrame:
+def _gaps(benchmark: ExplanationBenchmark, curves: dict[str, Any], verbose: bool) -> pd.DataFrame:
     """Faithfulness of each image (rows) by each rule (columns)."""
 
-    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
-        return {METRIC: areas(case, maps, **curves)[METRIC]}
+    def measure(batch: ExplainedBatch, maps: np.ndarray) -> dict[str, np.ndarray]:
+        return {METRIC: areas(batch, maps, **curves)[METRIC]}
 
-    table = cases.table(measure, verbose=verbose)
+    table = benchmark.table(benchmark.each(measure), verbose=verbose)
     wide = table.pivot(index="name", columns="method", values="value").dropna()
     if wide.empty:
         raise KerasganError(
             "Argument 'model' must predict something in some of the images drawn. Received: "
-            f"'{cases.explainer.model.name}', whose masks of {len(cases.samples)} images are empty"
+            f"'{benchmark.explainer.model.name}', whose masks of {len(benchmark.samples)} images "
+            "are empty"
         )
     return wide
 
 
-def _measured(cases: Cases, gaps: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _measured(benchmark: ExplanationBenchmark, gaps: pd.DataFrame, seed: int) -> pd.DataFrame:
     means = resampled_means(gaps.to_numpy(), RESAMPLES, seed)
-    case = next(iter(cases))
+    batch = next(iter(benchmark))
     rows = []
-    for name, explainer in cases.explainers.items():
+    for name, explainer in benchmark.explainers.items():
         start = time.perf_counter()
-        found = explainer.explain(case.images, target=case.weights, layers=(), verbose=False)
-        seconds = (time.perf_counter() - start) / len(case.images)
+        found = explainer.explain(batch.images, target=batch.weights, layers=(), verbose=False)
+        seconds = (time.perf_counter() - start) / len(batch.images)
         leak, to_bias = np.nan, np.nan
         if len(found.ledger):
             ledger = found.ledger[found.ledger["absolute"] > 0]
@@ -218,11 +219,11 @@ def _check(gaps: pd.DataFrame, best: str, default: str, seed: int) -> dict[str, 
     }
 
 
-def _batches(explainer: Explainer, case: Case) -> pd.DataFrame:
+def _batches(explainer: Explainer, batch: ExplainedBatch) -> pd.DataFrame:
     rows = []
     for count in SIZES:
-        images = explainer.preprocess(np.resize(case.images, (count, *case.images.shape[1:])))
-        weights = np.resize(case.weights, (count, *case.weights.shape[1:]))
+        images = explainer.preprocess(np.resize(batch.images, (count, *batch.images.shape[1:])))
+        weights = np.resize(batch.weights, (count, *batch.weights.shape[1:]))
         seconds = []
         for _ in range(3):
             start = time.perf_counter()

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from kerasgan.data.resize import check_image, resize_mask, resize_pixels
 from kerasgan.errors import KerasganError
 
-__all__ = ["REGIONS", "elsewhere", "find_regions", "paint_over"]
+__all__ = ["REGIONS", "elsewhere", "find_regions", "inpaint_regions"]
 
 REGIONS = ("text", "square", "border", "highlights")
 TRIES = 64  # places that a control is chosen among
@@ -69,7 +69,7 @@ def find_regions(image: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def paint_over(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def inpaint_regions(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Fill regions with what surrounds them: the nearest pixels left, blurred into each other.
 
     Args:
@@ -85,7 +85,7 @@ def paint_over(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
     Example:
         >>> images = np.array([0.5, 0.9, 0.5]).reshape(1, 1, 3, 1)
-        >>> paint_over(images, np.array([[[False, True, False]]])).ravel()
+        >>> inpaint_regions(images, np.array([[[False, True, False]]])).ravel()
         array([0.5, 0.5, 0.5], dtype=float32)
     """
     images, masks = np.asarray(images, np.float32), np.asarray(masks, bool)

@@ -1,4 +1,4 @@
-"""Where a model is good and where it is not: scores by size and by case, and the worst images."""
+"""Where a model is good and where it is not: scores by size and by group, and the worst images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.surface import DISTANCES
 
-__all__ = ["by_case", "by_size", "worst"]
+__all__ = ["by_group", "by_size", "worst"]
 
 
 def by_size(table: pd.DataFrame, bins: int | Iterable[float] = 4) -> pd.DataFrame:
@@ -55,16 +55,16 @@ def by_size(table: pd.DataFrame, bins: int | Iterable[float] = 4) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def by_case(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.DataFrame:
-    """Take the mean of every score for each case: patient, surgery, hospital, fold.
+def by_group(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.DataFrame:
+    """Take the mean of every score for each group: patient, surgery, hospital, fold.
 
     Args:
         table: What `evaluate` or `cross_validate` returned.
-        key: From the name of an image to its case, as `Samples.split_groups` takes; or the name of
-            a column that holds the case.
+        key: From the name of an image to its group, as `Samples.split_groups` takes; or the name of
+            a column that holds the group.
 
     Returns:
-        One row per case, in order of the case: `case`; `images`; the mean of every column of
+        One row per group, in order: `group`; `images`; the mean of every column of
         numbers. NaN is left out.
 
     Raises:
@@ -72,19 +72,19 @@ def by_case(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.Dat
 
     Example:
         >>> table = pd.DataFrame({"name": ["p1_a", "p2_a", "p1_b"], "dice": [0.5, 0.9, 1.0]})
-        >>> by_case(table, lambda name: name.split("_")[0])
-          case  images  dice
-        0   p1       2  0.75
-        1   p2       1  0.90
+        >>> by_group(table, lambda name: name.split("_")[0])
+          group  images  dice
+        0    p1       2  0.75
+        1    p2       1  0.90
     """
     column = key if isinstance(key, str) else "name"
     _check_table(table, column)
-    cases = list(table[column]) if column == key else [key(name) for name in table["name"]]
+    groups = list(table[column]) if column == key else [key(name) for name in table["name"]]
     rows = []
-    for case in sorted(set(cases), key=_order):
-        part = table[[other == case for other in cases]]
+    for group in sorted(set(groups), key=_order):
+        part = table[[other == group for other in groups]]
         part = part.drop(columns=key) if column == key else part
-        rows.append({"case": case, "images": len(part), **_means(part)})
+        rows.append({"group": group, "images": len(part), **_means(part)})
     return pd.DataFrame(rows)
 
 
@@ -162,7 +162,7 @@ def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
-def _order(case: Hashable) -> tuple:
+def _order(group: Hashable) -> tuple:
     """Numbers by value, anything else by its words."""
-    number = isinstance(case, (int, float, np.number))
-    return (not number, case if number else 0, str(case))
+    number = isinstance(group, (int, float, np.number))
+    return (not number, group if number else 0, str(group))

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from kerasgan.counts import count, score
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.kept import keep, read_kept
-from kerasgan.evaluation.regions import check_pixels, rim_of, shares
+from kerasgan.evaluation.regions import boundary_rim, check_pixels, shares
+from kerasgan.evaluation.result_cache import read_result, write_result
 from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
@@ -97,7 +97,7 @@ class WatchExplanations(keras.callbacks.Callback):
             raise KerasganError(
                 f"Argument 'folder' must be a folder to write into: {error}"
             ) from error
-        kept = read_kept(self.folder / TABLE, "start it anew")
+        kept = read_result(self.folder / TABLE, "start it anew")
         self._rows = self._rows if kept is None else kept
         self._writer = tf.summary.create_file_writer(
             str(self.folder), filename_suffix=".explanations"
@@ -112,7 +112,7 @@ class WatchExplanations(keras.callbacks.Callback):
         row = pd.DataFrame([{"epoch": epoch + 1, **values}])
         before = self._rows[self._rows["epoch"] <= epoch]
         self._rows = row if before.empty else pd.concat([before, row], ignore_index=True)
-        keep(self._rows, self.folder / TABLE)
+        write_result(self._rows, self.folder / TABLE)
         picture = self.folder / f"epoch_{epoch + 1:04}.png"
         found.plot(picture)
         with self._writer.as_default(step=epoch):
@@ -131,7 +131,7 @@ class WatchExplanations(keras.callbacks.Callback):
         drawn = np.asarray(found.prediction, float)[..., first:]
         counts = count(self.masks[..., first:], drawn, axis=(1, 2))
         target = np.any(found.target != 0, -1)
-        beside = rim_of(target, self.rim, outer=True)
+        beside = boundary_rim(target, self.rim, outer=True)
         parts = {"inside": target, "rim": beside, "outside": ~(target | beside)}
         lying = shares(np.abs(found.relevance.sum(-1, dtype=np.float64)), parts)
         explained = target.any((1, 2))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.evaluation.cases import Case, Cases
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
 from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["complexity", "entropy", "sparseness"]
@@ -21,7 +21,7 @@ def complexity(
     *,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how concentrated maps are, for every image, rule and control.
 
@@ -30,20 +30,15 @@ def complexity(
     Concentrated is not correct: a map of a single pixel has the best values that there are.
 
     Args:
-        model: As of `Cases`.
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        model: A network from image to mask.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
-        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
-
-    Raises:
-        KerasganError: As `Cases`.
+        As of `ExplanationBenchmark.table`.
 
     Example:
         >>> import tempfile
@@ -58,11 +53,13 @@ def complexity(
         ['sparseness', 'entropy']
     """
 
-    def measure(case: Case, maps: np.ndarray) -> dict[str, np.ndarray]:
+    def measure(batch: ExplainedBatch, maps: np.ndarray) -> dict[str, np.ndarray]:
         return {"sparseness": sparseness(maps), "entropy": entropy(maps)}
 
-    judged = Cases(model, samples, rules, **cases)
-    return judged.table(measure, folder=folder, facts={"measure": "complexity"}, verbose=verbose)
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    return benchmark.table(
+        benchmark.each(measure), folder=folder, facts={"measure": "complexity"}, verbose=verbose
+    )
 
 
 def sparseness(maps: np.ndarray) -> np.ndarray:

@@ -19,21 +19,20 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import COLUMNS, Case, target_map
-from kerasgan.evaluation.kept import keep, read_kept
-from kerasgan.evaluation.percase import PerCase
+from kerasgan.evaluation.benchmark import COLUMNS, ExplainedBatch, ExplanationBenchmark, target_map
 from kerasgan.evaluation.regions import (
     blur_controls,
+    blurred_targets,
+    boundary_rim,
     check_pixels,
     excess,
-    nulls_of,
-    rim_of,
     shares,
 )
+from kerasgan.evaluation.result_cache import read_result, write_result
 from kerasgan.explain.logits import label_components
 from kerasgan.explain.methods import DEFAULT_RULE
 
-__all__ = ["between_objects", "context", "deviating"]
+__all__ = ["relevance_between_objects", "context", "top_images"]
 
 WIDTHS = (2, 4, 8, 16)
 OBJECTS = ["name", "object", "area", *COLUMNS[1:]]
@@ -48,7 +47,7 @@ def context(
     widths: Sequence[float] = WIDTHS,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how much absolute relevance lies inside the target, in the rim round it, and outside.
 
@@ -65,21 +64,20 @@ def context(
     empty or the map zero everywhere, all are NaN.
 
     Args:
-        model: As of `Cases`.
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
+        model: A network from image to mask.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
         rim: Width of the rim in pixels, from 1 up.
         widths: Of the Gaussians that the target is blurred by, standard deviations in pixels. With
             the controls each is a method of its own, such as `target blurred 4 px`.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
         `metric`, `value`. `summarize_maps` takes means with bootstrap intervals;
-        `deviating` lists the images of largest excess.
+        `top_images` lists the images of largest excess.
 
     Raises:
         KerasganError: If an argument is out of range.
@@ -99,30 +97,30 @@ def context(
         ['inside', 'rim', 'outside', 'blur', 'excess', 'excess over 4 px']
     """
     check_pixels(rim, widths)
-    judged = _with_blurs(model, samples, rules, widths, cases)
+    benchmark = _with_blurs(model, samples, rules, widths, options)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        target = np.any(case.weights != 0, -1)
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        target = np.any(batch.weights != 0, -1)
         empty = ~target.any((1, 2))
-        beside = rim_of(target, rim, outer=True)
+        beside = boundary_rim(target, rim, outer=True)
         parts = {"inside": target, "rim": beside, "outside": ~(target | beside)}
-        nulls = nulls_of(target_map(case, judged.seed), widths)
-        for method, maps in judged.maps(case):
+        nulls = blurred_targets(target_map(batch, benchmark.seed), widths)
+        for method, maps in benchmark.maps(batch):
             sizes = np.abs(maps)
             found = {**shares(sizes, parts), **excess(sizes, parts["outside"], nulls)}
             yield method, {name: np.where(empty, np.nan, value) for name, value in found.items()}
 
     facts = {"measure": "context", "rim": rim, "widths": list(widths)}
-    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 
-def deviating(
+def top_images(
     table: pd.DataFrame, count: int = 10, *, method: str | None = None, metric: str = "excess"
 ) -> pd.DataFrame:
     """List the images whose maps deviate most from the mask blurred.
 
     Args:
-        table: What `context` or `between_objects` returned, or any table with their columns.
+        table: What `context` or `relevance_between_objects` returned.
         count: How many rows, 1 at least; all, if there are fewer.
         method: Whose maps; None for the only rule in the table.
         metric: What to go by.
@@ -138,7 +136,7 @@ def deviating(
     Example:
         >>> rows = [(name, "epsilon", "rule", "excess", v) for name, v in (("a", 0.1), ("b", 0.4))]
         >>> table = pd.DataFrame(rows, columns=["name", "method", "kind", "metric", "value"])
-        >>> deviating(table, 1)["name"].tolist()
+        >>> top_images(table, 1)["name"].tolist()
         ['b']
     """
     if not isinstance(table, pd.DataFrame) or set(COLUMNS) - set(table):
@@ -168,7 +166,7 @@ def deviating(
     return rows.sort_values("value", ascending=False, kind="stable").head(count)
 
 
-def between_objects(
+def relevance_between_objects(
     model: Any,
     samples: Samples,
     rules: Any = DEFAULT_RULE,
@@ -178,7 +176,7 @@ def between_objects(
     widths: Sequence[float] = WIDTHS,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how much of one object's absolute relevance lies on the other objects of its image.
 
@@ -192,16 +190,15 @@ def between_objects(
       as in `context`.
 
     Args:
-        model: As of `Cases`.
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
+        model: A network from image to mask.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
         least: Smallest area of an object in pixels, from 1 up.
         rim: Width of the rim round an object in pixels, from 1 up.
         widths: Of the Gaussians that an object is blurred by, as for `context`.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`, but for the target: `size`, `batch_size`, `mode`,
-            `controls`, `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
         A row for each object, method and metric: `name` of its image, `object` (from 0, the
@@ -225,7 +222,7 @@ def between_objects(
         >>> samples = kg.data.load_folder(images=folder, masks=None)
         >>> image = keras.Input((32, 32, 3))
         >>> model = keras.Model(image, keras.layers.Conv2D(1, 1, kernel_initializer="ones")(image))
-        >>> table = between_objects(model, samples, controls=False, verbose=False)
+        >>> table = relevance_between_objects(model, samples, controls=False, verbose=False)
         >>> table.query("metric == 'others'")[["object", "area", "value"]].values.tolist()
         [[0.0, 64.0, 0.0], [1.0, 64.0, 0.0]]
     """
@@ -234,33 +231,33 @@ def between_objects(
         raise KerasganError(
             f"Argument 'least' must be a whole number of pixels, from 1 up. Received: {least!r}"
         )
-    if "target" in cases:
+    if "target" in options:
         raise KerasganError(
             "Argument 'target' cannot be given: each object of the prediction is the target. "
-            f"Received: {cases['target']!r}"
+            f"Received: {options['target']!r}"
         )
-    judged = _with_blurs(model, samples, rules, widths, cases)
+    benchmark = _with_blurs(model, samples, rules, widths, options)
     facts = {"measure": "objects", "least": least, "rim": rim, "widths": list(widths)}
-    place = judged.claimed(folder, facts)
+    place = benchmark.cache_folder(folder, facts)
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
     tables, images = [], 0
-    for number, case in enumerate(judged):
-        labels = label_components(case.logits)
+    for number, batch in enumerate(benchmark):
+        labels = label_components(batch.logits)
         counts = _objects(labels, least)
         images += int((counts > 0).sum())
         file = None if place is None else place / f"batch_{number:05}.csv"
-        table = None if file is None else read_kept(file, "measure this batch again")
+        table = None if file is None else read_result(file, "measure this batch again")
         if table is not None and set(table) != set(OBJECTS):
             raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
         if table is None and counts.any():
-            table = _batch_table(judged, case, labels, counts, rim, widths)
+            table = _batch_table(benchmark, batch, labels, counts, rim, widths)
             if file is not None:
-                keep(table, file)
+                write_result(table, file)
         if table is not None:
-            names = np.array(case.names, dtype=object)
+            names = np.array(batch.names, dtype=object)
             tables.append(table.assign(name=names[table["name"].to_numpy(int)]))
         if bar is not None:
-            bar.add(len(case.images))
+            bar.add(len(batch.images))
     if not tables:
         raise KerasganError(
             f"Argument 'samples' must have an image with two predicted objects of at least {least} "
@@ -272,8 +269,8 @@ def between_objects(
 
 
 def _batch_table(
-    judged: PerCase,
-    case: Case,
+    benchmark: ExplanationBenchmark,
+    batch: ExplainedBatch,
     labels: np.ndarray,
     counts: np.ndarray,
     rim: float,
@@ -284,11 +281,11 @@ def _batch_table(
     index = np.concatenate([np.arange(count) for count in counts])
     every = np.any((labels > 0) & (labels <= counts[:, None, None, None]), -1)
     tables = []
-    for first in range(0, len(image), judged.batch_size):
-        some = slice(first, first + judged.batch_size)
-        objects = _case_of(case, labels, image[some], index[some])
+    for first in range(0, len(image), benchmark.batch_size):
+        some = slice(first, first + benchmark.batch_size)
+        objects = _of_components(batch, labels, image[some], index[some])
         others = every[image[some]] & ~np.any(objects.weights > 0, -1)
-        table = _objects_table(judged, objects, others, rim, widths)
+        table = _objects_table(benchmark, objects, others, rim, widths)
         tables.append(table.assign(name=np.resize(image[some], len(table))))
     return pd.concat(tables, ignore_index=True)
 
@@ -299,31 +296,37 @@ def _objects(labels: np.ndarray, least: int) -> np.ndarray:
     return np.where(counts > 1, counts, 0)
 
 
-def _case_of(case: Case, labels: np.ndarray, image: np.ndarray, index: np.ndarray) -> Case:
-    """A case that explains each component by itself."""
+def _of_components(
+    batch: ExplainedBatch, labels: np.ndarray, image: np.ndarray, index: np.ndarray
+) -> ExplainedBatch:
+    """A batch that explains each component by itself."""
     weights = labels[image] == index[:, None, None, None] + 1
     return dataclasses.replace(
-        case,
-        names=tuple(f"{case.names[place]} {number}" for place, number in zip(image, index)),
-        images=case.images[image],
+        batch,
+        names=tuple(f"{batch.names[place]} {number}" for place, number in zip(image, index)),
+        images=batch.images[image],
         truth=None,
-        logits=case.logits[image],
+        logits=batch.logits[image],
         weights=weights.astype(np.float32),
     )
 
 
 def _objects_table(
-    judged: PerCase, objects: Case, others: np.ndarray, rim: float, widths: Sequence[float]
+    benchmark: ExplanationBenchmark,
+    objects: ExplainedBatch,
+    others: np.ndarray,
+    rim: float,
+    widths: Sequence[float],
 ) -> pd.DataFrame:
     own = np.any(objects.weights > 0, -1)
     area = own.sum((1, 2))
     number = [int(name.rsplit(" ", 1)[1]) for name in objects.names]
-    beside = rim_of(own, rim, outer=True) & ~others
+    beside = boundary_rim(own, rim, outer=True) & ~others
     parts = {"own": own, "others": others, "beside": beside, "elsewhere": ~(own | others | beside)}
-    nulls = nulls_of(target_map(objects, judged.seed), widths)
-    kinds = judged.methods
+    nulls = blurred_targets(target_map(objects, benchmark.seed), widths)
+    kinds = benchmark.methods
     rows = []
-    for method, maps in judged.maps(objects):
+    for method, maps in benchmark.maps(objects):
         sizes = np.abs(maps)
         for metric, values in {**shares(sizes, parts), **excess(sizes, others, nulls)}.items():
             rows += [
@@ -334,9 +337,9 @@ def _objects_table(
 
 
 def _with_blurs(
-    model: Any, samples: Samples, rules: Any, widths: Sequence[float], cases: dict[str, Any]
-) -> PerCase:
-    judged = PerCase(model, samples, rules, **cases)
-    if judged.controls:
-        judged.controls = {**judged.controls, **blur_controls(widths)}
-    return judged
+    model: Any, samples: Samples, rules: Any, widths: Sequence[float], options: dict[str, Any]
+) -> ExplanationBenchmark:
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    if benchmark.controls:
+        benchmark.controls = {**benchmark.controls, **blur_controls(widths)}
+    return benchmark

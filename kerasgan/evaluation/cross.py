@@ -13,7 +13,7 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.kept import claim, keep, read_kept
+from kerasgan.evaluation.result_cache import open_cache, read_result, write_result
 from kerasgan.evaluation.segmentation import check_samples, evaluate, named_scores, summarize
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
 
@@ -111,14 +111,14 @@ def cross_validate(
             "setup": setup,
             "fit": getattr(fit, "__code__", type(fit)) if setup is None else None,
         }
-        claim(folder, facts, SETUP, "folds")
+        open_cache(folder, facts, SETUP, "folds")
     tables = []
     for number, (label, training, held_out) in enumerate(parts, start=1):
         place = None if folder is None else folder / f"fold_{number}"
         table = None
         if place is not None:
             names = list(held_out.names)
-            table = read_kept(place / SCORES_FILE, "train this fold again", name=names)
+            table = read_result(place / SCORES_FILE, "train this fold again", name=names)
         if table is None:
             if verbose:
                 print(f"Fold {number} of {len(parts)}, held out: {label}, {len(held_out)} images")
@@ -160,7 +160,7 @@ def _run(training, held_out, fit, place, division, options) -> pd.DataFrame:
         raise KerasganError("Argument 'fit' must return the model that it trained. Received: None")
     table = evaluate(model, held_out, verbose=False, **options)
     if place is not None:
-        keep(table, place / SCORES_FILE)
+        write_result(table, place / SCORES_FILE)
     return table
 
 

@@ -1,8 +1,7 @@
 """Faithfulness: does the target fall when what a map calls relevant is removed?
 
-Every curve of `kerasgan.evaluation.removal` is summarized by the area below it, so a map is judged
-by one number for each score of the target, Dice and mean logit, beside controls that know nothing
-of the network.
+Every curve of `kerasgan.evaluation.removal` is summarized by the area below it, so a map has
+one number for each score of the target, Dice and mean logit.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from scipy.integrate import trapezoid
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import Case, Cases
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
 from kerasgan.evaluation.removal import (
     BASELINES,
     check_choices,
@@ -142,7 +141,7 @@ def faithfulness(
         check_choices(curves=(curve, CURVES))
     check_choices(baseline=(baseline, BASELINES))
     check_steps(steps)
-    cases = Cases(
+    benchmark = ExplanationBenchmark(
         model,
         samples,
         rules,
@@ -157,11 +156,11 @@ def faithfulness(
     )
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
     facts = {"measure": "faithfulness", "curves": curves, "baseline": baseline, "steps": int(steps)}
-    return cases.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(benchmark.each(measure), folder=folder, facts=facts, verbose=verbose)
 
 
 def areas(
-    case: Case,
+    batch: ExplainedBatch,
     maps: np.ndarray,
     *,
     curves: Sequence[str] = ("pixels",),
@@ -172,7 +171,7 @@ def areas(
     """Return the areas below the curves of one method, float64 (batch,) by metric.
 
     Args:
-        case: Images, target and network.
+        batch: Images, target and network.
         maps: float (batch, height, width).
         curves: As for `faithfulness`, like the rest.
         baseline: What is put in the place of removed pixels.
@@ -183,7 +182,7 @@ def areas(
     @functools.cache
     def area(units: str, order: str, fill: str) -> dict[str, np.ndarray]:
         options = {"units": units, "baseline": fill, "steps": steps, "seed": seed}
-        fractions, scores = removal_curve(case, maps, order, **options)
+        fractions, scores = removal_curve(batch, maps, order, **options)
         return {score: trapezoid(curve, fractions, axis=1) for score, curve in scores.items()}
 
     found: dict[str, np.ndarray] = {}

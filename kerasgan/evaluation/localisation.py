@@ -11,17 +11,16 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.cases import Case
-from kerasgan.evaluation.percase import PerCase
-from kerasgan.evaluation.regions import check_pixels, rim_of, shares, true_region
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
+from kerasgan.evaluation.regions import boundary_rim, check_pixels, shares, true_region
 from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["localisation", "mass_accuracy", "top_share"]
 
 REGIONS = {
-    "truth": lambda case, rim: true_region(case),
-    "rim": lambda case, rim: rim_of(true_region(case), rim),
-    "target": lambda case, rim: np.any(case.weights != 0, -1),
+    "truth": lambda batch, rim: true_region(batch),
+    "rim": lambda batch, rim: boundary_rim(true_region(batch), rim),
+    "target": lambda batch, rim: np.any(batch.weights != 0, -1),
 }
 
 
@@ -35,7 +34,7 @@ def localisation(
     k: int = 100,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how much of the relevance lies in a region, for every image, rule and control.
 
@@ -53,22 +52,20 @@ def localisation(
     the controls in the table say what a map scores that knows the mask, or the image, alone.
 
     Args:
-        model: As of `Cases`.
-        samples: As of `Cases`, with masks but for the region "target".
-        rules: As of `Cases`.
+        model: A network from image to mask.
+        samples: With masks but for the region "target".
+        rules: One rule or method, or several.
         region: "truth", the true mask of the classes explained; "rim", the pixels round the outline
             of the true mask, inside and outside; "target", the pixels explained, whatever is true;
             or several of these, measured on the same maps.
         rim: Width of each half of the rim, in pixels, from 1 up.
         k: How many pixels `top K` asks for, from 1 to the pixels of an image.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
-        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
+        As of `ExplanationBenchmark.table`.
 
     Raises:
         KerasganError: If an argument is out of range, or a region needs masks that are not there.
@@ -95,23 +92,23 @@ def localisation(
         if name not in REGIONS:
             raise unknown_name("region", name, REGIONS)
     check_pixels(rim)
-    judged = PerCase(model, samples, rules, **cases)
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
     if samples.mask_paths is None and set(regions) - {"target"}:
         raise KerasganError(
             "Argument 'samples' must have masks for the regions 'truth' and 'rim'. Received: "
             "samples without. Pass region='target'"
         )
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        pixels = case.images[0, ..., 0].size
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        pixels = batch.images[0, ..., 0].size
         if not isinstance(k, Integral) or not 1 <= k <= pixels:
             raise KerasganError(
                 f"Argument 'k' must be a whole number from 1 to {pixels}, the pixels of an image. "
                 f"Received: {k!r}"
             )
-        there = np.any(case.weights != 0, (1, 2, 3))
-        parts = {name: REGIONS[name](case, rim) for name in regions}
-        for method, maps in judged.maps(case):
+        there = np.any(batch.weights != 0, (1, 2, 3))
+        parts = {name: REGIONS[name](batch, rim) for name in regions}
+        for method, maps in benchmark.maps(batch):
             found = {}
             for name, part in parts.items():
                 area = part.sum((1, 2))
@@ -128,7 +125,7 @@ def localisation(
             yield method, found
 
     facts = {"measure": "localisation", "region": regions, "rim": rim, "k": k}
-    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 
 def mass_accuracy(maps: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ import pandas as pd
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 
-__all__ = ["compare"]
+__all__ = ["paired_difference"]
 
 
-def compare(
+def paired_difference(
     table_a: pd.DataFrame,
     table_b: pd.DataFrame,
     *,
@@ -46,7 +46,7 @@ def compare(
     Example:
         >>> a = pd.DataFrame({"name": ["x", "y", "z"], "dice": [0.5, 0.25, 0.75]})
         >>> b = pd.DataFrame({"name": ["z", "y", "x"], "dice": [1.0, 0.5, 0.5]})
-        >>> compare(a, b)[["score", "mean_a", "mean_b", "difference", "images"]]
+        >>> paired_difference(a, b)[["score", "mean_a", "mean_b", "difference", "images"]]
           score  mean_a    mean_b  difference  images
         0  dice     0.5  0.666667    0.166667       3
 

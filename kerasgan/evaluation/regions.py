@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import Case, target_map
+from kerasgan.evaluation.benchmark import ExplainedBatch, target_map
 from kerasgan.evaluation.similarity import cosine
 
 __all__ = [
@@ -18,14 +18,14 @@ __all__ = [
     "blurred",
     "check_pixels",
     "excess",
-    "nulls_of",
-    "rim_of",
+    "blurred_targets",
+    "boundary_rim",
     "shares",
     "true_region",
 ]
 
 
-def true_region(case: Case) -> np.ndarray:
+def true_region(batch: ExplainedBatch) -> np.ndarray:
     """Return where the truth has a class that is explained: bool (batch, height, width).
 
     Of a network with one channel that is the true foreground, whatever the target; of one with
@@ -34,19 +34,19 @@ def true_region(case: Case) -> np.ndarray:
     Raises:
         KerasganError: If the true masks do not have the shape of the logits.
     """
-    if case.truth is None or case.truth.shape != case.weights.shape:
-        found = "none" if case.truth is None else f"masks of shape {case.truth.shape}"
+    if batch.truth is None or batch.truth.shape != batch.weights.shape:
+        found = "none" if batch.truth is None else f"masks of shape {batch.truth.shape}"
         raise KerasganError(
             f"Argument 'samples' must have true masks of the shape of the logits, "
-            f"{case.weights.shape}. Received: {found}"
+            f"{batch.weights.shape}. Received: {found}"
         )
-    if case.truth.shape[-1] == 1:
-        return case.truth[..., 0] > 0
-    explained = np.any(case.weights > 0, axis=(1, 2), keepdims=True)
-    return np.any((case.truth > 0) & explained, -1)
+    if batch.truth.shape[-1] == 1:
+        return batch.truth[..., 0] > 0
+    explained = np.any(batch.weights > 0, axis=(1, 2), keepdims=True)
+    return np.any((batch.truth > 0) & explained, -1)
 
 
-def rim_of(region: np.ndarray, width: float, outer: bool = False) -> np.ndarray:
+def boundary_rim(region: np.ndarray, width: float, outer: bool = False) -> np.ndarray:
     """Return the rim of regions: the pixels at most so far from the other side of the outline.
 
     The edge of the image is no outline: a region that fills the frame has no rim, and neither has
@@ -62,7 +62,7 @@ def rim_of(region: np.ndarray, width: float, outer: bool = False) -> np.ndarray:
         bool, of the same shape.
 
     Example:
-        >>> rim_of(np.array([[[True, True, False, False]]]), 1).astype(int)
+        >>> boundary_rim(np.array([[[True, True, False, False]]]), 1).astype(int)
         array([[[0, 1, 1, 0]]])
     """
     found = np.zeros(region.shape, bool)
@@ -110,16 +110,18 @@ def blurred(masks: np.ndarray, width: float) -> np.ndarray:
     return ndimage.gaussian_filter(masks, (0, width, width), mode="constant")
 
 
-def blur_controls(widths: Sequence[float]) -> dict[str, Callable[[Case, int], np.ndarray]]:
-    """Return controls for `Cases`, by name: the target blurred by each width in pixels.
+def blur_controls(
+    widths: Sequence[float],
+) -> dict[str, Callable[[ExplainedBatch, int], np.ndarray]]:
+    """Return controls for `ExplanationBenchmark`, by name: the target blurred.
 
     Example:
         >>> list(blur_controls([2, 4]))
         ['target blurred 2 px', 'target blurred 4 px']
     """
 
-    def control(width: float) -> Callable[[Case, int], np.ndarray]:
-        return lambda case, seed: blurred(target_map(case, seed), width)
+    def control(width: float) -> Callable[[ExplainedBatch, int], np.ndarray]:
+        return lambda batch, seed: blurred(target_map(batch, seed), width)
 
     return {f"target blurred {width:g} px": control(width) for width in widths}
 
@@ -160,7 +162,7 @@ def excess(
     return found
 
 
-def nulls_of(mask: np.ndarray, widths: Sequence[float]) -> dict[float, np.ndarray]:
+def blurred_targets(mask: np.ndarray, widths: Sequence[float]) -> dict[float, np.ndarray]:
     """Return a mask as it is, by width 0, and blurred by each width."""
     return {0: mask, **{width: blurred(mask, width) for width in widths}}
 

@@ -14,7 +14,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.cases import Case, check_maps, rng_of, target_scores
+from kerasgan.evaluation.benchmark import ExplainedBatch, check_maps, rng_of, target_scores
 
 __all__ = [
     "BASELINES",
@@ -314,7 +314,7 @@ UNITS: dict[str, Callable] = {"pixels": pixels, "regions": regions, "superpixels
 
 
 def removal_curve(
-    case: Case,
+    batch: ExplainedBatch,
     maps: np.ndarray,
     order: str = "most",
     *,
@@ -331,7 +331,7 @@ def removal_curve(
     both orders, so on a constant map both orders are one.
 
     Args:
-        case: Images, target and network.
+        batch: Images, target and network.
         maps: float (batch, height, width), the relevance of each pixel.
         order: "most" relevant first, or "least".
         units: What is removed together: "pixels", "regions" (squares) or "superpixels".
@@ -352,8 +352,9 @@ def removal_curve(
         A network that is the identity, explained by its own contributions:
 
         >>> images = np.array([4.0, 1.0, 3.0, 0.0], "float32").reshape(1, 2, 2, 1)
-        >>> case = Case(("a",), images, None, images, np.ones_like(images), lambda images: images)
-        >>> fractions, scores = removal_curve(case, images[..., 0], baseline="mean", steps=4)
+        >>> ones, same = np.ones_like(images), lambda images: images
+        >>> batch = ExplainedBatch(("a",), images, None, images, ones, same)
+        >>> fractions, scores = removal_curve(batch, images[..., 0], baseline="mean", steps=4)
         >>> fractions
         array([0.  , 0.25, 0.5 , 0.75, 1.  ])
         >>> scores["logit"]
@@ -362,18 +363,18 @@ def removal_curve(
     Source: Bach et al. 2015, doi 10.1371/journal.pone.0130140 (pixel flipping); Samek et al. 2017,
     arXiv 1509.06321 (both orders, regions); Rieger and Hansen 2020, arXiv 2003.08747 (superpixels).
     """
-    check_maps(maps, case.images, "maps")
+    check_maps(maps, batch.images, "maps")
     check_choices(order=(order, ORDERS), units=(units, UNITS), baseline=(baseline, BASELINES))
     check_steps(steps)
-    start = target_scores(case.logits, case.weights)
+    start = target_scores(batch.logits, batch.weights)
     curves = {score: np.full((len(maps), steps + 1), np.nan) for score in ("dice", "logit")}
-    for i, (name, image, relevance) in enumerate(zip(case.names, case.images, maps)):
+    for i, (name, image, relevance) in enumerate(zip(batch.names, batch.images, maps)):
         if not any(start[score][i] > 0 for score in curves):
             continue
         ranks = _ranks(UNITS[units](image), relevance, order, rng_of(name, seed, TIES))
         removed = _removed(ranks, steps)
         altered = BASELINES[baseline](image, removed[1:], rng_of(name, seed, FILL))
-        found = case.scores(altered, [i] * steps)
+        found = batch.scores(altered, [i] * steps)
         for score, curve in curves.items():
             if start[score][i] > 0:
                 curve[i] = np.append(1.0, found[score] / start[score][i])

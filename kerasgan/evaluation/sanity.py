@@ -16,9 +16,8 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.cases import Case, rng_of
-from kerasgan.evaluation.percase import PerCase
-from kerasgan.evaluation.similarity import likeness, relative_change
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, rng_of
+from kerasgan.evaluation.similarity import relative_change, similarities
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models import generator_of
 
@@ -35,7 +34,7 @@ def randomisation(
     orders: Sequence[str] = ORDERS,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Shuffle the network's weights layer by layer and measure how alike the maps remain.
 
@@ -49,15 +48,14 @@ def randomisation(
     images once for each layer and order.
 
     Args:
-        model: As of `Cases`. Its layers must be made anew from their config (`clone_model`).
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
+        model: Its layers must be made anew from their config (`clone_model`).
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
         orders: "cascade", from the logits down, each layer on top of those before; "alone", each
             layer by itself, the others as trained; or both.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
         A row for each image, method, stage and measure: `name`, `method`, `kind` ("rule" or
@@ -87,11 +85,13 @@ def randomisation(
     for order in orders:
         if order not in ORDERS:
             raise unknown_name("orders", order, ORDERS)
-    judged = PerCase(model, samples, rules, **cases)
-    network = judged.explainer.model
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    network = benchmark.explainer.model
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
-    shuffled = PerCase(copy, samples, rules, **{**cases, "preprocess": judged.preprocess})
+    shuffled = ExplanationBenchmark(
+        copy, samples, rules, **{**options, "preprocess": benchmark.preprocess}
+    )
     layers = [layer for layer in _leaves(copy) if any(w.size > 1 for w in layer.get_weights())]
     if not layers:
         raise KerasganError(
@@ -102,7 +102,7 @@ def randomisation(
     random = [
         [rng.permutation(weight.ravel()).reshape(weight.shape) for weight in weights]
         for weights, rng in (
-            (weights, np.random.default_rng([judged.seed, stage]))
+            (weights, np.random.default_rng([benchmark.seed, stage]))
             for stage, weights in enumerate(trained)
         )
     ]
@@ -112,20 +112,20 @@ def randomisation(
         for stage, layer in enumerate(layers, 1)
     }
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        before = dict(judged.maps(case))
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        before = dict(benchmark.maps(batch))
         found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
         for (order, stage), name in stages.items():
             for place, layer in enumerate(layers, 1):
                 changed = place <= stage if order == "cascade" else place == stage
                 layer.set_weights((random if changed else trained)[place - 1])
-            for method, maps in shuffled.maps(case):
-                found[method].update(likeness(before[method], maps, f", {name}"))
+            for method, maps in shuffled.maps(batch):
+                found[method].update(similarities(before[method], maps, f", {name}"))
         yield from found.items()
 
     names = [layer.name for layer in layers]
     facts = {"measure": "randomisation", "orders": orders, "layers": names}
-    table = judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+    table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
     parts = {
         f"{what}, {name}": (what, order, stage, names[stage - 1])
         for (order, stage), name in stages.items()
@@ -143,7 +143,7 @@ def random_logit(
     *,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Explain something else of the same image and measure how alike the maps remain.
 
@@ -158,20 +158,15 @@ def random_logit(
     where a map is constant (correlation) or zero (cosine).
 
     Args:
-        model: As of `Cases`.
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        model: A network from image to mask.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
-        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
-
-    Raises:
-        KerasganError: As `Cases`.
+        As of `ExplanationBenchmark.table`.
 
     Example:
         >>> import tempfile
@@ -188,20 +183,20 @@ def random_logit(
     Source: Random logit test, Sixt, Granz and Landgraf 2020 (arXiv 1912.09818), which asks for
     another class of a classifier; another place is the like of it for a mask.
     """
-    judged = PerCase(model, samples, rules, **cases)
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        before = dict(judged.maps(case))
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        before = dict(benchmark.maps(batch))
         found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
-        for name, weights in _other_targets(case, judged.seed).items():
-            same = np.all(weights == case.weights, (1, 2, 3))
-            for method, maps in judged.maps(dataclasses.replace(case, weights=weights)):
-                values = likeness(before[method], maps, f", {name}")
+        for name, weights in _other_targets(batch, benchmark.seed).items():
+            same = np.all(weights == batch.weights, (1, 2, 3))
+            for method, maps in benchmark.maps(dataclasses.replace(batch, weights=weights)):
+                values = similarities(before[method], maps, f", {name}")
                 found[method].update((m, np.where(same, np.nan, v)) for m, v in values.items())
         yield from found.items()
 
     facts = {"measure": "random logit"}
-    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 
 def compare_models(
@@ -212,7 +207,7 @@ def compare_models(
     *,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how alike the maps of two networks are, for the same target.
 
@@ -225,18 +220,16 @@ def compare_models(
     constant (correlation) or zero (cosine, and change where the first is).
 
     Args:
-        model: As of `Cases`. The weights of the target are made of its prediction, for both.
+        model: The weights of the target are made of its prediction, for both.
         other: Another network from images to masks of the same shape.
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
-        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
+        As of `ExplanationBenchmark.table`.
 
     Raises:
         KerasganError: If the networks differ in the shape of images or masks.
@@ -263,21 +256,21 @@ def compare_models(
             "Argument 'other' must take images and give masks of the shapes of 'model', "
             f"{shapes[0]}. Received: {shapes[1]}"
         )
-    judged = PerCase(model, samples, rules, **cases)
-    against = PerCase(other, samples, rules, **cases)
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    against = ExplanationBenchmark(other, samples, rules, **options)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        for (method, maps), (_, others) in zip(judged.maps(case), against.maps(case)):
-            yield method, {**likeness(maps, others), "change": relative_change(maps, others)}
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        for (method, maps), (_, others) in zip(benchmark.maps(batch), against.maps(batch)):
+            yield method, {**similarities(maps, others), "change": relative_change(maps, others)}
 
     facts = {"measure": "models", "other": against.explainer.model}
-    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 
-def _other_targets(case: Case, seed: int) -> dict[str, np.ndarray]:
-    moved, asked = np.empty_like(case.weights), np.empty_like(case.weights)
-    height, width, classes = case.weights.shape[1:]
-    for place, (name, weights) in enumerate(zip(case.names, case.weights)):
+def _other_targets(batch: ExplainedBatch, seed: int) -> dict[str, np.ndarray]:
+    moved, asked = np.empty_like(batch.weights), np.empty_like(batch.weights)
+    height, width, classes = batch.weights.shape[1:]
+    for place, (name, weights) in enumerate(zip(batch.names, batch.weights)):
         rng = rng_of(name, seed)
         step = [rng.integers(-(-side // 4), 3 * side // 4 + 1) for side in (height, width)]
         moved[place] = np.roll(weights, step, (0, 1))

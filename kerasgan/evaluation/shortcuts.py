@@ -19,18 +19,22 @@ import tensorflow as tf
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_pixels
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.artifacts import elsewhere, find_regions, paint_over
+from kerasgan.evaluation.artifacts import elsewhere, find_regions, inpaint_regions
+from kerasgan.evaluation.benchmark import (
+    ExplainedBatch,
+    ExplanationBenchmark,
+    rng_of,
+    target_scores,
+)
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
-from kerasgan.evaluation.cases import Case, Cases, rng_of, target_scores
-from kerasgan.evaluation.percase import PerCase
 from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
 from kerasgan.explain.methods import DEFAULT_RULE
 
-__all__ = ["Shortcuts", "painted_over", "region_relevance", "shortcuts"]
+__all__ = ["Shortcuts", "inpainting_effect", "region_relevance", "shortcuts"]
 
-Find = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-FEWEST = 8  # images that a verdict rests on
+RegionFinder = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+FEWEST = 8  # images that a test rests on
 RESAMPLES = 2000
 EXAMPLES = 3
 
@@ -40,12 +44,12 @@ class Shortcuts(NamedTuple):
 
     Attributes:
         regions: What `region_relevance` returned.
-        painted: What `painted_over` returned.
+        inpainted: What `inpainting_effect` returned.
         clusters: A row for each image: `name`, `cluster` (from 0, the largest), `distance` to the
             middle of its cluster and `dice` with the truth, NaN without masks. `attrs["summary"]`,
             a row for each cluster: `cluster`, `images`, `dice`, `examples` (the names of up to
             three images nearest to its middle), and the mean share of each region.
-        verdicts: A row for each region: `region`, `shortcut`, `images`; `share` and `area`, its
+        tests: A row for each region: `region`, `shortcut`, `images`; `share` and `area`, its
             parts of the relevance and of the pixels outside the target, `share_low` and
             `share_high` of the difference; `change` of the prediction, 1 less `dice_beyond`,
             `control`, that of the control, `low` and `high` of the difference.
@@ -57,9 +61,9 @@ class Shortcuts(NamedTuple):
     """
 
     regions: pd.DataFrame
-    painted: pd.DataFrame
+    inpainted: pd.DataFrame
     clusters: pd.DataFrame
-    verdicts: pd.DataFrame
+    tests: pd.DataFrame
     findings: list[str]
 
 
@@ -68,7 +72,7 @@ def region_relevance(
     samples: Samples,
     rules: Any = DEFAULT_RULE,
     *,
-    find: Find = find_regions,
+    find: RegionFinder = find_regions,
     folder: Any = None,
     verbose: bool = True,
     **options: Any,
@@ -76,15 +80,15 @@ def region_relevance(
     """Measure how much relevance named regions draw.
 
     Args:
-        model: As for `Cases`.
+        model: As for `ExplanationBenchmark`.
         samples: `Samples`, with or without masks.
-        rules: As for `Cases`.
-        find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
+        rules: As for `ExplanationBenchmark`.
+        find: From an image at its filled size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where finished batches are kept, as for `ExplanationBenchmark.table`.
         verbose: Whether to show a progress bar.
         **options: `target`, `size`, `batch_size`, `mode`, `controls`, `seed`, `preprocess`, as
-            for `Cases`.
+            for `ExplanationBenchmark`.
 
     Returns:
         A row for each image, method and region: `name`, `method`, `kind`, `region`; `share` of the
@@ -95,30 +99,32 @@ def region_relevance(
         `low` and `high`, the bootstrap interval of `excess`, outside share less outside area.
 
     Raises:
-        KerasganError: As `Cases`; or if `find` gives other names or shapes for some image.
+        KerasganError: If `find` gives other names or shapes for some image.
 
     Example:
         >>> table = kg.evaluation.region_relevance(gan, test)  # doctest: +SKIP
         >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
-    cases = PerCase(model, samples, rules, **options)
-    found_in = _finder(cases, find)
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    found_in = _finder(benchmark, find)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        found = found_in(case)
-        for method, maps in cases.maps(case):
-            yield method, _drawn(case, found, maps)
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        found = found_in(batch)
+        for method, maps in benchmark.maps(batch):
+            yield method, _drawn(batch, found, maps)
 
     facts = {"measure": "regions", "find": find}
-    table = cases.table(measure, folder=folder, facts=facts, verbose=verbose)
-    return _relevance_table(table, cases)
+    table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return _relevance_table(table, benchmark)
 
 
-def _drawn(case: Case, found: Mapping[str, np.ndarray], maps: np.ndarray) -> dict[str, np.ndarray]:
+def _drawn(
+    batch: ExplainedBatch, found: Mapping[str, np.ndarray], maps: np.ndarray
+) -> dict[str, np.ndarray]:
     """What relevance each region draws, by "region/value"."""
     values = {}
     for region, mask in found.items():
-        for prefix, part in (("", np.ones_like(mask)), ("outside_", ~case.region)):
+        for prefix, part in (("", np.ones_like(mask)), ("outside_", ~batch.region)):
             weight = np.abs(maps) * part
             area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
             share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
@@ -127,7 +133,7 @@ def _drawn(case: Case, found: Mapping[str, np.ndarray], maps: np.ndarray) -> dic
     return values
 
 
-def _relevance_table(table: pd.DataFrame, cases: Cases) -> pd.DataFrame:
+def _relevance_table(table: pd.DataFrame, benchmark: ExplanationBenchmark) -> pd.DataFrame:
     table = _wide(table)
     table.insert(table.columns.get_loc("area") + 1, "lift", _ratio(table["share"], table["area"]))
     columns = ["name", "method", "kind", "region", "share", "area", "lift"]
@@ -137,43 +143,43 @@ def _relevance_table(table: pd.DataFrame, cases: Cases) -> pd.DataFrame:
         part = part.dropna(subset=["outside_share"])
         mean = part[["share", "area", "outside_share", "outside_area"]].mean()
         excess = part["outside_share"] - part["outside_area"]
-        low, high = _interval(excess, 0.95, cases.seed)
+        low, high = _interval(excess, 0.95, benchmark.seed)
         lift = mean["share"] / mean["area"]
         rows.append([method, region, len(part), *mean, lift, excess.mean(), low, high])
     names = ["method", "region", "images", "share", "area", "outside_share", "outside_area"]
     summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
     table.attrs["summary"] = summary.to_dict("list")
-    if cases.explainer.gates:
-        table.attrs["gates"] = cases.explainer.gates
+    if benchmark.explainer.gates:
+        table.attrs["gates"] = benchmark.explainer.gates
     return table
 
 
-def painted_over(
+def inpainting_effect(
     model: Any,
     samples: Samples,
     *,
-    find: Find = find_regions,
+    find: RegionFinder = find_regions,
     folder: Any = None,
     verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure what happens to the prediction when named regions are painted over.
 
-    Each region is filled from its surroundings (`artifacts.paint_over`), and beside it a control,
-    as many pixels of the same shape elsewhere (`artifacts.elsewhere`), drawn for each image by its
+    Each region is filled from its surroundings (`inpaint_regions`), and beside it a control, as
+    many pixels of the same shape elsewhere (`artifacts.elsewhere`), drawn for each image by its
     name.
 
     Args:
-        model: As for `Cases`.
+        model: As for `ExplanationBenchmark`.
         samples: `Samples`, with or without masks.
         find: As for `region_relevance`.
         folder: As for `region_relevance`.
         verbose: Whether to show a progress bar.
         **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
-            `Cases`.
+            `ExplanationBenchmark`.
 
     Returns:
-        Two rows for each image and region: `name`, `region`, `painted` ("region" or "control");
+        Two rows for each image and region: `name`, `region`, `inpainted` ("region" or "control");
         `area`, the share of the pixels painted; `dice` of the target and what is predicted now;
         `dice_beyond`, the same if painted pixels keep what was predicted for them, so that only
         what is predicted elsewhere counts; `logit_change`, of the mean logit over the target;
@@ -186,56 +192,61 @@ def painted_over(
         KerasganError: As `region_relevance`.
 
     Example:
-        >>> table = kg.evaluation.painted_over(gan, test)  # doctest: +SKIP
+        >>> table = kg.evaluation.inpainting_effect(gan, test)  # doctest: +SKIP
         >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
-    cases = PerCase(model, samples, "gradient", controls=False, **options)
-    found_in = _finder(cases, find)
+    benchmark = ExplanationBenchmark(model, samples, "gradient", controls=False, **options)
+    found_in = _finder(benchmark, find)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        yield "gradient", _repainted(case, found_in(case), cases.seed)  # its maps are not asked for
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        yield (
+            "gradient",
+            _inpainted(batch, found_in(batch), benchmark.seed),
+        )  # its maps are not asked for
 
-    facts = {"measure": "painted over", "find": find}
-    return _painted_table(cases.table(measure, folder=folder, facts=facts, verbose=verbose))
+    facts = {"measure": "inpainting", "find": find}
+    return _inpainting_table(benchmark.table(measure, folder=folder, facts=facts, verbose=verbose))
 
 
-def _repainted(case: Case, found: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+def _inpainted(
+    batch: ExplainedBatch, found: Mapping[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
     """What is predicted where a region, or its control, is painted over, by name and value."""
-    before = target_scores(case.logits, case.weights)["logit"]
-    truth_before = _truth_dice(case.logits, case.truth)
+    before = target_scores(batch.logits, batch.weights)["logit"]
+    truth_before = _truth_dice(batch.logits, batch.truth)
     values = {}
     for region, masks in found.items():
         there = np.flatnonzero(masks.any((1, 2)))
-        for painted in ("region", "control"):
-            own = masks if painted == "region" else _controls(case, masks, region, seed)
-            row = {name: np.full(len(masks), np.nan) for name in PAINTED}
-            row["area"] = own.mean((1, 2))
+        for what in ("region", "control"):
+            filled = masks if what == "region" else _controls(batch, masks, region, seed)
+            row = {name: np.full(len(masks), np.nan) for name in INPAINTED}
+            row["area"] = filled.mean((1, 2))
             if len(there):
-                logits = case.run(paint_over(case.images[there], own[there]))
-                scores = target_scores(logits, case.weights[there])
+                logits = batch.run(inpaint_regions(batch.images[there], filled[there]))
+                scores = target_scores(logits, batch.weights[there])
                 row["dice"][there] = scores["dice"]
-                kept = np.where(own[there][..., None], case.logits[there], logits)
-                row["dice_beyond"][there] = target_scores(kept, case.weights[there])["dice"]
+                kept = np.where(filled[there][..., None], batch.logits[there], logits)
+                row["dice_beyond"][there] = target_scores(kept, batch.weights[there])["dice"]
                 row["logit_change"][there] = scores["logit"] - before[there]
-                truth = None if case.truth is None else case.truth[there]
+                truth = None if batch.truth is None else batch.truth[there]
                 row["truth_dice"][there] = _truth_dice(logits, truth)
                 row["truth_change"] = row["truth_dice"] - truth_before
-            values.update({f"{region}/{painted}/{name}": v for name, v in row.items()})
+            values.update({f"{region}/{what}/{name}": v for name, v in row.items()})
     return values
 
 
-def _painted_table(table: pd.DataFrame) -> pd.DataFrame:
+def _inpainting_table(table: pd.DataFrame) -> pd.DataFrame:
     table = _wide(table)
-    table[["region", "painted"]] = table["region"].str.rsplit("/", n=1, expand=True)
-    table = table[["name", "region", "painted", *PAINTED]]
-    groups = table[table["area"] > 0].groupby(["region", "painted"], sort=False)
-    summary = groups[list(PAINTED)].mean()
+    table[["region", "inpainted"]] = table["region"].str.rsplit("/", n=1, expand=True)
+    table = table[["name", "region", "inpainted", *INPAINTED]]
+    groups = table[table["area"] > 0].groupby(["region", "inpainted"], sort=False)
+    summary = groups[list(INPAINTED)].mean()
     summary.insert(0, "images", groups["dice"].count())
     table.attrs["summary"] = summary.reset_index().to_dict("list")
     return table
 
 
-PAINTED = ("area", "dice", "dice_beyond", "logit_change", "truth_dice", "truth_change")
+INPAINTED = ("area", "dice", "dice_beyond", "logit_change", "truth_dice", "truth_change")
 
 
 def shortcuts(
@@ -243,7 +254,7 @@ def shortcuts(
     samples: Samples,
     rule: Any = DEFAULT_RULE,
     *,
-    find: Find = find_regions,
+    find: RegionFinder = find_regions,
     clusters: int | None = None,
     least: float = 0.05,
     confidence: float = 0.95,
@@ -260,7 +271,7 @@ def shortcuts(
     regions (Bonferroni), so that with none being a shortcut, one is named seldom.
 
     Args:
-        model: As for `Cases`.
+        model: As for `ExplanationBenchmark`.
         samples: `Samples`, with or without masks, 4 at least.
         rule: A rule's name, a rule or another method. `epsilon` scatters, and can put less
             relevance on a cue than its area even where the cue decides.
@@ -268,13 +279,13 @@ def shortcuts(
         clusters: As for `relevance_clusters`.
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where finished batches are kept, as for `ExplanationBenchmark.table`.
         verbose: Whether to show a progress bar.
         **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
-            `Cases`.
+            `ExplanationBenchmark`.
 
     Returns:
-        Tables, verdicts and plain sentences.
+        Tables, tests and plain sentences.
 
     Raises:
         KerasganError: As `region_relevance` and `relevance_clusters`.
@@ -288,51 +299,53 @@ def shortcuts(
     """
     check_draws(confidence, RESAMPLES)
     rule = {rule if isinstance(rule, str) else repr(rule): rule}
-    cases = PerCase(model, samples, rule, controls=False, **options)
-    found_in = _finder(cases, find)
+    benchmark = ExplanationBenchmark(model, samples, rule, controls=False, **options)
+    found_in = _finder(benchmark, find)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        found = found_in(case)
-        ((method, maps),) = cases.maps(case)
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        found = found_in(batch)
+        ((method, maps),) = benchmark.maps(batch)
         pixels = small_maps(maps).reshape(len(maps), -1).T
         parts = {
-            "drawn": _drawn(case, found, maps),
-            "painted": _repainted(case, found, cases.seed),
+            "drawn": _drawn(batch, found, maps),
+            "inpainted": _inpainted(batch, found, benchmark.seed),
             "map": {f"{place:03}": values for place, values in enumerate(pixels)},
-            "truth": {"dice": _truth_dice(case.logits, case.truth)},
+            "truth": {"dice": _truth_dice(batch.logits, batch.truth)},
         }
         named = {f"{part} {k}": v for part, values in parts.items() for k, v in values.items()}
         yield method, named
 
     facts = {"measure": "shortcuts", "find": find}
-    table = cases.table(measure, folder=folder, facts=facts, verbose=verbose)
+    table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
     parts = _parted(table)
-    drawn = _relevance_table(parts["drawn"], cases)
-    painted = _painted_table(parts["painted"])
+    drawn = _relevance_table(parts["drawn"], benchmark)
+    inpainted = _inpainting_table(parts["inpainted"])
     dice, maps = (
         parts[part].pivot(index="name", columns="metric", values="value").loc[list(samples.names)]
         for part in ("truth", "map")
     )
-    grouped = _clustered(cases, clusters, drawn, dice["dice"].to_numpy(), maps.to_numpy())
-    verdicts = _verdicts(drawn, painted, least, confidence, cases.seed)
-    findings = [_sentence(row, confidence) for row in verdicts.to_dict("records")]
+    grouped = _clustered(benchmark, clusters, drawn, dice["dice"].to_numpy(), maps.to_numpy())
+    tests = _tests(drawn, inpainted, least, confidence, benchmark.seed)
+    findings = [_sentence(row, confidence) for row in tests.to_dict("records")]
     sizes = grouped.attrs["summary"]["images"]
     many = f"{len(sizes)} cluster{'s' if len(sizes) > 1 else ''}"
     findings.append(f"The heatmaps form {many}, of {', '.join(map(str, sizes))} images.")
-    return Shortcuts(drawn, painted, grouped, verdicts, findings)
+    return Shortcuts(drawn, inpainted, grouped, tests, findings)
 
 
-def _finder(cases: Cases, find: Find) -> Callable[[Case], dict[str, np.ndarray]]:
-    """From a case to the regions of its images, bool (batch, height, width), by name."""
+def _finder(
+    benchmark: ExplanationBenchmark, find: RegionFinder
+) -> Callable[[ExplainedBatch], dict[str, np.ndarray]]:
+    """From a batch to the regions of its images, bool (batch, height, width), by name."""
     if not callable(find):
         raise KerasganError(f"Argument 'find' must be a function of an image. Received: {find!r}")
-    index = {name: place for place, name in enumerate(cases.samples.names)}
+    index = {name: place for place, name in enumerate(benchmark.samples.names)}
     known: list[str] = []
 
-    def found_in(case: Case) -> dict[str, np.ndarray]:
-        several = [_at_size(cases, index[name], find) for name in case.names]
+    def found_in(batch: ExplainedBatch) -> dict[str, np.ndarray]:
+        several = [_at_size(benchmark, index[name], find) for name in batch.names]
         known.extend([] if known else several[0])
-        for name, found in zip(case.names, several):
+        for name, found in zip(batch.names, several):
             if list(found) != known or not known:
                 raise KerasganError(
                     f"Argument 'find' must give regions of the same names for every image. "
@@ -343,8 +356,10 @@ def _finder(cases: Cases, find: Find) -> Callable[[Case], dict[str, np.ndarray]]
     return found_in
 
 
-def _at_size(cases: Cases, index: int, find: Find) -> dict[str, np.ndarray]:
-    image = cases.samples.image(index)
+def _at_size(
+    benchmark: ExplanationBenchmark, index: int, find: RegionFinder
+) -> dict[str, np.ndarray]:
+    image = benchmark.samples.image(index)
     found = {}
     for name, mask in find(image).items():
         if np.shape(mask) != image.shape[:2] or "/" in name:
@@ -353,13 +368,13 @@ def _at_size(cases: Cases, index: int, find: Find) -> dict[str, np.ndarray]:
                 f"names without '/'. Received: {np.shape(mask)} for {name!r}"
             )
         pixels = 255 * np.asarray(mask, bool)[..., None].astype(np.uint8)
-        found[name] = resize_pixels(pixels, cases.size, cases.mode)[..., 0] > 127
+        found[name] = resize_pixels(pixels, benchmark.size, benchmark.mode)[..., 0] > 127
     return found
 
 
-def _controls(case: Case, masks: np.ndarray, region: str, seed: int) -> np.ndarray:
+def _controls(batch: ExplainedBatch, masks: np.ndarray, region: str, seed: int) -> np.ndarray:
     controls = np.zeros_like(masks)
-    for place, (name, mask, target) in enumerate(zip(case.names, masks, case.region)):
+    for place, (name, mask, target) in enumerate(zip(batch.names, masks, batch.region)):
         rng = rng_of(name, seed, zlib.crc32(region.encode()))
         controls[place] = elsewhere(mask, target, rng)
     return controls
@@ -408,16 +423,20 @@ def _parted(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _clustered(
-    cases: Cases, clusters: int | None, drawn: pd.DataFrame, dice: np.ndarray, maps: np.ndarray
+    benchmark: ExplanationBenchmark,
+    clusters: int | None,
+    drawn: pd.DataFrame,
+    dice: np.ndarray,
+    maps: np.ndarray,
 ) -> pd.DataFrame:
     side = int(np.sqrt(maps.shape[1]))
     small = maps.reshape(-1, side, side)
-    found = relevance_clusters(small, clusters, seed=cases.seed)
+    found = relevance_clusters(small, clusters, seed=benchmark.seed)
     middles = {k: found.embedding[found.labels == k].mean(0) for k in set(found.labels.tolist())}
     away = found.embedding - np.stack([middles[k] for k in found.labels.tolist()])
     table = pd.DataFrame(
         {
-            "name": cases.samples.names,
+            "name": benchmark.samples.names,
             "cluster": found.labels,
             "distance": np.linalg.norm(away, axis=1),
             "dice": dice,
@@ -433,14 +452,14 @@ def _clustered(
     return table
 
 
-def _verdicts(drawn, painted, least: float, confidence: float, seed: int) -> pd.DataFrame:
+def _tests(drawn, inpainted, least: float, confidence: float, seed: int) -> pd.DataFrame:
     names = drawn["region"].unique()
     shared = 1 - (1 - confidence) / len(names)
     rows = []
     for region in names:
         share = drawn[drawn["region"] == region].set_index("name")
-        dice = painted[painted["region"] == region].pivot(
-            index="name", columns="painted", values="dice_beyond"
+        dice = inpainted[inpainted["region"] == region].pivot(
+            index="name", columns="inpainted", values="dice_beyond"
         )
         both = share[["outside_share", "outside_area"]].join(1 - dice)
         both = both.dropna(subset=["region", "control"])

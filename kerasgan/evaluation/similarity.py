@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-__all__ = ["cosine", "likeness", "rank_correlation", "relative_change"]
+__all__ = ["cosine", "similarities", "rank_correlation", "relative_change"]
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -64,12 +64,12 @@ def relative_change(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.divide(change, first, out=np.full(len(maps), np.nan), where=first > 0)
 
 
-def likeness(maps: np.ndarray, others: np.ndarray, where: str = "") -> dict[str, np.ndarray]:
+def similarities(maps: np.ndarray, others: np.ndarray, where: str = "") -> dict[str, np.ndarray]:
     """Return `rank_correlation` and `cosine` as metrics; `where` ends their names.
 
     Example:
         >>> maps = np.array([[[1.0, 2.0, 2.0]]])
-        >>> likeness(maps, -maps, ", negated")
+        >>> similarities(maps, -maps, ", negated")
         {'rank correlation, negated': array([-1.]), 'cosine, negated': array([-1.])}
     """
     return {

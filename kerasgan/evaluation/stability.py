@@ -13,40 +13,39 @@ from scipy import ndimage
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import Case, rng_of
-from kerasgan.evaluation.percase import PerCase
+from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, rng_of
 from kerasgan.evaluation.similarity import rank_correlation, relative_change
 from kerasgan.explain.methods import DEFAULT_RULE
 
 __all__ = ["PHOTOMETRIC", "stability"]
 
 
-def brighter(images: np.ndarray) -> np.ndarray:
+def adjust_brightness(images: np.ndarray) -> np.ndarray:
     """Raise every value by a tenth of the range."""
     return images + 0.2
 
 
-def flatter(images: np.ndarray) -> np.ndarray:
+def adjust_contrast(images: np.ndarray) -> np.ndarray:
     """Draw every value a fifth nearer to the mean of its image and channel."""
     mean = images.mean((1, 2), keepdims=True)
     return mean + 0.8 * (images - mean)
 
 
-def darker_middle(images: np.ndarray) -> np.ndarray:
+def adjust_gamma(images: np.ndarray) -> np.ndarray:
     """Raise values, read as from 0 to 1, to the power of 1.25."""
     return 2 * np.clip((images + 1) / 2, 0, 1) ** 1.25 - 1
 
 
-def softer(images: np.ndarray) -> np.ndarray:
+def gaussian_blur(images: np.ndarray) -> np.ndarray:
     """Blur by a Gaussian of one pixel."""
     return ndimage.gaussian_filter(images, (0, 1, 1, 0), mode="nearest")
 
 
 PHOTOMETRIC = {
-    "brightness": brighter,
-    "contrast": flatter,
-    "gamma": darker_middle,
-    "blur": softer,
+    "brightness": adjust_brightness,
+    "contrast": adjust_contrast,
+    "gamma": adjust_gamma,
+    "blur": gaussian_blur,
 }
 """Changes of light and focus that leave the structures where they are, by name."""
 
@@ -61,7 +60,7 @@ def stability(
     changes: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
     folder: Any = None,
     verbose: bool = True,
-    **cases: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how much maps change with the image, the weights of the target held as they are.
 
@@ -78,22 +77,20 @@ def stability(
     worth.
 
     Args:
-        model: As of `Cases`.
-        samples: As of `Cases`; masks are not needed.
-        rules: As of `Cases`.
+        model: A network from image to mask.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
         radius: Largest noise of a value of the image, which range from -1 to 1; above 0.
         draws: How often noise is drawn for `max-sensitivity`, from 1 up.
         changes: Functions from images, float32 (batch, height, width, channels) in [-1, 1], to such
             images, by name; None for `PHOTOMETRIC`: 10 % brighter, contrast times 0.8, gamma 1.25,
             blurred by 1 px. An empty dict for none.
-        folder: Where finished batches are kept, as for `Cases.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **cases: Further arguments of `Cases`: `target`, `size`, `batch_size`, `mode`, `controls`,
-            `seed`, `preprocess`, `gates`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
-        A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
-        `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
+        As of `ExplanationBenchmark.table`.
 
     Raises:
         KerasganError: If an argument is out of range, or a change does not return such images.
@@ -125,37 +122,37 @@ def stability(
             f"Argument 'draws' must be a whole number from 1 up. Received: {draws!r}"
         )
     changes = PHOTOMETRIC if changes is None else changes
-    judged = PerCase(model, samples, rules, **cases)
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
 
-    def measure(case: Case) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        before = dict(judged.maps(case))
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        before = dict(benchmark.maps(batch))
         found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
         for draw in range(draws):
-            noise = _noise(case, radius, judged.seed, draw)
-            for method, maps in judged.maps(_altered(case, case.images + noise)):
+            noise = _noise(batch, radius, benchmark.seed, draw)
+            for method, maps in benchmark.maps(_altered(batch, batch.images + noise)):
                 change = relative_change(before[method], maps)
                 largest = found[method].get("max-sensitivity", change)
                 found[method]["max-sensitivity"] = np.maximum(largest, change)
         for name, function in changes.items():
-            images = np.asarray(function(case.images.copy()))
-            if images.shape != case.images.shape or not np.all(np.isfinite(images)):
+            images = np.asarray(function(batch.images.copy()))
+            if images.shape != batch.images.shape or not np.all(np.isfinite(images)):
                 raise KerasganError(
                     f"Change {name!r} of argument 'changes' must return finite images of shape "
-                    f"{case.images.shape}. Received: shape {images.shape}"
+                    f"{batch.images.shape}. Received: shape {images.shape}"
                 )
-            for method, maps in judged.maps(_altered(case, images)):
+            for method, maps in benchmark.maps(_altered(batch, images)):
                 found[method][f"rank correlation, {name}"] = rank_correlation(before[method], maps)
                 found[method][f"change, {name}"] = relative_change(before[method], maps)
         yield from found.items()
 
     facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": changes}
-    return judged.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
 
 
-def _noise(case: Case, radius: float, *seed: int) -> np.ndarray:
-    shape = case.images.shape[1:]
-    return np.stack([rng_of(name, *seed).uniform(-radius, radius, shape) for name in case.names])
+def _noise(batch: ExplainedBatch, radius: float, *seed: int) -> np.ndarray:
+    shape = batch.images.shape[1:]
+    return np.stack([rng_of(name, *seed).uniform(-radius, radius, shape) for name in batch.names])
 
 
-def _altered(case: Case, images: np.ndarray) -> Case:
-    return dataclasses.replace(case, images=np.clip(images, -1, 1).astype(np.float32))
+def _altered(batch: ExplainedBatch, images: np.ndarray) -> ExplainedBatch:
+    return dataclasses.replace(batch, images=np.clip(images, -1, 1).astype(np.float32))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain import targets
-from kerasgan.inference.export import check_against, fresh
+from kerasgan.inference.export import check_against, new_path
 
 if TYPE_CHECKING:
     from kerasgan.explain.explainer import Explainer
@@ -87,7 +87,7 @@ def export_explainer(
         "explain_weights": module.explain_weights.get_concrete_function(),
     }
     signatures["serving_default"] = signatures["explain_weights"]
-    with fresh(folder) as part:
+    with new_path(folder) as part:
         tf.saved_model.save(module, str(part), signatures)
         saved = tf.saved_model.load(str(part))
         _check(saved.explain, by_target, images, folder)

@@ -25,8 +25,8 @@ from kerasgan.explain.logits import warn_if_empty
 from kerasgan.explain.original_size import to_original
 from kerasgan.explain.propagate import COLUMNS
 from kerasgan.inference.members import input_size, members_of
-from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of, reflection
-from kerasgan.inference.views import View, views_of
+from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_frame, reflection
+from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.preprocess import check_range
 
 __all__ = ["MergedExplainer"]
@@ -77,7 +77,7 @@ class MergedExplainer:
         members = members_of(model)
         check_tiling(mode, overlap, scale)
         self.window = input_size(members[0], size)
-        self.views = views_of(augment, self.window)
+        self.views = augmentation_views(augment, self.window)
         self.tiling = (mode, overlap, scale)
         self.explainers = [
             Explainer(member.network, rule, preprocess, batch_size, gates) for member in members
@@ -125,7 +125,7 @@ class MergedExplainer:
             )
         check_range(images, self.explainers[0].preprocess)
         checked = [check_image(image, f"images[{i}]") for i, image in enumerate(images)]
-        frames = [frame_of(image, self.window, *self.tiling) for image in checked]
+        frames = [make_frame(image, self.window, *self.tiling) for image in checked]
         maps = [self._logits(frame) for frame in frames]
         logits = np.stack([frame.inside(whole) for frame, whole in zip(frames, maps)])
         target = targets.get(target).prepare(logits.shape, truth)

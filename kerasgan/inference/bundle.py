@@ -30,12 +30,12 @@ from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.inference.card import card_text, checked_card, checked_text, missing_fields
 from kerasgan.inference.clean import check_steps
-from kerasgan.inference.export import fresh
+from kerasgan.inference.export import new_path
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.predict import predict, predict_probability
 from kerasgan.inference.stream import check_positive
 from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
-from kerasgan.inference.views import views_of
+from kerasgan.inference.views import augmentation_views
 from kerasgan.models import generator_of
 from kerasgan.models.archives import (
     LIMIT,
@@ -229,7 +229,7 @@ def save_bundle(
         "compile": None,
     }
     files = _attached(attachments)
-    with tempfile.TemporaryDirectory() as temporary, fresh(path) as part:
+    with tempfile.TemporaryDirectory() as temporary, new_path(path) as part:
         save_weights(network, pathlib.Path(temporary) / NETWORK)
         files[NETWORK] = (pathlib.Path(temporary) / NETWORK).read_bytes()
         files[SETTINGS] = json.dumps(settings, indent=2, default=store.plain).encode()
@@ -443,7 +443,7 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
     size = input_size(member, given["size"])
     check_size(size)
     check_tiling(given["mode"], given["overlap"], given["scale"])
-    views_of(given["augment"], size)
+    augmentation_views(given["augment"], size)
     check_positive("temperature", given["temperature"])
     cleaned = check_steps(given["clean"])
     threshold, classes = given["threshold"], network.outputs[0].shape[-1]

@@ -22,7 +22,7 @@ from kerasgan.inference.stream import check_positive
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import replacing
 
-__all__ = ["check_against", "export_onnx", "export_predictor", "fresh"]
+__all__ = ["check_against", "export_onnx", "export_predictor", "new_path"]
 
 TOLERANCE = 1e-5
 OPSET = 17
@@ -92,7 +92,7 @@ def export_predictor(
         "pixels": tf.function(from_pixels, autograph=False).get_concrete_function(pixels),
     }
     module.variables_read = [v for call in signatures.values() for v in call.graph.variables]
-    with fresh(folder) as part:
+    with new_path(folder) as part:
         tf.saved_model.save(module, str(part), signatures)
         saved = tf.saved_model.load(str(part))
         batch = _random_images(images.shape[1:])
@@ -149,7 +149,7 @@ def export_onnx(
     def run(images):
         return {"probability": function(images)}
 
-    with fresh(path) as part:
+    with new_path(path) as part:
         written, _ = tf2onnx.convert.from_function(
             tf.function(run, signature, autograph=False), signature, opset=opset
         )
@@ -162,7 +162,7 @@ def export_onnx(
 
 
 @contextlib.contextmanager
-def fresh(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def new_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Write to a place beside a path that must not exist, and move what was written there at last.
 
     Args:
@@ -175,7 +175,7 @@ def fresh(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         KerasganError: If `path` exists or cannot be written.
 
     Example:
-        >>> with fresh("made/new.txt") as part:
+        >>> with new_path("made/new.txt") as part:
         ...     _ = part.write_text("text")
         >>> pathlib.Path("made/new.txt").read_text()
         'text'

@@ -18,12 +18,12 @@ import numpy as np
 from kerasgan.data import Samples, load_folder
 from kerasgan.data.resize import check_image
 from kerasgan.errors import KerasganError
-from kerasgan.inference.members import Member, input_size, members_of, settled
-from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, frame_of
-from kerasgan.inference.views import View, views_of
+from kerasgan.inference.members import Member, as_functional, input_size, members_of
+from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_frame
+from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
 
-__all__ = ["as_samples", "check_positive", "is_array", "iterate_logits"]
+__all__ = ["to_samples", "check_positive", "is_array", "iterate_logits"]
 
 Finish = Callable[[int, np.ndarray, tuple[int, int]], Any]
 
@@ -99,11 +99,11 @@ def iterate_logits(
         >>> list(iterate_logits(model, np.zeros((1, 48, 64, 3)), shapes, mode="window"))
         [((48, 64, 1), (48, 64))]
     """
-    members = members_of(settled(model, images, size))
+    members = members_of(as_functional(model, images, size))
     (window,) = {input_size(member, size) for member in members}
     channels = members[0].network.inputs[0].shape[-1]
     check_tiling(mode, overlap, scale)
-    views = views_of(augment, window)
+    views = augmentation_views(augment, window)
     if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
         raise KerasganError(
             f"Argument 'batch_size' must be a whole number from 1 up. Received: {batch_size!r}"
@@ -120,7 +120,7 @@ def iterate_logits(
                 f"Argument 'images' must have {channels} channels, as the input of "
                 f"'{members[0].network.name}'. Received: {image.shape[-1]} in images[{index}]"
             )
-        return frame_of(image, window, mode, overlap, scale)
+        return make_frame(image, window, mode, overlap, scale)
 
     bar = keras.utils.Progbar(len(names), unit_name="image") if verbose else None
     sums: dict[int, np.ndarray] = {}
@@ -159,7 +159,7 @@ def check_positive(argument: str, value: Any) -> None:
         )
 
 
-def as_samples(images: Any) -> Samples | None:
+def to_samples(images: Any) -> Samples | None:
     """Return `Samples` or a path as `Samples`, and None for anything else."""
     if isinstance(images, (str, os.PathLike)):
         path = pathlib.Path(images)
@@ -227,7 +227,7 @@ def _average(
 
 def _source(images: Any, channels: int | None) -> tuple[list[str], Callable[[int], np.ndarray]]:
     """The name of every image, and a function from position to image."""
-    samples = as_samples(images)
+    samples = to_samples(images)
     if samples is not None:
         if channels not in (None, 1, 3):
             raise KerasganError(

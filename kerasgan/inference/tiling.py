@@ -17,7 +17,7 @@ import numpy as np
 from kerasgan.data.resize import MODES, Box, image_box, resize_image
 from kerasgan.errors import KerasganError, unknown_name
 
-__all__ = ["OVERLAP", "SCALE", "Frame", "check_tiling", "frame_of", "reflection"]
+__all__ = ["OVERLAP", "SCALE", "Frame", "check_tiling", "make_frame", "reflection"]
 
 OVERLAP = 0.5
 SCALE = 1.0
@@ -105,7 +105,7 @@ def check_tiling(mode: str, overlap: Any, scale: Any) -> None:
         )
 
 
-def frame_of(
+def make_frame(
     image: np.ndarray, window: tuple[int, int], mode: str, overlap: float, scale: float
 ) -> Frame:
     """Make the frame of an image.
@@ -121,7 +121,7 @@ def frame_of(
         The frame.
 
     Example:
-        >>> frame = frame_of(np.zeros((32, 80, 3)), (32, 32), "window", 0.25, 1.0)
+        >>> frame = make_frame(np.zeros((32, 80, 3)), (32, 32), "window", 0.25, 1.0)
         >>> frame.corners
         [(0, 0), (0, 24), (0, 48)]
         >>> sums = sum(frame.columns)

@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgan.errors import KerasganError, unknown_name
 
-__all__ = ["View", "views_of"]
+__all__ = ["View", "augmentation_views"]
 
 ROWS, COLUMNS = -3, -2
 
@@ -50,7 +50,7 @@ class View(NamedTuple):
         return np.flip(array, COLUMNS) if self.flipped else array
 
 
-def views_of(augment: bool | str, size: tuple[int, int]) -> tuple[View, ...]:
+def augmentation_views(augment: bool | str, size: tuple[int, int]) -> tuple[View, ...]:
     """List the views that an image is averaged over.
 
     Args:
@@ -65,7 +65,7 @@ def views_of(augment: bool | str, size: tuple[int, int]) -> tuple[View, ...]:
         KerasganError: If `augment` is anything else.
 
     Example:
-        >>> len(views_of(True, (32, 32))), len(views_of(True, (32, 48)))
+        >>> len(augmentation_views(True, (32, 32))), len(augmentation_views(True, (32, 48)))
         (8, 4)
     """
     if isinstance(augment, str) and augment != "flips":

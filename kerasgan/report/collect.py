@@ -20,10 +20,10 @@ from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
 from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
 from kerasgan.models import generator_of
 from kerasgan.models.outputs import refuse_classes, refuse_labels
-from kerasgan.report.failures import Findings, find, kind_of
+from kerasgan.report.failures import ObjectCounts, count_objects, failure_kinds
 from kerasgan.report.pictures import photo
 
-__all__ = ["Collected", "collect", "readable"]
+__all__ = ["Collected", "collect", "printable"]
 
 THUMBNAIL = 64
 
@@ -32,7 +32,7 @@ class Collected(NamedTuple):
     """What is known of all images.
 
     Attributes:
-        table: A row per image: `name`, made readable; scores and areas where there are true masks,
+        table: A row per image: `name`, made printable; scores and areas where there are true masks,
             else `predicted_area`; `confidence`, how sure the network is of the foreground that it
             drew, on average over its pixels (over all pixels, where it drew none); with true
             masks also `objects`, `missed`, `regions`, `false` and `finding`.
@@ -114,7 +114,7 @@ def collect(
             if labelled:
                 truth = samples.mask(index)
                 parts.append(expected_calibration_error([truth], [probability]))
-                rows[-1].update(find(truth, mask)._asdict())
+                rows[-1].update(count_objects(truth, mask)._asdict())
             else:
                 rows[-1]["predicted_area"] = float(np.mean(mask != 0))
             yield mask
@@ -125,7 +125,7 @@ def collect(
         table = pd.concat([table, pd.DataFrame(rows)], axis=1)
         found = zip(table["objects"], table["missed"], table["regions"], table["false"])
         table["finding"] = [
-            "; ".join(kind_of(Findings(*counts), score))
+            "; ".join(failure_kinds(ObjectCounts(*counts), score))
             for counts, score in zip(found, table["jaccard"])
         ]
     else:
@@ -135,15 +135,15 @@ def collect(
                 bar.add(1)
         table, summary = pd.DataFrame(rows), None
         table.insert(0, "name", list(samples.names))
-    table["name"] = [readable(name) for name in samples.names]
+    table["name"] = [printable(name) for name in samples.names]
     return Collected(table, summary, _together(parts) if labelled else None, pictures)
 
 
-def readable(text: Any) -> str:
+def printable(text: Any) -> str:
     r"""Make text fit to be written and shown: bytes of no text and unseen characters replaced.
 
     Example:
-        >>> readable("a\\u202eb\\udcff")
+        >>> printable("a\u202eb\udcff")
         'a�b�'
     """
     unseen = ("Cc", "Cf", "Cs", "Co", "Cn")

@@ -14,32 +14,32 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.evaluation.benchmark import named_rules
 from kerasgan.evaluation.breakdown import by_size
-from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table, summarize
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.inference.members import members_of
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
-from kerasgan.report.about import facts_of, with_settings
-from kerasgan.report.collect import collect, readable
-from kerasgan.report.failures import KINDS, Chosen
+from kerasgan.report.collect import collect, printable
+from kerasgan.report.failures import KINDS, ShownImage
 from kerasgan.report.html import check_shown
-from kerasgan.report.page import kinds_of, render, signed
-from kerasgan.report.panels import SIDE, Panels, balance, choices
-from kerasgan.report.pictures import outline_layer, photo
-from kerasgan.report.place import check_place, put_in_place
-from kerasgan.report.rivals import (
-    Rival,
+from kerasgan.report.model_card import model_facts, with_settings
+from kerasgan.report.model_results import (
+    ModelResult,
     agreements,
-    choose_cases,
+    choose_images,
+    compress_mask,
     in_long_form,
-    pack,
     wide_table,
 )
-from kerasgan.report.verdicts import COMPARISON_GLOSSARY, COMPARISON_LIMITS, verdict
-from kerasgan.report.words import SCORE_WORDS, sentences
+from kerasgan.report.output_folder import check_report_folder, replace_report_folder
+from kerasgan.report.page import kinds_of, render, signed
+from kerasgan.report.panels import SIDE, Panels, balance, heatmap_options
+from kerasgan.report.pictures import outline_layer, photo
+from kerasgan.report.significance import COMPARISON_GLOSSARY, COMPARISON_LIMITS, assess_difference
+from kerasgan.report.texts import SCORE_WORDS, sentences
 
 __all__ = ["compare"]
 
@@ -47,7 +47,7 @@ FEW = 20
 """Images below which a percentile interval is called too narrow."""
 MOST_MODELS = 10
 MOST_PANELS = 120
-"""Cases times models: what keeps the page below 25 MB."""
+"""Images times models: what keeps the page below 25 MB."""
 
 
 def compare(
@@ -56,7 +56,7 @@ def compare(
     folder: str | os.PathLike,
     *,
     rules: Any = (DEFAULT_RULE, "epsilon"),
-    cases: int = 12,
+    images: int = 12,
     title: str = "Comparison of models",
     threshold: Any = 0.5,
     empty: str = "agree",
@@ -91,7 +91,7 @@ def compare(
         samples: `Samples`, with the classes of the models.
         folder: New or empty; nothing else is ever written into.
         rules: As for `write`.
-        cases: How many images to show in full, 1 to 40; times the number of models 120 at most.
+        images: How many images to show in full, 1 to 40; times the number of models 120 at most.
         title: Heading of the page.
         threshold: As for `write`. This, `size`, `mode`, `augment` and `preprocess` may each be a
             dict from the names of models to their own; models left out of it have the default.
@@ -126,7 +126,7 @@ def compare(
         ['agreement.csv', 'by_size.csv', 'differences.csv']
 
     Source: paired bootstrap, Efron and Tibshirani 1993, chapter 13; see
-    `kerasgan.evaluation.compare`.
+    `kerasgan.evaluation.paired_difference`.
     """
     names = _names(models)
     defaults = {"threshold": 0.5, "size": None, "mode": "stretch", "augment": False}
@@ -136,11 +136,11 @@ def compare(
     several = isinstance(gates, Mapping) and all(isinstance(v, Mapping) for v in gates.values())
     by_model = gates if several else dict.fromkeys(models, gates)
     gates_of = _own({"gates": by_model}, {"gates": None}, models)
-    check_shown(cases)
-    if cases * len(models) > MOST_PANELS:
+    check_shown(images)
+    if images * len(models) > MOST_PANELS:
         raise KerasganError(
-            f"Argument 'cases' must be at most {MOST_PANELS // len(models)} with {len(models)} "
-            f"models, so that the page stays small. Received: {cases}"
+            f"Argument 'images' must be at most {MOST_PANELS // len(models)} with {len(models)} "
+            f"models, so that the page stays small. Received: {images}"
         )
     if not isinstance(samples, Samples) or not len(samples):
         raise KerasganError(
@@ -150,8 +150,8 @@ def compare(
     for name, model in models.items():
         own[name]["preprocess"] = preprocess_of(model, own[name]["preprocess"])
     named = named_rules(rules)
-    place = check_place(folder, overwrite)
-    panels, rivals = [], []
+    place = check_report_folder(folder, overwrite)
+    panels, results = [], []
     for name, model in models.items():
         options = {"batch_size": batch_size, **own[name], **gates_of[name]}
         panels.append(Panels(model, samples, [], named, **options))
@@ -164,33 +164,33 @@ def compare(
             samples,
             empty=empty,
             thumbnails=letter == "A",
-            seen=lambda mask, masks=masks: masks.append(pack(mask)),
+            seen=lambda mask, masks=masks: masks.append(compress_mask(mask)),
             batch_size=batch_size,
             verbose=verbose,
             **own[name],
         )
-        taken = {**own[name], "gates": panels[len(rivals)].gates}
-        facts = with_settings(facts_of(model), taken, classes)
-        rivals.append(Rival(letter, names[name], facts, found, masks))
-    pairs = agreements(rivals, classes)
-    rows = wide_table(rivals, pairs)
-    chosen = choose_cases(rows, cases)
-    with put_in_place(place, overwrite) as new:
-        shown = list(_cases(panels, samples, chosen, rows, verbose))
-        tables = in_long_form(rivals, rows, pairs)
+        taken = {**own[name], "gates": panels[len(results)].gates}
+        facts = with_settings(model_facts(model), taken, classes)
+        results.append(ModelResult(letter, names[name], facts, found, masks))
+    pairs = agreements(results, classes)
+    rows = wide_table(results, pairs)
+    chosen = choose_images(rows, images)
+    with replace_report_folder(place, overwrite) as new:
+        shown = list(_shown_images(panels, samples, chosen, rows, verbose))
+        tables = in_long_form(results, rows, pairs)
         for file, table in tables.items():
             save_table(table, new / f"{file}.csv")
         page = _page(
-            title=readable(title),
+            title=printable(title),
             date=datetime.date.today().isoformat(),
-            rivals=rivals,
+            results=results,
             rows=rows,
-            cases=shown,
+            shown=shown,
             balances=[
                 {rule: balance(ledgers) for rule, ledgers in part.ledgers.items()}
                 for part in panels
             ],
-            pairs=_pairs(rivals, pairs),
+            pairs=_pairs(results, pairs),
             differences=tables.get("differences"),
         )
         (new / "index.html").write_text(page, encoding="utf-8")
@@ -205,7 +205,7 @@ def _names(models: Any) -> dict[str, str]:
             f"Argument 'models' must be a dict from names to models, 2 to {MOST_MODELS} of them. "
             f"Received: {received}. For one model see kerasgan.report.write"
         )
-    names = {name: " ".join(readable(name).split()) for name in models}
+    names = {name: " ".join(printable(name).split()) for name in models}
     for name, shown in names.items():
         if not isinstance(name, str) or not shown:
             raise KerasganError(
@@ -258,55 +258,57 @@ def _check_models(models: Mapping[str, Any], samples: Samples) -> int:
     return wanted
 
 
-def _cases(
+def _shown_images(
     panels: Sequence[Panels],
     samples: Samples,
-    chosen: Sequence[Chosen],
+    chosen: Sequence[ShownImage],
     rows: Sequence[Mapping[str, Any]],
     verbose: bool,
 ) -> Iterator[dict[str, Any]]:
     """What is shown of each chosen image, with a panel for each model."""
     for part in panels:
         part.chosen = list(chosen)
-    bar = keras.utils.Progbar(len(chosen), unit_name="case") if verbose else None
+    bar = keras.utils.Progbar(len(chosen), unit_name="image") if verbose else None
     made = zip(*(part.make(verbose=False) for part in panels))
-    for number, (case, shown) in enumerate(zip(chosen, made), 1):
-        uri, size = photo(samples.image(case.index), SIDE)
-        truth = None if samples.mask_paths is None else samples.mask(case.index)
+    for number, (image, panels_of_image) in enumerate(zip(chosen, made), 1):
+        uri, size = photo(samples.image(image.index), SIDE)
+        truth = None if samples.mask_paths is None else samples.mask(image.index)
         yield {
-            **{"number": number, "index": case.index, "group": case.group},
+            **{"number": number, "index": image.index, "group": image.group},
             **{"photo": uri, "height": size[0], "width": size[1]},
             "truth": None if truth is None else outline_layer(truth, None, size),
-            "row": rows[case.index],
-            "panels": shown,
-            **choices(panel["maps"] for panel in shown),
+            "row": rows[image.index],
+            "panels": panels_of_image,
+            **heatmap_options(panel["maps"] for panel in panels_of_image),
         }
         if bar is not None:
             bar.add(1)
 
 
-def _pairs(rivals: Sequence[Rival], pairs: Mapping[tuple[int, int], Any]) -> list[dict[str, Any]]:
+def _pairs(
+    results: Sequence[ModelResult], pairs: Mapping[tuple[int, int], Any]
+) -> list[dict[str, Any]]:
     """Mean agreement of each pair of models, with its interval."""
     table = pd.DataFrame({str(pair): values for pair, values in pairs.items()})
     scores = summarize(table)["scores"]
     return [
-        {"a": rivals[a], "b": rivals[b], "lowest": values.min(), **scores[str((a, b))]}
+        {"a": results[a], "b": results[b], "lowest": values.min(), **scores[str((a, b))]}
         for (a, b), values in pairs.items()
     ]
 
 
 def _page(**content: Any) -> str:
-    rivals, compared = content["rivals"], content.pop("differences")
-    labelled = rivals[0].found.labelled
-    tables = [rival.found.table for rival in rivals]
+    results, compared = content["results"], content.pop("differences")
+    labelled = results[0].found.labelled
+    tables = [result.found.table for result in results]
     held = [[set(kinds_of(row)) for row in table.to_dict("records")] for table in tables]
     if labelled:
         content.update(
-            scores=_by_score(rivals),
-            differences=_by_difference(rivals, compared),
+            scores=_by_score(results),
+            differences=_by_difference(results, compared),
             sizes=list(zip(*(by_size(table).to_dict("records") for table in tables))),
             against=[charts.against(tables[0]["dice"], t["dice"], t["name"]) for t in tables[1:]],
-            reliability=[charts.reliability(r.found.calibration.table) for r in rivals],
+            reliability=[charts.reliability(r.found.calibration.table) for r in results],
         )
     return render(
         "comparison.html",
@@ -314,65 +316,67 @@ def _page(**content: Any) -> str:
         kind="Comparison of models",
         labelled=labelled,
         few=FEW,
-        facts=_side_by_side([rival.facts["network"] for rival in rivals]),
-        recipes=_side_by_side([rival.facts["recipe"] for rival in rivals]),
-        fits=_side_by_side([rival.facts["training as recorded"] for rival in rivals]),
-        software=rivals[0].facts["software"],
-        twins=_twins(rivals),
-        said=_said(rivals, content.get("differences", []), content["pairs"]),
+        facts=_side_by_side([result.facts["network"] for result in results]),
+        recipes=_side_by_side([result.facts["recipe"] for result in results]),
+        fits=_side_by_side([result.facts["training as recorded"] for result in results]),
+        software=results[0].facts["software"],
+        same_weights=_same_weights(results),
+        sentences=_summary_sentences(results, content.get("differences", []), content["pairs"]),
         counts={kind: [sum(kind in row for row in rows) for rows in held] for kind in KINDS},
         shared={kind: sum(all(kind in row for row in at) for at in zip(*held)) for kind in KINDS},
         kinds=[kind for kind in KINDS if any(kind in row for rows in held for row in rows)],
-        places={case["index"]: case["number"] for case in content["cases"]},
+        places={image["index"]: image["number"] for image in content["shown"]},
         glossary=COMPARISON_GLOSSARY,
         limits=COMPARISON_LIMITS,
     )
 
 
-def _shown_scores(rivals: Sequence[Rival]) -> list[str]:
+def _shown_scores(results: Sequence[ModelResult]) -> list[str]:
     """Scores that the page shows: all but areas, and of single classes Dice alone."""
-    known = rivals[0].found.summary["scores"]
+    known = results[0].found.summary["scores"]
     of_all = [name for name in SCORE_WORDS if name in known and not name.endswith("area")]
     return of_all + [name for name in known if name.startswith("dice_")]
 
 
-def _by_score(rivals: Sequence[Rival]) -> list[dict[str, Any]]:
+def _by_score(results: Sequence[ModelResult]) -> list[dict[str, Any]]:
     return [
-        {"score": score, "values": [rival.found.summary["scores"][score] for rival in rivals]}
-        for score in _shown_scores(rivals)
+        {"score": score, "values": [result.found.summary["scores"][score] for result in results]}
+        for score in _shown_scores(results)
     ]
 
 
-def _by_difference(rivals: Sequence[Rival], compared: pd.DataFrame) -> list[dict[str, Any]]:
-    """Differences of every score, each with what is said of it."""
+def _by_difference(results: Sequence[ModelResult], compared: pd.DataFrame) -> list[dict[str, Any]]:
+    """Differences of every score, each with its significance."""
     groups = []
-    for score in _shown_scores(rivals):
+    for score in _shown_scores(results):
         rows = compared[compared["score"] == score].to_dict("records")
-        rows = [{**row, "said": verdict(row, len(rows))} for row in rows]
+        rows = [{**row, "significance": assess_difference(row, len(rows))} for row in rows]
         ends = [abs(row[end]) for row in rows for end in ("low", "high") if pd.notna(row[end])]
         groups.append({"score": score, "rows": rows, "limit": max([*ends, 1e-9])})
     return groups
 
 
-def _said(
-    rivals: Sequence[Rival], differences: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping]
+def _summary_sentences(
+    results: Sequence[ModelResult],
+    differences: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping],
 ) -> list[str]:
     """The page in a few sentences."""
-    said = []
-    for rival, row in zip(rivals[1:], differences[0]["rows"] if differences else ()):
+    lines = []
+    for result, row in zip(results[1:], differences[0]["rows"] if differences else ()):
         size, low, high = (signed(row[part], 3) for part in ("difference", "low", "high"))
-        said.append(
-            f"Dice of {rival.name} less that of {rivals[0].name}: {size} (95 % interval {low} to "
-            f"{high}). {row['said'].text}"
+        lines.append(
+            f"Dice of {result.name} less that of {results[0].name}: {size} (95 % interval {low} to "
+            f"{high}). {row['significance'].text}"
         )
-    said += [f"{rival.name}: {sentences(rival.found)[1]}" for rival in rivals]
+    lines += [f"{result.name}: {sentences(result.found)[1]}" for result in results]
     lowest = min(pairs, key=lambda pair: pair["mean"])
-    said.append(
+    lines.append(
         f"Between the masks of {lowest['a'].name} and {lowest['b'].name}"
         f"{', which agree least,' if len(pairs) > 1 else ''} the Dice score is "
         f"{lowest['mean']:.2f} on average, {lowest['lowest']:.2f} at the lowest."
     )
-    return said
+    return lines
 
 
 def _side_by_side(facts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[Any]]:
@@ -386,10 +390,10 @@ def _side_by_side(facts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[
     }
 
 
-def _twins(rivals: Sequence[Rival]) -> list[list[Rival]]:
+def _same_weights(results: Sequence[ModelResult]) -> list[list[ModelResult]]:
     """Models with the same weights."""
-    by_weights: dict[str, list[Rival]] = {}
-    for rival in rivals:
-        weights = dict(rival.facts["network"])["SHA-256 of the weights"]
-        by_weights.setdefault(weights, []).append(rival)
+    by_weights: dict[str, list[ModelResult]] = {}
+    for result in results:
+        weights = dict(result.facts["network"])["SHA-256 of the weights"]
+        by_weights.setdefault(weights, []).append(result)
     return [group for group in by_weights.values() if len(group) > 1]

@@ -13,12 +13,12 @@ __all__ = [
     "FAILURES",
     "KINDS",
     "SPECK",
-    "Chosen",
-    "Findings",
+    "ShownImage",
+    "ObjectCounts",
     "choose",
-    "find",
-    "kind_of",
-    "take_next",
+    "count_objects",
+    "failure_kinds",
+    "add_first_unused",
 ]
 
 SPECK = 1 / 5000
@@ -30,7 +30,7 @@ KINDS = ("missed", "false alarm", "partial", "found", "rightly empty")
 FAILURES = KINDS[:3]
 
 
-class Findings(NamedTuple):
+class ObjectCounts(NamedTuple):
     """Objects of one image, in truth and prediction.
 
     Attributes:
@@ -40,8 +40,8 @@ class Findings(NamedTuple):
         false: How many of them hold not one pixel that is of their class.
 
     Example:
-        >>> find(np.eye(4), np.zeros((4, 4)))
-        Findings(objects=1, missed=1, regions=0, false=0)
+        >>> count_objects(np.eye(4), np.zeros((4, 4)))
+        ObjectCounts(objects=1, missed=1, regions=0, false=0)
     """
 
     objects: int
@@ -50,7 +50,7 @@ class Findings(NamedTuple):
     false: int
 
 
-def find(truth: np.ndarray, prediction: np.ndarray) -> Findings:
+def count_objects(truth: np.ndarray, prediction: np.ndarray) -> ObjectCounts:
     """Count objects in a true and a predicted mask, and those that nothing answers to.
 
     Args:
@@ -63,14 +63,14 @@ def find(truth: np.ndarray, prediction: np.ndarray) -> Findings:
     Example:
         >>> truth, prediction = np.zeros((2, 9, 9), int)
         >>> truth[:2, :2] = prediction[:1, :2] = prediction[8, 8] = 1
-        >>> find(truth, prediction)
-        Findings(objects=1, missed=0, regions=2, false=1)
+        >>> count_objects(truth, prediction)
+        ObjectCounts(objects=1, missed=0, regions=2, false=1)
     """
     truth, prediction = np.asarray(truth).astype(int), np.asarray(prediction).astype(int)
-    return Findings(*_without_answer(truth, prediction), *_without_answer(prediction, truth))
+    return ObjectCounts(*_without_answer(truth, prediction), *_without_answer(prediction, truth))
 
 
-def kind_of(findings: Findings, jaccard: float) -> list[str]:
+def failure_kinds(findings: ObjectCounts, jaccard: float) -> list[str]:
     """Say in words what went wrong in an image.
 
     Args:
@@ -83,7 +83,7 @@ def kind_of(findings: Findings, jaccard: float) -> list[str]:
         below 0.5; else "found", or "rightly empty" where there is nothing.
 
     Example:
-        >>> kind_of(Findings(2, 1, 1, 0), 0.3)
+        >>> failure_kinds(ObjectCounts(2, 1, 1, 0), 0.3)
         ['missed', 'partial']
     """
     kinds = []
@@ -96,7 +96,7 @@ def kind_of(findings: Findings, jaccard: float) -> list[str]:
     return kinds or (["found"] if findings.objects else ["rightly empty"])
 
 
-class Chosen(NamedTuple):
+class ShownImage(NamedTuple):
     """An image to show in full.
 
     Attributes:
@@ -104,7 +104,7 @@ class Chosen(NamedTuple):
         group: Why it is shown, such as "worst" or "missed".
 
     Example:
-        >>> Chosen(3, "worst").group
+        >>> ShownImage(3, "worst").group
         'worst'
     """
 
@@ -112,7 +112,7 @@ class Chosen(NamedTuple):
     group: str
 
 
-def choose(table: pd.DataFrame, column: str, count: int) -> list[Chosen]:
+def choose(table: pd.DataFrame, column: str, count: int) -> list[ShownImage]:
     """Choose the images to show: lowest, middle and highest, then failures of each kind.
 
     Args:
@@ -148,24 +148,26 @@ def choose(table: pd.DataFrame, column: str, count: int) -> list[Chosen]:
     taken: dict[int, str] = {}
     for turn in range(each):
         for group in ("worst", "best", "median") if turn or count > 1 else ("worst",):
-            take_next(taken, groups[group], group, count)
+            add_first_unused(taken, groups[group], group, count)
     while len(taken) < count and any(set(part) - set(taken) for part in failed):
         for kind, part in zip(FAILURES, failed):
-            take_next(taken, part, kind, count)
+            add_first_unused(taken, part, kind, count)
     for _ in range(count):
-        take_next(taken, list(order), "worst", count)
+        add_first_unused(taken, list(order), "worst", count)
     place = {index: rank for rank, index in enumerate(order)}
     names = ("worst", "median", "best", *FAILURES)
     ranked = sorted(taken, key=lambda i: (names.index(taken[i]), place[i]))
-    return [Chosen(int(i), taken[i]) for i in ranked]
+    return [ShownImage(int(i), taken[i]) for i in ranked]
 
 
-def take_next(taken: dict[int, str], candidates: Sequence[int], group: str, count: int) -> None:
+def add_first_unused(
+    taken: dict[int, str], candidates: Sequence[int], group: str, count: int
+) -> None:
     """Add the first candidate that is not taken yet to a choice, unless that has enough.
 
     Example:
         >>> taken = {3: "worst"}
-        >>> take_next(taken, [3, 1], "best", count=2)
+        >>> add_first_unused(taken, [3, 1], "best", count=2)
         >>> taken
         {3: 'worst', 1: 'best'}
     """

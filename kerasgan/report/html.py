@@ -12,26 +12,26 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation.benchmark import named_rules
 from kerasgan.evaluation.breakdown import by_size
-from kerasgan.evaluation.cases import named_rules
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
-from kerasgan.report.about import FIELDS, card_of, card_text, facts_of, with_settings
 from kerasgan.report.collect import Collected, collect
 from kerasgan.report.failures import KINDS, choose
 from kerasgan.report.figures import score_figure
+from kerasgan.report.model_card import FIELDS, card_text, check_card, model_facts, with_settings
+from kerasgan.report.output_folder import check_report_folder, replace_report_folder
 from kerasgan.report.page import kinds_of, render
 from kerasgan.report.panels import Panels, balance
-from kerasgan.report.place import check_place, put_in_place
-from kerasgan.report.words import GLOSSARY, LIMITS, sentences
+from kerasgan.report.texts import GLOSSARY, LIMITS, sentences
 
-__all__ = ["MOST_CASES", "check_shown", "write"]
+__all__ = ["MOST_IMAGES", "check_shown", "write"]
 
-MOST_CASES = 40
+MOST_IMAGES = 40
 
 
 def write(
@@ -41,7 +41,7 @@ def write(
     *,
     rules: Any = (DEFAULT_RULE, "epsilon"),
     layers: Sequence[str] | None = None,
-    cases: int = 24,
+    images: int = 24,
     card: Mapping[str, Any] | None = None,
     shortcuts: Shortcuts | None = None,
     threshold: float = 0.5,
@@ -65,7 +65,7 @@ def write(
     folder first and put in place at the end: a call that fails or is stopped leaves nothing, and
     an earlier report as it was.
 
-    Memory grows by about two kilobytes an image. The page takes some 100 kilobytes for each case
+    Memory grows by about two kilobytes an image. The page takes some 100 kilobytes for each image
     shown in full and 3 for each image in the table.
 
     Args:
@@ -77,7 +77,7 @@ def write(
             network that cannot be explained.
         layers: Names of layers to show relevance at, from the image to the logits; None picks
             three. A prediction from windows or augmented views has none to show.
-        cases: How many images to show in full, 1 to 40: the worst, the median, the best, and
+        images: How many images to show in full, 1 to 40: the worst, the median, the best, and
             failures of each kind.
         card: What only people know, by fields: "name", "version", "date", "authors", "contact",
             "licence", "intended_use", "not_for", "training_data", "test_data", "hardware",
@@ -116,15 +116,15 @@ def write(
         >>> page.read_text(encoding="utf-8")[:15]
         '<!doctype html>'
     """
-    check_shown(cases)
+    check_shown(images)
     if shortcuts is not None and not isinstance(shortcuts, Shortcuts):
         raise KerasganError(
             "Argument 'shortcuts' must be what kerasgan.evaluation.shortcuts returned. Received: "
             f"{type(shortcuts).__name__}"
         )
     none = isinstance(rules, (list, tuple, Mapping)) and not rules
-    stated, named = card_of(card), {} if none else named_rules(rules)
-    place = check_place(folder, overwrite)
+    stated, named = check_card(card), {} if none else named_rules(rules)
+    place = check_report_folder(folder, overwrite)
     before = preprocess_of(model, preprocess)
     options = {"size": size, "mode": mode, "augment": augment, "preprocess": before}
     options["batch_size"] = batch_size
@@ -133,28 +133,28 @@ def write(
     found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
     used = {"mode": mode, "augment": augment, "threshold": threshold, "preprocess": before}
     used["gates"] = panels.gates
-    facts = with_settings(facts_of(model), used, samples.classes)
+    facts = with_settings(model_facts(model), used, samples.classes)
     column = "dice" if found.labelled else "confidence"
-    panels.chosen = choose(found.table, column, cases)
-    with put_in_place(place, overwrite) as new:
+    panels.chosen = choose(found.table, column, images)
+    with replace_report_folder(place, overwrite) as new:
         (new / "figures").mkdir()
         shown = list(panels.make(new / "figures", verbose))
         date = datetime.date.today()
         title = _first(stated["name"]) or dict(facts["recipe"]).get("name") or panels.network.name
-        said = sentences(found, threshold if samples.classes == 1 else None)
+        lines = sentences(found, threshold if samples.classes == 1 else None)
         tables = _tables(found)
         for name, table in tables.items():
             save_table(table, new / f"{name}.csv")
         if found.labelled:
             score_figure(found.table, new / "figures" / "scores.png", "dice")
-        text = card_text(title, date, stated, facts, said, LIMITS)
+        text = card_text(title, date, stated, facts, lines, LIMITS)
         (new / "model_card.md").write_text(text, encoding="utf-8")
         page = _page(
             title=title,
             date=_first(stated["date"]) or date.isoformat(),
             stated=stated,
             facts=facts,
-            said=said,
+            sentences=lines,
             found=found,
             sizes=tables.get("by_size"),
             panels=_with_rows(shown, found),
@@ -166,12 +166,13 @@ def write(
     return place / "index.html"
 
 
-def check_shown(cases: int) -> None:
-    """Raise a `KerasganError` for a number of cases out of range."""
-    whole = isinstance(cases, int) and not isinstance(cases, bool)
-    if not whole or not 1 <= cases <= MOST_CASES:
+def check_shown(images: int) -> None:
+    """Raise a `KerasganError` for a number of images out of range."""
+    whole = isinstance(images, int) and not isinstance(images, bool)
+    if not whole or not 1 <= images <= MOST_IMAGES:
         raise KerasganError(
-            f"Argument 'cases' must be a whole number from 1 to {MOST_CASES}. Received: {cases!r}"
+            f"Argument 'images' must be a whole number from 1 to {MOST_IMAGES}. "
+            f"Received: {images!r}"
         )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.cases import summarize_maps
+from kerasgan.evaluation.benchmark import summarize_maps
 from kerasgan.explain.draw import write_figure
 
 __all__ = ["method_figure"]

@@ -12,11 +12,11 @@ import pandas as pd
 
 from kerasgan._version import __version__
 from kerasgan.report import charts
-from kerasgan.report.collect import readable
+from kerasgan.report.collect import printable
 from kerasgan.report.failures import FAILURES, SPECK
 from kerasgan.report.panels import TARGETS
 from kerasgan.report.pictures import LEVELS, palette
-from kerasgan.report.words import KIND_WORDS, RULES, SCORE_WORDS
+from kerasgan.report.texts import KIND_WORDS, RULES, SCORE_WORDS
 
 __all__ = ["kinds_of", "render", "signed"]
 
@@ -43,7 +43,7 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, percent=_percent, signed=signed, readable=readable)
+    environment.filters.update(number=_number, percent=_percent, signed=signed, printable=printable)
     script = environment.loader.get_source(environment, "report.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment.get_template(template).render(

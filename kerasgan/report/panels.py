@@ -17,14 +17,14 @@ import tensorflow as tf
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.context import WIDTHS
-from kerasgan.evaluation.regions import excess, nulls_of
+from kerasgan.evaluation.regions import blurred_targets, excess
 from kerasgan.explain import Explainer, Explanation, MergedExplainer, targets
 from kerasgan.explain.draw import some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
-from kerasgan.report.failures import SPECK, Chosen
+from kerasgan.report.failures import SPECK, ShownImage
 from kerasgan.report.figures import mask_figure
 from kerasgan.report.pictures import (
     error_layer,
@@ -35,7 +35,7 @@ from kerasgan.report.pictures import (
     resized,
 )
 
-__all__ = ["TARGETS", "Panels", "balance", "choices"]
+__all__ = ["TARGETS", "Panels", "balance", "heatmap_options"]
 
 SIDE = 360
 TOGETHER = 6
@@ -72,7 +72,8 @@ class Panels:
             with a merged prediction.
 
     Example:
-        >>> panels = Panels(gan, test, [Chosen(0, "worst")], {"z-plus": "z-plus"})  # doctest: +SKIP
+        >>> shown = [ShownImage(0, "worst")]  # doctest: +SKIP
+        >>> panels = Panels(gan, test, shown, {"z-plus": "z-plus"})  # doctest: +SKIP
         >>> [panel["name"] for panel in panels.make()]  # doctest: +SKIP
     """
 
@@ -80,7 +81,7 @@ class Panels:
         self,
         model: Any,
         samples: Samples,
-        chosen: Sequence[Chosen],
+        chosen: Sequence[ShownImage],
         rules: Mapping[str, Any],
         layers: Sequence[str] | None = None,
         *,
@@ -135,10 +136,10 @@ class Panels:
         Yields:
             A dict for the template.
         """
-        bar = keras.utils.Progbar(len(self.chosen), unit_name="case") if verbose else None
+        bar = keras.utils.Progbar(len(self.chosen), unit_name="image") if verbose else None
         for start in range(0, len(self.chosen), TOGETHER):
             chosen = self.chosen[start : start + TOGETHER]
-            part = self.samples[[case.index for case in chosen]]
+            part = self.samples[[image.index for image in chosen]]
             channels = self.network.input_shape[-1] or part.channels
             part = dataclasses.replace(part, channels=channels)
             whole = self._whole(part, chosen)
@@ -152,13 +153,13 @@ class Panels:
                 maps = self._maps(part, whole, kept, start)
             if figures is not None and start == 0:
                 _draw_masks(whole, figures / "masks.png", self.outlines)
-            for case, shown, found in zip(chosen, whole, maps):
-                about = {"index": case.index, "group": case.group, "maps": found}
-                yield {**_pictures(shown), **about, **choices([found])}
+            for image, shown, found in zip(chosen, whole, maps):
+                about = {"index": image.index, "group": image.group, "maps": found}
+                yield {**_pictures(shown), **about, **heatmap_options([found])}
                 if bar is not None:
                     bar.add(1)
 
-    def _whole(self, part: Samples, chosen: Sequence[Chosen]) -> list[dict[str, Any]]:
+    def _whole(self, part: Samples, chosen: Sequence[ShownImage]) -> list[dict[str, Any]]:
         """Image, truth and prediction of each at the size of the image."""
         probabilities = iterate_probability(self.model, part, **self.predicting)
         return [
@@ -178,8 +179,10 @@ class Panels:
         found: list[list[dict[str, Any]]] = [[] for _ in whole]
         for rule, explainer in self.explainers.items():
             if self.layers is None:
-                self.layers = some_layers(quietly(explainer, images[:1], "prediction", None).layers)
-            main = quietly(explainer, images, "prediction", self.layers)
+                self.layers = some_layers(
+                    explain_without_warnings(explainer, images[:1], "prediction", None).layers
+                )
+            main = explain_without_warnings(explainer, images, "prediction", self.layers)
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
                 path = figures / f"explanation_{file}.png"
@@ -196,7 +199,9 @@ class Panels:
                 enough = np.any(weights != 0, -1).mean((1, 2)) >= SPECK
                 which = np.flatnonzero(enough)
                 if which.size:
-                    more = quietly(explainer, images[which], weights[which], self.layers)
+                    more = explain_without_warnings(
+                        explainer, images[which], weights[which], self.layers
+                    )
                     places = {"": more.relevance}
                     few = [found[i] for i in which], [whole[i] for i in which]
                     self._add(*few, rule, target, more, places)
@@ -227,7 +232,7 @@ class Panels:
                 maps.append(entry)
 
 
-def quietly(
+def explain_without_warnings(
     explainer: Explainer | MergedExplainer, images: np.ndarray, target: Any, layers: Any
 ) -> Explanation:
     """Explain, without a warning where there is nothing to explain or too much to keep."""
@@ -239,7 +244,7 @@ def quietly(
         return explainer.explain(images, target=target, layers=layers, verbose=False)
 
 
-def choices(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def heatmap_options(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Say between which heatmaps a reader can choose.
 
     Args:
@@ -250,7 +255,7 @@ def choices(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         one map has in the network.
 
     Example:
-        >>> choices([[{"rule": "gamma", "target": "prediction", "place": ""}]])
+        >>> heatmap_options([[{"rule": "gamma", "target": "prediction", "place": ""}]])
         {'rules': ['gamma'], 'explained': ['prediction'], 'depth': 0}
     """
     panels = list(panels)
@@ -325,7 +330,7 @@ def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:
     if not total:
         return {}
     within = float(strength[region].sum() / total)
-    nulls = nulls_of(region[None].astype(float), WIDTHS)
+    nulls = blurred_targets(region[None].astype(float), WIDTHS)
     more = excess(strength[None], region[None], nulls)["excess"][0]
     return {
         "positive": float(relevance[relevance > 0].sum() / total),
@@ -347,6 +352,6 @@ def _pictures(shown: dict[str, Any]) -> dict[str, Any]:
 def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path, outlines: bool) -> None:
     images = [shown["image"] for shown in whole]
     truths = None if whole[0]["truth"] is None else [shown["truth"] for shown in whole]
-    names = [f"case {place}" for place in range(1, len(whole) + 1)]
+    names = [f"image {place}" for place in range(1, len(whole) + 1)]
     predictions = [shown["prediction"] for shown in whole]
     mask_figure(images, truths, predictions, names, path, outlines=outlines)

@@ -12,7 +12,7 @@ from scipy import ndimage
 SIDE, COUNT, K, STEPS = 8, 5, 20, 4
 
 
-def cases():
+def benchmark():
     """Return images of mean 0, signed maps, a true region, a kernel and the target's weights."""
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (COUNT, SIDE, SIDE))
@@ -33,7 +33,7 @@ def main():
     import quantus
     import torch
 
-    images, maps, region, kernel, target = cases()
+    images, maps, region, kernel, target = benchmark()
     x, a, s = images[:, None], maps[:, None], region[:, None]
     nobody = {"model": None, "y_batch": None, "x_batch": x, "softmax": False}
 

@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from kerasgan.data import load_folder, planted, synthetic
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.artifacts import REGIONS, elsewhere, find_regions, paint_over
+from kerasgan.evaluation.artifacts import REGIONS, elsewhere, find_regions, inpaint_regions
 
 HEIGHT, WIDTH = 240, 320
 
@@ -139,7 +139,7 @@ def test_painting_over_by_hand():
     masks = np.zeros((3, 8, 8), bool)
     masks[0, 3:5, :2] = True
     masks[1] = True
-    filled = paint_over(images, masks)
+    filled = inpaint_regions(images, masks)
     np.testing.assert_allclose(filled[0][masks[0]], -0.5, atol=0.02)
     np.testing.assert_array_equal(filled[0][~masks[0]], images[0][~masks[0]])
     np.testing.assert_allclose(filled[1], images[1].mean(), rtol=1e-6)
@@ -150,7 +150,7 @@ def test_painting_over_by_hand():
 def test_text_is_gone_after_painting_over():
     image = picture([border()], [writing()])
     found = find_regions(image)["text"]
-    filled = paint_over(image[None], found[None])[0]
+    filled = inpaint_regions(image[None], found[None])[0]
     assert not find_regions(filled)["text"].any()
     plain = picture([border()])
     assert np.abs(filled - plain)[found & ~border()].mean() < 0.1
@@ -189,7 +189,7 @@ def test_bad_input():
     with pytest.raises(KerasganError, match=r"must lie in \[-1, 1\]"):
         find_regions(np.full((32, 32, 3), 255))
     with pytest.raises(KerasganError, match="'masks' must have the shape"):
-        paint_over(np.zeros((1, 4, 4, 3)), np.zeros((4, 4), bool))
+        inpaint_regions(np.zeros((1, 4, 4, 3)), np.zeros((4, 4), bool))
 
 
 @pytest.mark.data

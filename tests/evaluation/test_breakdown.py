@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation import by_case, by_size, worst
+from kerasgan.evaluation import by_group, by_size, worst
 
 
 @pytest.fixture
@@ -54,24 +54,24 @@ def test_equal_areas_stay_together():
     ]
 
 
-def test_cases_by_name_and_by_column(table):
-    cases = by_case(table, lambda name: name[:2])
-    assert list(cases["case"]) == ["p0", "p1", "p2"]
-    assert list(cases["images"]) == [8, 8, 7]
-    assert cases["dice"][1] == pytest.approx(table["dice"][1::3].mean())
+def test_groups_by_name_and_by_column(table):
+    groups = by_group(table, lambda name: name[:2])
+    assert list(groups["group"]) == ["p0", "p1", "p2"]
+    assert list(groups["images"]) == [8, 8, 7]
+    assert groups["dice"][1] == pytest.approx(table["dice"][1::3].mean())
     labelled = table.assign(fold=[name[:2] for name in table["name"]])
-    pd.testing.assert_frame_equal(by_case(labelled, "fold"), cases)
-    numbered = by_case(table, lambda name: int(name[3:]) % 12)
-    assert list(numbered["case"]) == list(range(12))
-    numeric = by_case(table.assign(surgery=[i % 2 for i in range(len(table))]), "surgery")
-    assert list(numeric) == ["case", "images", "dice", "true_area"]
+    pd.testing.assert_frame_equal(by_group(labelled, "fold"), groups)
+    numbered = by_group(table, lambda name: int(name[3:]) % 12)
+    assert list(numbered["group"]) == list(range(12))
+    numeric = by_group(table.assign(surgery=[i % 2 for i in range(len(table))]), "surgery")
+    assert list(numeric) == ["group", "images", "dice", "true_area"]
 
 
 def test_what_is_undefined_is_left_out():
     table = pd.DataFrame({"name": list("ab"), "dice": [0.5, np.nan], "true_area": [0.1, 0.1]})
     assert by_size(table, 1)["dice"][0] == 0.5
-    assert by_case(table, lambda name: "all")["dice"][0] == 0.5
-    assert np.isnan(by_case(table, lambda name: name)["dice"][1])
+    assert by_group(table, lambda name: "all")["dice"][0] == 0.5
+    assert np.isnan(by_group(table, lambda name: name)["dice"][1])
 
 
 def test_the_worst_come_first():
@@ -92,13 +92,13 @@ def test_the_worst_come_first():
 
 
 def test_bad_input(table):
-    for function in (by_size, worst, lambda table: by_case(table, str)):
+    for function in (by_size, worst, lambda table: by_group(table, str)):
         for bad in (table[:0], "scores.csv", None):
             with pytest.raises(KerasganError, match="'table' must be a table with at least one"):
                 function(bad)
     for call, words in (
         (lambda: by_size(table.drop(columns="true_area")), "must have a column 'true_area'"),
-        (lambda: by_case(table, "fold"), "must have a column 'fold'. Received: \\['name'"),
+        (lambda: by_group(table, "fold"), "must have a column 'fold'. Received: \\['name'"),
         (lambda: worst(table, 3, "jacard"), "must have a column 'jacard'"),
         (lambda: worst(table, 3, "name"), "'column' must be a column of numbers"),
         (lambda: worst(table, 0), "'count' must be a whole number from 1 up. Received: 0"),

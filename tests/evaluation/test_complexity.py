@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from linear_cases import SIDE, Box, linear, noise, write
+from linear_batches import SIDE, Box, linear, noise, write
 
 from kerasgan.evaluation.complexity import complexity, entropy, sparseness
 

@@ -3,12 +3,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from linear_cases import SIDE, Box, linear, noise, write
+from linear_batches import SIDE, Box, linear, noise, write
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.cases import summarize_maps
-from kerasgan.evaluation.context import between_objects, context, deviating
+from kerasgan.evaluation.benchmark import summarize_maps
+from kerasgan.evaluation.context import context, relevance_between_objects, top_images
 
 CONTEXT = sys.modules["kerasgan.evaluation.context"]  # the package's name is the function
 
@@ -103,11 +103,11 @@ def test_images_that_deviate_most():
         for name, value in (("a", 0.1), ("b", np.nan), ("c", 0.3), ("d", -0.2), ("e", 0.3 + shift))
     ]
     table = pd.DataFrame(rows, columns=["name", "method", "kind", "metric", "value"])
-    found = deviating(table)
+    found = top_images(table)
     assert found["name"].tolist() == ["c", "e", "a", "d"]
     assert set(found["method"]) == {"epsilon"}
     assert set(found["metric"]) == {"excess"}
-    assert deviating(table, 1, method="random", metric="outside")["name"].tolist() == ["e"]
+    assert top_images(table, 1, method="random", metric="outside")["name"].tolist() == ["e"]
     both = table.assign(kind="rule")
     for arguments, options, message in (
         ((both,), {}, "'method' must name a method"),
@@ -118,7 +118,7 @@ def test_images_that_deviate_most():
         (([],), {}, "Received: list"),
     ):
         with pytest.raises(KerasganError, match=message):
-            deviating(*arguments, **options)
+            top_images(*arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def squares(tmp_path_factory):
 def test_two_squares_of_which_one_is_seen_through_the_other(squares):
     """Of a logit of 3, 2 come from a pixel itself and 1 from eight to its right."""
     model = linear(reaching(8, 2, 1))
-    table = between_objects(
+    table = relevance_between_objects(
         model, squares, "epsilon", rim=4, widths=[2], batch_size=3, verbose=False
     )
     first, second = squares.names[:2]
@@ -162,39 +162,41 @@ def test_two_squares_of_which_one_is_seen_through_the_other(squares):
     summary = summarize_maps(table).set_index(["metric", "method"])
     row = summary.loc[("others", "epsilon")]
     assert (row["mean"], row["images"]) == (pytest.approx((1 / 6 + 0) / 2, abs=1e-5), 2)
-    assert deviating(table, 1)["name"].tolist() == [first]
+    assert top_images(table, 1)["name"].tolist() == [first]
 
 
 def test_objects_go_on_after_a_stop(squares, tmp_path, monkeypatch):
     model, folder = linear(reaching(8, 2, 1)), tmp_path / "kept"
     options = {"widths": [2], "batch_size": 1, "verbose": False}
-    whole = between_objects(model, squares, **options)
+    whole = relevance_between_objects(model, squares, **options)
     done = CONTEXT._batch_table
     seen = []
 
-    def once(judged, case, *rest):
-        seen.append(case.names)
+    def once(benchmark, batch, *rest):
+        seen.append(batch.names)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return done(judged, case, *rest)
+        return done(benchmark, batch, *rest)
 
     monkeypatch.setattr(CONTEXT, "_batch_table", once)
     with pytest.raises(KeyboardInterrupt):
-        between_objects(model, squares, folder=folder, **options)
-    again = between_objects(model, squares, folder=folder, **options)
+        relevance_between_objects(model, squares, folder=folder, **options)
+    again = relevance_between_objects(model, squares, folder=folder, **options)
     assert [names[0] for names in seen] == [*squares.names[:2], squares.names[1]]
     pd.testing.assert_frame_equal(again, whole)
     assert again.attrs["images"] == 2
     with pytest.raises(KerasganError, match="maps of other least"):
-        between_objects(model, squares, folder=folder, least=1, **options)
+        relevance_between_objects(model, squares, folder=folder, least=1, **options)
     (folder / "batch_00000.csv").write_text("a,b\n1,2\n")
     with pytest.raises(KerasganError, match=r"batch_00000\.csv is damaged"):
-        between_objects(model, squares, folder=folder, **options)
+        relevance_between_objects(model, squares, folder=folder, **options)
 
 
 def test_specks_count_as_objects_if_asked(squares):
     model = linear(reaching(8, 2, 1))
-    table = between_objects(model, squares, least=1, controls=False, batch_size=1, verbose=False)
+    table = relevance_between_objects(
+        model, squares, least=1, controls=False, batch_size=1, verbose=False
+    )
     areas = table.groupby(["name", "object"])["area"].first()
     assert areas.loc[squares.names[0]].tolist() == [36, 36, 1]
 
@@ -209,6 +211,6 @@ def test_bad_arguments(squares, samples):
         ({"least": 37}, "two predicted objects of at least 37 pixels. Received: none in 4"),
     ):
         with pytest.raises(KerasganError, match=message):
-            between_objects(model, squares, **options, verbose=False)
+            relevance_between_objects(model, squares, **options, verbose=False)
     with pytest.raises(KerasganError, match="'widths' must be"):
         context(model, samples, widths=2)

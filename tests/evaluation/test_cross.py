@@ -11,10 +11,10 @@ import pytest
 from kerasgan.data import load_folder, synthetic
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import (
-    by_case,
-    compare,
+    by_group,
     cross_validate,
     evaluate,
+    paired_difference,
     summarize,
     summary_text,
     worst,
@@ -113,7 +113,7 @@ def test_the_summary_is_over_images_and_of_each_fold(samples):
     summary = table.attrs["summary"]
     assert (summary["images"], summary["empty"], summary["threshold"]) == (15, "nan", 0.4)
     assert summary["scores"] == summarize(table)["scores"]
-    means = by_case(table, "fold").set_index("case")
+    means = by_group(table, "fold").set_index("group")
     assert list(summary["folds"]) == ["1", "2", "3"]
     for label, fold in summary["folds"].items():
         assert fold["images"] == means["images"][label]
@@ -125,7 +125,7 @@ def test_the_summary_is_over_images_and_of_each_fold(samples):
     assert max(map(len, lines)) <= 72
     assert samples[worst(table, 2).index].names == tuple(worst(table, 2)["name"])
     other = cross_validate(samples, lambda *_: network(), folds=5, empty="nan", verbose=False)
-    assert compare(table, other)["images"].max() == 15
+    assert paired_difference(table, other)["images"].max() == 15
 
 
 def test_the_division_depends_on_the_seed(samples):

@@ -4,7 +4,7 @@ import pytest
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.cases import Case, summarize_maps
+from kerasgan.evaluation.benchmark import ExplainedBatch, summarize_maps
 from kerasgan.evaluation.faithfulness import CURVES, areas, faithfulness
 from kerasgan.evaluation.removal import removal_curve
 
@@ -81,20 +81,20 @@ def test_exact_relevance_is_best_and_constant_maps_have_no_gap():
 
     logits = run(images)
     weights = (logits > 0).astype(np.float32)
-    case = Case(("a", "b"), images, None, logits, weights, run)
+    batch = ExplainedBatch(("a", "b"), images, None, logits, weights, run)
     exact = (images - images.mean((1, 2), keepdims=True)) @ KERNEL * weights[..., 0]
-    found = areas(case, exact, baseline="mean")
+    found = areas(batch, exact, baseline="mean")
     rivals = {
         "random": rng.uniform(size=exact.shape),
         "target": weights[..., 0],
         "size": np.abs(exact),
     }
     for name, rival in rivals.items():
-        other = areas(case, rival, baseline="mean")
+        other = areas(batch, rival, baseline="mean")
         assert np.all(found["pixels logit most"] < other["pixels logit most"]), name
         assert np.all(found["pixels logit least"] > other["pixels logit least"]), name
         assert np.all(found["pixels logit gap"] > other["pixels logit gap"] + 0.01), name
-    flat = areas(case, np.full(exact.shape, -0.3), curves=list(CURVES))
+    flat = areas(batch, np.full(exact.shape, -0.3), curves=list(CURVES))
     gaps = [values for metric, values in flat.items() if metric.endswith("gap")]
     assert len(gaps) == 6
     assert not np.any(gaps)
@@ -107,9 +107,9 @@ def test_every_curve_by_name_and_its_own_baseline():
     def run(images):
         return (images @ KERNEL + 1)[..., None].astype(np.float32)
 
-    case = Case(("a", "b"), images, None, run(images), np.ones((2, 32, 32, 1)), run)
+    batch = ExplainedBatch(("a", "b"), images, None, run(images), np.ones((2, 32, 32, 1)), run)
     maps = rng.normal(size=(2, 32, 32))
-    found = areas(case, maps, curves=list(CURVES), baseline="noise", steps=4, seed=5)
+    found = areas(batch, maps, curves=list(CURVES), baseline="noise", steps=4, seed=5)
     parts = {"pixels": 3, "regions": 3, "superpixels": 3, "deletion": 1, "insertion": 1}
     assert [metric.split()[0] for metric in found] == [
         name for name, count in parts.items() for _ in range(2 * count)
@@ -122,7 +122,7 @@ def test_every_curve_by_name_and_its_own_baseline():
         ("deletion logit", "most", {"baseline": "mean"}),
         ("insertion logit", "least", {"baseline": "blur"}),
     ):
-        curve = removal_curve(case, maps, order, **how, **options)[1][metric.split()[1]]
+        curve = removal_curve(batch, maps, order, **how, **options)[1][metric.split()[1]]
         area = (curve[:, 0] / 2 + curve[:, 1:-1].sum(1) + curve[:, -1] / 2) / 4
         np.testing.assert_allclose(found[metric], area, err_msg=metric)
     assert len({tuple(area) for area in found.values()}) > 15

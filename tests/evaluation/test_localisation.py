@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from linear_cases import SIDE, Box, linear, noise, write
+from linear_batches import SIDE, Box, linear, noise, write
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.cases import summarize_maps
+from kerasgan.evaluation.benchmark import summarize_maps
 from kerasgan.evaluation.localisation import localisation, mass_accuracy, top_share
-from kerasgan.evaluation.regions import rim_of
+from kerasgan.evaluation.regions import boundary_rim
 
 
 def test_mass_by_hand():
@@ -68,7 +68,7 @@ def test_gradient_of_a_linear_network(samples, masks):
         verbose=False,
     )
     target = Box().mask
-    regions = {"truth": masks, "rim": rim_of(masks, 2), "target": np.stack([target] * 3)}
+    regions = {"truth": masks, "rim": boundary_rim(masks, 2), "target": np.stack([target] * 3)}
     found = table.query("method == 'gradient'").pivot(
         index="metric", columns="name", values="value"
     )

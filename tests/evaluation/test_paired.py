@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation import compare
+from kerasgan.evaluation import paired_difference
 
 
 def tables(seed, shift, count=60):
@@ -23,7 +23,7 @@ def tables(seed, shift, count=60):
 def test_against_scipy(shift):
     stats = pytest.importorskip("scipy.stats")
     first, second = tables(0, shift)
-    (row,) = compare(first, second, resamples=20_000).to_dict("records")
+    (row,) = paired_difference(first, second, resamples=20_000).to_dict("records")
     joined = first.merge(second, on="name", suffixes=("_a", "_b"))
     difference = joined["dice_b"] - joined["dice_a"]
     wanted = stats.bootstrap(
@@ -43,34 +43,34 @@ def test_against_scipy(shift):
 
 def test_pairing_cancels_what_is_hard_for_both():
     first, second = tables(1, 0.03)
-    paired = compare(first, second).iloc[0]
+    paired = paired_difference(first, second).iloc[0]
     assert paired["p"] < 0.01
     assert paired["low"] > 0
     unpaired = second.assign(dice=second["dice"].sample(frac=1, random_state=0).to_numpy())
-    assert compare(first, unpaired).iloc[0]["p"] > 0.05
+    assert paired_difference(first, unpaired).iloc[0]["p"] > 0.05
 
 
 def test_swapping_turns_the_sign_and_keeps_p():
     first, second = tables(2, 0.01)
-    there, back = compare(first, second).iloc[0], compare(second, first).iloc[0]
+    there, back = paired_difference(first, second).iloc[0], paired_difference(second, first).iloc[0]
     assert back["difference"] == pytest.approx(-there["difference"])
     assert back["p"] == pytest.approx(there["p"], abs=0.05)
-    again = compare(first, second).iloc[0]
+    again = paired_difference(first, second).iloc[0]
     assert again.equals(there)
 
 
 def test_equal_tables_do_not_differ_and_p_is_never_zero():
     first, _ = tables(3, 0)
-    same = compare(first, first).iloc[0]
+    same = paired_difference(first, first).iloc[0]
     assert (same["difference"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
-    better = compare(first, first.assign(dice=first["dice"] + 0.1), resamples=199).iloc[0]
+    better = paired_difference(first, first.assign(dice=first["dice"] + 0.1), resamples=199).iloc[0]
     assert better["p"] == pytest.approx(2 / 200)
 
 
 def test_only_images_with_a_value_in_both():
     first = pd.DataFrame({"name": list("abc"), "dice": [0.1, np.nan, 0.3], "f2": [np.nan] * 3})
     second = pd.DataFrame({"name": list("abc"), "dice": [0.2, 0.9, np.nan], "f2": [1.0] * 3})
-    dice, f2 = compare(first, second).to_dict("records")
+    dice, f2 = paired_difference(first, second).to_dict("records")
     assert (dice["mean_a"], dice["mean_b"], dice["images"]) == (0.1, 0.2, 1)
     assert f2["images"] == 0
     assert math.isnan(f2["difference"])
@@ -82,7 +82,7 @@ def test_tables_that_cannot_be_compared():
 
     def refuse(a, b, words, **options):
         with pytest.raises(KerasganError, match=words):
-            compare(a, b, **options)
+            paired_difference(a, b, **options)
 
     refuse(first, second.query("name != 'image_2'"), r"1 in one of them alone, such as 'image_2'")
     refuse(pd.concat([first, first]), second, "'table_a' must name each image once")

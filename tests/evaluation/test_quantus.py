@@ -6,12 +6,12 @@ import pytest
 import quantus_constants
 from scipy import ndimage
 
-from kerasgan.evaluation.cases import Case
+from kerasgan.evaluation.benchmark import ExplainedBatch
 from kerasgan.evaluation.complexity import entropy, sparseness
 from kerasgan.evaluation.localisation import mass_accuracy, top_share
 from kerasgan.evaluation.removal import removal_curve
 
-IMAGES, MAPS, REGION, KERNEL, TARGET = quantus_constants.cases()
+IMAGES, MAPS, REGION, KERNEL, TARGET = quantus_constants.benchmark()
 QUANTUS = json.loads(pathlib.Path(__file__).with_name("quantus.json").read_text(encoding="utf-8"))
 
 
@@ -39,9 +39,9 @@ def test_pixel_flipping_of_a_segmenter_is_that_of_quantus_on_the_score_of_its_ta
     images, weights = IMAGES[..., None], np.tile(TARGET[..., None], (len(IMAGES), 1, 1, 1))
     logits = network(images)
     names = tuple(map(str, range(len(images))))
-    case = Case(names, images, None, logits, weights, network)
+    batch = ExplainedBatch(names, images, None, logits, weights, network)
     steps = quantus_constants.STEPS
-    _, scores = removal_curve(case, MAPS, "most", baseline="mean", steps=steps)
+    _, scores = removal_curve(batch, MAPS, "most", baseline="mean", steps=steps)
     start = (logits * weights).sum((1, 2, 3))
     np.testing.assert_allclose(
         scores["logit"][:, 1:] * start[:, None], QUANTUS["flipping"], atol=1e-6

@@ -6,10 +6,10 @@ import pytest
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.regions import (
     blurred,
+    blurred_targets,
+    boundary_rim,
     check_pixels,
     excess,
-    nulls_of,
-    rim_of,
     shares,
     true_region,
 )
@@ -25,7 +25,7 @@ def test_rim_against_distances_between_all_pixels():
     region = np.random.default_rng(0).uniform(size=(2, 9, 7)) < 0.2
     places = np.stack(np.mgrid[:9, :7], -1).reshape(-1, 2)
     for width in (1, 1.5, 3):
-        found, outer = rim_of(region, width), rim_of(region, width, outer=True)
+        found, outer = boundary_rim(region, width), boundary_rim(region, width, outer=True)
         for one, both, out in zip(region.reshape(2, -1), found, outer):
             apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
             near = ((apart <= width) & (one[:, None] != one[None])).any(1)
@@ -35,8 +35,8 @@ def test_rim_against_distances_between_all_pixels():
 
 def test_nothing_and_everything_have_no_rim():
     region = np.stack([np.zeros((4, 4), bool), np.ones((4, 4), bool)])
-    assert not rim_of(region, 2).any()
-    assert not rim_of(region, 2, outer=True).any()
+    assert not boundary_rim(region, 2).any()
+    assert not boundary_rim(region, 2, outer=True).any()
 
 
 def test_shares_by_hand():
@@ -59,7 +59,7 @@ def test_blur_against_a_gaussian_written_out():
 
 def test_excess_of_the_blurred_mask_is_zero_and_grows_with_what_is_added():
     mask = box(4, 8, 32).astype(float)[None]
-    nulls = nulls_of(mask, (1, 2, 4))
+    nulls = blurred_targets(mask, (1, 2, 4))
     outside = ~box(2, 10, 32)[None]
     for width, null in nulls.items():
         found = excess(5 * null, outside, nulls)
@@ -78,7 +78,7 @@ def test_excess_of_the_blurred_mask_is_zero_and_grows_with_what_is_added():
 def test_excess_of_nothing_is_nan():
     mask = np.stack([box(4, 8), 0 * box(4, 8)]).astype(float)
     sizes = np.stack([0 * mask[0], mask[0]])
-    found = excess(sizes, mask == 0, nulls_of(mask, (2,)))
+    found = excess(sizes, mask == 0, blurred_targets(mask, (2,)))
     assert all(np.isnan(values).all() for values in found.values())
 
 
@@ -86,10 +86,10 @@ def test_true_region_is_of_the_classes_explained():
     truth = np.eye(3)[[[[0, 1, 2, 2]]]]
     weights = np.zeros((1, 1, 4, 3))
     weights[..., 0, 2] = 1
-    case = types.SimpleNamespace(truth=truth, weights=weights)
-    assert true_region(case).tolist() == [[[False, False, True, True]]]
-    case = types.SimpleNamespace(truth=truth[..., 2:], weights=-weights[..., 2:])
-    assert true_region(case).tolist() == [[[False, False, True, True]]]
+    batch = types.SimpleNamespace(truth=truth, weights=weights)
+    assert true_region(batch).tolist() == [[[False, False, True, True]]]
+    batch = types.SimpleNamespace(truth=truth[..., 2:], weights=-weights[..., 2:])
+    assert true_region(batch).tolist() == [[[False, False, True, True]]]
     for other in (None, truth):
         with pytest.raises(KerasganError, match="true masks of the shape of the logits"):
             true_region(types.SimpleNamespace(truth=other, weights=weights[..., :1]))

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import Case
+from kerasgan.evaluation.benchmark import ExplainedBatch
 from kerasgan.evaluation.removal import (
     BASELINES,
     UNITS,
@@ -26,12 +26,12 @@ def linear(images):
     return (images @ KERNEL + BIAS)[..., None].astype(np.float32)
 
 
-def linear_case(count=2, height=9, width=8, weights=None):
+def linear_batch(count=2, height=9, width=8, weights=None):
     rng = np.random.default_rng(3)
     images = rng.uniform(-1, 1, (count, height, width, 3)).astype(np.float32)
     logits = linear(images)
     weights = (logits > 0).astype(np.float32) if weights is None else weights
-    return Case(tuple("abcdef"[:count]), images, None, logits, weights, linear)
+    return ExplainedBatch(tuple("abcdef"[:count]), images, None, logits, weights, linear)
 
 
 def canvas(baseline, image):
@@ -42,19 +42,19 @@ def canvas(baseline, image):
     return ndimage.gaussian_filter(image.astype(np.float64), (0.5, 0.5, 0))  # of 8 pixels
 
 
-def exact(case, baseline):
+def exact(batch, baseline):
     """What the explained logits lose with each pixel."""
-    change = np.stack([image - canvas(baseline, image) for image in case.images]) @ KERNEL
-    return change * case.weights[..., 0]
+    change = np.stack([image - canvas(baseline, image) for image in batch.images]) @ KERNEL
+    return change * batch.weights[..., 0]
 
 
-def by_hand(case, ranks, fill, counts):
+def by_hand(batch, ranks, fill, counts):
     """Scores with the first pixels gone, in a plain loop."""
     logits, dice = [], []
     for count in counts:
-        image = case.images[0].astype(np.float64).reshape(-1, 3).copy()
+        image = batch.images[0].astype(np.float64).reshape(-1, 3).copy()
         image[ranks[:count]] = fill.reshape(-1, 3)[ranks[:count]]
-        z, t = image @ KERNEL + BIAS, case.weights[0].ravel() > 0
+        z, t = image @ KERNEL + BIAS, batch.weights[0].ravel() > 0
         logits.append(z[t].mean())
         dice.append(2 * (t & (z > 0)).sum() / (t.sum() + (z > 0).sum()))
     return np.array(logits) / logits[0], np.array(dice) / dice[0]
@@ -62,57 +62,59 @@ def by_hand(case, ranks, fill, counts):
 
 @pytest.mark.parametrize("baseline", ["mean", "blur"])
 def test_the_whole_curve_of_a_linear_model_is_known(baseline):
-    case, steps = linear_case(1), 7
-    contributions = exact(case, baseline)
+    batch, steps = linear_batch(1), 7
+    contributions = exact(batch, baseline)
     counts = np.rint(np.linspace(0, 72, steps + 1)).astype(int)
     for order, sign in (("most", -1), ("least", 1)):
-        fractions, found = removal_curve(case, contributions, order, baseline=baseline, steps=steps)
+        fractions, found = removal_curve(
+            batch, contributions, order, baseline=baseline, steps=steps
+        )
         np.testing.assert_allclose(fractions, np.arange(8) / 7)
         gone = sign * np.sort(sign * contributions.ravel())
-        target = case.weights[0].sum()
-        first = (case.logits * case.weights).sum() / target
+        target = batch.weights[0].sum()
+        first = (batch.logits * batch.weights).sum() / target
         left = first - np.append(0, np.cumsum(gone))[counts] / target
         np.testing.assert_allclose(found["logit"][0], left / first, atol=1e-5)
     distinct = contributions + 1e-9 * np.arange(72).reshape(9, 8)  # no ties, so Dice is known too
     for order, sign in (("most", -1), ("least", 1)):
         ranks = np.argsort(sign * distinct.ravel())
-        logit, dice = by_hand(case, ranks, canvas(baseline, case.images[0]), counts)
-        _, found = removal_curve(case, distinct, order, baseline=baseline, steps=steps)
+        logit, dice = by_hand(batch, ranks, canvas(baseline, batch.images[0]), counts)
+        _, found = removal_curve(batch, distinct, order, baseline=baseline, steps=steps)
         np.testing.assert_allclose(found["logit"][0], logit, atol=1e-5)
         np.testing.assert_allclose(found["dice"][0], dice, atol=1e-6)
 
 
 @pytest.mark.parametrize("units", ["pixels", "regions"])
 def test_no_order_beats_exact_relevance(units):
-    case = linear_case(height=32, width=32)  # squares of 2 x 2, so means are in the order of sums
-    contributions = exact(case, "mean")
+    batch = linear_batch(height=32, width=32)  # squares of 2 x 2, so means are in the order of sums
+    contributions = exact(batch, "mean")
     options = {"baseline": "mean", "units": units}
-    best = removal_curve(case, contributions, **options)[1]["logit"]
-    worst = removal_curve(case, contributions, "least", **options)[1]["logit"]
+    best = removal_curve(batch, contributions, **options)[1]["logit"]
+    worst = removal_curve(batch, contributions, "least", **options)[1]["logit"]
     rivals = np.random.default_rng(0).uniform(size=(3, *contributions.shape))
     for rival in [*rivals, np.abs(contributions), -contributions]:
         for order in ("most", "least"):
-            other = removal_curve(case, rival, order, **options)[1]["logit"]
+            other = removal_curve(batch, rival, order, **options)[1]["logit"]
             assert np.all(best <= other + 1e-5)
             assert np.all(worst >= other - 1e-5)
     assert np.all(best[:, 5] < worst[:, 5] - 0.1)
 
 
 def test_both_orders_are_one_on_constant_maps_and_ties_are_seeded():
-    case = linear_case(height=20, width=24)
+    batch = linear_batch(height=20, width=24)
     for units in UNITS:
         flat = np.full((2, 20, 24), 0.1)
         options = {"units": units, "baseline": "mean"}
-        most = removal_curve(case, flat, "most", **options)[1]
-        least = removal_curve(case, flat, "least", **options)[1]
-        other = removal_curve(case, flat, "most", **options, seed=1)[1]
+        most = removal_curve(batch, flat, "most", **options)[1]
+        least = removal_curve(batch, flat, "least", **options)[1]
+        other = removal_curve(batch, flat, "most", **options, seed=1)[1]
         for score in most:
             np.testing.assert_array_equal(most[score], least[score])
         assert not np.allclose(most["logit"], other["logit"])
         rounding = flat * (1 + 1e-7 * np.random.default_rng(0).uniform(size=flat.shape))
-        again = removal_curve(case, rounding, **options)[1]["logit"]
+        again = removal_curve(batch, rounding, **options)[1]["logit"]
         np.testing.assert_array_equal(again, most["logit"])
-    renamed = dataclasses.replace(case, names=("c", "b"))
+    renamed = dataclasses.replace(batch, names=("c", "b"))
     again = removal_curve(renamed, flat, **options)[1]["logit"]
     assert not np.allclose(again[0], most["logit"][0])
     np.testing.assert_array_equal(again[1], most["logit"][1])
@@ -120,42 +122,42 @@ def test_both_orders_are_one_on_constant_maps_and_ties_are_seeded():
 
 @pytest.mark.parametrize("baseline", list(BASELINES))
 def test_the_ends_and_the_batch(baseline):
-    case = linear_case(3)
+    batch = linear_batch(3)
     maps = np.random.default_rng(1).normal(size=(3, 9, 8))
-    whole = removal_curve(case, maps, baseline=baseline, steps=3)[1]
+    whole = removal_curve(batch, maps, baseline=baseline, steps=3)[1]
     for score, curve in whole.items():
         np.testing.assert_array_equal(curve[:, 0], 1.0)
         for i in range(3):
             one = dataclasses.replace(
-                case,
-                names=case.names[i : i + 1],
-                images=case.images[i : i + 1],
-                logits=case.logits[i : i + 1],
-                weights=case.weights[i : i + 1],
+                batch,
+                names=batch.names[i : i + 1],
+                images=batch.images[i : i + 1],
+                logits=batch.logits[i : i + 1],
+                weights=batch.weights[i : i + 1],
             )
             alone = removal_curve(one, maps[i : i + 1], baseline=baseline, steps=3)[1]
             np.testing.assert_allclose(alone[score][0], curve[i], rtol=1e-6)
-    for i, name in enumerate(case.names):
+    for i, name in enumerate(batch.names):
         rng = np.random.default_rng([0, 2, zlib.crc32(name.encode())])
-        alone = BASELINES[baseline](case.images[i], np.ones((1, 9, 8), bool), rng)
-        left, weights = linear(alone)[0], case.weights[i]
-        expected = left[weights > 0].mean() / case.logits[i][weights > 0].mean()
+        alone = BASELINES[baseline](batch.images[i], np.ones((1, 9, 8), bool), rng)
+        left, weights = linear(alone)[0], batch.weights[i]
+        expected = left[weights > 0].mean() / batch.logits[i][weights > 0].mean()
         assert whole["logit"][i, -1] == pytest.approx(expected, rel=1e-5)
 
 
 def test_targets_without_a_score_are_undefined_and_cost_nothing():
     weights = np.zeros((3, 9, 8, 1), np.float32)
-    case = linear_case(3)
+    batch = linear_batch(3)
     weights[1] = 1.0  # fills the frame
-    weights[2] = case.logits[2] < 0  # missed: below zero, and nothing of it is predicted
+    weights[2] = batch.logits[2] < 0  # missed: below zero, and nothing of it is predicted
     seen = []
 
     def counted(images):
         seen.append(len(images))
         return linear(images)
 
-    case = dataclasses.replace(case, weights=weights, run=counted)
-    found = removal_curve(case, exact(case, "mean"), baseline="mean", steps=4)[1]
+    batch = dataclasses.replace(batch, weights=weights, run=counted)
+    found = removal_curve(batch, exact(batch, "mean"), baseline="mean", steps=4)[1]
     assert np.isnan(found["dice"][[0, 2]]).all()
     assert np.isnan(found["logit"][[0, 2]]).all()
     assert np.isfinite([found["dice"][1], found["logit"][1]]).all()
@@ -167,7 +169,7 @@ def test_targets_without_a_score_are_undefined_and_cost_nothing():
 
 
 def test_each_baseline_touches_removed_pixels_only():
-    image = linear_case(1).images[0]
+    image = linear_batch(1).images[0]
     removed = np.random.default_rng(0).uniform(size=(3, 9, 8)) < 0.5
     removed[0] = False
     for name, baseline in BASELINES.items():
@@ -228,7 +230,7 @@ def test_squares_by_hand():
 def test_a_square_is_removed_at_once_and_by_its_mean():
     images = np.ones((1, 2, 6, 3), np.float32)
     images[0, :, 4:] = -1
-    case = Case(("a",), images, None, linear(images), np.ones((1, 2, 6, 1)), linear)
+    batch = ExplainedBatch(("a",), images, None, linear(images), np.ones((1, 2, 6, 1)), linear)
     maps = np.zeros((1, 2, 6))
     maps[0, 0, 0], maps[0, :, 2:4], maps[0, :, 4:] = 3, 1, -1  # means 0.75, 1, -1
     seen = []
@@ -239,8 +241,8 @@ def test_a_square_is_removed_at_once_and_by_its_mean():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(UNITS, "regions", lambda image: regions(image, side=2))
-        case = dataclasses.replace(case, run=kept)
-        removal_curve(case, maps, units="regions", baseline="mean", steps=3)
+        batch = dataclasses.replace(batch, run=kept)
+        removal_curve(batch, maps, units="regions", baseline="mean", steps=3)
     changed = np.any(seen[0] != images, -1)
     first = np.zeros((2, 6), bool)
     first[:, 2:4] = True
@@ -271,7 +273,7 @@ def test_superpixels_keep_to_edges_and_to_their_place():
 
 
 def test_bad_arguments():
-    case = linear_case()
+    batch = linear_batch()
     maps = np.ones((2, 9, 8))
     for arguments, message in (
         ({"order": "mots"}, "'order' must be one of most, least.*Did you mean 'most'"),
@@ -285,4 +287,4 @@ def test_bad_arguments():
         ({"maps": maps * np.nan}, "hold NaN"),
     ):
         with pytest.raises(KerasganError, match=message):
-            removal_curve(case, **{"maps": maps, **arguments})
+            removal_curve(batch, **{"maps": maps, **arguments})

@@ -1,11 +1,11 @@
 import keras
 import numpy as np
 import pytest
-from linear_cases import SIDE, Box, linear, noise, write
+from linear_batches import SIDE, Box, linear, noise, write
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.cases import summarize_maps
+from kerasgan.evaluation.benchmark import summarize_maps
 from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kerasgan.data import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.shortcuts import painted_over, region_relevance, shortcuts
+from kerasgan.evaluation.shortcuts import inpainting_effect, region_relevance, shortcuts
 from kerasgan.explain import Explainer
 
 SIDE, GREY = 16, 128  # in [-1, 1] grey is G
@@ -85,32 +85,32 @@ def test_shares_of_a_linear_network_by_hand(samples):
 
 
 def test_painting_over_by_hand(samples):
-    table = painted_over(network(True), samples, **options())
+    table = inpainting_effect(network(True), samples, **options())
     assert len(table) == 10 * 3 * 2
-    marker = table[(table["region"] == "marker") & (table["painted"] == "region")]
+    marker = table[(table["region"] == "marker") & (table["inpainted"] == "region")]
     np.testing.assert_allclose(marker["logit_change"], -9 * (1 - G), rtol=1e-3)
     assert (marker["dice"] == 0).all()
     assert (marker["truth_dice"] == 0).all()
     assert (marker["truth_change"] == -1).all()
-    corner = table[(table["region"] == "corner") & (table["painted"] == "region")]
+    corner = table[(table["region"] == "corner") & (table["inpainted"] == "region")]
     assert (corner["dice"] == 1).all()
     assert (corner["truth_change"] == 0).all()
-    control = table[(table["region"] == "marker") & (table["painted"] == "control")]
-    assert control["dice"].min() > 0.9  # beside the object some of its red is painted
+    control = table[(table["region"] == "marker") & (table["inpainted"] == "control")]
+    assert control["dice"].min() > 0.9  # beside the object some of its red is inpainted
     np.testing.assert_allclose(control["area"], 9 / SIDE**2)
     nothing = table[table["region"] == "nothing"]
     assert nothing[["dice", "logit_change", "truth_dice", "truth_change"]].isna().all(axis=None)
-    summary = pd.DataFrame(table.attrs["summary"]).set_index(["region", "painted"])
+    summary = pd.DataFrame(table.attrs["summary"]).set_index(["region", "inpainted"])
     assert summary.loc[("marker", "region"), "dice"] == 0
     assert summary.loc[("marker", "control"), "images"] == 10
 
 
 def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples):
     found = shortcuts(network(True), samples, **options())
-    verdicts = found.verdicts.set_index("region")
-    assert verdicts["shortcut"].to_dict() == {"marker": True, "corner": False, "nothing": False}
-    assert verdicts.loc["marker", "change"] == 1
-    assert verdicts.loc["marker", "low"] > 0.9
+    tests = found.tests.set_index("region")
+    assert tests["shortcut"].to_dict() == {"marker": True, "corner": False, "nothing": False}
+    assert tests.loc["marker", "change"] == 1
+    assert tests.loc["marker", "low"] > 0.9
     assert found.findings[0].startswith("marker is a shortcut: it draws ")
     assert "corner is no shortcut" in found.findings[1]
     assert found.findings[2] == "nothing: in 0 images, too few to say (of 8 needed)."
@@ -122,8 +122,8 @@ def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples)
     share = found.regions.query("region == 'marker'")["share"].mean()
     assert (summary["marker"] * summary["images"]).sum() / 10 == pytest.approx(share)
     clean = shortcuts(network(False), samples, **options())
-    assert not clean.verdicts["shortcut"].any()
-    assert (clean.verdicts["change"][:2] == 0).all()
+    assert not clean.tests["shortcut"].any()
+    assert (clean.tests["change"][:2] == 0).all()
     assert "no relevance lies outside the target" in clean.findings[0]
 
 
@@ -142,7 +142,7 @@ def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
         return explain(self, images, *args, **kwargs)
 
     drawn = region_relevance(network(True), samples, controls=False, **options())
-    painted = painted_over(network(True), samples, **options())
+    inpainted = inpainting_effect(network(True), samples, **options())
     monkeypatch.setattr(Samples, "image", counted_read)
     monkeypatch.setattr(Explainer, "explain", counted)
     few = {"seed": 0, **options(), "folder": tmp_path / "kept"}
@@ -151,8 +151,8 @@ def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
     assert (len(seen), len(explained)) == (10, 10)  # the second call reads what was kept
     for one in (found, again):
         pd.testing.assert_frame_equal(one.regions, drawn, check_exact=True)
-        pd.testing.assert_frame_equal(one.painted, painted, check_exact=True)
-        for table, part in ((one.regions, drawn), (one.painted, painted)):
+        pd.testing.assert_frame_equal(one.inpainted, inpainted, check_exact=True)
+        for table, part in ((one.regions, drawn), (one.inpainted, inpainted)):
             summaries = [pd.DataFrame(each.attrs["summary"]) for each in (table, part)]
             pd.testing.assert_frame_equal(*summaries, check_exact=True)
         assert one.clusters.equals(found.clusters)
@@ -163,7 +163,7 @@ def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
 
 def test_relevance_that_changes_nothing_is_no_shortcut(samples):
     found = shortcuts(network(0.1), samples, "gamma", **options())
-    marker = found.verdicts.set_index("region").loc["marker"]
+    marker = found.tests.set_index("region").loc["marker"]
     assert marker["share_low"] > 0.5
     assert marker["change"] == 0
     assert not marker["shortcut"]
@@ -177,23 +177,23 @@ def test_a_region_that_is_predicted_itself_is_no_shortcut(samples):
     kernel[SIDE - 1, SIDE - 1, 2] = 10
     model.layers[-1].set_weights([kernel, bias])
     found = shortcuts(model, samples, **options())
-    marker = found.painted.query("region == 'marker' and painted == 'region'")
+    marker = found.inpainted.query("region == 'marker' and inpainted == 'region'")
     np.testing.assert_allclose(marker["dice"], 2 * 12 / (12 + 12 + 9))
     assert (marker["dice_beyond"] == 1).all()
-    assert not found.verdicts["shortcut"].any()
+    assert not found.tests["shortcut"].any()
 
 
-def test_few_images_give_no_verdict(samples):
+def test_few_images_give_no_test(samples):
     found = shortcuts(network(True), samples[:5], **options())
-    assert not found.verdicts["shortcut"].any()
+    assert not found.tests["shortcut"].any()
     assert "marker: in 5 images, too few" in found.findings[0]
 
 
 def test_without_masks_the_prediction_alone_is_judged(samples):
     unlabelled = dataclasses.replace(samples, mask_paths=None)
     found = shortcuts(network(True), unlabelled, **options())
-    assert found.verdicts["shortcut"].tolist() == [True, False, False]
-    assert found.painted["truth_dice"].isna().all()
+    assert found.tests["shortcut"].tolist() == [True, False, False]
+    assert found.inpainted["truth_dice"].isna().all()
     assert found.clusters["dice"].isna().all()
 
 
@@ -204,15 +204,15 @@ def test_empty_targets_have_no_shares_and_no_dice(samples):
         drawn = region_relevance(model, samples, controls=False, **options())
     assert drawn["share"].isna().all()
     with pytest.warns(KerasganWarning, match="empty in 10 of 10 images"):
-        painted = painted_over(model, samples, **options())
-    assert painted["dice"].isna().all()
-    assert (painted.query("region == 'marker'")["truth_dice"] == 0).all()
+        inpainted = inpainting_effect(model, samples, **options())
+    assert inpainted["dice"].isna().all()
+    assert (inpainted.query("region == 'marker'")["truth_dice"] == 0).all()
 
 
 def test_a_stopped_call_goes_on(samples, tmp_path):
-    whole = painted_over(network(True), samples, **options())
-    kept = painted_over(network(True), samples, folder=tmp_path / "p", **options())
-    again = painted_over(network(True), samples, folder=tmp_path / "p", **options())
+    whole = inpainting_effect(network(True), samples, **options())
+    kept = inpainting_effect(network(True), samples, folder=tmp_path / "p", **options())
+    again = inpainting_effect(network(True), samples, folder=tmp_path / "p", **options())
     for table in (kept, again):
         assert table.equals(whole)
     assert len(list((tmp_path / "p").glob("batch_*.csv"))) == 3
@@ -234,7 +234,7 @@ def test_bad_input(samples):
         with pytest.raises(KerasganError, match=r"regions of the same names|Received: \[\]"):
             region_relevance(model, marked_differently(samples), find=find, verbose=False)
     with pytest.raises(KerasganError, match="'find' must be a function"):
-        painted_over(model, samples, find="text")
+        inpainting_effect(model, samples, find="text")
     with pytest.raises(KerasganError, match="'confidence' must lie between"):
         shortcuts(model, samples, confidence=95)
     with pytest.raises(KerasganError, match="4 maps at least"):

@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import stats
 
-from kerasgan.evaluation.similarity import cosine, likeness, rank_correlation, relative_change
+from kerasgan.evaluation.similarity import cosine, rank_correlation, relative_change, similarities
 
 
 def test_against_scipy_and_by_hand():
@@ -13,7 +13,7 @@ def test_against_scipy_and_by_hand():
     np.testing.assert_allclose(cosine(maps, others), wanted)
     wanted = [np.sqrt(((a - b) ** 2).sum() / (a**2).sum()) for a, b in zip(maps, others)]
     np.testing.assert_allclose(relative_change(maps, others), wanted)
-    assert set(likeness(maps, others, ", x")) == {"rank correlation, x", "cosine, x"}
+    assert set(similarities(maps, others, ", x")) == {"rank correlation, x", "cosine, x"}
 
 
 def test_of_a_map_and_itself_scaled():

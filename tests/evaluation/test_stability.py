@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from linear_cases import Box, linear, noise, scaled, write
+from linear_batches import Box, linear, noise, scaled, write
 from scipy import ndimage, stats
 
 from kerasgan.errors import KerasganError, KerasganWarning

@@ -29,7 +29,7 @@ def test_a_report_is_written_from_the_command_line(folder):
     (folder / "names.txt").write_text("a\nc\n")
     (folder / "card.json").write_text(json.dumps({"licence": "MIT"}))
     options = ["--model", "model", "--out", "page", "--names", "names.txt", "--card", "card.json"]
-    done = run("report", *DRAWN, *options, "--cases", "1", cwd=folder)
+    done = run("report", *DRAWN, *options, "--shown", "1", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("page/\n")
     page = (folder / "page" / "index.html").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def test_runs_are_compared_from_the_command_line(folder):
     save(folder / "first" / "model")
     save(folder / "second")
     runs = ["--run", "first", "--run", "mine=second"]
-    done = run("report", *DRAWN, *runs, "--out", "both", "--cases", "1", cwd=folder)
+    done = run("report", *DRAWN, *runs, "--out", "both", "--shown", "1", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     kept = (folder / "both" / "differences.csv").read_text(encoding="utf-8")
     assert kept.splitlines()[1].startswith("first,mine,accuracy,")

@@ -437,7 +437,7 @@ class TestWherever:
     def test_reports(self, tmp_path):
         samples = kg.data.synthetic.write_dataset(tmp_path / "data", count=2, size=32)
         model, other = two_signals(), two_signals("other")
-        options = {"rules": "epsilon", "cases": 1, "verbose": False}
+        options = {"rules": "epsilon", "images": 1, "verbose": False}
         with pytest.raises(KerasganError, match=r"gates={'product': 0}"):
             kg.report.write(model, samples, tmp_path / "none", **options)
         page = kg.report.write(model, samples, tmp_path / "one", gates=GATES, **options)

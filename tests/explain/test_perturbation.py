@@ -446,7 +446,7 @@ def test_are_ranked_beside_rules(tmp_path):
     model = with_random_weights(kg.models.unet(size=16, filters=2, levels=1))
     rules = {"cam": "grad-cam", "hidden": Occlusion(8), "masked": RISE(masks=10)}
     table = kg.evaluation.faithfulness(model, samples, rules, steps=2, verbose=False)
-    assert {*rules, *kg.evaluation.cases.CONTROLS} <= set(table["method"])
+    assert {*rules, *kg.evaluation.benchmark.CONTROLS} <= set(table["method"])
 
 
 def test_judges_and_merged_predictions_are_explained(tmp_path):

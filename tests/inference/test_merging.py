@@ -10,7 +10,7 @@ from scipy.signal import correlate2d
 from kerasgan.errors import KerasganError
 from kerasgan.inference import iterate_logits, predict, predict_probability, predict_to_folder
 from kerasgan.inference.members import members_of
-from kerasgan.inference.views import View, views_of
+from kerasgan.inference.views import View, augmentation_views
 
 RNG = np.random.default_rng(0)
 UNITS = {"tanh": 2.0, "sigmoid": 1.0, "linear": 1.0}
@@ -81,7 +81,7 @@ class TestViews:
 
     def test_views_differ_and_are_undone(self):
         array = np.arange(9).reshape(1, 3, 3, 1)
-        views = views_of(True, (3, 3))
+        views = augmentation_views(True, (3, 3))
         assert len({view.apply(array).tobytes() for view in views}) == 8
         assert all(np.array_equal(view.undo(view.apply(array)), array) for view in views)
         assert views[0] == View()
@@ -274,7 +274,7 @@ def test_everything_at_once_is_the_mean_of_everything_alone():
     alone = [
         view.undo(logits([model], False, view.apply(image)))
         for model in models
-        for view in views_of(True, (16, 16))
+        for view in augmentation_views(True, (16, 16))
     ]
     np.testing.assert_allclose(logits(models, True), np.mean(alone, 0), atol=1e-5)
 

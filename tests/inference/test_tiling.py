@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasgan.explain.original_size import to_original
-from kerasgan.inference.tiling import frame_of, reflection
-from kerasgan.inference.views import views_of
+from kerasgan.inference.tiling import make_frame, reflection
+from kerasgan.inference.views import augmentation_views
 
 SIDE = st.integers(1, 90)
 WINDOW = st.integers(8, 40)
@@ -23,7 +23,7 @@ def noise(seed, *shape):
 @given(SIDE, SIDE, WINDOW, WINDOW, OVERLAP, SCALE)
 def test_windows_cover_every_pixel_once(height, width, tall, wide, overlap, scale):
     """Weights are positive wherever a window is, and add up to one at every pixel."""
-    frame = frame_of(np.zeros((height, width, 1)), (tall, wide), "window", overlap, scale)
+    frame = make_frame(np.zeros((height, width, 1)), (tall, wide), "window", overlap, scale)
     total = np.zeros((*frame.pixels.shape[:2], 1))
     for tile, (top, left) in enumerate(frame.corners):
         assert 0 <= top <= frame.pixels.shape[0] - tall
@@ -41,7 +41,7 @@ def test_windows_cover_every_pixel_once(height, width, tall, wide, overlap, scal
 @given(SIDE, SIDE, WINDOW, WINDOW, OVERLAP, SEED)
 def test_what_is_cut_and_blended_is_what_was_there(height, width, tall, wide, overlap, seed):
     image = noise(seed, height, width, 2)
-    frame = frame_of(image, (tall, wide), "window", overlap, 1.0)
+    frame = make_frame(image, (tall, wide), "window", overlap, 1.0)
     whole = None
     for tile in range(len(frame.corners)):
         whole = frame.blend(whole, tile, frame.cut(frame.pixels, tile))
@@ -55,7 +55,7 @@ def test_what_is_cut_and_blended_is_what_was_there(height, width, tall, wide, ov
 @settings(max_examples=60, deadline=None)
 @given(SIDE, WINDOW, st.floats(0, 0.95))
 def test_neighbouring_windows_overlap_at_least_as_asked(length, window, overlap):
-    frame = frame_of(np.zeros((length, window, 1)), (window, window), "window", overlap, 1.0)
+    frame = make_frame(np.zeros((length, window, 1)), (window, window), "window", overlap, 1.0)
     tops = sorted({top for top, _ in frame.corners})
     assert tops[0] == 0
     assert tops[-1] == max(length, window) - window
@@ -69,7 +69,7 @@ def test_neighbouring_windows_overlap_at_least_as_asked(length, window, overlap)
 @given(st.sampled_from([False, "flips", True]), st.integers(2, 12), st.integers(2, 12), SEED)
 def test_views_are_all_different_and_undone(augment, height, width, seed):
     batch = noise(seed, 3, height, width, 2)
-    views = views_of(augment, (height, width))
+    views = augmentation_views(augment, (height, width))
     seen = [view.apply(batch) for view in views]
     for view, turned in zip(views, seen):
         np.testing.assert_array_equal(view.undo(turned), batch)

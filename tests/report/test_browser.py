@@ -18,7 +18,7 @@ def report(tmp_path_factory):
     samples = write_images(tmp_path_factory.mktemp("data"), [f"image_{i}" for i in range(6)])
     folder = tmp_path_factory.mktemp("out") / "report"
     rules = ["z-plus", "epsilon"]
-    return kg.report.write(network(), samples, folder, rules=rules, cases=4, verbose=False)
+    return kg.report.write(network(), samples, folder, rules=rules, images=4, verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def comparison(tmp_path_factory):
     models = {"small": network(size=16, seed=1), "large": network(seed=2)}
     folder = tmp_path_factory.mktemp("out") / "comparison"
     rules = ["z-plus", "epsilon"]
-    return kg.report.compare(models, samples, folder, rules=rules, cases=3, verbose=False)
+    return kg.report.compare(models, samples, folder, rules=rules, images=3, verbose=False)
 
 
 @pytest.fixture(params=["report", "comparison"])
@@ -159,33 +159,33 @@ def test_the_table_sorts_and_filters(visit, report):
 @pytest.mark.parametrize("size", list(SIZES))
 def test_the_heatmap_changes_with_rule_layer_and_image(visit, report, size):
     page = visit(report, size)
-    case = page.locator("article.case").first
-    maps = case.locator(".map")
+    article = page.locator("article.image").first
+    maps = article.locator(".map")
     first = maps.get_attribute("src")
-    case.get_by_label("epsilon", exact=True).check()
+    article.get_by_label("epsilon", exact=True).check()
     second = maps.get_attribute("src")
     assert second != first
     assert "rule epsilon" in maps.get_attribute("alt")
-    depth = case.locator(".depth")
+    depth = article.locator(".depth")
     depth.focus()
     depth.press("ArrowRight")
     assert maps.get_attribute("src") not in (first, second)
-    assert case.locator(".where").inner_text().startswith("down_")
-    assert "cells" in case.locator(".read").inner_text()
+    assert article.locator(".where").inner_text().startswith("down_")
+    assert "cells" in article.locator(".read").inner_text()
     depth.press("ArrowLeft")
     assert maps.get_attribute("src") == second
     opacity = "e => getComputedStyle(e).opacity"
-    see = case.locator(".see")
+    see = article.locator(".see")
     see.focus()
     see.press("End")
-    assert case.locator(".under").evaluate(opacity) == "1"
-    assert case.locator(".seen").inner_text() == "100 %"
+    assert article.locator(".under").evaluate(opacity) == "1"
+    assert article.locator(".seen").inner_text() == "100 %"
 
 
 def test_values_are_read_by_pointer_and_by_keys(visit, report):
     page = visit(report)
-    case = page.locator("article.case").first
-    heat, out = case.locator(".heat"), case.locator(".read")
+    article = page.locator("article.image").first
+    heat, out = article.locator(".heat"), article.locator(".read")
     heat.scroll_into_view_if_needed()
     resting = out.inner_text()
     box = heat.bounding_box()
@@ -245,15 +245,15 @@ def test_it_prints_without_controls(visit, either):
     page.emulate_media(media="print")
     assert page.locator(".controls:visible, nav:visible, .filters:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    maps = page.locator("article.case .map")
-    assert page.locator("article.case .map:visible").count() == maps.count() >= 4
+    maps = page.locator("article.image .map")
+    assert page.locator("article.image .map:visible").count() == maps.count() >= 4
     assert page.pdf().startswith(b"%PDF")
 
 
 def test_it_is_complete_without_scripts(visit, report):
     page = visit(report, java_script_enabled=False)
     assert page.locator("#table tbody tr").count() == 6
-    assert page.locator("article.case .map").count() == 4
+    assert page.locator("article.image .map").count() == 4
     assert page.locator(".controls:visible").count() == 0
 
 
@@ -286,50 +286,50 @@ def test_the_table_of_a_comparison_sorts_and_filters(visit, comparison):
 
 def test_heatmaps_of_a_case_change_and_are_read_together(visit, comparison):
     page = visit(comparison)
-    case = page.locator("article.case").first
-    maps, reads = case.locator(".map"), case.locator(".read")
+    article = page.locator("article.image").first
+    maps, reads = article.locator(".map"), article.locator(".read")
     sources = "all => all.map(one => one.src)"
     first = maps.evaluate_all(sources)
-    case.get_by_label("epsilon", exact=True).check()
+    article.get_by_label("epsilon", exact=True).check()
     second = maps.evaluate_all(sources)
     assert all(a != b for a, b in zip(first, second))
-    case.locator(".heat").nth(1).focus()
+    article.locator(".heat").nth(1).focus()
     page.keyboard.press("ArrowRight")
     playwright.expect(reads.nth(1)).to_contain_text("Row 17, column 17:")
     playwright.expect(reads.nth(0)).to_contain_text("Row 9, column 9:")
-    assert case.locator(".cross:visible").count() == 2
+    assert article.locator(".cross:visible").count() == 2
     page.keyboard.press("Escape")
-    assert case.locator(".cross:visible").count() == 0
-    depth = case.locator(".depth")
+    assert article.locator(".cross:visible").count() == 0
+    depth = article.locator(".depth")
     depth.focus()
     depth.press("ArrowRight")
-    assert case.locator(".where").inner_text().startswith("layer 1 of ")
+    assert article.locator(".where").inner_text().startswith("layer 1 of ")
     assert all("at layer" in text for text in reads.all_inner_texts())
 
 
 def test_one_scale_for_all_gives_one_value_one_colour(visit, comparison):
     page = visit(comparison)
-    case = page.locator("article.case").first
-    texts = case.locator(".maps").all_text_contents()
+    article = page.locator("article.image").first
+    texts = article.locator(".maps").all_text_contents()
     limits = [json.loads(text)[0]["limit"] for text in texts]
     paler = limits.index(min(limits))
     own = [page.evaluate(PAINTED, place) for place in (0, 1)]
     assert [max(map(abs, levels)) for levels in own] == [63, 63]
-    start = case.locator(".map").nth(paler).get_attribute("src")
-    case.get_by_label("one scale for all").check()
-    playwright.expect(case.locator(".map").nth(paler)).not_to_have_attribute("src", start)
+    start = article.locator(".map").nth(paler).get_attribute("src")
+    article.get_by_label("one scale for all").check()
+    playwright.expect(article.locator(".map").nth(paler)).not_to_have_attribute("src", start)
     shared = [page.evaluate(PAINTED, place) for place in (0, 1)]
     assert shared[1 - paler] == own[1 - paler]
     ratio = min(limits) / max(limits)
     wanted = [level * ratio for level in own[paler]]
     assert all(abs(a - b) <= 0.5 + 1e-6 for a, b in zip(shared[paler], wanted))
     assert max(map(abs, shared[paler])) < 63
-    case.get_by_label("each to its own scale").check()
-    assert case.locator(".map").nth(paler).get_attribute("src") == start
+    article.get_by_label("each to its own scale").check()
+    assert article.locator(".map").nth(paler).get_attribute("src") == start
 
 
 PAINTED = """async (place) => {
-  const image = document.querySelector("article.case").querySelectorAll(".map")[place];
+  const image = document.querySelector("article.image").querySelectorAll(".map")[place];
   await image.decode();
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
@@ -350,12 +350,12 @@ def test_two_thousand_images_open_in_three_seconds(visit, tmp_path):
     many = kg.data.Samples(
         tuple(f"image_{i}" for i in range(2000)), many.image_paths, many.mask_paths, 1, None, 3
     )
-    path = kg.report.write(network(), many, tmp_path / "report", cases=40, verbose=False)
+    path = kg.report.write(network(), many, tmp_path / "report", images=40, verbose=False)
     assert path.stat().st_size < 25e6
     start = time.monotonic()
     page = visit(path)
     assert page.locator("#table tbody tr").count() == 2000
-    assert page.locator("article.case").count() == 40
+    assert page.locator("article.image").count() == 40
     assert time.monotonic() - start < 3
     page.get_by_role("button", name="Dice").click()
     values = [float(cell) for cell in column(page, 3)]

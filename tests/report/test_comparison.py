@@ -9,11 +9,11 @@ from report_pages import Page, decode, network, write_images
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.report import rivals
+from kerasgan.report import model_results
 from kerasgan.report.charts import against
 from kerasgan.report.collect import collect
 from kerasgan.report.page import signed
-from kerasgan.report.verdicts import verdict
+from kerasgan.report.significance import assess_difference
 
 HOSTILE = ["<script>alert(1)</script>", "=cmd()|'A1'\"onerror='x' b", "@{{ 7*7 }}\ty"]
 
@@ -23,7 +23,7 @@ def read(path):
 
 
 def write(models, samples, folder, **options):
-    options = {"rules": ["epsilon"], "cases": 2, "verbose": False, **options}
+    options = {"rules": ["epsilon"], "images": 2, "verbose": False, **options}
     return kg.report.compare(models, samples, folder, **options)
 
 
@@ -39,14 +39,14 @@ def samples(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(models, samples, tmp_path_factory):
-    return write(models, samples, tmp_path_factory.mktemp("out") / "report", cases=4)
+    return write(models, samples, tmp_path_factory.mktemp("out") / "report", images=4)
 
 
 def test_scores_and_differences_are_those_of_evaluate_and_compare(report, models, samples):
     tables = {name: kg.evaluate(m, samples, verbose=False) for name, m in models.items()}
     kept = pd.read_csv(report.parent / "differences.csv")
     for other in ("large", "other"):
-        wanted = kg.evaluation.compare(tables["small"], tables[other]).set_index("score")
+        wanted = kg.evaluation.paired_difference(tables["small"], tables[other]).set_index("score")
         part = kept[kept["model_b"] == other].set_index("score")
         columns = ["mean_a", "mean_b", "difference", "low", "high", "p", "images"]
         pd.testing.assert_frame_equal(part.loc[wanted.index, columns], wanted, rtol=1e-12)
@@ -138,44 +138,48 @@ def test_the_page_is_sound(report):
     page.check_reachable(scopes=("col", "row", "rowgroup"))
 
 
-def test_verdicts():
+def test_significance():
     row = {"difference": 0.1, "low": 0.05, "high": 0.2, "p": 0.02, "images": 40}
-    assert verdict(row) == ("clear", "Higher, and hardly by chance.")
-    assert verdict({**row, "difference": -0.1, "low": -0.2, "high": -0.05}).text.startswith("Lower")
-    assert verdict(row, comparisons=2).kind == "clear"
-    doubt = verdict(row, comparisons=3)
-    assert doubt.kind == "doubt"
-    assert "3 models were compared" in doubt.text
-    assert verdict({**row, "low": -0.01}).kind == "chance"
+    assert assess_difference(row) == ("significant", "Higher, and hardly by chance.")
+    assert assess_difference(
+        {**row, "difference": -0.1, "low": -0.2, "high": -0.05}
+    ).text.startswith("Lower")
+    assert assess_difference(row, comparisons=2).level == "significant"
+    uncorrected = assess_difference(row, comparisons=3)
+    assert uncorrected.level == "uncorrected"
+    assert "3 models were compared" in uncorrected.text
+    assert assess_difference({**row, "low": -0.01}).level == "not significant"
     # Five images of one sign come up by chance once in 16 times, six once in 32.
-    assert verdict({**row, "images": 5}).kind == "few"
-    assert verdict({**row, "images": 6}).kind == "clear"
-    assert verdict({**row, "images": 6}, comparisons=2).kind == "few"
-    assert "one image tells" in verdict({**row, "images": 1}).text
-    assert verdict({**row, "difference": 0.0, "low": 0.0, "high": 0.0}).kind == "none"
-    assert verdict({**row, "difference": np.nan, "images": 0}).kind == "few"
+    assert assess_difference({**row, "images": 5}).level == "too few"
+    assert assess_difference({**row, "images": 6}).level == "significant"
+    assert assess_difference({**row, "images": 6}, comparisons=2).level == "too few"
+    assert "one image tells" in assess_difference({**row, "images": 1}).text
+    assert (
+        assess_difference({**row, "difference": 0.0, "low": 0.0, "high": 0.0}).level == "identical"
+    )
+    assert assess_difference({**row, "difference": np.nan, "images": 0}).level == "too few"
 
 
 def test_which_cases_are_shown():
     pairs = [(0.9, 0.9), (0.2, 0.8), (0.1, 0.3), (0.5, 0.6), (0.7, 0.2), (np.nan, 0.1)]
     rows = [{"agreement": 1.0, "scores": pair, "spread": max(pair) - min(pair)} for pair in pairs]
-    chosen = rivals.choose_cases(rows, 4)
+    chosen = model_results.choose_images(rows, 4)
     assert chosen == [(1, "apart"), (4, "apart"), (0, "alike"), (2, "hard")]
-    assert sorted(index for index, _ in rivals.choose_cases(rows, 40)) == list(range(6))
-    assert rivals.choose_cases(rows[:1], 40) == [(0, "apart")]
+    assert sorted(index for index, _ in model_results.choose_images(rows, 40)) == list(range(6))
+    assert model_results.choose_images(rows[:1], 40) == [(0, "apart")]
     unlabelled = [{"agreement": value} for value in (0.5, 1.0, 0.0)]
-    assert rivals.choose_cases(unlabelled, 2) == [(2, "apart"), (1, "alike")]
+    assert model_results.choose_images(unlabelled, 2) == [(2, "apart"), (1, "alike")]
 
 
 def test_a_packed_mask_is_the_mask():
     for mask in (np.eye(5, 7, dtype=bool), np.arange(12).reshape(3, 4) % 5):
-        np.testing.assert_array_equal(rivals.pack(mask).unpack(), mask)
+        np.testing.assert_array_equal(model_results.compress_mask(mask).decompress(), mask)
 
 
 def test_agreement_of_several_classes_is_a_mean():
     mask, other = np.array([[0, 1, 2, 2]]), np.array([[1, 1, 2, 0]])
-    assert rivals.agreement(mask, other, 3) == pytest.approx(2 / 3)
-    assert rivals.agreement(0 * mask, 0 * mask, 3) == 1
+    assert model_results.agreement(mask, other, 3) == pytest.approx(2 / 3)
+    assert model_results.agreement(0 * mask, 0 * mask, 3) == 1
 
 
 def test_dots_stand_on_the_line_where_models_are_equal():
@@ -191,7 +195,7 @@ def test_dots_stand_on_the_line_where_models_are_equal():
 
 
 def test_one_model_under_two_names(models, samples, tmp_path):
-    path = write({"a": models["large"], "b": models["large"]}, samples, tmp_path / "twins")
+    path = write({"a": models["large"], "b": models["large"]}, samples, tmp_path / "same_weights")
     page = read(path)
     assert "a and b have the same weights" in page.text("section", id="short")
     kept = pd.read_csv(path.parent / "differences.csv")
@@ -202,7 +206,7 @@ def test_one_model_under_two_names(models, samples, tmp_path):
 
 def test_one_image(models, samples, tmp_path):
     two = {name: models[name] for name in ("small", "large")}
-    path = write(two, samples[2], tmp_path / "one", cases=40)
+    path = write(two, samples[2], tmp_path / "one", images=40)
     page = read(path)
     assert len(page.all("article")) == 1
     text = page.text("section", id="differences")
@@ -229,7 +233,7 @@ def test_no_true_masks(models, samples, tmp_path):
 
 def test_hostile_names(models, samples, tmp_path):
     many = dict(zip(HOSTILE, [models["small"]] * len(HOSTILE)))
-    path = write(many, samples[:2], tmp_path / "report", cases=1, title="</h1><b>x</b>")
+    path = write(many, samples[:2], tmp_path / "report", images=1, title="</h1><b>x</b>")
     page = read(path)
     assert len(page.all("script")) == len(HOSTILE) + 2
     assert not page.all("b")
@@ -263,11 +267,11 @@ def test_models_that_do_not_fit(models, samples, tmp_path):
         write({"a": one, "b": "path"}, samples, folder)
     with pytest.raises(KerasganError, match="'samples' must be Samples"):
         write({"a": one, "b": one}, samples[:0], folder)
-    with pytest.raises(KerasganError, match="'cases' must be at most 12 with 10 models"):
-        write(dict.fromkeys("abcdefghij", one), samples, folder, cases=13)
-    for cases in (0, 41, True):
-        with pytest.raises(KerasganError, match="'cases' must be a whole number from 1 to 40"):
-            write({"a": one, "b": one}, samples, folder, cases=cases)
+    with pytest.raises(KerasganError, match="'images' must be at most 12 with 10 models"):
+        write(dict.fromkeys("abcdefghij", one), samples, folder, images=13)
+    for images in (0, 41, True):
+        with pytest.raises(KerasganError, match="'images' must be a whole number from 1 to 40"):
+            write({"a": one, "b": one}, samples, folder, images=images)
     with pytest.raises(KerasganError, match=r"'threshold' must be one of a, b\. Received: 'c'"):
         write({"a": one, "b": one}, samples, folder, threshold={"c": 0.5})
     with pytest.raises(KerasganError, match="'mode' must be one of"):
@@ -324,11 +328,11 @@ def test_an_earlier_report_is_replaced_and_nothing_else(models, samples, tmp_pat
         write(two, samples[:2], tmp_path / "mine", overwrite=True)
     folder = tmp_path / "empty"
     folder.mkdir()
-    write(two, samples[:2], folder, cases=1)
+    write(two, samples[:2], folder, images=1)
     assert capsys.readouterr().out == ""
     with pytest.raises(KerasganError, match="overwrite=True to replace it"):
         write(two, samples[:2], folder)
-    write(two, samples[:3], folder, cases=1, overwrite=True, verbose=True)
+    write(two, samples[:3], folder, images=1, overwrite=True, verbose=True)
     assert len(pd.read_csv(folder / "images.csv")) == 3
     out = capsys.readouterr().out
     assert "A: small" in out

@@ -13,8 +13,8 @@ import kerasgan as kg
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import Shortcuts
 from kerasgan.report import html
-from kerasgan.report.about import FIELDS
 from kerasgan.report.collect import collect
+from kerasgan.report.model_card import FIELDS, weights_checksum
 from kerasgan.report.panels import _shares, balance
 from kerasgan.report.pictures import Map
 
@@ -33,7 +33,7 @@ def read(path):
 
 
 def write(model, samples, folder, **options):
-    options = {"rules": ["epsilon"], "cases": 4, "verbose": False, **options}
+    options = {"rules": ["epsilon"], "images": 4, "verbose": False, **options}
     return kg.report.write(model, samples, folder, **options)
 
 
@@ -118,7 +118,7 @@ def test_heatmaps_are_those_of_the_explainer(report, model, samples):
 )
 def test_merged_predictions(options, said, model, samples, tmp_path):
     """Windows and augmented views: scores, masks and maps are those of the merged prediction."""
-    path = write(model, samples, tmp_path / "report", cases=2, **options)
+    path = write(model, samples, tmp_path / "report", images=2, **options)
     table = kg.evaluate(model, samples, verbose=False, **options)
     kept = pd.read_csv(path.parent / "images.csv")
     pd.testing.assert_frame_equal(kept[list(table)], table, rtol=1e-12)
@@ -202,7 +202,7 @@ def test_hostile_names(model, tmp_path):
         tuple(HOSTILE), plain.image_paths, plain.mask_paths, plain.classes, None, plain.channels
     )
     card = {"name": "</script><script>alert(2)</script>", "limits": ["<b>x</b>", "\udcff"]}
-    path = write(model, hostile, tmp_path / "report", cases=6, card=card)
+    path = write(model, hostile, tmp_path / "report", images=6, card=card)
     page = read(path)
     assert len(page.all("script")) == len(page.all("article")) + 2
     assert not page.all("b")
@@ -221,7 +221,7 @@ def test_hostile_names(model, tmp_path):
 
 def test_the_card(model, samples, tmp_path):
     card = {"intended_use": "Research.", "training": {"epochs": 3}, "limits": ["Blood.", "Stool."]}
-    path = write(model, samples[:2], tmp_path / "report", card=card, cases=1)
+    path = write(model, samples[:2], tmp_path / "report", card=card, images=1)
     page = read(path)
     use = page.text("section", id="use")
     assert "Research." in use
@@ -229,7 +229,7 @@ def test_the_card(model, samples, tmp_path):
     about = page.text("section", id="model")
     assert "epochs: 3" in about
     assert "Not stated: model, version, date, made by, contact, licence" in about
-    assert kg.evaluation.kept.checksum(model) in about
+    assert weights_checksum(model) in about
     assert f"{model.count_params():,}" in about
     text = (path.parent / "model_card.md").read_text(encoding="utf-8")
     assert "## Licence\n\nNot stated.\n" in text
@@ -246,7 +246,7 @@ def test_a_gan_of_several_classes(tmp_path):
     gan = kg.SegmentationGAN(network(classes=3))
     gan.recipe = {"name": "own", "learning_rate": 0.001, "r1": 0.0, "seed": 0, "batch_size": 77}
     gan.recipe = {**gan.recipe, "epochs": 66, "augment": {"rotation": 55.0}}
-    path = write(gan, samples, tmp_path / "report", rules={"mine": "epsilon"}, cases=3)
+    path = write(gan, samples, tmp_path / "report", rules={"mine": "epsilon"}, images=3)
     page = read(path)
     assert "3 classes" in page.text("section", id="model")
     (recipe,) = [e[2].split() for e in page.all("dl") if "seed" in e[2]]
@@ -269,7 +269,7 @@ def test_what_is_said_of_training_is_what_fit_did(tmp_path):
     gan.fit(samples.batches(4, size=size), epochs=1, verbose=0)
     gan.save(tmp_path / "model")
     again = kg.SegmentationGAN.load(tmp_path / "model")
-    path = write(again, samples, tmp_path / "report", rules="epsilon", cases=1)
+    path = write(again, samples, tmp_path / "report", rules="epsilon", images=1)
     card = (path.parent / "model_card.md").read_text()
     for text in (read(path).text("section", id="model"), card.replace(":", "")):
         words = "".join(text.split())
@@ -284,9 +284,9 @@ def test_what_is_said_of_training_is_what_fit_did(tmp_path):
 
 def test_shortcut_findings_are_shown(model, samples, tmp_path):
     found = Shortcuts(None, None, None, None, ["text is <no> shortcut"])
-    page = read(write(model, samples[:2], tmp_path / "a", shortcuts=found, cases=1))
+    page = read(write(model, samples[:2], tmp_path / "a", shortcuts=found, images=1))
     assert "text is <no> shortcut" in page.text("section", id="shortcuts")
-    page = read(write(model, samples[:2], tmp_path / "b", cases=1, mode="letterbox"))
+    page = read(write(model, samples[:2], tmp_path / "b", images=1, mode="letterbox"))
     assert "None were looked for" in page.text("section", id="shortcuts")
 
 
@@ -302,16 +302,16 @@ def test_a_folder_with_other_files_is_left_alone(model, samples, tmp_path):
 def test_an_earlier_report_is_replaced_whole_or_not_at_all(model, samples, tmp_path, monkeypatch):
     folder = tmp_path / "report"
     folder.mkdir()
-    first = write(model, samples[:2], folder, cases=1).read_bytes()
+    first = write(model, samples[:2], folder, images=1).read_bytes()
     with pytest.raises(KerasganError, match="overwrite=True to replace it"):
         write(model, samples, folder)
     with monkeypatch.context() as patch:
         patch.setattr(html, "score_figure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            write(model, samples, folder, cases=1, overwrite=True)
+            write(model, samples, folder, images=1, overwrite=True)
     assert (folder / "index.html").read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
-    second = write(model, samples[2:], folder, cases=1, overwrite=True).read_bytes()
+    second = write(model, samples[2:], folder, images=1, overwrite=True).read_bytes()
     assert second != first
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(KerasganError, match=r"added to the report or changed since: notes\.txt"):
@@ -324,9 +324,9 @@ def test_an_earlier_report_is_replaced_whole_or_not_at_all(model, samples, tmp_p
 
 
 def test_progress_is_shown_or_not(model, samples, tmp_path, capsys):
-    write(model, samples[:2], tmp_path / "a", cases=1)
+    write(model, samples[:2], tmp_path / "a", images=1)
     assert capsys.readouterr().out == ""
-    write(model, samples[:2], tmp_path / "b", cases=1, verbose=True)
+    write(model, samples[:2], tmp_path / "b", images=1, verbose=True)
     out = capsys.readouterr().out
     assert "2/2" in out
     assert "1/1" in out
@@ -334,9 +334,9 @@ def test_progress_is_shown_or_not(model, samples, tmp_path, capsys):
 
 def test_bad_arguments(model, samples, tmp_path):
     folder = tmp_path / "report"
-    for cases in (0, 41, 2.0, True):
-        with pytest.raises(KerasganError, match="'cases' must be a whole number from 1 to 40"):
-            write(model, samples, folder, cases=cases)
+    for images in (0, 41, 2.0, True):
+        with pytest.raises(KerasganError, match="'images' must be a whole number from 1 to 40"):
+            write(model, samples, folder, images=images)
     with pytest.raises(KerasganError, match="'mode' must be one of"):
         write(model, samples, folder, mode="tile")
     with pytest.raises(KerasganError, match=r"augment.*rotations"):
@@ -376,7 +376,7 @@ def test_a_report_without_explanations(model, samples, tmp_path, monkeypatch):
     page.check_closed()
     page.check_reachable()
     assert "without explanations" in page.text("section", id="ledger")
-    assert "relevance" not in page.text("section", id="cases").lower()
+    assert "relevance" not in page.text("section", id="examples").lower()
     assert [e for e in page.all("input") if e[1].get("class") == "outlined"]
     names = {path.name for path in (path.parent / "figures").iterdir()}
     assert names == {"masks.png", "scores.png"}
@@ -409,7 +409,9 @@ def test_words_fit_whatever_is_segmented(report):
 
 
 def test_figures_without_outlines(model, samples, tmp_path):
-    kept = [write(model, samples, tmp_path / str(on), cases=2, outlines=on) for on in (True, False)]
+    kept = [
+        write(model, samples, tmp_path / str(on), images=2, outlines=on) for on in (True, False)
+    ]
     for name in ("masks.png", "explanation_epsilon.png"):
         with_them, without = (imread(path.parent / "figures" / name) for path in kept)
         assert with_them.shape != without.shape or (with_them != without).any()

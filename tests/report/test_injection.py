@@ -25,7 +25,7 @@ def page(tmp_path_factory):
         folder / "report",
         rules={IMAGE: "epsilon", SCRIPT: "gradient"},
         card={"authors": [SCRIPT], "training": {IMAGE: SCRIPT}},
-        cases=1,
+        images=1,
         verbose=False,
     )
     return path.read_text(encoding="utf-8"), read(path)

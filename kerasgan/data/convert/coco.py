@@ -139,7 +139,7 @@ def from_coco(
                     f"stored. {TURNED_ADVICE}."
                 )
         size = said[:2]
-        # Packed, so that a thousand of them on a large image still fit into memory.
+        # CompressedMask, so that a thousand of them on a large image still fit into memory.
         regions = [_region(coco, item, size, annotations) for item in drawn[key]]
         mask, contested = np.zeros(size, np.uint8), 0
         areas = [int(coco.area(region)) for region in regions]

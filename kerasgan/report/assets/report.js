@@ -175,7 +175,7 @@
     return { maps, heat, at, rest, show, scale, map: () => map };
   }
 
-  // All heatmaps of a case change together and are read at the same place.
+  // All heatmaps of an image change together and are read at the same place.
   function heatmaps(article) {
     const outlined = one(".outlined", article);
     outlined.addEventListener("input", () => article.classList.toggle("bare", !outlined.checked));
@@ -239,5 +239,5 @@
       });
     });
   }
-  all(".case").forEach(heatmaps);
+  all(".image").forEach(heatmaps);
 })();

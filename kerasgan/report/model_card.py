@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -11,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.kept import checksum
 from kerasgan.inference.card import recorded
 from kerasgan.models import generator_of
-from kerasgan.report.collect import readable
+from kerasgan.report.collect import printable
 
-__all__ = ["FIELDS", "card_of", "card_text", "facts_of", "with_settings"]
+__all__ = ["FIELDS", "check_card", "card_text", "model_facts", "with_settings"]
 
 FIELDS = {
     "name": "Model",
@@ -46,7 +47,7 @@ RECIPE = {"l1": "L1 loss"}
 ADVISED = ("augment", "batch_size", "epochs")  # what `fit` got is in what it recorded
 
 
-def card_of(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
+def check_card(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
     """Check a card and bring every statement into one form.
 
     Args:
@@ -60,7 +61,7 @@ def card_of(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
         KerasganError: If the card is no mapping, or has an unknown field.
 
     Example:
-        >>> card = card_of({"limits": ["Small polyps.", "Blood."], "training": {"epochs": 3}})
+        >>> card = check_card({"limits": ["Small polyps.", "Blood."], "training": {"epochs": 3}})
         >>> card["limits"], card["training"], card["contact"]
         ([('', 'Small polyps.'), ('', 'Blood.')], [('epochs', '3')], [])
     """
@@ -76,7 +77,7 @@ def card_of(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
     return {name: _statements(card.get(name)) for name in FIELDS}
 
 
-def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
+def model_facts(model: Any) -> dict[str, list[tuple[str, str]]]:
     """Read off a model what can be read off it, and say with what this is done.
 
     Args:
@@ -89,7 +90,7 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
 
     Example:
         >>> import kerasgan as kg
-        >>> facts = facts_of(kg.models.unet(size=32, filters=2, levels=2))
+        >>> facts = model_facts(kg.models.unet(size=32, filters=2, levels=2))
         >>> dict(facts["network"])["Input"]
         '32 × 32 pixels, 3 channels'
     """
@@ -104,7 +105,7 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
         ("Output", kinds),
         ("Parameters", f"{network.count_params():,}"),
         ("Size of the weights", _size(network)),
-        ("SHA-256 of the weights", checksum(network)),
+        ("SHA-256 of the weights", weights_checksum(network)),
     ]
     discriminator = getattr(model, "discriminator", None)
     if discriminator is not None:
@@ -131,7 +132,7 @@ def facts_of(model: Any) -> dict[str, list[tuple[str, str]]]:
         "network": described,
         "recipe": settings,
         "training as recorded": [
-            (readable(label), readable(text))
+            (printable(label), printable(text))
             for label, text in recorded(getattr(model, "fits", None) or [])
         ],
         "software": software,
@@ -151,8 +152,8 @@ def card_text(
     Args:
         title: Heading.
         date: Of the report.
-        card: What `card_of` returned.
-        facts: What `facts_of` returned.
+        card: What `check_card` returned.
+        facts: What `model_facts` returned.
         scores: Sentences about how good the model is.
         limits: Sentences about what holds for every model of this kind.
 
@@ -160,7 +161,7 @@ def card_text(
         The card; markup in what was stated is made harmless.
 
     Example:
-        >>> text = card_text("A", datetime.date(2026, 1, 1), card_of({}), {}, [], [])
+        >>> text = card_text("A", datetime.date(2026, 1, 1), check_card({}), {}, [], [])
         >>> text.splitlines()[0]
         '# Model card: A'
     """
@@ -183,7 +184,7 @@ def _statements(value: Any) -> list[tuple[str, str]]:
     if value is None or value == "":
         return []
     if isinstance(value, Mapping):
-        return [(readable(key).replace("_", " "), _text(part)) for key, part in value.items()]
+        return [(printable(key).replace("_", " "), _text(part)) for key, part in value.items()]
     if isinstance(value, (list, tuple)):
         return [("", _text(part)) for part in value]
     return [("", _text(value))]
@@ -191,18 +192,26 @@ def _statements(value: Any) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{readable(key)} {_text(part)}" for key, part in value.items())
+        return ", ".join(f"{printable(key)} {_text(part)}" for key, part in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else readable(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(value)
 
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     text = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*_[]<>#|!&" else c for c in text)
+
+
+def weights_checksum(network: keras.Model) -> str:
+    """Return the SHA-256 of the weights."""
+    digest = hashlib.sha256()
+    for weight in network.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
 
 
 def _size(network: keras.Model) -> str:
@@ -232,7 +241,7 @@ def with_settings(
     """Add to the facts of a model how it was used here.
 
     Args:
-        facts: What `facts_of` returned.
+        facts: What `model_facts` returned.
         options: `mode`, `augment`, `threshold` and, as `preprocess_of` returns it, `preprocess`,
             and `gates`, as of `Explainer`.
         classes: As of `Samples`.

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from kerasgan.errors import KerasganError
 from kerasgan.storage import replacing, write
 
-__all__ = ["MANIFEST", "check_place", "put_in_place"]
+__all__ = ["MANIFEST", "check_report_folder", "replace_report_folder"]
 
 MANIFEST = "report.json"
 
 
-def check_place(folder: str | os.PathLike, overwrite: bool = False) -> pathlib.Path:
+def check_report_folder(folder: str | os.PathLike, overwrite: bool = False) -> pathlib.Path:
     """Make sure that a folder may be written.
 
     Args:
@@ -31,7 +31,7 @@ def check_place(folder: str | os.PathLike, overwrite: bool = False) -> pathlib.P
         KerasganError: If it holds anything else, which is named.
 
     Example:
-        >>> check_place("report").name
+        >>> check_report_folder("report").name
         'report'
     """
     path = pathlib.Path(folder).resolve()
@@ -63,15 +63,15 @@ def check_place(folder: str | os.PathLike, overwrite: bool = False) -> pathlib.P
 
 
 @contextlib.contextmanager
-def put_in_place(folder: pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
+def replace_report_folder(folder: pathlib.Path, overwrite: bool = False) -> Iterator[pathlib.Path]:
     """Give a new folder beside another to write into, and exchange the two at the end.
 
     If anything is raised meanwhile, a `KeyboardInterrupt` too, the new folder is removed and the
     old one stays as it was.
 
     Args:
-        folder: What `check_place` returned.
-        overwrite: As for `check_place`.
+        folder: What `check_report_folder` returned.
+        overwrite: As for `check_report_folder`.
 
     Yields:
         The folder to write into.
@@ -80,13 +80,13 @@ def put_in_place(folder: pathlib.Path, overwrite: bool = False) -> Iterator[path
         KerasganError: If a folder cannot be written.
 
     Example:
-        >>> with put_in_place(check_place("report")) as new:
+        >>> with replace_report_folder(check_report_folder("report")) as new:
         ...     written = (new / "a.txt").write_text("a")
         >>> sorted(os.listdir("report"))
         ['a.txt', 'report.json']
     """
     try:
-        with replacing(folder, lambda folder: check_place(folder, overwrite)) as new:
+        with replacing(folder, lambda folder: check_report_folder(folder, overwrite)) as new:
             new.mkdir()
             yield new
             write(new / MANIFEST, json.dumps({"files": _files(new)}, indent=1) + "\n")

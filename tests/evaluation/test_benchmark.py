@@ -12,9 +12,9 @@ from PIL import Image
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.cases import (
+from kerasgan.evaluation.benchmark import (
     CONTROLS,
-    Cases,
+    ExplanationBenchmark,
     check_maps,
     named_rules,
     summarize_maps,
@@ -24,7 +24,7 @@ from kerasgan.evaluation.cases import (
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    return kg.data.synthetic.write_dataset(tmp_path_factory.mktemp("cases"), count=5, size=32)
+    return kg.data.synthetic.write_dataset(tmp_path_factory.mktemp("benchmark"), count=5, size=32)
 
 
 def network(bias=1.0):
@@ -38,14 +38,20 @@ def network(bias=1.0):
     return model
 
 
-def mass(case, maps):
+def measured(benchmark, function, **options):
+    return benchmark.table(benchmark.each(function), **options)
+
+
+def mass(batch, maps):
     return {"sum": maps.sum((1, 2)), "largest": maps.max((1, 2))}
 
 
 def test_each_method_is_measured_on_each_image(samples):
-    cases = Cases(network(), samples, {"mine": kg.explain.Gamma(0.5)}, batch_size=2)
-    table = cases.table(mass, verbose=False)
-    assert cases.methods == {"mine": "rule", "gradient": "control"} | dict.fromkeys(
+    benchmark = ExplanationBenchmark(
+        network(), samples, {"mine": kg.explain.Gamma(0.5)}, batch_size=2
+    )
+    table = measured(benchmark, mass, verbose=False)
+    assert benchmark.methods == {"mine": "rule", "gradient": "control"} | dict.fromkeys(
         CONTROLS, "control"
     )
     assert len(table) == 5 * 5 * 2
@@ -55,15 +61,17 @@ def test_each_method_is_measured_on_each_image(samples):
     found = table.query("method == 'mine' and metric == 'sum'")["value"].to_numpy()
     np.testing.assert_allclose(found, e.relevance.sum((1, 2, 3)), rtol=1e-4)
     for size in (1, 5):  # controls do not depend on the batch
-        again = Cases(network(), samples, batch_size=size).table(mass, verbose=False)
+        again = measured(
+            ExplanationBenchmark(network(), samples, batch_size=size), mass, verbose=False
+        )
         for control in CONTROLS:
             same = [t[t["method"] == control]["value"].to_numpy() for t in (table, again)]
             np.testing.assert_array_equal(np.sort(same[0]), np.sort(same[1]))
 
 
 def test_without_controls(samples):
-    cases = Cases(network(), samples, ["epsilon", "gradient"], controls=False)
-    assert cases.methods == {"epsilon": "rule", "gradient": "rule"}
+    benchmark = ExplanationBenchmark(network(), samples, ["epsilon", "gradient"], controls=False)
+    assert benchmark.methods == {"epsilon": "rule", "gradient": "rule"}
 
 
 def test_target_scores_by_hand():
@@ -83,13 +91,13 @@ def test_target_scores_by_hand():
 
 
 def test_empty_targets_are_counted_and_left_out(samples):
-    def halves(case, maps):
-        empty = ~case.region.any((1, 2))
+    def halves(batch, maps):
+        empty = ~batch.region.any((1, 2))
         return {"share": np.where(empty, np.nan, 0.5)}
 
-    cases = Cases(network(bias=-9.0), samples, controls=False)
+    benchmark = ExplanationBenchmark(network(bias=-9.0), samples, controls=False)
     with pytest.warns(KerasganWarning, match="empty in 5 of 5 images"):
-        table = cases.table(halves, verbose=False)
+        table = measured(benchmark, halves, verbose=False)
     row = summarize_maps(table).iloc[0]
     assert (row["images"], row["undefined"]) == (0, 5)
     assert np.isnan(row["mean"])
@@ -98,29 +106,35 @@ def test_empty_targets_are_counted_and_left_out(samples):
 def test_a_stopped_call_goes_on_and_others_are_refused(samples, tmp_path):
     seen = []
 
-    def counted(case, maps):
-        seen.append(case.names)
+    def counted(batch, maps):
+        seen.append(batch.names)
         if len(seen) == 4 and not (tmp_path / "done").exists():
             raise KeyboardInterrupt
-        return mass(case, maps)
+        return mass(batch, maps)
 
-    def cases(**options):
-        return Cases(network(), samples, batch_size=2, **{"controls": False, **options})
+    def benchmark(**options):
+        return ExplanationBenchmark(
+            network(), samples, batch_size=2, **{"controls": False, **options}
+        )
 
     with pytest.raises(KeyboardInterrupt):
-        cases(rules=["epsilon", "gamma"]).table(counted, folder=tmp_path / "f", verbose=False)
+        measured(
+            benchmark(rules=["epsilon", "gamma"]), counted, folder=tmp_path / "f", verbose=False
+        )
     (tmp_path / "done").touch()
     seen.clear()
-    table = cases(rules=["epsilon", "gamma"]).table(counted, folder=tmp_path / "f", verbose=False)
+    table = measured(
+        benchmark(rules=["epsilon", "gamma"]), counted, folder=tmp_path / "f", verbose=False
+    )
     assert seen == [samples.names[2:4]] * 2 + [samples.names[4:]] * 2
-    whole = cases(rules=["epsilon", "gamma"]).table(mass, verbose=False)
+    whole = measured(benchmark(rules=["epsilon", "gamma"]), mass, verbose=False)
     assert whole.drop(columns="value").equals(table.drop(columns="value"))
     np.testing.assert_allclose(whole["value"], table["value"], rtol=1e-6)
     with pytest.raises(KerasganError, match="holds the maps of other seed"):
-        cases(rules=["epsilon", "gamma"], seed=1).table(mass, folder=tmp_path / "f")
+        measured(benchmark(rules=["epsilon", "gamma"], seed=1), mass, folder=tmp_path / "f")
     (tmp_path / "f" / "batch_00000.csv").write_text("name,value\na,1\n")
     with pytest.raises(KerasganError, match=r"batch_00000\.csv is damaged.*Delete it"):
-        cases(rules=["epsilon", "gamma"]).table(mass, folder=tmp_path / "f", verbose=False)
+        measured(benchmark(rules=["epsilon", "gamma"]), mass, folder=tmp_path / "f", verbose=False)
 
 
 def remade(samples, folder, change=lambda pixels: None):
@@ -141,15 +155,17 @@ def test_kept_maps_are_of_everything_they_were_made_from(samples, tmp_path):
     like = {"rules": {"mine": kg.explain.Composite((lambda x: True, kg.explain.Gamma(0.25)))}}
     like |= {"target": mask, "batch_size": 2, "controls": False}
 
-    def claim(model=None, of=samples, facts=None, **options):
-        cases = Cases(model or network(), of, **{**like, **options})
-        return cases.claimed(tmp_path / "f", {"find": lambda image: image > 0} | (facts or {}))
+    def open_folder(model=None, of=samples, facts=None, **options):
+        benchmark = ExplanationBenchmark(model or network(), of, **{**like, **options})
+        return benchmark.cache_folder(
+            tmp_path / "f", {"find": lambda image: image > 0} | (facts or {})
+        )
 
     def redrawn(pixels):
         pixels[0, 0] = 255 - pixels[0, 0]
 
-    claim()
-    claim(of=remade(samples, tmp_path / "moved"))
+    open_folder()
+    open_folder(of=remade(samples, tmp_path / "moved"))
     composite = kg.explain.Composite((lambda x: False, kg.explain.Gamma(0.25)))
     everything = [
         ("samples", {"of": remade(samples, tmp_path / "redrawn", redrawn)}),
@@ -171,9 +187,9 @@ def test_kept_maps_are_of_everything_they_were_made_from(samples, tmp_path):
     ]
     for name, change in everything:
         with pytest.raises(KerasganError, match=f"holds the maps of other {name}"):
-            claim(**change)
+            open_folder(**change)
     with pytest.raises(KerasganError, match="holds the maps of other controls, rules"):
-        claim(controls=True)
+        open_folder(controls=True)
 
 
 def test_each_target_has_its_own_numbers(samples, tmp_path):
@@ -189,28 +205,28 @@ def test_each_target_has_its_own_numbers(samples, tmp_path):
 
 
 def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
-    cases = Cases(network(), samples, controls=False)
-    cases.claimed(tmp_path / "f")
+    benchmark = ExplanationBenchmark(network(), samples, controls=False)
+    benchmark.cache_folder(tmp_path / "f")
     file = tmp_path / "f" / "explanations.json"
     for old in ({"samples": "5, 12ab", "target": "Mask(array=...)"}, {"format": 2, "keys": 1}):
         file.write_text(json.dumps(old))
         with pytest.raises(KerasganError, match="of another version of kerasgan"):
-            cases.claimed(tmp_path / "f")
+            benchmark.cache_folder(tmp_path / "f")
 
 
 @pytest.mark.parametrize("package", ["tensorflow", "keras"])
 def test_a_folder_of_the_other_stack_is_refused(samples, tmp_path, package):
-    cases = Cases(network(), samples, controls=False)
+    benchmark = ExplanationBenchmark(network(), samples, controls=False)
     for _ in range(2):
-        cases.claimed(tmp_path / "f")
+        benchmark.cache_folder(tmp_path / "f")
     file = tmp_path / "f" / "explanations.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), package: "2.14.0.1"}))
     with pytest.raises(KerasganError, match=f"of another version of {package}"):
-        cases.claimed(tmp_path / "f")
+        benchmark.cache_folder(tmp_path / "f")
 
 
 def test_summary_by_hand(samples):
-    table = Cases(network(), samples, controls=False).table(mass, verbose=False)
+    table = measured(ExplanationBenchmark(network(), samples, controls=False), mass, verbose=False)
     summary = summarize_maps(table).set_index("metric")
     values = table.query("metric == 'sum'")["value"]
     assert summary.loc["sum", "mean"] == pytest.approx(values.mean())
@@ -242,10 +258,10 @@ def test_bad_arguments(samples):
         ((any_size, samples), "'size' must be given"),
     ):
         with pytest.raises(KerasganError, match=message):
-            Cases(*arguments)
+            ExplanationBenchmark(*arguments)
     unlabelled = dataclasses.replace(samples, mask_paths=None)
     with pytest.raises(KerasganError, match="truth"):
-        Cases(network(), unlabelled, target="missed").table(mass)
+        measured(ExplanationBenchmark(network(), unlabelled, target="missed"), mass)
     images = np.zeros((2, 4, 4, 3))
     with pytest.raises(KerasganError, match="must have the shape of the images"):
         check_maps(np.zeros((2, 4, 3)), images, "mine")

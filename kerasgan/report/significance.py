@@ -1,4 +1,4 @@
-"""What a comparison says in words: whether a difference may be chance, limits, and a glossary."""
+"""Whether a paired difference may be chance, and the limits and glossary of a comparison."""
 
 from __future__ import annotations
 
@@ -7,67 +7,71 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kerasgan.report.words import GLOSSARY, LIMITS
+from kerasgan.report.texts import GLOSSARY, LIMITS
 
-__all__ = ["COMPARISON_GLOSSARY", "COMPARISON_LIMITS", "Verdict", "verdict"]
+__all__ = ["COMPARISON_GLOSSARY", "COMPARISON_LIMITS", "Significance", "assess_difference"]
 
 
-class Verdict(NamedTuple):
+class Significance(NamedTuple):
     """What is said of one difference.
 
     Attributes:
-        kind: "none", "few", "chance", "doubt" or "clear".
+        level: "identical", "too few", "not significant", "uncorrected" or "significant".
         text: A sentence.
 
     Example:
-        >>> Verdict("none", "The same on every image.").kind
-        'none'
+        >>> Significance("identical", "The same on every image.").level
+        'identical'
     """
 
-    kind: str
+    level: str
     text: str
 
 
-def verdict(row: Mapping[str, Any], comparisons: int = 1, confidence: float = 0.95) -> Verdict:
+def assess_difference(
+    row: Mapping[str, Any], comparisons: int = 1, confidence: float = 0.95
+) -> Significance:
     """Say whether a paired difference may be chance.
 
     Args:
-        row: Of `kerasgan.evaluation.compare`.
+        row: Of `kerasgan.evaluation.paired_difference`.
         comparisons: How many models are compared with the first one.
         confidence: Of the intervals.
 
     Returns:
-        "none" where no image differs. "few" where even a difference of one sign on every image
-        would be chance too often: with n images that has a probability of 2 ** (1 - n), to be held
-        against 1 - confidence, divided by the number of comparisons. "chance" where the interval
-        holds zero. "doubt" where it does not, and p is above that share of 1 - confidence all the
-        same. "clear" otherwise.
+        Its level: "identical" where no image differs. "too few" where even a difference of one sign
+        on every image would be chance too often: with n images that has a probability of
+        2 ** (1 - n), to be held against 1 - confidence, divided by the number of comparisons.
+        "not significant" where the interval holds zero. "uncorrected" where it does not, and p is
+        above that share of 1 - confidence all the same. "significant" otherwise.
 
     Example:
         >>> row = {"difference": 0.2, "low": 0.1, "high": 0.3, "p": 0.02, "images": 50}
-        >>> verdict(row).kind, verdict(row, comparisons=5).kind
-        ('clear', 'doubt')
+        >>> assess_difference(row).level, assess_difference(row, comparisons=5).level
+        ('significant', 'uncorrected')
 
     Source: the division, Bonferroni's; Dunn 1961, Multiple comparisons among means.
     """
     images, allowed = int(row["images"]), (1 - confidence) / comparisons
     if not images or pd.isna(row["difference"]):
-        return Verdict("few", "Cannot be told: no image has a value under both models.")
+        return Significance("too few", "Cannot be told: no image has a value under both models.")
     if row["difference"] == row["low"] == row["high"] == 0:
-        return Verdict("none", "No difference on any image.")
+        return Significance("identical", "No difference on any image.")
     direction = "Higher" if row["difference"] > 0 else "Lower"
     if 2.0 ** (1 - images) > allowed:
         many = "one image tells" if images == 1 else f"{images} images tell"
-        return Verdict("few", f"{direction} here, but {many} too little to rule out chance.")
+        return Significance(
+            "too few", f"{direction} here, but {many} too little to rule out chance."
+        )
     if row["low"] <= 0 <= row["high"]:
-        return Verdict("chance", "May be chance: the interval holds zero.")
+        return Significance("not significant", "May be chance: the interval holds zero.")
     if row["p"] > allowed:
-        return Verdict(
-            "doubt",
+        return Significance(
+            "uncorrected",
             f"{direction}. Hardly chance taken alone; but {comparisons} models were compared with "
             "the first, and one of so many may differ as much by chance.",
         )
-    return Verdict("clear", f"{direction}, and hardly by chance.")
+    return Significance("significant", f"{direction}, and hardly by chance.")
 
 
 COMPARISON_LIMITS = (

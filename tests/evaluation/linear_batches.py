@@ -1,4 +1,4 @@
-"""Linear networks, fixed targets and images written to disk, for cases with a known answer."""
+"""Linear networks, fixed targets and images written to disk, for benchmark with a known answer."""
 
 import dataclasses
 

@@ -1,10 +1,9 @@
-"""What heatmaps are judged on: batches of images, what is explained in them, and the maps.
+"""Explanations of a network on many images, to be measured: images, targets, maps and controls.
 
-Every question about explanations, how faithful, where, how stable, is asked of the same cases: a
-batch of images, the logits that a network gives for them, the weights of the target, and for each
-method a map of what each pixel contributes. Beside the rules that are asked about stand four
-controls, maps that know nothing of the network or nothing but its output. A rule that does not do
-better than they do has shown nothing.
+Every measure of explanations runs over an `ExplanationBenchmark`: batches of images, the logits of
+a network, the weights of the target, and for each method a map of what each pixel contributes.
+Beside the rules there are four controls, maps that know nothing of the network or nothing but its
+output. A rule that scores no better than they do has shown nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import dataclasses
 import pathlib
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,14 +24,12 @@ from scipy import ndimage
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.bootstrap import interval, resampled_means
-from kerasgan.evaluation.kept import claim, keep, read_kept
+from kerasgan.evaluation.result_cache import open_cache, read_result, write_result
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models.preprocess import preprocess_of
-
-__all__ = ["CONTROLS", "Case", "Cases", "check_maps", "summarize_maps", "target_scores"]
 
 SETUP = "explanations.json"
 COLUMNS = ["name", "method", "kind", "metric", "value"]
@@ -40,7 +37,7 @@ EXPLAINERS = ("explainer", "explainers")  # made of the network and the rules
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class ExplainedBatch:
     """A batch of images with what is explained in them.
 
     Attributes:
@@ -50,6 +47,11 @@ class Case:
         logits: float32 (batch, height, width, classes), of the network.
         weights: float32, the same shape: those of the target.
         run: From images, of any number, to their logits, float32.
+
+    Example:
+        >>> ones = np.ones((1, 2, 2, 1), "float32")
+        >>> ExplainedBatch(("a",), ones, None, ones, ones, lambda images: images).region.shape
+        (1, 2, 2)
     """
 
     names: tuple[str, ...]
@@ -65,38 +67,17 @@ class Case:
         return np.any(self.weights > 0, -1)
 
     def scores(self, images: np.ndarray, index: Sequence[int] | None = None) -> dict[str, Any]:
-        """Say what is left of the target in other images.
-
-        Args:
-            images: float32 (count, height, width, channels).
-            index: Which image of the case each is made from; None if they are as many.
-
-        Returns:
-            `target_scores` of their logits.
-        """
+        """Score the target in altered images, made from the images at `index` (None: from all)."""
         weights = self.weights if index is None else self.weights[np.asarray(index)]
         return target_scores(self.run(images), weights)
 
 
 def target_scores(logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Score how much of an explained target a network still sees.
+    """Score how much of a target a network still sees in altered images.
 
-    Args:
-        logits: (count, height, width, classes), of images that were altered.
-        weights: The same shape: of the target, in the images as they were.
-
-    Returns:
-        `logit`: mean logit over the target, weighted, float64 (count,). `dice`: Dice of the
-        target's pixels and those predicted now, of the same classes. Both NaN where the target is
-        empty.
-
-    Raises:
-        KerasganError: If the shapes differ.
-
-    Example:
-        >>> logits = np.array([[[[2.0], [-1.0]]]])
-        >>> target_scores(logits, np.ones((1, 1, 2, 1)))
-        {'logit': array([0.5]), 'dice': array([0.66666667])}
+    Both are (count, height, width, classes). `logit`: weighted mean logit over the target, float64
+    (count,). `dice`: Dice of the target's pixels and those predicted now, of the same classes. Both
+    NaN where the target is empty.
     """
     if logits.shape != weights.shape:
         raise KerasganError(
@@ -106,12 +87,12 @@ def target_scores(logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarr
     axes = (1, 2, 3)
     total = np.abs(weights).sum(axes, dtype=np.float64)
     region = weights > 0
-    there = np.any(region, axis=(1, 2), keepdims=True)
-    now = predicted(tf.convert_to_tensor(logits)).numpy().astype(bool) & there
+    explained = np.any(region, axis=(1, 2), keepdims=True)
+    now = predicted(tf.convert_to_tensor(logits)).numpy().astype(bool) & explained
     both, either = (region & now).sum(axes), region.sum(axes) + now.sum(axes)
     with np.errstate(divide="ignore", invalid="ignore"):
         logit = (weights.astype(np.float64) * logits).sum(axes) / total
-        dice = np.where(there.any(axes), 2 * both / either, np.nan)
+        dice = np.where(explained.any(axes), 2 * both / either, np.nan)
     return {"logit": logit, "dice": dice}
 
 
@@ -119,30 +100,25 @@ def target_scores(logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarr
 
 
 def rng_of(name: str, *seed: int) -> np.random.Generator:
-    """Return a source of random numbers for one image, the same in whatever batch it comes.
-
-    Example:
-        >>> bool(rng_of("a", 0).integers(9) == rng_of("a", 0).integers(9))
-        True
-    """
+    """Return random numbers for one image, the same in whatever batch it comes."""
     return np.random.default_rng([*seed, zlib.crc32(name.encode())])
 
 
-def random_map(case: Case, seed: int) -> np.ndarray:
-    """Noise, drawn for each image by its name: what any method must beat."""
-    size = case.images.shape[1:3]
-    return np.stack([rng_of(name, seed).uniform(size=size) for name in case.names])
+def random_map(batch: ExplainedBatch, seed: int) -> np.ndarray:
+    """Noise, drawn for each image by its name."""
+    size = batch.images.shape[1:3]
+    return np.stack([rng_of(name, seed).uniform(size=size) for name in batch.names])
 
 
-def edge_map(case: Case, seed: int) -> np.ndarray:
+def edge_map(batch: ExplainedBatch, seed: int) -> np.ndarray:
     """Strength of edges in the image: what a method shows that knows the image alone."""
-    grey = case.images.mean(-1, dtype=np.float64)
+    grey = batch.images.mean(-1, dtype=np.float64)
     return np.stack([np.hypot(ndimage.sobel(one, 0), ndimage.sobel(one, 1)) for one in grey])
 
 
-def target_map(case: Case, seed: int) -> np.ndarray:
+def target_map(batch: ExplainedBatch, seed: int) -> np.ndarray:
     """The target itself: what a method shows that knows the output alone."""
-    return np.abs(case.weights).sum(-1, dtype=np.float64)
+    return np.abs(batch.weights).sum(-1, dtype=np.float64)
 
 
 CONTROLS = {"random": random_map, "edges": edge_map, "target": target_map}
@@ -152,19 +128,22 @@ CONTROLS = {"random": random_map, "edges": edge_map, "target": target_map}
 # --- Running ---
 
 
-class Cases:
-    """Images, a network and methods of explaining, to be judged batch by batch.
+class ExplanationBenchmark:
+    """Methods of explaining a network, run on the same images batch by batch.
+
+    Every measure of `kerasgan.evaluation` that takes `rules` makes one of its arguments.
 
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
-        samples: `Samples`, with masks where a measure asks for them.
+        samples: `Samples`, with masks where a measure or the target asks for them.
         rules: A rule's name, a rule or another method; a list of these; or a dict from a name of
             your own to such a rule.
         target: What is explained, as for `Explainer.explain`; no array.
         size: Side in pixels or (height, width); needed where the network takes any size.
         batch_size: Images at once.
         mode: "stretch" or "letterbox", as in training.
-        controls: Whether to judge the controls too.
+        controls: Whether to measure the controls too: a random map, edges, the target, and the
+            plain gradient.
         seed: Key of all that is random.
         preprocess: What the network takes, as for `Explainer`: a name, or a function from images in
             [-1, 1].
@@ -172,6 +151,18 @@ class Cases:
 
     Raises:
         KerasganError: If the model, samples, a rule, the target or the gates cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> benchmark = ExplanationBenchmark(model, samples, target=pixel, controls=False)
+        >>> measure = benchmark.each(lambda batch, maps: {"sum": maps.sum((1, 2))})
+        >>> benchmark.table(measure, verbose=False)["metric"].tolist()
+        ['sum', 'sum']
     """
 
     def __init__(
@@ -206,13 +197,13 @@ class Cases:
             for name, rule in self.rules.items()
         }
         self.explainer = next(iter(self.explainers.values()))
-        own = self.explainer.model.input_shape[1:3]
-        if size is None and None in own:
+        network_size = self.explainer.model.input_shape[1:3]
+        if size is None and None in network_size:
             raise KerasganError(
                 f"Argument 'size' must be given, since '{self.explainer.model.name}' takes images "
                 "of any size"
             )
-        self.size = own if size is None else size
+        self.size = network_size if size is None else size
         self.batch_size, self.mode = min(batch_size, len(samples)), mode
 
     @property
@@ -233,7 +224,7 @@ class Cases:
         logits = [function(tf.cast(batch, dtype))["logits"].numpy() for batch in batches]
         return np.concatenate(logits)
 
-    def __iter__(self) -> Iterator[Case]:
+    def __iter__(self) -> Iterator[ExplainedBatch]:
         batches = self.samples.batches(
             self.batch_size, size=self.size, shuffle=False, mode=self.mode
         )
@@ -247,9 +238,9 @@ class Cases:
             logits = self.run(image)
             target = self.target.prepare(logits.shape, truth)
             weights = target.weights(tf.constant(logits)).numpy()
-            yield Case(tuple(names), image, truth, logits, weights, self.run)
+            yield ExplainedBatch(tuple(names), image, truth, logits, weights, self.run)
 
-    def maps(self, case: Case) -> Iterator[tuple[str, np.ndarray]]:
+    def maps(self, batch: ExplainedBatch) -> Iterator[tuple[str, np.ndarray]]:
         """Give each method's name and its maps, float64 (batch, height, width), one by one.
 
         Relevance is summed over the channels of the image.
@@ -258,37 +249,36 @@ class Cases:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The target is empty")
                 warnings.filterwarnings("ignore", "Argument 'images' must lie in")
-                found = explainer.explain(
-                    case.images, target=case.weights, layers=(), verbose=False
+                explanation = explainer.explain(
+                    batch.images, target=batch.weights, layers=(), verbose=False
                 )
-            yield name, found.relevance.sum(-1, dtype=np.float64)
+            maps = explanation.relevance.sum(-1, dtype=np.float64)
+            check_maps(maps, batch.images, name)
+            yield name, maps
         for name, control in self.controls.items():
-            yield name, control(case, self.seed)
+            maps = control(batch, self.seed)
+            check_maps(maps, batch.images, name)
+            yield name, maps
 
-    def claimed(self, folder: Any, facts: Mapping[str, Any] | None = None) -> pathlib.Path | None:
-        """Make sure that a folder, if there is one, holds finished batches of the same call alone.
+    def each(self, function: Callable[[ExplainedBatch, np.ndarray], Mapping[str, Any]]) -> Callable:
+        """Make a measure, for `table`, of a function of a batch and one method's maps."""
+        return lambda batch: ((name, function(batch, maps)) for name, maps in self.maps(batch))
 
-        Args:
-            folder: As for `table`.
-            facts: As for `table`.
-
-        Returns:
-            Its path.
-
-        Raises:
-            KerasganError: If the folder is of another call.
-        """
+    def cache_folder(
+        self, folder: Any, facts: Mapping[str, Any] | None = None
+    ) -> pathlib.Path | None:
+        """Return the path of a folder, if there is one, that holds batches of this call alone."""
         if folder is None:
             return None
         path = pathlib.Path(folder)
-        own = {name: value for name, value in vars(self).items() if name not in EXPLAINERS}
-        made = {"network": self.explainer.model, "gates": dict(self.explainer.gates)}
-        claim(path, {**own, **made, **(facts or {})}, SETUP, "maps")
+        settings = {name: value for name, value in vars(self).items() if name not in EXPLAINERS}
+        made_from = {"network": self.explainer.model, "gates": dict(self.explainer.gates)}
+        open_cache(path, {**settings, **made_from, **(facts or {})}, SETUP, "maps")
         return path
 
     def table(
         self,
-        measure: Callable[[Case, np.ndarray], Mapping[str, np.ndarray]],
+        measure: Callable[[ExplainedBatch], Iterable[tuple[str, Mapping[str, np.ndarray]]]],
         *,
         folder: Any = None,
         facts: Mapping[str, Any] | None = None,
@@ -297,36 +287,37 @@ class Cases:
         """Measure every method on every image.
 
         Args:
-            measure: From a case and one method's maps to values by name, each (batch,); NaN where
-                there is none.
-            folder: Where finished batches are kept, so that the same call goes on after them; None
-                for nowhere. It is refused for other content of any kind: images, masks, network,
-                rules, target, settings.
+            measure: From a batch to pairs of a method and its values by metric, each (batch,); NaN
+                where there is none. `each` makes one of a function of a method's maps.
+            folder: Where finished batches are cached, so that the same call goes on after them;
+                None for nowhere. It is refused for other content of any kind: images, masks,
+                network, rules, target, settings.
             facts: What else must be the same to go on in the folder, by name.
             verbose: Whether to show a progress bar.
 
         Returns:
-            A row for each image, method and value: `name`, `method`, `kind` ("rule" or
-            "control"), `metric`, `value`. `summarize_maps` takes means. Where the network has
-            products, `attrs["gates"]` holds what was taken for their gates, as of `Explainer`.
+            A row for each image, method and metric: `name`, `method`, `kind` ("rule" or
+            "control"), `metric`, `value`. `summarize_maps` takes means with bootstrap intervals.
+            Where the network has products, `attrs["gates"]` holds what was taken for their gates,
+            as of `Explainer`.
 
         Raises:
             KerasganError: If the folder is of another call, or maps hold NaN.
         """
-        folder = self.claimed(folder, facts)
+        folder = self.cache_folder(folder, facts)
         bar = keras.utils.Progbar(len(self.samples), unit_name="image") if verbose else None
         tables, empty = [], 0
-        for number, case in enumerate(self):
+        for number, batch in enumerate(self):
             file = None if folder is None else folder / f"batch_{number:05}.csv"
-            table = None if file is None else self._kept(file, case)
+            table = None if file is None else self._cached(file, batch)
             if table is None:
-                table = self._measured(case, measure)
+                table = self._measured(batch, measure)
                 if file is not None:
-                    keep(table, file)
+                    write_result(table, file)
             tables.append(table)
-            empty += int((~np.any(case.weights != 0, (1, 2, 3))).sum())
+            empty += int((~np.any(batch.weights != 0, (1, 2, 3))).sum())
             if bar is not None:
-                bar.add(len(case.images))
+                bar.add(len(batch.images))
         if empty:
             warnings.warn(
                 f"The target is empty in {empty} of {len(self.samples)} images. What is not "
@@ -339,46 +330,29 @@ class Cases:
             table.attrs["gates"] = self.explainer.gates
         return table
 
-    def _measured(self, case: Case, measure: Callable) -> pd.DataFrame:
-        rows = []
+    def _measured(self, batch: ExplainedBatch, measure: Callable) -> pd.DataFrame:
         kinds = self.methods
-        for method, maps in self.maps(case):
-            check_maps(maps, case.images, method)
-            for metric, values in measure(case, maps).items():
-                rows += [
-                    (name, method, kinds[method], metric, float(value))
-                    for name, value in zip(case.names, values)
-                ]
+        rows = [
+            (name, method, kinds[method], metric, float(value))
+            for method, metrics in measure(batch)
+            for metric, values in metrics.items()
+            for name, value in zip(batch.names, values)
+        ]
         return pd.DataFrame(rows, columns=COLUMNS)
 
-    def _kept(self, file: pathlib.Path, case: Case) -> pd.DataFrame | None:
+    def _cached(self, file: pathlib.Path, batch: ExplainedBatch) -> pd.DataFrame | None:
         if not file.is_file():
             return None
-        table = read_kept(file, "measure this batch again")
-        count = len(case.names)
+        table = read_result(file, "measure this batch again")
+        count = len(batch.names)
         if len(table) % count or set(COLUMNS) - set(table):
             raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
-        table["name"] = list(case.names) * (len(table) // count)
+        table["name"] = list(batch.names) * (len(table) // count)
         return table[COLUMNS]
 
 
 def named_rules(rules: Any) -> dict[str, Any]:
-    """Return rules by name.
-
-    Args:
-        rules: A rule, a list of rules, or a dict of them by name; a rule is a name, an object, or a
-            class of iNNvestigate's.
-
-    Returns:
-        Rules by name: their own, or how they print.
-
-    Raises:
-        KerasganError: If there is none, or two have one name.
-
-    Example:
-        >>> named_rules(["epsilon", "gamma"])
-        {'epsilon': 'epsilon', 'gamma': 'gamma'}
-    """
+    """Return rules by name: their own, or how they print."""
     if isinstance(rules, Mapping):
         named = {str(name): rule for name, rule in rules.items()}
     else:
@@ -395,13 +369,7 @@ def named_rules(rules: Any) -> dict[str, Any]:
 
 
 def check_maps(maps: np.ndarray, images: np.ndarray, method: str) -> None:
-    """Raise a `KerasganError` unless maps are finite and fit the images.
-
-    Args:
-        maps: (batch, height, width).
-        images: (batch, height, width, channels).
-        method: Whose maps they are.
-    """
+    """Raise unless maps (batch, height, width) are finite and fit the images."""
     if np.shape(maps) != images.shape[:3]:
         raise KerasganError(
             f"Maps of '{method}' must have the shape of the images, {images.shape[:3]}. "

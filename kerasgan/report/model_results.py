@@ -12,53 +12,53 @@ import pandas as pd
 
 from kerasgan.counts import Counts, count_labels, score
 from kerasgan.evaluation.breakdown import by_size
-from kerasgan.evaluation.paired import compare
+from kerasgan.evaluation.paired import paired_difference
 from kerasgan.report.collect import Collected
-from kerasgan.report.failures import Chosen, take_next
+from kerasgan.report.failures import ShownImage, add_first_unused
 
 __all__ = [
-    "Packed",
-    "Rival",
+    "CompressedMask",
+    "ModelResult",
     "agreement",
     "agreements",
-    "choose_cases",
+    "choose_images",
     "differences",
     "in_long_form",
-    "pack",
+    "compress_mask",
     "wide_table",
 ]
 
 GROUPS = ("apart", "alike", "hard")
 
 
-class Packed(NamedTuple):
+class CompressedMask(NamedTuple):
     """A mask that takes little memory.
 
     Example:
-        >>> int(pack(np.eye(4)).unpack().sum())
+        >>> int(compress_mask(np.eye(4)).decompress().sum())
         4
     """
 
     size: tuple[int, int]
     data: bytes
 
-    def unpack(self) -> np.ndarray:
+    def decompress(self) -> np.ndarray:
         """Return the labels, uint8 (height, width)."""
         return np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(self.size)
 
 
-class Rival(NamedTuple):
+class ModelResult(NamedTuple):
     """One of the models.
 
     Attributes:
         letter: What it is called where there is little room.
-        name: The user's name for it, made readable.
-        facts: What `facts_of` returned.
+        name: The user's name for it, made printable.
+        facts: What `model_facts` returned.
         found: What `collect` returned.
         masks: Its masks, in the order of the images.
 
     Example:
-        >>> Rival("A", "strong", {}, Collected(pd.DataFrame(), None, None, []), []).letter
+        >>> ModelResult("A", "strong", {}, Collected(pd.DataFrame(), None, None, []), []).letter
         'A'
     """
 
@@ -66,10 +66,10 @@ class Rival(NamedTuple):
     name: str
     facts: dict[str, list[tuple[str, str]]]
     found: Collected
-    masks: list[Packed]
+    masks: list[CompressedMask]
 
 
-def pack(mask: np.ndarray) -> Packed:
+def compress_mask(mask: np.ndarray) -> CompressedMask:
     """Compress a mask: an outline or two in a frame of 600 x 500 take about a kilobyte.
 
     Args:
@@ -79,7 +79,7 @@ def pack(mask: np.ndarray) -> Packed:
         The same, packed.
     """
     labels = np.ascontiguousarray(mask, np.uint8)
-    return Packed(labels.shape, zlib.compress(labels.tobytes(), 1))
+    return CompressedMask(labels.shape, zlib.compress(labels.tobytes(), 1))
 
 
 def agreement(mask: np.ndarray, other: np.ndarray, classes: int) -> float:
@@ -101,33 +101,33 @@ def agreement(mask: np.ndarray, other: np.ndarray, classes: int) -> float:
     return float(score("dice", counts, "agree").mean())
 
 
-def agreements(rivals: Sequence[Rival], classes: int) -> dict[tuple[int, int], np.ndarray]:
+def agreements(results: Sequence[ModelResult], classes: int) -> dict[tuple[int, int], np.ndarray]:
     """Measure how far each two models draw the same, image by image.
 
     Args:
-        rivals: The models, two at least.
+        results: The models, two at least.
         classes: As of `Samples`.
 
     Returns:
         For each pair, by the places of its models, a value for each image.
     """
     found: dict[tuple[int, int], list[float]] = {
-        pair: [] for pair in itertools.combinations(range(len(rivals)), 2)
+        pair: [] for pair in itertools.combinations(range(len(results)), 2)
     }
-    for packed in zip(*(rival.masks for rival in rivals)):
-        masks = [mask.unpack() for mask in packed]
+    for packed in zip(*(result.masks for result in results)):
+        masks = [mask.decompress() for mask in packed]
         for (a, b), values in found.items():
             values.append(agreement(masks[a], masks[b], classes))
     return {pair: np.array(values) for pair, values in found.items()}
 
 
 def wide_table(
-    rivals: Sequence[Rival], pairs: Mapping[tuple[int, int], np.ndarray]
+    results: Sequence[ModelResult], pairs: Mapping[tuple[int, int], np.ndarray]
 ) -> list[dict[str, Any]]:
     """Say of every image what all models made of it.
 
     Args:
-        rivals: The models; the others are held against the first.
+        results: The models; the others are held against the first.
         pairs: What `agreements` returned.
 
     Returns:
@@ -136,7 +136,7 @@ def wide_table(
         first, for each other model, `spread`, the highest Dice less the lowest, and `findings`,
         for each model.
     """
-    tables = [rival.found.table for rival in rivals]
+    tables = [result.found.table for result in results]
     rows = []
     for index, name in enumerate(tables[0]["name"]):
         at = [table.iloc[index] for table in tables]
@@ -146,7 +146,7 @@ def wide_table(
             "areas": [float(part["predicted_area"]) for part in at],
             "confidences": [float(part["confidence"]) for part in at],
         }
-        if rivals[0].found.labelled:
+        if results[0].found.labelled:
             scores = [float(part["dice"]) for part in at]
             row.update(
                 true_area=float(at[0]["true_area"]),
@@ -159,7 +159,7 @@ def wide_table(
     return rows
 
 
-def choose_cases(rows: Sequence[Mapping[str, Any]], count: int) -> list[Chosen]:
+def choose_images(rows: Sequence[Mapping[str, Any]], count: int) -> list[ShownImage]:
     """Choose the images to show: where models differ, where they agree, and what is hard for all.
 
     Args:
@@ -173,7 +173,7 @@ def choose_cases(rows: Sequence[Mapping[str, Any]], count: int) -> list[Chosen]:
 
     Example:
         >>> rows = [{"agreement": value} for value in (0.9, 0.2, 0.5)]
-        >>> [(chosen.index, chosen.group) for chosen in choose_cases(rows, 2)]
+        >>> [(chosen.index, chosen.group) for chosen in choose_images(rows, 2)]
         [(1, 'apart'), (0, 'alike')]
     """
     spread = np.array([row.get("spread", 1 - row["agreement"]) for row in rows])
@@ -187,44 +187,44 @@ def choose_cases(rows: Sequence[Mapping[str, Any]], count: int) -> list[Chosen]:
     turns = ("apart", "alike", "apart", "hard" if "scores" in rows[0] else "alike")
     taken: dict[int, str] = {}
     for group in itertools.islice(itertools.cycle(turns), min(count, len(rows))):
-        take_next(taken, order[group], group, count)
+        add_first_unused(taken, order[group], group, count)
     ranked = sorted(taken, key=lambda i: (GROUPS.index(taken[i]), order[taken[i]].index(i)))
-    return [Chosen(index, taken[index]) for index in ranked]
+    return [ShownImage(index, taken[index]) for index in ranked]
 
 
-def differences(rivals: Sequence[Rival]) -> pd.DataFrame:
+def differences(results: Sequence[ModelResult]) -> pd.DataFrame:
     """Compare every other model with the first, score by score, with paired intervals.
 
     Args:
-        rivals: The models, with true masks.
+        results: The models, with true masks.
 
     Returns:
-        The rows of `kerasgan.evaluation.compare` for each, after `model_a` and `model_b`, the names
-        of the first and of the other one.
+        The rows of `kerasgan.evaluation.paired_difference` for each, after `model_a` and `model_b`,
+        the names of the first and of the other one.
     """
-    columns = list((rivals[0].found.summary or {})["scores"])
-    # By place, since two names may read the same once they are made readable.
+    columns = list((results[0].found.summary or {})["scores"])
+    # By place, since two names may read the same once they are made printable.
     tables = [
-        rival.found.table[columns].assign(name=np.arange(len(rival.masks))) for rival in rivals
+        result.found.table[columns].assign(name=np.arange(len(result.masks))) for result in results
     ]
     parts = []
-    for rival, table in zip(rivals[1:], tables[1:]):
-        part = compare(tables[0], table)
-        part.insert(0, "model_b", rival.name)
-        part.insert(0, "model_a", rivals[0].name)
+    for result, table in zip(results[1:], tables[1:]):
+        part = paired_difference(tables[0], table)
+        part.insert(0, "model_b", result.name)
+        part.insert(0, "model_a", results[0].name)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
 def in_long_form(
-    rivals: Sequence[Rival],
+    results: Sequence[ModelResult],
     rows: Sequence[Mapping[str, Any]],
     pairs: Mapping[tuple[int, int], np.ndarray],
 ) -> dict[str, pd.DataFrame]:
     """Make the tables that are kept beside the page.
 
     Args:
-        rivals: The models.
+        results: The models.
         rows: What `wide_table` returned.
         pairs: What `agreements` returned.
 
@@ -233,7 +233,7 @@ def in_long_form(
         `models`, a row per model and image with all that is known of it; `agreement`, a row per
         image and pair; with true masks also `summary`, `by_size` and `differences`.
     """
-    names = [rival.name for rival in rivals]
+    names = [result.name for result in results]
     images = []
     for row in rows:
         flat = {"name": row["name"]}
@@ -253,15 +253,15 @@ def in_long_form(
     ]
     tables = {
         "images": pd.DataFrame(images),
-        "models": _stacked(names, [rival.found.table for rival in rivals]),
+        "models": _stacked(names, [result.found.table for result in results]),
         "agreement": pd.DataFrame(between),
     }
-    if rivals[0].found.labelled:
-        summaries = [pd.DataFrame(rival.found.summary["scores"]).T for rival in rivals]
+    if results[0].found.labelled:
+        summaries = [pd.DataFrame(result.found.summary["scores"]).T for result in results]
         summaries = [part.rename_axis("score").reset_index() for part in summaries]
         tables["summary"] = _stacked(names, summaries)
-        tables["by_size"] = _stacked(names, [by_size(rival.found.table) for rival in rivals])
-        tables["differences"] = differences(rivals)
+        tables["by_size"] = _stacked(names, [by_size(result.found.table) for result in results])
+        tables["differences"] = differences(results)
     return tables
 
 

@@ -261,7 +261,7 @@ def test_bad_arguments(samples):
             ExplanationBenchmark(*arguments)
     unlabelled = dataclasses.replace(samples, mask_paths=None)
     with pytest.raises(KerasganError, match="truth"):
-        measured(ExplanationBenchmark(network(), unlabelled, target="missed"), mass)
+        measured(ExplanationBenchmark(network(), unlabelled, target="false_negatives"), mass)
     images = np.zeros((2, 4, 4, 3))
     with pytest.raises(KerasganError, match="must have the shape of the images"):
         check_maps(np.zeros((2, 4, 3)), images, "mine")

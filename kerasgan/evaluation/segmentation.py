@@ -24,7 +24,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.surface import DISTANCES, surface_row
 from kerasgan.inference import decide, iterate_probability
-from kerasgan.inference.members import as_functional
+from kerasgan.inference.members import with_input_shape
 from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
 from kerasgan.storage import write
@@ -75,7 +75,7 @@ def evaluate(
     """
     check_samples(samples, empty)
     scores = named_scores(scores)
-    model = as_functional(model, samples, options.get("size"))
+    model = with_input_shape(model, samples, options.get("size"))
     refuse_labels(model, "evaluate")
     refuse_classes(model, samples)
     before = preprocess_of(model, options.get("preprocess"))

@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_mask
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.inference.members import as_functional, members_of
+from kerasgan.inference.members import members_of, with_input_shape
 from kerasgan.inference.stream import iterate_logits
 from kerasgan.models.outputs import refuse_classes, refuse_labels
 
@@ -57,7 +57,7 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
             "Argument 'samples' must be labelled Samples, at least one. Received: "
             f"{type(samples).__name__}"
         )
-    model = as_functional(model, samples, options.get("size"))
+    model = with_input_shape(model, samples, options.get("size"))
     member = members_of(model)[0]
     refuse_labels(member.network, "a temperature")
     classes = member.network.outputs[0].shape[-1]

@@ -19,7 +19,7 @@ from kerasgan.models.outputs import (
     with_logits,
 )
 
-__all__ = ["Member", "input_size", "members_of", "as_functional", "to_probabilities"]
+__all__ = ["Member", "input_size", "members_of", "with_input_shape", "to_probabilities"]
 
 
 class Member(NamedTuple):
@@ -69,7 +69,7 @@ class Member(NamedTuple):
         return np.asarray(logits)
 
 
-def as_functional(model: Any, images: Any, size: Any = None) -> Any:
+def with_input_shape(model: Any, images: Any, size: Any = None) -> Any:
     """Give subclassed networks, which have no shape of their own, that of the images.
 
     Args:
@@ -87,11 +87,11 @@ def as_functional(model: Any, images: Any, size: Any = None) -> Any:
     Example:
         >>> import kerasgan as kg
         >>> model = kg.models.unet(size=32, filters=2, levels=2)
-        >>> as_functional(model, np.zeros((1, 48, 64, 3))) is model
+        >>> with_input_shape(model, np.zeros((1, 48, 64, 3))) is model
         True
     """
     if isinstance(model, (list, tuple)):
-        return [as_functional(each, images, size) for each in model]
+        return [with_input_shape(each, images, size) for each in model]
     network = getattr(model, "generator", model)
     if not isinstance(network, keras.Model) or is_functional(network):
         return model

@@ -20,7 +20,7 @@ from PIL import Image
 from kerasgan.data.resize import resize_back
 from kerasgan.errors import KerasganError
 from kerasgan.inference.clean import check_steps, clean_mask
-from kerasgan.inference.members import as_functional, members_of, to_probabilities
+from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
 from kerasgan.inference.stream import check_positive, is_array, iterate_logits, to_samples
 
 __all__ = ["decide", "iterate_probability", "predict", "predict_probability", "predict_to_folder"]
@@ -65,7 +65,7 @@ def predict(
         (1, 48, 64)
     """
     clean = check_steps(clean)
-    model = as_functional(model, images, options.get("size"))
+    model = with_input_shape(model, images, options.get("size"))
     labels = members_of(model)[0].labels
     maps = iterate_probability(model, images, **options)
     masks = [_cleaned(decide(probability, threshold, labels), clean) for probability in maps]
@@ -133,7 +133,7 @@ def predict_to_folder(
         [PosixPath('frames_masks/a.png'), PosixPath('frames_masks/b.png')]
     """
     clean, samples = check_steps(clean), to_samples(images)
-    model = as_functional(model, images, options.get("size"))
+    model = with_input_shape(model, images, options.get("size"))
     if members_of(model)[0].labels:
         raise KerasganError(
             "Argument 'model' gives labels that may overlap, which one picture cannot hold. Write "
@@ -201,7 +201,7 @@ def iterate_probability(
     Source: temperature, Guo et al. 2017 (arXiv 1706.04599), equation 9.
     """
     check_positive("temperature", temperature)
-    model = as_functional(model, images, options.get("size"))
+    model = with_input_shape(model, images, options.get("size"))
     exclusive = members_of(model)[0].exclusive
 
     def finish(_: int, logits: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

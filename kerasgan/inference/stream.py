@@ -18,7 +18,7 @@ import numpy as np
 from kerasgan.data import Samples, load_folder
 from kerasgan.data.resize import check_image
 from kerasgan.errors import KerasganError
-from kerasgan.inference.members import Member, as_functional, input_size, members_of
+from kerasgan.inference.members import Member, input_size, members_of, with_input_shape
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_frame
 from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
@@ -99,7 +99,7 @@ def iterate_logits(
         >>> list(iterate_logits(model, np.zeros((1, 48, 64, 3)), shapes, mode="window"))
         [((48, 64, 1), (48, 64))]
     """
-    members = members_of(as_functional(model, images, size))
+    members = members_of(with_input_shape(model, images, size))
     (window,) = {input_size(member, size) for member in members}
     channels = members[0].network.inputs[0].shape[-1]
     check_tiling(mode, overlap, scale)

@@ -8,7 +8,7 @@ Example:
 Without --model a network is trained first, as examples/quickstart.py does, and one of three classes
 beside it. Scenes are drawn anew, by other seeds than those that the networks have seen, and those
 that show most of what a page is about are taken. Printed are the numbers that the pages give.
-The last form makes the pictures of docs/adapt.md out of two finished runs, and draws nothing else.
+The last form makes the pictures of docs/own-data.md out of two finished runs, and draws nothing else.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def smaller_hit(mask, truth):
 
 
 def one_at_a_time(gan, images, masks):
-    """Draw docs/explain-one.md: a lesion, the rim, a false alarm, what was missed, a pixel."""
+    """Draw docs/explain.md: a lesion, the rim, a false alarm, what was missed, a pixel."""
     truth, found = masks[..., 0] > 0, kg.predict(gan, images)
     near = ndimage.binary_dilation(truth, np.ones((1, 9, 9)))
     second = [smaller_hit(*both) for both in zip(found, truth)]
@@ -157,7 +157,7 @@ def one_at_a_time(gan, images, masks):
 
 
 def classes_apart(gan, images, masks):
-    """Draw the class picture of docs/explain-one.md: two classes, and the lead of one."""
+    """Draw the class picture of docs/explain.md: two classes, and the lead of one."""
     found, labels = kg.predict(gan, images), masks[..., 0]
     right = [agreement(found == k, labels == k) for k in (1, 2)]
     index = int(np.minimum(*right).argmax())
@@ -241,7 +241,7 @@ def causes():
 
 
 def adapted(run):
-    """Draw one picture of docs/adapt.md: images, masks and relevance of a finished run."""
+    """Draw one picture of docs/own-data.md: images, masks and relevance of a finished run."""
     model = kg.SegmentationGAN.load(run / "model")
     _, test = kg.data.load_folder(run / "data").split(1 / 6, seed=0)
     few = test[np.linspace(0, len(test) - 1, 3).astype(int)]

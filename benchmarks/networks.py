@@ -285,7 +285,7 @@ def main():
     add("--limit", type=float, default=600, help="seconds for a row (600)")
     add("--results", type=pathlib.Path, default=pathlib.Path("results/networks"))
     add("--list", action="store_true", help="only print the names")
-    add("--write", action="store_true", help="put the table into docs/explain-own.md")
+    add("--write", action="store_true", help="put the table into docs/own-model.md")
     args = parser.parse_args()
     every = rows()
     chosen = [r for r in every if any(fnmatch.fnmatchcase(r, p) for p in args.networks or ["*"])]
@@ -306,7 +306,7 @@ def main():
         print(line(row, results[row]), flush=True)
     if args.write:
         kept = {row: json.loads(file.read_text()) for row, file in files.items() if file.exists()}
-        put(ROOT / "docs" / "explain-own.md", "networks", table(kept))
+        put(ROOT / "docs" / "own-model.md", "networks", table(kept))
     sys.exit(any("error" in found for found in results.values()))
 
 

@@ -7,7 +7,7 @@ The network is trained by the recipe `fast` without a discriminator, on the trai
 official split less a tenth, its validation part, which chooses the epoch. That takes 25 minutes on
 one idle core; a folder that holds a trained network is used as it is. Faithfulness is measured on
 images of the validation part, which no page reports on. With --write the table goes between the
-marks of docs/explain-transformer.md, and the maps to docs/assets/results/transformer.jpg.
+marks of docs/explain.md, and the maps to docs/assets/results/transformer.jpg.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def main():
     add("--count", type=int, default=16, help="images (16)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--results", help="folder for finished batches")
-    add("--write", action="store_true", help="put the table into docs/explain-transformer.md")
+    add("--write", action="store_true", help="put the table into docs/explain.md")
     args = parser.parse_args()
 
     if not (args.run / "model").exists():
@@ -106,7 +106,7 @@ def main():
         maps = {name: explanation.relevance.sum(-1) for name, explanation in found.items()}
         masks = found["attnlrp"].prediction[..., 0]
         grid(images, masks, maps, ROOT / "docs" / "assets" / "results" / "transformer.jpg")
-        put(ROOT / "docs" / "explain-transformer.md", "transformer", text)
+        put(ROOT / "docs" / "explain.md", "transformer", text)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train on several devices, or several machines, and score and explain the model in parts.
 
 On one machine it takes all GPUs, or logical processors where there are none. On several, give each
-the same command and its own TF_CONFIG, and a results folder that all share; docs/several-devices.md
+the same command and its own TF_CONFIG, and a results folder that all share; docs/resume.md
 has it for Slurm and Kubernetes. Scenes are drawn where no data are named.
 """
 

@@ -1,4 +1,4 @@
-"""Which rule points at the cause? Networks trained on scenes whose cause is known.
+"""Which rule shows a known shortcut? Networks trained on scenes with a known cause.
 
 Example:
     python benchmarks/causes.py --cues marker frame --write
@@ -6,15 +6,14 @@ Example:
 
 In every scene one of two look-alike polyps is in the mask, and a planted cue says which one (see
 `kerasgan.data.planted`). For each cue and seed a network is trained on such scenes, and one on
-their clean twins, where something on the polyp decides. A network counts only if it uses its cue:
-turned round, the cue must turn the prediction. Then, for every rule and control:
-    recovery   share of the absolute relevance outside both networks' target that lies on the
-               cause, over the cause's share of that area: 1 for a map without preference
-    over clean the same, less that of the clean twin's network on its own scenes, whose cue says
-               nothing
-    faithful   `pixels dice gap` of kerasgan.evaluation.faithfulness
-    cost       time of an explanation, in plain gradients, the least of three calls of each
-and what `kerasgan.evaluation.shortcuts` calls a shortcut, with the cue and on the clean twin.
+clean scenes, where a sign on the polyp decides. A network counts only if it uses its cue:
+reversing the cue must change the prediction. Then, for every rule and control:
+    recovery    fraction of the absolute relevance outside both networks' target that lies on the
+                cause, over the cause's fraction of that area: 1 for a uniform map
+    above clean the same, less that of the clean network on clean scenes
+    faithful    `pixels dice gap` of kerasgan.evaluation.faithfulness
+    cost        time of an explanation, in plain gradients, the least of three calls of each
+and what `kerasgan.evaluation.shortcuts` reports, for planted and clean scenes.
 Each network's rows are kept in --results, so a stopped run goes on.
 """
 
@@ -62,7 +61,7 @@ def trained(samples, args, seed):
 
 
 def turned(gan, cue, args, seed, clean):
-    """Return the Dice of predictions with the right mask after the cue is turned round."""
+    """Return the Dice of predictions with the right mask after the cue is reversed."""
     dice = []
     for index in range(args.test):
         image, mask, _ = planted.scene(cue, args.size, (seed, 10**6 + index), clean, flip=True)
@@ -125,7 +124,7 @@ def one(cue, seed, clean, args, folder):
     )
     kg.evaluation.save_table(table, file)
     print(
-        f"{file.stem}: Dice {dice:.2f}, cue turned {table['turned'][0]:.2f}, called a shortcut: "
+        f"{file.stem}: Dice {dice:.2f}, cue reversed {table['turned'][0]:.2f}, reported: "
         f"{table['called'][0] or 'nothing'}, {time.perf_counter() - start:.0f} s",
         flush=True,
     )
@@ -136,7 +135,7 @@ def one(cue, seed, clean, args, folder):
 def as_markdown(table, args):
     """Return what the networks learned, and the table of methods."""
     lines = [
-        "| cue | scenes | Dice | cue turned | cue called a shortcut | others called |",
+        "| cue | scenes | Dice | Dice, cue reversed | cue reported | other regions reported |",
         "|---|---|---|---|---|---|",
     ]
     nets = table.drop_duplicates(["cue", "seed", "clean"])
@@ -157,8 +156,8 @@ def as_markdown(table, args):
     clean = table[table["clean"]].set_index(keys)["recovery"]
     rows = table[~table["clean"]].set_index(keys)
     rows = rows[[key[:2] in used for key in rows.index]]
-    rows["over clean"] = rows["recovery"] - clean.reindex(rows.index)
-    shown = ["recovery", "over clean", "faithful", "cost"]
+    rows["above clean"] = rows["recovery"] - clean.reindex(rows.index)
+    shown = ["recovery", "above clean", "faithful", "cost"]
     head = ["method", *(f"{name}, {cue}" for cue in args.cues for name in shown[:2]), *shown[2:]]
     lines += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for method, kind in table[["method", "kind"]].drop_duplicates().values:
@@ -179,7 +178,7 @@ def as_markdown(table, args):
         shown_method = f"`{method}`" if kind == "rule" else f"*{method}*"
         lines.append(f"| {shown_method} | " + " | ".join(cells) + " |")
     if not len(used):
-        lines += ["", "No network used its cue (Dice above 0.5 with the cue turned)."]
+        lines += ["", "No network used its cue (Dice above 0.5 with the cue reversed)."]
     return "\n".join(lines)
 
 
@@ -189,12 +188,12 @@ def main():
     )
     add = parser.add_argument
     add("--cues", nargs="*", default=planted.CUES, choices=planted.CUES, help="which cues")
-    add("--rules", nargs="*", default=RULES, help="names of rules to judge")
+    add("--rules", nargs="*", default=RULES, help="names of rules")
     add("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4], help="0 1 2 3 4")
     add("--size", type=int, default=64, help="of the scenes (64)")
     add("--filters", type=int, default=16, help="width of the networks (16)")
     add("--count", type=int, default=400, help="scenes to train on (400)")
-    add("--test", type=int, default=48, help="scenes to judge on (48)")
+    add("--test", type=int, default=48, help="test scenes (48)")
     add("--epochs", type=int, default=25, help="of training (25)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--results", default="results/causes", help="folder for what each network gave")
@@ -211,7 +210,7 @@ def main():
     ]
     text = (
         f"{args.size} px, {args.filters} filters, {args.count} scenes, {args.epochs} epochs, "
-        f"{args.test} scenes to judge on, seeds {', '.join(map(str, args.seeds))}, TensorFlow "
+        f"{args.test} test scenes, seeds {', '.join(map(str, args.seeds))}, TensorFlow "
         f"{tf.__version__}, {os.cpu_count()} processors.\n\n"
     )
     text += as_markdown(pd.concat(tables, ignore_index=True), args)

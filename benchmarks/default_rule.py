@@ -1,4 +1,4 @@
-"""Rank the rules on the networks that the recipes give, and say which should be the default.
+"""Rank the rules on networks of the recipes, and choose the default rule.
 
 Example:
     python benchmarks/default_rule.py --write \
@@ -6,27 +6,27 @@ Example:
         --instruments results/instrument_OP* --instrument-data endovis15-rigid \
         --synthetic results/quickstart*
 
-The folders are what the scripts in examples/ wrote. Rules are ranked on images of each run's
-validation part, which chose its epoch; with --reported the order is then looked at again on images
-of the part that the run reports on. The choice was laid down before anything was measured:
+The folders were written by the scripts in examples/. Rules are ranked on images of each run's
+validation part, which chose its epoch; with --reported they are then ranked on test images too. The
+criterion was fixed before the first measurement:
 
 - Candidates are all composites of the library, but for second names of the same (`alpha1beta0`,
   `paper`) and one that reproduces a fault (`paper-as-published`).
 - In each network they are ranked twice by faithfulness, the gap in Dice and the gap in logit. The
   two ranks are averaged, then networks of the same data, then polyps and instruments. Synthetic
-  data stand beside and decide nothing.
-- A candidate is out if, on polyps or on instruments, it is not above every control in both
-  measures; if a layer loses more than a thousandth of its relevance unseen; or if its map is no
-  more faithful than the same rule's map of a network with shuffled weights (95 % bootstrap interval
-  of the difference in Dice over images above 0): it would then not show what was learned.
+  data are shown and have no influence.
+- A candidate is excluded if, on polyps or on instruments, it is not above every control in both
+  measures; if a layer loses more than a thousandth of its relevance without a record; or if its map
+  is no more faithful than the same rule's map of a network with shuffled weights (95 % bootstrap
+  interval of the difference in Dice over images above 0): it would then not show what was learned.
 - The lowest mean rank is the default. Of several within half a rank, the one whose map is least
-  like that of the shuffled network.
+  similar to that of the shuffled network.
 
-What was not laid down, for no one thought of it: the condition on shuffled weights can be met by no
-candidate at all. It is then set aside, and the output says so.
+Added afterwards: if no candidate meets the condition on shuffled weights, the condition is not
+applied, and the output says so.
 
-With --write the table goes between the marks of docs/benchmark-rules.md. Finished batches are kept in
---results, so a stopped run goes on.
+With --write the table goes between the marks of docs/benchmark-rules.md. Finished batches are kept
+in --results, so a stopped run goes on.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def refused(table, books, deciding):
     reasons, unlearned = {}, {}
     leaks = books.groupby("method")["leak"].max()
     for rule in RULES:
-        found = [] if leaks[rule] <= LEAK else ["loses relevance unseen"]
+        found = [] if leaks[rule] <= LEAK else ["loses relevance without a record"]
         for group in deciding:
             for metric in GAPS:
                 column = means(table, metric)[group]
@@ -290,7 +290,7 @@ def main():
     shown.insert(0, "mean rank", mean.map("{:.2f}".format))
     for group in deciding:
         shown[f"{group}, shuffled"] = means(table, RANDOM)[group].map("{:.3f}".format)
-    shown["like shuffled"] = means(table, LIKE)[deciding].mean(axis=1).map("{:.2f}".format)
+    shown["similarity to shuffled"] = means(table, LIKE)[deciding].mean(axis=1).map("{:.2f}".format)
     real = books[books["group"].isin(deciding)].groupby("method")
     for name in ("to pixels", "to biases", "unsupported"):
         shown[name] = real[name].mean().map("{:.2f}".format)
@@ -299,18 +299,17 @@ def main():
     ours = [
         described(groups, table, args, "validation"),
         as_markdown(shown, order),
-        "\n".join(f"- `{rule}` is out: {why}." for rule, why in reasons.items())
-        or "No rule is out for a control or a leak.",
+        "\n".join(f"- `{rule}` is excluded: {why}." for rule, why in reasons.items())
+        or "No rule is excluded by a control or a leak.",
         "\n".join(
             f"- `{rule}` is no more faithful than with shuffled weights on {' and '.join(where)}."
             for rule, where in unlearned.items()
         )
         or "Every rule is more faithful than with shuffled weights.",
-        "No rule that is not out for another reason meets the condition on shuffled weights, which "
-        "is set aside."
+        "None of the remaining rules meets the condition on shuffled weights, so it is not applied."
         if set(mean.index) <= {*reasons, *unlearned}
         else "",
-        f"Largest part of a layer's relevance that any ledger cannot account for: "
+        f"Largest remainder in any conservation table, as a part of the layer's relevance: "
         f"{books['leak'].max():.1e}.",
         f"The default: **`{default}`**.",
     ]

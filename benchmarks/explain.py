@@ -134,7 +134,7 @@ def by_target(model, images, rule, runs):
         "a pixel of each image": [kg.targets.Pixel(9, x) for x in range(len(images))],
         "a region": region,
         "an array of weights": np.random.default_rng(3).normal(size=(len(images), *size, 1)),
-        "what was missed": kg.targets.FalseNegatives(truth),
+        "false negatives": kg.targets.FalseNegatives(truth),
         "a difference": kg.targets.Prediction() - kg.targets.Border(),
     }
     calls = {

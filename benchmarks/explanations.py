@@ -1,4 +1,4 @@
-"""Judge explanations of a trained network on real images, and look for shortcuts.
+"""Evaluate explanations of a trained network on real images, and search for shortcuts.
 
 Example:
     python benchmarks/explanations.py --model results/polyp/model --data kvasir-seg \
@@ -7,9 +7,9 @@ Example:
         --mark instruments --objects --write
 
 Prints, for every rule and control, faithfulness, localisation, context and complexity, each with
-its 95 % bootstrap interval over images; then what the shortcut finder says of text, squares,
-borders and highlights. Several models are judged each on the images that its own run has held out
-and reported on (`scores.csv` beside it), and all images count together. With --write the tables go
+its 95 % bootstrap interval over images; then the findings of the shortcut search for text, squares,
+borders and highlights. Of several models, each is evaluated on the test images of its own run
+(`scores.csv` beside it), and all images count together. With --write the tables go
 between the marks of docs/benchmark-rules.md and the figure to docs/assets/results. Finished batches
 are kept in --results, so a stopped run goes on.
 """
@@ -31,8 +31,8 @@ import kerasgan as kg
 
 RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
 SHOWN = {
-    "pixels dice gap": "faithful, Dice",
-    "pixels logit gap": "faithful, logit",
+    "pixels dice gap": "faithfulness, Dice",
+    "pixels logit gap": "faithfulness, logit",
     "mass in truth": "mass in truth",
     "rank in truth": "rank in truth",
     "outside": "outside",

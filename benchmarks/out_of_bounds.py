@@ -1,4 +1,4 @@
-"""Can a network be turned from a shortcut to the object? An experiment with a known shortcut.
+"""Which penalty removes a known shortcut during training?
 
 Example:
     python benchmarks/out_of_bounds.py --write
@@ -6,10 +6,9 @@ Example:
 
 In the scenes to train on (`kerasgan.data.planted`, two look-alike polyps, one in the mask) a
 burned-in marker near the upper or lower rim says which polyp it is; in half of them ridges on that
-polyp say it too. Scenes with ridges whose marker points at the other polyp show what a network has
-learned.
-Trained are, with the same seeds and scenes:
-    plain       as it is
+polyp say it too. Scenes with ridges whose marker points at the other polyp show which of the two a
+network follows. These networks are trained with the same seeds and scenes:
+    plain       without a penalty
     invariance  with `kerasgan.training.InvariancePenalty` on the upper and lower rim
     gradient    with `kerasgan.training.InputGradientPenalty` there
     relevance   with `kerasgan.explain.RelevancePenalty` there, rule gamma
@@ -157,8 +156,8 @@ def one(arm, weight, seed, args, folder):
 
 def as_markdown(table, chosen):
     lines = [
-        "| network | weight | Dice, marker agrees | marker points elsewhere | rims painted over | "
-        "no ridges | relevance on the marker | training time |",
+        "| network | weight | Dice, cues agree | Dice, cues disagree | Dice, rims painted over | "
+        "Dice, no ridges | relevance on the marker | training time |",
         "|---|---|---|---|---|---|---|---|",
     ]
     plain = table[table["arm"] == "plain"].set_index("seed")["seconds"]
@@ -184,7 +183,7 @@ def main():
     add("--size", type=int, default=64, help="of the scenes (64)")
     add("--filters", type=int, default=8, help="width of the networks (8)")
     add("--count", type=int, default=400, help="scenes to train on (400)")
-    add("--test", type=int, default=64, help="scenes of either kind to judge on (64)")
+    add("--test", type=int, default=64, help="test scenes of each kind (64)")
     add("--epochs", type=int, default=30, help="of training (30)")
     add("--batch", type=int, default=8, help="scenes in a step (8)")
     add("--results", default="results/out_of_bounds", help="folder for what each network gave")
@@ -203,7 +202,7 @@ def main():
     ]
     text = (
         f"`unet` with {args.filters} filters at {args.size} px, {args.count} scenes, {args.epochs} "
-        f"epochs, batch {args.batch}, {args.test} scenes of either kind to judge on, seeds "
+        f"epochs, batch {args.batch}, {args.test} test scenes of each kind, seeds "
         f"{', '.join(map(str, args.seeds))} (mean ± standard deviation over networks), TensorFlow "
         f"{tf.__version__}, {os.cpu_count()} processors.\n\n"
     )

@@ -3,11 +3,11 @@
 Example:
     python benchmarks/perturbation.py --run results/polyp_fast --data kvasir-seg --write
 
-The run is a folder that a script in examples/ wrote. Faithfulness is measured on images of its
-validation part, which chose its epoch and which no page reports on: of those evenly spaced by name,
-every second one. With --settings the others are used, to compare settings of the three methods;
-their defaults were chosen by that. With --write the table goes between the marks of docs/benchmark-rules.md,
-and the maps to docs/assets/results/methods.jpg.
+The run is a folder that a script in examples/ wrote. Faithfulness is measured on every second
+validation image, evenly spaced by name, which no page reports on. With --settings the other images
+are used to compare settings of the three methods; their defaults were chosen in this way. With
+--write the table goes between the marks of docs/benchmark-rules.md, and the maps to
+docs/assets/results/methods.jpg.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SETTINGS = [
     *(RISE(masks) for masks in (300, 1000)),
     *(RISE(cells=12), RISE(fill=-1)),
 ]
-METRICS = {"pixels dice gap": "faithful, Dice", "pixels logit gap": "faithful, logit"}
+METRICS = {"pixels dice gap": "faithfulness, Dice", "pixels logit gap": "faithfulness, logit"}
 
 
 def as_markdown(summary):

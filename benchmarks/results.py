@@ -30,7 +30,7 @@ PICTURES = {
     "masks": "Images, true and predicted outlines, and where the two differ",
     "explanation": "Relevance of pixels and of three layers for the predicted mask",
     "training": "Losses and scores during training",
-    "scores": "Jaccard of every image against the size of what is to be found",
+    "scores": "Jaccard of every image against the size of the object",
 }
 FOLDED = ['<details markdown="1">', "<summary>Training, and scores by size</summary>", ""]
 
@@ -84,7 +84,7 @@ def described(facts):
         f"({recipe['adversarial']}), "
         f"{recipe['precision']}, seed {recipe['seed']}; {facts['epochs']} epochs in "
         f"{facts['training_minutes']:.0f} minutes (training and validation), at most "
-        f"{facts['peak_memory_gib']:.1f} GiB of memory, on {facts['processor']}, {gpus}; kept is "
+        f"{facts['peak_memory_gib']:.1f} GiB of memory, on {facts['processor']}, {gpus}; best "
         f"epoch {facts['best_epoch']} (validation Dice {facts['validation_dice']:.3f}). Python "
         f"{facts['python']}, TensorFlow {facts['tensorflow']}."
     )
@@ -101,7 +101,7 @@ def section(title, folders):
     if len(runs) > 1:
         means = [f"{run['scores']['scores']['jaccard']['mean']:.3f}" for run in runs]
         lines += [
-            f"The others are alike, with another part held out. Mean Jaccard of each: "
+            f"The other runs differ only in the part held out. Mean Jaccard of each: "
             f"{', '.join(means)}. All held-out images together:",
             "",
         ]
@@ -171,7 +171,7 @@ def main():
     ]
     put(ROOT / "docs" / "results.md", "results", "\n".join(text for text, _ in parts))
     head = [
-        "| data | recipe | images | Jaccard | Dice | Jaccard, augmented | of a colour threshold |",
+        "| data | recipe | images | Jaccard | Dice | Jaccard, augmented | colour threshold |",
         "|---|---|---|---|---|---|---|",
     ]
     table = "\n".join([*head, *(row for _, row in parts)])

@@ -4,16 +4,16 @@ Example:
     python benchmarks/rules.py --model results/polyp/model --data kvasir-seg \
         --names kvasir-seg/splits/val.txt
 
-Writes docs/assets/results/rules_*.jpg and puts the table between the marks of docs/benchmark-rules.md. The
-columns, each a mean over the images (NaN where a method does not tell):
-    kept        relevance of the image / logits explained
-    bias, stabiliser, unsupported   where the rest went, over all layers, likewise
+Writes docs/assets/results/rules_*.jpg and puts the table between the marks of
+docs/benchmark-rules.md. The columns, each a mean over the images (NaN where a method reports none):
+    pixels      relevance of the image / logits explained
+    bias, stabiliser, unsupported   the rest of the relevance, over all layers, likewise
     remainder   the largest in any layer and image, over that layer's sum of absolute relevance
-    inside      share of absolute relevance inside the predicted mask
-    lift        the same, divided by the mask's share of the image: 1 for a map without preference
-    like mask, like random   Spearman correlation of absolute relevance with the predicted
-                probability, and with the map of the same rule in a network of shuffled weights
-    seconds     of one run over all images, after building
+    inside      fraction of absolute relevance inside the predicted mask
+    lift        the same, divided by the mask's fraction of the image: 1 for a uniform map
+    similarity to mask, similarity to shuffled   Spearman correlation of absolute relevance with the
+                predicted probability, and with the map of the rule for a shuffled network
+    run s, build s   seconds of one run over all images, and of building before it
 """
 
 import argparse
@@ -59,7 +59,7 @@ def measure(model, other, images, rule):
     masks = explanation.prediction[..., 0]
     size = np.abs(maps)
     inside = (size * masks).sum((1, 2)) / size.sum((1, 2))
-    row = {"kept": np.mean(maps.sum((1, 2)) / explained)}
+    row = {"pixels": np.mean(maps.sum((1, 2)) / explained)}
     if len(explanation.ledger):
         lost = explanation.ledger.groupby("image")[["bias", "stabiliser", "unsupported"]].agg(
             lambda values: values.sum(skipna=False)
@@ -69,11 +69,14 @@ def measure(model, other, images, rule):
         row["remainder"] = left.abs().max(skipna=False)
     row["inside"] = inside.mean()
     row["lift"] = np.mean(inside / masks.mean((1, 2)))
-    pairs = {"like mask": explanation.logits[..., 0], "like random": np.abs(random)}
+    pairs = {
+        "similarity to mask": explanation.logits[..., 0],
+        "similarity to shuffled": np.abs(random),
+    }
     for name, others in pairs.items():
         found = [stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(size, others)]
         row[name] = np.mean(found)
-    row.update(seconds=seconds, building=building)
+    row.update({"run s": seconds, "build s": building})
     return maps, row
 
 

@@ -7,9 +7,9 @@ Example:
 Each part warms up first; then the memory that the process holds is read again and again: resident,
 after collecting garbage and asking the C library for what it keeps in store. `growth` is the
 highest reading of the last quarter over the highest of the first; within 2 % (--tolerance) is flat.
-For the parts that drop models, `alive` counts those that something still holds; beside a training,
-it counts the explanations that differ from those computed alone. Exits with an error unless memory
-is flat in all parts and nothing is left alive.
+For the parts that drop models, `not freed` counts those that are still referenced; for explaining
+during training it counts the explanations that differ from those computed without it. Exits with
+an error unless memory is flat in all parts and everything was freed.
 """
 
 import argparse
@@ -156,11 +156,11 @@ def row_of(part, unit, seconds):
     quarter = max(1, len(found) // 4)
     first, last = max(found[:quarter]), max(found[-quarter:])
     return {
-        "counted": unit,
+        "amount": unit,
         "MiB first": round(first, 1),
         "MiB last": round(last, 1),
         "growth %": round(100 * (last / first - 1), 2),
-        "alive": "" if alive is None else alive,
+        "not freed": "" if alive is None else alive,
         "seconds": round(seconds),
     }
 
@@ -198,13 +198,16 @@ def main():
             "explaining": (lambda: explaining(images, args), f"{args.explanations} explanations"),
             "rebuilding": (lambda: rebuilding(images, args), f"{args.rebuilds} explainers"),
             "retraining": (lambda: retraining(samples, args), f"{args.trainings} GANs"),
-            "beside": (lambda: beside(samples, images, args), f"{args.beside} epochs"),
+            "explaining during training": (
+                lambda: beside(samples, images, args),
+                f"{args.beside} epochs",
+            ),
         }
         rows = {}
         for name, (run, unit) in parts.items():
             start = time.perf_counter()
             found = run()
-            if name == "beside":
+            if name == "explaining during training":
                 unit = f"{unit}, {found[2]} explanations"
             rows[name] = row_of(found, unit, time.perf_counter() - start)
             print(name, rows[name], flush=True)
@@ -213,7 +216,9 @@ def main():
     print(f"\n{table.to_string()}\nTensorFlow {tf.__version__}")
     if args.write:
         put(ROOT / "docs" / "guarantees.md", "soak", as_markdown(rows, args))
-    bad = [name for name, row in rows.items() if row["growth %"] > args.tolerance or row["alive"]]
+    bad = [
+        name for name, row in rows.items() if row["growth %"] > args.tolerance or row["not freed"]
+    ]
     if bad:
         sys.exit(f"Not flat within {args.tolerance} %, or something is still held: {bad}")
 

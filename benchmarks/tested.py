@@ -156,7 +156,7 @@ def main():
     if args.coverage:
         texts["coverage"] = covered(args.coverage)
     if args.mutants:
-        lines = ["| module | faults | found | |", "|---|---|---|---|"]
+        lines = ["| module | changes | detected | |", "|---|---|---|---|"]
         for name in args.mutants:
             tried = mutants(name, args.results.resolve(), args.timeout)
             lines.append(described(name, tried))

@@ -1,23 +1,23 @@
-"""Time and memory of a training step, beside the published code's and the usual Keras one.
+"""Time and memory of a training step, compared with the published code and a common Keras step.
 
 Example:
     python benchmarks/train.py --torch-python venv-torch/bin/python --write
     python benchmarks/train.py --size 64 --filters 8 --batches 4 --runs 3
 
-Every contender runs in a process of its own, on the same networks (the paper's), the same kind of
-batch and as many threads. They take turns, one step each, round after round, so that other work on
-the machine hits all alike; while one works, the others wait.
-    ours, ours bfloat16     `SegmentationGAN`, one generator pass a step
-    alone                   the same without the discriminator: what the GAN term costs
-    twice                   the usual Keras step, the generator called for each of the two losses
-    published               the published code's step in PyTorch
-Prints, and with --write puts between the marks of docs/speed.md, a row a contender and batch size:
-    step        seconds, the median over the rounds
-    ours gains  the contender's seconds as a multiple of ours in the same round: median, and the
-                lowest and highest round
-    MiB         the most memory that the process held, libraries included; on a GPU, of its memory
-Then how many images a second the input pipeline feeds, every augmentation on, beside what the
-recipe `fast` consumes, the two in turn likewise.
+Every implementation runs in a process of its own, with the same networks (the paper's), the same
+kind of batch and the same number of threads. They take turns, one step each per round, so that
+other load on the machine affects all of them. While one runs, the others wait.
+    kerasgan, kerasgan bfloat16   `SegmentationGAN`, one generator pass per step
+    no discriminator              the same generator and losses without the discriminator
+    two generator passes          a common Keras step, which calls the generator for each loss
+    published code                the step of the published code, in PyTorch
+Prints, and with --write puts between the marks of docs/speed.md, a row for each implementation and
+batch size:
+    step s      seconds, the median over the rounds
+    relative    seconds relative to kerasgan in the same round: median, lowest and highest
+    MiB         peak memory of the process, libraries included; on a GPU, of its memory
+Then the images per second that the input pipeline yields with every augmentation, and the images
+per second that the recipe `fast` consumes, measured in turns as well.
 
 Before anything is timed, it is checked that the networks in PyTorch and Keras are the same: they
 have as many parameters, and, with the same weights, the same outputs.
@@ -38,6 +38,13 @@ from contender import Contender, processor
 from pages import put
 
 HERE = pathlib.Path(__file__).resolve().parent
+NAMES = {
+    "ours": "kerasgan",
+    "ours bfloat16": "kerasgan bfloat16",
+    "alone": "no discriminator",
+    "twice": "two generator passes",
+    "published": "published code",
+}
 WITHOUT_TORCH = """No PyTorch in {python}: the published step is left out. To have it timed:
     python -m venv venv-torch
     venv-torch/bin/pip install torch numpy
@@ -75,7 +82,7 @@ def row_of(answers, ours):
     spread = f"{statistics.median(gains):.2f} ({min(gains):.2f} to {max(gains):.2f})"
     return {
         "step s": f"{statistics.median(seconds):.3g}",
-        "ours gains": spread,
+        "relative": spread,
         "MiB": f"{max(answer['MiB'] for answer in answers):.0f}",
     }
 
@@ -135,8 +142,8 @@ def feeding(args):
     }
     feeds, eats = (statistics.median(rates[kind]) for kind in ("pipeline", "fast"))
     return (
-        f"The input pipeline, every augmentation on at 128 pixels, gives {feeds:.0f} images a "
-        f"second; the recipe `fast` trains on {eats:.1f} a second: {feeds / eats:.1f} x."
+        f"The input pipeline with every augmentation at 128 pixels yields {feeds:.0f} images per "
+        f"second; the recipe `fast` consumes {eats:.1f} per second: {feeds / eats:.1f} x."
     )
 
 
@@ -165,7 +172,7 @@ def main():
     if has_torch(args.torch_python):
         kinds["published"] = args.torch_python
         apart = check_outputs(args.torch_python)
-        lines.append(f"With equal weights, PyTorch and Keras differ by {apart:.1g} at most.")
+        lines.append(f"With equal weights, PyTorch and Keras differ by at most {apart:.1g}.")
     else:
         print(WITHOUT_TORCH.format(python=args.torch_python), file=sys.stderr)
     rows = {}
@@ -173,9 +180,10 @@ def main():
         facts, answers = rounds(kinds, args, batch)
         parameters = check_same(facts)
         for kind, found in answers.items():
-            rows[f"{kind}, batch {batch}"] = row_of(found, [x["seconds"] for x in answers["ours"]])
-            print(f"{kind}, batch {batch}", rows[f"{kind}, batch {batch}"], flush=True)
-    table = pd.DataFrame(rows).T.rename_axis("contender")
+            name = f"{NAMES[kind]}, batch {batch}"
+            rows[name] = row_of(found, [x["seconds"] for x in answers["ours"]])
+            print(name, rows[name], flush=True)
+    table = pd.DataFrame(rows).T.rename_axis("implementation")
     versions = [f"TensorFlow {facts['ours']['version']}"]
     if "published" in facts:
         versions.append(f"PyTorch {facts['published']['version']}")

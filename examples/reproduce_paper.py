@@ -1,13 +1,13 @@
-"""Walk from the published code of arXiv 2111.01665 to the recipe `strong`, one change per row.
+"""From the published code of arXiv 2111.01665 to the recipe `strong`, one change per row.
 
 Every row is trained with its discriminator and without, with several seeds, on Kvasir-SEG (its
 authors' split) and on EndoVis 2015 (every surgery held out once). Each run is kept as soon as it is
 done, so the script can be stopped and started again, and several can work on one folder if their
 `--rows` or `--seeds` differ. The epoch that is kept is chosen on a part of the training images.
 
-The first row has the published code's habits at test time: batch norm and dropout as in training,
+The first row has the inference of the published code: batch norm and dropout as in training,
 one image a batch, and each mask stretched from its least to its largest value. The second row is
-the same networks without these habits.
+the same networks with standard inference.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from kerasgan.data.resize import resize_back, resize_image
 
 ROWS = (
     ("as published", {}),
-    ("test-time habits dropped", {}),
+    ("standard inference", {}),
     ("learning rate 0.0002, not 0.002", {"learning_rate": 2e-4}),
     ("augmentation", {"augment": True}),
     (
@@ -131,22 +131,22 @@ def converged(dice):
     return len(dice) > last and max(dice) - max(dice[:-last]) <= SLACK
 
 
-def probabilities(generator, samples, size, habits):
+def probabilities(generator, samples, size, published):
     """Yield the foreground's probability at the size of every image."""
     for index in range(len(samples)):
         image = samples.image(index)
         shown = resize_image(image, size)[None]
-        drawn = generator(shown, training=habits).numpy()[0].mean(-1, keepdims=True)
-        if habits:
+        drawn = generator(shown, training=published).numpy()[0].mean(-1, keepdims=True)
+        if published:
             drawn = (drawn - drawn.min()) / max(drawn.max() - drawn.min(), 1e-7)
         elif kg.models.final_activation(generator) == "tanh":
             drawn = (drawn + 1) / 2
         yield resize_back(drawn, image.shape[:2])
 
 
-def scores(generator, samples, size, habits):
+def scores(generator, samples, size, published):
     """Return the scores of every image, in order, by name."""
-    masks = (p[..., 0] > 0.5 for p in probabilities(generator, samples, size, habits))
+    masks = (p[..., 0] > 0.5 for p in probabilities(generator, samples, size, published))
     table = kg.evaluation.evaluate_masks(samples, masks, empty="medai")
     return {name: [round(float(x), 4) for x in table[name]] for name in ("jaccard", "dice")}
 
@@ -221,7 +221,7 @@ def table(folder):
             f"**{data.capitalize()}**, {settings['size']} pixels, {settings['filters']} filters, "
             f"{settings[data]} epochs, up to {most} seeds, {facts['processor']}:",
             "",
-            "| | one change a row | Jaccard, GAN | no GAN | difference | by seed | Dice, GAN | "
+            "| | one change per row | Jaccard, GAN | no GAN | difference | by seed | Dice, GAN | "
             "no GAN |",
             "|---|---|---|---|---|---|---|---|",
         ]
@@ -241,8 +241,8 @@ def table(folder):
     parts += [
         f"`{facts['command']}`, TensorFlow {facts['tensorflow']}. Each cell: the mean over "
         "images and seeds, and its 95 % bootstrap interval over images; the difference is taken "
-        "image by image, and that interval knows nothing of other seeds, so the difference of each "
-        "seed stands beside it. † not all of the runs had reached a plateau: in the "
+        "image by image. Its interval does not include the variation between seeds, so the "
+        "difference of each seed is given beside it. † not all of the runs had converged: in the "
         f"last fifth of the epochs the best validation Dice still rose by more than {SLACK}.",
     ]
     return "\n".join(parts)

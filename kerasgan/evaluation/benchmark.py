@@ -216,12 +216,12 @@ class ExplanationBenchmark:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images (count, height, width, channels), a batch at a time."""
-        function = self.explainer._traced("logits", "", ()).call
+        logits_of = self.explainer.functions.logits
         dtype = self.explainer.graph.dtype
         pieces = range(0, len(images), self.batch_size)
         images = np.asarray(images, np.float32)
         batches = (self.preprocess(images[i : i + self.batch_size]) for i in pieces)
-        logits = [function(tf.cast(batch, dtype))["logits"].numpy() for batch in batches]
+        logits = [logits_of(tf.cast(batch, dtype)).numpy() for batch in batches]
         return np.concatenate(logits)
 
     def __iter__(self) -> Iterator[ExplainedBatch]:

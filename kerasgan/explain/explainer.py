@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Union
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Union
 
 import keras
 import numpy as np
@@ -15,36 +13,25 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import methods, targets
-from kerasgan.explain.batch_axis import batch_first
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import AttnLRP, Composite
-from kerasgan.explain.conditional import channel_mask, explain_through
+from kerasgan.explain.conditional import channel_mask
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
+from kerasgan.explain.functions import BUILDING, Functions, Traced
 from kerasgan.explain.gradients import Gradient
-from kerasgan.explain.logits import fit_array, one_hot_argmax, start_relevance, warn_if_empty
+from kerasgan.explain.logits import fit_array, warn_if_empty
 from kerasgan.explain.perturbation import Perturbation
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 from kerasgan.models.trace import activations_of
-
-__all__ = ["Explainer"]
+from kerasgan.validation import check_whole_number
 
 MEMORY = 2**30
 LEAK = 1e-4
-BUILDING = threading.RLock()
 
 Gates = Mapping[str, Union[int, Sequence[int]]]
-
-
-class Traced(NamedTuple):
-    """A function from images (and weights) to arrays by name, and what belongs to them."""
-
-    call: Callable[..., dict[str, tf.Tensor]]
-    layers: dict[str, str]
-    rows: list[tuple[str, str]]
-    branches: list[tuple[str, str, str]]
 
 
 class Explainer:
@@ -100,41 +87,33 @@ class Explainer:
         gates: Gates | None = None,
         output: int | str | None = None,
     ):
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise KerasganError(
-                f"Argument 'batch_size' must be None or an int from 1 up. Received: {batch_size!r}"
-            )
+        if batch_size is not None:
+            batch_size = check_whole_number("batch_size", batch_size, 1)
         self.method = methods.get(rule)
         self.model = generator_of(model)
         self.preprocess = preprocess_of(self.model, preprocess)
         self.batch_size = batch_size
-        self._shapes: dict[Hashable, tf.TensorShape] = {}
-        self._functions: dict[Hashable, Traced] = {}
-        self._asked: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
-        self._numbers = itertools.count()
+        split_evenly = isinstance(self.method, AttnLRP)
         with BUILDING:
             self.graph = read_graph(
-                self.model,
-                gates=gates,
-                output=output,
-                split_evenly=isinstance(self.method, AttnLRP),
+                self.model, gates=gates, output=output, split_evenly=split_evenly
             )
         self._activations = activations_of(self.model)
-        self.method = self.method.bind(self._places())
+        self.method = self.method.bind(self._node_names())
         if isinstance(self.method, Composite):
             self.method.warn_if_unused(self.graph)
         self.gates = self.graph.gates
-        self._inputs = self.graph.image_specs
-        self._input = self._inputs[0]
-        if len(self._inputs) > 1 and not isinstance(self.method, (Composite, Gradient)):
+        self.functions = Functions(self.graph, self.method)
+        inputs = self.functions.inputs
+        if len(inputs) > 1 and not isinstance(self.method, (Composite, Gradient)):
             raise KerasganError(
                 f"{self.method!r} explains models of one input. Received: '{self.model.name}' with "
-                f"{len(self._inputs)}; use a rule, or 'gradient'"
+                f"{len(inputs)}; use a rule, or 'gradient'"
             )
-        if isinstance(self.method, Perturbation) and self._input.shape.rank != 4:
+        if isinstance(self.method, Perturbation) and inputs[0].shape.rank != 4:
             raise KerasganError(
                 f"{self.method!r} explains images, (batch, height, width, channels). Received: "
-                f"'{self.model.name}' with inputs of shape {self._input.shape}"
+                f"'{self.model.name}' with inputs of shape {inputs[0].shape}"
             )
 
     def explain(
@@ -195,34 +174,34 @@ class Explainer:
                 f"A layer of '{self.model.name}' was given another activation since this Explainer "
                 "was made. Make a new Explainer of it"
             )
-        follow = self._to_follow(through or {})
+        masks = self._channel_masks(through or {})
         inputs = self._checked(images)
         images = inputs[0]
-        passes = isinstance(self.method, Perturbation) and not follow
-        if passes and layers:
+        perturbs = isinstance(self.method, Perturbation) and not masks
+        if perturbs and layers:
             raise KerasganError(
                 f"Argument 'layers' must be left out: {self.method!r} gives relevance of the image "
                 f"alone. Received: {layers!r}"
             )
-        keep = () if passes else self._to_keep(layers, images)
-        bar, traced = None, None
-        target = targets.get(target)
+        keep = () if perturbs else self._layers_to_keep(layers, images)
+        target, traced, tell = targets.get(target), None, None
         parts = []
-        for first, last, piece in self._pieces(*inputs):
+        for first, last, batch in self.batches(*inputs):
             if traced is None:
-                shape = self._logits_shape((len(images), *piece[0].shape[1:]))
-                target = target.prepare(shape, truth)
-                key = ("logits", "", ()) if passes else ("asked", start, keep, tuple(follow))
-                traced = self._traced(*key)
-            mine = target.take(first, last)
-            if passes:
-                if bar is None:
-                    count = len(images) * int(self.method.count(*piece[0].shape[1:3]))
-                    bar = keras.utils.Progbar(count, verbose=int(verbose), interval=1)
-                part = self._perturbed(traced, piece[0], mine, self._at_once(images), bar.add)
+                size = batch[0].shape[1:]
+                target = target.prepare(self.functions.logits_shape((len(images), *size)), truth)
+                if perturbs:
+                    count = len(images) * int(self.method.count(*size[:2]))
+                    tell = keras.utils.Progbar(count, verbose=int(verbose), interval=1).add
+                    traced = Traced(None, {}, [], [])
+                else:
+                    traced = self.functions.get("asked", start, keep, tuple(masks))
+            some = target.take(first, last)
+            if perturbs:
+                part = self.functions.perturb(batch[0], some, self._images_at_once(images), tell)
             else:
-                part = self._answered(traced, piece, mine, follow)
-            for name in part:  # of a single piece, layers are copied when they are asked for
+                part = self.functions.explain(traced, batch, some, masks)
+            for name in part:  # of a single batch, layers are copied when they are asked for
                 if last - first < len(images) or not name.startswith("layers/"):
                     part[name] = part[name].numpy()
             parts.append(part)
@@ -239,7 +218,7 @@ class Explainer:
         names = {**{name: name for name in traced.layers}, **self.graph.names}
         return Explanation(
             arrays=arrays,
-            names={n: traced.layers[own] for n, own in names.items() if own in traced.layers},
+            names={n: traced.layers[node] for n, node in names.items() if node in traced.layers},
             rows=traced.rows,
             branches=traced.branches,
             gates=self.gates,
@@ -265,33 +244,34 @@ class Explainer:
             >>> next(iter(data.map(explainer.relevance))).shape
             TensorShape([2, 32, 32, 3])
         """
-        several = list(images) if len(self._inputs) > 1 else [images]
-        inputs = [tf.cast(given, spec.dtype) for given, spec in zip(several, self._inputs)]
-        for place, spec in enumerate(self._inputs):
-            if inputs[place].shape.rank is None:
-                inputs[place] = tf.ensure_shape(inputs[place], spec.shape)
-            if not spec.shape.is_compatible_with(inputs[place].shape):
+        specs = self.functions.inputs
+        several = list(images) if len(specs) > 1 else [images]
+        inputs = [tf.cast(given, spec.dtype) for given, spec in zip(several, specs)]
+        for i, spec in enumerate(specs):
+            if inputs[i].shape.rank is None:
+                inputs[i] = tf.ensure_shape(inputs[i], spec.shape)
+            if not spec.shape.is_compatible_with(inputs[i].shape):
                 raise KerasganError(
                     f"The model takes images of shape {tuple(spec.shape[1:])}. Argument "
-                    f"'images' has {inputs[place].shape}"
+                    f"'images' has {inputs[i].shape}"
                 )
         images = inputs[0]
-        shape = self._logits_shape(images.shape)
+        shape = self.functions.logits_shape(images.shape)
         if tf.is_tensor(target):
             array = fit_array(tf.cast(target, images.dtype), shape, "target", "relevance")
         else:
             target = targets.get(target).prepare(shape)
-            if _by_value(target):
-                return self._traced(target, start, ()).call(*inputs)["relevance"]
+            if target.by_value:
+                return self.functions.get(target, start).call(*inputs)["relevance"]
             array = target.array if isinstance(target, targets.Mask) else None
         if array is None:
-            weights = target.weights(self._traced("logits", "", ()).call(*inputs)["logits"])
+            weights = target.weights(self.functions.logits(*inputs))
         else:
             weights = tf.cast(array, images.dtype)
             each = tf.concat([tf.shape(images)[:1], tf.shape(weights)[1:]], 0)
             weights = tf.ensure_shape(tf.broadcast_to(weights, each), (None, *weights.shape[1:]))
         kind = "given" if weights.shape[-1] == shape[-1] else "by pixel"
-        return self._traced(kind, start, ()).call(*inputs, weights)["relevance"]
+        return self.functions.get(kind, start).call(*inputs, weights)["relevance"]
 
     def check_target(self, target: Any) -> None:
         """Checks that `relevance` can explain a target, before anything is computed.
@@ -309,7 +289,8 @@ class Explainer:
             >>> explainer.check_target(kg.targets.Pixel(31, 31))
         """
         if not tf.is_tensor(target):
-            target = targets.get(target).prepare(self._logits_shape(self._input.shape))
+            shape = self.functions.logits_shape(self.functions.inputs[0].shape)
+            target = targets.get(target).prepare(shape)
             if not target.traceable:
                 raise KerasganError(
                     f"Argument 'target' must be one that can be used in a tf.function. Received: "
@@ -334,11 +315,12 @@ class Explainer:
         """
         if images is None:
             rng = np.random.default_rng(0)
-            shapes = [[size or 128 for size in spec.shape[1:]] for spec in self._inputs]
-            count = self._input.shape[0] or 1
+            specs = self.functions.inputs
+            shapes = [[size or 128 for size in spec.shape[1:]] for spec in specs]
+            count = specs[0].shape[0] or 1
             drawn = [rng.uniform(-1, 1, (count, *shape)) for shape in shapes]
             images = drawn if len(drawn) > 1 else drawn[0]
-            logits = self._logits_shape(drawn[0].shape)
+            logits = self.functions.logits_shape(drawn[0].shape)
             explain.setdefault("target", np.ones((1, *logits[1:-1], 1), "float32"))
         ledger = self.explain(images, layers=(), **explain).ledger
         if not len(ledger) or ledger["remainder"].isna().any():
@@ -357,154 +339,44 @@ class Explainer:
         return ledger
 
     def export(self, path: str, target: targets.TargetLike = "prediction") -> None:
-        """Saves the explainer as a TensorFlow SavedModel that needs neither kerasgan nor Keras.
-
-        It holds two functions: `explain(images)` for the target given here, and
-        `explain_weights(images, weights)`. Both return a dict of relevance, value, logits and
-        target.
+        """Saves the explainer as a SavedModel; see `export_explainer`.
 
         Args:
             path: Folder to write; it must not exist.
             target: As of `explain`; one without arrays.
-
-        Raises:
-            KerasganError: A target that cannot be traced, or a folder that exists.
-
-        Example:
-            >>> explainer.export("explainer")  # doctest: +SKIP
-            >>> tf.saved_model.load("explainer").explain(images)["relevance"]  # doctest: +SKIP
         """
         export_explainer(self, path, target)
 
-    def _answered(
-        self,
-        traced: Traced,
-        images: Sequence[tf.Tensor],
-        target: targets.Target,
-        follow: Mapping[str, tf.Tensor],
-    ) -> dict[str, tf.Tensor]:
-        """Runs a function that asks for the weights of a target once it has the logits."""
-        problems = []
+    def batches(self, *inputs: np.ndarray) -> Iterator[tuple[int, int, list[tf.Tensor]]]:
+        """Cuts images into batches that fit into memory, ready for the network.
 
-        def weights_of(logits: np.ndarray) -> np.ndarray:
-            try:
-                return _weights_of(target, logits)
-            except Exception as problem:
-                problems.append(problem)
-                return np.zeros_like(logits)
+        Args:
+            *inputs: An array for each input of the model, as `explain` takes them.
 
-        number = next(self._numbers)
-        self._asked[number] = weights_of
-        try:
-            found = traced.call(*images, tf.constant(number, tf.int64), *follow.values())
-        finally:
-            del self._asked[number]
-        if problems:
-            raise problems[0]
-        return found
-
-    def _perturbed(
-        self,
-        traced: Traced,
-        images: tf.Tensor,
-        target: targets.Target,
-        at_once: int,
-        tell: Callable[[int], Any],
-    ) -> dict[str, tf.Tensor]:
-        """Runs a method that takes hundreds of passes, a call of a function for a few of them."""
-        logits = traced.call(images)["logits"]
-        weights = tf.constant(_weights_of(target, logits.numpy()))
-        run = self._traced("altered", "", ()).call
-        found = self.method.explain(
-            lambda *given: run(*given)["drops"], images, logits, weights, at_once, tell
-        )
-        return {"relevance": found, "logits": logits, "target": weights}
-
-    def _traced(self, target: Any, start: str, keep: Any, follow: tuple[str, ...] = ()) -> Traced:
-        """Returns the function that explains, traced once.
-
-        Weights are those of a target; or "asked" of Python, once there are logits; or "given", as a
-        tensor; or given "by pixel", to be put on the logit of its predicted class. "logits" gives
-        these alone.
+        Yields:
+            Number of the first image, number after the last, and the model's inputs.
         """
-        key = (target, start, keep, follow)
-        with BUILDING:
-            if _on_one_of_several_devices():
-                return self._trace(*key)  # of the weights that are this device's own
-            if key not in self._functions:
-                with tf.init_scope():
-                    self._functions[key] = self._trace(*key)
-            return self._functions[key]
-
-    def _trace(self, target: Any, start: str, keep: Any, follow: tuple[str, ...]) -> Traced:
-        layers: dict[str, str] = {}
-        rows: list[tuple[str, str]] = []
-        branches: list[tuple[str, str, str]] = []
-        graph = self.graph
-        parts = [graph.before(name) for name in follow]
-
-        asked = self._asked
-
-        def answer(number: np.ndarray, logits: np.ndarray) -> np.ndarray:
-            return asked[int(number)](logits)
-
-        def explain(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-            images = given[0] if len(self._inputs) == 1 else list(given[: len(self._inputs)])
-            given = given[len(self._inputs) :]
-            channels = given[len(given) - len(follow) :]
-
-            def weights_of(logits: tf.Tensor) -> tf.Tensor:
-                if target == "asked":
-                    weights = tf.numpy_function(answer, [given[0], logits], logits.dtype)
-                    return tf.ensure_shape(weights, logits.shape)
-                if target == "by pixel":
-                    return given[0] * one_hot_argmax(logits)
-                return given[0] if target == "given" else target.weights(logits)
-
-            if target == "altered":
-                return {"drops": self.method.drops(graph, images, *given)}
-            if target == "logits":
-                return {"logits": graph.run(images).logits}
-            found = self.method.analyse(
-                graph,
-                images,
-                weights_of,
-                lambda weights, logits: start_relevance(weights, logits, start, graph.activation),
-            )
-            for name, part, chosen in zip(follow, parts, channels):
-                found = explain_through(self.method, found, name, part, images, chosen)
-            outputs = {
-                "relevance": found.relevance,
-                "logits": found.logits,
-                "target": found.weights,
-            }
-            if found.conservation is not None:
-                outputs.update(ledger=found.conservation.ledger, branches=found.conservation.parts)
-                rows.extend(found.conservation.rows)
-                branches.extend(found.conservation.branches)
-            places = {node.name: node.output for node in graph.nodes}
-            batch = tf.shape(found.logits)[0]
-            first: dict[int, str] = {}
-            for name, tensor in found.layers.items():
-                if keep is None or name in keep:
-                    layers[name] = first.setdefault(id(tensor), name)
-                    turned = graph.batch_axes.get(places.get(name))
-                    outputs[f"layers/{layers[name]}"] = batch_first(tensor, turned, batch)
-            return outputs
-
-        number = tf.TensorSpec((), tf.int64)
-        logits = self._weights_spec()
-        by_pixel = tf.TensorSpec((*logits.shape[:-1], 1), logits.dtype)
-        place = tf.TensorSpec((), tf.int32)
-        altered = [logits, logits, place, place]
-        more = {"altered": altered, "asked": [number], "given": [logits], "by pixel": [by_pixel]}
-        signature = [*self._inputs, *(more.get(target, []) if isinstance(target, str) else [])]
-        signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
-        function = tf.function(explain, autograph=False)
-        return Traced(function.get_concrete_function(*signature), layers, rows, branches)
-
-    def _weights_spec(self) -> tf.TensorSpec:
-        return tf.TensorSpec(self.graph.shape(self.graph.output), self.graph.dtype)
+        step = self._images_at_once(inputs[0])
+        specs = self.functions.inputs
+        usual = self.preprocess.name == "[-1,1]"
+        source = "Argument 'images' has" if usual else "preprocess returned"
+        for first in range(0, len(inputs[0]), step):
+            batch = [array[first : first + step] for array in inputs]
+            batch[0] = self.preprocess(batch[0])
+            batch = [tf.cast(array, spec.dtype) for array, spec in zip(batch, specs)]
+            for array, spec in zip(batch, specs):
+                if not spec.shape.is_compatible_with(array.shape):
+                    raise KerasganError(
+                        f"The model takes images of shape {tuple(spec.shape[1:])}. {source} "
+                        f"{tuple(array.shape[1:])}"
+                    )
+                finite = np.isfinite(np.reshape(array, (len(array), -1))).all(1)
+                if not finite.all():
+                    raise KerasganError(
+                        f"{source} NaN, infinity or values beyond {self.graph.dtype}, in images "
+                        f"{(first + np.flatnonzero(~finite)).tolist()}"
+                    )
+            yield first, first + len(batch[0]), batch
 
     def _checked(self, images: Any) -> list[np.ndarray]:
         """Returns what the model is given, an array for each of its inputs, the image first."""
@@ -521,7 +393,7 @@ class Explainer:
                 )
             given = list(images)
         arrays = [np.asarray(array) for array in given]
-        for array, spec in zip(arrays, self._inputs):
+        for array, spec in zip(arrays, self.functions.inputs):
             rank = spec.shape.rank
             if array.dtype.kind not in "buif" or array.ndim != rank or not len(array):
                 axes = "(batch, height, width, channels)" if rank == 4 else f"with {rank} axes"
@@ -540,7 +412,7 @@ class Explainer:
                     "Argument 'images' holds NaN or infinity, in images "
                     f"{np.flatnonzero(~finite).tolist()}"
                 )
-        fixed = self._input.shape[0]
+        fixed = self.functions.inputs[0].shape[0]
         if fixed and len(arrays[0]) % fixed:
             raise KerasganError(
                 f"'{self.model.name}' takes {fixed} images at a time, as its input was made with "
@@ -550,32 +422,9 @@ class Explainer:
         check_range(arrays[0], self.preprocess, self.model)
         return arrays
 
-    def _pieces(self, *inputs: np.ndarray) -> Iterator[tuple[int, int, list[tf.Tensor]]]:
-        """Cuts images into batches that fit into memory, ready for the network."""
-        step = self._at_once(inputs[0])
-        for first in range(0, len(inputs[0]), step):
-            pieces = [array[first : first + step] for array in inputs]
-            pieces[0] = self.preprocess(pieces[0])
-            pieces = [tf.cast(piece, spec.dtype) for piece, spec in zip(pieces, self._inputs)]
-            usual = self.preprocess.name == "[-1,1]"
-            source = "Argument 'images' has" if usual else "preprocess returned"
-            for piece, spec in zip(pieces, self._inputs):
-                if not spec.shape.is_compatible_with(piece.shape):
-                    raise KerasganError(
-                        f"The model takes images of shape {tuple(spec.shape[1:])}. {source} "
-                        f"{tuple(piece.shape[1:])}"
-                    )
-                finite = np.isfinite(np.reshape(piece, (len(piece), -1))).all(1)
-                if not finite.all():
-                    raise KerasganError(
-                        f"{source} NaN, infinity or values beyond {self.graph.dtype}, in images "
-                        f"{(first + np.flatnonzero(~finite)).tolist()}"
-                    )
-            yield first, first + len(pieces[0]), pieces
-
-    def _at_once(self, images: np.ndarray) -> int:
+    def _images_at_once(self, images: np.ndarray) -> int:
         """Returns how many images to run at once."""
-        fixed = self._input.shape[0]
+        fixed = self.functions.inputs[0].shape[0]
         return fixed or self.batch_size or max(1, int(MEMORY / self._bytes_per_image(images)))
 
     def _bytes_per_image(self, images: np.ndarray) -> int:
@@ -585,25 +434,12 @@ class Explainer:
         for node in self.graph.nodes:
             shape = self.graph.shape(node.output)
             sizes.append(math.prod(size or math.isqrt(pixels) for size in shape[1:]))
-        return 3 * sum(sizes) * self._input.dtype.size
+        return 3 * sum(sizes) * self.functions.inputs[0].dtype.size
 
-    def _logits_shape(self, images: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Returns the shape of the logits of images of a shape, None for what is not known."""
-        shape = tuple(self.graph.shape(self.graph.output)[1:])
-        if None in shape and None not in images[1:]:
-            key = ("shape", tuple(images[1:]))
-            if key not in self._shapes:
-                spec = tf.TensorSpec((1, *images[1:]), self._input.dtype)
-                function = tf.function(lambda image: self.graph.run(image).logits, autograph=False)
-                with tf.init_scope():
-                    self._shapes[key] = function.get_concrete_function(spec).output_shapes[1:]
-            shape = tuple(self._shapes[key])
-        return (images[0], *shape)
-
-    def _to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
+    def _layers_to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
         if layers is not None:
             layers = [layers] if isinstance(layers, str) else layers
-            return tuple(sorted({self._place(name) for name in layers}))
+            return tuple(sorted({self._node_name(name) for name in layers}))
         if self._bytes_per_image(images) * len(images) / 3 < MEMORY:
             return None
         warnings.warn(
@@ -614,49 +450,27 @@ class Explainer:
         )
         return ()
 
-    def _to_follow(self, through: Mapping[str, Sequence[int]]) -> dict[str, tf.Tensor]:
+    def _channel_masks(self, through: Mapping[str, Sequence[int]]) -> dict[str, tf.Tensor]:
         """Turns channels by layer into ones and zeros, the layer nearest the logits first."""
         if not isinstance(through, Mapping):
             raise KerasganError(
                 "Argument 'through' must be a dict from layers to channels, such as "
                 f"{{'down_3': [0, 5]}}. Received: {through!r}"
             )
-        follow: dict[str, tf.Tensor] = {}
+        masks: dict[str, tf.Tensor] = {}
         for given, channels in through.items():
-            name = self._place(given)
+            name = self._node_name(given)
             count = self.graph.shape(self.graph.node(name).output)[-1]
             ones = channel_mask(channels, count, given)
-            follow[name] = tf.constant(ones, self.graph.dtype)
+            masks[name] = tf.constant(ones, self.graph.dtype)
         order = [node.name for node in self.graph.nodes]
-        return {name: follow[name] for name in sorted(follow, key=order.index, reverse=True)}
+        return {name: masks[name] for name in sorted(masks, key=order.index, reverse=True)}
 
-    def _place(self, name: str) -> str:
+    def _node_name(self, name: str) -> str:
         """Finds the node that stands for a layer."""
-        known = self._places()
+        known = self._node_names()
         return known[find_layer(name, known)]
 
-    def _places(self) -> dict[str, str]:
+    def _node_names(self) -> dict[str, str]:
         """Returns names of nodes by every name that a layer may be called by."""
         return {**{node.name: node.name for node in self.graph.nodes}, **self.graph.names}
-
-
-def _weights_of(target: targets.Target, logits: np.ndarray) -> np.ndarray:
-    """Computes the weights of a target, and checks their shape."""
-    weights = np.asarray(target.weights(tf.constant(logits)), logits.dtype)
-    if weights.shape != logits.shape:
-        raise KerasganError(
-            f"Method 'weights' of {target!r} must return weights of the shape of the logits, "
-            f"{logits.shape}. Received: {weights.shape}"
-        )
-    return weights
-
-
-def _by_value(target: targets.Target) -> bool:
-    """Whether a target can be traced once for all its equals: it holds no arrays."""
-    return target.traceable and type(target).__eq__ is not object.__eq__
-
-
-def _on_one_of_several_devices() -> bool:
-    """Whether this is a replica's part of a step under `tf.distribute`."""
-    across = tf.distribute.in_cross_replica_context()
-    return not across and tf.distribute.get_strategy().num_replicas_in_sync > 1

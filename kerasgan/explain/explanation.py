@@ -28,26 +28,26 @@ class Layers(Mapping):
     """
 
     def __init__(self, names: dict[str, str], arrays: dict[str, Any]):
-        self._names = names
-        self._arrays = arrays
+        self.names = names
+        self.arrays = arrays
 
     def __getitem__(self, name: str) -> np.ndarray:
-        own = self._names[find_layer(name, self._names)]
-        if not isinstance(self._arrays[own], np.ndarray):
-            self._arrays[own] = self._arrays[own].numpy()
-        return self._arrays[own]
+        node = self.names[find_layer(name, self.names)]
+        if not isinstance(self.arrays[node], np.ndarray):
+            self.arrays[node] = self.arrays[node].numpy()
+        return self.arrays[node]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def __repr__(self) -> str:
-        return f"Layers({', '.join(self._names)})"
+        return f"Layers({', '.join(self.names)})"
 
 
 class Explanation:
@@ -60,6 +60,10 @@ class Explanation:
         target: float32, shape of the logits. The weights that relevance started from.
         layers: Relevance at layers, by name (see `Layers`).
         gates: As of `Explainer`.
+        arrays: All but relevance at layers by name; "ledger" and "branches" hold the numbers of
+            `ledger`, (rows, columns, batch), and of `skips`, (branches, batch).
+        rows: Layer and kind of each row of "ledger".
+        branches: Layer, source and path of each row of "branches".
 
     Example:
         >>> e.save("e.npz")  # doctest: +SKIP
@@ -78,16 +82,11 @@ class Explanation:
         self.relevance = arrays["relevance"]
         self.logits = arrays["logits"]
         self.target = arrays["target"]
-        kept = {name: array for name, array in arrays.items() if name.startswith("layers/")}
-        self.layers = Layers(names, {name[7:]: array for name, array in kept.items()})
+        at_layers = {name: array for name, array in arrays.items() if name.startswith("layers/")}
+        self.layers = Layers(names, {name[7:]: array for name, array in at_layers.items()})
         self.gates = {name: tuple(indices) for name, indices in (gates or {}).items()}
-        self._arrays = {name: array for name, array in arrays.items() if name not in kept}
-        self._about = {
-            "names": names,
-            "rows": list(rows),
-            "branches": list(branches),
-            "gates": self.gates,
-        }
+        self.arrays = {name: array for name, array in arrays.items() if name not in at_layers}
+        self.rows, self.branches = list(rows), list(branches)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -112,9 +111,9 @@ class Explanation:
         RISE.
         """
         none = np.zeros((0, len(COLUMNS), 1))
-        ledger = self._arrays.get("ledger", none).astype("float64")
+        ledger = self.arrays.get("ledger", none).astype("float64")
         table = pd.DataFrame(ledger.transpose(2, 0, 1).reshape(-1, len(COLUMNS)), columns=COLUMNS)
-        self._name_rows(table, "rows", ("layer", "kind"), ledger.shape[-1])
+        self._name_rows(table, self.rows, ("layer", "kind"), ledger.shape[-1])
         spent = ["relevance_out", "bias", "stabiliser", "unsupported"]
         table["remainder"] = table["relevance_in"] - table[spent].sum(axis=1, skipna=False)
         return table
@@ -128,22 +127,21 @@ class Explanation:
         `relevance` that goes there; `share` of the relevance at the logits. The "main" path of the
         last layer listed leads through the bottleneck of a U-Net.
         """
-        parts = self._arrays.get("branches", np.zeros((0, 1))).astype("float64")
+        parts = self.arrays.get("branches", np.zeros((0, 1))).astype("float64")
         table = pd.DataFrame({"relevance": parts.T.ravel()})
-        self._name_rows(table, "branches", ("layer", "source", "path"), parts.shape[-1])
+        self._name_rows(table, self.branches, ("layer", "source", "path"), parts.shape[-1])
         if len(table):
-            start = self._arrays["ledger"][0, COLUMNS.index("relevance_in")].astype("float64")
+            start = self.arrays["ledger"][0, COLUMNS.index("relevance_in")].astype("float64")
             with np.errstate(divide="ignore", invalid="ignore"):
                 table["share"] = table["relevance"] / start[table["image"]]
         return table
 
     def _name_rows(
-        self, table: pd.DataFrame, key: str, columns: Sequence[str], images: int
+        self, table: pd.DataFrame, entries: Sequence, columns: Sequence[str], images: int
     ) -> None:
-        entries = self._about[key]
         table.insert(0, "image", np.repeat(np.arange(images), len(entries)))
-        for place, column in enumerate(columns):
-            table.insert(place + 1, column, [entry[place] for entry in entries] * images)
+        for i, column in enumerate(columns):
+            table.insert(i + 1, column, [entry[i] for entry in entries] * images)
 
     def save(self, path: str | os.PathLike) -> None:
         """Saves everything into one `.npz` file, without pickle.
@@ -162,12 +160,13 @@ class Explanation:
                 f"Argument 'path' must not name a file of something else, since it would be lost. "
                 f"Received: '{path}'"
             )
-        layers = {f"layers/{own}": array for own, array in self.layers._arrays.items()}
-        about = np.array(json.dumps(self._about))
+        layers = {f"layers/{name}": array for name, array in self.layers.arrays.items()}
+        names = {"names": self.layers.names, "rows": self.rows, "branches": self.branches}
+        header = np.array(json.dumps({**names, "gates": self.gates}))
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with open(part, "wb") as file:
-                np.savez_compressed(file, about=about, **self._arrays, **layers)
+                np.savez_compressed(file, header=header, **self.arrays, **layers)
             os.replace(part, path)
         except OSError as error:
             raise KerasganError(
@@ -192,7 +191,7 @@ class Explanation:
         try:
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = dict(file)
-            return cls(arrays, **json.loads(str(arrays.pop("about"))))
+            return cls(arrays, **json.loads(str(arrays.pop("header"))))
         except FileNotFoundError:
             raise KerasganError(f"There is no file '{path}'") from None
         except Exception as error:  # numpy, zipfile and zlib have many for a broken file
@@ -230,7 +229,7 @@ def _npz(path: str | os.PathLike) -> pathlib.Path:
 def _is_explanation(path: pathlib.Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
-            return "about.npy" in file.namelist()
+            return "header.npy" in file.namelist()
     except (OSError, zipfile.BadZipFile):
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,16 +14,9 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain import targets
 from kerasgan.inference.export import check_against, new_path
 
-if TYPE_CHECKING:
-    from kerasgan.explain.explainer import Explainer
-
-__all__ = ["export_explainer"]
-
 
 def export_explainer(
-    explainer: Explainer,
-    folder: str | os.PathLike,
-    target: targets.TargetLike = "prediction",
+    explainer: Any, folder: str | os.PathLike, target: targets.TargetLike = "prediction"
 ) -> pathlib.Path:
     """Write an explainer as a SavedModel that needs neither kerasgan nor iNNvestigate.
 
@@ -40,7 +33,7 @@ def export_explainer(
     holds the explainer's as JSON.
 
     Args:
-        explainer: The explainer.
+        explainer: The `Explainer`.
         folder: Folder to write; it must not exist.
         target: As of `Explainer.explain`; one without arrays.
 
@@ -58,30 +51,30 @@ def export_explainer(
         >>> saved.explain(images)["relevance"]  # doctest: +SKIP
     """
     target = targets.get(target)
-    if not target.traceable or type(target).__eq__ is object.__eq__:
+    if not target.by_value:
         raise KerasganError(
             f"Argument 'target' must be a target without arrays to be exported. Received: "
             f"{target!r}; export with target='prediction', and give weights to 'explain_weights' "
             "of the result"
         )
-    target.prepare(explainer._logits_shape(explainer._input.shape))
-    by_target = explainer._traced(target, "logit", ()).call
-    by_weights = explainer._traced("given", "logit", ()).call
-
-    def explain(images):
-        return _shown(by_target(images))
-
-    def explain_weights(images, weights):
-        return _shown(by_weights(images, weights))
-
-    images = tf.TensorSpec(explainer._input.shape, explainer._input.dtype, "images")
-    logits = explainer._weights_spec()
+    functions = explainer.functions
+    image, logits = functions.inputs[0], functions.weights_spec
+    target.prepare(functions.logits_shape(image.shape))
+    by_target = functions.get(target, "logit").call
+    by_weights = functions.get("given", "logit").call
+    images = tf.TensorSpec(image.shape, image.dtype, "images")
     weights = tf.TensorSpec(logits.shape, logits.dtype, "weights")
     module = tf.Module()
     module.model_weights = explainer.model.weights
     module.gates = tf.Variable(json.dumps(explainer.gates), trainable=False)
-    module.explain = tf.function(explain, [images], autograph=False)
-    module.explain_weights = tf.function(explain_weights, [images, weights], autograph=False)
+    module.explain = tf.function(
+        lambda images: _with_value(by_target(images)), [images], autograph=False
+    )
+    module.explain_weights = tf.function(
+        lambda images, weights: _with_value(by_weights(images, weights)),
+        [images, weights],
+        autograph=False,
+    )
     signatures = {
         "explain": module.explain.get_concrete_function(),
         "explain_weights": module.explain_weights.get_concrete_function(),
@@ -90,18 +83,14 @@ def export_explainer(
     with new_path(folder) as part:
         tf.saved_model.save(module, str(part), signatures)
         saved = tf.saved_model.load(str(part))
-        _check(saved.explain, by_target, images, folder)
+        batch = np.random.default_rng(0).uniform(-1, 1, [1, *(n or 128 for n in image.shape[1:])])
+        batch = tf.constant(batch, image.dtype)
+        check_against(by_target(batch)["relevance"], saved.explain(batch)["relevance"], folder)
     return pathlib.Path(folder)
 
 
-def _shown(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    shown = {name: outputs[name] for name in ("relevance", "logits", "target")}
-    each = shown["logits"] * tf.cast(shown["target"], shown["logits"].dtype)
-    return {**shown, "value": tf.reduce_sum(each, axis=range(1, len(each.shape)))}
-
-
-def _check(saved: Any, own: Any, images: tf.TensorSpec, folder: str | os.PathLike) -> None:
-    shape = [size or 128 for size in images.shape[1:]]
-    batch = np.random.default_rng(0).uniform(-1, 1, (1, *shape))
-    batch = tf.constant(batch, images.dtype)
-    check_against(own(batch)["relevance"], saved(batch)["relevance"], folder)
+def _with_value(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns what is exported, with the explained sum of logits of each image."""
+    outputs = {name: outputs[name] for name in ("relevance", "logits", "target")}
+    each = outputs["logits"] * tf.cast(outputs["target"], outputs["logits"].dtype)
+    return {**outputs, "value": tf.reduce_sum(each, axis=range(1, len(each.shape)))}

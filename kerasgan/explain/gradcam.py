@@ -95,23 +95,15 @@ class GradCAM(Gradient):
 
 
 def _sizes(
-    network: Graph, images: tf.Tensor, maps: Mapping[str, tf.Tensor]
+    network: Graph, image: tf.Tensor, maps: Mapping[str, tf.Tensor]
 ) -> dict[str, tuple[int, int]]:
     """Height and width of maps by layer, in images of the usual size where any is taken."""
-    found = {name: tuple(values.shape[1:3]) for name, values in maps.items()}
-    if not any(None in size for size in found.values()):
-        return found
-
-    def run(images: tf.Tensor) -> None:
-        traced = network.run(images)
-        for node in traced.nodes:
-            if node.name in maps:
-                found[node.name] = tuple(traced.output(node).shape[1:3])
-
-    shape = [1, *(size or OPEN for size in images.shape[1:])]
-    with tf.init_scope():
-        tf.function(run, autograph=False).get_concrete_function(tf.TensorSpec(shape, images.dtype))
-    return found
+    sizes = {name: tuple(values.shape[1:3]) for name, values in maps.items()}
+    if not any(None in size for size in sizes.values()):
+        return sizes
+    shapes = network.shapes_for([[1, *(size or OPEN for size in image.shape[1:])]])
+    outputs = {node.name: shapes[node.output] for node in network.nodes}
+    return {name: tuple(outputs[name][1:3]) for name in maps}
 
 
 def _coarsest(sizes: Mapping[str, tuple[int, int]]) -> str:

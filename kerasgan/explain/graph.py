@@ -150,6 +150,20 @@ class Graph:
         """Returns what is known of a value's shape."""
         return self.shapes[value] if value.step.op is None else value.tensor.shape
 
+    def shapes_for(self, shapes: Sequence[Sequence[int | None]]) -> dict[Value, tf.TensorShape]:
+        """Returns the shapes of all values for images of some shapes, without computing them."""
+        found: dict[Value, tf.TensorShape] = {}
+
+        def run(*images: tf.Tensor) -> tf.Tensor:
+            traced = self.run(images)
+            found.update(traced.shapes())
+            return traced.logits
+
+        specs = [tf.TensorSpec(shape, spec.dtype) for shape, spec in zip(shapes, self.image_specs)]
+        with tf.init_scope():
+            tf.function(run, autograph=False).get_concrete_function(*specs)
+        return found
+
     def before(self, name: str) -> Graph:
         """Returns the part of the network that ends in a node's output."""
         end = self.node(name).output

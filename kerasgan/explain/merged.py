@@ -199,7 +199,7 @@ class MergedExplainer:
         rows: list[Sequence[str]] = []
         for number, member in enumerate(members):
             before = f"{number}/" if len(members) > 1 else ""
-            rows += [(f"{before}{layer}", kind) for layer, kind in member._about["rows"]]
+            rows += [(f"{before}{layer}", kind) for layer, kind in member.rows]
         if rows:
             ledgers = [_added(parts, "ledger") for _, parts in found]
             if self.tiling[0] == "letterbox":
@@ -211,16 +211,15 @@ class MergedExplainer:
             arrays["ledger"] = np.stack(ledgers, -1)
         branches: Sequence[Sequence[str]] = []
         if rows and len(members) == 1:
-            branches = members[0]._about["branches"]
+            branches = members[0].branches
             arrays["branches"] = np.stack([_added(parts, "branches") for _, parts in found], -1)
         return Explanation(arrays, {}, rows, branches, self.gates)
 
 
 def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:
     """Logits of the very network that is explained, whose rounding is its own."""
-    function = explainer._traced("logits", "", ()).call
-    pieces = [function(*piece)["logits"].numpy() for _, _, piece in explainer._pieces(images)]
-    logits = np.concatenate(pieces)
+    batches = explainer.batches(images)
+    logits = np.concatenate([explainer.functions.logits(*batch).numpy() for *_, batch in batches])
     if not np.all(np.isfinite(logits)):
         raise KerasganError(
             f"Model '{explainer.model.name}' gives NaN or infinity for these images. Check its "
@@ -232,7 +231,7 @@ def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:
 def _added(parts: list[list[Explanation]], name: str) -> np.ndarray:
     """An image's rows of the table: summed over windows and views, member after member."""
     return np.concatenate(
-        [sum(part._arrays[name].astype(np.float64).sum(-1) for part in member) for member in parts]
+        [sum(part.arrays[name].astype(np.float64).sum(-1) for part in member) for member in parts]
     )
 
 

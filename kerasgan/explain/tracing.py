@@ -123,7 +123,7 @@ def traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
         {name: handles[id(h)] for name, h in trace.captured.items() if id(h) in handles},
     )
     if any(step.op is None for step in graph.steps) or end.step.op is None:
-        _measure(graph)
+        graph.shapes.update(graph.shapes_for([spec.shape for spec in specs]))
     return graph, guessed
 
 
@@ -143,18 +143,6 @@ def _steps_to(end: Value) -> list[Step]:
         else:
             waiting.extend(missing)
     return steps
-
-
-def _measure(graph: Graph) -> None:
-    """Notes the shapes of all values, as far as they are known without an image."""
-
-    def run(*images):
-        done = graph.run(images)
-        graph.shapes.update(done.shapes())
-        return done.logits
-
-    with tf.init_scope():
-        tf.function(run, autograph=False).get_concrete_function(*graph.image_specs)
 
 
 def _reading(network: keras.Model, output: int) -> Reading | None:

@@ -13,8 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["BatchAxis", "batch_first", "find_batch_axis", "from_batch_first"]
-
 TOLERANCE = 1e-4
 
 
@@ -25,10 +23,6 @@ class BatchAxis(NamedTuple):
         axis: The axis that they are in, whose size is `before * batch * after`.
         before: 1, or the size of what stands before them in that axis; -1 for what is left.
         after: 1, or the size of what stands behind them there; -1 for what is left.
-
-    Example:
-        >>> BatchAxis(axis=1, before=1, after=1)  # such as (tokens, batch, channels)
-        BatchAxis(axis=1, before=1, after=1)
     """
 
     axis: int
@@ -42,20 +36,7 @@ class BatchAxis(NamedTuple):
 
 
 def batch_first(values: tf.Tensor, where: BatchAxis | None, batch: tf.Tensor | int) -> tf.Tensor:
-    """Turns a tensor so that what belongs to an image stands together, the first image first.
-
-    Args:
-        values: The tensor.
-        where: Where its images are; None if they come first.
-        batch: How many there are.
-
-    Returns:
-        A tensor of as many axes: the batch first, if it has an axis alone.
-
-    Example:
-        >>> batch_first(tf.zeros((16, 2, 8)), BatchAxis(1, 1, 1), 2).shape
-        TensorShape([2, 16, 8])
-    """
+    """Turns a tensor so that what belongs to an image stands together, the first image first."""
     if where is None:
         return values
     axis, rank = where.axis, values.shape.rank
@@ -75,19 +56,7 @@ def batch_first(values: tf.Tensor, where: BatchAxis | None, batch: tf.Tensor | i
 def from_batch_first(
     values: tf.Tensor, like: tf.Tensor, where: BatchAxis | None, batch: tf.Tensor | int
 ) -> tf.Tensor:
-    """Turns a tensor back, from what `batch_first` gives.
-
-    Args:
-        values: The tensor.
-        like: One of the form that it had.
-        where: Where its images were.
-        batch: How many there are.
-
-    Example:
-        >>> like = tf.zeros((16, 2, 8))
-        >>> from_batch_first(tf.zeros((2, 16, 8)), like, BatchAxis(1, 1, 1), 2).shape
-        TensorShape([16, 2, 8])
-    """
+    """Turns a tensor back, from what `batch_first` gives."""
     if where is None:
         return values
     axis, rank = where.axis, like.shape.rank
@@ -103,26 +72,7 @@ def from_batch_first(
 def find_batch_axis(
     values: np.ndarray, others: np.ndarray, batch: int, shape: Sequence[int | None]
 ) -> BatchAxis | None:
-    """Finds where the images are, from values of which only those of the first image changed.
-
-    Args:
-        values: What a network computes of a batch.
-        others: The same with another first image.
-        batch: How many images there are, at least 2.
-        shape: What is known of the shape for any batch.
-
-    Returns:
-        Where they are; None if they come first.
-
-    Raises:
-        ValueError: They are nowhere: what belongs to an image depends on others.
-
-    Example:
-        >>> tokens = np.zeros((16, 2, 8)), np.zeros((16, 2, 8))
-        >>> tokens[1][:, 0] = 1
-        >>> find_batch_axis(*tokens, 2, (16, None, 8))
-        BatchAxis(axis=1, before=1, after=1)
-    """
+    """Finds where the images are, from values of which only those of the first image changed."""
     changed = np.abs(values - others) > TOLERANCE * np.abs(values).max(initial=0)
     if not changed.any():
         alone = len(shape) > 1 and shape[0] is not None and list(shape).count(None) == 1

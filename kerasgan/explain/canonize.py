@@ -43,8 +43,6 @@ from kerasgan.explain.tracing import checked, output_index, traced
 from kerasgan.explain.verify import compare
 from kerasgan.models.trace import Step, Value, clear_trace
 
-__all__ = ["read_graph"]
-
 FORMING = {"BatchToSpaceND", "ExpandDims", "Reshape", "SpaceToBatchND", "Squeeze", "Transpose"}
 MOST = 48
 
@@ -56,31 +54,11 @@ def read_graph(
     output: int | str | None = None,
     split_evenly: bool = False,
 ) -> Graph:
-    """Reads a model's computation as a graph of nodes that relevance passes.
+    """Reads a model's computation as a graph of nodes that relevance passes, up to its logits.
 
-    Args:
-        model: What `kerasgan.models.generator_of` takes. It is neither changed nor copied: the
-            graph reads its variables. Models in mixed precision are computed in float32.
-        gates: For products of values that all depend on the image: from the product's name to the
-            index of the input that is the gate, or to several; () shares relevance evenly.
-        output: Which of the model's outputs to explain, by its place from 0 or its name; None where
-            there is one.
-        split_evenly: Whether products whose gate cannot be told split relevance evenly; else they
-            are an error.
-
-    Returns:
-        The graph. Its output are the logits: a last tanh, sigmoid or softmax is taken off.
-
-    Raises:
-        KerasganError: If the model cannot be traced, holds NaN, or relevance reaches an operation
-            without a rule (the message names it, its layer and what to do), or if the graph does
-            not compute what the model does.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> graph = read_graph(kg.models.unet(size=32, filters=2, levels=2))
-        >>> graph.activation, graph.names["down_1_bn_a"]
-        ('sigmoid', 'down_1_conv_a')
+    The model is neither changed nor copied: the graph reads its variables. It is computed in
+    float32, or in float64 where the model is. `gates` and `output` are as of `Explainer`; where
+    `split_evenly`, products whose gate cannot be told are no error, but split relevance evenly.
     """
     declared = parse_gates(gates)
     network = checked(model)

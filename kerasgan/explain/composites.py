@@ -22,22 +22,6 @@ from kerasgan.explain.operations import MIXING
 from kerasgan.explain.propagate import ConservationTable, propagate
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
-__all__ = [
-    "COMPOSITES",
-    "AttnLRP",
-    "Composite",
-    "CPLRP",
-    "Method",
-    "Preset",
-    "Result",
-    "anything",
-    "as_rule",
-    "dense",
-    "first",
-    "innvestigate",
-    "last",
-]
-
 Which = Union[str, type, Callable[[Node], bool]]
 
 RECTIFIED = {"Relu", "Relu6"}
@@ -296,24 +280,14 @@ class Preset(Composite):
 
 
 def innvestigate() -> ModuleType | None:
-    """Returns `kerasgan.explain.innvestigate`; None where iNNvestigate is not installed.
-
-    Example:
-        >>> innvestigate() is None or "lrp.z" in innvestigate().PRESETS
-        True
-    """
+    """Returns `kerasgan.explain.innvestigate`; None where iNNvestigate is not installed."""
     if importlib.util.find_spec("innvestigate") is None:
         return None
     return importlib.import_module("kerasgan.explain.innvestigate")
 
 
 def as_rule(given: Any) -> Rule | None:
-    """Returns a rule as it is, one of iNNvestigate's rule classes as a rule; else None.
-
-    Example:
-        >>> as_rule(Epsilon(0.25)), as_rule(0.25)
-        (Epsilon(epsilon=0.25, relative=False, bias=True), None)
-    """
+    """Returns a rule as it is, one of iNNvestigate's rule classes as a rule; else None."""
     if isinstance(given, Rule):
         return given
     theirs = innvestigate()

@@ -26,15 +26,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kerasgan.data import Samples
-from kerasgan.data.resize import check_size, resize_image
+from kerasgan.data.resize import resize_image
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain.conditional import channel_mask
 from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture, write_figure
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.targets import TargetLike
-
-__all__ = ["Concepts", "channel_relevance", "most_relevant"]
+from kerasgan.validation import check_size, check_whole_number
 
 
 def channel_relevance(explanation: Explanation, layer: str) -> np.ndarray:
@@ -125,15 +124,15 @@ class Concepts:
         for index, channel in enumerate(channels):
             above, below = axes[2 * index], axes[2 * index + 1]
             images = self._load(self.image[channel])
-            found = self._explain(images, layers=(), through={self.layer: [channel]})
+            explained = self._explain(images, layers=(), through={self.layer: [channel]})
             above[0].set_ylabel(f"channel {channel}", fontsize=8)
             below[0].set_ylabel("relevance", fontsize=8)
             for column in range(columns):
                 window = self._window(self.position[channel, column], images.shape[1:3])
-                region = found.target[column].any(-1)
+                region = explained.target[column].any(-1)
                 outline = region[window] if region.shape == images.shape[1:3] else None
                 show(above[column], "", to_picture(images[column])[window], 1, outline)
-                heat = in_colours(found.relevance[column].sum(-1)[window])
+                heat = in_colours(explained.relevance[column].sum(-1)[window])
                 show(below[column], "", heat, 1, outline, heat=True)
                 above[column].set_title(f"{self.share[channel, column]:.1%}", fontsize=7, pad=2)
         title = f"{self.layer}: the channel's share of the layer's relevance, image by image"
@@ -141,9 +140,9 @@ class Concepts:
         colour_bar(figure, axes[:2])
         return write_figure(figure, path)
 
-    def _window(self, place: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
+    def _window(self, position: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
         window = []
-        for centre, cell, length in zip(place, self._cell, size):
+        for centre, cell, length in zip(position, self._cell, size):
             side = min(length, max(length // 4, 4 * cell))
             first = int(np.clip(centre - side // 2, 0, length - side))
             window.append(slice(first, first + side))
@@ -196,9 +195,8 @@ def most_relevant(
 
     Source: Relevance maximization, Achtibat et al. 2023 (arXiv 2206.03208).
     """
-    for name, value in (("count", count), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise KerasganError(f"Argument '{name}' must be an int from 1 up. Received: {value!r}")
+    count = check_whole_number("count", count, 1)
+    batch_size = check_whole_number("batch_size", batch_size, 1)
     load = _loader(explainer, images, size, mode)
     options = {"target": target}
     best: tuple[np.ndarray, ...] | None = None
@@ -209,15 +207,16 @@ def most_relevant(
         batch = load(indices)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The target is empty", KerasganWarning)
-            found = explainer.explain(batch, layers=[layer], **options)
-        some = found.target.any((1, 2, 3))
-        arrived = found.layers[layer][some]
+            explained = explainer.explain(batch, layers=[layer], **options)
+        some = explained.target.any((1, 2, 3))
+        arrived = explained.layers[layer][some]
         grid = arrived.shape[1:3] if arrived.ndim == 4 else (1, 1)
         cell = tuple(max(1, whole // part) for whole, part in zip(batch.shape[1:3], grid))
         absolute = np.abs(arrived).sum(tuple(range(1, arrived.ndim)))
-        share = channel_relevance(found, layer)[some] / np.maximum(absolute, 1e-30)[:, None]
+        share = channel_relevance(explained, layer)[some] / np.maximum(absolute, 1e-30)[:, None]
         totals, used = totals + share.sum(0), used + len(share)
-        best = _merge(best, share, indices[some], _places(arrived, grid, batch.shape[1:3]), count)
+        positions = _positions(arrived, grid, batch.shape[1:3])
+        best = _merge(best, share, indices[some], positions, count)
         if bar is not None:
             bar.add(len(indices))
     if not used:
@@ -231,10 +230,10 @@ def most_relevant(
             KerasganWarning,
             stacklevel=2,
         )
-    share, image, place = (array.swapaxes(0, 1) for array in best)
+    share, image, position = (array.swapaxes(0, 1) for array in best)
     mean = (totals / used).astype("float32")
     explain = functools.partial(explainer.explain, **options)
-    return Concepts(layer, share.astype("float32"), image, place, mean, explain, load, cell)
+    return Concepts(layer, share.astype("float32"), image, position, mean, explain, load, cell)
 
 
 def _loader(
@@ -245,7 +244,7 @@ def _loader(
         raise KerasganError("Argument 'images' must hold at least one image. Received: none")
     _, *own, channels = explainer.model.input_shape
     if size is not None:
-        size = check_size(size)
+        size = check_size("size", size)
     elif None not in own:
         size = tuple(own)
     elif isinstance(images, Samples):
@@ -271,20 +270,20 @@ def _loader(
     return load
 
 
-def _places(arrived: np.ndarray, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def _positions(arrived: np.ndarray, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """Finds where each channel has most relevance, in pixels, (batch, channels, 2)."""
     flat = arrived.reshape(len(arrived), grid[0] * grid[1], arrived.shape[-1]).argmax(1)
     units = np.stack(np.unravel_index(flat, grid), -1)
     return ((units + 0.5) * np.divide(size, grid)).astype("int64")
 
 
-def _merge(best: Any, share: np.ndarray, images: np.ndarray, places: np.ndarray, count: int):
-    """Keeps the largest shares of each channel, with image and place, (count, channels, ...)."""
-    found = (share, np.broadcast_to(images[:, None], share.shape), places)
+def _merge(best: Any, share: np.ndarray, images: np.ndarray, positions: np.ndarray, count: int):
+    """Keeps the largest shares of each channel, with image and position, (count, channels, ...)."""
+    merged = (share, np.broadcast_to(images[:, None], share.shape), positions)
     if best is not None:
-        found = tuple(np.concatenate(pair) for pair in zip(best, found))
-    order = np.argsort(-found[0], axis=0, kind="stable")[:count]
+        merged = tuple(np.concatenate(pair) for pair in zip(best, merged))
+    order = np.argsort(-merged[0], axis=0, kind="stable")[:count]
     return tuple(
         np.take_along_axis(array, order.reshape(order.shape + (1,) * (array.ndim - 2)), 0)
-        for array in found
+        for array in merged
     )

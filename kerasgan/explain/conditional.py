@@ -20,27 +20,9 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
 
-__all__ = ["channel_mask", "explain_through"]
-
 
 def channel_mask(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
-    """Turns a choice of channels into ones and zeros.
-
-    Args:
-        channels: Indices from 0, at least one.
-        count: How many channels the layer has.
-        layer: Its name, for the error.
-
-    Returns:
-        float32 (count,).
-
-    Raises:
-        KerasganError: Channels that the layer does not have, or none.
-
-    Example:
-        >>> channel_mask([0, 2], 4, "down_3")
-        array([1., 0., 1., 0.], dtype=float32)
-    """
+    """Turns a choice of channels into ones and zeros."""
     chosen = np.atleast_1d(np.asarray(channels))
     whole = chosen.dtype.kind in "iu" and chosen.ndim == 1 and len(chosen)
     if not whole or chosen.min() < 0 or chosen.max() >= count:
@@ -59,22 +41,7 @@ def explain_through(
     images: tf.Tensor,
     channels: tf.Tensor,
 ) -> Result:
-    """Explains again, from the relevance that arrived at some channels of a layer.
-
-    Args:
-        method: The way of explaining.
-        found: What it gave, with that layer among its layers.
-        layer: The layer's name.
-        before: The part of the network from the image to the layer.
-        images: Its input.
-        channels: (channels,). 1 for those chosen, else 0.
-
-    Returns:
-        What the method gives for that part; logits and weights are still those of the network.
-
-    Raises:
-        KerasganError: A method without relevance that layers pass on, or a layer not reached.
-    """
+    """Explains again, from the relevance that arrived at some channels of a layer."""
     if found.conservation is None:
         raise KerasganError(
             "Argument 'through' needs relevance that layers pass on, so a rule of "

@@ -22,8 +22,6 @@ from kerasgan.explain.targets import TargetLike
 from kerasgan.models import final_activation, generator_of, to_probability
 from kerasgan.models.outputs import to_signed_mask
 
-__all__ = ["DiscriminatorExplainer", "DiscriminatorExplanation"]
-
 
 class DiscriminatorExplanation(NamedTuple):
     """Why a discriminator judged as it did, made by `DiscriminatorExplainer.explain`.

@@ -16,8 +16,6 @@ from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.propagate import COLUMNS
 
-__all__ = ["Explanation", "Layers", "find_layer"]
-
 
 class Layers(Mapping):
     """Relevance arriving at the outputs of layers, by name.
@@ -235,19 +233,7 @@ def _is_explanation(path: pathlib.Path) -> bool:
 
 
 def find_layer(name: str, names: Mapping[str, Any]) -> str:
-    """Finds a layer's full name.
-
-    Args:
-        name: A layer's name, or what it begins with, up to an underscore.
-        names: All names, in the network's order.
-
-    Raises:
-        KerasganError: There is no such layer (or it was not kept).
-
-    Example:
-        >>> find_layer("down_3", {"down_3_conv": 0, "down_3_bn": 1, "down_30_bn": 2})
-        'down_3_bn'
-    """
+    """Finds a layer's full name."""
     if name in names:
         return name
     stage = [full for full in names if full.startswith(f"{name}_")]

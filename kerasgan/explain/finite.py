@@ -10,8 +10,6 @@ import numpy as np
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, Node
 
-__all__ = ["check_finite"]
-
 
 def check_finite(
     arrays: Mapping[str, np.ndarray],
@@ -20,20 +18,7 @@ def check_finite(
     network: Graph,
     model: str,
 ) -> None:
-    """Raises unless logits and relevance are finite.
-
-    Args:
-        arrays: What an explainer found, by name: `logits`, `relevance`, `ledger` if there is one,
-            `layers/...` from the image to the logits.
-        rows: Names of the ledger's rows, from the logits to the image.
-        method: What explained.
-        network: The network.
-        model: Name of the user's model.
-
-    Raises:
-        KerasganError: Naming the first image, and for relevance the layer nearest the logits where
-            it went wrong, and that layer's rule.
-    """
+    """Raises unless logits and relevance are finite."""
     broken = _images(arrays["logits"])
     if len(broken):
         values = arrays["images"][broken]

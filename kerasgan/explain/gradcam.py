@@ -14,8 +14,6 @@ from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.graph import Graph
 from kerasgan.explain.perturbation import spread
 
-__all__ = ["GradCAM"]
-
 LEAST = 8
 OPEN = 256
 

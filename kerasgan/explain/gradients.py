@@ -11,12 +11,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph, Run
-
-__all__ = ["GRADIENTS", "Gradient", "GuidedBackprop", "InputXGradient", "IntegratedGradients"]
-__all__ += ["SmoothGrad"]
+from kerasgan.validation import check_whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +34,10 @@ class Gradient(Method):
         run = network.run(images, self.guided)
         weights = target(run.logits)
         values = {**dict(zip(network.image_names, run.images)), **_outputs(run)}
-        found = tf.gradients(run.logits, list(values.values()), weights)
+        gradients = tf.gradients(run.logits, list(values.values()), weights)
         layers = {
             name: self.scale(tf.zeros_like(value) if gradient is None else gradient, value)
-            for (name, value), gradient in zip(values.items(), found)
+            for (name, value), gradient in zip(values.items(), gradients)
         }
         relevance = layers.pop(network.image_names[0])
         return Result(relevance, run.logits, weights, layers, None)
@@ -103,7 +100,7 @@ class IntegratedGradients(Method):
     baseline: float = -1.0
 
     def __post_init__(self) -> None:
-        _at_least_one(steps=self.steps)
+        check_whole_number("steps", self.steps, 1)
 
     def analyse(self, network, images, target, start=None) -> Result:
         """See `Method.analyse`."""
@@ -112,8 +109,8 @@ class IntegratedGradients(Method):
         def point(step: tf.Tensor) -> tf.Tensor:
             return self.baseline + way * (tf.cast(step, way.dtype) + 0.5) / self.steps
 
-        found = _average(network, images, target, point, self.steps)
-        return found._replace(relevance=found.relevance * way)
+        result = _average(network, images, target, point, self.steps)
+        return result._replace(relevance=result.relevance * way)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +136,7 @@ class SmoothGrad(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least_one(samples=self.samples)
+        check_whole_number("samples", self.samples, 1)
 
     def analyse(self, network, images, target, start=None) -> Result:
         """See `Method.analyse`."""
@@ -164,8 +161,8 @@ def _average(
     weights = target(here.logits)
 
     def body(step, totals):
-        found = Gradient().analyse(network, point(step), lambda _: weights)
-        gradients = {"": found.relevance, **found.layers}
+        result = Gradient().analyse(network, point(step), lambda _: weights)
+        gradients = {"": result.relevance, **result.layers}
         return step + 1, {name: totals[name] + gradients[name] for name in totals}
 
     totals = {"": tf.zeros_like(images)}
@@ -177,12 +174,6 @@ def _average(
 
 def _outputs(run: Run) -> dict[str, tf.Tensor]:
     return {node.name: run.output(node) for node in run.nodes}
-
-
-def _at_least_one(**arguments: int) -> None:
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise KerasganError(f"Argument '{name}' must be an int from 1 up. Received: {value!r}")
 
 
 GRADIENTS: dict[str, Callable[[], Method]] = {

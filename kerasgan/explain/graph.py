@@ -32,17 +32,6 @@ from kerasgan.explain.operations import (
 )
 from kerasgan.models.trace import Step, Trace, Value
 
-__all__ = [
-    "Graph",
-    "Node",
-    "Run",
-    "has_axis",
-    "letters",
-    "image_inputs",
-    "options_of",
-    "operands_of",
-]
-
 
 @dataclasses.dataclass(eq=False)
 class Node:
@@ -182,11 +171,6 @@ class Graph:
 
 class Run:
     """One pass of images through a network, every value of it kept.
-
-    Args:
-        graph: The network.
-        images: Its inputs.
-        guided: Whether negative gradients are dropped at activations.
 
     Attributes:
         graph: The network.
@@ -482,15 +466,7 @@ def letters(step: Step) -> tuple[str, str, str]:
 
 
 def options_of(step: Step, dtype: str) -> tuple[Any, list[str], dict[str, Any]]:
-    """Returns the function that does an operation, names of its inputs, and other arguments.
-
-    Args:
-        step: The operation.
-        dtype: What floating numbers are to be.
-
-    Raises:
-        KerasganError: If there is no such function.
-    """
+    """Returns the function that does an operation, names of its inputs, and other arguments."""
     function = getattr(tf.raw_ops, step.kind, None)
     calls = any(value.WhichOneof("value") == "func" for value in step.attributes.values())
     if function is None or calls:

@@ -30,8 +30,6 @@ from kerasgan.explain.propagate import ConservationRecorder, Propagation, redist
 from kerasgan.explain.rules import Redistribution, Rule
 from kerasgan.models.trace import Value
 
-__all__ = ["PRESETS", "InnvestigateRule", "FanOut", "preset", "propagate", "rule_of"]
-
 # "lrp.alpha_beta" and "..._until_idx" need arguments.
 PRESETS = [
     name
@@ -45,16 +43,7 @@ PRESETS = [
 
 
 def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
-    """Passes relevance from the logits back to the images, by iNNvestigate's LRP analyzer.
-
-    Args:
-        run: A pass of images through a network.
-        start: Relevance to start from, of the shape of the logits.
-        composite: The `kerasgan.explain.Composite` that says which rule each node has.
-
-    Returns:
-        Relevance of images and nodes, and the conservation table.
-    """
+    """Passes relevance from the logits back to the images, by iNNvestigate's LRP analyzer."""
     calls = _Calls(run, composite)
     found = iter(_Analyzer(calls, start).relevance())
     relevance = [
@@ -170,10 +159,6 @@ class InnvestigateRule(Rule):
 
     What such rules send to biases and stabilisers cannot be told, so these columns of the ledger
     hold NaN.
-
-    Args:
-        analyzer: One of its LRP analyzers.
-        name: To be shown.
     """
 
     analyzer: AnalyzerBase
@@ -194,29 +179,12 @@ class InnvestigateRule(Rule):
 
 
 def preset(name: str) -> Rule:
-    """Makes a rule of an analyzer of iNNvestigate's, which chooses by the layer.
-
-    Args:
-        name: One of `PRESETS`.
-
-    Example:
-        >>> preset("lrp.sequential_preset_a")
-        lrp.sequential_preset_a
-    """
+    """Makes a rule of an analyzer of iNNvestigate's, which chooses by the layer."""
     return InnvestigateRule(analyzers[name](None, disable_model_checks=True), name)
 
 
 def rule_of(given: Any) -> Rule | None:
-    """Makes a rule of one of iNNvestigate's rule classes; None of any other class.
-
-    Args:
-        given: A class.
-
-    Example:
-        >>> from innvestigate.analyzer.relevance_based.relevance_rule import EpsilonRule
-        >>> rule_of(EpsilonRule)
-        EpsilonRule
-    """
+    """Makes a rule of one of iNNvestigate's rule classes; None of any other class."""
     if not issubclass(given, ReverseMappingBase):
         return None
     return InnvestigateRule(LRP(None, rule=given, disable_model_checks=True), given.__name__)

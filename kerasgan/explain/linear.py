@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,19 +10,6 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from kerasgan.explain.graph import Node, Run
 
-__all__ = [
-    "STABILISER",
-    "Contributions",
-    "Linear",
-    "total",
-    "below_zero",
-    "per_image",
-    "sign_of",
-    "stabilised",
-    "supported",
-    "bias_relevance",
-    "vjp",
-]
 
 STABILISER = 1e-6
 TINY = 1e-20
@@ -40,13 +25,6 @@ def vjp(
     It is applied to copies of its inputs, to be called backwards before much is made of its
     outputs: `tf.gradients` looks through all that its inputs lead to, so that on tensors of the
     forward pass a network of twice the layers would take four times as long to trace.
-
-    Args:
-        function: Of as many tensors as there are inputs.
-        inputs: Floating tensors.
-
-    Returns:
-        Its outputs, and a function from `R_j` to `sum_j R_j dy_j/dx_i` for each input.
     """
     inputs = [tf.identity(tensor) for tensor in inputs]
     outputs = function(*inputs)
@@ -168,16 +146,9 @@ class Linear:
 def stabilised(
     relevance: tf.Tensor, outputs: tf.Tensor, epsilon: tf.Tensor | float
 ) -> tuple[tf.Tensor, tf.Tensor | float]:
-    """Divides relevance by outputs that are kept from zero.
+    """Divides relevance by outputs kept from zero: `R_j / (z_j + epsilon sign(z_j))`.
 
-    Args:
-        relevance: `R_j`.
-        outputs: `z_j`.
-        epsilon: At least 0.
-
-    Returns:
-        `R_j / (z_j + epsilon sign(z_j))`, 0 where the denominator is, and what goes to the
-        stabiliser, `sum_j epsilon sign(z_j) R_j / (z_j + epsilon sign(z_j))`, (batch,).
+    Also returns what goes to the stabiliser, `sum_j epsilon sign(z_j) factor_j`, (batch,).
     """
     if isinstance(epsilon, (int, float)) and epsilon == 0:
         return tf.math.divide_no_nan(relevance, outputs), 0.0
@@ -215,8 +186,3 @@ def below_zero(values: tf.Tensor) -> tf.Tensor:
 def sign_of(values: tf.Tensor, size: tf.Tensor | float = 1.0) -> tf.Tensor:
     """Returns +size where values are at least 0, else -size."""
     return tf.cast(values >= 0, values.dtype) * (2 * size) - size
-
-
-def total(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Adds tensors up."""
-    return functools.reduce(operator.add, values)

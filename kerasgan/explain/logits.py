@@ -18,21 +18,6 @@ from scipy import ndimage
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models import to_probability
 
-__all__ = [
-    "Components",
-    "components",
-    "fit_array",
-    "fit_truth",
-    "foreground",
-    "label_components",
-    "numbers",
-    "predicted",
-    "start_relevance",
-    "warn_if_empty",
-    "one_hot_argmax",
-    "without_background",
-]
-
 
 def one_hot_argmax(logits: tf.Tensor) -> tf.Tensor:
     """One-hot of the largest logit; ones where there is one channel."""
@@ -61,19 +46,13 @@ def label_components(logits: tf.Tensor) -> np.ndarray:
 
     Pixels of the same foreground class are connected to their eight neighbours. Components of all
     classes are counted together; equal ones are ordered by class and then from the top left.
-
-    Args:
-        logits: Float (batch, height, width, classes), with values.
-
-    Returns:
-        int64, the same shape: 0 outside, 1 for the largest component of that image, and so on.
     """
     masks = foreground(tf.convert_to_tensor(logits)).numpy()
     labels = np.zeros(masks.shape, "int64")
     for image, channel in np.ndindex(len(masks), masks.shape[-1]):
         mask = masks[image, ..., channel]
-        found, _ = ndimage.label(mask, structure=np.ones([3] * mask.ndim))
-        labels[image, ..., channel] = found + (found > 0) * labels[image].max()
+        numbered, _ = ndimage.label(mask, structure=np.ones([3] * mask.ndim))
+        labels[image, ..., channel] = numbered + (numbered > 0) * labels[image].max()
     for image in labels:
         sizes = np.bincount(image.ravel())
         sizes[0] = image.size + 1
@@ -133,20 +112,8 @@ def start_relevance(
 ) -> tf.Tensor:
     """Turns the weights of a target into the relevance that the backward pass starts from.
 
-    Args:
-        weights: Float (batch, height, width, classes), from `Target.weights`.
-        logits: Float, the same shape.
-        start: "logit": logit times weight, so that relevance sums to the explained logits.
-            "ones": the weight itself. "probability": probability of the channel times weight.
-        activation: "tanh", "sigmoid", "softmax" or "linear": how the network reads its logits,
-            for "probability". Linear outputs are read as sigmoid (one channel) or softmax.
-
-    Raises:
-        KerasganError: Unknown `start`.
-
-    Example:
-        >>> start_relevance(tf.constant([1.0, 0.0]), tf.constant([3.0, 2.0])).numpy()
-        array([3., 0.], dtype=float32)
+    `start` "logit" is logit times weight, so that relevance sums to the explained logits; "ones"
+    the weight itself; "probability" the channel's probability, by `activation`, times weight.
     """
     if start not in ("logit", "ones", "probability"):
         raise KerasganError(
@@ -161,11 +128,7 @@ def start_relevance(
 
 
 def warn_if_empty(weights: tf.Tensor) -> None:
-    """Warns, naming the images, where a target has nothing to explain.
-
-    Args:
-        weights: Float (batch, height, width, classes), with values.
-    """
+    """Warns, naming the images, where a target has nothing to explain."""
     rows = np.reshape(weights, (len(weights), -1))
     empty = np.flatnonzero(~np.any(rows != 0, axis=1))
     if len(empty):
@@ -178,7 +141,7 @@ def warn_if_empty(weights: tf.Tensor) -> None:
         )
 
 
-def numbers(array: Any, argument: str, owner: str) -> np.ndarray:
+def finite_array(array: Any, argument: str, owner: str) -> np.ndarray:
     """Makes an array, refusing what is no finite number; the last two arguments name it."""
     try:
         array = np.asarray(array)
@@ -197,17 +160,17 @@ def fit_array(array: np.ndarray, shape: Sequence[int], argument: str, owner: str
 
     Arrays may be tensors. Sizes that are not known, None, fit any.
     """
-    b, *places, c = shape
+    b, *size, c = shape
     full, sizes = array, tuple(array.shape)
-    if len(sizes) == len(places):
+    if len(sizes) == len(size):
         full = array[None, ..., None]
-    elif len(sizes) == len(places) + 1:
-        full = array[..., None] if _agree(sizes, (b, *places)) else array[None]
+    elif len(sizes) == len(size) + 1:
+        full = array[..., None] if _agree(sizes, (b, *size)) else array[None]
     sizes = tuple(full.shape)
-    if not any(_agree(sizes, (n, *places, m)) for n in (1, b) for m in (1, c)):
+    if not any(_agree(sizes, (n, *size, m)) for n in (1, b) for m in (1, c)):
         raise KerasganError(
-            f"Argument '{argument}' of {owner} must have shape {tuple(places)}, {(b, *places)}, "
-            f"{(*places, c)} or {(b, *places, c)}, as the logits have. Received: {array.shape}"
+            f"Argument '{argument}' of {owner} must have shape {tuple(size)}, {(b, *size)}, "
+            f"{(*size, c)} or {(b, *size, c)}, as the logits have. Received: {array.shape}"
         )
     return full
 

@@ -29,8 +29,6 @@ from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_
 from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.preprocess import check_range
 
-__all__ = ["MergedExplainer"]
-
 
 class MergedExplainer:
     """Explains what `kerasgan.predict` predicts, with the same options, at the image's own pixels.

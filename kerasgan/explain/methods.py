@@ -20,8 +20,6 @@ from kerasgan.explain.gradients import GRADIENTS
 from kerasgan.explain.perturbation import PERTURBATIONS
 from kerasgan.explain.rules import Rule
 
-__all__ = ["get", "rule_names"]
-
 RuleLike = Union[str, Rule, Method, type]
 
 DEFAULT_RULE = "epsilon-gamma-box"

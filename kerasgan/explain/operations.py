@@ -10,26 +10,6 @@ from typing import NamedTuple
 
 from kerasgan.models.ranges import MOVES
 
-__all__ = [
-    "ACTIVATIONS",
-    "AFFINE",
-    "BOTH",
-    "COMPARISONS",
-    "ELEMENTWISE",
-    "LISTS",
-    "MIXING",
-    "NORMALISING",
-    "PADDING",
-    "PROPORTIONAL",
-    "RENAMED",
-    "ROUTED",
-    "SCALING",
-    "STATISTICS",
-    "WEIGHTED",
-    "WINNER",
-    "Operands",
-]
-
 
 class Operands(NamedTuple):
     """Where an operation with weights has what.

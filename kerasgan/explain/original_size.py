@@ -18,8 +18,7 @@ import numpy as np
 
 from kerasgan.data.resize import image_box, resize_back
 from kerasgan.errors import KerasganError
-
-__all__ = ["OriginalSizeRelevance", "to_original"]
+from kerasgan.validation import check_size
 
 
 class OriginalSizeRelevance(NamedTuple):
@@ -31,8 +30,8 @@ class OriginalSizeRelevance(NamedTuple):
             belongs to no pixel of the image; 0 without one.
 
     Example:
-        >>> placed = to_original(np.ones((4, 4, 1)), (4, 8), "letterbox")
-        >>> float(placed.relevance.sum()), placed.border
+        >>> resized = to_original(np.ones((4, 4, 1)), (4, 8), "letterbox")
+        >>> float(resized.relevance.sum()), resized.border
         (8.0, array([8.]))
     """
 
@@ -70,19 +69,14 @@ def to_original(
             "Argument 'relevance' must hold finite numbers, (height, width, channels), of one "
             f"image. Received: {values.dtype} values of shape {values.shape}"
         )
-    sides = np.asarray(image_size)
-    if sides.shape != (2,) or sides.dtype.kind not in "iu" or sides.min() < 1:
-        raise KerasganError(
-            f"Argument 'image_size' must be (height, width) in pixels. Received: {image_size!r}"
-        )
-    height, width = sides.tolist()
+    height, width = check_size("image_size", image_size)
     values = values.astype("float64")
     box = image_box((height, width), values.shape[:2], mode)
     inner = values[box.top : box.top + box.height, box.left : box.left + box.width]
-    placed = np.tensordot(_weights(box.height, height).T, inner, 1)
-    placed = np.einsum("hwc,wv->hvc", placed, _weights(box.width, width), optimize=True)
+    rows = np.tensordot(_weights(box.height, height).T, inner, 1)
+    resized = np.einsum("hwc,wv->hvc", rows, _weights(box.width, width), optimize=True)
     border = values.sum((0, 1)) - inner.sum((0, 1))
-    return OriginalSizeRelevance(placed, border)
+    return OriginalSizeRelevance(resized, border)
 
 
 def _weights(count: int, length: int) -> np.ndarray:

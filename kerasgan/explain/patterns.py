@@ -7,8 +7,6 @@ from kerasgan.explain.operations import AFFINE, PROPORTIONAL, ROUTED, SCALING, S
 from kerasgan.explain.steps import Steps
 from kerasgan.models.trace import Step, Value
 
-__all__ = ["Patterns"]
-
 
 class Patterns(Steps):
     """Finds what is one thing in several operations."""

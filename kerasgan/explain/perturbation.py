@@ -8,19 +8,15 @@ that the target has in the image itself. They have no ledger, and no relevance a
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, NamedTuple, Union
 
-import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
-
-__all__ = ["PERTURBATIONS", "ScoreDrops", "Occlusion", "Perturbation", "RISE"]
+from kerasgan.validation import check_number, check_size, check_whole_number, is_number
 
 Fill = Union[str, float]
 
@@ -53,16 +49,7 @@ class Perturbation(Method):
         raise NotImplementedError
 
     def hidden(self, numbers: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        """Returns how far some of the copies hide each pixel.
-
-        Args:
-            numbers: int32 (count,), from 0.
-            height: Of the images, int32.
-            width: Likewise.
-
-        Returns:
-            float32 (count, height, width) from 0, as it is, to 1, replaced.
-        """
+        """Returns how far some copies hide each pixel, (count, height, width) from 0 to 1."""
         raise NotImplementedError
 
     def finish(self, drops: ScoreDrops, count: tf.Tensor) -> tf.Tensor:
@@ -98,16 +85,7 @@ class Perturbation(Method):
         first: tf.Tensor,
         last: tf.Tensor,
     ) -> ScoreDrops:
-        """Runs some altered copies of every image at once.
-
-        Args:
-            network: The traced network.
-            images: Its input, (batch, height, width, channels).
-            logits: Of the images as they are.
-            weights: Of the target, likewise.
-            first: Number of the first copy.
-            last: Number after that of the last one.
-        """
+        """Runs the altered copies number `first` to `last - 1` of every image at once."""
         batch, height, width, channels = tf.unstack(tf.shape(images))
         hidden = self.hidden(tf.range(first, last), height, width)
         hidden = tf.cast(hidden, images.dtype)[:, None, :, :, None]
@@ -140,19 +118,7 @@ class Perturbation(Method):
         at_once: int,
         tell: Callable[[int], Any],
     ) -> tf.Tensor:
-        """Does from Python what `analyse` does within a function, to show how far it is.
-
-        Args:
-            run: `drops` for a network, as a function of all its other arguments.
-            images: The network's input.
-            logits: Of the images.
-            weights: Of the target.
-            at_once: How many images may be run at once.
-            tell: Called with the number of copies run since the last call.
-
-        Returns:
-            Relevance, of the shape of the images.
-        """
+        """Does from Python what `analyse` does within a function, to show how far it is."""
         self.check_size(*images.shape[1:3])
         count = int(self.count(*images.shape[1:3]))
         step = max(1, at_once // len(images))
@@ -196,15 +162,11 @@ class Occlusion(Perturbation):
 
     def __post_init__(self) -> None:
         for name in ("patch", "stride"):
-            value = getattr(self, name)
-            if value is not None and not _is_pair(value):
-                raise KerasganError(
-                    f"Argument '{name}' must be None, an int from 1 up or two of them. "
-                    f"Received: {value!r}"
-                )
+            if getattr(self, name) is not None:
+                check_size(name, getattr(self, name))
         _check_fill(self.fill)
         if self.patch is not None and self.stride is not None:
-            pairs = list(zip(_pair(self.stride), _pair(self.patch)))
+            pairs = zip(check_size("stride", self.stride), check_size("patch", self.patch))
             if any(stride > patch for stride, patch in pairs):
                 raise KerasganError(
                     "Argument 'stride' must be at most 'patch', or pixels in between are never "
@@ -255,10 +217,10 @@ class Occlusion(Perturbation):
             side = (shorter + 7) // 8
             patch = (side, side)
         else:
-            patch = _pair(self.patch)
+            patch = check_size("patch", self.patch)
         if self.stride is None:
             return patch, ((patch[0] + 1) // 2, (patch[1] + 1) // 2)
-        return patch, _pair(self.stride)
+        return patch, check_size("stride", self.stride)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,17 +258,8 @@ class RISE(Perturbation):
 
     def __post_init__(self) -> None:
         for name, least in (("masks", 2), ("cells", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not _is_whole(value) or not least <= value < 2**31:
-                raise KerasganError(
-                    f"Argument '{name}' must be an int from {least} up, below 2**31. "
-                    f"Received: {value!r}"
-                )
-        if not _is_number(self.probability) or not 0 < self.probability < 1:
-            raise KerasganError(
-                "Argument 'probability' must be a number between 0 and 1, both excluded. "
-                f"Received: {self.probability!r}"
-            )
+            check_whole_number(name, getattr(self, name), least, 2**31 - 1)
+        check_number("probability", self.probability, above=0, below=1)
         _check_fill(self.fill)
 
     def count(self, height, width):
@@ -337,19 +290,7 @@ class RISE(Perturbation):
 
 
 def spread(maps: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """Gives every channel of images an equal part of a map, so that they add up to it.
-
-    Args:
-        maps: (batch, height, width, 1).
-        images: (batch, height, width, channels).
-
-    Returns:
-        Of the shape of the images.
-
-    Example:
-        >>> spread(tf.ones((1, 1, 1, 1)), tf.zeros((1, 1, 1, 2))).numpy().ravel()
-        array([0.5, 0.5], dtype=float32)
-    """
+    """Gives every channel of images an equal part of a map, so that they add up to it."""
     return tf.repeat(maps / images.shape[-1], images.shape[-1], -1)
 
 
@@ -381,26 +322,8 @@ def _between(size: tf.Tensor, points: tf.Tensor, shift: tf.Tensor, cell: tf.Tens
     return tf.maximum(1 - away, 0)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_pair(value: Any) -> bool:
-    pair = value if isinstance(value, tuple) else (value, value)
-    return len(pair) == 2 and all(_is_whole(side) and side > 0 for side in pair)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    down, across = value if isinstance(value, tuple) else (value, value)
-    return int(down), int(across)
-
-
 def _check_fill(fill: Any) -> None:
-    if not (isinstance(fill, str) and fill == "mean") and not _is_number(fill):
+    if not (isinstance(fill, str) and fill == "mean") and not is_number(fill):
         raise KerasganError(
             f"Argument 'fill' must be 'mean' or a finite number. Received: {fill!r}"
         )

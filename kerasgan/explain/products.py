@@ -15,8 +15,6 @@ from kerasgan.explain.operations import SCALING
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Step, Value
 
-__all__ = ["Products", "parse_gates"]
-
 
 def parse_gates(gates: Any) -> dict[str, tuple[int, ...]]:
     """Returns gates as tuples of indices by name."""
@@ -38,14 +36,7 @@ def parse_gates(gates: Any) -> dict[str, tuple[int, ...]]:
 
 
 class Products(Patterns):
-    """Finds the gates of products.
-
-    Args:
-        graph: The graph, without nodes.
-        network: The network that it was traced from.
-        declared: Gates by the name of their product, as `parse_gates` gives them.
-        split_evenly: Whether products whose gate cannot be told split relevance evenly.
-    """
+    """Finds the gates of products."""
 
     def __init__(
         self,

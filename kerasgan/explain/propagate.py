@@ -35,15 +35,6 @@ from kerasgan.explain.operations import SCALING
 from kerasgan.explain.rules import Redistribution
 from kerasgan.models.trace import Value
 
-__all__ = [
-    "COLUMNS",
-    "ConservationRecorder",
-    "ConservationTable",
-    "Propagation",
-    "propagate",
-    "redistribute",
-]
-
 COLUMNS = ("relevance_in", "relevance_out", "bias", "stabiliser", "unsupported", "absolute")
 
 
@@ -79,16 +70,7 @@ class Propagation(NamedTuple):
 
 
 def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
-    """Passes relevance from the logits back to the images.
-
-    Args:
-        run: A pass of images through a network.
-        start: Relevance to start from, of the shape of the logits.
-        composite: The `kerasgan.explain.Composite` that says which rule each node has.
-
-    Returns:
-        Relevance of images and nodes, and the conservation table.
-    """
+    """Passes relevance from the logits back to the images."""
     arriving: dict[Value, list[tf.Tensor]] = {run.graph.output: [start]}
     layers: dict[str, tf.Tensor] = {}
     recorder = ConservationRecorder(run)
@@ -106,17 +88,7 @@ def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
 
 
 def redistribute(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
-    """Redistributes the relevance of a node's output among its inputs.
-
-    Args:
-        run: The pass of images.
-        node: The node.
-        relevance: Of its output.
-        composite: As of `propagate`.
-
-    Returns:
-        `Redistribution`, whose `inputs` are a list, one for each of the node's inputs.
-    """
+    """Redistributes the relevance of a node's output among its inputs."""
     if node.kind == "weighted":
         # weights wait for relevance, since all of them at once would take as much memory as a model
         with tf.control_dependencies([relevance]):
@@ -298,11 +270,7 @@ KINDS = {
 
 
 class ConservationRecorder:
-    """Records where relevance goes.
-
-    Args:
-        run: The pass of images.
-    """
+    """Records where relevance goes."""
 
     def __init__(self, run: Run):
         self._run = run

@@ -12,8 +12,6 @@ from kerasgan.explain.operations import AFFINE, BOTH, NORMALISING
 from kerasgan.explain.steps import ADVICE, Steps
 from kerasgan.models.trace import Step, Value
 
-__all__ = ["check_batch", "check_layout", "check_routed", "no_rule", "check_deterministic"]
-
 QUANTIZED = f"{ADVICE}. If it was quantized, explain the model from before model.quantize(...)"
 WHOLE = "whole numbers, through which relevance cannot pass"
 

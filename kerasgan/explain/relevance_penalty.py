@@ -13,8 +13,6 @@ from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.methods import RuleLike
 from kerasgan.explain.targets import TargetLike
 
-__all__ = ["RelevancePenalty"]
-
 
 class RelevancePenalty:
     """Penalise the share of absolute relevance that lies on pixels out of bounds.

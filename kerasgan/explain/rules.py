@@ -15,8 +15,6 @@ Example:
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -32,20 +30,8 @@ from kerasgan.explain.linear import (
     sign_of,
     stabilised,
     supported,
-    total,
 )
-
-__all__ = [
-    "AlphaBeta",
-    "Epsilon",
-    "Flat",
-    "Gamma",
-    "Rule",
-    "Redistribution",
-    "WSquare",
-    "ZBox",
-    "ZPlus",
-]
+from kerasgan.validation import check_number
 
 
 class Redistribution(NamedTuple):
@@ -118,7 +104,7 @@ class Epsilon(Rule):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        _at_least_zero(epsilon=self.epsilon)
+        check_number("epsilon", self.epsilon, least=0)
 
     def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         """See `Rule.redistribute`."""
@@ -163,7 +149,7 @@ class AlphaBeta(Rule):
     bias: bool = True
 
     def __post_init__(self) -> None:
-        _at_least_zero(beta=self.beta)
+        check_number("beta", self.beta, least=0)
         if abs(self.alpha - self.beta - 1) > 1e-6:
             raise KerasganError(
                 f"Arguments 'alpha' and 'beta' must differ by 1. Received: {self.alpha!r} and "
@@ -172,28 +158,21 @@ class AlphaBeta(Rule):
 
     def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         """See `Rule.redistribute`."""
-        total: list = [[], [], []]
-        for sign, weight in ((1, self.alpha), (-1, -self.beta)):
-            if weight:
-                for sums, value in zip(
-                    total, self._redistribute_sign(linear, relevance, sign, weight)
-                ):
-                    sums.append(value)
-        inputs, bias, unsupported = (functools.reduce(operator.add, values) for values in total)
-        return Redistribution(inputs, bias, unsupported=unsupported)
+        positive = self._redistribute_sign(linear, self.alpha * relevance, +1)
+        if not self.beta:
+            return positive
+        negative = self._redistribute_sign(linear, -self.beta * relevance, -1)
+        return Redistribution(*(a + b for a, b in zip(positive, negative)))
 
-    def _redistribute_sign(
-        self, linear: Linear, relevance: tf.Tensor, sign: int, weight: float
-    ) -> tuple[tf.Tensor, tf.Tensor | float, tf.Tensor]:
+    def _redistribute_sign(self, linear: Linear, relevance: tf.Tensor, sign: int) -> Redistribution:
         parts = linear.signed(sign)
-        bias = linear.bias if self.bias and linear.bias is not None else None
-        outputs = total([part.sums for part in parts])
-        if bias is not None:
-            bias = sign * tf.nn.relu(sign * bias)
+        outputs, bias = tf.add_n([part.sums for part in parts]), None
+        if self.bias and linear.bias is not None:
+            bias = sign * tf.nn.relu(sign * linear.bias)
             outputs += bias
-        factors, unsupported = supported(weight * relevance, outputs)
-        inputs = total([part.backward(factors) for part in parts])
-        return inputs, bias_relevance(factors, bias), unsupported
+        factors, unsupported = supported(relevance, outputs)
+        inputs = tf.add_n([part.backward(factors) for part in parts])
+        return Redistribution(inputs, bias_relevance(factors, bias), unsupported=unsupported)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +229,7 @@ class Gamma(Rule):
     generalized: bool = True
 
     def __post_init__(self) -> None:
-        _at_least_zero(gamma=self.gamma)
+        check_number("gamma", self.gamma, least=0)
 
     def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         """See `Rule.redistribute`."""
@@ -362,8 +341,8 @@ class ZBox(Rule):
             linear.contributions(above, tf.nn.relu(linear.kernel)),
             linear.contributions(below, below_zero(linear.kernel)),
         ]
-        factors, unsupported = supported(relevance, total([part.sums for part in parts]))
-        inputs = total([part.backward(factors) for part in parts])
+        factors, unsupported = supported(relevance, tf.add_n([part.sums for part in parts]))
+        inputs = tf.add_n([part.backward(factors) for part in parts])
         return Redistribution(inputs, unsupported=unsupported)
 
     def _bounds(self, linear: Linear) -> tuple[tf.Tensor, tf.Tensor]:
@@ -379,9 +358,3 @@ def _redistribute_by(linear: Linear, relevance: tf.Tensor, kernel: tf.Tensor) ->
     factors, unsupported = supported(relevance, sums)
     inputs = linear.valid * linear.contributions(kernel=kernel).transposed(factors)
     return Redistribution(inputs, unsupported=unsupported)
-
-
-def _at_least_zero(**arguments: float) -> None:
-    for name, value in arguments.items():
-        if not value >= 0:
-            raise KerasganError(f"Argument '{name}' must be at least 0. Received: {value!r}")

@@ -13,8 +13,6 @@ from kerasgan.models.ranges import Ranges
 from kerasgan.models.trace import Step, Value
 from kerasgan.stack import layers_of
 
-__all__ = ["Steps"]
-
 ADVICE = (
     "Put operations in its place that can be explained ('Explain your own model' in the "
     "documentation lists them), or explain a model that ends before it. What only computes a gate "
@@ -23,12 +21,7 @@ ADVICE = (
 
 
 class Steps:
-    """Operations of a graph: their users, shapes, layers, names and ranges.
-
-    Args:
-        graph: The graph, without nodes.
-        network: The network that it was traced from.
-    """
+    """Operations of a graph: their users, shapes, layers, names and ranges."""
 
     def __init__(self, graph: Graph, network: keras.Model):
         self.graph = graph

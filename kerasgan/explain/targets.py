@@ -31,15 +31,16 @@ from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.explain.logits import (
     Components,
     components,
+    finite_array,
     fit_array,
     fit_truth,
     foreground,
     label_components,
-    numbers,
     one_hot_argmax,
     predicted,
     without_background,
 )
+from kerasgan.validation import check_whole_number, is_whole
 
 __all__ = [
     "Border",
@@ -197,7 +198,7 @@ class Mask(Target):
     array: Any
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "array", numbers(self.array, "array", "Mask"))
+        object.__setattr__(self, "array", finite_array(self.array, "array", "Mask"))
 
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
@@ -257,7 +258,7 @@ class Pixel(Target):
         return Mask(chosen)
 
     def _check(self, shape: Shape) -> None:
-        _check_places(self, shape)
+        _check_maps(self, shape)
         for name, value, size in (("y", self.y, shape[1]), ("x", self.x, shape[2])):
             if not _is_index(value, np.inf if size is None else size - 1):
                 last = "the last one" if size is None else size - 1
@@ -285,15 +286,11 @@ class Border(Target):
     width: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.width, (int, np.integer)) or self.width < 1:
-            raise KerasganError(
-                f"Argument 'width' of Border must be a whole number of pixels, at least 1. "
-                f"Received: {self.width!r}"
-            )
+        check_whole_number("width", self.width, 1, unit="of pixels")
 
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
-        _check_places(self, logits.shape)
+        _check_maps(self, logits.shape)
         mask = foreground(logits)
         return mask * tf.nn.max_pool2d(1 - mask, 2 * self.width + 1, 1, "SAME")
 
@@ -322,7 +319,7 @@ class Component(Target):
         if tf.is_symbolic_tensor(logits):
             raise KerasganError("Target Component needs values: use it outside a tf.function.")
         if logits.shape.rank == 2:
-            _check_places(self, logits.shape)
+            _check_maps(self, logits.shape)
         labels = label_components(logits)
         counts = labels.reshape(len(labels), -1).max(1)
         if not _is_index(self.index, counts.min() - 1):
@@ -339,7 +336,7 @@ class _Compared(Target):
 
     def __post_init__(self) -> None:
         if self.truth is not None:
-            truth = numbers(self.truth, "truth", type(self).__name__)
+            truth = finite_array(self.truth, "truth", type(self).__name__)
             object.__setattr__(self, "truth", truth)
 
     def prepare(self, shape: Shape, truth: Any = None) -> Target:
@@ -350,7 +347,7 @@ class _Compared(Target):
             raise KerasganError(
                 f"Target {name} needs the true masks: {name}(truth), or argument 'truth' beside it."
             )
-        return type(self)(fit_truth(numbers(truth, "truth", name), shape, name))
+        return type(self)(fit_truth(finite_array(truth, "truth", name), shape, name))
 
     def take(self, start: int, stop: int) -> Target:
         """See `Target.take`."""
@@ -454,8 +451,8 @@ class Each(Target):
     def weights(self, logits: tf.Tensor) -> tf.Tensor:
         """See `Target.weights`."""
         images = tf.split(logits, len(self.targets))
-        found = [target.weights(one) for target, one in zip(self.targets, images)]
-        return tf.concat([tf.broadcast_to(a, tf.shape(b)) for a, b in zip(found, images)], 0)
+        weights = [target.weights(one) for target, one in zip(self.targets, images)]
+        return tf.concat([tf.broadcast_to(a, tf.shape(b)) for a, b in zip(weights, images)], 0)
 
     def prepare(self, shape: Shape, truth: Any = None) -> Target:
         """See `Target.prepare`."""
@@ -465,14 +462,14 @@ class Each(Target):
                 f"{len(self.targets)}; for several targets of one image, pass the image as often"
             )
         if truth is not None:
-            truth = fit_array(numbers(truth, "truth", "Each"), shape, "truth", "Each")
+            truth = fit_array(finite_array(truth, "truth", "Each"), shape, "truth", "Each")
         ready = []
-        for place, target in enumerate(self.targets):
-            own = truth if truth is None or len(truth) == 1 else truth[place : place + 1]
+        for i, target in enumerate(self.targets):
+            mask = truth if truth is None or len(truth) == 1 else truth[i : i + 1]
             try:
-                ready.append(target.prepare((1, *shape[1:]), own))
+                ready.append(target.prepare((1, *shape[1:]), mask))
             except KerasganError as error:
-                raise KerasganError(f"Target of image {place}: {error}") from None
+                raise KerasganError(f"Target of image {i}: {error}") from None
         return Each(ready)
 
     def take(self, start: int, stop: int) -> Target:
@@ -533,7 +530,7 @@ def get(target: TargetLike) -> Target:
     return Mask(target)
 
 
-def _check_places(target: Target, shape: Shape) -> None:
+def _check_maps(target: Target, shape: Shape) -> None:
     """Raises where logits are no map of an image, (batch, height, width, classes)."""
     if len(shape) != 4:
         raise KerasganError(
@@ -543,5 +540,4 @@ def _check_places(target: Target, shape: Shape) -> None:
 
 
 def _is_index(value: Any, last: int) -> bool:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and 0 <= value <= last
+    return is_whole(value) and 0 <= value <= last

@@ -22,20 +22,11 @@ from kerasgan.models.outputs import (
 from kerasgan.models.trace import Step, Value, trace_network
 from kerasgan.stack import layers_of, variable_of
 
-__all__ = ["checked", "output_index", "traced"]
-
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 
 
 def checked(model: Any) -> keras.Model:
-    """Returns the network to explain.
-
-    Args:
-        model: What `kerasgan.models.generator_of` takes.
-
-    Raises:
-        KerasganError: Something else, a model that is not built, or weights that are NaN.
-    """
+    """Returns the network to explain."""
     if not tf.executing_eagerly():
         raise KerasganError(
             "A network is made ready for explanations outside of tf.function and with eager "
@@ -60,15 +51,7 @@ def checked(model: Any) -> keras.Model:
 
 
 def output_index(network: keras.Model, output: int | str | None) -> int:
-    """Returns the place of the output to explain.
-
-    Args:
-        network: The network.
-        output: A place, a name, or None for the only one.
-
-    Raises:
-        KerasganError: Something else, or None where there are several.
-    """
+    """Returns the place of the output to explain."""
     names = names_of_outputs(network)
     if output is None and len(names) == 1:
         return 0
@@ -84,18 +67,7 @@ def output_index(network: keras.Model, output: int | str | None) -> int:
 
 
 def traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
-    """Traces a network up to its logits.
-
-    Args:
-        network: The network.
-        output: The place of the output to explain.
-
-    Returns:
-        The graph, without nodes, and whether the last activation that was taken off is a guess.
-
-    Raises:
-        KerasganError: An output that does not depend on the image, or whose logits are not there.
-    """
+    """Traces a network up to its logits."""
     trace = trace_network(network, output)
     if trace.output.step.depends != "image":
         raise KerasganError(

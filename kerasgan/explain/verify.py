@@ -12,8 +12,6 @@ from kerasgan.explain.graph import Graph, Run
 from kerasgan.models.trace import call_network
 from kerasgan.stack import layers_of
 
-__all__ = ["compare"]
-
 SIGMOIDS = ("sigmoid", "hard_sigmoid")
 
 
@@ -46,17 +44,7 @@ def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> flo
 
 
 def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
-    """Raises if model and graph differ on random images, or images of a batch on one another.
-
-    Args:
-        network: The network.
-        graph: What was read of it.
-        output: The place of the output.
-        guessed: Whether its last activation is a guess.
-
-    Raises:
-        KerasganError: With what differs by how much.
-    """
+    """Raises if model and graph differ on random images, or images of a batch on one another."""
     images = _images_for(network, 2)
     try:
         found = call_network(network, images)

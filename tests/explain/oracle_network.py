@@ -66,24 +66,40 @@ def steps_of(model):
         return add(layer, inputs, "Activation", "" if kind == "Activation" else "_activation")
 
     def expand(network, values):
-        known = dict(zip(map(id, network.inputs), values))
-        for layer, inputs, outputs in calls_of(network):
-            found = apply(layer, [known[id(tensor)] for tensor in inputs])
-            known.update(zip(map(id, outputs), found))
-        return [known[id(t)] for t in network.outputs]
+        if isinstance(network, keras.Sequential):
+            for layer in network.layers:
+                values = apply(layer, values)
+            return values
+        config = network.get_config()
+        calls = {
+            (entry["name"], number): histories(call)
+            for entry in config["layers"]
+            for number, call in enumerate(entry["inbound_nodes"])
+        }
+        known = dict(zip(histories(config["input_layers"]), values))
+
+        def value(history):
+            if history not in known:
+                name, number, _ = history
+                outputs = apply(network.get_layer(name), list(map(value, calls[name, number])))
+                known.update({(name, number, i): output for i, output in enumerate(outputs)})
+            return known[history]
+
+        return [value(history) for history in histories(config["output_layers"])]
 
     (result,) = expand(model, [0])
     return steps, result
 
 
-def calls_of(network):
-    """Each call of a layer of a functional model, in order, as (layer, inputs, outputs)."""
-    for depth in sorted(network._nodes_by_depth, reverse=True):
-        for node in network._nodes_by_depth[depth]:
-            layer = node.operation if KERAS_3 else node.layer
-            inputs = node.input_tensors if KERAS_3 else tf.nest.flatten(node.keras_inputs)
-            if not isinstance(layer, keras.layers.InputLayer):
-                yield layer, inputs, tf.nest.flatten(node.outputs)
+def histories(config):
+    """The tensors that a model's configuration names: (layer, number of its call, output)."""
+    if isinstance(config, dict):
+        config = config.get("keras_history") or list(config.values())
+    if not isinstance(config, (list, tuple)):
+        return []
+    if len(config) >= 3 and isinstance(config[0], str) and isinstance(config[1], int):
+        return [tuple(config[:3])]
+    return [history for part in config for history in histories(part)]
 
 
 def _skip(steps, result, dropped):

@@ -139,7 +139,7 @@ class TestMostRelevant:
     def test_bad_input(self):
         explainer = Explainer(small())
         for options, message in (
-            ({"count": 0}, "Argument 'count' must be an int from 1 up. Received: 0"),
+            ({"count": 0}, "Argument 'count' must be a whole number from 1 up. Received: 0"),
             ({"batch_size": 1.5}, "Argument 'batch_size'.*Received: 1.5"),
             ({"layer": "down_9"}, "No relevance at a layer 'down_9'"),
             ({"images": IMAGES[:0]}, "'images' must hold at least one image"),

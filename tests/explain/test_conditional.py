@@ -88,9 +88,9 @@ def test_layers_and_ledger_before_the_layer():
 def test_other_channels_need_no_other_function():
     explainer = Explainer(small(), "epsilon", batch_size=2)
     explainer.explain(IMAGES, through={"down_2": [0]})
-    traced = len(explainer._functions)
+    traced = len(explainer.functions.traced)
     explainer.explain(IMAGES, through={"down_2": [1, 2]})
-    assert len(explainer._functions) == traced
+    assert len(explainer.functions.traced) == traced
 
 
 def test_with_presets_and_targets_that_need_values():

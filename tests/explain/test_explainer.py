@@ -30,6 +30,7 @@ from kerasgan.explain import (
     rule_names,
     targets,
 )
+from kerasgan.explain.functions import Functions
 from kerasgan.stack import KERAS_3
 
 
@@ -227,20 +228,18 @@ class TestTargets:
             expected = targets.get(target).prepare(logits.shape).weights(logits)
             np.testing.assert_array_equal(e.target, expected)
             close(by_weights.relevance(IMAGES, expected), e.relevance)
-        assert len(explainer._functions) == 1
+        assert len(explainer.functions.traced) == 1
 
     def test_cost_one_pass(self, monkeypatch):
-        from kerasgan.explain import explainer as module
-
         explainer = Explainer(small(batch_norm=True))
         explainer.explain(IMAGES, layers=())
-        calls, traced = [], module.Explainer._traced
+        calls, traced = [], Functions.get
 
         def counted(self, *key):
             found = traced(self, *key)
             return found._replace(call=lambda *given: calls.append(key) or found.call(*given))
 
-        monkeypatch.setattr(module.Explainer, "_traced", counted)
+        monkeypatch.setattr(Functions, "get", counted)
         for target in self.kinds():
             explainer.explain(IMAGES, target, layers=())
         assert len(calls) == len(self.kinds())
@@ -251,11 +250,10 @@ class TestTargets:
         together = explainer.explain(IMAGES[[1] * 12], target=pixels, layers=())
         alone = [explainer.explain(IMAGES[1:2], target=pixel, layers=()) for pixel in pixels]
         close(together.relevance, np.concatenate([e.relevance for e in alone]))
-        assert len(explainer._functions) == 1
-        assert explainer._asked == {}
+        assert len(explainer.functions.traced) == 1
         for pixel in pixels:
             close(explainer.relevance(IMAGES[1:2], pixel), alone[pixels.index(pixel)].relevance)
-        assert len(explainer._functions) == 2
+        assert len(explainer.functions.traced) == 2
 
     def test_of_several_classes_in_tensorflow(self):
         image = keras.Input((8, 8, 3))
@@ -281,7 +279,7 @@ class TestTargets:
             for function in (explainer.explain, explainer.relevance):
                 with pytest.raises(KerasganError, match="'y' of Pixel"):
                     function(images, targets.Pixel(size // 2, 0))
-        assert len(explainer._functions) == 2
+        assert len(explainer.functions.traced) == 2
         for shape in ((None, 8, 8, 3), (None, None, None, 3)):
             inside = tf.function(
                 lambda images: explainer.relevance(images, targets.Pixel(4, 0)),
@@ -332,7 +330,6 @@ class TestTargets:
             explainer.explain(IMAGES, Broken())
         with pytest.raises(KerasganError, match="must return weights of the shape"):
             explainer.explain(IMAGES, Small())
-        assert explainer._asked == {}
 
     def test_nothing_predicted_is_no_fault_in_training(self, explainer):
         assert not explainer.relevance(IMAGES, np.zeros((8, 8))).numpy().any()
@@ -343,11 +340,11 @@ class TestLive:
         model = small(batch_norm=True)
         explainer = Explainer(model, "epsilon")
         before = explainer.explain(IMAGES).relevance
-        functions = dict(explainer._functions)
+        functions = dict(explainer.functions.traced)
         model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
         model.fit(IMAGES, np.ones((3, 8, 8, 1)), epochs=2, verbose=0)
         after = explainer.explain(IMAGES).relevance
-        assert explainer._functions == functions
+        assert explainer.functions.traced == functions
         assert np.abs(after - before).max() > 1e-3 * np.abs(before).max()
         close(after, Explainer(model, "epsilon").explain(IMAGES).relevance)
 

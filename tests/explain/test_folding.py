@@ -125,6 +125,6 @@ def test_what_is_folded_is_computed_once_an_explanation():
     explainer = kg.Explainer(model, "alpha2beta1")
     explainer.explain(np.zeros((1, 32, 32, 3)), target=kg.targets.Pixel(9, 9))
     norms = sum(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
-    (traced,) = explainer._functions.values()
+    (traced,) = explainer.functions.traced.values()
     kinds = [operation.type for operation in traced.call.graph.get_operations()]
     assert kinds.count("Rsqrt") == norms > 5

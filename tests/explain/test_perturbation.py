@@ -211,16 +211,16 @@ class TestRISE:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"masks": 1}, "'masks' must be an int from 2 up"),
-            ({"masks": 100.0}, "'masks' must be an int from 2 up"),
-            ({"cells": 0}, "'cells' must be an int from 1 up"),
-            ({"cells": True}, "'cells' must be an int from 1 up"),
-            ({"seed": -1}, "'seed' must be an int from 0 up"),
-            ({"seed": 2**31}, "'seed' must be an int from 0 up"),
-            ({"seed": None}, "'seed' must be an int from 0 up"),
-            ({"probability": 0}, "'probability' must be a number between 0 and 1"),
-            ({"probability": 1.0}, "'probability' must be a number between 0 and 1"),
-            ({"probability": "half"}, "'probability' must be a number between 0 and 1"),
+            ({"masks": 1}, "'masks' must be a whole number from 2 to"),
+            ({"masks": 100.0}, "'masks' must be a whole number from 2 to"),
+            ({"cells": 0}, "'cells' must be a whole number from 1 to"),
+            ({"cells": True}, "'cells' must be a whole number from 1 to"),
+            ({"seed": -1}, "'seed' must be a whole number from 0 to"),
+            ({"seed": 2**31}, "'seed' must be a whole number from 0 to"),
+            ({"seed": None}, "'seed' must be a whole number from 0 to"),
+            ({"probability": 0}, "'probability' must be a finite number above 0 and below 1"),
+            ({"probability": 1.0}, "'probability' must be a finite number above 0 and below 1"),
+            ({"probability": "half"}, "'probability' must be a finite number above 0 and below 1"),
             ({"fill": "grey"}, "'fill' must be 'mean'"),
         ],
     )
@@ -397,7 +397,7 @@ class TestProgress:
 
     def test_can_be_interrupted(self, monkeypatch):
         explainer = Explainer(small(), RISE(masks=50), batch_size=1)
-        calls, drops = [], type(explainer)._traced
+        calls, drops = [], type(explainer.functions).get
 
         def traced(self, *key):
             found = drops(self, *key)
@@ -410,7 +410,7 @@ class TestProgress:
 
             return found._replace(call=call)
 
-        monkeypatch.setattr(type(explainer), "_traced", traced)
+        monkeypatch.setattr(type(explainer.functions), "get", traced)
         with pytest.raises(KeyboardInterrupt):
             explainer.explain(IMAGES, verbose=False)
         assert calls == ["logits", *["altered"] * 4]
@@ -418,7 +418,7 @@ class TestProgress:
     def test_memory_is_bounded_by_the_batch(self, monkeypatch):
         """No pass holds more images than `batch_size`."""
         explainer = Explainer(small(), Occlusion(2, 1), batch_size=5)
-        sizes, drops = [], type(explainer)._traced
+        sizes, drops = [], type(explainer.functions).get
 
         def traced(self, *key):
             found = drops(self, *key)
@@ -430,7 +430,7 @@ class TestProgress:
 
             return found._replace(call=call)
 
-        monkeypatch.setattr(type(explainer), "_traced", traced)
+        monkeypatch.setattr(type(explainer.functions), "get", traced)
         explainer.explain(IMAGES[:2], verbose=False)
         assert max(sizes) == 4
         assert sum(sizes) == 2 * 49

@@ -219,11 +219,11 @@ def test_rules_of_ones_own():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Epsilon(-1), "Argument 'epsilon' must be at least 0. Received: -1"),
-        (lambda: Epsilon(float("nan")), "'epsilon' must be at least 0"),
-        (lambda: Gamma(-0.1), "Argument 'gamma' must be at least 0"),
+        (lambda: Epsilon(-1), "Argument 'epsilon' must be a finite number from 0 up. Received: -1"),
+        (lambda: Epsilon(float("nan")), "'epsilon' must be a finite number from 0 up"),
+        (lambda: Gamma(-0.1), "Argument 'gamma' must be a finite number from 0 up"),
         (lambda: AlphaBeta(2, 2), "Arguments 'alpha' and 'beta' must differ by 1"),
-        (lambda: AlphaBeta(0, -1), "Argument 'beta' must be at least 0"),
+        (lambda: AlphaBeta(0, -1), "Argument 'beta' must be a finite number from 0 up"),
         (lambda: ZBox(1, 1), "Argument 'low' must be below 'high'. Received: 1 and 1"),
         (lambda: ZBox(2, 1), "Argument 'low' must be below 'high'. Received: 2 and 1"),
     ],

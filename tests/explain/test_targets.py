@@ -326,7 +326,7 @@ def test_component_of_an_empty_mask_is_refused():
 
 @pytest.mark.parametrize("width", [0, 1.5, "2"])
 def test_bad_border_is_refused(width):
-    with pytest.raises(KerasganError, match="'width' of Border"):
+    with pytest.raises(KerasganError, match="'width' must be a whole number of pixels"):
         targets.Border(width)
 
 

@@ -45,12 +45,12 @@ def batch_first(values: tf.Tensor, where: BatchAxis | None, batch: tf.Tensor | i
     shape = tf.shape(values)
     inside = [where.before, batch, where.after]
     apart = tf.concat([shape[:axis], inside, shape[axis + 1 :]], 0)
-    found = tf.transpose(tf.reshape(values, apart), _order(axis, rank))
+    moved = tf.transpose(tf.reshape(values, apart), _order(axis, rank))
     if not axis:
-        return tf.ensure_shape(tf.reshape(found, shape), values.shape)
+        return tf.ensure_shape(tf.reshape(moved, shape), values.shape)
     merged = tf.concat([[batch * shape[0]], shape[1:axis], [-1], shape[axis + 1 :]], 0)
     known = [None, *values.shape[1:axis], None, *values.shape[axis + 1 :]]
-    return tf.ensure_shape(tf.reshape(found, merged), known)
+    return tf.ensure_shape(tf.reshape(moved, merged), known)
 
 
 def from_batch_first(
@@ -65,8 +65,8 @@ def from_batch_first(
     shape = tf.shape(like)
     inside = [where.before, where.after]
     apart = tf.concat([[batch], shape[:axis], inside, shape[axis + 1 :]], 0)
-    found = tf.transpose(tf.reshape(values, apart), np.argsort(_order(axis, rank)))
-    return tf.ensure_shape(tf.reshape(found, shape), like.shape)
+    moved = tf.transpose(tf.reshape(values, apart), np.argsort(_order(axis, rank)))
+    return tf.ensure_shape(tf.reshape(moved, shape), like.shape)
 
 
 def find_batch_axis(

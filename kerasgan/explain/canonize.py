@@ -104,14 +104,14 @@ class _Reader(Products):
         step = value.step
         check_layout(self, step)
         check_batch(self, step)
-        found = (
+        node = (
             self.weighted(value)
             or self.centred(value)
             or self.softmax(value)
             or self.function_of_one(value)
         )
-        if found is not None:
-            return found
+        if node is not None:
+            return node
         inside = self.inside(step)
         if step.kind in NORMALISING and step.attributes["is_training"].b:
             if self.shape(inside[0])[:1] != [1]:
@@ -180,16 +180,16 @@ class _Reader(Products):
                 return None
             if step.kind in WEIGHTED and len(image_inputs(step)) == 1:
                 break
-            found = self.affine(step)
+            varies = self.affine(step)
             forms = step.kind in FORMING and len(image_inputs(step)) == 1
-            if found is None and not (
+            if varies is None and not (
                 forms and (self._keeps_channels(step) or self._splits_channels(step))
             ):
                 return None
-            axes = max(axes, found or 0)
+            axes = max(axes, varies or 0)
             after.insert(0, step)
             cursor = step.inputs[image_inputs(step)[0]]
-        main, places = cursor.step, operands_of(cursor.step)
+        main, operands = cursor.step, operands_of(cursor.step)
         forms = [s for s in after if not has_axis(s)]
         if any(not self.same_layer(s, main) for s in forms):
             return None
@@ -201,7 +201,7 @@ class _Reader(Products):
         if after and axes > self._own_axes(main, forms) + (split is not None):
             return None
         before: list[Step] = []
-        data = main.inputs[places.data]
+        data = main.inputs[operands.data]
         while (
             data.step.kind in FORMING
             and self.same_layer(data.step, main)
@@ -249,10 +249,14 @@ class _Reader(Products):
         if main.kind != "Einsum":
             return int(main.kind != "Conv2D" or main.attributes["data_format"].s != b"NCHW")
         data, kernel, outputs = letters(main)
-        own = 0
-        while own < len(outputs) and outputs[-1 - own] in kernel and outputs[-1 - own] not in data:
-            own += 1
-        return min(own, 1) if forms else own
+        count = 0
+        while (
+            count < len(outputs)
+            and outputs[-1 - count] in kernel
+            and outputs[-1 - count] not in data
+        ):
+            count += 1
+        return min(count, 1) if forms else count
 
     def _goes_ahead(self, data: Value, main: Step, before: Sequence[Step]) -> bool:
         """Whether scale and shift before an operation can be made part of its weights."""
@@ -305,9 +309,9 @@ class _Reader(Products):
             return Node("passed", inside, value, steps, step)
         named = self.name_of_step(step) in self.declared or step.path in self.declared
         if step.kind in BOTH and len(inside) > 1 and not named:
-            found = self.single_source(value, within=step.kind != "Mul" or not self.gate_of(step))
-            if found is not None:
-                source, steps = found
+            single = self.single_source(value, within=step.kind != "Mul" or not self.gate_of(step))
+            if single is not None:
+                source, steps = single
                 return Node("passed", [source], value, steps, step)
         return None
 

@@ -158,12 +158,12 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
         """See `Method.analyse`."""
         run = network.run(images)
         weights = target(run.logits)
-        theirs = innvestigate()
-        passed = propagate if theirs is None else theirs.propagate
-        found = passed(run, start(weights, run.logits), self)
-        others = zip(network.image_names[1:], found.relevance[1:])
-        layers = {**dict(others), **found.layers}
-        return Result(found.relevance[0], run.logits, weights, layers, found.conservation)
+        analyzer = innvestigate()
+        walk = propagate if analyzer is None else analyzer.propagate
+        result = walk(run, start(weights, run.logits), self)
+        others = zip(network.image_names[1:], result.relevance[1:])
+        layers = {**dict(others), **result.layers}
+        return Result(result.relevance[0], run.logits, weights, layers, result.conservation)
 
 
 class AttnLRP(Composite):
@@ -248,18 +248,18 @@ class Preset(Composite):
     """
 
     def __init__(self, name: str):
-        theirs = innvestigate()
-        if theirs is None:
+        analyzers = innvestigate()
+        if analyzers is None:
             raise KerasganError(
                 f"{name!r} is a rule of iNNvestigate's own, which has to be installed for it (pip "
                 "install innvestigate, under Python 3.11 or older). Or use a rule of "
                 "kerasgan.explain"
             )
-        if name not in theirs.PRESETS:
+        if name not in analyzers.PRESETS:
             raise KerasganError(
-                f"Argument 'name' must be one of {', '.join(theirs.PRESETS)}. Received: {name!r}"
+                f"Argument 'name' must be one of {', '.join(analyzers.PRESETS)}. Received: {name!r}"
             )
-        super().__init__((anything, theirs.preset(name)))
+        super().__init__((anything, analyzers.preset(name)))
         self.name = name
 
     def __repr__(self) -> str:
@@ -290,8 +290,8 @@ def as_rule(given: Any) -> Rule | None:
     """Returns a rule as it is, one of iNNvestigate's rule classes as a rule; else None."""
     if isinstance(given, Rule):
         return given
-    theirs = innvestigate()
-    return theirs.rule_of(given) if inspect.isclass(given) and theirs is not None else None
+    analyzers = innvestigate()
+    return analyzers.rule_of(given) if inspect.isclass(given) and analyzers is not None else None
 
 
 class EpsilonGammaBox(Composite):

@@ -242,11 +242,11 @@ def _loader(
     """Returns a function from indices to a batch of images of the size of the network."""
     if not len(images):
         raise KerasganError("Argument 'images' must hold at least one image. Received: none")
-    _, *own, channels = explainer.model.input_shape
+    _, *sides, channels = explainer.model.input_shape
     if size is not None:
         size = check_size("size", size)
-    elif None not in own:
-        size = tuple(own)
+    elif None not in sides:
+        size = tuple(sides)
     elif isinstance(images, Samples):
         raise KerasganError(
             f"Argument 'size' must be given, since '{explainer.model.name}' takes images of any "

@@ -35,23 +35,23 @@ def channel_mask(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
 
 def explain_through(
     method: Method,
-    found: Result,
+    result: Result,
     layer: str,
     before: Graph,
     images: tf.Tensor,
     channels: tf.Tensor,
 ) -> Result:
     """Explains again, from the relevance that arrived at some channels of a layer."""
-    if found.conservation is None:
+    if result.conservation is None:
         raise KerasganError(
             "Argument 'through' needs relevance that layers pass on, so a rule of "
             f"kerasgan.explain. Received: an explainer with {method!r}"
         )
-    if layer not in found.layers:
+    if layer not in result.layers:
         raise KerasganError(
             "Argument 'through' must name layers that relevance passes, one after the other. "
             f"Received: '{layer}', which it does not pass, or not behind the other layers named"
         )
-    relevance = found.layers[layer] * channels
+    relevance = result.layers[layer] * channels
     rest = method.analyse(before, images, lambda _: relevance, lambda weights, _: weights)
-    return rest._replace(logits=found.logits, weights=found.weights)
+    return rest._replace(logits=result.logits, weights=result.weights)

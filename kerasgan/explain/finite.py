@@ -38,8 +38,8 @@ def check_finite(
         where = f"in layer '{name}' ({kind})"
         method = _rule(method, network.node(name))
     else:
-        kept = [name for name in arrays if name.startswith("layers/")]
-        wrong = [name[7:] for name in kept if not np.isfinite(arrays[name][image]).all()]
+        at_layers = [name for name in arrays if name.startswith("layers/")]
+        wrong = [name[7:] for name in at_layers if not np.isfinite(arrays[name][image]).all()]
         where = f"at the output of layer '{wrong[-1]}'" if wrong else "at the image"
     raise KerasganError(
         f"Relevance of image {image}, counted from 0, is not finite {where}, by {method!r}. Choose "

@@ -77,8 +77,8 @@ class Functions:
             size = tuple(images[1:])
             if size not in self._shapes:
                 shapes = ((1, *(n or m for n, m in zip(x.shape[1:], size))) for x in self.inputs)
-                found = self.graph.shapes_for(list(shapes))
-                self._shapes[size] = tuple(found[self.graph.output][1:])
+                known = self.graph.shapes_for(list(shapes))
+                self._shapes[size] = tuple(known[self.graph.output][1:])
             shape = self._shapes[size]
         return (images[0], *shape)
 

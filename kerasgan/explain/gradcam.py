@@ -71,8 +71,8 @@ class GradCAM(Gradient):
 
     def analyse(self, network, images, target, start=None) -> Result:
         """See `Method.analyse`."""
-        found = super().analyse(network, images, target)
-        maps = {name: values for name, values in found.layers.items() if values.shape.rank == 4}
+        result = super().analyse(network, images, target)
+        maps = {name: values for name, values in result.layers.items() if values.shape.rank == 4}
         image = images[0] if isinstance(images, (list, tuple)) else images
         layer = self.layer or _coarsest(_sizes(network, image, maps))
         if layer not in maps:
@@ -83,7 +83,7 @@ class GradCAM(Gradient):
             )
         total = tf.nn.relu(tf.reduce_sum(maps[layer], -1, keepdims=True))
         total = tf.cast(tf.image.resize(total, tf.shape(image)[1:3]), image.dtype)
-        return found._replace(relevance=spread(total, image), layers=maps)
+        return result._replace(relevance=spread(total, image), layers=maps)
 
     def scale(self, gradient, values):
         """See `Gradient.scale`."""

@@ -129,7 +129,7 @@ class Graph:
     @functools.cached_property
     def order(self) -> dict[Step, int]:
         """When each operation is done."""
-        return {step: place for place, step in enumerate(self.steps)}
+        return {step: i for i, step in enumerate(self.steps)}
 
     def name_of_image(self, value: Value) -> str:
         """Returns the name of an input."""
@@ -141,17 +141,17 @@ class Graph:
 
     def shapes_for(self, shapes: Sequence[Sequence[int | None]]) -> dict[Value, tf.TensorShape]:
         """Returns the shapes of all values for images of some shapes, without computing them."""
-        found: dict[Value, tf.TensorShape] = {}
+        known: dict[Value, tf.TensorShape] = {}
 
         def run(*images: tf.Tensor) -> tf.Tensor:
             traced = self.run(images)
-            found.update(traced.shapes())
+            known.update(traced.shapes())
             return traced.logits
 
         specs = [tf.TensorSpec(shape, spec.dtype) for shape, spec in zip(shapes, self.image_specs)]
         with tf.init_scope():
             tf.function(run, autograph=False).get_concrete_function(*specs)
-        return found
+        return known
 
     def before(self, name: str) -> Graph:
         """Returns the part of the network that ends in a node's output."""
@@ -243,36 +243,36 @@ class Run:
         """Returns `sum_j factors_j dy_j/dx_i` for each of a node's inputs."""
         inputs = self.inputs(node)
         _, backward = vjp(lambda *tensors: self.again(node, tensors), inputs)
-        found = backward(factors)
-        return [tf.zeros_like(x) if f is None else f for x, f in zip(inputs, found)]
+        gradients = backward(factors)
+        return [tf.zeros_like(x) if f is None else f for x, f in zip(inputs, gradients)]
 
-    def per_image(self, values: tf.Tensor, place: Value | None = None) -> tf.Tensor:
+    def per_image(self, values: tf.Tensor, value: Value | None = None) -> tf.Tensor:
         """Sums for each image, (batch,), a tensor of the form of a value; None: images first."""
-        if place is not None:
-            values = self.batch_first(values, place)
+        if value is not None:
+            values = self.batch_first(values, value)
         return tf.reduce_sum(tf.reshape(values, self._by_image), self._one)
 
-    def batch_first(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+    def batch_first(self, values: tf.Tensor, value: Value) -> tf.Tensor:
         """Turns a tensor of the form of a value so that images come first."""
-        return batch_first(values, self.graph.batch_axes.get(place), self.batch)
+        return batch_first(values, self.graph.batch_axes.get(value), self.batch)
 
-    def from_batch_first(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+    def from_batch_first(self, values: tf.Tensor, value: Value) -> tf.Tensor:
         """Turns a tensor whose images come first back to the form of a value."""
         return from_batch_first(
-            values, self.tensor(place), self.graph.batch_axes.get(place), self.batch
+            values, self.tensor(value), self.graph.batch_axes.get(value), self.batch
         )
 
     def valid(self, value: Value) -> tf.Tensor | None:
         """Returns 1 where a value holds pixels and 0 where padding; None where all are pixels."""
         if value not in self._valid:
             node = next((node for node in self.nodes if node.output == value), None)
-            found = None
+            valid = None
             if node is not None and node.kind == "routed" and len(node.inputs) == 1:
                 known = self.valid(node.inputs[0])
                 if known is not None or any(step.kind in PADDING for step in node.steps):
                     ones = tf.ones_like(self.tensor(node.inputs[0]))
-                    found = self.again(node, [ones if known is None else known])
-            self._valid[value] = found
+                    valid = self.again(node, [ones if known is None else known])
+            self._valid[value] = valid
         return self._valid[value]
 
     # --- Nodes with weights ---
@@ -280,11 +280,11 @@ class Run:
     def kernel(self, node: Node) -> tf.Tensor:
         """Returns a node's weights, scale before and behind it included."""
         main = node.main
-        places = operands_of(main)
-        kernel = self.tensor(main.inputs[places.kernel])
+        operands = operands_of(main)
+        kernel = self.tensor(main.inputs[operands.kernel])
         scale, _ = self._affine(node.after)
         if scale is not None:
-            kernel *= _along_outputs(scale, kernel, main, places)
+            kernel *= _along_outputs(scale, kernel, main, operands)
         scale, _ = self._affine(node.ahead)
         if scale is not None:
             kernel *= _along_inputs(scale, kernel, main)
@@ -314,9 +314,9 @@ class Run:
         data = inputs
         for step in node.before:
             data = self._alone(step, data)
-        main, places = node.main, operands_of(node.main)
+        main, operands = node.main, operands_of(node.main)
         tensors = [
-            data if i == places.data else kernel if i == places.kernel else self.tensor(v)
+            data if i == operands.data else kernel if i == operands.kernel else self.tensor(v)
             for i, v in enumerate(main.inputs)
         ]
         data = self._call(main, tensors)[0]
@@ -343,19 +343,19 @@ class Run:
                 shift = plus if shift is None else shift * by + plus
                 continue
             if step.kind == "Neg":
-                other, place = None, 0
+                other, index = None, 0
             else:
-                place = image_inputs(step)[0]
-                other = self.tensor(step.inputs[1 - place])
+                index = image_inputs(step)[0]
+                other = self.tensor(step.inputs[1 - index])
             if step.kind in SCALING:
                 by = other if step.kind == "Mul" else 1 / other
                 scale = by if scale is None else scale * by
                 shift = None if shift is None else shift * by
                 continue
-            if step.kind == "Neg" or (step.kind == "Sub" and place == 1):
+            if step.kind == "Neg" or (step.kind == "Sub" and index == 1):
                 scale = tf.constant(-1, self.graph.dtype) if scale is None else -scale
                 shift = None if shift is None else -shift
-            if step.kind == "Sub" and place == 0:
+            if step.kind == "Sub" and index == 0:
                 other = -other
             if other is not None:
                 shift = other if shift is None else shift + other
@@ -383,18 +383,18 @@ class Run:
             variable = self.graph.variables.get(source)
             if variable is None:
                 dtype = tf.as_dtype(step.attributes["dtype"].type)
-                found = tf.raw_ops.ReadVariableOp(resource=captured[source], dtype=dtype)
+                tensor = tf.raw_ops.ReadVariableOp(resource=captured[source], dtype=dtype)
             else:
-                found = tf.convert_to_tensor(variable)
+                tensor = tf.convert_to_tensor(variable)
             if step.kind == "ResourceGather":
-                found = tf.gather(found, self.tensor(step.inputs[1]))
+                tensor = tf.gather(tensor, self.tensor(step.inputs[1]))
         elif step.kind == "Placeholder" and step.name in captured:
-            found = captured[step.name]
+            tensor = captured[step.name]
         elif step.kind == "Const":
-            found = tf.constant(tf.make_ndarray(step.attributes["value"].tensor))
+            tensor = tf.constant(tf.make_ndarray(step.attributes["value"].tensor))
         else:
             return self._outputs(step, self._values)
-        return {value: self._cast(found)}
+        return {value: self._cast(tensor)}
 
     def _cast(self, tensor: tf.Tensor) -> tf.Tensor:
         return tf.cast(tensor, self.graph.dtype) if tensor.dtype.is_floating else tensor
@@ -416,12 +416,12 @@ class Run:
         if step.kind in LISTS:
             surplus = len(tensors) - len(names) + 1
             tensors = [tensors[:surplus], *tensors[surplus:]]
-        found = function(**dict(zip(names, tensors)), **options)
-        if tf.is_tensor(found):
-            return [self._cast(found)]
-        if hasattr(found, "_fields"):
-            return {name: self._cast(tensor) for name, tensor in zip(found._fields, found)}
-        return [self._cast(tensor) for tensor in found]
+        outputs = function(**dict(zip(names, tensors)), **options)
+        if tf.is_tensor(outputs):
+            return [self._cast(outputs)]
+        if hasattr(outputs, "_fields"):
+            return {name: self._cast(tensor) for name, tensor in zip(outputs._fields, outputs)}
+        return [self._cast(tensor) for tensor in outputs]
 
     def _normalised(self, step: Step, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         data, gamma, beta, mean, variance = tensors
@@ -449,20 +449,20 @@ def has_axis(step: Step) -> bool:
 
 def operands_of(step: Step) -> Operands:
     """Says where an operation with weights has its data, weights and channels."""
-    places = WEIGHTED[step.kind]
-    if step.inputs[places.data].step.depends != "image":
-        return Operands(places.kernel, places.data, None)
+    operands = WEIGHTED[step.kind]
+    if step.inputs[operands.data].step.depends != "image":
+        return Operands(operands.kernel, operands.data, None)
     name = "transpose_b" if step.kind == "MatMul" else "adj_y"
     turned = step.kind != "Einsum" and name in step.attributes and step.attributes[name].b
-    return places._replace(channels=-2) if turned else places
+    return operands._replace(channels=-2) if turned else operands
 
 
 def letters(step: Step) -> tuple[str, str, str]:
     """Returns the axes of an einsum's data, of its weights and of its outputs."""
     inputs, outputs = step.attributes["equation"].s.decode().replace(" ", "").split("->")
     both = inputs.split(",")
-    places = operands_of(step)
-    return both[places.data], both[places.kernel], outputs
+    operands = operands_of(step)
+    return both[operands.data], both[operands.kernel], outputs
 
 
 def options_of(step: Step, dtype: str) -> tuple[Any, list[str], dict[str, Any]]:
@@ -488,8 +488,8 @@ def _decoded(value: Any, dtype: str) -> Any:
     """Turns an attribute into an argument."""
     which = value.WhichOneof("value")
     if which == "list":
-        found = next((v for _, v in value.list.ListFields()), [])
-        shapes = [tf.TensorShape(v) if hasattr(v, "dim") else v for v in found]
+        items = next((v for _, v in value.list.ListFields()), [])
+        shapes = [tf.TensorShape(v) if hasattr(v, "dim") else v for v in items]
         return [_type(v, dtype) for v in shapes] if value.list.type else shapes
     if which == "type":
         return _type(value.type, dtype)
@@ -497,21 +497,21 @@ def _decoded(value: Any, dtype: str) -> Any:
         return tf.TensorShape(value.shape)
     if which == "tensor":
         return tf.make_ndarray(value.tensor)
-    found = getattr(value, which)
-    return found.decode() if isinstance(found, bytes) else found
+    given = getattr(value, which)
+    return given.decode() if isinstance(given, bytes) else given
 
 
 def _type(number: int, dtype: str) -> tf.DType:
-    found = tf.as_dtype(number)
-    return tf.as_dtype(dtype) if found.is_floating else found
+    given = tf.as_dtype(number)
+    return tf.as_dtype(dtype) if given.is_floating else given
 
 
-def _by_value(step: Step, found: Any) -> dict[Value, tf.Tensor]:
+def _by_value(step: Step, outputs: Any) -> dict[Value, tf.Tensor]:
     """Tells an operation's outputs apart, by number, and by name and number."""
-    if not isinstance(found, dict):
-        return {Value(step, i): tensor for i, tensor in enumerate(found)}
+    if not isinstance(outputs, dict):
+        return {Value(step, i): tensor for i, tensor in enumerate(outputs)}
     values = {}
-    for i, (name, tensor) in enumerate(found.items()):
+    for i, (name, tensor) in enumerate(outputs.items()):
         values[Value(step, i)] = values[Value(step, f"{name}:0")] = tensor
     return values
 
@@ -546,20 +546,22 @@ def _flat(tensor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tensor, tensor.shape[min(_leading_ones(tensor.shape), max(rank - 1, 0)) :])
 
 
-def _along_outputs(scale: tf.Tensor, kernel: tf.Tensor, step: Step, places: Operands) -> tf.Tensor:
+def _along_outputs(
+    scale: tf.Tensor, kernel: tf.Tensor, step: Step, operands: Operands
+) -> tf.Tensor:
     scale = _flat(scale)
     if not scale.shape.rank or scale.shape.num_elements() == 1:
         return tf.reshape(scale, [])
     if step.kind == "Einsum":
-        _, own, outputs = letters(step)
+        _, axes, outputs = letters(step)
         outputs = outputs[len(outputs) - scale.shape.rank :]
-        order = [outputs.index(axis) for axis in own if axis in outputs]
-        shape = [kernel.shape[i] if axis in outputs else 1 for i, axis in enumerate(own)]
+        order = [outputs.index(axis) for axis in axes if axis in outputs]
+        shape = [kernel.shape[i] if axis in outputs else 1 for i, axis in enumerate(axes)]
         return tf.reshape(tf.transpose(scale, order), shape)
     if step.kind == "DepthwiseConv2dNative":
         return tf.reshape(scale, kernel.shape[-2:])
     shape = [1] * kernel.shape.rank
-    shape[places.channels] = -1
+    shape[operands.channels] = -1
     return tf.reshape(scale, shape)
 
 

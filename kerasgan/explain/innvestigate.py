@@ -45,9 +45,9 @@ PRESETS = [
 def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
     """Passes relevance from the logits back to the images, by iNNvestigate's LRP analyzer."""
     calls = _Calls(run, composite)
-    found = iter(_Analyzer(calls, start).relevance())
+    tensors = iter(_Analyzer(calls, start).relevance())
     relevance = [
-        tf.zeros_like(image) if tensor is None else next(found)
+        tf.zeros_like(image) if tensor is None else next(tensors)
         for image, tensor in zip(run.images, calls.images)
     ]
     return Propagation(relevance, dict(reversed(calls.layers.items())), calls.recorder.table())
@@ -191,13 +191,13 @@ def rule_of(given: Any) -> Rule | None:
 
 
 def _check_precision(linear: Linear) -> None:
-    own, floatx = linear.inputs.dtype.name, keras.backend.floatx()
+    dtype, floatx = linear.inputs.dtype.name, keras.backend.floatx()
     policy = keras.mixed_precision.global_policy().compute_dtype
-    if {policy, floatx} != {own}:
+    if {policy, floatx} != {dtype}:
         raise KerasganError(
             f"iNNvestigate's own rules compute in the global policy, {policy}, and in floatx, "
-            f"{floatx}, and the network is in {own}. Call keras.mixed_precision.set_global_policy"
-            f"('{own}') and keras.backend.set_floatx('{own}') first, or use a rule of "
+            f"{floatx}, and the network is in {dtype}. Call keras.mixed_precision.set_global_policy"
+            f"('{dtype}') and keras.backend.set_floatx('{dtype}') first, or use a rule of "
             "kerasgan.explain"
         )
 

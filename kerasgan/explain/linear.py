@@ -30,9 +30,9 @@ def vjp(
     outputs = function(*inputs)
 
     def backward(factors: tf.Tensor) -> list[tf.Tensor]:
-        found = tf.gradients(outputs, inputs, factors, stop_gradients=inputs)
+        gradients = tf.gradients(outputs, inputs, factors, stop_gradients=inputs)
         # of what was gathered along the first axis, slices
-        return [g if g is None else tf.convert_to_tensor(g) for g in found]
+        return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
 
     return outputs, backward
 
@@ -111,19 +111,19 @@ class Linear:
             values: Inputs or outputs.
         """
         by_image = tf.reshape(values, [self._run.batch, -1])
-        found = reduce(by_image, axis=1, keepdims=True)
+        reduced = reduce(by_image, axis=1, keepdims=True)
         rows = tf.shape(values)[0] // self._run.batch
-        return tf.reshape(tf.repeat(found, rows, 0), [-1] + [1] * (values.shape.rank - 1))
+        return tf.reshape(tf.repeat(reduced, rows, 0), [-1] + [1] * (values.shape.rank - 1))
 
     def contributions(
         self, inputs: tf.Tensor | None = None, kernel: tf.Tensor | None = None
     ) -> Contributions:
         """Returns the contributions of the layer's own, or of other, inputs and kernel."""
-        own = inputs is None and kernel is None
+        plain = inputs is None and kernel is None
         inputs = self.inputs if inputs is None else inputs
         kernel = self.kernel if kernel is None else kernel
         sums, backward = vjp(lambda inputs: self.apply(inputs, kernel), [inputs])
-        if own:
+        if plain:
             sums = self.outputs if self.bias is None else self.outputs - self.bias
         return Contributions(inputs, sums, backward)
 

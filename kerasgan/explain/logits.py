@@ -32,8 +32,8 @@ def predicted(logits: tf.Tensor) -> tf.Tensor:
 def without_background(one_hot: tf.Tensor) -> tf.Tensor:
     """Zeroes channel 0 where there are several."""
     channels = one_hot.shape[-1]
-    kept = [1] if channels == 1 else [0] + [1] * (channels - 1)
-    return one_hot * tf.constant(kept, one_hot.dtype)
+    mask = [1] if channels == 1 else [0] + [1] * (channels - 1)
+    return one_hot * tf.constant(mask, one_hot.dtype)
 
 
 def foreground(logits: tf.Tensor) -> tf.Tensor:

@@ -129,12 +129,12 @@ class MergedExplainer:
         target = targets.get(target).prepare(logits.shape, truth)
         weights = target.weights(tf.constant(logits)).numpy()
         warn_if_empty(weights)
-        found = []
+        explained = []
         for frame, whole, chosen in zip(frames, maps, weights):
             start = np.zeros_like(whole)
             frame.inside(start)[...] = chosen
-            found.append(self._relevance(frame, start))
-        return self._merged(images, logits, weights, frames, found)
+            explained.append(self._relevance(frame, start))
+        return self._merged(images, logits, weights, frames, explained)
 
     def _tiles(self, frame: Frame, view: View, array: np.ndarray) -> np.ndarray:
         tiles = [frame.cut(array, tile) for tile in range(len(frame.corners))]
@@ -161,20 +161,20 @@ class MergedExplainer:
             weights = np.stack([frame.cut(start, n) * frame.weights(n) for n in numbers])
         else:
             weights = start[None]
-        kept = np.flatnonzero(np.any(weights != 0, (1, 2, 3)))
-        if not len(kept):
-            kept = np.arange(1)
+        chosen = np.flatnonzero(np.any(weights != 0, (1, 2, 3)))
+        if not len(chosen):
+            chosen = np.arange(1)
         for view in self.views:
-            tiles = self._tiles(frame, view, frame.pixels)[kept]
-            seen = np.ascontiguousarray(view.apply(weights[kept]))
-            for explainer, share, found in zip(self.explainers, self.shares, parts):
+            tiles = self._tiles(frame, view, frame.pixels)[chosen]
+            seen = np.ascontiguousarray(view.apply(weights[chosen]))
+            for explainer, share, explanations in zip(self.explainers, self.shares, parts):
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "The target is empty")
                     part = explainer.explain(tiles, target=seen * share, layers=(), verbose=False)
-                found.append(part)
+                explanations.append(part)
                 if total is None:
                     total = np.zeros((*frame.pixels.shape[:2], part.relevance.shape[-1]))
-                for tile, relevance in zip(kept, view.undo(part.relevance)):
+                for tile, relevance in zip(chosen, view.undo(part.relevance)):
                     frame.cut(total, tile)[...] += relevance
         return total, parts
 
@@ -184,33 +184,33 @@ class MergedExplainer:
         logits: np.ndarray,
         weights: np.ndarray,
         frames: Sequence[Frame],
-        found: Sequence[tuple[np.ndarray, list[list[Explanation]]]],
+        explained: Sequence[tuple[np.ndarray, list[list[Explanation]]]],
     ) -> Explanation:
-        placed = [_placed(frame, relevance) for frame, (relevance, _) in zip(frames, found)]
+        resized = [_placed(frame, relevance) for frame, (relevance, _) in zip(frames, explained)]
         arrays = {
             "images": images,
-            "relevance": np.stack([relevance for relevance, _ in placed]).astype(np.float32),
+            "relevance": np.stack([relevance for relevance, _ in resized]).astype(np.float32),
             "logits": logits,
             "target": weights,
         }
-        members = [explanations[0] for explanations in found[0][1]]
+        members = [explanations[0] for explanations in explained[0][1]]
         rows: list[Sequence[str]] = []
         for number, member in enumerate(members):
             before = f"{number}/" if len(members) > 1 else ""
             rows += [(f"{before}{layer}", kind) for layer, kind in member.rows]
         if rows:
-            ledgers = [_added(parts, "ledger") for _, parts in found]
+            ledgers = [_added(parts, "ledger") for _, parts in explained]
             if self.tiling[0] == "letterbox":
                 rows.append(("letterbox", "Letterbox"))
                 ledgers = [
                     np.vstack([ledger, _border(relevance, border)])
-                    for ledger, (relevance, border) in zip(ledgers, placed)
+                    for ledger, (relevance, border) in zip(ledgers, resized)
                 ]
             arrays["ledger"] = np.stack(ledgers, -1)
         branches: Sequence[Sequence[str]] = []
         if rows and len(members) == 1:
             branches = members[0].branches
-            arrays["branches"] = np.stack([_added(parts, "branches") for _, parts in found], -1)
+            arrays["branches"] = np.stack([_added(parts, "branches") for _, parts in explained], -1)
         return Explanation(arrays, {}, rows, branches, self.gates)
 
 
@@ -236,8 +236,8 @@ def _added(parts: list[list[Explanation]], name: str) -> np.ndarray:
 def _placed(frame: Frame, relevance: np.ndarray) -> tuple[np.ndarray, float]:
     """Relevance at the image's own pixels, and that of a letterbox's border."""
     if frame.mode != "window":
-        placed = to_original(relevance, frame.image_size, frame.mode)
-        return placed.relevance, float(placed.border.sum())
+        resized = to_original(relevance, frame.image_size, frame.mode)
+        return resized.relevance, float(resized.border.sum())
     rows, columns = reflection(frame.box, frame.window)
     folded = np.zeros((*frame.box[2:], relevance.shape[-1]))
     np.add.at(folded, np.ix_(rows, columns), relevance)

@@ -39,8 +39,8 @@ def rule_names() -> list[str]:
         >>> rule_names()[:3]
         ['alpha1beta0', 'alpha2beta1', 'attnlrp']
     """
-    theirs = innvestigate()
-    return sorted(NAMED) + sorted([] if theirs is None else theirs.PRESETS)
+    analyzers = innvestigate()
+    return sorted(NAMED) + sorted([] if analyzers is None else analyzers.PRESETS)
 
 
 def get(rule: RuleLike) -> Method:
@@ -59,9 +59,9 @@ def get(rule: RuleLike) -> Method:
     """
     if isinstance(rule, Method):
         return rule
-    own = as_rule(rule)
-    if own is not None:
-        return Composite((anything, own))
+    single = as_rule(rule)
+    if single is not None:
+        return Composite((anything, single))
     if isinstance(rule, str):
         if rule in NAMED:
             return NAMED[rule]()

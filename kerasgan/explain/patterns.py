@@ -22,9 +22,9 @@ class Patterns(Steps):
         inside = self.inside(step)
         if step.kind in ("Add", "AddV2") and len(inside) == 2:
             for scaled, rest in (inside, inside[::-1]):
-                found = self._centred_by(value, scaled, rest)
-                if found is not None:
-                    return found
+                node = self._centred_by(value, scaled, rest)
+                if node is not None:
+                    return node
         if step.kind == "Sub" and len(inside) == 2 and image_inputs(step) == [0, 1]:
             data, mean = inside
             steps = self._mean_of(mean, data)
@@ -37,8 +37,8 @@ class Patterns(Steps):
             return None
         shift, taken = None, rest
         if rest.step.kind in ("Add", "AddV2", "Sub") and len(image_inputs(rest.step)) == 1:
-            (place,) = image_inputs(rest.step)
-            shift, taken = rest.step.inputs[1 - place], rest.step.inputs[place]
+            (index,) = image_inputs(rest.step)
+            shift, taken = rest.step.inputs[1 - index], rest.step.inputs[index]
         if taken.step.kind != "Mul" or (rest.step.kind == "Sub" and taken == rest.step.inputs[0]):
             return None
         for data, inverse in (scaled.step.inputs, scaled.step.inputs[::-1]):

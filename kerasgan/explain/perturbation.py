@@ -70,8 +70,8 @@ class Perturbation(Method):
         totals = ScoreDrops(*(tf.zeros(n, images.dtype) for n in (sizes, sizes[1:], sizes[:1])))
 
         def body(number, totals):
-            found = self.drops(network, images, logits, weights, number, number + 1)
-            return number + 1, ScoreDrops(*(a + b for a, b in zip(totals, found)))
+            drops = self.drops(network, images, logits, weights, number, number + 1)
+            return number + 1, ScoreDrops(*(a + b for a, b in zip(totals, drops)))
 
         _, totals = tf.while_loop(lambda number, _: number < count, body, (0, totals))
         return Result(self.shown(totals, images), logits, weights, {}, None)
@@ -92,10 +92,12 @@ class Perturbation(Method):
         altered = images + hidden * (_filling(images, self.fill) - images)
         altered = tf.reshape(altered, [-1, height, width, channels])
         altered = tf.ensure_shape(altered, (None, *images.shape[1:]))
-        found = tf.reshape(
+        altered_logits = tf.reshape(
             _logits(network, altered), tf.concat([[last - first, batch], tf.shape(logits)[1:]], 0)
         )
-        drops = tf.reduce_sum(weights * (logits - found), list(range(2, logits.shape.rank + 1)))
+        drops = tf.reduce_sum(
+            weights * (logits - altered_logits), list(range(2, logits.shape.rank + 1))
+        )
         hidden = hidden[:, 0, :, :, 0]
         by_pixel = tf.einsum("nb,nhw->bhw", drops, hidden)
         return ScoreDrops(by_pixel, tf.reduce_sum(hidden, 0), tf.reduce_sum(drops, 0))
@@ -125,8 +127,8 @@ class Perturbation(Method):
         total = None
         for first in range(0, count, step):
             last = min(first + step, count)
-            found = run(images, logits, weights, tf.constant(first), tf.constant(last))
-            total = found if total is None else ScoreDrops(*(a + b for a, b in zip(total, found)))
+            drops = run(images, logits, weights, tf.constant(first), tf.constant(last))
+            total = drops if total is None else ScoreDrops(*(a + b for a, b in zip(total, drops)))
             tell((last - first) * len(images))
         return self.shown(total, images)
 
@@ -309,16 +311,16 @@ def _places(size: Any, patch: Any, stride: Any) -> Any:
     return (size - patch + stride - 1) // stride + 1
 
 
-def _within(places: tf.Tensor, starts: tf.Tensor, length: Any) -> tf.Tensor:
+def _within(positions: tf.Tensor, starts: tf.Tensor, length: Any) -> tf.Tensor:
     """Returns 1 for places in a window, else 0: float32 (windows, places)."""
-    after = places[None] - starts[:, None]
+    after = positions[None] - starts[:, None]
     return tf.cast((after >= 0) & (after < length), tf.float32)
 
 
 def _between(size: tf.Tensor, points: tf.Tensor, shift: tf.Tensor, cell: tf.Tensor) -> tf.Tensor:
     """Returns the parts of points, a cell apart, in each pixel: float32 (size, points)."""
-    place = (tf.cast(tf.range(size), tf.float32) + shift) / tf.cast(cell, tf.float32)
-    away = tf.abs(place[:, None] - tf.cast(tf.range(points), tf.float32))
+    position = (tf.cast(tf.range(size), tf.float32) + shift) / tf.cast(cell, tf.float32)
+    away = tf.abs(position[:, None] - tf.cast(tf.range(points), tf.float32))
     return tf.maximum(1 - away, 0)
 
 

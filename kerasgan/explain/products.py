@@ -68,7 +68,7 @@ class Products(Patterns):
 
     def factors(self, step: Step) -> list[Value]:
         """Returns what a product multiplies, all of those of one layer."""
-        found: list[Value] = []
+        factors: list[Value] = []
         for value in self.inside(step):
             inner = value.step
             if (
@@ -78,10 +78,10 @@ class Products(Patterns):
                 and self.same_layer(inner, step)
                 and "Multiply" in type(self.layer_at(step.path)).__name__
             ):
-                found += self.factors(inner)
+                factors += self.factors(inner)
             else:
-                found.append(value)
-        return found
+                factors.append(value)
+        return factors
 
     def product(self, value: Value) -> Node:
         """Makes a node of a product, or of a quotient, whose factors all depend on the image."""
@@ -126,23 +126,23 @@ class Products(Patterns):
         sizes = [self.shape(v) for v in factors]
         full = self.shape(Value(step))
         bounded = [self.boundedness(v) for v in factors]
-        strong = [i for i, found in enumerate(bounded) if found == 2]
-        weak = [i for i, found in enumerate(bounded) if found == 1]
+        strong = [i for i, degree in enumerate(bounded) if degree == 2]
+        weak = [i for i, degree in enumerate(bounded) if degree == 1]
         broadcast = [i for i, size in enumerate(sizes) if size != full]
         choices = [sorted({*strong, *broadcast})]
         choices += [broadcast] if len(strong) == count else []
         choices += [strong] if len(broadcast) == count else []
         choices += [sorted({*strong, *weak, *broadcast})]
-        return tuple(next((found for found in choices if len(found) == count - 1), ()))
+        return tuple(next((gates for gates in choices if len(gates) == count - 1), ()))
 
     def boundedness(self, value: Value) -> int:
         """Says whether values are bounded as those of gates are: 2 for sure, 1 maybe, 0 not."""
-        found = self.ranges.of(value)
+        range_ = self.ranges.of(value)
         if self.softmax(value) is not None:
             return 2
-        if not np.isfinite([found.low, found.high]).all():
+        if not np.isfinite([range_.low, range_.high]).all():
             return 0
-        return 2 if found.low >= -1e-5 and found.high - found.low <= 2 + 1e-5 else 1
+        return 2 if range_.low >= -1e-5 and range_.high - range_.low <= 2 + 1e-5 else 1
 
     def _why(self, factors: Sequence[Value]) -> str:
         count = len(factors)
@@ -158,14 +158,14 @@ class Products(Patterns):
     def choices(self, product: str, factors: Sequence[Value]) -> str:
         """Says what `gates` can be for a product, and what each choice means."""
         names = [self.name_of_value(value) for value in factors]
-        said = []
+        options = []
         for signal, name in enumerate(names):
             rest = [i for i in range(len(names)) if i != signal]
             held = ", ".join(f"'{names[i]}'" for i in rest)
             value = rest[0] if len(rest) == 1 else tuple(rest)
-            said.append(
+            options.append(
                 f"gates={{'{product}': {value}}} to hold {held} as the gate, so that relevance "
                 f"goes on to '{name}'"
             )
-        said.append(f"gates={{'{product}': ()}} to share relevance evenly")
-        return f"Pass {'; or '.join(said)}"
+        options.append(f"gates={{'{product}': ()}} to share relevance evenly")
+        return f"Pass {'; or '.join(options)}"

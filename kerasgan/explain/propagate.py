@@ -75,10 +75,10 @@ def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
     layers: dict[str, tf.Tensor] = {}
     recorder = ConservationRecorder(run)
     for node in reversed(run.nodes):
-        found = arriving.pop(node.output, None)
-        if found is None:
+        parts = arriving.pop(node.output, None)
+        if parts is None:
             continue
-        relevance = _sum(found)
+        relevance = _sum(parts)
         redistribution = redistribute(run, node, relevance, composite)
         recorder.record(node, relevance, redistribution)
         layers[node.name] = relevance
@@ -117,11 +117,11 @@ def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def _of_images(run: Run, arriving: dict[Value, list[tf.Tensor]]) -> list[tf.Tensor]:
-    found = []
+    relevance = []
     for value, image in zip(run.graph.images, run.images):
         parts = [] if value is None else arriving.get(value, [])
-        found.append(_sum(parts) if parts else tf.zeros_like(image))
-    return found
+        relevance.append(_sum(parts) if parts else tf.zeros_like(image))
+    return relevance
 
 
 # --- Kinds of nodes ---
@@ -306,11 +306,11 @@ class ConservationRecorder:
         parts = tf.stack(self._parts) if self._parts else ledger[:0, 0]
         return ConservationTable(self._rows, ledger, self._branches, parts)
 
-    def _total(self, values: tf.Tensor, place: Value) -> tf.Tensor:
+    def _total(self, values: tf.Tensor, value: Value) -> tf.Tensor:
         """Sums for each image, once: what a node passes on, the next one receives."""
         key = values.ref()
         if key not in self._totals:
-            self._totals[key] = self._run.per_image(values, place)
+            self._totals[key] = self._run.per_image(values, value)
         return self._totals[key]
 
     def _for_each_image(self, column: Any) -> tf.Tensor:

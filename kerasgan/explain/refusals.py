@@ -79,18 +79,18 @@ def check_batch(steps: Steps, step: Step) -> None:
             )
     if step.kind in AFFINE and len(inside) == 1 and step.kind != "Neg":
         other = steps.constant_shape(step.inputs[1 - image_inputs(step)[0]])
-        own = steps.shape(inside[0])
-        wrong = other is not None and len(other) > len(own)
-        wrong = wrong or (other and len(other) == len(own) and _meets(steps, own, other))
+        shape = steps.shape(inside[0])
+        wrong = other is not None and len(other) > len(shape)
+        wrong = wrong or (other and len(other) == len(shape) and _meets(steps, shape, other))
         if wrong:
             raise steps.refusal(
                 step, f"its constant of shape {tuple(other)} would meet the images of the batch"
             )
     if step.kind in ("ConcatV2", "Pack"):
         shapes = [steps.constant_shape(v) for v in step.inputs if v.step.depends != "image"]
-        own = steps.shape(inside[0])
+        shape = steps.shape(inside[0])
         values = shapes[:-1] if step.kind == "ConcatV2" else shapes
-        if any(s and len(s) == len(own) and s[0] and not own[0] for s in values):
+        if any(s and len(s) == len(shape) and s[0] and not shape[0] for s in values):
             raise steps.refusal(
                 step, "it joins a constant to images, which it has to be repeated for"
             )
@@ -108,5 +108,5 @@ def check_routed(steps: Steps, step: Step) -> None:
             raise steps.refusal(step, f"it rounds to {to.name}", QUANTIZED)
 
 
-def _meets(steps: Steps, own: Sequence[int | None], other: Sequence[int | None]) -> bool:
-    return own[0] is None and other[0] not in (None, 1)
+def _meets(steps: Steps, shape: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    return shape[0] is None and other[0] not in (None, 1)

@@ -108,8 +108,8 @@ class Epsilon(Rule):
 
     def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         """See `Rule.redistribute`."""
-        own = linear.contributions()
-        outputs = linear.outputs if self.bias else own.sums
+        contributions = linear.contributions()
+        outputs = linear.outputs if self.bias else contributions.sums
         epsilon = self.epsilon
         if self.relative:
             epsilon *= linear.for_each_image(tf.reduce_mean, tf.abs(outputs))
@@ -119,7 +119,7 @@ class Epsilon(Rule):
         if self.epsilon == 0:
             unsupported = per_image(tf.where(outputs == 0, relevance, tf.zeros_like(relevance)))
         bias = bias_relevance(factors, linear.bias) if self.bias else 0.0
-        return Redistribution(own.backward(factors), bias, stabiliser, unsupported)
+        return Redistribution(contributions.backward(factors), bias, stabiliser, unsupported)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,16 +237,16 @@ class Gamma(Rule):
             return self._redistribute_as_published(linear, relevance)
         # c + gamma c+ = (1 + gamma/2) c + gamma/2 |c|, likewise with a minus for c-
         half = self.gamma / 2
-        own = linear.contributions()
+        contributions = linear.contributions()
         size = linear.contributions(tf.abs(linear.inputs), tf.abs(linear.kernel))
-        signed, absolute = own.sums, size.sums
+        signed, absolute = contributions.sums, size.sums
         if self.bias and linear.bias is not None:
             signed, absolute = linear.outputs, absolute + tf.abs(linear.bias)
         sign = sign_of(signed)
         outputs = (1 + half) * signed + half * sign * absolute
         factors, stabiliser = stabilised(relevance, outputs, STABILISER)
         factors, aligned = (1 + half) * factors, half * sign * factors
-        inputs = own.backward(factors) + size.backward(aligned)
+        inputs = contributions.backward(factors) + size.backward(aligned)
         bias = 0.0
         if self.bias and linear.bias is not None:
             bias = bias_relevance(factors, linear.bias) + bias_relevance(
@@ -255,13 +255,17 @@ class Gamma(Rule):
         return Redistribution(inputs, bias, stabiliser)
 
     def _redistribute_as_published(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
-        own = linear.contributions(kernel=linear.kernel + self.gamma * tf.nn.relu(linear.kernel))
-        outputs, bias = own.sums, None
+        contributions = linear.contributions(
+            kernel=linear.kernel + self.gamma * tf.nn.relu(linear.kernel)
+        )
+        outputs, bias = contributions.sums, None
         if self.bias and linear.bias is not None:
             bias = linear.bias + self.gamma * tf.nn.relu(linear.bias)
             outputs += bias
         factors, stabiliser = stabilised(relevance, outputs, STABILISER)
-        return Redistribution(own.backward(factors), bias_relevance(factors, bias), stabiliser)
+        return Redistribution(
+            contributions.backward(factors), bias_relevance(factors, bias), stabiliser
+        )
 
 
 @dataclasses.dataclass(frozen=True)

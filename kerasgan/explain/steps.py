@@ -35,7 +35,7 @@ class Steps:
         self._within: dict[str, dict[str, keras.layers.Layer]] = {"": self.layers}
         self._by_path: dict[str, keras.layers.Layer | None] = {"": None}
         self.scopes: dict[str, list[str]] = {}
-        made = {op.name: place for place, op in enumerate(graph.trace.graph.get_operations())}
+        made = {op.name: i for i, op in enumerate(graph.trace.graph.get_operations())}
         for step in sorted(graph.steps, key=lambda step: made.get(step.name, len(made))):
             calls = self.scopes.setdefault(step.path, [])
             if step.scope not in calls:
@@ -71,7 +71,7 @@ class Steps:
     def layer_at(self, path: str) -> keras.layers.Layer | None:
         """Returns the Keras layer of a path, the innermost; None for no path."""
         if path not in self._by_path:
-            done, rest, found = "", path, None
+            done, rest, layer = "", path, None
             while rest:
                 within = self._within[done]
                 names = [n for n in within if rest == n or rest.startswith(f"{n}/")]
@@ -79,11 +79,11 @@ class Steps:
                     within = self.layers
                     names = [n for n in within if rest == n or rest.startswith(f"{n}/")]
                 name = max(names, key=len)
-                found, rest = within[name], rest[len(name) + 1 :]
+                layer, rest = within[name], rest[len(name) + 1 :]
                 done = f"{done}/{name}"
                 if done not in self._within:
-                    self._within[done] = _layers_within(found)
-            self._by_path[path] = found
+                    self._within[done] = _layers_within(layer)
+            self._by_path[path] = layer
         return self._by_path[path]
 
     def trailing(self, value: Value, rank: int) -> int | None:
@@ -116,17 +116,17 @@ class Steps:
             return 1 if last and not step.attributes["is_training"].b else None
         if step.kind not in AFFINE:
             return None
-        place = inside[0]
+        index = inside[0]
         if step.kind == "Neg":
             return 0
-        if step.kind in ("RealDiv", "DivNoNan") and place == 1:
+        if step.kind in ("RealDiv", "DivNoNan") and index == 1:
             return None
         if step.kind == "BiasAdd" and step.attributes["data_format"].s == b"NCHW":
             return None
-        data, whole = self.shape(step.inputs[place]), self.shape(Value(step))
+        data, whole = self.shape(step.inputs[index]), self.shape(Value(step))
         if data != whole:
             return None
-        return self.trailing(step.inputs[1 - place], len(whole))
+        return self.trailing(step.inputs[1 - index], len(whole))
 
     def is_scale(self, step: Step) -> bool:
         """Whether an operation with one input from the image is scale or shift."""
@@ -136,13 +136,13 @@ class Steps:
 
     def steps_between(self, value: Value, ends: Collection[Value]) -> list[Step]:
         """Returns what a value is computed by from other values, in order."""
-        found: set[Step] = set()
+        between: set[Step] = set()
         waiting = [value]
         while waiting:
-            found.add(waiting[-1].step)
+            between.add(waiting[-1].step)
             inside = self.inside(waiting.pop().step)
-            waiting += [v for v in inside if v not in ends and v.step not in found]
-        return sorted(found, key=self.order.__getitem__)
+            waiting += [v for v in inside if v not in ends and v.step not in between]
+        return sorted(between, key=self.order.__getitem__)
 
     def call_of(self, step: Step) -> str:
         """Names the call of a layer: its path, and which call it is from the second on."""
@@ -162,7 +162,7 @@ class Steps:
 
 def _layers_within(holder: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """Returns the layers that a layer holds, by name, the outer ones first."""
-    found: dict[str, keras.layers.Layer] = {}
+    layers: dict[str, keras.layers.Layer] = {}
     for layer in layers_of(holder):
-        found.setdefault(layer.name, layer)
-    return found
+        layers.setdefault(layer.name, layer)
+    return layers

@@ -161,10 +161,10 @@ class Class(Target):
         if logits.shape[-1] == 1:
             positive = foreground(logits)
             return positive if self.index == 1 else positive - 1
-        own = tf.one_hot(self.index, logits.shape[-1], dtype=logits.dtype)
-        weights = one_hot_argmax(logits) * own
+        chosen = tf.one_hot(self.index, logits.shape[-1], dtype=logits.dtype)
+        weights = one_hot_argmax(logits) * chosen
         if self.margin:
-            runner_up = one_hot_argmax(tf.where(own > 0, -np.inf, logits))
+            runner_up = one_hot_argmax(tf.where(chosen > 0, -np.inf, logits))
             weights -= runner_up * tf.reduce_sum(weights, -1, keepdims=True)
         return weights
 

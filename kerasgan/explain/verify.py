@@ -38,8 +38,8 @@ def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> flo
     for seed in range(4):
         noise = [tf.random.stateless_uniform(x.shape, (seed, 0), -1, 1) for x in images]
         moved = [x * (1 + 1e-6 * tf.cast(n, x.dtype)) for x, n in zip(images, noise)]
-        found = call_network(network, moved)
-        outputs.append(np.asarray(tf.cast(tf.nest.flatten(found)[output], tf.float64)))
+        output_of = call_network(network, moved)
+        outputs.append(np.asarray(tf.cast(tf.nest.flatten(output_of)[output], tf.float64)))
     return float(np.ptp(outputs, axis=0).max())
 
 
@@ -47,8 +47,8 @@ def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> N
     """Raises if model and graph differ on random images, or images of a batch on one another."""
     images = _images_for(network, 2)
     try:
-        found = call_network(network, images)
-        expected = tf.cast(tf.nest.flatten(found)[output], graph.dtype)
+        outputs_of = call_network(network, images)
+        expected = tf.cast(tf.nest.flatten(outputs_of)[output], graph.dtype)
     except (ValueError, tf.errors.OpError) as error:
         raise KerasganError(
             f"Argument 'model' must run on images {[tuple(image.shape) for image in images]}. "
@@ -115,19 +115,19 @@ def _find_images(graph: Graph, run: Run) -> None:
             known = [] if shape.rank is None else shape.as_list()
             pair = run.tensor(value).numpy(), changed.tensor(value).numpy()
             try:
-                found = find_batch_axis(*pair, count, known)
+                axis = find_batch_axis(*pair, count, known)
             except ValueError:
                 raise KerasganError(
                     f"{node.main} cannot be explained: what it computes of an image depends on "
                     "the others of a batch. Look for operations over the axis of the images"
                 ) from None
-            if found is not None and found.before < 0 and found.after > 1 and not sized:
+            if axis is not None and axis.before < 0 and axis.after > 1 and not sized:
                 raise KerasganError(
                     f"{node.main} cannot be explained: it puts images between other axes, and how "
                     "many places belong to one is open. Give the model's input a fixed size"
                 )
-            if found is not None:
-                graph.batch_axes[value] = found
+            if axis is not None:
+                graph.batch_axes[value] = axis
     if graph.output in graph.batch_axes or len(run.logits) != count:
         turned = [node for node in graph.nodes if node.output in graph.batch_axes]
         where = turned[0].main if turned else graph.output.step

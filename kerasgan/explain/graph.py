@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,12 +24,11 @@ from kerasgan.explain.operations import (
     LISTS,
     NORMALISING,
     PADDING,
-    RENAMED,
     SCALING,
     WEIGHTED,
     Operands,
 )
-from kerasgan.models.trace import Step, Trace, Value
+from kerasgan.models.trace import Step, Trace, Value, raw_operation
 
 
 @dataclasses.dataclass(eq=False)
@@ -411,7 +409,13 @@ class Run:
                 return [_depthwise(step, *tensors)]
             pairs = zip(tf.split(tensors[0], groups, -1), tf.split(tensors[1], groups, -1))
             return [tf.concat([self._call(step, pair)[0] for pair in pairs], -1)]
-        function, names, options = options_of(step, self.graph.dtype)
+        function, names, options = raw_operation(step.kind, step.attributes, self.graph.dtype)
+        if function is None:
+            raise KerasganError(
+                f"{step} cannot be computed again outside of the network. If it does not depend on "
+                "the image, such as a loop that makes positions, compute it before the model is "
+                "built"
+            )
         tensors = list(tensors)
         if step.kind in LISTS:
             surplus = len(tensors) - len(names) + 1
@@ -463,47 +467,6 @@ def letters(step: Step) -> tuple[str, str, str]:
     both = inputs.split(",")
     operands = operands_of(step)
     return both[operands.data], both[operands.kernel], outputs
-
-
-def options_of(step: Step, dtype: str) -> tuple[Any, list[str], dict[str, Any]]:
-    """Returns the function that does an operation, names of its inputs, and other arguments."""
-    function = getattr(tf.raw_ops, step.kind, None)
-    calls = any(value.WhichOneof("value") == "func" for value in step.attributes.values())
-    if function is None or calls:
-        raise KerasganError(
-            f"{step} cannot be computed again outside of the network. If it does not depend on the "
-            "image, such as a loop that makes positions, compute it before the model is built"
-        )
-    attributes = {RENAMED.get(name, name): value for name, value in step.attributes.items()}
-    names, options = [], {}
-    for name in inspect.signature(function).parameters:
-        if name in attributes:
-            options[name] = _decoded(attributes[name], dtype)
-        elif name != "name":
-            names.append(name)
-    return function, names, options
-
-
-def _decoded(value: Any, dtype: str) -> Any:
-    """Turns an attribute into an argument."""
-    which = value.WhichOneof("value")
-    if which == "list":
-        items = next((v for _, v in value.list.ListFields()), [])
-        shapes = [tf.TensorShape(v) if hasattr(v, "dim") else v for v in items]
-        return [_type(v, dtype) for v in shapes] if value.list.type else shapes
-    if which == "type":
-        return _type(value.type, dtype)
-    if which == "shape":
-        return tf.TensorShape(value.shape)
-    if which == "tensor":
-        return tf.make_ndarray(value.tensor)
-    given = getattr(value, which)
-    return given.decode() if isinstance(given, bytes) else given
-
-
-def _type(number: int, dtype: str) -> tf.DType:
-    given = tf.as_dtype(number)
-    return tf.as_dtype(dtype) if given.is_floating else given
 
 
 def _by_value(step: Step, outputs: Any) -> dict[Value, tf.Tensor]:

@@ -135,6 +135,3 @@ STATISTICS = {"Inv", "Reciprocal", "Rsqrt", "Sqrt"}
 
 LISTS = {"AddN", "ConcatV2", "Einsum", "Pack"}
 """Operations whose first argument is a list of tensors."""
-
-RENAMED = {"squeeze_dims": "axis"}
-"""An attribute's name -> its name as an argument of `tf.raw_ops`."""

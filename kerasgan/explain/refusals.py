@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import image_inputs, options_of
+from kerasgan.explain.graph import image_inputs
 from kerasgan.explain.operations import AFFINE, BOTH, NORMALISING
 from kerasgan.explain.steps import ADVICE, Steps
-from kerasgan.models.trace import Step, Value
+from kerasgan.models.trace import Step, Value, raw_operation
 
 QUANTIZED = f"{ADVICE}. If it was quantized, explain the model from before model.quantize(...)"
 WHOLE = "whole numbers, through which relevance cannot pass"
@@ -29,9 +29,8 @@ def no_rule(steps: Steps, step: Step) -> KerasganError:
     tensor = Value(step).tensor
     if tensor is not None and not tensor.dtype.is_floating:
         return steps.refusal(step, f"it gives {WHOLE}", QUANTIZED)
-    try:
-        options_of(step, steps.graph.dtype)
-    except KerasganError:
+    function, _, _ = raw_operation(step.kind, step.attributes)
+    if function is None:
         return steps.refusal(step, "TensorFlow has no function for it outside of the network")
     return steps.refusal(step, "there is no rule for this operation")
 

@@ -8,7 +8,6 @@ exclude each other) or each has its own (labels that may overlap).
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import weakref
@@ -21,7 +20,13 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.ranges import CLOSE, MOVES, Range, range_of
-from kerasgan.models.trace import PASSED, activations_of, call_network, trace_network
+from kerasgan.models.trace import (
+    PASSED,
+    activations_of,
+    call_network,
+    raw_operation,
+    trace_network,
+)
 from kerasgan.stack import has_symbolic_outputs, shape_called_on
 
 __all__ = [
@@ -41,7 +46,6 @@ __all__ = [
 
 CORES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
 SMALLEST = 2.0**-24
-RENAMED = {"squeeze_dims": "axis"}  # an attribute -> its name as an argument
 LOAD = (
     "load it first, keras.models.load_model(path, compile=False), with "
     "custom_objects={'its name': its class} for layers and losses of your own"
@@ -651,12 +655,8 @@ def _logits_of(output: tf.Tensor, reading: Reading) -> tf.Tensor:
 
 def _reapply(op: tf.Operation, value: tf.Tensor) -> tf.Tensor:
     """Do the same to another value."""
-    function = getattr(tf.raw_ops, op.type)
-    parameters = [name for name in inspect.signature(function).parameters if name != "name"]
-    attributes = {RENAMED.get(name, name): name for name in op.node_def.attr}
-    options = {name: op.get_attr(attributes[name]) for name in parameters if name in attributes}
-    inputs = (name for name in parameters if name not in attributes)
-    return function(**dict(zip(inputs, [value, *op.inputs[1:]])), **options)
+    function, names, options = raw_operation(op.type, op.node_def.attr)
+    return function(**dict(zip(names, [value, *op.inputs[1:]])), **options)
 
 
 def _inverted(output: tf.Tensor, activation: str) -> tf.Tensor:

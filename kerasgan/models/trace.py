@@ -6,6 +6,7 @@ this leaves is walked back from the output. Functions that are called in it are 
 
 from __future__ import annotations
 
+import inspect
 import re
 import weakref
 from collections.abc import Collection, Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "call_network",
     "clear_trace",
     "layers_in",
+    "raw_operation",
     "trace",
     "trace_network",
 ]
@@ -43,6 +45,7 @@ PASSED = {
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 SHAPES = {"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"}
 DEPENDS = ("nothing", "variables", "image")
+RENAMED = {"squeeze_dims": "axis"}  # an attribute -> its name as an argument of tf.raw_ops
 TRACED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -141,6 +144,59 @@ class Trace(NamedTuple):
             return None
         dtype = tf.as_dtype(step.attributes["dtype"].type)
         return tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype).numpy()
+
+
+def raw_operation(
+    kind: str, attributes: Any, dtype: str | None = None
+) -> tuple[Any, list[str], dict[str, Any]]:
+    """Find the function in `tf.raw_ops` that does an operation again.
+
+    Args:
+        kind: Of operation.
+        attributes: By name, as in TensorFlow's NodeDef.
+        dtype: What floating numbers are to be; None for what they are.
+
+    Returns:
+        The function, None if there is none; names of its inputs; and its other arguments.
+
+    Example:
+        >>> function, names, _ = raw_operation("Relu", {})
+        >>> function(features=[-1.0, 2.0]).numpy(), names
+        (array([0., 2.], dtype=float32), ['features'])
+    """
+    function = getattr(tf.raw_ops, kind, None)
+    if function is None or any(x.WhichOneof("value") == "func" for x in attributes.values()):
+        return None, [], {}
+    arguments = {RENAMED.get(name, name): value for name, value in attributes.items()}
+    names, options = [], {}
+    for name in inspect.signature(function).parameters:
+        if name in arguments:
+            options[name] = _decoded(arguments[name], dtype)
+        elif name != "name":
+            names.append(name)
+    return function, names, options
+
+
+def _decoded(value: Any, dtype: str | None) -> Any:
+    """Turn an attribute into an argument."""
+    which = value.WhichOneof("value")
+    if which == "list":
+        items = next((items for _, items in value.list.ListFields()), [])
+        shapes = [tf.TensorShape(item) if hasattr(item, "dim") else item for item in items]
+        return [_type(item, dtype) for item in shapes] if value.list.type else shapes
+    if which == "type":
+        return _type(value.type, dtype)
+    if which == "shape":
+        return tf.TensorShape(value.shape)
+    if which == "tensor":
+        return tf.make_ndarray(value.tensor)
+    given = getattr(value, which)
+    return given.decode() if isinstance(given, bytes) else given
+
+
+def _type(number: int, dtype: str | None) -> tf.DType:
+    given = tf.as_dtype(number)
+    return tf.as_dtype(dtype) if dtype and given.is_floating else given
 
 
 def trace_network(network: keras.Model, output: int = 0) -> Trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import pandas as pd
 from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.propagate import COLUMNS
+from kerasgan.storage import write
 
 
 class Layers(Mapping):
@@ -161,18 +163,15 @@ class Explanation:
         layers = {f"layers/{name}": array for name, array in self.layers.arrays.items()}
         names = {"names": self.layers.names, "rows": self.rows, "branches": self.branches}
         header = np.array(json.dumps({**names, "gates": self.gates}))
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        file = io.BytesIO()
+        np.savez_compressed(file, header=header, **self.arrays, **layers)
         try:
-            with open(part, "wb") as file:
-                np.savez_compressed(file, header=header, **self.arrays, **layers)
-            os.replace(part, path)
+            write(path, file.getvalue())
         except OSError as error:
             raise KerasganError(
                 f"Argument 'path' must be a file in a folder that is there and can be written. "
                 f"Received: '{path}' ({error.strerror})"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Explanation:

@@ -177,13 +177,6 @@ def subclassed_called(size=16, width=4, last="sigmoid"):
     return model
 
 
-@style()
-def subclassed_inside(size=16, width=4, last="sigmoid"):
-    """A subclassed model as a layer of a functional one."""
-    image = picture(size)
-    return keras.Model(image, SubclassedUNet(width, last=last, name="net")(image))
-
-
 class Functioned(SubclassedUNet):
     @tf.function
     def call(self, x, training=None):
@@ -365,55 +358,6 @@ def own_layers(size=16, width=4, last="sigmoid"):
 
 
 @style()
-def attention_unet(size=16, width=4, last="sigmoid"):
-    """Oktay et al. 2018."""
-
-    def gate(x, g, filters):
-        theta = L.Conv2D(filters, 1)(x)
-        phi = L.Conv2D(filters, 1)(g)
-        f = L.Activation("relu")(L.add([theta, phi]))
-        psi = L.Activation("sigmoid")(L.Conv2D(1, 1)(f))
-        return L.multiply([x, psi])
-
-    image = x = picture(size)
-    skips = []
-    for level in range(2):
-        x = conv(conv(x, width * 2**level), width * 2**level)
-        skips.append(x)
-        x = L.MaxPooling2D()(x)
-    x = conv(x, 4 * width)
-    for level, skip in reversed(list(enumerate(skips))):
-        x = conv(L.UpSampling2D()(x), width * 2**level)
-        x = L.concatenate([gate(skip, x, width), x])
-        x = conv(x, width * 2**level)
-    return keras.Model(image, head(x, last))
-
-
-@style()
-def unet_3_plus(size=16, width=4, last="sigmoid"):
-    """Huang et al. 2020: every step up sees all scales."""
-    image = x = picture(size)
-    levels = 3
-    encoded = []
-    for level in range(levels):
-        x = conv(x if level == 0 else L.MaxPool2D(2)(x), width * 2**level)
-        encoded.append(x)
-    decoded = {levels - 1: encoded[-1]}
-    for level in reversed(range(levels - 1)):
-        parts = []
-        for other in range(levels):
-            if other < level:
-                part = L.MaxPool2D(2 ** (level - other))(encoded[other])
-            elif other == level:
-                part = encoded[other]
-            else:
-                part = up(decoded[other], 2 ** (other - level))
-            parts.append(conv(part, width))
-        decoded[level] = conv(L.Concatenate()(parts), levels * width)
-    return keras.Model(image, head(decoded[0], last))
-
-
-@style()
 def unet_plus_plus(size=16, width=4, last="sigmoid"):
     """Zhou et al. 2018: nested skip connections, the mean of the masks of all depths."""
     image = x = picture(size)
@@ -428,25 +372,6 @@ def unet_plus_plus(size=16, width=4, last="sigmoid"):
     masks = [L.Conv2D(1, 1)(nodes[0, step]) for step in (1, 2)]
     x = L.Average()(masks)
     return keras.Model(image, x if last is None else L.Activation(last)(x))
-
-
-@style()
-def residual_unet(size=16, width=4, last="sigmoid"):
-    """Zhang et al. 2018: pre-activation residual units, strides instead of pooling."""
-
-    def unit(x, filters, stride=1):
-        y = L.Activation("relu")(L.BatchNormalization()(x))
-        y = L.Conv2D(filters, 3, strides=stride, padding="same")(y)
-        y = L.Activation("relu")(L.BatchNormalization()(y))
-        y = L.Conv2D(filters, 3, padding="same")(y)
-        short = L.Conv2D(filters, 1, strides=stride, padding="same")(x)
-        return L.Add()([L.BatchNormalization()(short), y])
-
-    image = picture(size)
-    first = unit(L.Conv2D(width, 3, padding="same")(image), width)
-    x = unit(first, 2 * width, 2)
-    x = L.Concatenate()([L.UpSampling2D((2, 2))(x), first])
-    return keras.Model(image, head(unit(x, width), last))
 
 
 @style()
@@ -470,21 +395,6 @@ def deeplab_v3_plus(size=16, width=4, last="sigmoid"):
     x = L.Conv2D(1, 1)(separable(x, width, 1))
     x = up(x)
     return keras.Model(image, x if last is None else L.Activation(last)(x))
-
-
-@style()
-def pyramid_pooling(size=16, width=4, last="softmax"):
-    """PSPNet, Zhao et al. 2017; several exclusive classes."""
-    image = picture(size)
-    x = conv(conv(image, width, strides=2), width)
-    parts = [x]
-    for bins in (1, 2, 4):
-        pooled = L.AveragePooling2D(x.shape[1] // bins)(x)
-        pooled = conv(pooled, width, 1)
-        parts.append(L.Resizing(*x.shape[1:3], interpolation="bilinear")(pooled))
-    x = L.SpatialDropout2D(0.1)(conv(L.Concatenate()(parts), width))
-    x = up(L.Conv2D(3, 1)(x))
-    return keras.Model(image, x if last is None else L.Softmax()(x))
 
 
 @style()
@@ -656,15 +566,6 @@ def activations_by_hand(size=16, width=4, last="sigmoid"):
         x = L.Conv2D(width, 3, padding="same")(x)
         x = L.Lambda(function, name=function.__name__)(x)
     x = GLU()(L.Conv2D(2 * width, 3, padding="same")(x))
-    return keras.Model(image, head(x, last))
-
-
-@style()
-def activations_of_keras(size=16, width=4, last="sigmoid"):
-    image = x = picture(size)
-    for name in ("gelu", "swish", "selu", "softplus", "softsign", "mish", "hard_sigmoid", "tanh"):
-        activation = name if hasattr(keras.activations, name) else mish
-        x = L.Conv2D(width, 3, padding="same", activation=activation)(x)
     return keras.Model(image, head(x, last))
 
 
@@ -1182,13 +1083,6 @@ def inside(function, name):
     return around(L.Lambda(function, name=name))
 
 
-@bad("branching")
-def control_flow():
-    return inside(
-        lambda x: tf.cond(tf.reduce_mean(x) > 0, lambda: tf.nn.relu(x), lambda: -x), "branching"
-    )
-
-
 @bad("refining")
 def loop():
     def until_small(x):
@@ -1200,16 +1094,6 @@ def loop():
 @bad("noise")
 def random_noise():
     return inside(lambda x: x + tf.random.normal(tf.shape(x), stddev=0.1), "noise")
-
-
-@bad("always_dropping")
-def monte_carlo_dropout():
-    return around(lambda x: L.Dropout(0.5, name="always_dropping")(x, training=True))
-
-
-@bad("rounding")
-def integers():
-    return inside(lambda x: tf.cast(tf.cast(10 * x, tf.int32), tf.float32) / 10, "rounding")
 
 
 class Quantized(L.Layer):
@@ -1277,22 +1161,8 @@ def warping():
 
 
 @bad("depend")
-def constant_output():
-    return inside(lambda x: tf.ones_like(x), "ones")
-
-
-@bad("depend")
 def only_its_shape():
     return inside(lambda x: tf.zeros_like(x) + tf.cast(tf.shape(x)[1], tf.float32), "shape")
-
-
-@bad("middle", "NaN", when="explain")
-def nan_weights():
-    model = around(L.Conv2D(4, 3, padding="same", activation="relu", name="middle"))
-    kernel, bias = model.get_layer("middle").get_weights()
-    kernel[0, 0, 0, 0] = np.nan
-    model.get_layer("middle").set_weights([kernel, bias])
-    return model
 
 
 @bad("middle", when="explain")
@@ -1309,14 +1179,3 @@ def nan_statistics():
     gamma, beta, mean, variance = model.get_layer("middle").get_weights()
     model.get_layer("middle").set_weights([gamma, beta, mean, -variance])
     return model
-
-
-@bad("both", "gates")
-def two_signals():
-    """A product of two features: either could be the gate."""
-
-    def middle(x):
-        one, two = (L.Conv2D(4, 3, padding="same", activation="relu")(x) for _ in range(2))
-        return L.Multiply(name="both")([one, two])
-
-    return around(middle)

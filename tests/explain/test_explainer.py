@@ -1,9 +1,6 @@
 """The explainer from outside: what it promises a user."""
 
-import json
 import pathlib
-import subprocess
-import sys
 import threading
 
 import keras
@@ -441,32 +438,6 @@ class TestLive:
         trainer.join()
         assert failures == []
 
-    def test_exported_needs_no_innvestigate(self, tmp_path):
-        explainer = Explainer(small(batch_norm=True), "alpha2beta1")
-        explainer.export(str(tmp_path / "saved"))
-        weights = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
-        np.savez(tmp_path / "inputs.npz", images=IMAGES, weights=weights)
-        script = (
-            "import sys, json, numpy as np, tensorflow as tf\n"
-            "folder = sys.argv[1]\n"
-            "saved = tf.saved_model.load(folder + '/saved')\n"
-            "data = np.load(folder + '/inputs.npz')\n"
-            "r = saved.explain(tf.constant(data['images']))['relevance'].numpy()\n"
-            "w = saved.explain_weights(*map(tf.constant, (data['images'], data['weights'])))\n"
-            "np.savez(folder + '/outputs.npz', r=r, w=w['relevance'].numpy())\n"
-            "print(json.dumps([name in sys.modules for name in ('innvestigate', 'kerasgan')]))\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert json.loads(done.stdout.splitlines()[-1]) == [False, False]
-        with np.load(tmp_path / "outputs.npz") as outputs:
-            close(outputs["r"], explainer.explain(IMAGES).relevance)
-            close(outputs["w"], explainer.explain(IMAGES, weights).relevance)
-
 
 class TestExplanation:
     def test_saved_and_loaded(self, tmp_path):
@@ -515,7 +486,7 @@ class TestExplanation:
 
     def test_layers_are_copied_when_they_are_asked_for(self, tmp_path):
         e = Explainer(small(), "gamma").explain(IMAGES)
-        kept = e.layers._arrays
+        kept = e.layers.arrays
         assert not any(isinstance(array, np.ndarray) for array in kept.values())
         found = e.layers["down_2"]
         assert isinstance(found, np.ndarray)
@@ -701,10 +672,6 @@ class TestBadInput:
         with pytest.warns(KerasganWarning, match="Relevance at layers is not kept"):
             e = Explainer(small()).explain(IMAGES)
         assert len(e.layers) == 0
-
-    def test_export_of_a_target_with_arrays(self, explainer, tmp_path):
-        with pytest.raises(KerasganError, match="explain_weights"):
-            explainer.export(str(tmp_path), np.ones((8, 8)))
 
 
 def test_a_model_of_so_many_images_at_a_time():

@@ -15,9 +15,6 @@ import pytest
 import tensorflow as tf
 from test_canonize import attention_unet, preactivation_unet
 from test_encoders import encoder_unet
-from test_oracle import classifier_like as norms_and_gates
-from test_oracle import randomise
-from test_oracle import unet as every_layer
 from toys import linear_of
 
 import kerasgan.models
@@ -150,6 +147,63 @@ def test_every_rule_on_every_layer(kind, bias, stride, padding, kernel, dilation
 # --------------------------------------------------------------------------- whole networks
 
 MIXED = [name for name in RULES if name != "lrp-0"]
+
+
+def randomise(model, seed=0):
+    """Sets biases and batch-norm statistics as training might."""
+    rng = np.random.default_rng(seed)
+    for v in model.weights:
+        name = v.name.split("/")[-1]
+        if "variance" in name or "gamma" in name:
+            v.assign(rng.uniform(0.5, 2, v.shape))
+        elif v.shape.rank == 1 or "alpha" in name:
+            v.assign(rng.normal(0, 0.3, v.shape))
+        else:
+            v.assign(rng.normal(0, 1 / np.sqrt(np.prod(v.shape[:-1])), v.shape))
+    return model
+
+
+def every_layer():
+    """Every piecewise linear layer, batch norm after every kind of convolution."""
+    x = image = L.Input((12, 12, 3))
+    x = skip = L.BatchNormalization()(L.Conv2D(4, 3, 2, "same")(x))
+    x = L.Dropout(0.5)(L.LeakyReLU(0.2)(x))
+    x = L.ZeroPadding2D(((1, 0), (2, 1)))(x)
+    x = L.BatchNormalization(scale=False)(L.DepthwiseConv2D(3)(x))
+    x = L.PReLU(shared_axes=[1, 2])(x)
+    x = L.Cropping2D(((0, 1), (1, 1)))(x)
+    x = L.Conv2D(4, 1, activation="relu")(x)
+    x = L.BatchNormalization(center=False)(x)  # into the convolution after it
+    x = L.Conv2D(4, 1, activation="relu", groups=2)(x)
+    x = L.UpSampling2D((2, 1), interpolation="bilinear")(x)
+    x = L.MaxPooling2D((2, 1))(L.ReLU()(x))
+    x = L.BatchNormalization()(L.Conv2DTranspose(4, 4, 2, "same")(x))
+    x = L.BatchNormalization()(x)
+    x = L.AveragePooling2D(2, 1, "same")(x)
+    x = L.SeparableConv2D(4, 3, padding="same", activation="relu")(x)
+    x = L.UpSampling2D(2)(L.Conv2D(4, 2, 2)(x))
+    x = L.Cropping2D(((1, 1), (2, 2)))(x)
+    shared = L.Dense(4)
+    x = L.Concatenate()([L.Add()([shared(x), skip, shared(skip)]), skip])
+    x = L.Conv2DTranspose(2, 3, 2, "same", activation="softmax", name="mask")(x)
+    return keras.Model(image, x)
+
+
+def norms_and_gates():
+    """What is not piecewise linear through zero: lone affine layers, group norm, a gate."""
+    x = image = L.Input((8, 8, 3))
+    x = L.Rescaling(2.0, 0.1)(x)
+    x = L.Conv2D(4, 3, padding="same", activation="elu")(x)
+    x = L.BatchNormalization(name="lone")(x)
+    x = L.Conv2D(4, 3, padding="same")(x)
+    x = L.GroupNormalization(2)(x)
+    gate = L.Dense(4, activation="sigmoid")(L.GlobalAveragePooling2D(keepdims=True)(x))
+    x = L.Multiply()([gate, L.Activation("swish")(x)])
+    inner = L.Input((8, 8, 4))
+    nested = keras.Model(inner, L.Conv2D(4, 3, padding="same", activation="relu")(inner))
+    x = nested(x)
+    x = L.Conv2D(2, 3, activation="tanh")(x)
+    return keras.Model(image, x)
 
 
 def pix2pix():

@@ -10,7 +10,6 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Explainer
 from kerasgan.explain.methods import DEFAULT_RULE
-from kerasgan.stack import KERAS_3
 
 CONVOLUTIONAL, ATTENTION = (DEFAULT_RULE, "epsilon", "alpha2beta1"), ("attnlrp", "cp-lrp")
 LONG = ("saved_model", "exported", "swin_unet", "bfloat16_attention")
@@ -68,11 +67,7 @@ def test_groups_of_channels(options):
     explainer.check(images, target=np.ones(output.shape))
 
 
-# In Keras 3 training=False of the call wins over a layer's own training=True.
-REFUSED = [name for name in styles.BAD if not (KERAS_3 and name == "monte_carlo_dropout")]
-
-
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", styles.BAD)
 def test_refused(name):
     build, words, rule, when = styles.BAD[name]
     images = np.random.default_rng(1).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.batch_axis import BatchAxis, batch_first, from_batch_first
-from kerasgan.explain.linear import vjp
 from kerasgan.explain.operations import (
     ACTIVATIONS,
     AFFINE,
@@ -29,6 +28,8 @@ from kerasgan.explain.operations import (
     Operands,
 )
 from kerasgan.models.trace import Step, Trace, Value, raw_operation
+
+Backward = Callable[[tf.Tensor], list[tf.Tensor]]
 
 
 @dataclasses.dataclass(eq=False)
@@ -176,6 +177,7 @@ class Run:
         nodes: Its nodes, from the images to the logits.
         logits: The output.
         batch: How many images there are.
+        values: All values computed so far.
     """
 
     def __init__(self, graph: Graph, images: Sequence[tf.Tensor], guided: bool = False):
@@ -184,32 +186,32 @@ class Run:
         self.nodes = graph.nodes
         self.batch = tf.shape(images[0])[0]
         self._by_image, self._one = tf.stack([self.batch, -1]), tf.constant(1)
-        self._values: dict[Value, tf.Tensor] = {}
+        self.values: dict[Value, tf.Tensor] = {}
         self._valid: dict[Value, tf.Tensor | None] = {}
         self._scales: dict[Step, tuple[tf.Tensor, tf.Tensor]] = {}
         for value, image in zip(graph.images, images):
             if value is not None:
-                self._values[value] = image
+                self.values[value] = image
         wrapped = set()
         if guided:
             wrapped = {node.output for node in graph.nodes if node.kind == "passed"}
             wrapped |= {Value(step) for step in graph.steps if step.kind in ACTIVATIONS}
         for step in graph.steps:
             if step.kind != "Image":
-                self._values.update(self._outputs(step, self._values))
+                self.values.update(self._outputs(step, self.values))
                 if Value(step) in wrapped:
-                    self._values[Value(step)] = _guided(self._values[Value(step)])
+                    self.values[Value(step)] = _guided(self.values[Value(step)])
         self.logits = self.tensor(graph.output)
 
     def tensor(self, value: Value) -> tf.Tensor:
         """Returns a value."""
-        if value not in self._values:
-            self._values.update(self._constant(value))
-        return self._values[value]
+        if value not in self.values:
+            self.values.update(self._constant(value))
+        return self.values[value]
 
     def shapes(self) -> dict[Value, tf.TensorShape]:
         """Returns the shapes of all values computed so far."""
-        return {value: tensor.shape for value, tensor in self._values.items()}
+        return {value: tensor.shape for value, tensor in self.values.items()}
 
     def output(self, node: Node) -> tf.Tensor:
         """Returns what a node gives."""
@@ -391,7 +393,7 @@ class Run:
         elif step.kind == "Const":
             tensor = tf.constant(tf.make_ndarray(step.attributes["value"].tensor))
         else:
-            return self._outputs(step, self._values)
+            return self._outputs(step, self.values)
         return {value: self._cast(tensor)}
 
     def _cast(self, tensor: tf.Tensor) -> tf.Tensor:
@@ -439,6 +441,26 @@ class Run:
         mean, variance = tf.nn.moments(data, axes, keepdims=True)
         centred = (data - mean) * tf.math.rsqrt(variance + step.attributes["epsilon"].f)
         return [centred * tf.reshape(gamma, shape) + tf.reshape(beta, shape)]
+
+
+def vjp(
+    function: Callable[..., tf.Tensor], inputs: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, Backward]:
+    """Applies a function, and keeps how it can be differentiated.
+
+    It is applied to copies of its inputs, to be called backwards before much is made of its
+    outputs: `tf.gradients` looks through all that its inputs lead to, so that on tensors of the
+    forward pass a network of twice the layers would take four times as long to trace.
+    """
+    inputs = [tf.identity(tensor) for tensor in inputs]
+    outputs = function(*inputs)
+
+    def backward(factors: tf.Tensor) -> list[tf.Tensor]:
+        gradients = tf.gradients(outputs, inputs, factors, stop_gradients=inputs)
+        # of what was gathered along the first axis, slices
+        return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+    return outputs, backward
 
 
 def image_inputs(step: Step) -> list[int]:

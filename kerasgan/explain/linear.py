@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from kerasgan.explain.graph import Node, Run
-
+from kerasgan.explain.graph import Backward, Node, Run, vjp
 
 STABILISER = 1e-6
 TINY = 1e-20
-
-Backward = Callable[[tf.Tensor], list[tf.Tensor]]
-
-
-def vjp(
-    function: Callable[..., tf.Tensor], inputs: Sequence[tf.Tensor]
-) -> tuple[tf.Tensor, Backward]:
-    """Applies a function, and keeps how it can be differentiated.
-
-    It is applied to copies of its inputs, to be called backwards before much is made of its
-    outputs: `tf.gradients` looks through all that its inputs lead to, so that on tensors of the
-    forward pass a network of twice the layers would take four times as long to trace.
-    """
-    inputs = [tf.identity(tensor) for tensor in inputs]
-    outputs = function(*inputs)
-
-    def backward(factors: tf.Tensor) -> list[tf.Tensor]:
-        gradients = tf.gradients(outputs, inputs, factors, stop_gradients=inputs)
-        # of what was gathered along the first axis, slices
-        return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
-
-    return outputs, backward
 
 
 class Contributions:

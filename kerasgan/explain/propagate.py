@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import Node, Run
-from kerasgan.explain.linear import STABILISER, Linear, sign_of, vjp
+from kerasgan.explain.graph import Node, Run, vjp
+from kerasgan.explain.linear import STABILISER, Linear, sign_of
 from kerasgan.explain.operations import SCALING
 from kerasgan.explain.rules import Redistribution
 from kerasgan.models.trace import Value

@@ -139,7 +139,7 @@ def _find_images(graph: Graph, run: Run) -> None:
 
 def _check_numbers(run: Run) -> None:
     """Raises if a random image leads to NaN or infinity, and says where first."""
-    for value, tensor in run._values.items():
+    for value, tensor in run.values.items():
         if tensor.dtype.is_floating and not np.isfinite(tensor).all():
             raise KerasganError(
                 f"{value.step} cannot be explained: it makes NaN or infinity of a random image. "

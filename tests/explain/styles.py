@@ -1040,7 +1040,7 @@ def under(policy, name, *arguments):
 @style()
 def bfloat16(size=16, width=4, last="sigmoid"):
     """Mixed precision."""
-    return under("mixed_bfloat16", "attention_unet", size, width, last)
+    return under("mixed_bfloat16", "channel_attention", size, width, last)
 
 
 @style(attention=True)

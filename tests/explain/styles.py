@@ -358,6 +358,55 @@ def own_layers(size=16, width=4, last="sigmoid"):
 
 
 @style()
+def attention_unet(size=16, width=4, last="sigmoid"):
+    """Oktay et al. 2018."""
+
+    def gate(x, g, filters):
+        theta = L.Conv2D(filters, 1)(x)
+        phi = L.Conv2D(filters, 1)(g)
+        f = L.Activation("relu")(L.add([theta, phi]))
+        psi = L.Activation("sigmoid")(L.Conv2D(1, 1)(f))
+        return L.multiply([x, psi])
+
+    image = x = picture(size)
+    skips = []
+    for level in range(2):
+        x = conv(conv(x, width * 2**level), width * 2**level)
+        skips.append(x)
+        x = L.MaxPooling2D()(x)
+    x = conv(x, 4 * width)
+    for level, skip in reversed(list(enumerate(skips))):
+        x = conv(L.UpSampling2D()(x), width * 2**level)
+        x = L.concatenate([gate(skip, x, width), x])
+        x = conv(x, width * 2**level)
+    return keras.Model(image, head(x, last))
+
+
+@style()
+def unet_3_plus(size=16, width=4, last="sigmoid"):
+    """Huang et al. 2020: every step up sees all scales."""
+    image = x = picture(size)
+    levels = 3
+    encoded = []
+    for level in range(levels):
+        x = conv(x if level == 0 else L.MaxPool2D(2)(x), width * 2**level)
+        encoded.append(x)
+    decoded = {levels - 1: encoded[-1]}
+    for level in reversed(range(levels - 1)):
+        parts = []
+        for other in range(levels):
+            if other < level:
+                part = L.MaxPool2D(2 ** (level - other))(encoded[other])
+            elif other == level:
+                part = encoded[other]
+            else:
+                part = up(decoded[other], 2 ** (other - level))
+            parts.append(conv(part, width))
+        decoded[level] = conv(L.Concatenate()(parts), levels * width)
+    return keras.Model(image, head(decoded[0], last))
+
+
+@style()
 def unet_plus_plus(size=16, width=4, last="sigmoid"):
     """Zhou et al. 2018: nested skip connections, the mean of the masks of all depths."""
     image = x = picture(size)
@@ -372,6 +421,25 @@ def unet_plus_plus(size=16, width=4, last="sigmoid"):
     masks = [L.Conv2D(1, 1)(nodes[0, step]) for step in (1, 2)]
     x = L.Average()(masks)
     return keras.Model(image, x if last is None else L.Activation(last)(x))
+
+
+@style()
+def residual_unet(size=16, width=4, last="sigmoid"):
+    """Zhang et al. 2018: pre-activation residual units, strides instead of pooling."""
+
+    def unit(x, filters, stride=1):
+        y = L.Activation("relu")(L.BatchNormalization()(x))
+        y = L.Conv2D(filters, 3, strides=stride, padding="same")(y)
+        y = L.Activation("relu")(L.BatchNormalization()(y))
+        y = L.Conv2D(filters, 3, padding="same")(y)
+        short = L.Conv2D(filters, 1, strides=stride, padding="same")(x)
+        return L.Add()([L.BatchNormalization()(short), y])
+
+    image = picture(size)
+    first = unit(L.Conv2D(width, 3, padding="same")(image), width)
+    x = unit(first, 2 * width, 2)
+    x = L.Concatenate()([L.UpSampling2D((2, 2))(x), first])
+    return keras.Model(image, head(unit(x, width), last))
 
 
 @style()
@@ -395,6 +463,21 @@ def deeplab_v3_plus(size=16, width=4, last="sigmoid"):
     x = L.Conv2D(1, 1)(separable(x, width, 1))
     x = up(x)
     return keras.Model(image, x if last is None else L.Activation(last)(x))
+
+
+@style()
+def pyramid_pooling(size=16, width=4, last="softmax"):
+    """PSPNet, Zhao et al. 2017; several exclusive classes."""
+    image = picture(size)
+    x = conv(conv(image, width, strides=2), width)
+    parts = [x]
+    for bins in (1, 2, 4):
+        pooled = L.AveragePooling2D(x.shape[1] // bins)(x)
+        pooled = conv(pooled, width, 1)
+        parts.append(L.Resizing(*x.shape[1:3], interpolation="bilinear")(pooled))
+    x = L.SpatialDropout2D(0.1)(conv(L.Concatenate()(parts), width))
+    x = up(L.Conv2D(3, 1)(x))
+    return keras.Model(image, x if last is None else L.Softmax()(x))
 
 
 @style()
@@ -1040,7 +1123,7 @@ def under(policy, name, *arguments):
 @style()
 def bfloat16(size=16, width=4, last="sigmoid"):
     """Mixed precision."""
-    return under("mixed_bfloat16", "channel_attention", size, width, last)
+    return under("mixed_bfloat16", "attention_unet", size, width, last)
 
 
 @style(attention=True)

@@ -32,7 +32,7 @@ from kerasgan.explain.operations import (
     WINNER,
 )
 from kerasgan.explain.products import Products, parse_gates
-from kerasgan.explain.refusals import (
+from kerasgan.explain.steps import (
     check_batch,
     check_deterministic,
     check_layout,

@@ -28,10 +28,10 @@ from matplotlib.figure import Figure
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_image
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.explain.conditional import channel_mask
 from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture, write_figure
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
+from kerasgan.explain.functions import channel_mask
 from kerasgan.explain.targets import TargetLike
 from kerasgan.validation import check_size, check_whole_number
 

@@ -32,8 +32,8 @@ class DiscriminatorExplanation(NamedTuple):
         channels: How many of these channels are the image's.
 
     Example:
-        >>> judgement.image_relevance.sum(), judgement.mask_relevance.sum()  # doctest: +SKIP
-        >>> judgement.plot("judgement.png")  # doctest: +SKIP
+        >>> e.image_relevance.sum(), e.mask_relevance.sum()  # doctest: +SKIP
+        >>> e.plot("discriminator.png")  # doctest: +SKIP
     """
 
     explanation: Explanation
@@ -110,10 +110,10 @@ class DiscriminatorExplainer:
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> judge = kg.explain.DiscriminatorExplainer(gan)
+        >>> explainer = kg.explain.DiscriminatorExplainer(gan)
         >>> images = np.random.uniform(-1, 1, (2, 32, 32, 3))
-        >>> judgement = judge.explain(images, target=np.ones((2, 2)))
-        >>> judgement.image_relevance.shape, judgement.mask_relevance.shape
+        >>> e = explainer.explain(images, target=np.ones((2, 2)))
+        >>> e.image_relevance.shape, e.mask_relevance.shape
         ((2, 32, 32, 3), (2, 32, 32, 1))
     """
 

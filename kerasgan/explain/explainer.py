@@ -15,11 +15,10 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import methods, targets
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import AttnLRP, Composite
-from kerasgan.explain.conditional import channel_mask
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite
-from kerasgan.explain.functions import BUILDING, Functions, Traced
+from kerasgan.explain.functions import BUILDING, Functions, Traced, channel_mask
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, warn_if_empty
 from kerasgan.explain.perturbation import Perturbation
@@ -184,7 +183,7 @@ class Explainer:
                 f"alone. Received: {layers!r}"
             )
         keep = () if perturbs else self._layers_to_keep(layers, images)
-        target, traced, tell = targets.get(target), None, None
+        target, traced, progress = targets.get(target), None, None
         parts = []
         for first, last, batch in self.batches(*inputs):
             if traced is None:
@@ -192,13 +191,15 @@ class Explainer:
                 target = target.prepare(self.functions.logits_shape((len(images), *size)), truth)
                 if perturbs:
                     count = len(images) * int(self.method.count(*size[:2]))
-                    tell = keras.utils.Progbar(count, verbose=int(verbose), interval=1).add
+                    progress = keras.utils.Progbar(count, verbose=int(verbose), interval=1).add
                     traced = Traced(None, {}, [], [])
                 else:
                     traced = self.functions.get("asked", start, keep, tuple(masks))
             some = target.take(first, last)
             if perturbs:
-                part = self.functions.perturb(batch[0], some, self._images_at_once(images), tell)
+                part = self.functions.perturb(
+                    batch[0], some, self._images_at_once(images), progress
+                )
             else:
                 part = self.functions.explain(traced, batch, some, masks)
             for name in part:  # of a single batch, layers are copied when they are asked for

@@ -16,7 +16,6 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.batch_axis import batch_first
 from kerasgan.explain.composites import Method, Result
-from kerasgan.explain.conditional import explain_through
 from kerasgan.explain.graph import Graph
 from kerasgan.explain.logits import one_hot_argmax, start_relevance
 from kerasgan.explain.targets import Target
@@ -110,14 +109,14 @@ class Functions:
         return outputs
 
     def perturb(
-        self, images: tf.Tensor, target: Target, at_once: int, tell: Callable[[int], Any]
+        self, images: tf.Tensor, target: Target, at_once: int, progress: Callable[[int], Any]
     ) -> dict[str, tf.Tensor]:
         """Runs a method that takes hundreds of passes, a call of a function for a few of them."""
         logits = self.logits(images)
         weights = tf.constant(weights_of(target, logits.numpy()))
         call = self.get("altered").call
         relevance = self.method.explain(
-            lambda *given: call(*given)["drops"], images, logits, weights, at_once, tell
+            lambda *given: call(*given)["drops"], images, logits, weights, at_once, progress
         )
         return {"relevance": relevance, "logits": logits, "target": weights}
 
@@ -207,3 +206,46 @@ def _on_one_of_several_devices() -> bool:
     """Whether this is a replica's part of a step under `tf.distribute`."""
     across = tf.distribute.in_cross_replica_context()
     return not across and tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+# --- Conditional heatmaps ---
+# Relevance propagation is linear in where it starts. So the relevance that flows through some
+# channels of a layer is found by starting again at that layer, with what arrived at these channels,
+# on the part of the network before it. What passes the layer by (over a skip connection) takes no
+# part; Achtibat et al. 2023 (arXiv 2206.03208) mask relevance on its way, which keeps it.
+
+
+def channel_mask(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
+    """Turns a choice of channels into ones and zeros."""
+    chosen = np.atleast_1d(np.asarray(channels))
+    whole = chosen.dtype.kind in "iu" and chosen.ndim == 1 and len(chosen)
+    if not whole or chosen.min() < 0 or chosen.max() >= count:
+        raise KerasganError(
+            f"Argument 'through' must list channels from 0 to {count - 1} of layer '{layer}'. "
+            f"Received: {channels!r}"
+        )
+    return np.isin(np.arange(count), chosen).astype("float32")
+
+
+def explain_through(
+    method: Method,
+    result: Result,
+    layer: str,
+    before: Graph,
+    images: tf.Tensor,
+    channels: tf.Tensor,
+) -> Result:
+    """Explains again, from the relevance that arrived at some channels of a layer."""
+    if result.conservation is None:
+        raise KerasganError(
+            "Argument 'through' needs relevance that layers pass on, so a rule of "
+            f"kerasgan.explain. Received: an explainer with {method!r}"
+        )
+    if layer not in result.layers:
+        raise KerasganError(
+            "Argument 'through' must name layers that relevance passes, one after the other. "
+            f"Received: '{layer}', which it does not pass, or not behind the other layers named"
+        )
+    relevance = result.layers[layer] * channels
+    rest = method.analyse(before, images, lambda _: relevance, lambda weights, _: weights)
+    return rest._replace(logits=result.logits, weights=result.weights)

@@ -12,7 +12,7 @@ from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.explanation import find_layer
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.graph import Graph
-from kerasgan.explain.perturbation import spread
+from kerasgan.explain.perturbation import split_over_channels
 
 LEAST = 8
 OPEN = 256
@@ -83,7 +83,7 @@ class GradCAM(Gradient):
             )
         total = tf.nn.relu(tf.reduce_sum(maps[layer], -1, keepdims=True))
         total = tf.cast(tf.image.resize(total, tf.shape(image)[1:3]), image.dtype)
-        return result._replace(relevance=spread(total, image), layers=maps)
+        return result._replace(relevance=split_over_channels(total, image), layers=maps)
 
     def scale(self, gradient, values):
         """See `Gradient.scale`."""

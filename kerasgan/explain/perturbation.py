@@ -39,7 +39,7 @@ class Perturbation(Method):
     """A way of explaining by hiding parts of the image, the same ones in every image of a size.
 
     Each altered copy is `image + hidden * (fill - image)`. Which parts, `hidden` says, and how the
-    drops of the score make a map, `finish`.
+    drops of the score make a map, `to_maps`.
     """
 
     fill: Fill
@@ -52,7 +52,7 @@ class Perturbation(Method):
         """Returns how far some copies hide each pixel, (count, height, width) from 0 to 1."""
         raise NotImplementedError
 
-    def finish(self, drops: ScoreDrops, count: tf.Tensor) -> tf.Tensor:
+    def to_maps(self, drops: ScoreDrops, count: tf.Tensor) -> tf.Tensor:
         """Makes maps (batch, height, width) of the drops of all copies."""
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ class Perturbation(Method):
             return number + 1, ScoreDrops(*(a + b for a, b in zip(totals, drops)))
 
         _, totals = tf.while_loop(lambda number, _: number < count, body, (0, totals))
-        return Result(self.shown(totals, images), logits, weights, {}, None)
+        return Result(self.to_relevance(totals, images), logits, weights, {}, None)
 
     def drops(
         self,
@@ -102,14 +102,14 @@ class Perturbation(Method):
         by_pixel = tf.einsum("nb,nhw->bhw", drops, hidden)
         return ScoreDrops(by_pixel, tf.reduce_sum(hidden, 0), tf.reduce_sum(drops, 0))
 
-    def shown(self, drops: ScoreDrops, images: tf.Tensor) -> tf.Tensor:
+    def to_relevance(self, drops: ScoreDrops, images: tf.Tensor) -> tf.Tensor:
         """Makes relevance of the drops of all copies, of the shape of the images.
 
         A map has one value for each pixel; every channel of the image gets an equal part of it.
         """
         count = self.count(*tf.unstack(tf.shape(images)[1:3]))
-        maps = self.finish(drops, tf.cast(count, images.dtype))
-        return spread(maps[..., None], images)
+        maps = self.to_maps(drops, tf.cast(count, images.dtype))
+        return split_over_channels(maps[..., None], images)
 
     def explain(
         self,
@@ -118,7 +118,7 @@ class Perturbation(Method):
         logits: tf.Tensor,
         weights: tf.Tensor,
         at_once: int,
-        tell: Callable[[int], Any],
+        progress: Callable[[int], Any],
     ) -> tf.Tensor:
         """Does from Python what `analyse` does within a function, to show how far it is."""
         self.check_size(*images.shape[1:3])
@@ -129,8 +129,8 @@ class Perturbation(Method):
             last = min(first + step, count)
             drops = run(images, logits, weights, tf.constant(first), tf.constant(last))
             total = drops if total is None else ScoreDrops(*(a + b for a, b in zip(total, drops)))
-            tell((last - first) * len(images))
-        return self.shown(total, images)
+            progress((last - first) * len(images))
+        return self.to_relevance(total, images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,19 +192,19 @@ class Occlusion(Perturbation):
     def count(self, height, width):
         """See `Perturbation.count`."""
         patch, stride = self._window(height, width)
-        return _places(height, patch[0], stride[0]) * _places(width, patch[1], stride[1])
+        return _windows(height, patch[0], stride[0]) * _windows(width, patch[1], stride[1])
 
     def hidden(self, numbers, height, width):
         """See `Perturbation.hidden`."""
         (high, wide), (down, across) = self._window(height, width)
-        columns = _places(width, wide, across)
+        columns = _windows(width, wide, across)
         top = tf.minimum(numbers // columns * down, height - high)
         left = tf.minimum(numbers % columns * across, width - wide)
         rows = _within(tf.range(height), top, high)
         return rows[:, :, None] * _within(tf.range(width), left, wide)[:, None, :]
 
-    def finish(self, drops, count):
-        """See `Perturbation.finish`."""
+    def to_maps(self, drops, count):
+        """See `Perturbation.to_maps`."""
         reached = tf.debugging.assert_positive(
             drops.hidden,
             "Argument 'patch' of Occlusion must fit into the image, and 'stride' into the patch",
@@ -279,19 +279,19 @@ class RISE(Perturbation):
             values = tf.random.stateless_uniform([2 + rows * columns], seed)
             shift = tf.floor(values[:2] * tf.cast(cell, tf.float32))
             grid = tf.reshape(values[2:] >= self.probability, [rows, columns])
-            down = _between(height, rows, shift[0], cell)
-            across = _between(width, columns, shift[1], cell)
+            down = _resample(height, rows, shift[0], cell)
+            across = _resample(width, columns, shift[1], cell)
             return down @ tf.cast(grid, tf.float32) @ tf.transpose(across)
 
         return tf.map_fn(one, numbers, fn_output_signature=tf.float32)
 
-    def finish(self, drops, count):
-        """See `Perturbation.finish`."""
+    def to_maps(self, drops, count):
+        """See `Perturbation.to_maps`."""
         mean = (drops.total / count)[:, None, None]
         return (drops.by_pixel - mean * drops.hidden) / (count * self.probability)
 
 
-def spread(maps: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+def split_over_channels(maps: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Gives every channel of images an equal part of a map, so that they add up to it."""
     return tf.repeat(maps / images.shape[-1], images.shape[-1], -1)
 
@@ -306,7 +306,7 @@ def _filling(images: tf.Tensor, fill: Fill) -> tf.Tensor:
     return tf.cast(fill, images.dtype)
 
 
-def _places(size: Any, patch: Any, stride: Any) -> Any:
+def _windows(size: Any, patch: Any, stride: Any) -> Any:
     """Number of windows along an axis."""
     return (size - patch + stride - 1) // stride + 1
 
@@ -317,7 +317,7 @@ def _within(positions: tf.Tensor, starts: tf.Tensor, length: Any) -> tf.Tensor:
     return tf.cast((after >= 0) & (after < length), tf.float32)
 
 
-def _between(size: tf.Tensor, points: tf.Tensor, shift: tf.Tensor, cell: tf.Tensor) -> tf.Tensor:
+def _resample(size: tf.Tensor, points: tf.Tensor, shift: tf.Tensor, cell: tf.Tensor) -> tf.Tensor:
     """Returns the parts of points, a cell apart, in each pixel: float32 (size, points)."""
     position = (tf.cast(tf.range(size), tf.float32) + shift) / tf.cast(cell, tf.float32)
     away = tf.abs(position[:, None] - tf.cast(tf.range(points), tf.float32))

@@ -103,12 +103,12 @@ class TestOcclusion:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"patch": 0}, "'patch' must be None, an int"),
-            ({"patch": 2.0}, "'patch' must be None, an int"),
-            ({"patch": True}, "'patch' must be None, an int"),
-            ({"patch": (2, 3, 4)}, "'patch' must be None, an int"),
-            ({"patch": "16"}, "'patch' must be None, an int"),
-            ({"stride": -1}, "'stride' must be None, an int"),
+            ({"patch": 0}, "'patch' must be a number of pixels"),
+            ({"patch": 2.0}, "'patch' must be a number of pixels"),
+            ({"patch": True}, "'patch' must be a number of pixels"),
+            ({"patch": (2, 3, 4)}, "'patch' must be a number of pixels"),
+            ({"patch": "16"}, "'patch' must be a number of pixels"),
+            ({"stride": -1}, "'stride' must be a number of pixels"),
             ({"patch": 4, "stride": 5}, "'stride' must be at most 'patch'"),
             ({"patch": (4, 2), "stride": 3}, "'stride' must be at most 'patch'"),
             ({"fill": "black"}, "'fill' must be 'mean' or a finite number"),

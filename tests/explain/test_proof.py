@@ -259,7 +259,8 @@ def compare(model, rule, rule_of, tolerance, target=None, start=np.multiply, **o
     first = start(explained.target, explained.logits)
     network = oracle_network.Network(model)
     table = explained.ledger.set_index(["image", "layer"])
-    called = [layer.name for layer, _, _ in oracle_network.calls_of(model)]
+    entries = model.get_config()["layers"]
+    called = [entry["name"] for entry in entries for _ in entry["inbound_nodes"]]
     shared = {name for name in called if called.count(name) > 1}
     recorded = set()
     for i, image in enumerate(images):

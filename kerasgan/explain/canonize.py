@@ -1,4 +1,4 @@
-"""Reads a network's computation as a graph that layer-wise relevance can walk.
+"""Reads a network's computation as a graph of nodes that relevance passes.
 
 The operations of one trace are taken backwards from the logits, and become nodes by
 `kerasgan.explain.operations`. What is one thing in several operations becomes one node: scale and
@@ -39,8 +39,8 @@ from kerasgan.explain.steps import (
     check_routed,
     no_rule,
 )
-from kerasgan.explain.tracing import checked, output_index, traced
-from kerasgan.explain.verify import compare
+from kerasgan.explain.tracing import check_model, output_index, trace_to_logits
+from kerasgan.explain.verify import compare_with_model
 from kerasgan.models.trace import Step, Value, clear_trace
 
 FORMING = {"BatchToSpaceND", "ExpandDims", "Reshape", "SpaceToBatchND", "Squeeze", "Transpose"}
@@ -61,13 +61,13 @@ def read_graph(
     `split_evenly`, products whose gate cannot be told are no error, but split relevance evenly.
     """
     declared = parse_gates(gates)
-    network = checked(model)
+    network = check_model(model)
     clear_trace(network)
     output = output_index(network, output)
-    graph, guessed = traced(network, output)
+    graph, guessed = trace_to_logits(network, output)
     reader = _Reader(graph, network, declared, split_evenly)
     reader.read()
-    compare(network, graph, output, guessed)
+    compare_with_model(network, graph, output, guessed)
     return graph
 
 

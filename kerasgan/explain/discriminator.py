@@ -1,7 +1,7 @@
-"""Explains a discriminator: which pixels of image and mask made it take the mask for drawn.
+"""Explains a discriminator: which pixels made it take a mask for one drawn by a person.
 
 A discriminator has two inputs. Here they are joined into one, channel by channel, so that an
-`Explainer` can walk the network; afterwards relevance is taken apart again.
+`Explainer` can explain the network; then relevance is split again.
 """
 
 from __future__ import annotations

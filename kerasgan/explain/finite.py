@@ -1,4 +1,4 @@
-"""Naming where an explanation stops being finite: which image, which layer, which rule."""
+"""Where an explanation is no longer finite: which image, which layer, which rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relevance as a loss: it must not lie where the user says it has no business."""
+"""Relevance as a loss: a penalty for relevance in a region that a network should not use."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from kerasgan.stack import layers_of, variable_of
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 
 
-def checked(model: Any) -> keras.Model:
-    """Returns the network to explain."""
+def check_model(model: Any) -> keras.Model:
+    """Returns the network to explain, after checks."""
     if not tf.executing_eagerly():
         raise KerasganError(
             "A network is made ready for explanations outside of tf.function and with eager "
@@ -51,7 +51,7 @@ def checked(model: Any) -> keras.Model:
 
 
 def output_index(network: keras.Model, output: int | str | None) -> int:
-    """Returns the place of the output to explain."""
+    """Returns the index of the output to explain."""
     names = names_of_outputs(network)
     if output is None and len(names) == 1:
         return 0
@@ -66,7 +66,7 @@ def output_index(network: keras.Model, output: int | str | None) -> int:
     )
 
 
-def traced(network: keras.Model, output: int) -> tuple[Graph, bool]:
+def trace_to_logits(network: keras.Model, output: int) -> tuple[Graph, bool]:
     """Traces a network up to its logits."""
     trace = trace_network(network, output)
     if trace.output.step.depends != "image":

@@ -43,7 +43,7 @@ def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> flo
     return float(np.ptp(outputs, axis=0).max())
 
 
-def compare(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
+def compare_with_model(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
     """Raises if model and graph differ on random images, or images of a batch on one another."""
     images = _images_for(network, 2)
     try:

@@ -14,6 +14,7 @@ from kerasgan.explain.graph import Graph, Node, image_inputs
 from kerasgan.explain.operations import SCALING
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Step, Value
+from kerasgan.validation import is_whole
 
 
 def parse_gates(gates: Any) -> dict[str, tuple[int, ...]]:
@@ -26,7 +27,7 @@ def parse_gates(gates: Any) -> dict[str, tuple[int, ...]]:
     declared = {}
     for name, indices in (gates or {}).items():
         several = indices if isinstance(indices, (list, tuple)) else [indices]
-        if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in several):
+        if not all(map(is_whole, several)):
             raise KerasganError(
                 f"Argument 'gates' must hold indices of inputs, counted from 0. Received: "
                 f"{indices!r} for {name!r}"

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
@@ -21,6 +20,7 @@ from kerasgan.models.outputs import (
 )
 from kerasgan.models.trace import Step, Value, trace_network
 from kerasgan.stack import layers_of, variable_of
+from kerasgan.validation import is_whole
 
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 
@@ -57,8 +57,7 @@ def output_index(network: keras.Model, output: int | str | None) -> int:
         return 0
     if isinstance(output, str) and output in names:
         return names.index(output)
-    whole = isinstance(output, (int, np.integer)) and not isinstance(output, bool)
-    if whole and 0 <= output < len(names):
+    if is_whole(output) and 0 <= output < len(names):
         return int(output)
     raise KerasganError(
         f"Argument 'output' must say which of the {len(names)} output(s) of '{network.name}' to "

@@ -113,6 +113,7 @@ def test_an_editable_install_is_found_from_any_folder(built, start):
 
 def test_one_version_is_told_everywhere():
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version = {{{__version__}}}," in (ROOT / "docs" / "citing.md").read_text("utf-8")
     assert f"\n## {__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 

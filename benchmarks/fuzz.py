@@ -32,7 +32,7 @@ def seeds_and_check(reader):
     import fuzz_files as files
     import fuzz_models as models
 
-    endings = files.ENDINGS
+    endings = files.IMAGE_SUFFIXES
     if reader == "pictures":
         return [b"\0" + one for one in files.pictures()], lambda place, data: files.check_picture(
             place, (data[1:], endings[data[0] % len(endings)] if data else ".png", True)

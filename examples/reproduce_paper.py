@@ -332,7 +332,7 @@ def main():
                     for number in runs[0]:
                         text = json.dumps(merged([run[number] for run in runs]))
                         file = place(folder, data, number, arm, seed)
-                        storage.write(file, text)
+                        storage.write_file(file, text)
                     mean = np.mean(merged([run[row] for run in runs])["jaccard"])
                     print(
                         f"{data}, row {row} ({ROWS[row - 1][0]}), {arm}, seed {seed}: "

@@ -13,14 +13,14 @@ from PIL import Image
 from scipy import ndimage, spatial
 
 import kerasgan as kg
-from kerasgan.data.synthetic_shapes import View, noise, step
+from kerasgan.data.synthetic_shapes import SceneGrid, smooth_noise, smoothstep
 
 RETINA = np.array([0.80, 0.40, 0.20])
 
 
 def vessels(size=128, seed=0):
     """Draw a retina; return the image, uint8 (size, size, 3), and the mask of its vessels."""
-    rng, view = np.random.default_rng([10, *np.atleast_1d(seed)]), _view(size)
+    rng, view = np.random.default_rng([10, *np.atleast_1d(seed)]), make_grid(size)
     side, lift = rng.choice([-1, 1]), rng.uniform(-0.2, 0.2)
     disc = np.array([lift, side * rng.uniform(0.35, 0.7)])
     points, radii = _tree(rng, disc, side)
@@ -29,25 +29,25 @@ def vessels(size=128, seed=0):
     inside = radii[nearest] - away  # in scene units, above 0 within a vessel
     mask = inside > 0
 
-    glow = noise(rng, view, 1.3) + 0.5 * noise(rng, view, 0.5)
+    glow = smooth_noise(rng, view, 1.3) + 0.5 * smooth_noise(rng, view, 0.5)
     rgb = RETINA * (1 + glow[..., None] * np.array([0.10, 0.16, 0.20]))
-    rgb = rgb * (1 + 0.04 * noise(rng, view, 0.06)[..., None])
+    rgb = rgb * (1 + 0.04 * smooth_noise(rng, view, 0.06)[..., None])
     around = np.hypot(view.y - disc[0], view.x - disc[1])
-    rgb = rgb + step(0.24, 0.18, around)[..., None] * np.array([0.15, 0.32, 0.30])
+    rgb = rgb + smoothstep(0.24, 0.18, around)[..., None] * np.array([0.15, 0.32, 0.30])
     macula = np.hypot(view.y - lift, view.x - disc[1] + side * 1.0)
     rgb = rgb * (1 - 0.4 * np.exp(-((macula / 0.2) ** 2))[..., None])
     for bright in (False, True):  # bleedings and deposits
         for _ in range(rng.integers(0, 7)):
             y, x = rng.uniform(-0.75, 0.75, 2)
-            spot = np.hypot(view.y - y, view.x - x) + 0.03 * noise(rng, view, 0.15)
-            spot = step(1.0, 0.6, spot / rng.uniform(0.03, 0.12))[..., None]
+            spot = np.hypot(view.y - y, view.x - x) + 0.03 * smooth_noise(rng, view, 0.15)
+            spot = smoothstep(1.0, 0.6, spot / rng.uniform(0.03, 0.12))[..., None]
             paint = np.array([0.85, 0.75, 0.4]) if bright else np.array([0.42, 0.10, 0.08])
             rgb = rgb + 0.8 * spot * (paint - rgb)
     cover = np.clip(inside / view.pixel + 0.5, 0, 1)
     depth = rng.uniform(0.35, 0.7) * (0.75 + 0.25 * np.clip(radii[nearest] / 0.03, 0, 1))
     rgb = rgb * (1 - (depth * cover)[..., None] * np.array([0.35, 0.8, 0.7]))
     reflex = np.exp(-(((away / np.maximum(radii[nearest], 1e-3)) / 0.35) ** 2))
-    wide = step(0.02, 0.035, radii[nearest])
+    wide = smoothstep(0.02, 0.035, radii[nearest])
     rgb = rgb + (rng.uniform(0, 0.25) * reflex * wide)[..., None] * RETINA
 
     lamp = rng.uniform(-0.5, 0.5, 2)
@@ -62,28 +62,30 @@ def vessels(size=128, seed=0):
 
 def ultrasound(size=128, seed=0):
     """Draw a grey sector with one lesion; return the image, uint8 (size, size), and the mask."""
-    rng, view = np.random.default_rng([11, *np.atleast_1d(seed)]), _view(size)
+    rng, view = np.random.default_rng([11, *np.atleast_1d(seed)]), make_grid(size)
     apex, wide = rng.uniform(-1.9, -1.3), rng.uniform(0.5, 0.75)
     depth = np.hypot(view.y - apex, view.x)
     angle = np.arctan2(view.x, view.y - apex)
     near = -0.95 - apex
 
     place, turn = near + rng.uniform(0.45, 1.25), rng.uniform(-0.6, 0.6) * wide
-    echo = np.exp(0.5 * noise(rng, view, 0.7) + 0.3 * noise(rng, view, 0.25))
-    bend = 0.08 * noise(rng, view, 0.9)
+    echo = np.exp(0.5 * smooth_noise(rng, view, 0.7) + 0.3 * smooth_noise(rng, view, 0.25))
+    bend = 0.08 * smooth_noise(rng, view, 0.9)
     for _ in range(rng.integers(3, 7)):  # layers of tissue
         at = near + rng.uniform(0.05, 1.6)
         line = np.exp(-(((depth + bend - at) / rng.uniform(0.012, 0.03)) ** 2))
-        echo = echo * (1 + rng.uniform(1, 5) * line * step(-0.6, 0.5, noise(rng, view, 0.5)))
+        echo = echo * (
+            1 + rng.uniform(1, 5) * line * smoothstep(-0.6, 0.5, smooth_noise(rng, view, 0.5))
+        )
     beam = np.ones_like(echo)
     for _ in range(rng.integers(1, 4)):  # bright reflectors, and dark behind them
         at, half = near + rng.uniform(0.1, 1.3), rng.uniform(0.03, 0.09)
         way = turn
         while abs(way - turn) < 0.15:  # none hides the lesion
             way = rng.uniform(-0.8, 0.8) * wide
-        across = step(1.2, 0.8, np.abs(angle - way) / half)
+        across = smoothstep(1.2, 0.8, np.abs(angle - way) / half)
         echo = echo * (1 + 12 * across * np.exp(-(((depth - at) / 0.02) ** 2)))
-        beam = beam * (1 - rng.uniform(0.75, 0.97) * across * step(0, 0.05, depth - at))
+        beam = beam * (1 - rng.uniform(0.75, 0.97) * across * smoothstep(0, 0.05, depth - at))
 
     middle = np.array([apex + place * np.cos(turn), place * np.sin(turn)])
     long, flat = rng.uniform(0.16, 0.42), rng.uniform(0.55, 0.95)
@@ -94,17 +96,19 @@ def ultrasound(size=128, seed=0):
     outline = 1 + sum(
         rng.normal(0, rough / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, 8)
     )
-    q = np.hypot(v / flat, u) / (long * outline) + 0.03 * noise(rng, view, 0.12)
-    body = step(1.08, 0.92, q)
-    inner = rng.uniform(0.1, 0.3) * np.exp(0.35 * noise(rng, view, 0.15))
+    q = np.hypot(v / flat, u) / (long * outline) + 0.03 * smooth_noise(rng, view, 0.12)
+    body = smoothstep(1.08, 0.92, q)
+    inner = rng.uniform(0.1, 0.3) * np.exp(0.35 * smooth_noise(rng, view, 0.15))
     echo = echo * (1 - body) + inner * body
     echo = echo * (1 + rng.uniform(0, 2) * np.exp(-(((q - 1.06) / 0.06) ** 2)))
-    behind = step(0.8, 0.5, np.abs(angle - turn) * place / long) * step(0, 0.1, depth - place)
+    behind = smoothstep(0.8, 0.5, np.abs(angle - turn) * place / long) * smoothstep(
+        0, 0.1, depth - place
+    )
     beam = beam * np.exp(rng.choice([-1.2, 0, 0.9]) * behind * (1 - body))
 
     beam = beam * np.exp(-rng.uniform(0.2, 0.9) * (depth - near))
-    grain = [noise(rng, view, 0.035), noise(rng, view, 0.035)]
-    coarse = [noise(rng, view, 0.08), noise(rng, view, 0.08)]
+    grain = [smooth_noise(rng, view, 0.035), smooth_noise(rng, view, 0.035)]
+    coarse = [smooth_noise(rng, view, 0.08), smooth_noise(rng, view, 0.08)]
     share = np.clip((depth - near) / 2, 0, 1)
     parts = [fine * (1 - share) + rough * share for fine, rough in zip(grain, coarse)]
     level = echo * beam * np.hypot(*parts) + 0.01 * rng.exponential(size=echo.shape)
@@ -172,10 +176,10 @@ def _tree(rng, disc, side):
     return np.array(points), np.array(radii)
 
 
-def _view(size):
+def make_grid(size):
     pixel = 2 / size
     axis = ((np.arange(size) + 0.5 - size / 2) * pixel).astype(np.float32)
-    return View(axis[:, None], axis[None, :], pixel)
+    return SceneGrid(axis[:, None], axis[None, :], pixel)
 
 
 def _bytes(values):

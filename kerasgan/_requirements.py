@@ -9,8 +9,6 @@ import os
 import sys
 import tempfile
 
-__all__ = []
-
 TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tensorflow-intel")
 OLDER = '"tensorflow>=2.14,<2.15" "keras>=2.14,<2.15"'
 NEWER = '"tensorflow>=2.16" "keras>=3.5"'
@@ -52,11 +50,7 @@ def _check_packages(python):
 
 
 def import_keras():
-    """Import Keras without TensorFlow's notices.
-
-    Raises:
-        ImportError: if Keras computes with something else than TensorFlow.
-    """
+    """Import Keras without TensorFlow's notices."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow":
         try:

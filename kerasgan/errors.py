@@ -8,8 +8,6 @@ import os
 import warnings
 from collections.abc import Iterable
 
-__all__ = ["KerasganError", "KerasganWarning", "did_you_mean", "unknown_name", "warn"]
-
 
 class KerasganError(ValueError):
     """Something given to kerasgan cannot be used.
@@ -39,20 +37,7 @@ class KerasganWarning(UserWarning):
 
 
 def unknown_name(argument: str, received, known: Iterable[str]) -> KerasganError:
-    """Return the error for a name that is not known, with near matches suggested.
-
-    Args:
-        argument: name of the argument.
-        received: what came.
-        known: the names that exist.
-
-    Returns:
-        The error, to be raised.
-
-    Example:
-        >>> print(unknown_name("rule", "epsilom", ["epsilon", "gamma"]))
-        Argument 'rule' must be one of epsilon, gamma. Received: 'epsilom'. Did you mean 'epsilon'?
-    """
+    """Return the error for a name that is not known, with near matches suggested."""
     known = list(known)
     hint = did_you_mean(received, known, most=1)
     return KerasganError(
@@ -62,37 +47,13 @@ def unknown_name(argument: str, received, known: Iterable[str]) -> KerasganError
 
 
 def did_you_mean(received, known: Iterable[str], most: int = 3) -> str:
-    """Return a question naming the known names nearest to what came.
-
-    Args:
-        received: what came.
-        known: the names that exist.
-        most: how many of them to name at most.
-
-    Returns:
-        The question, empty if nothing is near.
-
-    Example:
-        >>> did_you_mean("epsilom", ["epsilon", "gamma"])
-        "Did you mean 'epsilon'?"
-    """
+    """Return a question naming the known names nearest to what came."""
     near = difflib.get_close_matches(str(received), list(known), n=most)
     return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def warn(text: str) -> None:
-    """Warn at the line outside kerasgan that led here, so that each such line is told once.
-
-    Args:
-        text: What to say.
-
-    Example:
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     warn("Something works, but probably not as meant.")
-        >>> caught[0].category.__name__
-        'KerasganWarning'
-    """
+    """Warn at the line outside kerasgan that led here, so that each such line is told once."""
     inside = os.path.dirname(__file__) + os.sep
     frame, level = inspect.currentframe().f_back, 2
     while frame is not None and frame.f_code.co_filename.startswith(inside):

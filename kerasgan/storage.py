@@ -1,7 +1,7 @@
 """Files and folders written whole or not at all, and keys of content for what is kept in them.
 
-Serves every room: whatever is kept on a disk to be used again is written by `write` or `replacing`,
-and found again, or refused, by a `key` of all that it was made from.
+Whatever is stored to be used again is written by `write_file` or `atomic_replace`, and found again,
+or refused, by a `content_key` of all that it was made from.
 """
 
 from __future__ import annotations
@@ -31,28 +31,13 @@ import tensorflow as tf
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
 
-__all__ = ["architecture_key", "file_keys", "key", "replacing", "standing", "write"]
-
 # --- Writing ---
 
 _COUNT = itertools.count()
 
 
-def write(path: str | os.PathLike, content: bytes | str) -> None:
-    """Write a file, whole or not at all; one that is there is replaced.
-
-    Args:
-        path: The file. Its folder must exist.
-        content: Bytes, or text, which is written as UTF-8.
-
-    Raises:
-        OSError: If it cannot be written.
-
-    Example:
-        >>> write("note.txt", "kept")
-        >>> pathlib.Path("note.txt").read_text()
-        'kept'
-    """
+def write_file(path: str | os.PathLike, content: bytes | str) -> None:
+    """Write a file, whole or not at all; one that is there is replaced."""
     path = pathlib.Path(path)
     part = path.with_name(f".{os.getpid()}-{next(_COUNT)}.part")
     try:
@@ -64,7 +49,7 @@ def write(path: str | os.PathLike, content: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def replacing(
+def atomic_replace(
     path: str | os.PathLike, check: Callable[[pathlib.Path], Any] | None = None
 ) -> Iterator[pathlib.Path]:
     """Give a place beside a file or folder to write another, then put that in its place.
@@ -72,24 +57,6 @@ def replacing(
     Everything has reached the disk before the names change, so that a power cut leaves what was
     there or what is new, never a part of either. On an error what was there stays as it was. Until
     then the new one lies in a hidden folder beside, which one process at a time may use.
-
-    Args:
-        path: What to replace; need not exist. A link is followed: what it names is replaced.
-        check: Called with `path` before anything is written and again before the exchange; raises
-            if what is there may not be replaced.
-
-    Yields:
-        Where to write: a path of the same name, at which nothing is yet.
-
-    Raises:
-        OSError: If it cannot be written.
-
-    Example:
-        >>> with replacing("notes") as new:
-        ...     new.mkdir()
-        ...     _ = (new / "note.txt").write_text("kept")
-        >>> pathlib.Path("notes/note.txt").read_text()
-        'kept'
     """
     path = pathlib.Path(path)
     path = path.resolve() if path.is_symlink() else path
@@ -120,13 +87,8 @@ def replacing(
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def standing(folder: pathlib.Path) -> pathlib.Path:
-    """Return where a folder's content is, if `replacing` was killed between its two renamings.
-
-    Example:
-        >>> standing(pathlib.Path("nowhere")).name
-        'nowhere'
-    """
+def last_complete(folder: pathlib.Path) -> pathlib.Path:
+    """Return where a folder lies, also if `atomic_replace` was killed between its two renamings."""
     old = _beside(folder) / "old"
     return old if old.is_dir() and not folder.exists() else folder
 
@@ -156,21 +118,6 @@ def file_keys(paths: Iterable[str | os.PathLike]) -> list[str]:
     """Return a key of each file's bytes.
 
     A file is read once in a process, as long as its size and times do not change.
-
-    Args:
-        paths: The files.
-
-    Returns:
-        A key for each, the same for the same bytes, wherever they are.
-
-    Raises:
-        KerasganError: If a file is gone or cannot be read.
-
-    Example:
-        >>> for name in ("a.txt", "b.txt"):
-        ...     write(name, "same")
-        >>> len(set(file_keys(["a.txt", "b.txt"])))
-        1
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(_file_key, paths))
@@ -193,27 +140,13 @@ def _file_key(path: str | os.PathLike) -> str:
     return total.hexdigest()
 
 
-def key(value: Any, what: str = "value") -> str:
+def content_key(value: Any, what: str = "value") -> str:
     """Return a key of content: the same for the same content, in any process and any folder.
 
     Plain values, containers and arrays count by value; objects by their class and all that they
     hold; networks by their layers and weights; `Samples` by the bytes of their files and all their
     fields. A function counts by its code, its defaults and whatever it refers to; one that belongs
     to an installed package, by its name, its code and the package's version.
-
-    Args:
-        value: Anything.
-        what: How to call it in an error.
-
-    Returns:
-        32 hexadecimal digits.
-
-    Raises:
-        KerasganError: If it holds something whose content cannot be known, such as an open file.
-
-    Example:
-        >>> key({"a": [1, 2]}) == key({"a": [1, 2]}), key(np.zeros(3)) == key(np.ones(3))
-        (True, False)
     """
     try:
         return _Reader().key(value).hex()
@@ -224,22 +157,8 @@ def key(value: Any, what: str = "value") -> str:
 
 
 def architecture_key(network: keras.Model) -> str:
-    """Return a key of a network's layers and their settings, but not of its weights.
-
-    Args:
-        network: A Keras model. What its layers are called counts only as far as it tells them
-            apart.
-
-    Returns:
-        32 hexadecimal digits.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> one, other = (kg.models.unet(size=32, filters=n, levels=2) for n in (2, 4))
-        >>> architecture_key(one) == architecture_key(other)
-        False
-    """
-    return key([type(network), _config_of(network)])
+    """Return a key of a network's layers and their settings, but not of its weights."""
+    return content_key([type(network), _config_of(network)])
 
 
 class _Reader:

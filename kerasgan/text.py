@@ -9,8 +9,6 @@ import unicodedata
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["one_form", "read_text"]
-
 # The mark of UTF-32 begins with that of UTF-16, so it comes first.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -22,23 +20,7 @@ _MARKS = {
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Read a text file: UTF-8, or what its byte order mark says; the mark is no part of the text.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its text.
-
-    Raises:
-        OSError: If it cannot be read.
-        KerasganError: If it is in another encoding.
-
-    Example:
-        >>> _ = pathlib.Path("names.txt").write_text("a1", encoding="utf-16")
-        >>> read_text("names.txt")
-        'a1'
-    """
+    """Read a text file: UTF-8, or as its byte order mark says, which is no part of the text."""
     content = pathlib.Path(path).read_bytes()
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
@@ -52,19 +34,9 @@ def read_text(path: str | os.PathLike) -> str:
     return text
 
 
-def one_form(name: str) -> str:
+def normalize_unicode(name: str) -> str:
     """Bring a name to the one form in which names are compared, Unicode's NFC.
 
     macOS may store `é` as an `e` and an accent (NFD), other systems as one character.
-
-    Args:
-        name: A name, or a path.
-
-    Returns:
-        The same name in NFC.
-
-    Example:
-        >>> len("e\u0301"), len(one_form("e\u0301"))
-        (2, 1)
     """
     return unicodedata.normalize("NFC", name)

@@ -15,21 +15,21 @@ from PIL import Image
 import kerasgan as kg
 from kerasgan import storage
 from kerasgan.explain import targets
-from kerasgan.storage import key, replacing, standing, write
+from kerasgan.storage import atomic_replace, content_key, last_complete, write_file
 
 # --- Writing ---
 
 
 def put(folder, text):
-    with replacing(folder) as new:
+    with atomic_replace(folder) as new:
         new.mkdir()
         (new / "note.txt").write_text(text)
         (new / "other.txt").write_text(text)
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    write(tmp_path / "a.txt", "grün")
-    write(tmp_path / "a.txt", b"new")
+    write_file(tmp_path / "a.txt", "grün")
+    write_file(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
     def full(*_):
@@ -37,7 +37,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        write(tmp_path / "a.txt", "newer")
+        write_file(tmp_path / "a.txt", "newer")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
@@ -89,11 +89,11 @@ def test_a_cut_at_any_moment_leaves_the_old_or_the_new(tmp_path, monkeypatch, at
     with contextlib.suppress(SystemExit):
         put(folder, "new")
     monkeypatch.undo()
-    kept = standing(folder)
+    kept = last_complete(folder)
     found = {(kept / name).read_text() for name in ("note.txt", "other.txt")}
     assert found in ({"old"}, {"new"})
     put(folder, "newer")
-    assert standing(folder) == folder
+    assert last_complete(folder) == folder
     assert (folder / "note.txt").read_text() == "newer"
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
@@ -125,7 +125,7 @@ def test_what_may_not_be_replaced_stays(tmp_path):
     put(folder, "old")
 
     def write_meanwhile():
-        with replacing(folder, check) as new:
+        with atomic_replace(folder, check) as new:
             new.mkdir()
             (folder / "mine.txt").write_text("written meanwhile")
 
@@ -133,7 +133,7 @@ def test_what_may_not_be_replaced_stays(tmp_path):
         write_meanwhile()
     assert sorted(path.name for path in folder.iterdir()) == ["mine.txt", "note.txt", "other.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    with pytest.raises(OSError), replacing(tmp_path / "nothing"):
+    with pytest.raises(OSError), atomic_replace(tmp_path / "nothing"):
         pass  # nothing was written
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
@@ -214,7 +214,7 @@ SAME = {
 
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_made_twice_has_one_key(name):
-    assert key(SAME[name]()) == key(SAME[name]())
+    assert content_key(SAME[name]()) == content_key(SAME[name]())
 
 
 def one_of_each_kind():
@@ -261,12 +261,12 @@ def one_of_each_kind():
 
 def test_others_have_other_keys(monkeypatch):
     several = one_of_each_kind()
-    keys = [key(value) for value in several]
+    keys = [content_key(value) for value in several]
     alike = {k for k in keys if keys.count(k) > 1}
     assert [value for value, k in zip(several, keys) if k in alike] == []
-    before = key(twice)
+    before = content_key(twice)
     monkeypatch.setitem(globals(), "FACTOR", 3.0)
-    assert key(twice) != before
+    assert content_key(twice) != before
 
 
 def test_what_cannot_be_known_is_named(tmp_path):
@@ -274,14 +274,14 @@ def test_what_cannot_be_known_is_named(tmp_path):
         open(tmp_path / "a", "w") as file,
         pytest.raises(kg.KerasganError, match=r"the find: the content of a _io\.TextIOWrapper"),
     ):
-        key(lambda image: file, "the find")
+        content_key(lambda image: file, "the find")
     holder = []
     holder.append(holder)
-    assert key(holder) == key(holder)
+    assert content_key(holder) == content_key(holder)
     for _ in range(5000):
         holder = [holder]
     with pytest.raises(kg.KerasganError, match="nested too deeply"):
-        key(holder)
+        content_key(holder)
 
 
 @pytest.fixture(scope="module")
@@ -292,8 +292,8 @@ def samples(tmp_path_factory):
 def test_samples_count_by_content_and_every_field(samples, tmp_path):
     root = os.path.commonpath(samples.image_paths + samples.mask_paths)
     moved = kg.data.load_folder(shutil.copytree(root, tmp_path / "moved"))
-    before = key(samples)
-    assert key(moved) == before
+    before = content_key(samples)
+    assert content_key(moved) == before
     changes = {
         "classes": 2, "colors": ((255,) * 3, (0,) * 3), "channels": 1, "mask_paths": None,
         "names": ("x", *samples.names[1:]), "image_paths": samples.image_paths[::-1],
@@ -301,15 +301,15 @@ def test_samples_count_by_content_and_every_field(samples, tmp_path):
     for field in dataclasses.fields(samples):
         assert field.name in changes or field.default is not dataclasses.MISSING
     changed = [dataclasses.replace(samples, **{name: value}) for name, value in changes.items()]
-    assert len({before, *map(key, changed), key(samples[:2])}) == len(changes) + 2
+    assert len({before, *map(content_key, changed), content_key(samples[:2])}) == len(changes) + 2
     for path in (moved.image_paths[0], moved.mask_paths[2]):
         stat = os.stat(path)
         pixels = np.asarray(Image.open(path)).copy()
         pixels[0, 0] = 255 - pixels[0, 0]
         Image.fromarray(pixels).save(path)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        assert key(moved) != before
-        before = key(moved)
+        assert content_key(moved) != before
+        before = content_key(moved)
 
 
 def test_a_field_that_is_new_is_part_of_the_key(samples):
@@ -319,7 +319,7 @@ def test_a_field_that_is_new_is_part_of_the_key(samples):
 
     fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
     bright, dark = Later(**fields), Later(**fields, foreground="dark")
-    assert key(bright) != key(dark)
+    assert content_key(bright) != content_key(dark)
     assert bright.settings()["foreground"] == "bright"
     bright, dark = (part.batches(2, 16).origin for part in (bright, dark))
     assert {name for name in bright if bright[name] != dark[name]} == {"foreground"}
@@ -338,12 +338,12 @@ def test_another_process_finds_the_same_keys(samples):
         import sys, keras, numpy as np
         import kerasgan as kg
         from kerasgan.explain import targets
-        from kerasgan.storage import key
+        from kerasgan.storage import content_key
         samples = kg.data.load_folder(sys.argv[1])
         target = targets.Mask(np.eye(4)) - targets.Pixel(1, 2)
         held = {"samples", "target", "rule"}
-        print(key([samples, target, held, kg.explain.Gamma(0.3), {"a": 1, "b": [2.5]}]))
-        print(key(eval(sys.argv[2])))
+        print(content_key([samples, target, held, kg.explain.Gamma(0.3), {"a": 1, "b": [2.5]}]))
+        print(content_key(eval(sys.argv[2])))
         """
     )
     root = os.path.commonpath(samples.image_paths + samples.mask_paths)
@@ -352,5 +352,5 @@ def test_another_process_finds_the_same_keys(samples):
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     target = targets.Mask(np.eye(4)) - targets.Pixel(1, 2)
     held = {"samples", "target", "rule"}
-    mine = key([samples, target, held, kg.explain.Gamma(0.3), {"b": [2.5], "a": 1}])
-    assert found.stdout.split()[-2:] == [mine, key(eval(OF_KERAS))]
+    mine = content_key([samples, target, held, kg.explain.Gamma(0.3), {"b": [2.5], "a": 1}])
+    assert found.stdout.split()[-2:] == [mine, content_key(eval(OF_KERAS))]

@@ -4,7 +4,7 @@ import pytest
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.text import one_form, read_text
+from kerasgan.text import normalize_unicode, read_text
 
 WORDS = "Café 手術, 1\n"
 ENCODED = {
@@ -30,8 +30,8 @@ def test_another_encoding_is_named_with_the_file(encoding, tmp_path):
 
 
 def test_names_have_one_form():
-    assert one_form("Cafe\u0301/x") == "Caf\u00e9/x"
-    assert one_form("\udc80") == "\udc80"
+    assert normalize_unicode("Cafe\u0301/x") == "Caf\u00e9/x"
+    assert normalize_unicode("\udc80") == "\udc80"
 
 
 def test_settings_and_histories_may_begin_with_a_mark(tmp_path):

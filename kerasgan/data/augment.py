@@ -18,8 +18,6 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name
 
-__all__ = ["Augmentation", "augment_pair", "from_fields"]
-
 _CELLS = 4
 _LIMITS = {"rotation": 180, "scale": math.inf, "elastic": math.inf, "blur": math.inf}
 _TURNS = ([1.0, 0, 0, 1], [0, -1.0, 1, 0], [-1.0, 0, 0, -1], [0, 1.0, -1, 0])
@@ -84,21 +82,7 @@ class Augmentation:
 
 
 def from_fields(fields: Mapping[str, float]) -> Augmentation:
-    """Make an `Augmentation` of some of its fields, by name, as recipes and JSON hold them.
-
-    Args:
-        fields: Strengths by name.
-
-    Returns:
-        The augmentation; what is not named has its default.
-
-    Raises:
-        KerasganError: If a name is not known, or a strength out of range.
-
-    Example:
-        >>> from_fields({"rotation": 90.0}).rotation
-        90.0
-    """
+    """Make an `Augmentation` of some of its fields, by name, as recipes and JSON hold them."""
     known = [field.name for field in dataclasses.fields(Augmentation)]
     for name in fields:
         if name not in known:
@@ -109,23 +93,7 @@ def from_fields(fields: Mapping[str, float]) -> Augmentation:
 def augment_pair(
     image: tf.Tensor, mask: tf.Tensor, key: tf.Tensor, config: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Alter one image and its mask; the same key does the same, on any thread.
-
-    Args:
-        image: float32 (height, width, channels) in [-1, 1], of known shape.
-        mask: (height, width) or (height, width, classes), any dtype.
-        key: Two whole numbers, as for `tf.random.stateless_uniform`.
-        config: What may happen, and how strongly.
-
-    Returns:
-        Image and mask, of the shapes and dtypes that came in; the image in [-1, 1].
-
-    Example:
-        >>> image, mask = tf.zeros([64, 96, 3]), tf.ones([64, 96])
-        >>> image, mask = augment_pair(image, mask, (0, 1), Augmentation())
-        >>> image.shape
-        TensorShape([64, 96, 3])
-    """
+    """Alter one image and its mask; the same key does the same, on any thread."""
     draws = _Draws(key)
     size = image.shape[0], image.shape[1]
     places = _places(size, draws, config)

@@ -26,21 +26,7 @@ from PIL import Image, UnidentifiedImageError
 from kerasgan.data import tiff
 from kerasgan.errors import KerasganError
 
-__all__ = [
-    "ENDINGS",
-    "MAX_PIXELS",
-    "Header",
-    "dark_shades",
-    "is_int32",
-    "opened",
-    "over_black",
-    "read_header",
-    "read_image",
-    "turned",
-    "upright",
-]
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 8192 * 8192
 
 _ORIENTATION = 0x0112
@@ -73,27 +59,8 @@ class Header(NamedTuple):
 
 
 def read_header(path: str) -> Header:
-    """Read the size of a picture, as shown, without decoding it.
-
-    Args:
-        path: An image or mask file.
-
-    Returns:
-        Height and width in pixels after EXIF orientation, 1 channel for grey or 3 for colour, the
-        orientation (1 to 8, 1 if there is none), and how many bands there are besides that the
-        file does not declare as transparency.
-
-    Raises:
-        KerasganError: If the file is not a readable picture or has more than `MAX_PIXELS` pixels.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> read_header(samples.image_paths[0])
-        Header(height=32, width=32, channels=3, orientation=1, undeclared=0)
-    """
-    with opened(path) as picture:
+    """Read the size of a picture, as shown, without decoding it."""
+    with open_picture(path) as picture:
         width, height = tiff.stored_size(picture)
         orientation = _orientation(picture)
         if orientation >= 5:
@@ -103,90 +70,37 @@ def read_header(path: str) -> Header:
 
 
 def read_image(path: str, channels: int) -> np.ndarray:
-    """Decode an image file by the rules at the top of this module.
-
-    Args:
-        path: The file.
-        channels: 1 for grey or 3 for colour; the file's own kind is converted.
-
-    Returns:
-        uint8 array (height, width, channels).
-
-    Raises:
-        KerasganError: If the file cannot be decoded or is of a kind that is refused.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> read_image(samples.image_paths[0], channels=1).shape
-        (32, 32, 1)
-    """
-    with opened(path) as picture:
+    """Decode an image file by the rules at the top of this module."""
+    with open_picture(path) as picture:
         if picture.mode == "F" or is_int32(picture):
             raise KerasganError(
                 f"Image {path} holds signed, 32-bit or floating point values (mode "
                 f"{picture.mode}), whose black and white are unknown. Save it with 8 or 16 bits."
             )
         undeclared, clear = tiff.undeclared_bands(picture), picture.info.get("transparency")
-        picture = upright(picture)
+        picture = decode_upright(picture)
         if picture.mode.startswith("I"):
             values = np.asarray(picture)
             grey = np.where(values == clear, 0, values >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], channels, axis=-1)
         if undeclared and picture.mode == "RGBA":
             picture = picture.convert("RGB")
-        pixels = np.asarray(over_black(picture, "L" if channels == 1 else "RGB"))
+        pixels = np.asarray(composite_on_black(picture, "L" if channels == 1 else "RGB"))
         return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def dark_shades(path: str) -> int | None:
-    """Say how few shades are left of a 16-bit image that uses the bottom of its range alone.
-
-    Args:
-        path: An image file.
-
-    Returns:
-        How many of the 256 shades are reached, if at most 32 and the file has 16 bits; else None.
-
-    Raises:
-        KerasganError: If the file cannot be decoded.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> dark_shades(samples.image_paths[0]) is None
-        True
-    """
-    with opened(path) as picture:
+    """Say how few shades are left of a 16-bit image that uses the bottom of its range alone."""
+    with open_picture(path) as picture:
         if not picture.mode.startswith("I;16"):
             return None
-        shades = (int(np.asarray(upright(picture)).max()) >> 8) + 1
+        shades = (int(np.asarray(decode_upright(picture)).max()) >> 8) + 1
         return shades if shades <= 32 else None
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Image.Image]:
-    """Open a file for as long as a `with` block lasts; errors in the block name the file.
-
-    Args:
-        path: An image or mask file.
-
-    Yields:
-        The picture, as stored, not yet decoded.
-
-    Raises:
-        KerasganError: If the file is not a readable picture or has more than `MAX_PIXELS` pixels.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> with opened(samples.image_paths[0]) as picture:
-        ...     picture.mode
-        'RGB'
-    """
+def open_picture(path: str) -> Iterator[Image.Image]:
+    """Open a file for as long as a `with` block lasts; errors in the block name the file."""
     try:
         # By path, Pillow would map a TIFF into memory, and misread one that it has to turn.
         with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
@@ -197,7 +111,7 @@ def opened(path: str) -> Iterator[Image.Image]:
                 raise KerasganError(f"File {path} holds several pictures. Save one picture a file.")
             if min(picture.size) < 1:
                 raise KerasganError(f"File {path} holds no pixels.")
-            tiff.check(picture, path)
+            tiff.check_tiff(picture, path)
             yield picture
     except KerasganError:
         raise
@@ -208,7 +122,7 @@ def opened(path: str) -> Iterator[Image.Image]:
         ) from error
     except Exception as error:
         empty = os.path.isfile(path) and not os.path.getsize(path)
-        kind = tiff.described(path) if isinstance(error, UnidentifiedImageError) else ""
+        kind = tiff.describe_tiff(path) if isinstance(error, UnidentifiedImageError) else ""
         why = "it is empty (0 bytes)" if empty else kind or error or type(error).__name__
         raise KerasganError(
             f"File {path} cannot be read as {', '.join(_FORMATS)}: {why}"
@@ -225,26 +139,12 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
-def upright(picture: Image.Image) -> Image.Image:
-    """Decode a picture, turn it as its EXIF orientation says, and put black at 0.
-
-    Args:
-        picture: An opened one.
-
-    Returns:
-        The picture as shown.
-
-    Raises:
-        ValueError: If the orientation stands behind the pixels, where few programs look.
-
-    Example:
-        >>> upright(Image.new("L", (4, 2))).size
-        (4, 2)
-    """
+def decode_upright(picture: Image.Image) -> Image.Image:
+    """Decode a picture, turn it as its EXIF orientation says, and put black at 0."""
     orientation = _orientation(picture)
     picture.load()
     if picture.format == "TIFF":  # which Pillow has turned
-        return tiff.heed_white_is_zero(picture)
+        return tiff.invert_white_is_zero(picture)
     if _orientation(picture) != orientation:
         raise ValueError(
             "its EXIF orientation stands behind its pixels, where some programs heed it and others "
@@ -253,39 +153,15 @@ def upright(picture: Image.Image) -> Image.Image:
     return picture.transpose(_TURNS[orientation]) if orientation > 1 else picture
 
 
-def turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an array as an EXIF orientation says.
-
-    Args:
-        array: uint8 array (height, width).
-        orientation: 1 to 8.
-
-    Returns:
-        The array as shown; height and width are exchanged from 5 on.
-
-    Example:
-        >>> turned(np.array([[1, 2, 3]], np.uint8), 6).tolist()
-        [[1], [2], [3]]
-    """
+def apply_orientation(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an array as an EXIF orientation says."""
     if orientation == 1:
         return array
     return np.asarray(Image.fromarray(array).transpose(_TURNS[orientation]))
 
 
-def over_black(picture: Image.Image, mode: str) -> Image.Image:
-    """Lay a picture over black and convert it.
-
-    Args:
-        picture: A decoded one.
-        mode: "L" or "RGB".
-
-    Returns:
-        The picture without transparency or palette.
-
-    Example:
-        >>> over_black(Image.new("LA", (1, 1), (255, 0)), "L").getpixel((0, 0))
-        0
-    """
+def composite_on_black(picture: Image.Image, mode: str) -> Image.Image:
+    """Lay a picture over black and convert it."""
     if picture.mode == "La":
         picture = picture.convert("LA")
     if picture.has_transparency_data:
@@ -298,16 +174,5 @@ def over_black(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def is_int32(picture: Image.Image) -> bool:
-    """Say whether a picture holds 32-bit integers, which Pillow also calls 16-bit PNG files.
-
-    Args:
-        picture: An opened one.
-
-    Returns:
-        True if it does.
-
-    Example:
-        >>> is_int32(Image.new("I", (1, 1)))
-        True
-    """
+    """Say whether a picture holds 32-bit integers, which Pillow also calls 16-bit PNG files."""
     return picture.mode == "I" and picture.format != "PNG"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import warnings
+from collections import deque
 from collections.abc import Sequence
+from typing import Callable
 
-from kerasgan.data.files import ENDINGS
-from kerasgan.data.walking import files_below
-from kerasgan.errors import KerasganError
-
-__all__ = ["find_pairs", "some", "without_ending"]
+from kerasgan.data.files import IMAGE_SUFFIXES
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.text import normalize_unicode
 
 _PLAIN = {"image": "image", "images": "image", "mask": "mask", "masks": "mask"}
 _ROLES = {
@@ -24,32 +25,27 @@ _ROLES = {
 _SUFFIXES = ("mask", "masks", "segmentation", "label", "labels", "groundtruth", "gt", "seg")
 _SUFFIXES = tuple(mark + word for word in _SUFFIXES for mark in "_-")
 
+# What macOS, Windows, network storage and Linux leave in folders; what begins with a dot besides.
+_LEFT_BEHIND = (
+    "#recycle",
+    "$recycle.bin",
+    "__macosx",
+    "@eadir",
+    "desktop.ini",
+    "ehthumbs.db",
+    "icon\r",
+    "lost+found",
+    "network trash folder",
+    "system volume information",
+    "temporary items",
+    "thumbs.db",
+)
+
 
 def find_pairs(
     path: str | os.PathLike | None, images: str | os.PathLike | None, masks: object
 ) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path] | None]:
-    """Find image files and their masks, by name; `load_folder` says what is found.
-
-    Args:
-        path: A folder in a known layout.
-        images: Instead of `path`, the folder with the images.
-        masks: The folder with the masks, None for unlabelled, `...` to find them in `path`.
-
-    Returns:
-        Image files by name, and mask files by the same names, or None when unlabelled.
-
-    Raises:
-        KerasganError: If a folder is missing or empty, or names do not pair up.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> folder = tempfile.mkdtemp()
-        >>> samples = synthetic.write_dataset(folder, count=2, size=32)
-        >>> images, masks = find_pairs(folder, None, ...)
-        >>> sorted(images)
-        ['polyp_0000', 'polyp_0001']
-    """
+    """Find image files and their masks, by name; `load_folder` says what is found."""
     if (path is None) == (images is None):
         raise KerasganError("Pass either 'path' or 'images', and not both.")
     if path is not None and masks is not ... and masks is not None:
@@ -78,7 +74,7 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
     _check_folders(folder, roles, ("image", "mask") if labelled else ("image",))
     roles = {key: role and role[0] for key, role in roles.items()}
     if labelled and "mask" not in roles.values():
-        names = {without_ending(str(key)) for key in found}
+        names = {strip_suffix(str(key)) for key in found}
         roles.update({key: "mask" for key in found if _is_mask_name(key, names)})
     if "image" not in roles.values():
         roles = {key: role or "image" for key, role in roles.items()}
@@ -131,11 +127,11 @@ def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPa
     if not root.is_dir():
         what = "a file" if root.exists() else "not there"
         raise KerasganError(f"Argument '{argument}' must be a folder. Received: {root} ({what})")
-    found = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in ENDINGS)
+    found = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         folders = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
         raise KerasganError(
-            f"Folder {root} holds no image files ({', '.join(ENDINGS)}). Folders in it: "
+            f"Folder {root} holds no image files ({', '.join(IMAGE_SUFFIXES)}). Folders in it: "
             f"{folders or 'none'}. If the files lie elsewhere, pass images=... and masks=..."
         )
     return found
@@ -163,7 +159,7 @@ def _without_role(key: pathlib.PurePosixPath) -> pathlib.PurePosixPath:
 
 
 def _is_mask_name(key: pathlib.PurePosixPath, names: set[str]) -> bool:
-    name = without_ending(str(key))
+    name = strip_suffix(str(key))
     return name.lower().endswith("_mask") or _without_suffix(name) in names - {name}
 
 
@@ -172,27 +168,16 @@ def _without_suffix(name: str) -> str:
     return name[: len(name) - len(suffix)]
 
 
-def without_ending(name: str) -> str:
-    """Drop the ending of an image file from a name, and no other.
-
-    Args:
-        name: A file or sample name.
-
-    Returns:
-        The name without `.png`, `.JPG` and the like.
-
-    Example:
-        >>> without_ending("case1/frame.01.JPG")
-        'case1/frame.01'
-    """
+def strip_suffix(name: str) -> str:
+    """Drop the ending of an image file from a name, and no other."""
     ending = pathlib.PurePosixPath(name).suffix
-    return name[: -len(ending)] if ending.lower() in ENDINGS else name
+    return name[: -len(ending)] if ending.lower() in IMAGE_SUFFIXES else name
 
 
 def _by_name(files: dict, what: str, images: dict | None = None) -> dict[str, pathlib.Path]:
     named = {}
     for key, file in files.items():
-        name = without_ending(str(key))
+        name = strip_suffix(str(key))
         if images is not None and name not in images:
             plain = _without_suffix(name)
             if plain in images or name.lower().endswith("_mask"):
@@ -209,8 +194,8 @@ def _same(a: str | os.PathLike, b: str | os.PathLike | None) -> bool:
 
 def _check_pairs(images: dict, masks: dict) -> None:
     lonely = [
-        some(sorted(set(images) - set(masks)), "without mask"),
-        some(sorted(set(masks) - set(images)), "masks without image"),
+        summarize(sorted(set(images) - set(masks)), "without mask"),
+        summarize(sorted(set(masks) - set(images)), "masks without image"),
     ]
     if any(lonely):
         raise KerasganError(
@@ -219,20 +204,68 @@ def _check_pairs(images: dict, masks: dict) -> None:
         )
 
 
-def some(names: Sequence[str], what: str) -> str:
-    """Count names and show the first five, for an error.
-
-    Args:
-        names: All of them.
-        what: What they are.
-
-    Returns:
-        The text, empty if there are no names.
-
-    Example:
-        >>> some(["a", "b"], "unknown names")
-        '2 unknown names: a, b'
-    """
+def summarize(names: Sequence[str], what: str) -> str:
+    """Count names and show the first five, for an error."""
     if not names:
         return ""
     return f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+
+
+def files_below(
+    root: pathlib.Path, wanted: Callable[[str], bool]
+) -> dict[pathlib.PurePosixPath, pathlib.Path]:
+    """Find files in a folder and in all folders below it.
+
+    Links are followed, to files and to folders. A folder is read once, under its own name if it
+    has one below `root`, however many links lead to it; so loops end. What is hidden, or left
+    behind by an operating system, is left out.
+    """
+    found: dict[pathlib.PurePosixPath, pathlib.Path] = {}
+    read: set[tuple[int, int]] = set()
+    # Links wait until every folder is read that has a name of its own.
+    folders, links = deque([(root, pathlib.PurePosixPath(), ())]), deque()
+    while folders or links:
+        folder, key, above = (folders or links).popleft()
+        try:
+            facts = os.stat(folder)
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            raise KerasganError(f"Folder {folder} cannot be read: {error}") from error
+        identity = facts.st_dev, facts.st_ino
+        if identity in read:
+            if identity not in above:
+                warnings.warn(
+                    f"Link {folder} leads to a folder that is read already, as a part of {root} "
+                    f"or by another link ({folder.resolve()}). It is not read twice; copy it "
+                    f"if it has to be.",
+                    KerasganWarning,
+                    stacklevel=2,
+                )
+            continue
+        read.add(identity)
+        for name in names:
+            file, below = folder / name, key / normalize_unicode(name)
+            if name.startswith(".") or name.lower() in _LEFT_BEHIND:
+                continue
+            if file.is_dir():
+                (links if file.is_symlink() else folders).append((file, below, (*above, identity)))
+            elif wanted(below.name):
+                _check_file(file, below, found)
+                if file.is_file():
+                    found[below] = file
+            elif file.is_symlink() and not file.exists():
+                warnings.warn(f"Link {file} leads nowhere.", KerasganWarning, stacklevel=2)
+    return dict(sorted(found.items()))
+
+
+def _check_file(file: pathlib.Path, key: pathlib.PurePosixPath, found: dict) -> None:
+    if file.is_symlink() and not file.exists():
+        raise KerasganError(
+            f"File {file} is a link that leads nowhere, to {os.readlink(file)}. Fetch the file, or "
+            f"remove the link."
+        )
+    if key in found:
+        raise KerasganError(
+            f"Files {str(found[key])!a} and {str(file)!a} have one name, in two Unicode forms. "
+            f"Rename one, or remove it."
+        )

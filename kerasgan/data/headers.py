@@ -12,65 +12,32 @@ import warnings
 from collections.abc import Sequence
 
 from kerasgan.data.files import Header, read_header
-from kerasgan.data.folders import some
+from kerasgan.data.folders import summarize
 from kerasgan.errors import KerasganError, KerasganWarning
 
-__all__ = ["TURNED_ADVICE", "check_bands", "check_sizes", "fits"]
-
-TURNED_ADVICE = (
+ORIENTATION_ADVICE = (
     "Save the image without the tag: turned, by PIL.ImageOps.exif_transpose, if the mask was drawn "
     "on the picture as viewers show it, else with its pixels as stored. The page 'Your own "
     "dataset' has the lines, under 'Photos with an EXIF orientation'"
 )
 
 
-def fits(image: Header, mask: Header) -> tuple[bool, bool]:
-    """Say how the sizes of image and mask agree.
-
-    Args:
-        image: Header of the image.
-        mask: Header of the mask.
-
-    Returns:
-        Whether they are of one size if each is turned as its orientation says, and whether they are
-        if both are left as stored.
-
-    Example:
-        >>> fits(Header(4, 3, 3, orientation=6), Header(4, 3, 1))
-        (True, False)
-    """
+def sizes_agree(image: Header, mask: Header) -> tuple[bool, bool]:
+    """Say how the sizes of image and mask agree."""
     return image[:2] == mask[:2], image.stored == mask.stored
 
 
-def check_sizes(
+def check_mask_sizes(
     names: Sequence[str],
     images: Sequence[str],
     masks: Sequence[str],
     image_headers: Sequence[Header],
 ) -> None:
-    """Check that masks have the size of their images and are turned as these are.
-
-    Args:
-        names: Names of the samples.
-        images: Files of the images.
-        masks: Files of the masks.
-        image_headers: Headers of the images.
-
-    Raises:
-        KerasganError: If sizes differ, or it cannot be told whether a mask belongs to an image as
-            turned or as stored.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> headers = [read_header(path) for path in samples.image_paths]
-        >>> check_sizes(samples.names, samples.image_paths, samples.mask_paths, headers)
-    """
+    """Check that masks have the size of their images and are turned as these are."""
     mask_headers = [read_header(path) for path in masks]
     wrong, stored, unclear, as_turned = [], [], [], 0
     for index, (image, mask) in enumerate(zip(image_headers, mask_headers)):
-        turned_fits, stored_fits = fits(image, mask)
+        turned_fits, stored_fits = sizes_agree(image, mask)
         if image.orientation == mask.orientation or not (turned_fits or stored_fits):
             if not turned_fits:
                 wrong.append(index)
@@ -91,41 +58,33 @@ def check_sizes(
             why = (
                 f" The mask of {names[stored[0]]} has the size of the pixels as stored, before an "
                 f"EXIF orientation turns them: {_tags(stored[0], images, image_headers)}, "
-                f"{_tags(stored[0], masks, mask_headers)}. {TURNED_ADVICE}."
+                f"{_tags(stored[0], masks, mask_headers)}. {ORIENTATION_ADVICE}."
             )
         raise KerasganError(
-            f"Image and mask must have the same height and width. {some(differ, 'differ')}.{why}"
+            "Image and mask must have the same height and width. "
+            f"{summarize(differ, 'differ')}.{why}"
         )
     if unclear and not as_turned:
         raise KerasganError(
             f"Sizes do not tell whether masks were drawn on pictures as their EXIF orientation "
             f"turns them or as stored: {_tags(unclear[0], images, image_headers)}, "
-            f"{_tags(unclear[0], masks, mask_headers)}. {TURNED_ADVICE}. "
-            f"{some([names[i] for i in unclear], 'pairs are like this')}."
+            f"{_tags(unclear[0], masks, mask_headers)}. {ORIENTATION_ADVICE}. "
+            f"{summarize([names[i] for i in unclear], 'pairs are like this')}."
         )
-    check_bands(masks, mask_headers, "mask")
+    warn_of_unread_bands(masks, mask_headers, "mask")
 
 
 def _tags(index: int, paths: Sequence[str], headers: Sequence[Header]) -> str:
     return f"{paths[index]} has orientation {headers[index].orientation}"
 
 
-def check_bands(paths: Sequence[str], headers: Sequence[Header], what: str) -> None:
-    """Warn of bands that are not read.
-
-    Args:
-        paths: The files.
-        headers: Their headers.
-        what: "image" or "mask".
-
-    Example:
-        >>> check_bands(["x.png"], [Header(4, 3, 3)], "image")
-    """
+def warn_of_unread_bands(paths: Sequence[str], headers: Sequence[Header], what: str) -> None:
+    """Warn of bands that are not read."""
     more = [path for path, header in zip(paths, headers) if header.undeclared]
     if more:
         warnings.warn(
             f"Bands beyond grey or colour that are not declared as transparency, such as infrared, "
-            f"are left out. {some(more, f'{what}s have some')}",
+            f"are left out. {summarize(more, f'{what}s have some')}",
             KerasganWarning,
             stacklevel=3,
         )

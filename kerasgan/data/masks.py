@@ -1,8 +1,8 @@
 """What a mask file means: from its pixels to labels.
 
-For `classes=1` a mask has two tones, background and foreground. Without colours these are black and
-white. `look` tells from the masks of a folder whether they are two others; what is read later must
-show the same two, to the value or with soft edges between them, or it is refused.
+For `classes=1` a mask has two tones, background and foreground. Without colours these are black
+and white. `interpret_masks` tells from the masks of a folder whether they are two others. Masks
+that are read later must show the same two, exactly or with soft edges, or they are refused.
 """
 
 from __future__ import annotations
@@ -15,44 +15,28 @@ from typing import NamedTuple, Optional, Union
 import numpy as np
 from PIL import Image, ImageChops
 
-from kerasgan.data.files import is_int32, opened, over_black, upright
+from kerasgan.data.files import composite_on_black, decode_upright, is_int32, open_picture
 from kerasgan.errors import KerasganError
-
-__all__ = [
-    "LOOKED_AT",
-    "Colors",
-    "Finding",
-    "inverted_words",
-    "look",
-    "looks_inverted",
-    "read_mask",
-]
 
 Color = tuple[int, int, int]
 Colors = Optional[tuple[Union[Color, tuple[Color, ...]], ...]]
 
-LOOKED_AT = 64
+MAX_INSPECTED = 64
 _PIXELS_LOOKED_AT = 1 << 26
-_FEW = 4  # pixels that no reading is refused for
+_TOLERATED = 4  # pixels that no reading is refused for
 _BLACK_AND_WHITE = ((0, 0, 0), (255, 255, 255))
 _JPEG_ADVICE = " JPEG does not keep values exactly: save such masks as PNG."
 
 
-class Finding(NamedTuple):
-    """What the masks of a folder mean.
-
-    Args:
-        colors: Background and foreground where they are not black and white, else None.
-        note: What was decided, where that is not obvious; or "".
-        doubts: What the user has to decide or know, a text each.
-    """
+class MaskInterpretation(NamedTuple):
+    """What the masks of a folder mean."""
 
     colors: Colors
     note: str
-    doubts: tuple[str, ...]
+    questions: tuple[str, ...]
 
 
-class _Pixels(NamedTuple):
+class _MaskPixels(NamedTuple):
     """Grey values (height, width) or colours (height, width, 3); white is 0 where unknown.
 
     A palette file that is read as its colours has its `indices` besides.
@@ -65,7 +49,7 @@ class _Pixels(NamedTuple):
     indices: np.ndarray | None = None
 
 
-class _Unclear(KerasganError):
+class _AmbiguousMask(KerasganError):
     """A mask that does not fit its reading: what is wrong with it."""
 
 
@@ -81,68 +65,33 @@ def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
       the palette's indices.
     - `classes=n` with `colors`, or several colours for one class: compared exactly. JPEG changes
       colours, so JPEG colour maps are refused.
-
-    Args:
-        path: The file.
-        classes: 1 for foreground and background, n > 1 for n mutually exclusive classes.
-        colors: (red, green, blue) of each class, background first, from 0 to 255 or, in a 16-bit
-            file, 65535; several of them where a class has several. Grey values that a palette file
-            does not show are taken for its indices. Or None.
-
-    Returns:
-        uint8 array (height, width) of labels: {0, 1} for `classes=1`, else 0 to `classes - 1`.
-
-    Raises:
-        KerasganError: If the file cannot be decoded, or holds values outside the classes.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> int(read_mask(samples.mask_paths[0], classes=1).max())
-        1
     """
     try:
         if classes > 1 and colors is None:
             return _exact_labels(path, classes)
-        pixels = _decode(path, given=colors is not None)
+        pixels = _mask_pixels(path, given=colors is not None)
         if colors is None:
-            return _two_tones(pixels, None)[0]
+            return _binary_labels(pixels, None)[0]
         table = [color if np.ndim(color) == 2 else (color,) for color in colors]
         if pixels.indices is not None and _names_indices(table, pixels):
-            pixels = _Pixels(pixels.indices, 255, pixels.lossy, "indices")
+            pixels = _MaskPixels(pixels.indices, 255, pixels.lossy, "indices")
         if len(table) == 2 and len(table[0]) == len(table[1]) == 1:
-            return _two_tones(pixels, (table[0][0], table[1][0]))[0]
+            return _binary_labels(pixels, (table[0][0], table[1][0]))[0]
         return _match_colors(pixels, table)
-    except _Unclear as problem:
+    except _AmbiguousMask as problem:
         raise KerasganError(f"Mask {path} {problem}") from None
 
 
-def look(names: Sequence[str], paths: Sequence[str]) -> Finding:
-    """Tell from up to 64 masks, spread over a folder, what its masks mean for `classes=1`.
-
-    Args:
-        names: Of all masks; which of them are looked at depends on these alone.
-        paths: Their files.
-
-    Returns:
-        The finding. Files that cannot be decoded are left out: reading them later says why.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> look(samples.names, samples.mask_paths)
-        Finding(colors=None, note='', doubts=())
-    """
+def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpretation:
+    """Tell from up to 64 masks, spread over a folder, what its masks mean for `classes=1`."""
     masks, unclear, others, looked, sources, soft = [], [], [], [], Counter(), 0
     pixels_left = _PIXELS_LOOKED_AT
     for index in _spread(names):
-        if pixels_left <= 0 and len(looked) >= _FEW:
+        if pixels_left <= 0 and len(looked) >= _TOLERATED:
             break
         try:
-            pixels = _decode(paths[index])
-        except _Unclear as problem:
+            pixels = _mask_pixels(paths[index])
+        except _AmbiguousMask as problem:
             unclear.append(f"Mask {paths[index]} {problem}")
             continue
         except KerasganError:
@@ -151,14 +100,14 @@ def look(names: Sequence[str], paths: Sequence[str]) -> Finding:
         looked.append(index)
         sources[pixels.source] += 1
         try:
-            labels, between = _two_tones(pixels, None)
-        except _Unclear:
+            labels, intermediate = _binary_labels(pixels, None)
+        except _AmbiguousMask:
             others.append(paths[index])
         else:
-            soft += bool(between and not pixels.lossy)
+            soft += bool(intermediate and not pixels.lossy)
             masks.append((names[index], labels))
     if unclear:
-        return Finding(None, "", (unclear[0],))
+        return MaskInterpretation(None, "", (unclear[0],))
     colors, tally = None, Counter()
     if others or not any(labels.any() for _, labels in masks):
         tally, lossy = _tally_all([paths[index] for index in looked])
@@ -166,18 +115,18 @@ def look(names: Sequence[str], paths: Sequence[str]) -> Finding:
         colors = _other_tones(tally)
         masks = _read_all(names, paths, looked, colors)
         if masks is None:
-            doubt = (
+            question = (
                 f"What the masks mean cannot be told: {len(others)} of {len(looked)} looked at, "
                 f"such as {others[0]}, are not white on black, nor one other tone alone. Together "
-                f"they hold {_shares(tally)}.{_advice(tally, lossy)}"
+                f"they hold {_tally_text(tally)}.{_advice(tally, lossy)}"
             )
-            return Finding(None, "", (doubt,))
+            return MaskInterpretation(None, "", (question,))
     notes = []
     if colors is not None:
-        shown = ", ".join(_word(color) for color in colors)
+        shown = ", ".join(_color_text(color) for color in colors)
         notes.append(
-            f"hold {_word(colors[0])} and {_word(colors[1])}: the latter is read as foreground "
-            f"(colors=[{shown}])"
+            f"hold {_color_text(colors[0])} and {_color_text(colors[1])}: the latter is read as "
+            f"foreground (colors=[{shown}])"
         )
     if soft:
         notes.append(f"have soft edges ({soft} of them): foreground is what is nearer to it")
@@ -190,47 +139,34 @@ def look(names: Sequence[str], paths: Sequence[str]) -> Finding:
         )
     note = "; they ".join(notes)
     note = note and f"Masks ({len(looked)} looked at) {note}."
-    return Finding(colors, note, _doubts(masks, colors, tally))
+    return MaskInterpretation(colors, note, _questions(masks, colors, tally))
 
 
 def looks_inverted(labels: np.ndarray) -> bool:
-    """Say whether a mask has foreground all around and in more than half of it, but not everywhere.
-
-    Args:
-        labels: Mask (height, width) of 0 and 1.
-
-    Returns:
-        True if what is dark in it may be the object.
-
-    Example:
-        >>> mask = np.ones((8, 8), np.uint8)
-        >>> mask[3:5, 3:5] = 0
-        >>> looks_inverted(mask), looks_inverted(1 - mask)
-        (True, False)
-    """
-    return bool(_around(labels) > 0.9 and 0.5 < labels.mean() < 1)
+    """Say whether a mask has foreground at the border and in more than half of it, but not all."""
+    return bool(_border_mean(labels) > 0.9 and 0.5 < labels.mean() < 1)
 
 
-def _around(labels: np.ndarray) -> float:
+def _border_mean(labels: np.ndarray) -> float:
     edge = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     return float(np.concatenate(edge).mean())
 
 
-def _doubts(masks: list, colors: Colors, tally: Counter) -> tuple[str, ...]:
+def _questions(masks: list, colors: Colors, tally: Counter) -> tuple[str, ...]:
     """What is said of masks that are read without a fault, but perhaps wrongly."""
     if not any(labels.any() for _, labels in masks):
         if len(masks) < 2 and max(map(max, tally), default=0) == 0:
             return ()
         return (
-            f"All {len(masks)} masks that were looked at are empty: they hold {_shares(tally)}. "
-            "There is nothing to learn in them.",
+            f"All {len(masks)} masks that were looked at are empty: they hold {_tally_text(tally)}."
+            " There is nothing to learn in them.",
         )
     masks = [(name, labels) for name, labels in masks if labels.any() and not labels.all()]
     if not masks:
         return ()
-    background, foreground = (_word(color) for color in colors or _BLACK_AND_WHITE)
+    background, foreground = (_color_text(color) for color in colors or _BLACK_AND_WHITE)
     swapped = f"colors=[{foreground}, {background}]"
-    around = np.mean([_around(labels) for _, labels in masks])
+    around = np.mean([_border_mean(labels) for _, labels in masks])
     share = np.mean([labels.mean() for _, labels in masks])
     if around > 0.8 and share > 0.5:
         return (
@@ -240,23 +176,11 @@ def _doubts(masks: list, colors: Colors, tally: Counter) -> tuple[str, ...]:
             f"colors=[{background}, {foreground}] says so.",
         )
     inverted = [name for name, labels in masks if looks_inverted(labels)]
-    return (inverted_words(inverted, len(masks)),) if inverted else ()
+    return (inverted_message(inverted, len(masks)),) if inverted else ()
 
 
-def inverted_words(names: Sequence[str], total: int) -> str:
-    """The warning of masks that look inverted, where the others do not.
-
-    Args:
-        names: Those that do.
-        total: Number of masks looked at.
-
-    Returns:
-        The text.
-
-    Example:
-        >>> inverted_words(["a"], 9)[:39]
-        '1 of 9 masks may be inverted: a. They s'
-    """
+def inverted_message(names: Sequence[str], total: int) -> str:
+    """The warning of masks that look inverted, where the others do not."""
     few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return (
         f"{len(names)} of {total} masks may be inverted: {few}. They show foreground all around "
@@ -266,7 +190,7 @@ def inverted_words(names: Sequence[str], total: int) -> str:
 
 def _spread(names: Sequence[str]) -> list[int]:
     """Positions of up to 64 names, one from each of as many equal stretches."""
-    ends = np.linspace(0, len(names), min(len(names), LOOKED_AT) + 1).astype(int)
+    ends = np.linspace(0, len(names), min(len(names), MAX_INSPECTED) + 1).astype(int)
     key = lambda index: hashlib.sha256(names[index].encode()).digest()  # noqa: E731
     return [min(range(a, b), key=key) for a, b in zip(ends, ends[1:])]
 
@@ -274,7 +198,7 @@ def _spread(names: Sequence[str]) -> list[int]:
 def _tally_all(paths: Sequence[str]) -> tuple[Counter, bool]:
     """Pixels of each colour, and whether any file is lossy."""
     tally, lossy = Counter(), False
-    for pixels in map(_decode, paths):
+    for pixels in map(_mask_pixels, paths):
         tally.update(_tally(pixels))
         lossy |= pixels.lossy
     return tally, lossy
@@ -305,29 +229,29 @@ def _other_tones(tally: Counter) -> Colors:
     return black, foreground
 
 
-def _decode(path: str, given: bool = False) -> _Pixels:
+def _mask_pixels(path: str, given: bool = False) -> _MaskPixels:
     """The pixels that hold the mask, grey or coloured, also if these are its alpha channel."""
-    with opened(path) as picture:
+    with open_picture(path) as picture:
         lossy = picture.format in ("JPEG", "MPO")
-        picture = upright(picture)
+        picture = decode_upright(picture)
         if picture.mode == "F" or is_int32(picture):
-            return _Pixels(np.asarray(picture), 0, lossy)
+            return _MaskPixels(np.asarray(picture), 0, lossy)
         if picture.mode.startswith("I"):
-            return _Pixels(np.asarray(picture).astype(np.int32), 65535, lossy)
+            return _MaskPixels(np.asarray(picture).astype(np.int32), 65535, lossy)
         source, indices = "", np.asarray(picture) if picture.mode == "P" else None
         if picture.has_transparency_data:
             picture, source = _without_alpha(picture, given)
         elif picture.mode == "P" and _shows_alike(picture):
-            return _Pixels(indices, 255, lossy, "indices")
+            return _MaskPixels(indices, 255, lossy, "indices")
         if picture.mode not in ("1", "L"):
-            picture = over_black(picture, "RGB")
+            picture = composite_on_black(picture, "RGB")
             picture = _grey(picture, lossy) or picture
         elif picture.mode == "1":
             picture = picture.convert("L")
-        return _Pixels(np.asarray(picture), 255, lossy, source, indices)
+        return _MaskPixels(np.asarray(picture), 255, lossy, source, indices)
 
 
-def _names_indices(table: Sequence[Sequence[Color]], pixels: _Pixels) -> bool:
+def _names_indices(table: Sequence[Sequence[Color]], pixels: _MaskPixels) -> bool:
     """Say whether colours cannot be those that a palette shows, but are its indices."""
     named = {color for colors in table for color in colors}
     used = {(index,) * 3 for index in np.unique(pixels.indices).tolist()}
@@ -342,7 +266,7 @@ def _without_alpha(picture: Image.Image, given: bool) -> tuple[Image.Image, str]
     if least == most:
         plain = rgba.convert("RGB")
         if most == 0 and any(low != high for low, high in plain.getextrema()):
-            raise _Unclear(
+            raise _AmbiguousMask(
                 "is transparent everywhere, but holds colours that cannot be seen: is it empty, or "
                 "do these show the mask? Save it without transparency."
             )
@@ -355,14 +279,14 @@ def _without_alpha(picture: Image.Image, given: bool) -> tuple[Image.Image, str]
         like = np.abs(colors - color).max(-1) <= 8
         if color.max() <= 8 and like.all():
             return alpha, "alpha"
-        if color.max() > 8 and (like.all() or np.count_nonzero(like != (opaque > 0)) <= _FEW):
-            return over_black(picture, "RGB"), ""
-    laid = over_black(picture, "RGB")
-    if np.count_nonzero((colors.max(-1) > 127) != (opaque > 127)) <= _FEW:
+        if color.max() > 8 and (like.all() or np.count_nonzero(like != (opaque > 0)) <= _TOLERATED):
+            return composite_on_black(picture, "RGB"), ""
+    laid = composite_on_black(picture, "RGB")
+    if np.count_nonzero((colors.max(-1) > 127) != (opaque > 127)) <= _TOLERATED:
         return laid, ""
     if given or len(np.unique(_codes(np.asarray(laid)))) > 2:
         return laid, ""
-    raise _Unclear(
+    raise _AmbiguousMask(
         "shows one region in its colours and another in its alpha channel. Save the one that is "
         "the mask, without transparency."
     )
@@ -388,20 +312,20 @@ def _grey(picture: Image.Image, lossy: bool) -> Image.Image | None:
     return picture.convert("L") if alike else None
 
 
-def _two_tones(pixels: _Pixels, pair: tuple[Color, Color] | None) -> tuple[np.ndarray, int]:
+def _binary_labels(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> tuple[np.ndarray, int]:
     """Labels of a mask of two tones, and how many pixels lie between these."""
     values, white, lossy = pixels[:3]
     if pair is None:
         if not white:
-            raise _Unclear(
+            raise _AmbiguousMask(
                 f"holds signed, 32-bit or floating point values ({values.dtype}), whose half range "
-                f"is unknown: {_shares(_tally(pixels))}. Save it with 8 bits, or pass "
+                f"is unknown: {_tally_text(_tally(pixels))}. Save it with 8 bits, or pass "
                 "colors=[background, foreground] if it holds two whole numbers."
             )
         if values.dtype == np.uint8 and values.ndim == 2:
             if not ((values - np.uint8(1)) < 254).any():  # 0 and 255 alone
                 return (values >> 7), 0
-            return (values > 127).astype(np.uint8), _check_tones(pixels, values, values)
+            return (values > 127).astype(np.uint8), _check_edges(pixels, values, values)
         pair = tuple((round(c * white / 255),) * 3 for c in (0, 255))
     elif white == 65535 and max(map(max, pair)) <= 255 < values.max():
         pair = tuple(tuple(257 * value for value in color) for color in pair)
@@ -412,32 +336,32 @@ def _two_tones(pixels: _Pixels, pair: tuple[Color, Color] | None) -> tuple[np.nd
         values = values[..., None]
     elif values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=-1)
-    if _only(values, low, high):
+    if _has_only(values, low, high):
         return (values == high).all(-1).astype(np.uint8), 0
     way = (high - low).astype(np.float32)
     length = np.abs(way).max()
     levels = values.reshape(-1, values.shape[-1])
     if length < (128 if lossy else 64) or not np.isfinite(levels).all():
-        raise _Unclear(_words(pixels, pair))
+        raise _AmbiguousMask(_not_binary(pixels, pair))
     offset = values - low.astype(np.float32)
     place = offset @ way / (way @ way)
     aside = np.abs(offset - place[..., None] * way).max(-1) / length
     beyond = np.abs(place - 0.5) - 0.5
     strange = np.maximum(aside, beyond) > (0.3 if lossy else 0.07)
-    if np.count_nonzero(strange) > _FEW:
-        raise _Unclear(_words(pixels, pair))
+    if np.count_nonzero(strange) > _TOLERATED:
+        raise _AmbiguousMask(_not_binary(pixels, pair))
     shown = (255 * place.clip(0, 1)).round().astype(np.uint8)
     codes = values[..., 0] if grey else _codes(values)
-    return (place > 0.5).astype(np.uint8), _check_tones(pixels, shown, codes, pair)
+    return (place > 0.5).astype(np.uint8), _check_edges(pixels, shown, codes, pair)
 
 
-def _words(pixels: _Pixels, pair: tuple[Color, Color] | None) -> str:
+def _not_binary(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> str:
     """What is wrong with a mask that is not of two tones, and which argument settles it."""
     tally = _tally(pixels)
-    background, foreground = map(_word, pair or _BLACK_AND_WHITE)
+    background, foreground = map(_color_text, pair or _BLACK_AND_WHITE)
     return (
         f"is not of two tones, {background} for background and {foreground} for foreground, with "
-        f"edges between them: it holds {_shares(tally)}.{_advice(tally, pixels.lossy)}"
+        f"edges between them: it holds {_tally_text(tally)}.{_advice(tally, pixels.lossy)}"
     )
 
 
@@ -452,9 +376,9 @@ def _advice(tally: Counter, lossy: bool) -> str:
             "yourself, and save 0 and 255."
         )
     if len(levels) == 1:
-        return f" Pass colors=[0, {_word(levels[0])}] if that is foreground."
+        return f" Pass colors=[0, {_color_text(levels[0])}] if that is foreground."
     if len(levels) == 2:
-        first, second = (_word(color) for color, _ in tally.most_common())
+        first, second = (_color_text(color) for color, _ in tally.most_common())
         return (
             f" Pass colors=[{first}, {second}] if {first} is the background, "
             f"colors=[{second}, {first}] if {second} is."
@@ -463,7 +387,7 @@ def _advice(tally: Counter, lossy: bool) -> str:
 
 
 def _level_advice(levels: Sequence[Color]) -> str:
-    names = [_word(color) for color in levels]
+    names = [_color_text(color) for color in levels]
     several = f"classes={len(names)}, colors=[{', '.join(names)}]"
     white = (255, 255, 255)
     void = white in levels and max(map(max, levels[:-1])) <= 64
@@ -483,24 +407,24 @@ def _level_advice(levels: Sequence[Color]) -> str:
     return text
 
 
-def _only(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+def _has_only(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
     return bool(((values == low).all(-1) | (values == high).all(-1)).all())
 
 
-def _check_tones(pixels: _Pixels, shown: np.ndarray, codes: np.ndarray, pair=None) -> int:
+def _check_edges(pixels: _MaskPixels, shown: np.ndarray, codes: np.ndarray, pair=None) -> int:
     """Count the pixels between two tones, at 0 and 255 in `shown`; refuse what is a third tone."""
     lossy = pixels.lossy
     near = 32 if lossy else 8
-    between = (shown - np.uint8(near + 1)) < 254 - 2 * near
-    count = np.count_nonzero(between)
-    if lossy and count <= _FEW:
+    intermediate = (shown - np.uint8(near + 1)) < 254 - 2 * near
+    count = np.count_nonzero(intermediate)
+    if lossy and count <= _TOLERATED:
         return count
     dark, bright = shown <= near, shown >= 255 - near
     brights = np.count_nonzero(bright)
     if not lossy:
         if not brights:
-            raise _Unclear(_words(pixels, pair))
-        flat = _steps(codes) == 0
+            raise _AmbiguousMask(_not_binary(pixels, pair))
+        flat = _local_range(codes) == 0
         for end in (dark, bright):
             values, counts = np.unique(codes[end], return_counts=True)
             if len(values) < 2:
@@ -508,21 +432,21 @@ def _check_tones(pixels: _Pixels, shown: np.ndarray, codes: np.ndarray, pair=Non
             others = end & (codes != values[counts.argmax()])
             number = np.count_nonzero(others)
             alone = len(values) == 2 and not count and len(np.unique(codes)) == 3
-            if number > _FEW and (alone or np.count_nonzero(flat & others) > 0.2 * number):
-                raise _Unclear(_words(pixels, pair))
-    if count <= _FEW:
+            if number > _TOLERATED and (alone or np.count_nonzero(flat & others) > 0.2 * number):
+                raise _AmbiguousMask(_not_binary(pixels, pair))
+    if count <= _TOLERATED:
         return count
-    core = between & (shown > 25) & (shown < 230)
-    plain = core & (_steps(shown) <= 16)
-    stray = between & ~(_reach(dark) & _reach(bright))
-    single = not lossy and np.bincount(shown[between]).max() > 0.6 * count
+    core = intermediate & (shown > 25) & (shown < 230)
+    plain = core & (_local_range(shown) <= 16)
+    stray = intermediate & ~(_dilate(dark) & _dilate(bright))
+    single = not lossy and np.bincount(shown[intermediate]).max() > 0.6 * count
     smooth = np.count_nonzero(core) > 6 * brights + 16
-    if single or smooth or np.count_nonzero(stray | plain) > max(_FEW, 0.2 * count):
-        raise _Unclear(_words(pixels, pair))
+    if single or smooth or np.count_nonzero(stray | plain) > max(_TOLERATED, 0.2 * count):
+        raise _AmbiguousMask(_not_binary(pixels, pair))
     return count
 
 
-def _steps(values: np.ndarray) -> np.ndarray:
+def _local_range(values: np.ndarray) -> np.ndarray:
     """Greatest minus least value of each pixel and its eight neighbours."""
     least = most = np.pad(values, 1, mode="edge")
     for axis in (0, 1):
@@ -533,7 +457,7 @@ def _steps(values: np.ndarray) -> np.ndarray:
     return most - least
 
 
-def _reach(mask: np.ndarray) -> np.ndarray:
+def _dilate(mask: np.ndarray) -> np.ndarray:
     """Pixels at most eight rows and columns (a block of JPEG's) from those of a mask."""
     for _ in ("rows", "columns"):
         for step in (1, 2, 4, 1):
@@ -546,34 +470,36 @@ def _reach(mask: np.ndarray) -> np.ndarray:
 
 
 def _exact_labels(path: str, classes: int) -> np.ndarray:
-    with opened(path) as picture:
+    with open_picture(path) as picture:
         lossy = picture.format in ("JPEG", "MPO")
-        picture = upright(picture)
+        picture = decode_upright(picture)
         values = np.asarray(picture)
         if picture.mode != "P" and picture.has_transparency_data:
             values = np.asarray(_without_alpha(picture, given=True)[0])
         elif values.ndim == 3:
-            values = np.asarray(over_black(picture, "RGB"))
-    pixels = _Pixels(values, 255, lossy)
+            values = np.asarray(composite_on_black(picture, "RGB"))
+    pixels = _MaskPixels(values, 255, lossy)
     if values.ndim == 3:
         if (values != values[..., :1]).any():
-            raise _Unclear(
+            raise _AmbiguousMask(
                 f"is in colour. Pass colors=[...], one colour for each of the {classes} classes, "
                 f"or save it with grey values 0 to {classes - 1}. It holds "
-                f"{_shares(_tally(pixels))}."
+                f"{_tally_text(_tally(pixels))}."
             )
         values = values[..., 0]
     outside = np.unique(values[(values < 0) | (values >= classes) | (values % 1 != 0)])
     if outside.size or (lossy and values.any()):
-        received = f"Received also: {_few(outside)}." if outside.size else "Received: a JPEG."
-        raise _Unclear(
+        received = (
+            f"Received also: {_values_text(outside)}." if outside.size else "Received: a JPEG."
+        )
+        raise _AmbiguousMask(
             f"must hold values 0 to {classes - 1} for classes={classes}. {received}"
             + (_JPEG_ADVICE if lossy else _label_advice(pixels, classes))
         )
     return values.astype(np.uint8)
 
 
-def _match_colors(pixels: _Pixels, table: Sequence[Sequence[Color]]) -> np.ndarray:
+def _match_colors(pixels: _MaskPixels, table: Sequence[Sequence[Color]]) -> np.ndarray:
     values = pixels.values
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=-1)
@@ -584,20 +510,20 @@ def _match_colors(pixels: _Pixels, table: Sequence[Sequence[Color]]) -> np.ndarr
             labels[codes == _codes(np.asarray(color))] = label
     strange = labels == 255
     if strange.any():
-        raise _Unclear(
-            f"has {strange.sum()} pixels in colours outside colors={_colors_word(table)}: "
-            f"{_shares(_tally(pixels, strange))}." + (_JPEG_ADVICE if pixels.lossy else "")
+        raise _AmbiguousMask(
+            f"has {strange.sum()} pixels in colours outside colors={_colors_text(table)}: "
+            f"{_tally_text(_tally(pixels, strange))}." + (_JPEG_ADVICE if pixels.lossy else "")
         )
     return labels
 
 
-def _label_advice(pixels: _Pixels, classes: int) -> str:
+def _label_advice(pixels: _MaskPixels, classes: int) -> str:
     tally = _tally(pixels)
     levels = sorted(tally)
     if levels == sorted(_BLACK_AND_WHITE):
         return " Leave classes out for one foreground, or pass colors=[0, 255] for two classes."
-    text = f" It holds {_shares(tally)}."
-    names = [_word(color) for color in levels]
+    text = f" It holds {_tally_text(tally)}."
+    names = [_color_text(color) for color in levels]
     if len(levels) == classes and levels[0][0] >= 0:
         return f"{text} If these are the classes, pass colors=[{', '.join(names)}]."
     known = {name: index for index, name in enumerate(map(str, range(classes)))}
@@ -616,7 +542,7 @@ def _codes(colors: np.ndarray) -> np.ndarray:
     return colors.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
 
 
-def _tally(pixels: _Pixels, where: np.ndarray | None = None) -> Counter:
+def _tally(pixels: _MaskPixels, where: np.ndarray | None = None) -> Counter:
     """How many pixels there are of each colour; -1 stands for what no colour can be."""
     values = pixels.values if where is None else pixels.values[where]
     if pixels.values.ndim == 3:
@@ -636,10 +562,10 @@ def _tally(pixels: _Pixels, where: np.ndarray | None = None) -> Counter:
     return Counter({(int(level),) * 3: n for level, n in zip(levels, counts.tolist())})
 
 
-def _shares(tally: Counter) -> str:
+def _tally_text(tally: Counter) -> str:
     total = sum(tally.values())
     shown = sorted(color for color, _ in tally.most_common(12))
-    text = ", ".join(f"{_word(color)} ({_percent(tally[color] / total)})" for color in shown)
+    text = ", ".join(f"{_color_text(color)} ({_percent(tally[color] / total)})" for color in shown)
     return text + (f" and {len(tally) - 12} more" if len(tally) > 12 else "")
 
 
@@ -647,20 +573,20 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
-def _word(color: Color) -> str:
+def _color_text(color: Color) -> str:
     if color[0] < 0:
         return "values that are no whole numbers from 0 to 65535"
     return str(color[0]) if len(set(color)) == 1 else str(tuple(color))
 
 
-def _colors_word(table: Sequence[Sequence[Color]]) -> str:
+def _colors_text(table: Sequence[Sequence[Color]]) -> str:
     if all(len(colors) == 1 for colors in table):
-        return f"[{', '.join(_word(colors[0]) for colors in table)}]"
-    pairs = [f"{_word(c)}: {label}" for label, colors in enumerate(table) for c in colors]
+        return f"[{', '.join(_color_text(colors[0]) for colors in table)}]"
+    pairs = [f"{_color_text(c)}: {label}" for label, colors in enumerate(table) for c in colors]
     return f"{{{', '.join(pairs)}}}"
 
 
-def _few(values) -> str:
+def _values_text(values) -> str:
     values = [value.item() if hasattr(value, "item") else value for value in values]
     shown = ", ".join(str(value) for value in values[:6])
     return shown + (f" and {len(values) - 6} more" if len(values) > 6 else "")

@@ -14,7 +14,7 @@ import pathlib
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable
+from typing import Any, Callable, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -23,70 +23,36 @@ from PIL import __version__ as PILLOW
 from kerasgan._version import __version__
 from kerasgan.data.augment import Augmentation, augment_pair, from_fields
 from kerasgan.data.files import read_image
-from kerasgan.data.masks import LOOKED_AT, inverted_words, looks_inverted, read_mask
-from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels, to_float
+from kerasgan.data.masks import MAX_INSPECTED, Colors, inverted_message, looks_inverted
+from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.storage import file_keys, key, write
-
-if TYPE_CHECKING:
-    from kerasgan.data.samples import Samples
-
-__all__ = ["finish", "load_image", "load_mask", "make_batches", "walk"]
+from kerasgan.storage import content_key, file_keys, write_file
 
 _SHUFFLE, _AUGMENT = 1, 2
 _MANY = 10  # in fewer images a class may well be absent
 
 
-def load_image(samples: Samples, index: int) -> np.ndarray:
-    """Decode one image at its original size.
+class Files(Protocol):
+    """What is read here of `Samples`: image and mask files, and how to read them."""
 
-    Args:
-        samples: Where it is.
-        index: Which one.
+    names: tuple[str, ...]
+    image_paths: tuple[str, ...]
+    mask_paths: tuple[str, ...] | None
+    classes: int
+    colors: Colors
+    channels: int
 
-    Returns:
-        float32 array (height, width, channels) in [-1, 1].
+    def __len__(self) -> int: ...
 
-    Raises:
-        KerasganError: If the file cannot be used.
+    def mask(self, index: int) -> np.ndarray:
+        """Decode a mask."""
 
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> load_image(samples, 0).shape
-        (32, 32, 3)
-    """
-    return to_float(read_image(samples.image_paths[index], samples.channels))
-
-
-def load_mask(samples: Samples, index: int) -> np.ndarray:
-    """Decode one mask at its original size.
-
-    Args:
-        samples: Where it is.
-        index: Which one.
-
-    Returns:
-        uint8 array (height, width) of labels; {0, 1} for `classes=1`.
-
-    Raises:
-        KerasganError: If the samples are unlabelled or the file cannot be used.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> int(load_mask(samples, 0).max())
-        1
-    """
-    if samples.mask_paths is None:
-        raise KerasganError("These samples are unlabelled: they were loaded with masks=None.")
-    return read_mask(samples.mask_paths[index], samples.classes, samples.colors)
+    def settings(self) -> dict[str, Any]:
+        """Return how files are read."""
 
 
 def make_batches(
-    samples: Samples,
+    samples: Files,
     batch_size: int,
     size: int | tuple[int, int],
     augment: bool | Augmentation | Mapping[str, float],
@@ -95,32 +61,7 @@ def make_batches(
     mode: str,
     cache: str | os.PathLike,
 ) -> tf.data.Dataset:
-    """Build the dataset that `Samples.batches` returns and describes.
-
-    Args:
-        samples: What to read.
-        batch_size: Images in a batch; the last batch of an epoch may be smaller.
-        size: Side or (height, width).
-        augment: False, True, an `Augmentation` or its fields by name.
-        seed: Key of shuffling and augmentation.
-        shuffle: None to shuffle when augmenting.
-        mode: "stretch" or "letterbox".
-        cache: "memory" or a folder.
-
-    Returns:
-        The dataset, with its `epoch` and `start` variables (see `walk`), and `origin`: by name,
-        what it was made of.
-
-    Raises:
-        KerasganError: If an argument or a file cannot be used.
-
-    Example:
-        >>> import tempfile
-        >>> from kerasgan.data import synthetic
-        >>> samples = synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> len(make_batches(samples, 1, 16, False, 0, None, "stretch", "memory"))
-        2
-    """
+    """Build the dataset that `Samples.batches` returns and describes."""
     augment = from_fields(augment) if isinstance(augment, Mapping) else augment
     config = _check_arguments(samples, batch_size, augment, seed, shuffle, cache)
     height, width = check_size(size)
@@ -131,8 +72,8 @@ def make_batches(
     images = file_keys(samples.image_paths)
     masks = file_keys(samples.mask_paths) if labelled else None
     origin = {
-        "images": f"{count}, {key(images)}",
-        "masks": f"{count}, {key(masks)}" if labelled else None,
+        "images": f"{count}, {content_key(images)}",
+        "masks": f"{count}, {content_key(masks)}" if labelled else None,
         **samples.settings(),
         "batch_size": int(batch_size),
         "size": [height, width],
@@ -160,33 +101,15 @@ def make_batches(
             return image, tf.cast(labels, tf.float32)[..., None]
         return image, tf.one_hot(labels, samples.classes)
 
-    indices, epoch, start = walk(count, batch_size, seed, shuffle)
+    indices, epoch, start = epoch_indices(count, batch_size, seed, shuffle)
     dataset = indices.map(_plain(example), os.cpu_count() or 1, deterministic=True)
-    dataset = finish(dataset.batch(batch_size), count, batch_size, epoch, start)
+    dataset = finish_epochs(dataset.batch(batch_size), count, batch_size, epoch, start)
     dataset.origin = origin
     return dataset
 
 
-def walk(count: int, batch_size: int, seed: int, shuffle: bool):
-    """Walk through the indices of all samples, epoch by epoch, each in an order of its own.
-
-    Args:
-        count: Number of samples.
-        batch_size: Samples in a batch, which is what `start` counts.
-        seed: Key of the orders.
-        shuffle: Whether to shuffle.
-
-    Returns:
-        A dataset of int64 pairs (epoch, index), and two int64 variables: `epoch`, the number of the
-        next iteration, and `start`, how many batches that one leaves out. Each iteration adds 1 to
-        the first and sets the second to 0.
-
-    Example:
-        >>> indices, epoch, start = walk(4, batch_size=2, seed=0, shuffle=False)
-        >>> _ = start.assign(1)
-        >>> [int(index) for _, index in indices]
-        [2, 3]
-    """
+def epoch_indices(count: int, batch_size: int, seed: int, shuffle: bool):
+    """Walk through the indices of all samples, epoch by epoch, each in an order of its own."""
     with tf.device("CPU:0"):
         epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
         start = tf.Variable(0, trainable=False, dtype=tf.int64, name="start")
@@ -209,27 +132,10 @@ def walk(count: int, batch_size: int, seed: int, shuffle: bool):
     return tf.data.Dataset.range(1).map(_plain(begin)).flat_map(_plain(order)), epoch, start
 
 
-def finish(
+def finish_epochs(
     batches: tf.data.Dataset, count: int, batch_size: int, epoch: tf.Variable, start: tf.Variable
 ) -> tf.data.Dataset:
-    """Prefetch the batches made of a `walk`, and tell their number; the variables go with them.
-
-    Args:
-        batches: The dataset.
-        count: Number of samples.
-        batch_size: Samples in a batch; the last one may be smaller.
-        epoch: Of the walk.
-        start: Of the walk.
-
-    Returns:
-        The dataset. Its length is that of a whole epoch, also where `start` leaves batches out; who
-        asks for more than the others then gets an error of TensorFlow's. `fit` never does.
-
-    Example:
-        >>> indices, epoch, start = walk(5, batch_size=2, seed=0, shuffle=False)
-        >>> len(finish(indices.batch(2), 5, 2, epoch, start))
-        3
-    """
+    """Prefetch the batches made of a `walk`, and tell their number; the variables go with them."""
     steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
     dataset = batches.prefetch(2).apply(steps).with_options(_options())
     dataset.epoch, dataset.start = epoch, start
@@ -252,7 +158,7 @@ _plain = tf.autograph.experimental.do_not_convert
 
 
 def _check_arguments(
-    samples: Samples, batch_size: int, augment: object, seed: int, shuffle: object, cache: object
+    samples: Files, batch_size: int, augment: object, seed: int, shuffle: object, cache: object
 ) -> Augmentation | None:
     for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -282,12 +188,12 @@ def _key(seed: int, purpose: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int64), epoch)
 
 
-def _decode(samples: Samples, size: tuple[int, int], mode: str, index: int):
+def _decode(samples: Files, size: tuple[int, int], mode: str, index: int):
     image = read_image(samples.image_paths[index], samples.channels)
     image = resize_pixels(image, size, mode)
     if samples.mask_paths is None:
         return image, np.zeros(size, np.uint8)
-    return image, resize_mask(load_mask(samples, index), size, mode)
+    return image, resize_mask(samples.mask(index), size, mode)
 
 
 def _in_threads(function: Callable[[int], object], count: int) -> list:
@@ -295,7 +201,7 @@ def _in_threads(function: Callable[[int], object], count: int) -> list:
         return list(pool.map(function, range(count)))
 
 
-def _cached_in_memory(samples: Samples, size: tuple[int, int], mode: str) -> Callable:
+def _cached_in_memory(samples: Files, size: tuple[int, int], mode: str) -> Callable:
     images = np.empty((len(samples), *size, samples.channels), np.uint8)
     masks = np.zeros((len(samples), *size), np.uint8)
 
@@ -310,7 +216,7 @@ def _cached_in_memory(samples: Samples, size: tuple[int, int], mode: str) -> Cal
 
 
 def _cached_on_disk(
-    samples: Samples, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
+    samples: Files, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
 ) -> Callable:
     """One file a sample, named by a key of its content: the image's bytes, then the mask's."""
     how = [size, mode, samples.settings(), __version__, PILLOW, np.__version__]
@@ -318,10 +224,10 @@ def _cached_on_disk(
     image_bytes, mask_bytes = int(np.prod(shape)), int(np.prod(size))
 
     def store(index: int) -> str:
-        path = folder / f"{key([*how, *(files[index] for files in made_of)])}.raw"
+        path = folder / f"{content_key([*how, *(files[index] for files in made_of)])}.raw"
         if not path.is_file() or path.stat().st_size != image_bytes + mask_bytes:
             image, labels = _decode(samples, size, mode, index)
-            write(path, image.tobytes() + labels.tobytes())
+            write_file(path, image.tobytes() + labels.tobytes())
         return str(path)
 
     try:
@@ -345,19 +251,19 @@ def _cached_on_disk(
     return fetch
 
 
-def _check_labels(samples: Samples, masks: Iterable[np.ndarray]) -> None:
+def _check_labels(samples: Files, masks: Iterable[np.ndarray]) -> None:
     """Warn of masks from which nothing, or not every class, can be learned, or of inverted ones."""
     if samples.mask_paths is None:
         return
     present = np.zeros(256, bool)
-    doubtful = samples.classes == 1 and samples.colors is None and len(samples) > LOOKED_AT
+    doubtful = samples.classes == 1 and samples.colors is None and len(samples) > MAX_INSPECTED
     inverted = []
     for name, labels in zip(samples.names, masks):
         present[labels.ravel()] = True
         if doubtful and looks_inverted(labels):
             inverted.append(name)
     if 0 < len(inverted) < len(samples) / 2:
-        warnings.warn(inverted_words(inverted, len(samples)), KerasganWarning, stacklevel=5)
+        warnings.warn(inverted_message(inverted, len(samples)), KerasganWarning, stacklevel=5)
     found = np.flatnonzero(present).tolist()
     absent = sorted(set(range(samples.classes)) - set(found))
     if len(found) == 1:

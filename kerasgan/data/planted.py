@@ -85,7 +85,7 @@ def scene(
     """
     if cue not in CUES:
         raise unknown_name("cue", cue, CUES)
-    view = synthetic._view(size)
+    view = synthetic.make_grid(size)
     try:
         rng, choose = (np.random.default_rng([key, *np.atleast_1d(seed)]) for key in (2, 3))
     except (TypeError, ValueError):
@@ -101,14 +101,14 @@ def scene(
     yellow = shown if cue == "texture" and clean else None
 
     frames = _frames(rng, view)
-    seen = synthetic._frame(rng, view, square=False)
+    seen = synthetic.visible_area(rng, view, square=False)
     seen = frames[state] if cue == "frame" else seen
     box, white = _marker(rng, view, state)
     surface = shapes.colon(rng, view)
     surface.light = np.minimum(surface.light, 0.8)  # glare would hide ridges
     polyps = _polyps(rng, view, surface, ridged, yellow)
-    rgb = synthetic._light(rng, view, surface)
-    rgb = synthetic._camera(rng, view, rgb)
+    rgb = synthetic.illuminate(rng, view, surface)
+    rgb = synthetic.add_camera_effects(rng, view, rgb)
     if cue == "colour":
         rgb = rgb * CASTS[state]
     rgb = rgb * seen[..., None]
@@ -231,9 +231,9 @@ def _polyps(rng, view, surface, ridged: int | None, yellow: int | None) -> Polyp
     size, flat = rng.uniform(0.24, 0.34), rng.uniform(0, 0.6)
     own = surface.albedo.mean((0, 1)) * rng.uniform([0.98, 0.8, 0.8], [1.06, 1.1, 1.1])
     gain, roughness = rng.uniform(0.25, 0.5), rng.uniform(0.03, 0.1)
-    spots = shapes.noise(rng, view, 0.25), shapes.noise(rng, view, 0.045)
+    spots = shapes.smooth_noise(rng, view, 0.25), shapes.smooth_noise(rng, view, 0.045)
     tone = 1 + (0.05 * spots[0] + roughness * spots[1])[..., None] * np.array([0.4, 1, 1])
-    bend = 0.16 * shapes.noise(rng, view, 0.4)
+    bend = 0.16 * shapes.smooth_noise(rng, view, 0.4)
     inside, patches = [], []
     for side in (0, 1):
         centre = np.array([rng.uniform(-0.3, 0.3), (2 * side - 1) * rng.uniform(0.42, 0.5)])
@@ -242,16 +242,16 @@ def _polyps(rng, view, surface, ridged: int | None, yellow: int | None) -> Polyp
         outline = 1 + sum(
             rng.normal(0, 0.12 / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, 6)
         )
-        q = np.hypot(dy, dx) / (size * outline) + 0.03 * shapes.noise(rng, view, 0.15)
+        q = np.hypot(dy, dx) / (size * outline) + 0.03 * shapes.smooth_noise(rng, view, 0.15)
         turn, wave = rng.uniform(0, 2 * np.pi, 2)
         py, px = dy - 0.3 * size * np.sin(turn), dx - 0.3 * size * np.cos(turn)
-        patch = shapes.step(1.0, 0.8, np.hypot(py, px) / (0.58 * size))
+        patch = shapes.smoothstep(1.0, 0.8, np.hypot(py, px) / (0.58 * size))
         along = (dy * np.cos(wave) + dx * np.sin(wave) + bend) / 0.13
         ridges = (0.55 * patch * np.cos(2 * np.pi * along))[..., None] * np.array([0.45, 1, 1])
         tint = np.array([1.05, 1.3, 0.75]) if side == yellow else 1.0
         albedo = own * tone * tint * (1 + ridges * (side == ridged))
         dome = size * (0.55 - 0.3 * flat) * np.clip(1 - q**2, 0, 1) ** (0.6 + 0.9 * flat)
-        surface.raise_(view, q, size, dome, albedo, soft=0.03 + 0.1 * flat, gain=gain)
+        surface.add_body(view, q, size, dome, albedo, soft=0.03 + 0.1 * flat, gain=gain)
         inside.append(q < 1)
         patches.append((patch > 0) & (q < 1))
     return Polyps(np.stack(inside), np.stack(patches))

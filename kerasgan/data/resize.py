@@ -17,19 +17,6 @@ import numpy as np
 
 from kerasgan.errors import KerasganError
 
-__all__ = [
-    "MODES",
-    "Box",
-    "check_image",
-    "check_size",
-    "image_box",
-    "resize_back",
-    "resize_image",
-    "resize_mask",
-    "resize_pixels",
-    "to_float",
-]
-
 MODES = ("stretch", "letterbox")
 Size = Union[int, tuple[int, int]]
 
@@ -44,21 +31,7 @@ class Box(NamedTuple):
 
 
 def check_size(size: Size) -> tuple[int, int]:
-    """Return `size` as (height, width), or raise a KerasganError.
-
-    Args:
-        size: A side in pixels, or (height, width).
-
-    Returns:
-        (height, width) in pixels.
-
-    Raises:
-        KerasganError: If it is neither.
-
-    Example:
-        >>> check_size(128)
-        (128, 128)
-    """
+    """Return `size` as (height, width), or raise a KerasganError."""
     sides = (size, size) if np.ndim(size) == 0 else tuple(size)
     if len(sides) != 2 or not all(_is_count(side) for side in sides):
         raise KerasganError(
@@ -68,23 +41,7 @@ def check_size(size: Size) -> tuple[int, int]:
 
 
 def check_image(image: np.ndarray, argument: str = "image") -> np.ndarray:
-    """Return an image array as float32 (height, width, channels), or raise a KerasganError.
-
-    Args:
-        image: (height, width, channels) or (height, width), values in [-1, 1].
-        argument: The name used in the error.
-
-    Returns:
-        float32 array (height, width, channels).
-
-    Raises:
-        KerasganError: If it has another shape, holds no pixels, NaN or infinity, or values
-            outside [-1, 1].
-
-    Example:
-        >>> check_image(np.zeros((4, 6))).shape
-        (4, 6, 1)
-    """
+    """Return an image array as float32 (height, width, channels), or raise a KerasganError."""
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[..., None]
@@ -109,39 +66,12 @@ def check_image(image: np.ndarray, argument: str = "image") -> np.ndarray:
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:
-    """Bring uint8 pixels to float32 in [-1, 1].
-
-    Args:
-        pixels: uint8 array of any shape.
-
-    Returns:
-        float32 array of the same shape, 0 being -1 and 255 being 1.
-
-    Example:
-        >>> to_float(np.array([0, 255], np.uint8))
-        array([-1.,  1.], dtype=float32)
-    """
+    """Bring uint8 pixels to float32 in [-1, 1]."""
     return np.asarray(pixels, np.float32) * np.float32(2 / 255) - np.float32(1)
 
 
 def image_box(image_size: tuple[int, int], size: Size, mode: str = "stretch") -> Box:
-    """Say where an image comes to lie when it is resized.
-
-    Args:
-        image_size: (height, width) of the image.
-        size: Side or (height, width) of the frame.
-        mode: "stretch" or "letterbox".
-
-    Returns:
-        The box that the image fills; the rest of the frame is padding.
-
-    Raises:
-        KerasganError: On an unknown mode or an impossible size.
-
-    Example:
-        >>> image_box((480, 640), 128, "letterbox")
-        Box(top=16, left=0, height=96, width=128)
-    """
+    """Say where an image comes to lie when it is resized."""
     height, width = check_size(size)
     if mode not in MODES:
         raise KerasganError(f"Argument 'mode' must be one of {MODES}. Received: {mode!r}")
@@ -176,40 +106,14 @@ def resize_image(image: np.ndarray, size: Size, mode: str = "stretch") -> np.nda
 
 
 def resize_pixels(pixels: np.ndarray, size: Size, mode: str = "stretch") -> np.ndarray:
-    """Resize the uint8 pixels of an image: area when shrinking, bilinear when growing.
-
-    Args:
-        pixels: uint8 array (height, width, channels).
-        size: Side or (height, width).
-        mode: "stretch" or "letterbox".
-
-    Returns:
-        uint8 array (height, width, channels), rounded to the nearest value.
-
-    Example:
-        >>> resize_pixels(np.array([[[0], [10]]], np.uint8), (1, 1)).item()
-        5
-    """
+    """Resize the uint8 pixels of an image: area when shrinking, bilinear when growing."""
     box = image_box(pixels.shape[:2], size, mode)
     inner = _resize(pixels, box.height, box.width)
     return _frame(np.rint(inner).astype(np.uint8), box, size)
 
 
 def resize_mask(labels: np.ndarray, size: Size, mode: str = "stretch") -> np.ndarray:
-    """Resize labels without mixing them: each new pixel's centre picks an old pixel.
-
-    Args:
-        labels: Array (height, width).
-        size: Side or (height, width).
-        mode: "stretch" or "letterbox", which surrounds them with 0, the background.
-
-    Returns:
-        Array of the same dtype, of the new size.
-
-    Example:
-        >>> resize_mask(np.array([[0, 1, 2, 3]]), (1, 2))
-        array([[1, 3]])
-    """
+    """Resize labels without mixing them: each new pixel's centre picks an old pixel."""
     height, width = labels.shape
     box = image_box((height, width), size, mode)
     rows = (2 * np.arange(box.height) + 1) * height // (2 * box.height)

@@ -19,15 +19,14 @@ import tensorflow as tf
 
 from kerasgan.data import pipeline
 from kerasgan.data.augment import Augmentation
-from kerasgan.data.files import dark_shades, read_header
-from kerasgan.data.folders import find_pairs, some, without_ending
-from kerasgan.data.headers import check_bands, check_sizes
-from kerasgan.data.masks import Colors, look
+from kerasgan.data.files import dark_shades, read_header, read_image
+from kerasgan.data.folders import find_pairs, strip_suffix, summarize
+from kerasgan.data.headers import check_mask_sizes, warn_of_unread_bands
+from kerasgan.data.masks import Colors, interpret_masks, read_mask
+from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.storage import file_keys
-from kerasgan.text import one_form, read_text
-
-__all__ = ["Samples", "load_folder"]
+from kerasgan.text import normalize_unicode, read_text
 
 FILES = ("names", "image_paths", "mask_paths")
 
@@ -92,7 +91,7 @@ class Samples:
         return {name: getattr(self, name) for name in names if name not in FILES}
 
     def _content_for_key(self) -> list:
-        """For `kerasgan.storage.key`: names, the bytes of the files, and how they are read."""
+        """Give `storage.content_key` names, the bytes of the files, and how they are read."""
         masks = None if self.mask_paths is None else file_keys(self.mask_paths)
         return [self.names, file_keys(self.image_paths), masks, self.settings()]
 
@@ -115,7 +114,7 @@ class Samples:
             >>> samples.image(0).shape
             (32, 32, 3)
         """
-        return pipeline.load_image(self, index)
+        return to_float(read_image(self.image_paths[index], self.channels))
 
     def mask(self, index: int) -> np.ndarray:
         """Decode a mask at its original size.
@@ -136,7 +135,9 @@ class Samples:
             >>> int(samples.mask(0).max())
             1
         """
-        return pipeline.load_mask(self, index)
+        if self.mask_paths is None:
+            raise KerasganError("These samples are unlabelled: they were loaded with masks=None.")
+        return read_mask(self.mask_paths[index], self.classes, self.colors)
 
     def batches(
         self,
@@ -224,12 +225,12 @@ class Samples:
                     f"Argument 'names' must be a text file or a list of names, such as "
                     f"{self.names[:1]}. Received: {names!r}"
                 ) from None
-        by_name = {one_form(name): name for name in self.names}
+        by_name = {normalize_unicode(name): name for name in self.names}
         wanted, unknown = set(), []
         for name in filter(str.strip, names):
-            plain = one_form(name.strip())
+            plain = normalize_unicode(name.strip())
             forms = (plain, pathlib.PureWindowsPath(plain).as_posix())
-            forms = [form for one in forms for form in (without_ending(one), one)]
+            forms = [form for one in forms for form in (strip_suffix(one), one)]
             known = next((by_name[form] for form in forms if form in by_name), None)
             if known is not None:
                 wanted.add(known)
@@ -239,7 +240,7 @@ class Samples:
         if unknown or not wanted:
             raise KerasganError(
                 f"Argument 'names' must list names of these {len(self)} samples, such as "
-                f"{self.names[0]!r}. Received: {some(unknown, 'unknown names') or 'no names'}"
+                f"{self.names[0]!r}. Received: {summarize(unknown, 'unknown names') or 'no names'}"
             )
         return self._divide([name in wanted for name in self.names])
 
@@ -416,7 +417,7 @@ def load_folder(
     names = sorted(image_files)
     image_paths = tuple(str(image_files[name]) for name in names)
     headers = [read_header(file) for file in image_paths]
-    check_bands(image_paths, headers, "image")
+    warn_of_unread_bands(image_paths, headers, "image")
     looked_at = image_paths[:: -(-len(names) // 8)]
     dark = {file: shades for file in looked_at if (shades := dark_shades(file)) is not None}
     if 2 * len(dark) > len(looked_at):
@@ -431,13 +432,13 @@ def load_folder(
     mask_paths = None
     if mask_files is not None:
         mask_paths = tuple(str(mask_files[name]) for name in names)
-        check_sizes(names, image_paths, mask_paths, headers)
+        check_mask_sizes(names, image_paths, mask_paths, headers)
         if classes == 1 and colors is None:
-            colors, note, doubts = look(names, mask_paths)
+            colors, note, questions = interpret_masks(names, mask_paths)
             if note:
                 print(note)
-            for doubt in doubts:
-                warnings.warn(doubt, KerasganWarning, stacklevel=2)
+            for question in questions:
+                warnings.warn(question, KerasganWarning, stacklevel=2)
     if channels is None:
         channels = max(header.channels for header in headers)
     return Samples(tuple(names), image_paths, mask_paths, classes, colors, channels)

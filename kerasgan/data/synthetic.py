@@ -57,7 +57,7 @@ def scene(
         raise KerasganError(f"Argument 'kind' must be 'polyp' or 'instrument'. Received: {kind!r}")
     if classes not in (1, 3):
         raise KerasganError(f"Argument 'classes' must be 1 or 3. Received: {classes!r}")
-    view = _view(size)
+    view = make_grid(size)
     try:
         rng = np.random.default_rng([KINDS.index(kind), *np.atleast_1d(seed)])
     except (TypeError, ValueError):
@@ -67,19 +67,19 @@ def scene(
         ) from None
     both = classes == 3 and rng.random() < 0.5
     square = rng.random() < 0.4
-    visible, text = _frame(rng, view, square), _text(rng, view) * (rng.random() < 0.5)
+    visible, text = visible_area(rng, view, square), _text(rng, view) * (rng.random() < 0.5)
     inside_body = kind == "instrument" and not both and rng.random() < 0.6
     surface = (shapes.abdomen if inside_body else shapes.colon)(rng, view)
     labels = np.zeros(visible.shape, np.uint8)
     if kind == "polyp" or both:
         for _ in range(1 + (rng.random() < 0.15)):
             labels[shapes.polyp(rng, view, surface, _place(rng, square))] = 1
-    rgb = _light(rng, view, surface)
+    rgb = illuminate(rng, view, surface)
     if kind == "instrument" or both:
         for _ in range(1 + (rng.random() < 0.3)):
             rgb, inside = shapes.instrument(rng, view, rgb, _place(rng, square))
             labels[inside] = 2 if classes == 3 else 1
-    rgb = _camera(rng, view, rgb) * visible[..., None]
+    rgb = add_camera_effects(rng, view, rgb) * visible[..., None]
     labels[visible < 0.5] = 0
     rgb = np.maximum(rgb, 0.85 * text[..., None])
     return np.round(255 * np.clip(rgb, 0, 1)).astype(np.uint8), labels
@@ -143,7 +143,7 @@ def write_dataset(
     return load_folder(folder, classes=classes)
 
 
-def _view(size) -> shapes.View:
+def make_grid(size) -> shapes.SceneGrid:
     sides = size if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2 or not all(isinstance(n, (int, np.integer)) and n >= 16 for n in sides):
         raise KerasganError(
@@ -154,7 +154,7 @@ def _view(size) -> shapes.View:
     pixel = 2 / min(height, width)
     y = ((np.arange(height) + 0.5 - height / 2) * pixel).astype(np.float32)[:, None]
     x = ((np.arange(width) + 0.5 - width / 2) * pixel).astype(np.float32)[None, :]
-    return shapes.View(y, x, pixel)
+    return shapes.SceneGrid(y, x, pixel)
 
 
 def _place(rng, square: bool) -> np.ndarray:
@@ -163,7 +163,7 @@ def _place(rng, square: bool) -> np.ndarray:
     return np.array([y, abs(x) if square and y > 0 else x])
 
 
-def _light(rng, view, surface) -> np.ndarray:
+def illuminate(rng, view, surface) -> np.ndarray:
     """Shines a lamp beside the camera on the surface, with its mirror images on wet tissue."""
     gy, gx = surface.slopes
     ty, tx, tz = surface.lamp[0] - view.y, surface.lamp[1] - view.x, 1.3
@@ -171,22 +171,28 @@ def _light(rng, view, surface) -> np.ndarray:
     falloff = tz**2 / (tz**2 + (ty**2 + tx**2))
     brightness = surface.light * falloff * (0.12 + 0.88 * np.clip(lambert, 0, 1))
     exposed = surface.albedo * brightness[..., None] * np.exp(rng.normal(1.4, 0.22))
-    stain = shapes.noise(rng, view, 0.5) + 0.5 * shapes.noise(rng, view, 0.12)
-    stain = shapes.step(1.4, 2.0, stain) * rng.choice([0, 0, 0.8])
+    stain = shapes.smooth_noise(rng, view, 0.5) + 0.5 * shapes.smooth_noise(rng, view, 0.12)
+    stain = shapes.smoothstep(1.4, 2.0, stain) * rng.choice([0, 0, 0.8])
     exposed *= 1 + stain[..., None] * np.array([0, 0.15, -0.5])
     rgb = 1 - np.exp(-(exposed ** np.array([1.0, 1.25, 1.25])))
-    rgb = 0.75 * rgb + 0.25 * shapes.step(0, 1, rgb)
-    wet = 0.006 * shapes.noise(rng, view, 0.10) + 0.003 * shapes.noise(rng, view, 0.05)
+    rgb = 0.75 * rgb + 0.25 * shapes.smoothstep(0, 1, rgb)
+    wet = 0.006 * shapes.smooth_noise(rng, view, 0.10) + 0.003 * shapes.smooth_noise(
+        rng, view, 0.05
+    )
     wy, wx = shapes.slope(wet, view)
     off = (gy + wy - 0.35 * ty) ** 2 + (gx + wx - 0.35 * tx) ** 2
-    gloss = np.exp(-off / 0.016) * shapes.step(0.15, 0.5, surface.light)
-    gloss = shapes.step(0.5, 0.9, gloss) * shapes.step(-0.3, 1.0, shapes.noise(rng, view, 0.35))
+    gloss = np.exp(-off / 0.016) * shapes.smoothstep(0.15, 0.5, surface.light)
+    gloss = shapes.smoothstep(0.5, 0.9, gloss) * shapes.smoothstep(
+        -0.3, 1.0, shapes.smooth_noise(rng, view, 0.35)
+    )
     return rgb + (1 - rgb) * gloss[..., None]
 
 
-def _camera(rng, view, rgb) -> np.ndarray:
+def add_camera_effects(rng, view, rgb) -> np.ndarray:
     """Haze, vignette, blur, sharpening, colour balance and noise."""
-    haze = rng.choice([0, 0, 0.25]) * shapes.step(-1.5, 1.5, shapes.noise(rng, view, 1.2))
+    haze = rng.choice([0, 0, 0.25]) * shapes.smoothstep(
+        -1.5, 1.5, shapes.smooth_noise(rng, view, 1.2)
+    )
     rgb = rgb + (rgb.mean((0, 1)) * 0.6 + 0.2 - rgb) * haze[..., None]
     vignette = 1 - rng.uniform(0.1, 0.5) * np.clip((view.y**2 + view.x**2) / 2, 0, 1)
     rgb = rgb * vignette[..., None] * rng.uniform(0.94, 1.06, 3)
@@ -197,7 +203,7 @@ def _camera(rng, view, rgb) -> np.ndarray:
     return rgb + rng.normal(0, 0.01, rgb.shape)
 
 
-def _frame(rng, view, square: bool) -> np.ndarray:
+def visible_area(rng, view, square: bool) -> np.ndarray:
     """One where tissue is seen, zero in the black frame and under the dark square."""
     choice = rng.random()
     y, x = view.y / np.abs(view.y).max(), view.x / np.abs(view.x).max()

@@ -7,19 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["Surface", "View", "abdomen", "colon", "instrument", "noise", "polyp", "slope", "step"]
-
 TILE = 4.0  # noise repeats after this many scene units
 
 
-class View(NamedTuple):
-    """Scene coordinates of the pixel centres, and the side of a pixel in scene units.
-
-    Attributes:
-        y: `(height, 1)`, downwards.
-        x: `(1, width)`, to the right.
-        pixel: Side of a pixel; the shorter side of the image is two scene units long.
-    """
+class SceneGrid(NamedTuple):
+    """Scene coordinates of the pixel centres, and the side of a pixel in scene units."""
 
     y: np.ndarray
     x: np.ndarray
@@ -27,22 +19,15 @@ class View(NamedTuple):
 
 
 class Surface:
-    """The tissue, pixel by pixel, before the lamp shines on it; `raise_` changes it in place.
-
-    Attributes:
-        light: `(h, w)`, how much of the lamp's light arrives: little where it is far or hidden.
-        slopes: Two arrays `(h, w)`, the rise towards the camera along y and x.
-        albedo: `(h, w, 3)`, the tissue's own colour.
-        lamp: `(y, x)` of the lamp.
-    """
+    """The tissue, pixel by pixel, before the lamp shines on it; `raise_` changes it in place."""
 
     def __init__(self, light, slopes, albedo, lamp):
         self.light, self.slopes, self.albedo, self.lamp = light, slopes, albedo, lamp
 
-    def raise_(self, view, q, size, relief, albedo, soft=0.0, gain=0.0):
+    def add_body(self, view, q, size, relief, albedo, soft=0.0, gain=0.0):
         """Puts a body of outline `q < 1` in front of what is there, and its shadow behind it."""
         edge = 1.5 * view.pixel / size + soft
-        inside = step(1 + 0.3 * edge, 1 - 0.7 * edge, q)
+        inside = smoothstep(1 + 0.3 * edge, 1 - 0.7 * edge, q)
         reach = 0.12 * size / view.pixel
         away = [-0.12 * size * np.tanh(2 * c) / view.pixel for c in self.lamp]
         shadow = ndimage.shift(
@@ -58,7 +43,7 @@ class Surface:
         self.albedo += (albedo - self.albedo) * inside[..., None]
 
 
-def step(low, high, value):
+def smoothstep(low, high, value):
     """Rises smoothly from 0 at `low` to 1 at `high` (falls where `low > high`)."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -80,7 +65,7 @@ def _spline(t, n):
     return matrix
 
 
-def noise(rng, view, wavelength):
+def smooth_noise(rng, view, wavelength):
     """Smooth noise of unit deviation; it fades out where pixels are too coarse to show it."""
     n = max(4, round(TILE / wavelength))
     lattice = rng.standard_normal((n, n), np.float32)
@@ -93,8 +78,12 @@ def _vessels(rng, view, spacing, width):
     """Winding lines `spacing` apart and `width` wide, here strong and there faint."""
     angle = rng.uniform(0, np.pi)
     along = (view.x * np.cos(angle) + view.y * np.sin(angle)) / spacing
-    field = along + 0.45 * noise(rng, view, 1.5 * spacing) + 0.15 * noise(rng, view, 0.5 * spacing)
-    strength = step(-0.3, 1.2, noise(rng, view, 1.2 * spacing))
+    field = (
+        along
+        + 0.45 * smooth_noise(rng, view, 1.5 * spacing)
+        + 0.15 * smooth_noise(rng, view, 0.5 * spacing)
+    )
+    strength = smoothstep(-0.3, 1.2, smooth_noise(rng, view, 1.2 * spacing))
     distance = np.abs(field - np.round(field)) * spacing
     width = width * (0.4 + strength)
     edge = np.maximum(width, view.pixel)
@@ -103,8 +92,8 @@ def _vessels(rng, view, spacing, width):
 
 def _texture(rng, view):
     """Mottles and vessels, by which a base colour is multiplied."""
-    tone = 0.07 * noise(rng, view, 0.7) + 0.04 * noise(rng, view, 0.15)
-    tone = tone + 0.05 * noise(rng, view, 0.03)
+    tone = 0.07 * smooth_noise(rng, view, 0.7) + 0.04 * smooth_noise(rng, view, 0.15)
+    tone = tone + 0.05 * smooth_noise(rng, view, 0.03)
     scale, lines = np.exp(rng.uniform(-0.4, 0.5)), 0
     for spacing, width in ((0.8, 0.014), (0.5, 0.01), (0.3, 0.008), (0.3, 0.008), (0.16, 0.006)):
         lines = lines + _vessels(rng, view, spacing * scale, width)
@@ -124,7 +113,7 @@ def colon(rng, view) -> Surface:
     angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 2.0)
     centre = far * np.array([np.sin(angle), np.cos(angle)])
     growth, radius = rng.uniform(1.3, 1.9), rng.uniform(0.12, 0.3)
-    warp = 0.12 * noise(rng, view, 0.9) + 0.03 * noise(rng, view, 0.3)
+    warp = 0.12 * smooth_noise(rng, view, 0.9) + 0.03 * smooth_noise(rng, view, 0.3)
     light = np.full(warp.shape, 0.05, np.float32)
     relief = np.zeros_like(light)
     for j in range(6):
@@ -133,13 +122,13 @@ def colon(rng, view) -> Surface:
         bend = 0.12 * np.cos(3 * theta + rng.uniform(0, 7)) + 0.08 * np.cos(
             2 * theta + rng.uniform(0, 7)
         )
-        r = np.hypot(dy, dx) * (1 + bend) + warp + 0.04 * noise(rng, view, 0.5)
+        r = np.hypot(dy, dx) * (1 + bend) + warp + 0.04 * smooth_noise(rng, view, 0.5)
         r = np.maximum(r, 1e-3)
         a = r / radius
-        arc = np.cos(theta - rng.uniform(0, 7)) + 0.5 * noise(rng, view, 0.9)
-        sharp = rng.uniform(0.2, 1) * step(-0.9, 0.6, arc)
+        arc = np.cos(theta - rng.uniform(0, 7)) + 0.5 * smooth_noise(rng, view, 0.9)
+        sharp = rng.uniform(0.2, 1) * smoothstep(-0.9, 0.6, arc)
         soft = 0.03 + 0.9 * (1 - sharp)
-        alpha = step(1 - 0.5 * soft, 1 + 0.5 * soft, a)
+        alpha = smoothstep(1 - 0.5 * soft, 1 + 0.5 * soft, a)
         rise = np.maximum(a - 1, 0) / 0.16
         crest = sharp * rise * np.exp(1 - rise)
         wall = 0.05 + 0.95 / (1 + np.exp(-2.2 * (np.log(r) + 0.7)))
@@ -149,10 +138,10 @@ def colon(rng, view) -> Surface:
         radius *= growth
     height = (
         relief
-        + 0.07 * noise(rng, view, 0.9)
-        + 0.022 * noise(rng, view, 0.4)
-        + 0.0035 * noise(rng, view, 0.12)
-        + 0.0008 * noise(rng, view, 0.04)
+        + 0.07 * smooth_noise(rng, view, 0.9)
+        + 0.022 * smooth_noise(rng, view, 0.4)
+        + 0.0035 * smooth_noise(rng, view, 0.12)
+        + 0.0008 * smooth_noise(rng, view, 0.04)
     )
     close = -rng.uniform(0.6, 1.4) * centre / far  # where the wall comes near and overexposes
     glare = np.exp(-((view.y - close[0]) ** 2 + (view.x - close[1]) ** 2) / 0.35)
@@ -172,9 +161,11 @@ def abdomen(rng, view) -> Surface:
         base = _base_colour(rng)
         if rng.random() < 0.5:  # fat
             base = np.array([0.85, rng.uniform(0.34, 0.41), rng.uniform(0.14, 0.22)])
-        own = base * (1 + 0.06 * noise(rng, view, 0.2)[..., None])
-        relief = 0.35 * size * np.clip(1 - q**2, 0, 1) ** 0.8 + 0.008 * noise(rng, view, 0.15)
-        surface.raise_(view, q, size, relief, own * texture, soft=0.1)
+        own = base * (1 + 0.06 * smooth_noise(rng, view, 0.2)[..., None])
+        relief = 0.35 * size * np.clip(1 - q**2, 0, 1) ** 0.8 + 0.008 * smooth_noise(
+            rng, view, 0.15
+        )
+        surface.add_body(view, q, size, relief, own * texture, soft=0.1)
     return surface
 
 
@@ -188,20 +179,24 @@ def _blob(rng, view, centre, size, rough):
         rng.normal(0, rough / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, 7)
     )
     q = np.hypot(v / squeeze, u) / (size * outline)
-    return q + 0.03 * noise(rng, view, 0.15) + 0.01 * noise(rng, view, 0.05), turn
+    return q + 0.03 * smooth_noise(rng, view, 0.15) + 0.01 * smooth_noise(rng, view, 0.05), turn
 
 
 def polyp(rng, view, surface, centre):
     """Raises a polyp, with or without a stalk, from the wall; returns where it is."""
     size = np.exp(rng.uniform(np.log(0.18), np.log(0.7)))
     mean = surface.albedo.mean((0, 1)) * rng.uniform([0.96, 0.8, 0.8], [1.06, 1.16, 1.16])
-    spots = 0.05 * noise(rng, view, 0.25) + rng.uniform(0.03, 0.16) * noise(rng, view, 0.045)
+    spots = 0.05 * smooth_noise(rng, view, 0.25) + rng.uniform(0.03, 0.16) * smooth_noise(
+        rng, view, 0.045
+    )
     own = mean * (1 + spots[..., None] * np.array([0.4, 1, 1]))
     own += rng.uniform(0.1, 0.4) * (surface.albedo - own)
     gain = rng.uniform(0.05, 0.45)
-    lobes = rng.uniform(0, 0.09) * size * np.abs(noise(rng, view, rng.uniform(0.3, 0.9) * size))
-    grain = rng.uniform(0, 0.003) * noise(rng, view, 0.03)
-    grain = grain + rng.uniform(0.001, 0.008) * noise(rng, view, 0.1)
+    lobes = (
+        rng.uniform(0, 0.09) * size * np.abs(smooth_noise(rng, view, rng.uniform(0.3, 0.9) * size))
+    )
+    grain = rng.uniform(0, 0.003) * smooth_noise(rng, view, 0.03)
+    grain = grain + rng.uniform(0.001, 0.008) * smooth_noise(rng, view, 0.1)
     head, turn = _blob(rng, view, centre, size, 0.12)
     inside = head < 1
     stalked, bend = rng.random() < 0.3, rng.normal(0, 0.3)
@@ -212,13 +207,13 @@ def polyp(rng, view, surface, centre):
         t = np.clip(u / length, 0, 1)
         stalk = np.hypot(u - t * length, v - bend * length * t**2) / (neck * (1 + 0.5 * t**3))
         relief = 0.6 * neck * np.sqrt(np.clip(1 - stalk**2, 0, 1)) * (1 - t**2)
-        fade = step(1.0, 0.7, t)[..., None]
+        fade = smoothstep(1.0, 0.7, t)[..., None]
         tint = own * fade + surface.albedo * (1 - fade)
-        surface.raise_(view, stalk, neck, relief + grain, tint, soft=0.1, gain=0.5 * gain)
+        surface.add_body(view, stalk, neck, relief + grain, tint, soft=0.1, gain=0.5 * gain)
         inside |= stalk < 1
     flat = rng.uniform(0, 1) * (not stalked)
     dome = size * (0.6 - 0.35 * flat) * np.clip(1 - head**2, 0, 1) ** (0.6 + 0.9 * flat)
-    surface.raise_(view, head, size, dome + lobes + grain, own, soft=0.03 + 0.2 * flat, gain=gain)
+    surface.add_body(view, head, size, dome + lobes + grain, own, soft=0.03 + 0.2 * flat, gain=gain)
     return inside
 
 
@@ -246,18 +241,18 @@ def instrument(rng, view, rgb, tip):
     grey = np.where(u > hinge, shaft, rng.uniform(0.25, 0.5))
     band = hinge + width * rng.uniform(0.5, 3)
     marked = (u > band) & (u < band + width * rng.uniform(0.2, 2))
-    letters = noise(rng, view, 0.06) > rng.uniform(-0.3, 0.8)
+    letters = smooth_noise(rng, view, 0.06) > rng.uniform(-0.3, 0.8)
     grey = np.where(marked & letters & (np.abs(across) < 0.6), 0.85 - 0.8 * (shaft > 0.4), grey)
     lean = rng.uniform(-0.5, 0.5)
     body = grey * (0.3 + 0.8 * np.sqrt(np.clip(1 - (across - 0.4 * lean) ** 2, 0, 1)))
     shine = np.exp(-(((across - lean) / rng.uniform(0.1, 0.3)) ** 2))
     body = body + rng.uniform(0.05, 0.6) * shine * (0.4 + 0.6 * grey)
-    body = body * (1 + 0.1 * noise(rng, view, 0.1) + 0.05 * noise(rng, view, 0.03))
+    body = body * (1 + 0.1 * smooth_noise(rng, view, 0.1) + 0.05 * smooth_noise(rng, view, 0.03))
     around = ndimage.gaussian_filter(rgb, (0.2 / view.pixel, 0.2 / view.pixel, 0), truncate=2)
     level = around.mean(-1) / 0.45
     colour = body[..., None] * level[..., None] * rng.uniform([1, 0.9, 0.85], [1.1, 1, 1.05])
     colour = colour * (0.8 + 0.4 * around / around.mean(-1, keepdims=True)) / 1.2 + 0.1 * around
-    blood = step(0.6, 1.2, noise(rng, view, 0.2)) * rng.uniform(0, 0.8)
+    blood = smoothstep(0.6, 1.2, smooth_noise(rng, view, 0.2)) * rng.uniform(0, 0.8)
     colour = colour * (1 - blood[..., None] * np.array([0.4, 0.85, 0.85]))
     solid = inside.astype(np.float32)
     shadow = ndimage.gaussian_filter(solid, 0.06 / view.pixel, truncate=3)

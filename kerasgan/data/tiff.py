@@ -9,15 +9,6 @@ from PIL import Image, TiffImagePlugin
 
 from kerasgan.errors import KerasganError
 
-__all__ = [
-    "check",
-    "described",
-    "heed_white_is_zero",
-    "stored_size",
-    "undeclared_bands",
-    "white_is_zero",
-]
-
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _BYTE_COUNTS = 256, 257, 258, 262, 277, 279
 _PLANES, _EXTRA, _FORMAT, _SUBSAMPLING = 284, 338, 339, 530
 _COMPRESSION = 259
@@ -26,21 +17,8 @@ _SAY_THEMSELVES = ("tiff_ccitt", "group3", "group4", "tiff_raw_16", "tiff_jpeg",
 _COLOR_BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 
 
-def check(picture: Image.Image, path: str) -> None:
-    """Refuse a file that Pillow would read as something else than it says.
-
-    Args:
-        picture: An opened file of any format, not yet decoded.
-        path: The file, for the error.
-
-    Raises:
-        KerasganError: If it is a TIFF of 8-bit values with a sign, without a statement whether 0 is
-            black or white, of deep colours in planes, or of uncompressed colours at reduced
-            resolution.
-
-    Example:
-        >>> check(Image.new("L", (2, 2)), "x.png")
-    """
+def check_tiff(picture: Image.Image, path: str) -> None:
+    """Refuse a file that Pillow would read as something else than it says."""
     if picture.format != "TIFF":
         return
     tags, why = picture.tag_v2, None
@@ -60,70 +38,26 @@ def check(picture: Image.Image, path: str) -> None:
 
 
 def white_is_zero(picture: Image.Image) -> bool:
-    """Say whether low values are white in a picture.
-
-    Args:
-        picture: An opened one, of any format.
-
-    Returns:
-        True for a TIFF whose PhotometricInterpretation is 0.
-
-    Example:
-        >>> white_is_zero(Image.new("L", (2, 2)))
-        False
-    """
+    """Say whether low values are white in a picture."""
     return picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-def heed_white_is_zero(picture: Image.Image) -> Image.Image:
-    """Invert 16-bit values where 0 is white; Pillow does so for up to 8 bits alone.
-
-    Args:
-        picture: A decoded one, of any format.
-
-    Returns:
-        The picture with black at 0.
-
-    Example:
-        >>> heed_white_is_zero(Image.new("L", (2, 2))).getpixel((0, 0))
-        0
-    """
+def invert_white_is_zero(picture: Image.Image) -> Image.Image:
+    """Invert 16-bit values where 0 is white; Pillow does so for up to 8 bits alone."""
     if not white_is_zero(picture) or not picture.mode.startswith("I;16"):
         return picture
     return Image.fromarray(65535 - np.asarray(picture).astype(np.uint16))
 
 
 def stored_size(picture: Image.Image) -> tuple[int, int]:
-    """Give the size of a picture before it is turned; Pillow may give that of a TIFF afterwards.
-
-    Args:
-        picture: An opened one, of any format.
-
-    Returns:
-        Width and height in pixels.
-
-    Example:
-        >>> stored_size(Image.new("L", (4, 2)))
-        (4, 2)
-    """
+    """Give the size of a picture before it is turned; Pillow may give that of a TIFF afterwards."""
     if picture.format != "TIFF":
         return picture.size
     return int(picture.tag_v2[_WIDTH]), int(picture.tag_v2[_HEIGHT])
 
 
 def undeclared_bands(picture: Image.Image) -> int:
-    """Count bands beyond grey or colour that a file does not declare as transparency.
-
-    Args:
-        picture: An opened one, of any format.
-
-    Returns:
-        Their number: 1 for red, green, blue and infrared.
-
-    Example:
-        >>> undeclared_bands(Image.new("RGBA", (2, 2)))
-        0
-    """
+    """Count bands beyond grey or colour that a file does not declare as transparency."""
     if picture.format != "TIFF":
         return 0
     tags = picture.tag_v2
@@ -132,21 +66,8 @@ def undeclared_bands(picture: Image.Image) -> int:
     return max(0, beyond - declared)
 
 
-def described(path: str) -> str:
-    """Say what kind of TIFF a file is, for an error.
-
-    Args:
-        path: The file, one that Pillow does not read.
-
-    Returns:
-        A sentence's part, empty if the file is no TIFF or is damaged.
-
-    Example:
-        >>> with open("x.png", "wb") as file:
-        ...     _ = file.write(b"no picture")
-        >>> described("x.png")
-        ''
-    """
+def describe_tiff(path: str) -> str:
+    """Say what kind of TIFF a file is, for an error."""
     try:
         with open(path, "rb") as file:
             start = file.read(8)

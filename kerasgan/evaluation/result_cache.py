@@ -18,8 +18,8 @@ import tensorflow as tf
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import save_table
-from kerasgan.storage import key, write
-from kerasgan.tables import as_it_was
+from kerasgan.storage import content_key, write_file
+from kerasgan.tables import unescape_formula
 
 
 def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents: str) -> None:
@@ -30,7 +30,7 @@ def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents:
     """
     file = folder / name
     keys = {
-        fact: key(value, f"Argument 'folder' cannot be used with this '{fact}'")
+        fact: content_key(value, f"Argument 'folder' cannot be used with this '{fact}'")
         for fact, value in facts.items()
     }
     plain = {fact: value for fact, value in facts.items() if isinstance(value, (int, float, str))}
@@ -57,7 +57,7 @@ def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents:
                 f"Argument 'folder' must be new, empty, or of an earlier call. Received: {folder}"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps({**plain, **versions, "keys": keys}, indent=1) + "\n")
+        write_file(file, json.dumps({**plain, **versions, "keys": keys}, indent=1) + "\n")
     except KerasganError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -89,9 +89,9 @@ def read_result(
             # pandas before 3.1 has to be asked for every digit; later ones deprecate that.
             warnings.filterwarnings("ignore", "The 'float_precision'", DeprecationWarning)
             table = pd.read_csv(file, dtype=kinds, float_precision="round_trip")
-        table = table.rename(columns=as_it_was)
+        table = table.rename(columns=unescape_formula)
         for name in table.select_dtypes(exclude="number"):
-            table[name] = table[name].map(as_it_was)
+            table[name] = table[name].map(unescape_formula)
         for name, values in columns.items():
             if len(table) != len(values):
                 raise ValueError(f"{len(table)} rows for {len(values)} {of}")

@@ -27,7 +27,7 @@ from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import with_input_shape
 from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
-from kerasgan.storage import write
+from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
 
 AHEAD = 8
@@ -329,7 +329,7 @@ def save_table(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, csv_bytes(table))
+        write_file(path, csv_bytes(table))
     except OSError as error:
         raise KerasganError(
             f"Argument 'path' must be a file that can be written. Received: {path} ({error})"

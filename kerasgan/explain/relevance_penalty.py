@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasgan.data.region import Region, mean_share, region_of
+from kerasgan.data.region import Region, as_region, mean_fraction_inside
 from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.methods import RuleLike
 from kerasgan.explain.targets import TargetLike
@@ -54,7 +54,7 @@ class RelevancePenalty:
         target: TargetLike = "prediction",
         gates: Gates | None = None,
     ):
-        self.region = region_of(region)
+        self.region = as_region(region)
         self.rule, self.target, self.gates = rule, target, gates
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
@@ -67,6 +67,6 @@ class RelevancePenalty:
         ) -> tf.Tensor:
             relevance = tf.abs(explainer.relevance(image, self.target))
             relevance = tf.reduce_sum(tf.cast(relevance, tf.float32), -1)
-            return mean_share(relevance, self.region(image, mask))
+            return mean_fraction_inside(relevance, self.region(image, mask))
 
         return loss

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import kerasgan
+from kerasgan._version import __version__
 from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.inference.card import card_text, checked_card, checked_text, missing_fields
@@ -215,7 +215,11 @@ def save_bundle(
         "preprocessing": _check_preprocessing(
             {**preprocessing, "preprocess": before.name}, network
         ),
-        "versions": {each.__name__: each.__version__ for each in (kerasgan, tf, keras)},
+        "versions": {
+            "kerasgan": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
     }
     recipe = getattr(model, "recipe", None) if recipe is None else dict(recipe)
     fits = list(getattr(model, "fits", ()))

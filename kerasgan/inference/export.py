@@ -20,7 +20,7 @@ from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.inference.members import Member, input_size, members_of
 from kerasgan.inference.stream import check_positive
 from kerasgan.models.preprocess import preprocess_of
-from kerasgan.storage import replacing
+from kerasgan.storage import atomic_replace
 
 __all__ = ["check_against", "export_onnx", "export_predictor", "new_path"]
 
@@ -188,7 +188,7 @@ def new_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     check(path)
     try:
-        with replacing(path, check) as part:
+        with atomic_replace(path, check) as part:
             yield part
     except OSError as error:
         raise KerasganError(f"'{path}' cannot be written: {error}") from error

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterator
 
 from kerasgan.errors import KerasganError
-from kerasgan.storage import replacing, write
+from kerasgan.storage import atomic_replace, write_file
 
 __all__ = ["MANIFEST", "check_report_folder", "replace_report_folder"]
 
@@ -86,10 +86,10 @@ def replace_report_folder(folder: pathlib.Path, overwrite: bool = False) -> Iter
         ['a.txt', 'report.json']
     """
     try:
-        with replacing(folder, lambda folder: check_report_folder(folder, overwrite)) as new:
+        with atomic_replace(folder, lambda folder: check_report_folder(folder, overwrite)) as new:
             new.mkdir()
             yield new
-            write(new / MANIFEST, json.dumps({"files": _files(new)}, indent=1) + "\n")
+            write_file(new / MANIFEST, json.dumps({"files": _files(new)}, indent=1) + "\n")
     except OSError as error:
         raise KerasganError(
             f"Argument 'folder' cannot be written. Received: {folder} ({error})"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.data.pipeline import finish, walk
+from kerasgan.data.pipeline import epoch_indices, finish_epochs
 
 __all__ = ["continue_from", "batches_from_arrays", "length_of", "set_position"]
 
@@ -56,11 +56,11 @@ def batches_from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.d
     """
     with tf.device("CPU:0"):
         x, y = _tensor(x), _tensor(y)
-    indices, epoch, start = walk(len(x), batch_size, seed, shuffle)
+    indices, epoch, start = epoch_indices(len(x), batch_size, seed, shuffle)
     batches = indices.batch(batch_size).map(
         lambda _, index: (tf.gather(x, index), tf.gather(y, index))
     )
-    return finish(batches, len(x), batch_size, epoch, start)
+    return finish_epochs(batches, len(x), batch_size, epoch, start)
 
 
 def continue_from(x, y, options: dict, seed: int, first: int, epoch: int, step: int, known=None):

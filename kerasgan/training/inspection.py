@@ -227,7 +227,7 @@ def _array(value, what: str, checker: BatchChecker):
 
 
 def _is_ours(dataset: tf.data.Dataset) -> bool:
-    """Whether masks and ranges are right by construction; see `pipeline.finish`."""
+    """Whether masks and ranges are right by construction; see `pipeline.finish_epochs`."""
     return isinstance(getattr(dataset, "epoch", None), tf.Variable)
 
 

@@ -11,7 +11,7 @@ from kerasgan import models
 from kerasgan.data.augment import Augmentation, from_fields
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_counts, check_power_of_two
-from kerasgan.storage import write
+from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION, check_weight
@@ -262,7 +262,7 @@ class Recipe:
             path: the file; replaced if it exists.
         """
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        write(path, text)
+        write_file(path, text)
 
     @classmethod
     def load(cls, path) -> Recipe:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
-from kerasgan.storage import architecture_key, key
+from kerasgan.storage import architecture_key, content_key
 
 __all__ = ["Record", "data_of", "differences", "settings_of"]
 
@@ -46,7 +46,7 @@ def data_of(x, y=None, options: Mapping[str, Any] | None = None) -> dict[str, An
         facts = dict(x.origin)
     elif isinstance(x, ARRAYS) and isinstance(y, ARRAYS):
         parts = {"images": x, "masks": y}
-        facts = {name: f"{len(part)}, {key(part)}" for name, part in parts.items()}
+        facts = {name: f"{len(part)}, {content_key(part)}" for name, part in parts.items()}
         facts["size"] = [int(side) for side in x.shape[1:3]]
         facts["batch_size"] = options.get("batch_size") or 32
         facts["shuffle"] = options.get("shuffle", True)
@@ -220,7 +220,7 @@ def _named(value: Any) -> Any:
         return dict(value)
     name = getattr(value, "__qualname__", type(value).__qualname__).rpartition("<locals>.")[2]
     try:
-        return f"{name}, {key(value)}"
+        return f"{name}, {content_key(value)}"
     except KerasganError:
         return name
 

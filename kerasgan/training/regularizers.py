@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasgan.data.region import Region, mean_share, region_of
+from kerasgan.data.region import Region, as_region, mean_fraction_inside
 from kerasgan.models.outputs import final_activation, to_probability, with_logits
 from kerasgan.training.replicas import sample_uniform
 
@@ -49,7 +49,7 @@ class InvariancePenalty:
     """
 
     def __init__(self, region: Region, seed: int = 0):
-        self.region = region_of(region)
+        self.region = as_region(region)
         self.seed = seed
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
@@ -111,7 +111,7 @@ class InputGradientPenalty:
     """
 
     def __init__(self, region: Region, seed: int = 0):
-        self.region = region_of(region)
+        self.region = as_region(region)
         self.seed = seed
 
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
@@ -130,7 +130,7 @@ class InputGradientPenalty:
                 _, logits = run(blended, training=training)
                 total = tf.reduce_sum(logits * tf.sign(sample_uniform(tf.shape(logits), key) - 0.5))
             slope = tf.reduce_sum(tf.cast(tape.gradient(total, blended), tf.float32) ** 2, -1)
-            return mean_share(slope, region)
+            return mean_fraction_inside(slope, region)
 
         return loss
 

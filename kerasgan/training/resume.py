@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.stack import trackable, variable_of
-from kerasgan.storage import write as write_file
+from kerasgan.storage import write_file
 from kerasgan.training import feed, workers
 from kerasgan.training.checkpoint import SUMS, find_damage, free_space, write_checksums
 from kerasgan.training.record import differences, settings_of

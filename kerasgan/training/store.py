@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import tensorflow as tf
 
-from kerasgan.data.folders import some
+from kerasgan.data.folders import summarize
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
 from kerasgan.models.archives import LIMIT, load_error, name_in_errors
 from kerasgan.models.named import (
@@ -27,7 +27,7 @@ from kerasgan.models.named import (
 from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
-from kerasgan.storage import standing
+from kerasgan.storage import last_complete
 from kerasgan.training.checkpoint import free_space
 from kerasgan.training.losses import SEGMENTATION
 from kerasgan.training.workers import write_on_chief
@@ -106,13 +106,13 @@ def _check_ours(folder: pathlib.Path) -> None:
     if others:
         raise KerasganError(
             f"'{folder}' holds a saved model and other files, which would be lost: "
-            f"{some(others, 'others')}. Move them, or choose another folder"
+            f"{summarize(others, 'others')}. Move them, or choose another folder"
         )
 
 
 def load_model(kind, folder, custom_objects=None, build=None):
     """Load a `SegmentationGAN` from a folder; see `SegmentationGAN.load`."""
-    folder = standing(pathlib.Path(folder))
+    folder = last_complete(pathlib.Path(folder))
     settings = read_settings(folder)
     losses = keras.losses.Loss  # objects, where networks are made of classes
     parts = {k: v for k, v in (custom_objects or {}).items() if not isinstance(v, losses)}

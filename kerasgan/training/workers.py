@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.storage import replacing
+from kerasgan.storage import atomic_replace
 
 __all__ = [
     "check_same_state",
@@ -115,14 +115,14 @@ def write_on_chief(
     folder: pathlib.Path,
     check: Callable[[pathlib.Path], None] | None = None,
 ) -> Iterator[pathlib.Path]:
-    """Give the chief a new folder to fill, as `replacing` does, and the others one to throw away.
+    """Give the chief a new folder, as `atomic_replace` does, and the others one to throw away.
 
     All must fill theirs: the variables of batch normalisation are read by all workers together.
 
     Args:
         strategy: of the run.
         folder: what to replace.
-        check: as for `kerasgan.storage.replacing`.
+        check: as for `kerasgan.storage.atomic_replace`.
 
     Yields:
         An empty folder.
@@ -138,7 +138,7 @@ def write_on_chief(
         'kept'
     """
     if index_and_count(strategy)[0] == 0:
-        with replacing(folder, check) as fresh:
+        with atomic_replace(folder, check) as fresh:
             fresh.mkdir()
             yield fresh
     else:

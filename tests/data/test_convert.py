@@ -11,7 +11,13 @@ from PIL import Image
 import kerasgan as kg
 from kerasgan.data import convert
 from kerasgan.data.convert.output import Picture, safe_name, write_folder
-from kerasgan.data.convert.sources import check_window, find_files, label_mask, pair, to_sixteen
+from kerasgan.data.convert.sources import (
+    check_window,
+    find_files,
+    label_mask,
+    match_masks,
+    to_uint16,
+)
 from kerasgan.errors import KerasganError
 
 RNG = np.random.default_rng(0)
@@ -103,7 +109,7 @@ def test_windows_are_levels_and_widths():
     low, high = check_window((40, 400))
     values = np.array([-1000, -160, -60, 40, 240, 3000])
     expected = [0, 0, 65535 / 4, 65535 / 2, 65535, 65535]
-    np.testing.assert_allclose(to_sixteen(values, low, high), expected, atol=0.51)
+    np.testing.assert_allclose(to_uint16(values, low, high), expected, atol=0.51)
     for wrong in ((40, 0), (40, -1), (np.nan, 1), 40, "ab", (1, 2, 3)):
         with pytest.raises(KerasganError, match="'window' must be"):
             check_window(wrong)
@@ -127,9 +133,9 @@ def test_files_are_found_and_paired_by_name(tmp_path):
     found = find_files(tmp_path, "images", lambda n: n[-2:] if n[-2:].lower() == ".x" else None)
     assert [one.parts for one in found] == [("p1", "a"), ("p2", "a")]
     with pytest.raises(KerasganError, match="2 without mask: p1/a, p2/a; 1 masks without image"):
-        pair(found, [found[0]._replace(parts=("z",))], False)
+        match_masks(found, [found[0]._replace(parts=("z",))], False)
     with pytest.raises(KerasganError, match="of one length"):
-        pair(found, found[:1], True)
+        match_masks(found, found[:1], True)
     with pytest.raises(KerasganError, match="not there"):
         find_files(tmp_path / "no", "images", str)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from kerasgan.data import Samples, load_folder, masks
-from kerasgan.data.masks import look, looks_inverted, read_mask
+from kerasgan.data.masks import interpret_masks, looks_inverted, read_mask
 from kerasgan.errors import KerasganError, KerasganWarning
 
 RNG = np.random.default_rng(0)
@@ -466,7 +466,7 @@ def test_masks_that_cannot_be_decoded_are_left_to_their_reading(load, tmp_path):
     samples, _ = load(grey(DISC), grey(OTHER))
     path = tmp_path / "masks/0.png"
     path.write_bytes(path.read_bytes()[:-60])
-    assert look(samples.names, samples.mask_paths) == (None, "", ())
+    assert interpret_masks(samples.names, samples.mask_paths) == (None, "", ())
     assert load_folder(tmp_path).colors is None
     with pytest.raises(KerasganError, match=r"0\.png cannot be read"):
         samples.batches(1, 16)
@@ -483,7 +483,7 @@ def test_look_is_bounded_and_the_same_each_time(load, monkeypatch):
     )
     for _ in range(2):
         opened.clear()
-        look(names, names)
+        interpret_masks(names, names)
         assert len(opened) == 64
         assert np.diff([0, *map(int, opened), 1000]).max() <= 2 * 1000 // 64 + 1
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from kerasgan.data import Augmentation, Samples, load_folder, pipeline
-from kerasgan.data.masks import LOOKED_AT, look
+from kerasgan.data.masks import MAX_INSPECTED, interpret_masks
 from kerasgan.data.resize import resize_image, resize_mask
 from kerasgan.errors import KerasganError, KerasganWarning
 
@@ -384,11 +384,11 @@ def test_more_labels_than_classes_name_file_and_label(save, tmp_path):
 def test_masks_that_nobody_looked_at_are_found_inverted(save, tmp_path):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 255
-    for index in range(2 * LOOKED_AT):
+    for index in range(2 * MAX_INSPECTED):
         save(f"images/{index:03}.png", (8, 8, 3))
         save(f"masks/{index:03}.png", mask)
     samples = load_folder(tmp_path)
-    looked = look(samples.names, samples.mask_paths)
+    looked = interpret_masks(samples.names, samples.mask_paths)
     assert looked == (None, "", ())
     save("masks/000.png", 255 - mask)
     save("masks/001.png", 255 - mask)  # one of any two neighbours is not looked at

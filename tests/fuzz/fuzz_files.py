@@ -17,7 +17,7 @@ from PIL import Image
 
 import kerasgan as kg
 from kerasgan.data import convert
-from kerasgan.data.files import ENDINGS, read_header, read_image
+from kerasgan.data.files import IMAGE_SUFFIXES, read_header, read_image
 from kerasgan.data.masks import read_mask
 
 H, W = 6, 8
@@ -88,7 +88,7 @@ def check_picture(place, case):
 
 
 picture_cases = st.deferred(
-    lambda: st.tuples(broken(pictures()), st.sampled_from(ENDINGS), st.booleans())
+    lambda: st.tuples(broken(pictures()), st.sampled_from(IMAGE_SUFFIXES), st.booleans())
 )
 
 # --- Folders and lists ---
@@ -99,7 +99,7 @@ folder_cases = st.tuples(
         st.tuples(
             st.sampled_from(("", "images/", "masks/", "case/images/", "loop/")),
             st.sampled_from(NAMES),
-            st.sampled_from((*ENDINGS, ".txt", "")),
+            st.sampled_from((*IMAGE_SUFFIXES, ".txt", "")),
             st.sampled_from(("picture", "label", "broken", "folder", "link", "away")),
         ),
         max_size=8,

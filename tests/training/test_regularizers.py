@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 import kerasgan as kg
-from kerasgan.data.region import region_of
+from kerasgan.data.region import as_region
 from kerasgan.errors import KerasganError
 from kerasgan.training import InputGradientPenalty, InvariancePenalty
 
@@ -171,7 +171,7 @@ def test_a_saved_model_loads_without_it(tmp_path):
 def test_bad_arguments():
     for region in ("left", np.ones(3), -np.ones((2, 2)), np.full((2, 2), np.nan)):
         with pytest.raises(KerasganError, match="'region' must be an array"):
-            region_of(region)
+            as_region(region)
     with pytest.raises(KerasganError, match="penalty_weight"):
         kg.SegmentationGAN(network()).compile(
             penalty=InputGradientPenalty(CORNER), penalty_weight=-1

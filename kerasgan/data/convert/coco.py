@@ -15,20 +15,18 @@ import pandas as pd
 
 from kerasgan.data.convert import output, sources
 from kerasgan.data.files import (
-    ENDINGS,
+    IMAGE_SUFFIXES,
     Header,
-    opened,
+    apply_orientation,
+    decode_upright,
+    open_picture,
     read_header,
     read_image,
-    turned,
-    upright,
 )
-from kerasgan.data.headers import TURNED_ADVICE, fits
-from kerasgan.data.walking import files_below
+from kerasgan.data.folders import files_below
+from kerasgan.data.headers import ORIENTATION_ADVICE, sizes_agree
 from kerasgan.errors import KerasganError, KerasganWarning, did_you_mean
-from kerasgan.text import one_form, read_text
-
-__all__ = ["from_coco"]
+from kerasgan.text import normalize_unicode, read_text
 
 
 def from_coco(
@@ -82,7 +80,7 @@ def from_coco(
         >>> int(np.asarray(Image.open("dataset/masks/a.png")).astype(bool).sum())
         16
     """
-    coco = sources.required("pycocotools.mask", "coco")
+    coco = sources.import_optional("pycocotools.mask", "coco")
     content = _parsed(annotations)
     labels = _labels(content, categories, annotations)
     entries = {}
@@ -107,7 +105,7 @@ def from_coco(
     listed = functools.cache(lambda: files_below(root, _is_picture))
     found = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
 
-    sizes = {key: _said(entry) for key, entry in entries.items()}
+    sizes = {key: _listed_size(entry) for key, entry in entries.items()}
 
     @functools.cache
     def as_turned() -> bool | None:
@@ -115,7 +113,7 @@ def from_coco(
         told = set()
         for key, path in found.items():
             header = read_header(str(path))
-            turned_fits, stored_fits = fits(header, sizes[key])
+            turned_fits, stored_fits = sizes_agree(header, sizes[key])
             if header.orientation > 1 and turned_fits != stored_fits:
                 told.add(turned_fits)
         return told.pop() if len(told) == 1 else None
@@ -123,7 +121,7 @@ def from_coco(
     def picture(key) -> Iterator[output.Picture]:
         path, said = found[key], sizes[key]
         header = read_header(str(path))
-        turned_fits, stored_fits = fits(header, said)
+        turned_fits, stored_fits = sizes_agree(header, said)
         if not (turned_fits or stored_fits):
             raise KerasganError(
                 f"Image {path} must have the size that {annotations} says: {said.height} x "
@@ -136,7 +134,7 @@ def from_coco(
                 raise KerasganError(
                     f"Image {path} has EXIF orientation {header.orientation}, and no size in "
                     f"{annotations} tells whether regions were drawn on pictures as turned or as "
-                    f"stored. {TURNED_ADVICE}."
+                    f"stored. {ORIENTATION_ADVICE}."
                 )
         size = said[:2]
         # CompressedMask, so that a thousand of them on a large image still fit into memory.
@@ -152,10 +150,10 @@ def from_coco(
             if others < below.size or areas[i] == last:
                 contested += others
             mask[inside], last = label, areas[i]
-        parts = map(one_form, path.relative_to(root).with_suffix("").parts)
+        parts = map(normalize_unicode, path.relative_to(root).with_suffix("").parts)
         row = {"source": str(path), "annotations": len(regions), "contested": contested}
         if not drawn_on_turned:
-            mask = turned(mask, header.orientation)
+            mask = apply_orientation(mask, header.orientation)
         image = path if header.orientation == 1 else _upright(path)
         yield output.Picture(output.safe_name(*parts), image, mask, row)
 
@@ -175,15 +173,15 @@ def from_coco(
     return table
 
 
-def _said(entry: dict) -> Header:
+def _listed_size(entry: dict) -> Header:
     """The size in an image's entry, which is that of a picture of its own kind."""
     return Header(entry.get("height"), entry.get("width"), 3)
 
 
 def _upright(path: pathlib.Path) -> np.ndarray:
     """The pixels as turned, in the depth that they have."""
-    with opened(str(path)) as picture:
-        shown = upright(picture)
+    with open_picture(str(path)) as picture:
+        shown = decode_upright(picture)
         if shown.mode.startswith("I"):
             return np.asarray(shown).astype(np.uint16)
     header = read_header(str(path))
@@ -241,7 +239,7 @@ def _labels(content: dict, categories: Sequence[str] | None, path: str | os.Path
 
 
 def _is_picture(name: str) -> bool:
-    return pathlib.PurePath(name).suffix.lower() in ENDINGS
+    return pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _inside(
@@ -260,11 +258,11 @@ def _inside(
         )
     path = root.joinpath(*pure.parts)
     if not path.is_file():
-        path = listed().get(pathlib.PurePosixPath(one_form(pure.as_posix())), path)
+        path = listed().get(pathlib.PurePosixPath(normalize_unicode(pure.as_posix())), path)
     if not _is_picture(path.name) or not path.is_file():
         raise KerasganError(
             f"File {annotations} names an image that is not in {root} or none of "
-            f"{', '.join(ENDINGS)}: {name!r}"
+            f"{', '.join(IMAGE_SUFFIXES)}: {name!r}"
         )
     return path
 

@@ -15,13 +15,11 @@ from kerasgan.data.convert import dicom_masks, output, sources
 from kerasgan.data.convert.dicom_pixels import Display, open_header
 from kerasgan.errors import KerasganError
 
-__all__ = ["from_dicom"]
-
 _NO_IMAGES = (dicom_masks.SEGMENTATION, "1.2.840.10008.5.1.4.1.1.481.3")
 
 
 class _File(NamedTuple):
-    found: sources.Found
+    found: sources.SourceFile
     header: object
 
 
@@ -77,7 +75,7 @@ def from_dicom(
         >>> from_dicom(file, "ct", window=(40, 400))["name"].tolist()
         ['1CT1/1-5713db_0001']
     """
-    pydicom = sources.required("pydicom", "dicom")
+    pydicom = sources.import_optional("pydicom", "dicom")
     limits = sources.check_window(window)
     classes = sources.check_classes(classes)
     files = [
@@ -106,7 +104,7 @@ def from_dicom(
         display = Display(pydicom, [file.found.path for file in members], limits)
         number = 0
         for file in members:
-            with sources.reading(file.found.path, "DICOM"):
+            with sources.errors_naming(file.found.path, "DICOM"):
                 for frame, pixels, how in display(file.found.path):
                     number += 1
                     mask, source = None, ""
@@ -135,7 +133,7 @@ def _ending(name: str) -> str | None:
 
 def _checked(file: _File) -> _File:
     """Read what the header is asked for later: pydicom takes an element apart when it is used."""
-    with sources.reading(file.found.path, "DICOM"):
+    with sources.errors_naming(file.found.path, "DICOM"):
         _ = _row(file, 0, "", ""), _name(file.header, 0), _place([file])(file)
         _ = file.header.get("SOPClassUID"), file.header.get("SOPInstanceUID")
     return file

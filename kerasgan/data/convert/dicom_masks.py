@@ -12,10 +12,8 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from kerasgan.data.convert import sources
-from kerasgan.data.convert.dicom_pixels import functional, open_header, stored_frames
+from kerasgan.data.convert.dicom_pixels import frame_item, open_header, stored_frames
 from kerasgan.errors import KerasganError, KerasganWarning
-
-__all__ = ["SEGMENTATION", "index"]
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -33,39 +31,20 @@ class _Frame(NamedTuple):
 
 
 def index(
-    pydicom: Any, found: list[sources.Found], given: object, images: list, classes: int
+    pydicom: Any, found: list[sources.SourceFile], given: object, images: list, classes: int
 ) -> Callable:
-    """Find the mask of every image.
-
-    Args:
-        pydicom: The library.
-        found: The mask files.
-        given: What the user passed as masks; a list is paired in order.
-        images: The image files, each with `found` and `header`.
-        classes: With 1, segments may overlap.
-
-    Returns:
-        A function from an image, a frame number from 0 and a (height, width) to the labels and
-        the mask's path.
-
-    Raises:
-        KerasganError: If masks and images do not belong together.
-
-    Example:
-        >>> index(None, [], [], [], 1)  # doctest: +ELLIPSIS
-        <function ...>
-    """
+    """Find the mask of every image."""
     headers = [open_header(pydicom, one.path) for one in found]
     kinds = set()
     for one, header in zip(found, headers):
-        with sources.reading(one.path, "DICOM"):
+        with sources.errors_naming(one.path, "DICOM"):
             kinds.add(header.get("SOPClassUID") == SEGMENTATION)
     if kinds == {True, False}:
         raise KerasganError("Argument 'masks' mixes segmentations (SEG) with other images.")
     if kinds == {True}:
         return _segmentations(pydicom, [one.path for one in found], images, classes)
     listed = isinstance(given, (list, tuple))
-    paths = sources.pair([image.found for image in images], found, listed) if images else []
+    paths = sources.match_masks([image.found for image in images], found, listed) if images else []
     path_of = {image.found.path: path for image, path in zip(images, paths)}
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
@@ -86,7 +65,7 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classe
     parts: dict[tuple[str, int], dict[tuple[int, Any], np.ndarray]] = defaultdict(dict)
     series, names = set(), defaultdict(dict)
     for path in paths:
-        with sources.reading(path, "DICOM"):
+        with sources.errors_naming(path, "DICOM"):
             data, frames = stored_frames(pydicom, path)
             for segment in data.get("SegmentSequence") or []:
                 label = str(segment.get("SegmentLabel") or "").strip()
@@ -102,8 +81,8 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classe
                     part[frame.number, path] = frame.pixels
                     series.add(listed[uid].header.get("SeriesInstanceUID"))
     if classes > 1:
-        _tell_overlaps(parts, listed)
-        _tell_names(names)
+        _warn_overlaps(parts, listed)
+        _warn_names(names)
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
         if image.header.get("SeriesInstanceUID") not in series:
@@ -147,8 +126,8 @@ def _segments(pydicom: Any, path: pathlib.Path, data: Any, frames: np.ndarray) -
 
 def _plane(data: Any, frame: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Position of the first pixel, and directions of rows and columns, of a frame; in mm."""
-    place = functional(data, frame, "PlanePositionSequence").get("ImagePositionPatient")
-    turned = functional(data, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    place = frame_item(data, frame, "PlanePositionSequence").get("ImagePositionPatient")
+    turned = frame_item(data, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
     if not place or not turned or len(place) != 3 or len(turned) != 6:
         return None
     return np.array(place, float), np.array(turned, float).reshape(2, 3)
@@ -219,7 +198,7 @@ def _apart(data: Any, frame: _Frame, header: Any, position: int) -> _Apart | Non
     spaces = [one.get("FrameOfReferenceUID") for one in (data, header)]
     if (all(spaces) and spaces[0] != spaces[1]) or np.abs(plane[1] - frame.plane[1]).max() > 0.01:
         return _Apart(np.inf, np.inf)
-    measures = functional(header, position, "PixelMeasuresSequence")
+    measures = frame_item(header, position, "PixelMeasuresSequence")
     thickness = float(measures.get("SliceThickness") or 0) or 1.0
     spacing = [float(value) for value in measures.get("PixelSpacing") or (1, 1)]
     offset = frame.plane[0] - plane[0]
@@ -227,7 +206,7 @@ def _apart(data: Any, frame: _Frame, header: Any, position: int) -> _Apart | Non
     return _Apart(abs(float(np.cross(*plane[1]) @ offset)) / thickness, float(along.max()))
 
 
-def _tell_overlaps(parts: dict, listed: dict) -> None:
+def _warn_overlaps(parts: dict, listed: dict) -> None:
     pixels, places, first = defaultdict(int), defaultdict(int), {}
     for (uid, _), part in parts.items():
         for ((a, _), one), ((b, _), other) in combinations(sorted(part.items(), key=_number), 2):
@@ -253,7 +232,7 @@ def _number(part: tuple) -> int:
     return part[0][0]
 
 
-def _tell_names(names: dict[int, dict[str, pathlib.Path]]) -> None:
+def _warn_names(names: dict[int, dict[str, pathlib.Path]]) -> None:
     for number, called in names.items():
         if len({label.casefold() for label in called}) > 1:
             told = ", ".join(f"{label!r} in {path}" for label, path in list(called.items())[:3])

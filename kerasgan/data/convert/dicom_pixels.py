@@ -12,32 +12,13 @@ import numpy as np
 from kerasgan.data.convert import sources
 from kerasgan.errors import KerasganError
 
-__all__ = ["Display", "functional", "open_header", "stored_frames"]
-
 _META_START = 128 + 4 + 12  # preamble, "DICM", and the element that gives the length
 _CHUNK = 2**20
 
 
 def open_header(pydicom: Any, path: pathlib.Path) -> Any:
-    """Read everything but the pixels, and check their size.
-
-    Args:
-        pydicom: The library.
-        path: The file.
-
-    Returns:
-        The dataset.
-
-    Raises:
-        KerasganError: If it is no DICOM file, or says that it holds no or too many pixels.
-
-    Example:
-        >>> import pydicom.data
-        >>> file = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
-        >>> open_header(pydicom, file).Rows
-        128
-    """
-    with sources.reading(path, "DICOM"):
+    """Read everything but the pixels, and check their size."""
+    with sources.errors_naming(path, "DICOM"):
         _check_deflated(pydicom, path)
         header = pydicom.dcmread(path, stop_before_pixels=True)
         sides = [header.get("Rows"), header.get("Columns"), header.get("NumberOfFrames") or 1]
@@ -46,7 +27,7 @@ def open_header(pydicom: Any, path: pathlib.Path) -> Any:
     if None in sides:
         kind = getattr(header.get("SOPClassUID"), "name", None) or "of no known kind"
         raise KerasganError(f"File {path} holds no image; it is {kind}. Leave it out.")
-    sources.check_pixels(path, sides[0], sides[1], sides[2] * samples)
+    sources.check_pixel_count(path, sides[0], sides[1], sides[2] * samples)
     return header
 
 
@@ -68,26 +49,8 @@ def _check_deflated(pydicom: Any, path: pathlib.Path) -> None:
 
 
 def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
-    """Decode a file.
-
-    Args:
-        pydicom: The library.
-        path: The file.
-
-    Returns:
-        The dataset, and its stored values, an array (frames, height, width) or, in colour,
-        (frames, height, width, 3).
-
-    Raises:
-        KerasganError: If that is not possible.
-
-    Example:
-        >>> import pydicom.data
-        >>> file = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
-        >>> stored_frames(pydicom, file)[1].shape
-        (1, 128, 128)
-    """
-    with sources.reading(path, "DICOM"):
+    """Decode a file."""
+    with sources.errors_naming(path, "DICOM"):
         data = pydicom.dcmread(path)
         syntax = data.file_meta.TransferSyntaxUID
         try:
@@ -110,20 +73,7 @@ def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
 
 
 class Display:
-    """Gives the frames of the files of one series as they are to be seen.
-
-    Args:
-        pydicom: The library.
-        paths: All files of the series, whose common range is used where no window is known.
-        limits: What becomes black and white, or None for each image's own.
-
-    Example:
-        >>> import pydicom.data
-        >>> file = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
-        >>> frame, pixels, how = next(Display(pydicom, [file], (0.0, 100.0))(file))
-        >>> pixels.dtype, how
-        (dtype('uint16'), '0 to 100')
-    """
+    """Gives the frames of the files of one series as they are to be seen."""
 
     def __init__(self, pydicom: Any, paths: list[pathlib.Path], limits: tuple | None):
         self.pydicom, self.paths, self.limits = pydicom, paths, limits
@@ -154,8 +104,8 @@ class Display:
     def _grey(self, data, index: int, stored: np.ndarray, path) -> tuple[np.ndarray, str]:
         values = _in_units(data, index, stored)
         if self.limits is not None:
-            return sources.to_sixteen(values, *self.limits), "{:g} to {:g}".format(*self.limits)
-        own = functional(data, index, "FrameVOILUTSequence")
+            return sources.to_uint16(values, *self.limits), "{:g} to {:g}".format(*self.limits)
+        own = frame_item(data, index, "FrameVOILUTSequence")
         try:
             if own.get("VOILUTSequence"):
                 return _by_table(values, own), "table"
@@ -171,7 +121,7 @@ class Display:
             stacks = [stored_frames(self.pydicom, one) for one in self.paths]
             every = [_in_units(d, i, f).ravel() for d, fs in stacks for i, f in enumerate(fs)]
             self._common = sources.robust_range(np.concatenate(every), path)
-        return sources.to_sixteen(values, *self._common), "{:g} to {:g}".format(*self._common)
+        return sources.to_uint16(values, *self._common), "{:g} to {:g}".format(*self._common)
 
     def _by_window(self, values: np.ndarray, own) -> tuple[np.ndarray, str]:
         """By pydicom, told that values are unsigned and of 16 bits, so it fills that range."""
@@ -194,25 +144,12 @@ def _by_table(values: np.ndarray, own) -> np.ndarray:
 
 
 def _in_units(data, index: int, stored: np.ndarray) -> np.ndarray:
-    own = functional(data, index, "PixelValueTransformationSequence")
+    own = frame_item(data, index, "PixelValueTransformationSequence")
     return _processing().apply_modality_lut(stored, own)
 
 
-def functional(data: Any, index: int, name: str) -> Any:
-    """Find what holds a frame's value: the frame's own item, the shared one, or the dataset.
-
-    Args:
-        data: The dataset.
-        index: The frame, from 0.
-        name: The sequence in the functional groups that the value stands in.
-
-    Returns:
-        A dataset.
-
-    Example:
-        >>> import pydicom
-        >>> functional(pydicom.Dataset(), 0, "PlanePositionSequence").get("ImagePositionPatient")
-    """
+def frame_item(data: Any, index: int, name: str) -> Any:
+    """Find what holds a frame's value: the frame's own item, the shared one, or the dataset."""
     for groups, place in (
         ("PerFrameFunctionalGroupsSequence", index),
         ("SharedFunctionalGroupsSequence", 0),

@@ -12,8 +12,6 @@ import pandas as pd
 from kerasgan.data.convert import output, sources
 from kerasgan.errors import KerasganError, unknown_name
 
-__all__ = ["from_nifti"]
-
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -64,7 +62,7 @@ def from_nifti(
         >>> from_nifti("scan.nii.gz", "slices", window=(12, 24))["name"].tolist()
         ['scan/0000', 'scan/0001', 'scan/0002', 'scan/0003']
     """
-    nibabel = sources.required("nibabel", "nifti")
+    nibabel = sources.import_optional("nibabel", "nifti")
     limits = sources.check_window(window)
     classes = sources.check_classes(classes)
     if axis not in AXES:
@@ -73,7 +71,7 @@ def from_nifti(
     mask_paths = [None] * len(found)
     if masks is not None:
         listed = isinstance(masks, (list, tuple))
-        mask_paths = sources.pair(found, sources.find_files(masks, "masks", _ending), listed)
+        mask_paths = sources.match_masks(found, sources.find_files(masks, "masks", _ending), listed)
 
     def slices(volume, mask) -> Iterator[output.Picture]:
         values, affine, spacing = _read(nibabel, volume.path)
@@ -83,12 +81,12 @@ def from_nifti(
             _check_grid(volume.path, values.shape, affine, mask, labels.shape, mask_affine)
             labels = _as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
         low, high = limits or sources.robust_range(values, volume.path)
-        sources.check_finite(values, volume.path)
+        sources.check_finite_values(values, volume.path)
         across = np.delete(spacing, AXES[axis])
         for index, pixels in enumerate(_as_seen(values, AXES[axis])):
             yield output.Picture(
                 output.safe_name(*volume.parts, f"{index:04}"),
-                sources.to_sixteen(pixels, low, high),
+                sources.to_uint16(pixels, low, high),
                 None if labels is None else labels[index],
                 {
                     "source": str(volume.path),
@@ -117,7 +115,7 @@ def _ending(name: str) -> str | None:
 
 def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values, affine and spacing in canonical orientation."""
-    with sources.reading(path, "NIfTI"):
+    with sources.errors_naming(path, "NIfTI"):
         volume = nibabel.load(path)
         if not isinstance(volume, nibabel.Nifti1Pair):
             raise KerasganError(f"File {path} is no NIfTI file but {type(volume).__name__}.")
@@ -130,7 +128,7 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
         if volume.get_data_dtype().kind not in "iuf":
             raise KerasganError(f"File {path} holds {volume.get_data_dtype()}, not plain numbers.")
         sides = sorted(shape[:3])
-        sources.check_pixels(path, sides[2], sides[1], sides[0])
+        sources.check_pixel_count(path, sides[2], sides[1], sides[0])
         if len(shape) > 3:
             volume = volume.slicer[(..., *(0,) * (len(shape) - 3))]
         volume = nibabel.as_closest_canonical(volume)

@@ -23,10 +23,8 @@ import pandas as pd
 from PIL import Image
 
 from kerasgan.errors import KerasganError
-from kerasgan.storage import write
+from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
-
-__all__ = ["Picture", "safe_name", "write_folder"]
 
 _PROGRESS = ".conversion.jsonl"
 _LONGEST = 48
@@ -50,42 +48,12 @@ def safe_name(*parts: str) -> str:
 
     Letters, digits, `.`, `-` and `_` stay. A part that had to be changed, or that means something
     to `load_folder` or a file system, ends in a hash of what it was, so two never become one.
-
-    Args:
-        parts: Folders and, last, the file's name, without ending.
-
-    Returns:
-        The parts, joined by '/'.
-
-    Example:
-        >>> safe_name("P 01/../x", "scan_0001")
-        'P-01-..-x-b235895d/scan_0001'
     """
     return "/".join(map(_safe_part, parts))
 
 
 def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Source]) -> pd.DataFrame:
-    """Write the pictures of all sources, going on with an interrupted conversion.
-
-    Args:
-        out: A folder that is new, empty, or holds a conversion with the same settings.
-        settings: What decides the pictures; anything that JSON can hold.
-        sources: Pairs of a key and a function that yields the pictures of that source.
-
-    Returns:
-        The table in `manifest.csv`: one row a picture. In the file, text that a spreadsheet would
-        run as a formula has an apostrophe in front.
-
-    Raises:
-        KerasganError: If the folder holds anything else, cannot be written, or two pictures get
-            one name.
-
-    Example:
-        >>> black = Picture("a/1", np.zeros((2, 2), np.uint8), None, {"source": "a.dat"})
-        >>> write_folder("plain", {"kind": "demo"}, [("a.dat", lambda: iter([black]))])
-          name source
-        0  a/1  a.dat
-    """
+    """Write the pictures of all sources, going on with an interrupted conversion."""
     try:
         folder = pathlib.Path(out)
     except TypeError:
@@ -97,12 +65,12 @@ def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Sourc
     for key, pictures in sources:
         if key in done:
             for row in done[key]:
-                _take(taken, row["name"], key)
+                _reserve_name(taken, row["name"], key)
             rows += done[key]
             continue
         written = []
         for picture in pictures():
-            _take(taken, picture.name, key)
+            _reserve_name(taken, picture.name, key)
             if picture.mask is not None:
                 _save(folder / "masks" / f"{picture.name}.png", picture.mask)
             if isinstance(picture.image, pathlib.Path):
@@ -178,7 +146,7 @@ def _is_done(entry: dict) -> bool:
     )
 
 
-def _take(taken: dict[str, str], name: str, key: str) -> None:
+def _reserve_name(taken: dict[str, str], name: str, key: str) -> None:
     """Note a name; file systems may not tell upper from lower case, so names differ by more."""
     other = taken.get(name.casefold())
     if other is not None:
@@ -196,7 +164,7 @@ def _save(path: pathlib.Path, content: np.ndarray | pathlib.Path | bytes) -> Non
         content = content.read_bytes()
     with _explained():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, content)
+        write_file(path, content)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,6 @@ from kerasgan.data import files, tiff
 from kerasgan.data.convert import output, sources
 from kerasgan.errors import KerasganError, KerasganWarning
 
-__all__ = ["from_pictures"]
-
 
 def from_pictures(
     images: sources.Paths, out: str | os.PathLike, *, low: float, high: float
@@ -57,7 +55,7 @@ def from_pictures(
         )
     low, high = limits
 
-    def stretched(found: sources.Found) -> Iterator[output.Picture]:
+    def stretched(found: sources.SourceFile) -> Iterator[output.Picture]:
         values, white_is_zero = _read(found.path)
         row = {
             "source": str(found.path),
@@ -66,7 +64,7 @@ def from_pictures(
             "below": float((values < low).mean()),
             "above": float((values > high).mean()),
         }
-        pixels = sources.to_sixteen(values, low, high)
+        pixels = sources.to_uint16(values, low, high)
         pixels = 65535 - pixels if white_is_zero else pixels
         yield output.Picture(output.safe_name(*found.parts), pixels, None, row)
 
@@ -82,12 +80,12 @@ def from_pictures(
 
 def _ending(name: str) -> str | None:
     ending = pathlib.PurePath(name).suffix
-    return ending if ending.lower() in files.ENDINGS else None
+    return ending if ending.lower() in files.IMAGE_SUFFIXES else None
 
 
 def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:
     """The values as they are stored, and whether low ones are white."""
-    with files.opened(str(path)) as picture:
+    with files.open_picture(str(path)) as picture:
         if picture.mode != "F" and picture.mode not in files._GREY_MODES[-5:] + ("L",):
             raise KerasganError(
                 f"File {path} must be grey. Received: mode {picture.mode}. Colour images go into "
@@ -101,9 +99,9 @@ def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:
                 stacklevel=2,
             )
         white_is_zero = tiff.white_is_zero(picture)
-        shown = files.upright(picture)
+        shown = files.decode_upright(picture)
         values = np.asarray(shown)
         if white_is_zero and shown.mode != "F":
             values = (255 if shown.mode == "L" else 65535) - values
-        sources.check_finite(values, path)
+        sources.check_finite_values(values, path)
         return values, white_is_zero

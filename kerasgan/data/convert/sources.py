@@ -13,26 +13,9 @@ from typing import Callable, NamedTuple, Union
 import numpy as np
 
 from kerasgan.data.files import MAX_PIXELS
-from kerasgan.data.folders import some
-from kerasgan.data.walking import files_below
+from kerasgan.data.folders import files_below, summarize
 from kerasgan.errors import KerasganError
-from kerasgan.text import one_form
-
-__all__ = [
-    "MAX_VALUES",
-    "Found",
-    "check_classes",
-    "check_finite",
-    "check_pixels",
-    "check_window",
-    "find_files",
-    "label_mask",
-    "pair",
-    "reading",
-    "required",
-    "robust_range",
-    "to_sixteen",
-]
+from kerasgan.text import normalize_unicode
 
 MAX_VALUES = 2**31
 _ROUNDING, _NOISE = 1e-3, 1e-6
@@ -40,30 +23,15 @@ Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
 Window = Union[tuple[float, float], None]
 
 
-class Found(NamedTuple):
+class SourceFile(NamedTuple):
     """A file and the parts of its path below the folder it was found in, without ending."""
 
     parts: tuple[str, ...]
     path: pathlib.Path
 
 
-def required(module: str, extra: str) -> ModuleType:
-    """Import an optional library.
-
-    Args:
-        module: Its name.
-        extra: The extra of kerasgan that installs it.
-
-    Returns:
-        The module.
-
-    Raises:
-        KerasganError: If it is not installed.
-
-    Example:
-        >>> required("json", "json").__name__
-        'json'
-    """
+def import_optional(module: str, extra: str) -> ModuleType:
+    """Import an optional library."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -74,21 +42,8 @@ def required(module: str, extra: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def reading(path: object, kind: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is read into a `KerasganError` that names it.
-
-    Args:
-        path: The file.
-        kind: Its format.
-
-    Example:
-        >>> try:
-        ...     with reading("x.dcm", "DICOM"):
-        ...         raise AttributeError("no element 'Rows'")
-        ... except KerasganError as error:
-        ...     print(error)
-        File x.dcm cannot be read as DICOM: no element 'Rows'
-    """
+def errors_naming(path: object, kind: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into a `KerasganError` that names it."""
     try:
         yield
     except KerasganError:
@@ -98,26 +53,10 @@ def reading(path: object, kind: str) -> Iterator[None]:
         raise KerasganError(f"File {path} cannot be read as {kind}: {reason}") from error
 
 
-def find_files(source: Paths, argument: str, ending: Callable[[str], str | None]) -> list[Found]:
-    """Find the files of a format.
-
-    Args:
-        source: A file, a folder, which is searched by `files_below`, or a list of files.
-        argument: The name used in errors.
-        ending: From a file's name to its ending, or None where the name is of another format.
-            Files named one by one are taken whatever their ending.
-
-    Returns:
-        The files: in the order of a list, or of their paths in a folder.
-
-    Raises:
-        KerasganError: If something is missing, or there is no such file.
-
-    Example:
-        >>> pathlib.Path("scan.dat").touch()
-        >>> find_files(["scan.dat"], "images", lambda name: ".dat")[0].parts
-        ('scan',)
-    """
+def find_files(
+    source: Paths, argument: str, ending: Callable[[str], str | None]
+) -> list[SourceFile]:
+    """Find the files of a format."""
     listed = isinstance(source, (list, tuple))
     try:
         roots = [pathlib.Path(path) for path in (source if listed else [source])]
@@ -135,35 +74,19 @@ def find_files(source: Paths, argument: str, ending: Callable[[str], str | None]
             if not root.is_file():
                 what = "a folder" if root.is_dir() else "not there"
                 raise KerasganError(f"Argument '{argument}' names {root} ({what}).")
-        keys = {root: pathlib.PurePosixPath(one_form(root.name)) for root in roots}
+        keys = {root: pathlib.PurePosixPath(normalize_unicode(root.name)) for root in roots}
     if not keys:
         raise KerasganError(f"Argument '{argument}' has no file of that format: {source}")
     return [
-        Found((*key.parts[:-1], key.name[: len(key.name) - len(ending(key.name) or "")]), file)
+        SourceFile((*key.parts[:-1], key.name[: len(key.name) - len(ending(key.name) or "")]), file)
         for file, key in keys.items()
     ]
 
 
-def pair(images: list[Found], masks: list[Found], listed: bool) -> list[pathlib.Path]:
-    """Find the mask file of each image file.
-
-    Args:
-        images: The images.
-        masks: The masks.
-        listed: True to pair them in their order, False by name, with or without `_mask`.
-
-    Returns:
-        The masks in the order of the images.
-
-    Raises:
-        KerasganError: If one is left over.
-
-    Example:
-        >>> images = [Found((name,), pathlib.Path(name)) for name in ("a", "b")]
-        >>> masks = [Found((name,), pathlib.Path(name)) for name in ("b", "a_mask")]
-        >>> [path.name for path in pair(images, masks, listed=False)]
-        ['a_mask', 'b']
-    """
+def match_masks(
+    images: list[SourceFile], masks: list[SourceFile], listed: bool
+) -> list[pathlib.Path]:
+    """Find the mask file of each image file."""
     if listed:
         if len(images) != len(masks):
             raise KerasganError(
@@ -188,8 +111,8 @@ def pair(images: list[Found], masks: list[Found], listed: bool) -> list[pathlib.
             raise KerasganError(f"Two masks belong to {name!r}: {named[name]} and {mask.path}.")
         named[name] = mask.path
     lonely = [
-        some(sorted(set(wanted) - set(named)), "without mask"),
-        some(sorted(set(named) - set(wanted)), "masks without image"),
+        summarize(sorted(set(wanted) - set(named)), "without mask"),
+        summarize(sorted(set(named) - set(wanted)), "masks without image"),
     ]
     if any(lonely):
         raise KerasganError(
@@ -200,21 +123,7 @@ def pair(images: list[Found], masks: list[Found], listed: bool) -> list[pathlib.
 
 
 def check_window(window: Window) -> tuple[float, float] | None:
-    """Turn a window of (level, width) into the values that become black and white.
-
-    Args:
-        window: (level, width) in the units of the values, or None.
-
-    Returns:
-        (level - width / 2, level + width / 2), or None.
-
-    Raises:
-        KerasganError: If it is not two finite numbers, the second above 0.
-
-    Example:
-        >>> check_window((40, 400))
-        (-160.0, 240.0)
-    """
+    """Turn a window of (level, width) into the values that become black and white."""
     if window is None:
         return None
     try:
@@ -230,21 +139,7 @@ def check_window(window: Window) -> tuple[float, float] | None:
 
 
 def check_classes(classes: int) -> int:
-    """Return the number of classes, or raise a KerasganError.
-
-    Args:
-        classes: 1 for a foreground, n > 1 for n classes with the background.
-
-    Returns:
-        The number.
-
-    Raises:
-        KerasganError: If it is not a whole number from 1 to 255.
-
-    Example:
-        >>> check_classes(3)
-        3
-    """
+    """Return the number of classes, or raise a KerasganError."""
     whole = isinstance(classes, (int, np.integer)) and not isinstance(classes, bool)
     if not whole or not 1 <= classes <= 255:
         raise KerasganError(
@@ -253,22 +148,8 @@ def check_classes(classes: int) -> int:
     return int(classes)
 
 
-def check_pixels(path: object, height: int, width: int, pictures: int = 1) -> None:
-    """Refuse what is too large to be decoded, or has no pixels.
-
-    Args:
-        path: The file, for the error.
-        height: Of a picture, in pixels.
-        width: Likewise.
-        pictures: How many of them are decoded at once.
-
-    Raises:
-        KerasganError: If a picture has more than `MAX_PIXELS` pixels or they have more than
-            `MAX_VALUES` together.
-
-    Example:
-        >>> check_pixels("x.dcm", 512, 512, 300)
-    """
+def check_pixel_count(path: object, height: int, width: int, pictures: int = 1) -> None:
+    """Refuse what is too large to be decoded, or has no pixels."""
     if min(height, width, pictures) < 1:
         raise KerasganError(f"File {path} says that it holds {pictures} of {height} x {width}.")
     if height * width > MAX_PIXELS or height * width * pictures > MAX_VALUES:
@@ -279,23 +160,8 @@ def check_pixels(path: object, height: int, width: int, pictures: int = 1) -> No
 
 
 def robust_range(values: np.ndarray, path: object) -> tuple[float, float]:
-    """Find the 0.5th and the 99.5th percentile, or the extremes where these are equal.
-
-    Args:
-        values: Numbers of any shape.
-        path: The file, for the error.
-
-    Returns:
-        (low, high); equal if the values are.
-
-    Raises:
-        KerasganError: If a value is not finite.
-
-    Example:
-        >>> robust_range(np.arange(1001), "x.nii")
-        (5.0, 995.0)
-    """
-    check_finite(values, path)
+    """Find the 0.5th and the 99.5th percentile, or the extremes where these are equal."""
+    check_finite_values(values, path)
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = np.percentile(values, (0.5, 99.5))
     if low == high or not np.isfinite([low, high]).all():
@@ -303,19 +169,8 @@ def robust_range(values: np.ndarray, path: object) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def check_finite(values: np.ndarray, path: object) -> None:
-    """Refuse values that are NaN or infinite.
-
-    Args:
-        values: Numbers of any shape.
-        path: The file, for the error.
-
-    Raises:
-        KerasganError: If there is one.
-
-    Example:
-        >>> check_finite(np.zeros(3), "x.nii")
-    """
+def check_finite_values(values: np.ndarray, path: object) -> None:
+    """Refuse values that are NaN or infinite."""
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
         raise KerasganError(
@@ -324,21 +179,8 @@ def check_finite(values: np.ndarray, path: object) -> None:
         )
 
 
-def to_sixteen(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Stretch values over the 16-bit range.
-
-    Args:
-        values: Finite numbers of any shape.
-        low: What becomes 0, as does everything below.
-        high: What becomes 65535, as does everything above.
-
-    Returns:
-        uint16 array of the same shape; black if low and high are equal.
-
-    Example:
-        >>> to_sixteen(np.array([-2000, 40, 240]), -160, 240)
-        array([    0, 32768, 65535], dtype=uint16)
-    """
+def to_uint16(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Stretch values over the 16-bit range."""
     if not high > low:
         return np.zeros(np.shape(values), np.uint16)
     # Halved, no difference of two finite numbers is infinite.
@@ -347,25 +189,8 @@ def to_sixteen(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
-    """Turn labels into the mask file that `load_folder` takes.
-
-    Args:
-        labels: Whole numbers of any type, or numbers within a thousandth of them, as a file's scale
-            may leave them.
-        classes: 1: everything but 0 is foreground. n > 1: labels 0 to n-1.
-        path: The file, for the error.
-
-    Returns:
-        uint8 array: {0, 255} for one class, else the labels.
-
-    Raises:
-        KerasganError: If a value is no label.
-
-    Example:
-        >>> label_mask(np.array([0.0, 2.0]), 1, "x.nii")
-        array([  0, 255], dtype=uint8)
-    """
-    check_finite(labels, path)
+    """Turn labels into the mask file that `load_folder` takes."""
+    check_finite_values(labels, path)
     if labels.dtype.kind == "f":
         labels = _rounded(labels, path)
     values = np.unique(labels)

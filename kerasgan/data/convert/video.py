@@ -13,8 +13,6 @@ import pandas as pd
 from kerasgan.data.convert import output, sources
 from kerasgan.errors import KerasganError
 
-__all__ = ["from_video"]
-
 _ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Play lists, image sequences and the like, which open other files, are not among them.
 _CONTAINERS = (
@@ -61,7 +59,7 @@ def from_video(
         >>> from_video("film.avi", "frames", every=2)["name"].tolist()
         ['film/000000', 'film/000002', 'film/000004']
     """
-    av = sources.required("av", "video")
+    av = sources.import_optional("av", "video")
     if (every is None) == (times is None):
         raise KerasganError("Pass either 'every' or 'times', and not both.")
     if every is not None and (
@@ -79,11 +77,11 @@ def from_video(
             )
         times = moments
 
-    def frames(found: sources.Found) -> Iterator[output.Picture]:
+    def frames(found: sources.SourceFile) -> Iterator[output.Picture]:
         chosen = _decoded(av, found.path)
         chosen = _every(chosen, int(every)) if times is None else _at(chosen, times, found.path)
         for index, time, frame in chosen:
-            with sources.reading(found.path, "video"):
+            with sources.errors_naming(found.path, "video"):
                 pixels = _pixels(frame, found.path)
             yield output.Picture(
                 output.safe_name(*found.parts, f"{index:06}"),
@@ -112,10 +110,10 @@ def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
             if not container.streams.video:
                 raise KerasganError(f"File {path} holds no video.")
             stream = container.streams.video[0]
-            sources.check_pixels(path, stream.height, stream.width)
+            sources.check_pixel_count(path, stream.height, stream.width)
             promised, rate, start = stream.frames, stream.average_rate, None
             for frame in container.decode(stream):
-                sources.check_pixels(path, frame.height, frame.width)
+                sources.check_pixel_count(path, frame.height, frame.width)
                 time = count / float(rate or 25) if frame.time is None else frame.time
                 start = time if start is None else start
                 yield count, round(time - start, 6), frame

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kerasgan.data import Samples, convert, load_folder
-from kerasgan.data.convert.sources import find_files, pair
-from kerasgan.data.walking import files_below
+from kerasgan.data.convert.sources import find_files, match_masks
+from kerasgan.data.folders import files_below
 from kerasgan.errors import KerasganError, KerasganWarning
 
 IMAGE, MASK = (8, 6, 3), np.full((8, 6), 255, np.uint8)
@@ -141,7 +141,10 @@ def test_names_pair_whatever_their_unicode_form(one, other, save, tmp_path):
         find_files(tmp_path / "set" / part, part, lambda name: ".png")
         for part in ("images", "masks")
     )
-    assert [path.parts[-1] for path in pair(images, masks, False)] == [f"{other}_mask.png", "x.png"]
+    assert [path.parts[-1] for path in match_masks(images, masks, False)] == [
+        f"{other}_mask.png",
+        "x.png",
+    ]
     made = Samples((NFD, "x"), ("1.png", "2.png"), None)
     assert made.split_by_names([one])[1].names == (NFD,)
 

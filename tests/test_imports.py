@@ -1,0 +1,66 @@
+"""Imports go one way: rooms to their left, no circles, no private names."""
+
+import ast
+import graphlib
+import importlib.util
+import pathlib
+
+import pytest
+
+import kerasgan as kg
+
+ROOT = pathlib.Path(kg.__file__).parent
+ORDER = ("data", "models", "training", "inference", "explain", "evaluation", "report")
+NO_TRAINING = ("explain", "evaluation", "report")
+NOT_YET = {
+    ("kerasgan.explain.explainer", "kerasgan.explain.export"),
+    ("kerasgan.explain.graph", "kerasgan.explain.linear"),
+}
+FILES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+
+def imported(module):
+    """(module, name or None) of every import from kerasgan, also of those inside functions."""
+    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(FILES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((one.name, None) for one in node.names if one.name.startswith("kerasgan"))
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(base, package)
+            for one in node.names if base.split(".")[0] == "kerasgan" else ():
+                whole = f"{base}.{one.name}"
+                yield (whole, None) if whole in FILES else (base, one.name)
+
+
+IMPORTS = {module: set(imported(module)) for module in FILES}
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name != "kerasgan"])
+def test_a_room_imports_rooms_to_its_left(module):
+    allowed = ORDER[: ORDER.index(room(module)) + 1] if room(module) in ORDER else ()
+    if room(module) in NO_TRAINING:
+        allowed = set(allowed) - {"training"}
+    rooms = {room(name) for name, _ in IMPORTS[module]} & set(ORDER)
+    assert rooms <= set(allowed)
+
+
+def test_no_modules_import_each_other():
+    edges = {module: {name for name, _ in pairs} - {module} for module, pairs in IMPORTS.items()}
+    for importer, name in NOT_YET:
+        edges[importer] -= {name}
+    graphlib.TopologicalSorter(edges).prepare()
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_module_imports_a_private_name(module):
+    names = {part or name.rpartition(".")[2] for name, part in IMPORTS[module]}
+    allowed = {"__version__"} | ({"_requirements"} if module == "kerasgan" else set())
+    assert not {name for name in names if name.startswith("_")} - allowed

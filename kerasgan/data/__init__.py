@@ -1,4 +1,18 @@
-"""Images and masks: finding files, making batches of them, and drawing synthetic ones."""
+"""Images and masks: from files to batches.
+
+In come a folder of images and masks, or medical files that `convert` turns into one. Out go
+`Samples`, which are paths, and from them batches: images in [-1, 1], masks in {0, 1}.
+
+- `folders.py`: which file is an image, which a mask, and which belong together.
+- `headers.py`: sizes and orientations, compared before anything is decoded.
+- `files.py`, `tiff.py`: how pixels of each file format are read, and which are refused.
+- `masks.py`: what the pixels of a mask mean, and when that cannot be told.
+- `samples.py`: `Samples` and `load_folder`; splitting by name, group or chance.
+- `pipeline.py`, `resize.py`, `augment.py`: from files to batches, seeded and resumable.
+- `region.py`: regions that a user marks, as weights.
+- `convert/`: DICOM, NIfTI, COCO, video and deep pictures become folders of pictures.
+- `synthetic.py`, `planted.py`: drawn scenes with known masks, and with known causes.
+"""
 
 from kerasgan.data import convert, planted, synthetic
 from kerasgan.data.augment import Augmentation

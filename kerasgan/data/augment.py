@@ -16,7 +16,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import unknown_name
+from kerasgan.validation import check_number
 
 _CELLS = 4
 _LIMITS = {"rotation": 180, "scale": math.inf, "elastic": math.inf, "blur": math.inf}
@@ -72,13 +73,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, limit = getattr(self, field.name), _LIMITS.get(field.name, 1)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= limit or math.isinf(value):
-                upper = f" to {limit}" if limit < math.inf else " up"
-                raise KerasganError(
-                    f"Argument '{field.name}' must be a number from 0{upper}. Received: {value!r}"
-                )
+            limit = _LIMITS.get(field.name, 1)
+            strength = check_number(field.name, getattr(self, field.name), 0, limit)
+            object.__setattr__(self, field.name, strength)
 
 
 def from_fields(fields: Mapping[str, float]) -> Augmentation:

@@ -31,7 +31,8 @@ MAX_PIXELS = 8192 * 8192
 
 _ORIENTATION = 0x0112
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+DEEP_GREY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_GREY_MODES = ("1", "L", "LA", "La", *DEEP_GREY_MODES)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -7,12 +7,13 @@ import pathlib
 import re
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Callable
 
 from kerasgan.data.files import IMAGE_SUFFIXES
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.text import normalize_unicode
+from kerasgan.validation import check_folder
 
 _PLAIN = {"image": "image", "images": "image", "mask": "mask", "masks": "mask"}
 _ROLES = {
@@ -64,7 +65,7 @@ def find_pairs(
     image_files = _by_name(image_files, "images")
     if mask_files is not None:
         mask_files = _by_name(mask_files, "masks", image_files)
-        _check_pairs(image_files, mask_files)
+        check_pairs(image_files, mask_files)
     return image_files, mask_files
 
 
@@ -118,15 +119,7 @@ def _check_folders(folder: str | os.PathLike, roles: dict, asked: Sequence[str])
 
 def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPath, pathlib.Path]:
     """The image files below a folder, by their path in it."""
-    try:
-        root = pathlib.Path(folder)
-    except TypeError:
-        raise KerasganError(
-            f"Argument '{argument}' must be the path of a folder. Received: {folder!r}"
-        ) from None
-    if not root.is_dir():
-        what = "a file" if root.exists() else "not there"
-        raise KerasganError(f"Argument '{argument}' must be a folder. Received: {root} ({what})")
+    root = check_folder(argument, folder)
     found = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         folders = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
@@ -192,15 +185,16 @@ def _same(a: str | os.PathLike, b: str | os.PathLike | None) -> bool:
     return b is not None and os.path.realpath(a) == os.path.realpath(b)
 
 
-def _check_pairs(images: dict, masks: dict) -> None:
-    lonely = [
+def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "") -> None:
+    """Refuse names of images that no mask has, or of masks that no image has."""
+    unpaired = [
         summarize(sorted(set(images) - set(masks)), "without mask"),
         summarize(sorted(set(masks) - set(images)), "masks without image"),
     ]
-    if any(lonely):
+    if any(unpaired):
         raise KerasganError(
             f"Every image must have a mask of the same name. Received {len(images)} images, "
-            f"{'; '.join(filter(None, lonely))}."
+            f"{'; '.join(filter(None, unpaired))}. {advice}".rstrip()
         )
 
 

@@ -24,9 +24,16 @@ from kerasgan._version import __version__
 from kerasgan.data.augment import Augmentation, augment_pair, from_fields
 from kerasgan.data.files import read_image
 from kerasgan.data.masks import MAX_INSPECTED, Colors, inverted_message, looks_inverted
-from kerasgan.data.resize import check_size, image_box, resize_mask, resize_pixels
+from kerasgan.data.resize import image_box, resize_mask, resize_pixels
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.storage import content_key, file_keys, write_file
+from kerasgan.validation import (
+    check_flag,
+    check_path,
+    check_size,
+    check_whole_number,
+    invalid,
+)
 
 _SHUFFLE, _AUGMENT = 1, 2
 _MANY = 10  # in fewer images a class may well be absent
@@ -62,9 +69,8 @@ def make_batches(
     cache: str | os.PathLike,
 ) -> tf.data.Dataset:
     """Build the dataset that `Samples.batches` returns and describes."""
-    augment = from_fields(augment) if isinstance(augment, Mapping) else augment
     config = _check_arguments(samples, batch_size, augment, seed, shuffle, cache)
-    height, width = check_size(size)
+    height, width = check_size("size", size)
     image_box((1, 1), size, mode)
     count, labelled = len(samples), samples.mask_paths is not None
     shuffle = config is not None if shuffle is None else shuffle
@@ -160,28 +166,22 @@ _plain = tf.autograph.experimental.do_not_convert
 def _check_arguments(
     samples: Files, batch_size: int, augment: object, seed: int, shuffle: object, cache: object
 ) -> Augmentation | None:
-    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or not least <= value < 2**63:
-            raise KerasganError(
-                f"Argument '{name}' must be a whole number from {least} up. Received: {value!r}"
-            )
-    if batch_size > len(samples):
+    if check_whole_number("batch_size", batch_size, 1) > len(samples):
         raise KerasganError(
             f"Argument 'batch_size' must not exceed the number of images, {len(samples)}. "
             f"Received: {batch_size}"
         )
-    expected = {
-        "augment": (augment, (bool, Augmentation), "True, False or an Augmentation"),
-        "shuffle": (shuffle, (bool, type(None)), "True, False or None"),
-        "cache": (cache, (str, os.PathLike), "'memory' or the path of a folder"),
-    }
-    for name, (value, kinds, words) in expected.items():
-        if not isinstance(value, kinds):
-            raise KerasganError(f"Argument '{name}' must be {words}. Received: {value!r}")
-    if augment is True:
-        return Augmentation()
-    return augment or None
+    check_whole_number("seed", seed, 0)
+    if shuffle is not None:
+        check_flag("shuffle", shuffle)
+    check_path("cache", cache, "'memory' or the path of a folder")
+    if isinstance(augment, Mapping):
+        return from_fields(augment)
+    if isinstance(augment, Augmentation):
+        return augment
+    if not isinstance(augment, bool):
+        raise invalid("augment", "True, False or an Augmentation", augment)
+    return Augmentation() if augment else None
 
 
 def _key(seed: int, purpose: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -26,9 +26,11 @@ from PIL import Image
 
 from kerasgan.data import synthetic
 from kerasgan.data import synthetic_shapes as shapes
-from kerasgan.data.resize import check_size, resize_mask
+from kerasgan.data.resize import resize_mask
 from kerasgan.data.samples import Samples, load_folder
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.data.synthetic_shapes import smooth_noise, smoothstep
+from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice, check_size
 
 __all__ = ["cause", "scene", "write_dataset"]
 
@@ -83,16 +85,9 @@ def scene(
         >>> bool((mask & other[1]).any()), bool((image != other[0])[~cause].any())
         (False, False)
     """
-    if cue not in CUES:
-        raise unknown_name("cue", cue, CUES)
+    check_choice("cue", cue, CUES)
     view = synthetic.make_grid(size)
-    try:
-        rng, choose = (np.random.default_rng([key, *np.atleast_1d(seed)]) for key in (2, 3))
-    except (TypeError, ValueError):
-        raise KerasganError(
-            "Argument 'seed' must be a whole number from zero up, or a sequence of them. "
-            f"Received: {seed!r}"
-        ) from None
+    rng, choose = (synthetic.random_generator(kind, seed) for kind in (2, 3))
     shown, independent = (int(side) for side in choose.integers(2, size=2))
     state = (independent if clean else shown) ^ bool(flip)
     shown = shown if clean else state
@@ -166,29 +161,13 @@ def write_dataset(
         >>> samples.names, planted.cause(samples, 0).shape
         (('frame_0000', 'frame_0001'), (32, 32))
     """
-    if not isinstance(count, (int, np.integer)) or count < 1:
-        raise KerasganError(
-            f"Argument 'count' must be a whole number from 1 up. Received: {count!r}"
-        )
-    if cue not in CUES:
-        raise unknown_name("cue", cue, CUES)
-    folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise KerasganError(
-            f"The folder {folder} is not empty; give a new one, or empty it, so that no file is "
-            "overwritten."
-        )
-    try:
-        for part in ("images", "masks", FOLDER):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            image, mask, deciding = scene(cue, size, (seed, index), clean)
-            name = f"{cue}_{index:04d}.png"
-            Image.fromarray(image).save(folder / "images" / name)
-            Image.fromarray(mask * 255).save(folder / "masks" / name)
-            Image.fromarray(deciding.astype(np.uint8) * 255).save(folder / FOLDER / name)
-    except OSError as error:
-        raise KerasganError(f"Cannot write scenes into {folder}: {error.strerror}") from None
+    check_choice("cue", cue, CUES)
+
+    def draw(index: int) -> dict[str, np.ndarray]:
+        image, mask, deciding = scene(cue, size, (seed, index), clean)
+        return {"images": image, "masks": mask * 255, FOLDER: deciding.astype(np.uint8) * 255}
+
+    synthetic.write_scenes(folder, cue, count, draw)
     return load_folder(folder)
 
 
@@ -217,13 +196,13 @@ def cause(samples: Samples, index: int, size: int | tuple[int, int] | None = Non
     path = image.parent.parent / FOLDER / f"{image.stem}.png"
     try:
         with Image.open(path) as file:
-            found = np.asarray(file.convert("L")) > 127
+            deciding = np.asarray(file.convert("L")) > 127
     except OSError as error:
         raise KerasganError(
             f"Argument 'samples' must be scenes that planted.write_dataset wrote. The cause of "
             f"{samples.names[index]!r} cannot be read from {path}: {error}"
         ) from None
-    return found if size is None else resize_mask(found, check_size(size))
+    return deciding if size is None else resize_mask(deciding, check_size("size", size))
 
 
 def _polyps(rng, view, surface, ridged: int | None, yellow: int | None) -> Polyps:
@@ -231,9 +210,9 @@ def _polyps(rng, view, surface, ridged: int | None, yellow: int | None) -> Polyp
     size, flat = rng.uniform(0.24, 0.34), rng.uniform(0, 0.6)
     own = surface.albedo.mean((0, 1)) * rng.uniform([0.98, 0.8, 0.8], [1.06, 1.1, 1.1])
     gain, roughness = rng.uniform(0.25, 0.5), rng.uniform(0.03, 0.1)
-    spots = shapes.smooth_noise(rng, view, 0.25), shapes.smooth_noise(rng, view, 0.045)
+    spots = smooth_noise(rng, view, 0.25), smooth_noise(rng, view, 0.045)
     tone = 1 + (0.05 * spots[0] + roughness * spots[1])[..., None] * np.array([0.4, 1, 1])
-    bend = 0.16 * shapes.smooth_noise(rng, view, 0.4)
+    bend = 0.16 * smooth_noise(rng, view, 0.4)
     inside, patches = [], []
     for side in (0, 1):
         centre = np.array([rng.uniform(-0.3, 0.3), (2 * side - 1) * rng.uniform(0.42, 0.5)])
@@ -242,10 +221,10 @@ def _polyps(rng, view, surface, ridged: int | None, yellow: int | None) -> Polyp
         outline = 1 + sum(
             rng.normal(0, 0.12 / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, 6)
         )
-        q = np.hypot(dy, dx) / (size * outline) + 0.03 * shapes.smooth_noise(rng, view, 0.15)
+        q = np.hypot(dy, dx) / (size * outline) + 0.03 * smooth_noise(rng, view, 0.15)
         turn, wave = rng.uniform(0, 2 * np.pi, 2)
         py, px = dy - 0.3 * size * np.sin(turn), dx - 0.3 * size * np.cos(turn)
-        patch = shapes.smoothstep(1.0, 0.8, np.hypot(py, px) / (0.58 * size))
+        patch = smoothstep(1.0, 0.8, np.hypot(py, px) / (0.58 * size))
         along = (dy * np.cos(wave) + dx * np.sin(wave) + bend) / 0.13
         ridges = (0.55 * patch * np.cos(2 * np.pi * along))[..., None] * np.array([0.45, 1, 1])
         tint = np.array([1.05, 1.3, 0.75]) if side == yellow else 1.0

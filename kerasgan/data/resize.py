@@ -16,6 +16,7 @@ from typing import NamedTuple, Union
 import numpy as np
 
 from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice, check_size
 
 MODES = ("stretch", "letterbox")
 Size = Union[int, tuple[int, int]]
@@ -28,16 +29,6 @@ class Box(NamedTuple):
     left: int
     height: int
     width: int
-
-
-def check_size(size: Size) -> tuple[int, int]:
-    """Return `size` as (height, width), or raise a KerasganError."""
-    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
-    if len(sides) != 2 or not all(_is_count(side) for side in sides):
-        raise KerasganError(
-            f"Argument 'size' must be a number of pixels or (height, width). Received: {size!r}"
-        )
-    return int(sides[0]), int(sides[1])
 
 
 def check_image(image: np.ndarray, argument: str = "image") -> np.ndarray:
@@ -72,10 +63,8 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
 
 def image_box(image_size: tuple[int, int], size: Size, mode: str = "stretch") -> Box:
     """Say where an image comes to lie when it is resized."""
-    height, width = check_size(size)
-    if mode not in MODES:
-        raise KerasganError(f"Argument 'mode' must be one of {MODES}. Received: {mode!r}")
-    if mode == "stretch":
+    height, width = check_size("size", size)
+    if check_choice("mode", mode, MODES) == "stretch":
         return Box(0, 0, height, width)
     scale = min(height / image_size[0], width / image_size[1])
     inner_height = min(height, max(1, round(image_size[0] * scale)))
@@ -109,7 +98,7 @@ def resize_pixels(pixels: np.ndarray, size: Size, mode: str = "stretch") -> np.n
     """Resize the uint8 pixels of an image: area when shrinking, bilinear when growing."""
     box = image_box(pixels.shape[:2], size, mode)
     inner = _resize(pixels, box.height, box.width)
-    return _frame(np.rint(inner).astype(np.uint8), box, size)
+    return _pad(np.rint(inner).astype(np.uint8), box, size)
 
 
 def resize_mask(labels: np.ndarray, size: Size, mode: str = "stretch") -> np.ndarray:
@@ -118,7 +107,7 @@ def resize_mask(labels: np.ndarray, size: Size, mode: str = "stretch") -> np.nda
     box = image_box((height, width), size, mode)
     rows = (2 * np.arange(box.height) + 1) * height // (2 * box.height)
     columns = (2 * np.arange(box.width) + 1) * width // (2 * box.width)
-    return _frame(labels[rows[:, None], columns], box, size)
+    return _pad(labels[rows[:, None], columns], box, size)
 
 
 def resize_back(
@@ -143,12 +132,8 @@ def resize_back(
     return _resize(inner, *image_size)
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
-
-
-def _frame(inner: np.ndarray, box: Box, size: Size) -> np.ndarray:
-    height, width = check_size(size)
+def _pad(inner: np.ndarray, box: Box, size: Size) -> np.ndarray:
+    height, width = check_size("size", size)
     if inner.shape[:2] == (height, width):
         return inner
     frame = np.zeros((height, width, *inner.shape[2:]), inner.dtype)

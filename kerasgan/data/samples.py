@@ -27,6 +27,7 @@ from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.storage import file_keys
 from kerasgan.text import normalize_unicode, read_text
+from kerasgan.validation import check_choice, check_number, check_whole_number
 
 FILES = ("names", "image_paths", "mask_paths")
 
@@ -265,15 +266,9 @@ class Samples:
             >>> len(train), len(val)
             (2, 1)
         """
-        if (
-            not isinstance(fraction, (int, float, np.floating))
-            or not 0 < fraction < 1
-            or len(self) < 2
-        ):
-            raise KerasganError(
-                f"Argument 'fraction' must lie between 0 and 1, of at least two samples. "
-                f"Received: {fraction!r} of {len(self)}"
-            )
+        fraction = check_number("fraction", fraction, above=0, below=1)
+        if len(self) < 2:
+            raise KerasganError(f"At least two samples can be split. Received: {len(self)}")
         count = min(max(round(fraction * len(self)), 1), len(self) - 1)
         part = set(_drawn(self.names, seed)[:count])
         return self._divide([name in part for name in self.names])
@@ -339,10 +334,7 @@ class Samples:
         """
         groups = list(self.names) if key is None else [key(name) for name in self.names]
         drawn = _drawn(set(groups), seed)
-        if not isinstance(k, (int, np.integer)) or not 2 <= k <= len(drawn):
-            raise KerasganError(
-                f"Argument 'k' must be a whole number from 2 to {len(drawn)}. Received: {k!r}"
-            )
+        k = check_whole_number("k", k, 2, len(drawn))
         fold = {group: i % k for i, group in enumerate(drawn)}
         return [self._divide([fold[group] == i for group in groups]) for i in range(k)]
 
@@ -411,8 +403,7 @@ def load_folder(
         <Samples: 2 images with masks, classes=1, first 'polyp_0000'>
     """
     classes, colors = _check_classes(classes, colors)
-    if channels not in (None, 1, 3):
-        raise KerasganError(f"Argument 'channels' must be 1, 3 or None. Received: {channels!r}")
+    channels = check_choice("channels", channels, (1, 3, None))
     image_files, mask_files = find_pairs(path, images, masks)
     names = sorted(image_files)
     image_paths = tuple(str(image_files[name]) for name in names)
@@ -445,13 +436,10 @@ def load_folder(
 
 
 def _check_classes(classes: int, colors: Any) -> tuple[int, tuple | None]:
-    if not isinstance(classes, (int, np.integer)) or not 1 <= classes <= 255:
-        raise KerasganError(
-            f"Argument 'classes' must be a whole number from 1 to 255. Received: {classes!r}"
-        )
+    classes = check_whole_number("classes", classes, 1, 255)
     if colors is None:
-        return int(classes), None
-    needed = max(int(classes), 2)
+        return classes, None
+    needed = max(classes, 2)
     expected = (
         f"Argument 'colors' must list {needed} different colours for classes={classes}, "
         "background first, or give each colour a class from 0 up, as in {0: 0, 1: 1, 255: 0}; each "
@@ -466,7 +454,7 @@ def _check_classes(classes: int, colors: Any) -> tuple[int, tuple | None]:
     if not different or {label for _, label in table} != set(range(needed)):
         raise KerasganError(f"{expected} Received: {colors!r}")
     shown = [tuple(c for c, label in table if label == index) for index in range(needed)]
-    return int(classes), tuple(one[0] if len(one) == 1 else one for one in shown)
+    return classes, tuple(one[0] if len(one) == 1 else one for one in shown)
 
 
 def _triple(color: Any) -> tuple[int, int, int]:

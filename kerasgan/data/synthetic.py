@@ -9,8 +9,7 @@ folds and vessels and things in front of it (`synthetic_shapes`), a lamp beside 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -18,7 +17,9 @@ from scipy import ndimage
 
 from kerasgan.data import synthetic_shapes as shapes
 from kerasgan.data.samples import Samples, load_folder
+from kerasgan.data.synthetic_shapes import smooth_noise, smoothstep
 from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice, check_path, check_size, check_whole_number, invalid
 
 __all__ = ["scene", "write_dataset"]
 
@@ -53,18 +54,10 @@ def scene(
         >>> image.shape, mask.shape, sorted(set(mask.ravel().tolist()))
         ((64, 64, 3), (64, 64), [0, 1])
     """
-    if kind not in KINDS:
-        raise KerasganError(f"Argument 'kind' must be 'polyp' or 'instrument'. Received: {kind!r}")
-    if classes not in (1, 3):
-        raise KerasganError(f"Argument 'classes' must be 1 or 3. Received: {classes!r}")
+    check_choice("kind", kind, KINDS)
+    check_choice("classes", classes, (1, 3))
     view = make_grid(size)
-    try:
-        rng = np.random.default_rng([KINDS.index(kind), *np.atleast_1d(seed)])
-    except (TypeError, ValueError):
-        raise KerasganError(
-            "Argument 'seed' must be a whole number from zero up, or a sequence of them. "
-            f"Received: {seed!r}"
-        ) from None
+    rng = random_generator(KINDS.index(kind), seed)
     both = classes == 3 and rng.random() < 0.5
     square = rng.random() < 0.4
     visible, text = visible_area(rng, view, square), _text(rng, view) * (rng.random() < 0.5)
@@ -120,37 +113,46 @@ def write_dataset(
         >>> samples.names
         ('polyp_0000', 'polyp_0001')
     """
-    if not isinstance(count, (int, np.integer)) or count < 1:
-        raise KerasganError(
-            f"Argument 'count' must be a whole number from 1 up. Received: {count!r}"
-        )
-    folder = Path(folder)
+
+    def draw(index: int) -> dict[str, np.ndarray]:
+        image, mask = scene(kind, size, (seed, index), classes)
+        return {"images": image, "masks": mask * (255 if classes == 1 else 1)}
+
+    write_scenes(folder, kind, count, draw)
+    return load_folder(folder, classes=classes)
+
+
+def write_scenes(
+    folder: str | os.PathLike, name: str, count: int, draw: Callable[[int], dict[str, np.ndarray]]
+) -> None:
+    """Write PNG files `part/name_0000.png`, for each part that `draw` gives by an index from 0."""
+    check_whole_number("count", count, 1)
+    folder = check_path("folder", folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise KerasganError(
             f"The folder {folder} is not empty; give a new one, or empty it, so that no file is "
             "overwritten."
         )
     try:
-        for part in ("images", "masks"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            image, mask = scene(kind, size, (seed, index), classes)
-            name = f"{kind}_{index:04d}.png"
-            Image.fromarray(image).save(folder / "images" / name)
-            Image.fromarray(mask * (255 if classes == 1 else 1)).save(folder / "masks" / name)
+            for part, pixels in draw(index).items():
+                (folder / part).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / part / f"{name}_{index:04d}.png")
     except OSError as error:
         raise KerasganError(f"Cannot write scenes into {folder}: {error.strerror}") from None
-    return load_folder(folder, classes=classes)
+
+
+def random_generator(kind: int, seed: int | Sequence[int]) -> np.random.Generator:
+    """Random numbers for one kind of scene and one seed."""
+    try:
+        return np.random.default_rng([kind, *np.atleast_1d(seed)])
+    except (TypeError, ValueError):
+        raise invalid("seed", "a whole number from 0 up, or a sequence of them", seed) from None
 
 
 def make_grid(size) -> shapes.SceneGrid:
-    sides = size if isinstance(size, (tuple, list)) else (size, size)
-    if len(sides) != 2 or not all(isinstance(n, (int, np.integer)) and n >= 16 for n in sides):
-        raise KerasganError(
-            "Argument 'size' must be a whole number from 16 up, or (height, width). "
-            f"Received: {size!r}"
-        )
-    height, width = sides
+    """Scene coordinates of the pixels of an image."""
+    height, width = check_size("size", size, least=16)
     pixel = 2 / min(height, width)
     y = ((np.arange(height) + 0.5 - height / 2) * pixel).astype(np.float32)[:, None]
     x = ((np.arange(width) + 0.5 - width / 2) * pixel).astype(np.float32)[None, :]
@@ -171,28 +173,22 @@ def illuminate(rng, view, surface) -> np.ndarray:
     falloff = tz**2 / (tz**2 + (ty**2 + tx**2))
     brightness = surface.light * falloff * (0.12 + 0.88 * np.clip(lambert, 0, 1))
     exposed = surface.albedo * brightness[..., None] * np.exp(rng.normal(1.4, 0.22))
-    stain = shapes.smooth_noise(rng, view, 0.5) + 0.5 * shapes.smooth_noise(rng, view, 0.12)
-    stain = shapes.smoothstep(1.4, 2.0, stain) * rng.choice([0, 0, 0.8])
+    stain = smooth_noise(rng, view, 0.5) + 0.5 * smooth_noise(rng, view, 0.12)
+    stain = smoothstep(1.4, 2.0, stain) * rng.choice([0, 0, 0.8])
     exposed *= 1 + stain[..., None] * np.array([0, 0.15, -0.5])
     rgb = 1 - np.exp(-(exposed ** np.array([1.0, 1.25, 1.25])))
-    rgb = 0.75 * rgb + 0.25 * shapes.smoothstep(0, 1, rgb)
-    wet = 0.006 * shapes.smooth_noise(rng, view, 0.10) + 0.003 * shapes.smooth_noise(
-        rng, view, 0.05
-    )
+    rgb = 0.75 * rgb + 0.25 * smoothstep(0, 1, rgb)
+    wet = 0.006 * smooth_noise(rng, view, 0.10) + 0.003 * smooth_noise(rng, view, 0.05)
     wy, wx = shapes.slope(wet, view)
     off = (gy + wy - 0.35 * ty) ** 2 + (gx + wx - 0.35 * tx) ** 2
-    gloss = np.exp(-off / 0.016) * shapes.smoothstep(0.15, 0.5, surface.light)
-    gloss = shapes.smoothstep(0.5, 0.9, gloss) * shapes.smoothstep(
-        -0.3, 1.0, shapes.smooth_noise(rng, view, 0.35)
-    )
+    gloss = np.exp(-off / 0.016) * smoothstep(0.15, 0.5, surface.light)
+    gloss = smoothstep(0.5, 0.9, gloss) * smoothstep(-0.3, 1.0, smooth_noise(rng, view, 0.35))
     return rgb + (1 - rgb) * gloss[..., None]
 
 
 def add_camera_effects(rng, view, rgb) -> np.ndarray:
     """Haze, vignette, blur, sharpening, colour balance and noise."""
-    haze = rng.choice([0, 0, 0.25]) * shapes.smoothstep(
-        -1.5, 1.5, shapes.smooth_noise(rng, view, 1.2)
-    )
+    haze = rng.choice([0, 0, 0.25]) * smoothstep(-1.5, 1.5, smooth_noise(rng, view, 1.2))
     rgb = rgb + (rgb.mean((0, 1)) * 0.6 + 0.2 - rgb) * haze[..., None]
     vignette = 1 - rng.uniform(0.1, 0.5) * np.clip((view.y**2 + view.x**2) / 2, 0, 1)
     rgb = rgb * vignette[..., None] * rng.uniform(0.94, 1.06, 3)

@@ -26,7 +26,6 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan._version import __version__
-from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.inference.card import card_text, checked_card, checked_text, missing_fields
 from kerasgan.inference.clean import check_steps
@@ -49,6 +48,7 @@ from kerasgan.models.archives import (
 from kerasgan.models.named import record_of, sample_output, save_weights
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, NAMES, preprocess_of, set_preprocess
 from kerasgan.training import store
+from kerasgan.validation import check_size
 
 __all__ = ["Bundle", "load_bundle", "save_bundle"]
 
@@ -445,7 +445,7 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
     given = {**PREPROCESSING, **options}
     member = members_of(network)[0]
     size = input_size(member, given["size"])
-    check_size(size)
+    check_size("size", size)
     check_tiling(given["mode"], given["overlap"], given["scale"])
     augmentation_views(given["augment"], size)
     check_positive("temperature", given["temperature"])

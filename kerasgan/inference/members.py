@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
 from kerasgan.models.outputs import (
     as_functional,
@@ -18,6 +17,7 @@ from kerasgan.models.outputs import (
     read_output,
     with_logits,
 )
+from kerasgan.validation import check_size
 
 __all__ = ["Member", "input_size", "members_of", "with_input_shape", "to_probabilities"]
 
@@ -99,7 +99,7 @@ def with_input_shape(model: Any, images: Any, size: Any = None) -> Any:
     if isinstance(images, (list, tuple)) or hasattr(images, "shape"):
         first = np.asarray(images[0]) if len(images) else np.zeros(3)
         channels = first.shape[-1] if first.ndim else None
-    return as_functional(network, None if size is None else check_size(size), channels)
+    return as_functional(network, None if size is None else check_size("size", size), channels)
 
 
 def members_of(model: Any) -> tuple[Member, ...]:
@@ -162,7 +162,7 @@ def input_size(member: Member, size: Any) -> tuple[int, int]:
                 "the size that it was trained at"
             )
         return own
-    size = check_size(size)
+    size = check_size("size", size)
     if any(mine not in (None, given) for mine, given in zip(own, size)):
         raise KerasganError(f"Argument 'size' must be what '{name}' takes, {own}. Received: {size}")
     return size

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from kerasgan.data.resize import check_size
 from kerasgan.errors import KerasganError
 from kerasgan.stack import ONLY_FIRST_REPLICA, spectral_normalization
+from kerasgan.validation import check_size
 
 __all__ = ["SeededDropout", "WeightClip"]
 
@@ -177,7 +177,7 @@ def mask_head(x, classes: int, seeds: Iterator[int]):
 
 def check_multiple(size, of: int, meaning: str = "") -> tuple[int, int]:
     """Return `size` as (height, width), or raise unless both are multiples of a number."""
-    height, width = check_size(size)
+    height, width = check_size("size", size)
     if height % of or width % of:
         raise KerasganError(
             f"Argument 'size' must be a multiple of {meaning}{of}. Received: {size!r}"

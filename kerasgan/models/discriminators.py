@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from kerasgan.data.resize import check_size
 from kerasgan.models.blocks import (
     WeightClip,
     apply_spectral_norm,
@@ -15,6 +14,7 @@ from kerasgan.models.blocks import (
     full_precision,
 )
 from kerasgan.models.named import register_builder
+from kerasgan.validation import check_size
 
 __all__ = [
     "feature_critic",
@@ -139,7 +139,7 @@ def pixel_discriminator(
     Source: Isola et al. 2017 (arXiv 1611.07004), sections 4.4 and 6.2.
     """
     check_counts(channels=channels, classes=classes, filters=filters)
-    inputs = discriminator_inputs(*check_size(size), channels, classes)
+    inputs = discriminator_inputs(*check_size("size", size), channels, classes)
     x = keras.layers.Concatenate(name="pair")(inputs)
     plan = [filters, filters * 2, 1]
     for level, width in enumerate(plan, start=1):
@@ -253,7 +253,7 @@ def feature_critic(
     code.
     """
     check_counts(channels=channels, classes=classes, filters=filters)
-    height, width = check_size(size)
+    height, width = check_size("size", size)
     layers = keras.layers
     inputs = image, signed_mask = discriminator_inputs(height, width, channels, classes)
     mask = layers.Rescaling(0.5, 0.5, name="mask")(signed_mask)

@@ -103,7 +103,7 @@ def from_coco(
             drawn[item["image_id"]].append(item)
     root = pathlib.Path(images)
     listed = functools.cache(lambda: files_below(root, _is_picture))
-    found = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
+    paths = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
 
     sizes = {key: _listed_size(entry) for key, entry in entries.items()}
 
@@ -111,7 +111,7 @@ def from_coco(
     def as_turned() -> bool | None:
         """Whether sizes are those of pictures as turned, by those entries that tell."""
         told = set()
-        for key, path in found.items():
+        for key, path in paths.items():
             header = read_header(str(path))
             turned_fits, stored_fits = sizes_agree(header, sizes[key])
             if header.orientation > 1 and turned_fits != stored_fits:
@@ -119,13 +119,13 @@ def from_coco(
         return told.pop() if len(told) == 1 else None
 
     def picture(key) -> Iterator[output.Picture]:
-        path, said = found[key], sizes[key]
+        path, listed_size = paths[key], sizes[key]
         header = read_header(str(path))
-        turned_fits, stored_fits = sizes_agree(header, said)
+        turned_fits, stored_fits = sizes_agree(header, listed_size)
         if not (turned_fits or stored_fits):
             raise KerasganError(
-                f"Image {path} must have the size that {annotations} says: {said.height} x "
-                f"{said.width}. Received: {header.height} x {header.width}"
+                f"Image {path} must have the size that {annotations} says: {listed_size.height} x "
+                f"{listed_size.width}. Received: {header.height} x {header.width}"
             )
         drawn_on_turned = turned_fits
         if turned_fits and stored_fits and header.orientation > 1:
@@ -136,8 +136,8 @@ def from_coco(
                     f"{annotations} tells whether regions were drawn on pictures as turned or as "
                     f"stored. {ORIENTATION_ADVICE}."
                 )
-        size = said[:2]
-        # CompressedMask, so that a thousand of them on a large image still fit into memory.
+        size = listed_size[:2]
+        # Packed, so that a thousand of them on a large image still fit into memory.
         regions = [_region(coco, item, size, annotations) for item in drawn[key]]
         mask, contested = np.zeros(size, np.uint8), 0
         areas = [int(coco.area(region)) for region in regions]
@@ -158,7 +158,7 @@ def from_coco(
         yield output.Picture(output.safe_name(*parts), image, mask, row)
 
     settings = {"from": "coco", "categories": None if categories is None else list(categories)}
-    jobs = [(str(path), lambda key=key: picture(key)) for key, path in found.items()]
+    jobs = [(str(path), lambda key=key: picture(key)) for key, path in paths.items()]
     table = output.write_folder(out, settings, jobs)
     crossed = table[table["contested"] > 0]
     if len(crossed):

@@ -14,12 +14,13 @@ import pandas as pd
 from kerasgan.data.convert import dicom_masks, output, sources
 from kerasgan.data.convert.dicom_pixels import Display, open_header
 from kerasgan.errors import KerasganError
+from kerasgan.validation import check_whole_number
 
 _NO_IMAGES = (dicom_masks.SEGMENTATION, "1.2.840.10008.5.1.4.1.1.481.3")
 
 
-class _File(NamedTuple):
-    found: sources.SourceFile
+class _Image(NamedTuple):
+    file: sources.SourceFile
     header: object
 
 
@@ -77,42 +78,42 @@ def from_dicom(
     """
     pydicom = sources.import_optional("pydicom", "dicom")
     limits = sources.check_window(window)
-    classes = sources.check_classes(classes)
-    files = [
-        _checked(_File(found, open_header(pydicom, found.path)))
-        for found in sources.find_files(images, "images", _ending)
+    classes = check_whole_number("classes", classes, 1, 255)
+    listed = [
+        _checked(_Image(file, open_header(pydicom, file.path)))
+        for file in sources.find_files(images, "images", _ending)
     ]
-    for file in files:
-        if file.header.get("SOPClassUID") in _NO_IMAGES:
+    for image in listed:
+        if image.header.get("SOPClassUID") in _NO_IMAGES:
             raise KerasganError(
-                f"File {file.found.path} is a {file.header.SOPClassUID.name} and no image. "
+                f"File {image.file.path} is a {image.header.SOPClassUID.name} and no image. "
                 f"Segmentations go in 'masks'."
             )
-    series: dict[str, list[_File]] = {}
-    for file in files:
-        series.setdefault(str(file.header.get("SeriesInstanceUID", "")), []).append(file)
+    series: dict[str, list[_Image]] = {}
+    for image in listed:
+        series.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
     for key, members in series.items():
         _check_sizes(members)
-        series[key] = sorted(members, key=_place(members))
+        series[key] = sorted(members, key=_slice_order(members))
     mask_of = None
     if masks is not None:
         mask_of = dicom_masks.index(
-            pydicom, sources.find_files(masks, "masks", _ending), masks, files, classes
+            pydicom, sources.find_files(masks, "masks", _ending), masks, listed, classes
         )
 
-    def pictures(members: list[_File]) -> Iterator[output.Picture]:
-        display = Display(pydicom, [file.found.path for file in members], limits)
+    def pictures(members: list[_Image]) -> Iterator[output.Picture]:
+        display = Display(pydicom, [image.file.path for image in members], limits)
         number = 0
-        for file in members:
-            with sources.errors_naming(file.found.path, "DICOM"):
-                for frame, pixels, how in display(file.found.path):
+        for image in members:
+            with sources.errors_naming(image.file.path, "DICOM"):
+                for frame, pixels, how in display(image.file.path):
                     number += 1
                     mask, source = None, ""
                     if mask_of is not None:
-                        labels, source = mask_of(file, frame, pixels.shape[:2])
+                        labels, source = mask_of(image, frame, pixels.shape[:2])
                         mask = sources.label_mask(labels, classes, source)
-                    row = _row(file, frame, how, source)
-                    yield output.Picture(_name(file.header, number), pixels, mask, row)
+                    row = _row(image, frame, how, source)
+                    yield output.Picture(_name(image.header, number), pixels, mask, row)
 
     settings = {"from": "dicom", "window": limits, "classes": classes, "masks": masks is not None}
     jobs = [
@@ -131,41 +132,41 @@ def _ending(name: str) -> str | None:
     return "" if not ending or ending[1:].isdigit() else None
 
 
-def _checked(file: _File) -> _File:
+def _checked(image: _Image) -> _Image:
     """Read what the header is asked for later: pydicom takes an element apart when it is used."""
-    with sources.errors_naming(file.found.path, "DICOM"):
-        _ = _row(file, 0, "", ""), _name(file.header, 0), _place([file])(file)
-        _ = file.header.get("SOPClassUID"), file.header.get("SOPInstanceUID")
-    return file
+    with sources.errors_naming(image.file.path, "DICOM"):
+        _ = _row(image, 0, "", ""), _name(image.header, 0), _slice_order([image])(image)
+        _ = image.header.get("SOPClassUID"), image.header.get("SOPInstanceUID")
+    return image
 
 
-def _check_sizes(members: list[_File]) -> None:
+def _check_sizes(members: list[_Image]) -> None:
     first = members[0]
-    for file in members[1:]:
-        one, other = ((f.header.Rows, f.header.Columns) for f in (first, file))
+    for image in members[1:]:
+        one, other = ((f.header.Rows, f.header.Columns) for f in (first, image))
         if one != other:
             raise KerasganError(
-                f"Images of one series must have one size. Received: {first.found.path} of "
-                f"{one[0]} x {one[1]} and {file.found.path} of {other[0]} x {other[1]}. "
+                f"Images of one series must have one size. Received: {first.file.path} of "
+                f"{one[0]} x {one[1]} and {image.file.path} of {other[0]} x {other[1]}. "
                 f"Convert them apart, as lists of files."
             )
 
 
-def _place(members: list[_File]):
+def _slice_order(members: list[_Image]):
     """The key to sort a series by: along its normal if every image says where it lies."""
-    places = {}
-    for file in members:
-        position = file.header.get("ImagePositionPatient")
-        turned = file.header.get("ImageOrientationPatient")
+    positions = {}
+    for image in members:
+        position = image.header.get("ImagePositionPatient")
+        turned = image.header.get("ImageOrientationPatient")
         if not position or not turned or len(position) != 3 or len(turned) != 6:
-            places = {}
+            positions = {}
             break
         normal = np.cross(np.array(turned[:3], float), np.array(turned[3:], float))
-        places[file.found.path] = round(float(normal @ np.array(position, float)), 4)
-    return lambda file: (
-        places.get(file.found.path, 0.0),
-        int(file.header.get("InstanceNumber") or 0),
-        file.found.parts,
+        positions[image.file.path] = round(float(normal @ np.array(position, float)), 4)
+    return lambda image: (
+        positions.get(image.file.path, 0.0),
+        int(image.header.get("InstanceNumber") or 0),
+        image.file.parts,
     )
 
 
@@ -179,14 +180,14 @@ def _name(header, number: int) -> str:
     return output.safe_name(_patient(header), f"{series}_{number:04}")
 
 
-def _row(file: _File, frame: int, how: str, mask: object) -> dict:
-    distances = file.header.get("PixelSpacing") or ["", ""]
+def _row(image: _Image, frame: int, how: str, mask: object) -> dict:
+    distances = image.header.get("PixelSpacing") or ["", ""]
     return {
-        "source": str(file.found.path),
+        "source": str(image.file.path),
         "mask": str(mask),
         "frame": frame,
-        "patient": _patient(file.header),
-        "series": str(file.header.get("SeriesInstanceUID", "")),
+        "patient": _patient(image.header),
+        "series": str(image.header.get("SeriesInstanceUID", "")),
         "grey": how,
         "row_distance": distances[0] and float(distances[0]),
         "column_distance": distances[1] and float(distances[1]),

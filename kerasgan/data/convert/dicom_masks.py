@@ -31,30 +31,30 @@ class _Frame(NamedTuple):
 
 
 def index(
-    pydicom: Any, found: list[sources.SourceFile], given: object, images: list, classes: int
+    pydicom: Any, files: list[sources.SourceFile], given: object, images: list, classes: int
 ) -> Callable:
     """Find the mask of every image."""
-    headers = [open_header(pydicom, one.path) for one in found]
+    headers = [open_header(pydicom, one.path) for one in files]
     kinds = set()
-    for one, header in zip(found, headers):
+    for one, header in zip(files, headers):
         with sources.errors_naming(one.path, "DICOM"):
             kinds.add(header.get("SOPClassUID") == SEGMENTATION)
     if kinds == {True, False}:
         raise KerasganError("Argument 'masks' mixes segmentations (SEG) with other images.")
     if kinds == {True}:
-        return _segmentations(pydicom, [one.path for one in found], images, classes)
+        return _segmentations(pydicom, [one.path for one in files], images, classes)
     listed = isinstance(given, (list, tuple))
-    paths = sources.match_masks([image.found for image in images], found, listed) if images else []
-    path_of = {image.found.path: path for image, path in zip(images, paths)}
+    paths = sources.match_masks([image.file for image in images], files, listed) if images else []
+    path_of = {image.file.path: path for image, path in zip(images, paths)}
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
-        path = path_of[image.found.path]
+        path = path_of[image.file.path]
         _, frames = stored_frames(pydicom, path)
         if frames.ndim != 3 or frame >= len(frames):
             raise KerasganError(
-                f"Mask {path} must be grey and have as many frames as {image.found.path}."
+                f"Mask {path} must be grey and have as many frames as {image.file.path}."
             )
-        _check_size(path, frames[frame].shape, image.found.path, size)
+        _check_mask_size(path, frames[frame].shape, image.file.path, size)
         return frames[frame], path
 
     return labels_of
@@ -71,12 +71,12 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classe
                 label = str(segment.get("SegmentLabel") or "").strip()
                 names[int(segment.SegmentNumber)].setdefault(label, path)
             for frame in _segments(pydicom, path, data, frames):
-                for uid, position in _places(path, data, frame, listed):
+                for uid, position in _images_of(path, data, frame, listed):
                     part = parts[uid, position]
                     if (frame.number, path) in part:
                         raise KerasganError(
                             f"Mask {path} has several frames of segment {frame.number} for one "
-                            f"image, {listed[uid].found.path}, and does not say which lies there."
+                            f"image, {listed[uid].file.path}, and does not say which lies there."
                         )
                     part[frame.number, path] = frame.pixels
                     series.add(listed[uid].header.get("SeriesInstanceUID"))
@@ -86,11 +86,11 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classe
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
         if image.header.get("SeriesInstanceUID") not in series:
-            raise KerasganError(f"No mask belongs to the series of image {image.found.path}.")
+            raise KerasganError(f"No mask belongs to the series of image {image.file.path}.")
         labels, source = np.zeros(size, np.int64), ""
-        found = parts.get((str(image.header.get("SOPInstanceUID")), frame), {})
-        for (number, path), pixels in sorted(found.items(), key=lambda one: one[0][0]):
-            _check_size(path, pixels.shape, image.found.path, size)
+        segments = parts.get((str(image.header.get("SOPInstanceUID")), frame), {})
+        for (number, path), pixels in sorted(segments.items(), key=lambda one: one[0][0]):
+            _check_mask_size(path, pixels.shape, image.file.path, size)
             labels[pixels] = number
             source = path
         return labels, source
@@ -133,7 +133,7 @@ def _plane(data: Any, frame: int) -> tuple[np.ndarray, np.ndarray] | None:
     return np.array(place, float), np.array(turned, float).reshape(2, 3)
 
 
-def _places(path: pathlib.Path, data: Any, frame: _Frame, listed: dict) -> list[tuple[str, int]]:
+def _images_of(path: pathlib.Path, data: Any, frame: _Frame, listed: dict) -> list[tuple[str, int]]:
     """The images, and their frames from 0, that a frame of a segmentation belongs to.
 
     These are the ones that it refers to and, of several at other places, the nearest. Without
@@ -151,26 +151,27 @@ def _places(path: pathlib.Path, data: Any, frame: _Frame, listed: dict) -> list[
             f"Mask {path} does not say which image each of its frames was drawn on "
             f"(DerivationImageSequence), nor where they lie. Convert images and mask to NIfTI."
         )
-    found = []
+    candidates = []
     for uid, position in wanted:
         image = listed.get(uid)
         count = 1 if image is None else int(image.header.get("NumberOfFrames") or 1)
         if image is None or (position is not None and count > 1 and position >= count):
             continue
         frames = range(count) if position is None or count == 1 else [position]
-        found += [(uid, one, _apart(data, frame, image.header, one)) for one in frames]
-    if not found:
+        candidates += [(uid, one, _distance(data, frame, image.header, one)) for one in frames]
+    if not candidates:
         raise KerasganError(
             f"Mask {path} belongs to image {frame.sources[0][0]}, which is not among the images."
         )
-    if frame.sources and any(apart is None for _, _, apart in found):
-        unclear = {uid for uid, _, _ in found if sum(uid == other for other, _, _ in found) > 1}
+    if frame.sources and any(distance is None for _, _, distance in candidates):
+        uids = [uid for uid, _, _ in candidates]
+        unclear = {uid for uid in uids if uids.count(uid) > 1}
         if unclear and all(position is None for _, position in frame.sources):
             raise KerasganError(
                 f"Mask {path} does not say which frame of {unclear.pop()} it is of."
             )
-        return [(uid, one) for uid, one, _ in found]
-    near = [one for one in found if one[2] is not None and one[2].beside <= 0.5]
+        return [(uid, one) for uid, one, _ in candidates]
+    near = [one for one in candidates if one[2] is not None and one[2].beside <= 0.5]
     nearest = min((one[2].across for one in near), default=np.inf)
     if nearest > (0.5 if frame.sources else _NEAR):
         if not frame.pixels.any():
@@ -180,30 +181,30 @@ def _places(path: pathlib.Path, data: Any, frame: _Frame, listed: dict) -> list[
             f"belongs to: at {np.round(frame.plane[0], 3).tolist()} mm, rows and columns along "
             f"{np.round(frame.plane[1], 3).tolist()}. Convert images and mask to NIfTI."
         )
-    return [(uid, one) for uid, one, apart in near if apart.across <= nearest + _NEAR]
+    return [(uid, one) for uid, one, distance in near if distance.across <= nearest + _NEAR]
 
 
-class _Apart(NamedTuple):
+class _Distance(NamedTuple):
     """How far a frame lies from an image: in slices across it, in pixels beside it."""
 
     across: float
     beside: float
 
 
-def _apart(data: Any, frame: _Frame, header: Any, position: int) -> _Apart | None:
+def _distance(data: Any, frame: _Frame, header: Any, position: int) -> _Distance | None:
     """The distance, infinite if they are turned otherwise or in another space, None if unknown."""
     plane = _plane(header, position)
     if plane is None or frame.plane is None:
         return None
     spaces = [one.get("FrameOfReferenceUID") for one in (data, header)]
     if (all(spaces) and spaces[0] != spaces[1]) or np.abs(plane[1] - frame.plane[1]).max() > 0.01:
-        return _Apart(np.inf, np.inf)
+        return _Distance(np.inf, np.inf)
     measures = frame_item(header, position, "PixelMeasuresSequence")
     thickness = float(measures.get("SliceThickness") or 0) or 1.0
     spacing = [float(value) for value in measures.get("PixelSpacing") or (1, 1)]
     offset = frame.plane[0] - plane[0]
     along = np.abs(plane[1] @ offset) / [spacing[1], spacing[0]]
-    return _Apart(abs(float(np.cross(*plane[1]) @ offset)) / thickness, float(along.max()))
+    return _Distance(abs(float(np.cross(*plane[1]) @ offset)) / thickness, float(along.max()))
 
 
 def _warn_overlaps(parts: dict, listed: dict) -> None:
@@ -214,7 +215,7 @@ def _warn_overlaps(parts: dict, listed: dict) -> None:
             if common:
                 pixels[a, b] += common
                 places[a, b] += 1
-                first.setdefault((a, b), listed[uid].found.path)
+                first.setdefault((a, b), listed[uid].file.path)
     if pixels:
         told = "; ".join(
             f"{a} and {b} by {pixels[a, b]} pixels in {places[a, b]} images, such as {first[a, b]}"
@@ -244,7 +245,7 @@ def _warn_names(names: dict[int, dict[str, pathlib.Path]]) -> None:
             )
 
 
-def _check_size(path: Any, received: tuple, image: Any, size: tuple[int, int]) -> None:
+def _check_mask_size(path: Any, received: tuple, image: Any, size: tuple[int, int]) -> None:
     if tuple(received) != tuple(size):
         raise KerasganError(
             f"Mask {path} must have the size of its image {image}: {size[0]} x {size[1]}. "

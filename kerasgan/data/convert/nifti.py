@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data.convert import output, sources
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice, check_whole_number
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -64,14 +65,15 @@ def from_nifti(
     """
     nibabel = sources.import_optional("nibabel", "nifti")
     limits = sources.check_window(window)
-    classes = sources.check_classes(classes)
-    if axis not in AXES:
-        raise unknown_name("axis", axis, AXES)
-    found = sources.find_files(images, "images", _ending)
-    mask_paths = [None] * len(found)
+    classes = check_whole_number("classes", classes, 1, 255)
+    check_choice("axis", axis, AXES)
+    volumes = sources.find_files(images, "images", _ending)
+    mask_paths = [None] * len(volumes)
     if masks is not None:
         listed = isinstance(masks, (list, tuple))
-        mask_paths = sources.match_masks(found, sources.find_files(masks, "masks", _ending), listed)
+        mask_paths = sources.match_masks(
+            volumes, sources.find_files(masks, "masks", _ending), listed
+        )
 
     def slices(volume, mask) -> Iterator[output.Picture]:
         values, affine, spacing = _read(nibabel, volume.path)
@@ -104,7 +106,7 @@ def from_nifti(
     settings["masks"] = masks is not None
     jobs = [
         (f"{volume.path} {mask or ''}", lambda volume=volume, mask=mask: slices(volume, mask))
-        for volume, mask in zip(found, mask_paths)
+        for volume, mask in zip(volumes, mask_paths)
     ]
     return output.write_folder(out, settings, jobs)
 
@@ -143,11 +145,11 @@ def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple
     if mask_shape != shape:
         raise KerasganError(f"{expected} same places. Received: shape {mask_shape}")
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*np.array(shape) - 1, 1]
-    apart = np.linalg.norm((affine - mask_affine)[:3] @ corners.T, axis=0).max()
+    shift = np.linalg.norm((affine - mask_affine)[:3] @ corners.T, axis=0).max()
     side = np.linalg.norm(affine[:3, :3], axis=0).min()
-    if not apart <= side / 4:
+    if not shift <= side / 4:
         raise KerasganError(
-            f"{expected} same places. Received: other places, up to {apart:.4g} apart, by voxels "
+            f"{expected} same places. Received: others, up to {shift:.4g} apart, by voxels "
             f"of {side:.4g}. Resample the mask on the image's grid, or, if its header is wrong, "
             f"give it the image's affine."
         )

@@ -25,6 +25,7 @@ from PIL import Image
 from kerasgan.errors import KerasganError
 from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
+from kerasgan.validation import check_path
 
 _PROGRESS = ".conversion.jsonl"
 _LONGEST = 48
@@ -54,10 +55,7 @@ def safe_name(*parts: str) -> str:
 
 def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Source]) -> pd.DataFrame:
     """Write the pictures of all sources, going on with an interrupted conversion."""
-    try:
-        folder = pathlib.Path(out)
-    except TypeError:
-        raise KerasganError(f"Argument 'out' must be a folder. Received: {out!r}") from None
+    folder = check_path("out", out, "a folder")
     progress = folder / _PROGRESS
     done = _resume(folder, json.loads(json.dumps(settings)))
     taken: dict[str, str] = {}
@@ -105,12 +103,12 @@ def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
             raise KerasganError(f"Argument 'out' must be a folder. Received: {folder} (a file)")
         folder.mkdir(parents=True, exist_ok=True)
         lines = progress.read_bytes().split(b"\n") if progress.is_file() else []
-        found = sorted(file.name for file in folder.iterdir() if file.name != _PROGRESS)
-    entries = list(_whole(lines))
-    if not entries and found:
+        existing = sorted(file.name for file in folder.iterdir() if file.name != _PROGRESS)
+    entries = list(_complete_lines(lines))
+    if not entries and existing:
         raise KerasganError(
             f"Argument 'out' must be a new or an empty folder. Received: {folder}, which holds "
-            f"{', '.join(map(repr, found[:3]))}{', ...' if len(found) > 3 else ''}"
+            f"{', '.join(map(repr, existing[:3]))}{', ...' if len(existing) > 3 else ''}"
         )
     if entries and entries[0] != settings:
         changed = sorted(
@@ -125,7 +123,7 @@ def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
     return {entry["source"]: entry["rows"] for entry in entries[1:]}
 
 
-def _whole(lines: list[bytes]) -> Iterator[dict]:
+def _complete_lines(lines: list[bytes]) -> Iterator[dict]:
     """The lines up to one that was cut off while it was written."""
     for line in lines:
         try:

@@ -13,6 +13,7 @@ import pandas as pd
 from kerasgan.data import files, tiff
 from kerasgan.data.convert import output, sources
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.validation import check_number, invalid
 
 
 def from_pictures(
@@ -47,18 +48,14 @@ def from_pictures(
            name  above
         0  dark    0.0
     """
-    limits = [float(value) if np.ndim(value) == 0 else np.nan for value in (low, high)]
-    if not np.isfinite(limits).all() or limits[0] >= limits[1]:
-        raise KerasganError(
-            f"Arguments 'low' and 'high' must be finite, the first below the second. "
-            f"Received: {low!r} and {high!r}"
-        )
-    low, high = limits
+    low, high = float(check_number("low", low)), float(check_number("high", high))
+    if low >= high:
+        raise invalid("low", f"below 'high', {high:g}", low)
 
-    def stretched(found: sources.SourceFile) -> Iterator[output.Picture]:
-        values, white_is_zero = _read(found.path)
+    def stretched(picture: sources.SourceFile) -> Iterator[output.Picture]:
+        values, white_is_zero = _read(picture.path)
         row = {
-            "source": str(found.path),
+            "source": str(picture.path),
             "low": low,
             "high": high,
             "below": float((values < low).mean()),
@@ -66,15 +63,15 @@ def from_pictures(
         }
         pixels = sources.to_uint16(values, low, high)
         pixels = 65535 - pixels if white_is_zero else pixels
-        yield output.Picture(output.safe_name(*found.parts), pixels, None, row)
+        yield output.Picture(output.safe_name(*picture.parts), pixels, None, row)
 
-    found = sources.find_files(images, "images", _ending)
+    pictures = sources.find_files(images, "images", _ending)
     if isinstance(images, (str, os.PathLike)) and pathlib.Path(images).is_dir():
         inside = pathlib.Path(images).resolve()
         if inside in (pathlib.Path(out).resolve(), *pathlib.Path(out).resolve().parents):
             raise KerasganError(f"Argument 'out' must lie outside {images}. Received: {out}")
     settings = {"from": "pictures", "low": low, "high": high}
-    jobs = [(str(one.path), lambda one=one: stretched(one)) for one in found]
+    jobs = [(str(one.path), lambda one=one: stretched(one)) for one in pictures]
     return output.write_folder(out, settings, jobs)
 
 
@@ -86,7 +83,7 @@ def _ending(name: str) -> str | None:
 def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:
     """The values as they are stored, and whether low ones are white."""
     with files.open_picture(str(path)) as picture:
-        if picture.mode != "F" and picture.mode not in files._GREY_MODES[-5:] + ("L",):
+        if picture.mode != "F" and picture.mode not in files.DEEP_GREY_MODES + ("L",):
             raise KerasganError(
                 f"File {path} must be grey. Received: mode {picture.mode}. Colour images go into "
                 f"load_folder as they are."

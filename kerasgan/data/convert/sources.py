@@ -13,9 +13,10 @@ from typing import Callable, NamedTuple, Union
 import numpy as np
 
 from kerasgan.data.files import MAX_PIXELS
-from kerasgan.data.folders import files_below, summarize
+from kerasgan.data.folders import check_pairs, files_below
 from kerasgan.errors import KerasganError
 from kerasgan.text import normalize_unicode
+from kerasgan.validation import check_number, invalid
 
 MAX_VALUES = 2**31
 _ROUNDING, _NOISE = 1e-3, 1e-6
@@ -61,10 +62,7 @@ def find_files(
     try:
         roots = [pathlib.Path(path) for path in (source if listed else [source])]
     except TypeError:
-        raise KerasganError(
-            f"Argument '{argument}' must be a file, a folder or a list of files. "
-            f"Received: {source!r}"
-        ) from None
+        raise invalid(argument, "a file, a folder or a list of files", source) from None
     if roots and not listed and roots[0].is_dir():
         (root,) = roots
         below = files_below(root, lambda name: ending(name) is not None)
@@ -110,15 +108,8 @@ def match_masks(
         if name in named:
             raise KerasganError(f"Two masks belong to {name!r}: {named[name]} and {mask.path}.")
         named[name] = mask.path
-    lonely = [
-        summarize(sorted(set(wanted) - set(named)), "without mask"),
-        summarize(sorted(set(named) - set(wanted)), "masks without image"),
-    ]
-    if any(lonely):
-        raise KerasganError(
-            f"Every image must have a mask of the same name. Received {len(images)} images, "
-            f"{'; '.join(filter(None, lonely))}. Or pass lists of files, in the same order."
-        )
+    advice = "Or pass lists of files, in the same order."
+    check_pairs(wanted, named, advice)
     return [named["/".join(image.parts)] for image in images]
 
 
@@ -127,25 +118,12 @@ def check_window(window: Window) -> tuple[float, float] | None:
     if window is None:
         return None
     try:
-        level, width = (float(value) for value in window)
+        level, width = window
+        level, width = check_number("window", level), check_number("window", width, above=0)
     except (TypeError, ValueError):
-        level, width = np.nan, np.nan
-    if not (np.isfinite(level) and np.isfinite(width) and width > 0):
-        raise KerasganError(
-            f"Argument 'window' must be (level, width), two numbers, width above 0, for example "
-            f"(40, 400), or None. Received: {window!r}"
-        )
+        expected = "(level, width), two numbers, width above 0, for example (40, 400), or None"
+        raise invalid("window", expected, window) from None
     return level - width / 2, level + width / 2
-
-
-def check_classes(classes: int) -> int:
-    """Return the number of classes, or raise a KerasganError."""
-    whole = isinstance(classes, (int, np.integer)) and not isinstance(classes, bool)
-    if not whole or not 1 <= classes <= 255:
-        raise KerasganError(
-            f"Argument 'classes' must be a whole number from 1 to 255. Received: {classes!r}"
-        )
-    return int(classes)
 
 
 def check_pixel_count(path: object, height: int, width: int, pictures: int = 1) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ import pandas as pd
 
 from kerasgan.data.convert import output, sources
 from kerasgan.errors import KerasganError
+from kerasgan.validation import check_number, check_whole_number, invalid
 
 _ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Play lists, image sequences and the like, which open other files, are not among them.
@@ -62,37 +62,33 @@ def from_video(
     av = sources.import_optional("av", "video")
     if (every is None) == (times is None):
         raise KerasganError("Pass either 'every' or 'times', and not both.")
-    if every is not None and (
-        not isinstance(every, (int, np.integer)) or isinstance(every, bool) or every < 1
-    ):
-        raise KerasganError(f"Argument 'every' must be a whole number from 1. Received: {every!r}")
+    given = times
+    if every is not None:
+        every = check_whole_number("every", every, 1)
     if times is not None:
         try:
-            moments = sorted(float(time) for time in times)
-        except (TypeError, ValueError):
-            moments = []
-        if not moments or not all(math.isfinite(time) and time >= 0 for time in moments):
-            raise KerasganError(
-                f"Argument 'times' must list seconds from 0 up. Received: {times!r}"
-            )
-        times = moments
+            times = sorted(check_number("times", time, 0) for time in times)
+        except (TypeError, KerasganError):
+            times = None
+        if not times:
+            raise invalid("times", "a list of seconds from 0 up", given)
 
-    def frames(found: sources.SourceFile) -> Iterator[output.Picture]:
-        chosen = _decoded(av, found.path)
-        chosen = _every(chosen, int(every)) if times is None else _at(chosen, times, found.path)
+    def frames(video: sources.SourceFile) -> Iterator[output.Picture]:
+        chosen = _decoded(av, video.path)
+        chosen = _every(chosen, every) if times is None else _at(chosen, times, video.path)
         for index, time, frame in chosen:
-            with sources.errors_naming(found.path, "video"):
-                pixels = _pixels(frame, found.path)
+            with sources.errors_naming(video.path, "video"):
+                pixels = _pixels(frame, video.path)
             yield output.Picture(
-                output.safe_name(*found.parts, f"{index:06}"),
+                output.safe_name(*video.parts, f"{index:06}"),
                 pixels,
                 None,
-                {"source": str(found.path), "frame": index, "seconds": time},
+                {"source": str(video.path), "frame": index, "seconds": time},
             )
 
-    found = sources.find_files(videos, "videos", _ending)
-    settings = {"from": "video", "every": None if every is None else int(every), "times": times}
-    jobs = [(str(one.path), lambda one=one: frames(one)) for one in found]
+    files = sources.find_files(videos, "videos", _ending)
+    settings = {"from": "video", "every": every, "times": times}
+    jobs = [(str(one.path), lambda one=one: frames(one)) for one in files]
     return output.write_folder(out, settings, jobs)
 
 

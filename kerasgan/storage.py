@@ -52,7 +52,7 @@ def write_file(path: str | os.PathLike, content: bytes | str) -> None:
 def atomic_replace(
     path: str | os.PathLike, check: Callable[[pathlib.Path], Any] | None = None
 ) -> Iterator[pathlib.Path]:
-    """Give a place beside a file or folder to write another, then put that in its place.
+    """Give a path to write a file or folder to, then put what was written in place of `path`.
 
     Everything has reached the disk before the names change, so that a power cut leaves what was
     there or what is new, never a part of either. On an error what was there stays as it was. Until
@@ -363,8 +363,8 @@ def _without_names(config: Any) -> Any:
         if isinstance(part, Mapping):
             if isinstance(part.get("config"), Mapping) and "name" in part["config"]:
                 names.setdefault(str(part["config"]["name"]), f"layer {len(names)}")
-            for place, value in part.items():
-                if place != "dtype":  # a policy's name is what it is
+            for name, value in part.items():
+                if name != "dtype":  # a policy's name is what it is
                     note(value)
         elif isinstance(part, (list, tuple)):
             for value in part:

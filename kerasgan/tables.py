@@ -1,4 +1,4 @@
-"""Tables as CSV that no spreadsheet takes for formulas: the one place where text becomes a cell."""
+"""Tables as CSV in which no spreadsheet sees a formula. All CSV files are written here."""
 
 from __future__ import annotations
 

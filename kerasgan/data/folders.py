@@ -60,8 +60,8 @@ def find_pairs(
     if path is not None or _same(images, masks):
         image_files, mask_files = _by_role(images if path is None else path, masks is not None)
     else:
-        image_files = _files(images, "images")
-        mask_files = None if masks is None else _files(masks, "masks")
+        image_files = _image_files(images, "images")
+        mask_files = None if masks is None else _image_files(masks, "masks")
     image_files = _by_name(image_files, "images")
     if mask_files is not None:
         mask_files = _by_name(mask_files, "masks", image_files)
@@ -70,23 +70,23 @@ def find_pairs(
 
 
 def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | None]:
-    found = _files(folder, "path")
-    roles = {key: _role(key) for key in found}
+    files = _image_files(folder, "path")
+    roles = {key: _role(key) for key in files}
     _check_folders(folder, roles, ("image", "mask") if labelled else ("image",))
     roles = {key: role and role[0] for key, role in roles.items()}
     if labelled and "mask" not in roles.values():
-        names = {strip_suffix(str(key)) for key in found}
-        roles.update({key: "mask" for key in found if _is_mask_name(key, names)})
+        names = {strip_suffix(str(key)) for key in files}
+        roles.update({key: "mask" for key in files if _is_mask_name(key, names)})
     if "image" not in roles.values():
         roles = {key: role or "image" for key, role in roles.items()}
     images, masks = {}, {}
-    for key, file in found.items():
+    for key, file in files.items():
         named = {"image": images, "mask": masks}.get(roles[key])
         if named is not None:
             other = named.setdefault(_without_role(key), file)
             if other != file:
                 raise KerasganError(f"Two {roles[key]}s bear one name: {other} and {file}.")
-    folders = ", ".join(sorted({str(key.parent) for key in found} - {"."})[:8]) or "none"
+    folders = ", ".join(sorted({str(key.parent) for key in files} - {"."})[:8]) or "none"
     advice = (
         f"Folders with pictures in it: {folders}. If one is meant, pass images=... and masks=..."
     )
@@ -102,14 +102,14 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
 
 
 def _check_folders(folder: str | os.PathLike, roles: dict, asked: Sequence[str]) -> None:
-    """Refuse two folders of one role in one place."""
-    places = {}
-    for key, found in roles.items():
-        if found is not None and found[0] in asked:
-            role, index = found
+    """Refuse two folders of one role beside each other."""
+    folders_of = {}
+    for key, role_and_index in roles.items():
+        if role_and_index is not None and role_and_index[0] in asked:
+            role, index = role_and_index
             name = "/".join(key.parts[: index + 1])
-            places.setdefault((role, key.parts[:index]), set()).add(name)
-    for (role, _), names in places.items():
+            folders_of.setdefault((role, key.parts[:index]), set()).add(name)
+    for (role, _), names in folders_of.items():
         if len(names) > 1:
             raise KerasganError(
                 f"Folder {folder} has several folders for {role}s: {', '.join(sorted(names))}. "
@@ -117,17 +117,19 @@ def _check_folders(folder: str | os.PathLike, roles: dict, asked: Sequence[str])
             )
 
 
-def _files(folder: str | os.PathLike, argument: str) -> dict[pathlib.PurePosixPath, pathlib.Path]:
+def _image_files(
+    folder: str | os.PathLike, argument: str
+) -> dict[pathlib.PurePosixPath, pathlib.Path]:
     """The image files below a folder, by their path in it."""
     root = check_folder(argument, folder)
-    found = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
+    files = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
         folders = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
         raise KerasganError(
             f"Folder {root} holds no image files ({', '.join(IMAGE_SUFFIXES)}). Folders in it: "
             f"{folders or 'none'}. If the files lie elsewhere, pass images=... and masks=..."
         )
-    return found
+    return files
 
 
 def _role(key: pathlib.PurePosixPath) -> tuple[str, int] | None:
@@ -214,18 +216,18 @@ def files_below(
     has one below `root`, however many links lead to it; so loops end. What is hidden, or left
     behind by an operating system, is left out.
     """
-    found: dict[pathlib.PurePosixPath, pathlib.Path] = {}
+    files: dict[pathlib.PurePosixPath, pathlib.Path] = {}
     read: set[tuple[int, int]] = set()
     # Links wait until every folder is read that has a name of its own.
     folders, links = deque([(root, pathlib.PurePosixPath(), ())]), deque()
     while folders or links:
         folder, key, above = (folders or links).popleft()
         try:
-            facts = os.stat(folder)
+            status = os.stat(folder)
             names = sorted(os.listdir(folder))
         except OSError as error:
             raise KerasganError(f"Folder {folder} cannot be read: {error}") from error
-        identity = facts.st_dev, facts.st_ino
+        identity = status.st_dev, status.st_ino
         if identity in read:
             if identity not in above:
                 warnings.warn(
@@ -244,22 +246,22 @@ def files_below(
             if file.is_dir():
                 (links if file.is_symlink() else folders).append((file, below, (*above, identity)))
             elif wanted(below.name):
-                _check_file(file, below, found)
+                _check_file(file, below, files)
                 if file.is_file():
-                    found[below] = file
+                    files[below] = file
             elif file.is_symlink() and not file.exists():
                 warnings.warn(f"Link {file} leads nowhere.", KerasganWarning, stacklevel=2)
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
-def _check_file(file: pathlib.Path, key: pathlib.PurePosixPath, found: dict) -> None:
+def _check_file(file: pathlib.Path, key: pathlib.PurePosixPath, files: dict) -> None:
     if file.is_symlink() and not file.exists():
         raise KerasganError(
             f"File {file} is a link that leads nowhere, to {os.readlink(file)}. Fetch the file, or "
             f"remove the link."
         )
-    if key in found:
+    if key in files:
         raise KerasganError(
-            f"Files {str(found[key])!a} and {str(file)!a} have one name, in two Unicode forms. "
+            f"Files {str(files[key])!a} and {str(file)!a} have one name, in two Unicode forms. "
             f"Rename one, or remove it."
         )

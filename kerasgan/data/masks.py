@@ -22,7 +22,7 @@ Color = tuple[int, int, int]
 Colors = Optional[tuple[Union[Color, tuple[Color, ...]], ...]]
 
 MAX_INSPECTED = 64
-_PIXELS_LOOKED_AT = 1 << 26
+_MAX_PIXELS_INSPECTED = 1 << 26
 _TOLERATED = 4  # pixels that no reading is refused for
 _BLACK_AND_WHITE = ((0, 0, 0), (255, 255, 255))
 _JPEG_ADVICE = " JPEG does not keep values exactly: save such masks as PNG."
@@ -84,10 +84,10 @@ def read_mask(path: str, classes: int, colors: Colors = None) -> np.ndarray:
 
 def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpretation:
     """Tell from up to 64 masks, spread over a folder, what its masks mean for `classes=1`."""
-    masks, unclear, others, looked, sources, soft = [], [], [], [], Counter(), 0
-    pixels_left = _PIXELS_LOOKED_AT
+    masks, unclear, others, inspected, sources, soft = [], [], [], [], Counter(), 0
+    pixels_left = _MAX_PIXELS_INSPECTED
     for index in _spread(names):
-        if pixels_left <= 0 and len(looked) >= _TOLERATED:
+        if pixels_left <= 0 and len(inspected) >= _TOLERATED:
             break
         try:
             pixels = _mask_pixels(paths[index])
@@ -97,7 +97,7 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
         except KerasganError:
             continue
         pixels_left -= pixels.values.size
-        looked.append(index)
+        inspected.append(index)
         sources[pixels.source] += 1
         try:
             labels, intermediate = _binary_labels(pixels, None)
@@ -110,13 +110,13 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
         return MaskInterpretation(None, "", (unclear[0],))
     colors, tally = None, Counter()
     if others or not any(labels.any() for _, labels in masks):
-        tally, lossy = _tally_all([paths[index] for index in looked])
+        tally, lossy = _tally_all([paths[index] for index in inspected])
     if others:
         colors = _other_tones(tally)
-        masks = _read_all(names, paths, looked, colors)
+        masks = _read_all(names, paths, inspected, colors)
         if masks is None:
             question = (
-                f"What the masks mean cannot be told: {len(others)} of {len(looked)} looked at, "
+                f"What the masks mean cannot be told: {len(others)} of {len(inspected)} inspected, "
                 f"such as {others[0]}, are not white on black, nor one other tone alone. Together "
                 f"they hold {_tally_text(tally)}.{_advice(tally, lossy)}"
             )
@@ -138,7 +138,7 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
             "indices are read"
         )
     note = "; they ".join(notes)
-    note = note and f"Masks ({len(looked)} looked at) {note}."
+    note = note and f"Masks ({len(inspected)} inspected) {note}."
     return MaskInterpretation(colors, note, _questions(masks, colors, tally))
 
 
@@ -153,12 +153,12 @@ def _border_mean(labels: np.ndarray) -> float:
 
 
 def _questions(masks: list, colors: Colors, tally: Counter) -> tuple[str, ...]:
-    """What is said of masks that are read without a fault, but perhaps wrongly."""
+    """Texts for masks that can be read, but perhaps mean something else."""
     if not any(labels.any() for _, labels in masks):
         if len(masks) < 2 and max(map(max, tally), default=0) == 0:
             return ()
         return (
-            f"All {len(masks)} masks that were looked at are empty: they hold {_tally_text(tally)}."
+            f"All {len(masks)} masks that were inspected are empty: they hold {_tally_text(tally)}."
             " There is nothing to learn in them.",
         )
     masks = [(name, labels) for name, labels in masks if labels.any() and not labels.all()]
@@ -170,7 +170,7 @@ def _questions(masks: list, colors: Colors, tally: Counter) -> tuple[str, ...]:
     share = np.mean([labels.mean() for _, labels in masks])
     if around > 0.8 and share > 0.5:
         return (
-            f"Masks show the foreground all around: of {len(masks)} masks looked at, {share:.0%} "
+            f"Masks show the foreground all around: of {len(masks)} masks inspected, {share:.0%} "
             f"of all pixels and {around:.0%} of those at the border are {foreground}. If the "
             f"objects are what is {background}, pass {swapped} to load_folder; if not, "
             f"colors=[{background}, {foreground}] says so.",
@@ -338,21 +338,21 @@ def _binary_labels(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> tup
         values = np.repeat(values[..., None], 3, axis=-1)
     if _has_only(values, low, high):
         return (values == high).all(-1).astype(np.uint8), 0
-    way = (high - low).astype(np.float32)
-    length = np.abs(way).max()
+    direction = (high - low).astype(np.float32)
+    length = np.abs(direction).max()
     levels = values.reshape(-1, values.shape[-1])
     if length < (128 if lossy else 64) or not np.isfinite(levels).all():
         raise _AmbiguousMask(_not_binary(pixels, pair))
     offset = values - low.astype(np.float32)
-    place = offset @ way / (way @ way)
-    aside = np.abs(offset - place[..., None] * way).max(-1) / length
-    beyond = np.abs(place - 0.5) - 0.5
-    strange = np.maximum(aside, beyond) > (0.3 if lossy else 0.07)
-    if np.count_nonzero(strange) > _TOLERATED:
+    fraction = offset @ direction / (direction @ direction)
+    off_axis = np.abs(offset - fraction[..., None] * direction).max(-1) / length
+    beyond = np.abs(fraction - 0.5) - 0.5
+    outlying = np.maximum(off_axis, beyond) > (0.3 if lossy else 0.07)
+    if np.count_nonzero(outlying) > _TOLERATED:
         raise _AmbiguousMask(_not_binary(pixels, pair))
-    shown = (255 * place.clip(0, 1)).round().astype(np.uint8)
+    shown = (255 * fraction.clip(0, 1)).round().astype(np.uint8)
     codes = values[..., 0] if grey else _codes(values)
-    return (place > 0.5).astype(np.uint8), _check_edges(pixels, shown, codes, pair)
+    return (fraction > 0.5).astype(np.uint8), _check_edges(pixels, shown, codes, pair)
 
 
 def _not_binary(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> str:

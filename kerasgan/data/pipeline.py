@@ -130,8 +130,8 @@ def epoch_indices(count: int, batch_size: int, seed: int, shuffle: bool):
     def order(now: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
         indices = tf.range(count, dtype=tf.int64)
         if shuffle:
-            places = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
-            indices = tf.gather(indices, tf.argsort(places, stable=True))
+            order_key = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
+            indices = tf.gather(indices, tf.argsort(order_key, stable=True))
         indices = indices[first * batch_size :]
         return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (now, index))
 
@@ -256,28 +256,30 @@ def _check_labels(samples: Files, masks: Iterable[np.ndarray]) -> None:
     if samples.mask_paths is None:
         return
     present = np.zeros(256, bool)
-    doubtful = samples.classes == 1 and samples.colors is None and len(samples) > MAX_INSPECTED
+    check_inverted = (
+        samples.classes == 1 and samples.colors is None and len(samples) > MAX_INSPECTED
+    )
     inverted = []
     for name, labels in zip(samples.names, masks):
         present[labels.ravel()] = True
-        if doubtful and looks_inverted(labels):
+        if check_inverted and looks_inverted(labels):
             inverted.append(name)
     if 0 < len(inverted) < len(samples) / 2:
         warnings.warn(inverted_message(inverted, len(samples)), KerasganWarning, stacklevel=5)
-    found = np.flatnonzero(present).tolist()
-    absent = sorted(set(range(samples.classes)) - set(found))
-    if len(found) == 1:
-        what = "are empty" if found == [0] else f"hold class {found[0]} alone"
+    labels_present = np.flatnonzero(present).tolist()
+    absent = sorted(set(range(samples.classes)) - set(labels_present))
+    if len(labels_present) == 1:
+        what = "are empty" if labels_present == [0] else f"hold class {labels_present[0]} alone"
         why = "nothing can be learned from them"
         if samples.classes > 1:
             hint = f"do its values, or colors, stand for the {samples.classes} classes?"
-        elif found == [0]:
+        elif labels_present == [0]:
             hint = "does foreground lie above half its range?"
         else:
             what = "are foreground alone"
             hint = "is foreground what is dark in it? Then pass colors=[255, 0] to load_folder"
     elif samples.classes > 1 and absent and len(samples) >= _MANY:
-        what = f"hold classes {found} alone"
+        what = f"hold classes {labels_present} alone"
         why = f"none of {absent} can be learned from them"
         hint = f"are there {samples.classes} classes, as load_folder was told?"
     else:

@@ -255,9 +255,9 @@ def _marker(rng, view, state: int) -> tuple[np.ndarray, np.ndarray]:
     left = rng.uniform(-0.4, 0.4) - width / 2
 
     white = 0
-    for place in range(4):
-        start = left + place * (block + gap)
-        height = tall if place == 3 * state else block
+    for index in range(4):
+        start = left + index * (block + gap)
+        height = tall if index == 3 * state else block
         white = white + _cover(view, (bottom - height, bottom), (start, start + block))
     margin = 0.03
     rows, columns = (

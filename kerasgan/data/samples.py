@@ -409,9 +409,9 @@ def load_folder(
     image_paths = tuple(str(image_files[name]) for name in names)
     headers = [read_header(file) for file in image_paths]
     warn_of_unread_bands(image_paths, headers, "image")
-    looked_at = image_paths[:: -(-len(names) // 8)]
-    dark = {file: shades for file in looked_at if (shades := dark_shades(file)) is not None}
-    if 2 * len(dark) > len(looked_at):
+    inspected = image_paths[:: -(-len(names) // 8)]
+    dark = {file: shades for file in inspected if (shades := dark_shades(file)) is not None}
+    if 2 * len(dark) > len(inspected):
         file = max(dark, key=dark.get)
         warnings.warn(
             f"Image {file} has 16 bits, of which the upper 8 are read, and these hold "

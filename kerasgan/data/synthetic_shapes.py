@@ -19,7 +19,7 @@ class SceneGrid(NamedTuple):
 
 
 class Surface:
-    """The tissue, pixel by pixel, before the lamp shines on it; `raise_` changes it in place."""
+    """The tissue, pixel by pixel, before the lamp shines on it; `add_body` changes it in place."""
 
     def __init__(self, light, slopes, albedo, lamp):
         self.light, self.slopes, self.albedo, self.lamp = light, slopes, albedo, lamp

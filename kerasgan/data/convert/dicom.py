@@ -97,7 +97,7 @@ def from_dicom(
         series[key] = sorted(members, key=_slice_order(members))
     mask_of = None
     if masks is not None:
-        mask_of = dicom_masks.index(
+        mask_of = dicom_masks.find_masks(
             pydicom, sources.find_files(masks, "masks", _ending), masks, listed, classes
         )
 
@@ -117,7 +117,7 @@ def from_dicom(
 
     settings = {"from": "dicom", "window": limits, "classes": classes, "masks": masks is not None}
     jobs = [
-        (f"{key} {members[0].found.path} {len(members)}", lambda members=members: pictures(members))
+        (f"{key} {members[0].file.path} {len(members)}", lambda members=members: pictures(members))
         for key, members in sorted(series.items())
     ]
     return output.write_folder(out, settings, jobs)
@@ -157,11 +157,11 @@ def _slice_order(members: list[_Image]):
     positions = {}
     for image in members:
         position = image.header.get("ImagePositionPatient")
-        turned = image.header.get("ImageOrientationPatient")
-        if not position or not turned or len(position) != 3 or len(turned) != 6:
+        directions = image.header.get("ImageOrientationPatient")
+        if not position or not directions or len(position) != 3 or len(directions) != 6:
             positions = {}
             break
-        normal = np.cross(np.array(turned[:3], float), np.array(turned[3:], float))
+        normal = np.cross(np.array(directions[:3], float), np.array(directions[3:], float))
         positions[image.file.path] = round(float(normal @ np.array(position, float)), 4)
     return lambda image: (
         positions.get(image.file.path, 0.0),

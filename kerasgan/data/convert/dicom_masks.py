@@ -30,7 +30,7 @@ class _Frame(NamedTuple):
     plane: tuple[np.ndarray, np.ndarray] | None
 
 
-def index(
+def find_masks(
     pydicom: Any, files: list[sources.SourceFile], given: object, images: list, classes: int
 ) -> Callable:
     """Find the mask of every image."""
@@ -107,13 +107,13 @@ def _segments(pydicom: Any, path: pathlib.Path, data: Any, frames: np.ndarray) -
     if len(items) != len(frames):
         raise KerasganError(f"Mask {path} describes {len(items)} of its {len(frames)} frames.")
     shared = (data.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
-    for place, (item, pixels) in enumerate(zip(items, frames)):
+    for index, (item, pixels) in enumerate(zip(items, frames)):
         segment, derived = (
             item.get(name) or shared.get(name)
             for name in ("SegmentIdentificationSequence", "DerivationImageSequence")
         )
         if not segment:
-            raise KerasganError(f"Mask {path} does not say which segment its frame {place + 1} is.")
+            raise KerasganError(f"Mask {path} does not say which segment its frame {index + 1} is.")
         origins = [
             (str(origin.ReferencedSOPInstanceUID), None if number is None else int(number) - 1)
             for one in derived or []
@@ -121,16 +121,16 @@ def _segments(pydicom: Any, path: pathlib.Path, data: Any, frames: np.ndarray) -
             for number in np.ravel(origin.get("ReferencedFrameNumber") or None).tolist()
         ]
         number = int(segment[0].ReferencedSegmentNumber)
-        yield _Frame(number, pixels >= half, list(dict.fromkeys(origins)), _plane(data, place))
+        yield _Frame(number, pixels >= half, list(dict.fromkeys(origins)), _plane(data, index))
 
 
 def _plane(data: Any, frame: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Position of the first pixel, and directions of rows and columns, of a frame; in mm."""
-    place = frame_item(data, frame, "PlanePositionSequence").get("ImagePositionPatient")
-    turned = frame_item(data, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
-    if not place or not turned or len(place) != 3 or len(turned) != 6:
+    position = frame_item(data, frame, "PlanePositionSequence").get("ImagePositionPatient")
+    directions = frame_item(data, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    if not position or not directions or len(position) != 3 or len(directions) != 6:
         return None
-    return np.array(place, float), np.array(turned, float).reshape(2, 3)
+    return np.array(position, float), np.array(directions, float).reshape(2, 3)
 
 
 def _images_of(path: pathlib.Path, data: Any, frame: _Frame, listed: dict) -> list[tuple[str, int]]:
@@ -208,17 +208,17 @@ def _distance(data: Any, frame: _Frame, header: Any, position: int) -> _Distance
 
 
 def _warn_overlaps(parts: dict, listed: dict) -> None:
-    pixels, places, first = defaultdict(int), defaultdict(int), {}
+    pixels, images, first = defaultdict(int), defaultdict(int), {}
     for (uid, _), part in parts.items():
         for ((a, _), one), ((b, _), other) in combinations(sorted(part.items(), key=_number), 2):
             common = np.count_nonzero(one & other) if one.shape == other.shape and a != b else 0
             if common:
                 pixels[a, b] += common
-                places[a, b] += 1
+                images[a, b] += 1
                 first.setdefault((a, b), listed[uid].file.path)
     if pixels:
         told = "; ".join(
-            f"{a} and {b} by {pixels[a, b]} pixels in {places[a, b]} images, such as {first[a, b]}"
+            f"{a} and {b} by {pixels[a, b]} pixels in {images[a, b]} images, such as {first[a, b]}"
             for a, b in sorted(pixels)
         )
         warnings.warn(

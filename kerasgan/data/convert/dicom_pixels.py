@@ -150,13 +150,13 @@ def _in_units(data, index: int, stored: np.ndarray) -> np.ndarray:
 
 def frame_item(data: Any, index: int, name: str) -> Any:
     """Find what holds a frame's value: the frame's own item, the shared one, or the dataset."""
-    for groups, place in (
+    for groups, position in (
         ("PerFrameFunctionalGroupsSequence", index),
         ("SharedFunctionalGroupsSequence", 0),
     ):
         items = data.get(groups)
-        if items and place < len(items) and items[place].get(name):
-            return items[place].get(name)[0]
+        if items and position < len(items) and items[position].get(name):
+            return items[position].get(name)[0]
     return data
 
 

@@ -28,7 +28,7 @@ from kerasgan.data.resize import image_box, resize_mask, resize_pixels
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.storage import content_key, file_keys, write_file
 from kerasgan.validation import (
-    check_flag,
+    check_choice,
     check_path,
     check_size,
     check_whole_number,
@@ -172,8 +172,7 @@ def _check_arguments(
             f"Received: {batch_size}"
         )
     check_whole_number("seed", seed, 0)
-    if shuffle is not None:
-        check_flag("shuffle", shuffle)
+    check_choice("shuffle", shuffle, (True, False, None))
     check_path("cache", cache, "'memory' or the path of a folder")
     if isinstance(augment, Mapping):
         return from_fields(augment)

@@ -149,4 +149,4 @@ def test_arguments_are_checked(tmp_path):
     for every in (0, -1, 1.5, True):
         refused("'every' must be", "x.mp4", tmp_path, every=every)
     for times in ([], [-1], [np.nan], ["x"], 3):
-        refused("'times' must list", "x.mp4", tmp_path, times=times)
+        refused("'times' must be a list of seconds", "x.mp4", tmp_path, times=times)

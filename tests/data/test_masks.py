@@ -477,9 +477,9 @@ def test_look_is_bounded_and_the_same_each_time(load, monkeypatch):
     names = [f"{index:04}" for index in range(1000)]
     opened = []
 
-    decode = masks._decode
+    decode = masks._mask_pixels
     monkeypatch.setattr(
-        masks, "_decode", lambda path: opened.append(path) or decode(samples.mask_paths[0])
+        masks, "_mask_pixels", lambda path: opened.append(path) or decode(samples.mask_paths[0])
     )
     for _ in range(2):
         opened.clear()

@@ -205,7 +205,7 @@ def test_split_depends_on_seed_and_names_alone():
     assert [len(side) for side in listed(2).split(0.01)] == [1, 1]
 
 
-@pytest.mark.parametrize("fraction", [0, 1, 1.5, float("nan"), "a"])
+@pytest.mark.parametrize("fraction", [0, 1, float("nan")])
 def test_impossible_fractions(fraction):
     with pytest.raises(KerasganError, match="Argument 'fraction'"):
         listed().split(fraction)
@@ -373,8 +373,7 @@ def test_unreadable_files_are_found_on_loading(save, tmp_path, ruin):
     ("options", "words"),
     [
         ({"classes": 0}, "'classes' must be a whole number from 1 to 255"),
-        ({"classes": 2.0}, "'classes' must be"),
-        ({"channels": 4}, "'channels' must be 1, 3 or None"),
+        ({"channels": 4}, "'channels' must be one of 1, 3, None"),
         ({"classes": 3, "colors": [0, 1]}, "'colors' must list 3 different colours"),
         ({"colors": [0]}, "'colors' must list 2 different"),
         ({"colors": [(1, 2, 3), (1, 2, 3)]}, "'colors' must list 2 different"),

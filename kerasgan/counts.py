@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-
-__all__ = ["EMPTY_POLICIES", "SCORES", "Counts", "count", "count_labels", "score"]
+from kerasgan.validation import check_choice
 
 SCORES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     # name: (numerator, denominator), each as weights of (tp, fp, fn, tn)
@@ -35,14 +34,7 @@ EMPTY_POLICIES = ("agree", "medai", "nan")
 
 
 class Counts(NamedTuple):
-    """How often truth and prediction agree and differ; four arrays or tensors of one shape.
-
-    Attributes:
-        tp: Foreground in both.
-        fp: Foreground in the prediction alone.
-        fn: Foreground in the truth alone.
-        tn: Foreground in neither.
-    """
+    """True and false positives, false and true negatives: arrays or tensors of one shape."""
 
     tp: Any
     fp: Any
@@ -63,9 +55,6 @@ def count(truth: Any, prediction: Any, axis: int | tuple[int, ...] | None = None
         Counts. From boolean and integer NumPy masks int64, from floating ones float64. From tensors
         the wider of their dtypes, at least float32, which counts exactly up to 2**24 pixels.
 
-    Raises:
-        KerasganError: The shapes differ (nothing is broadcast), or a NumPy mask leaves [0, 1].
-
     Example:
         >>> count([[1, 1], [0, 0]], [[1, 0], [1, 0]], axis=1)
         Counts(tp=array([1, 0]), fp=array([0, 1]), fn=array([1, 0]), tn=array([0, 1]))
@@ -78,11 +67,7 @@ def count(truth: Any, prediction: Any, axis: int | tuple[int, ...] | None = None
     else:
         truth, prediction = _as_number("truth", truth), _as_number("prediction", prediction)
         same, total = truth.shape == prediction.shape, np.sum
-    if not same:
-        raise KerasganError(
-            "Arguments 'truth' and 'prediction' must have the same shape. "
-            f"Received: {tuple(truth.shape)} and {tuple(prediction.shape)}"
-        )
+    _check_shapes(same, truth, prediction)
     return Counts(
         tp=total(truth * prediction, axis=axis),
         fp=total((1 - truth) * prediction, axis=axis),
@@ -92,29 +77,9 @@ def count(truth: Any, prediction: Any, axis: int | tuple[int, ...] | None = None
 
 
 def count_labels(truth: Any, prediction: Any, classes: int) -> Counts:
-    """Count each class of two label images against the rest.
-
-    Args:
-        truth: Integer labels from 0 to `classes - 1`, any shape; NumPy.
-        prediction: The same shape.
-        classes: Number of classes, the background included.
-
-    Returns:
-        Counts of shape (classes,), int64.
-
-    Raises:
-        KerasganError: The shapes differ, or what they hold are not labels of the classes.
-
-    Example:
-        >>> count_labels([0, 0, 1, 2], [0, 1, 1, 2], classes=3).tp
-        array([1, 1, 1])
-    """
+    """Count each class of two label images (NumPy) against the rest: int64 (classes,) each."""
     truth, prediction = np.asarray(truth), np.asarray(prediction)
-    if truth.shape != prediction.shape:
-        raise KerasganError(
-            "Arguments 'truth' and 'prediction' must have the same shape. "
-            f"Received: {truth.shape} and {prediction.shape}"
-        )
+    _check_shapes(truth.shape == prediction.shape, truth, prediction)
     for name, labels in (("truth", truth), ("prediction", prediction)):
         if labels.size and (
             labels.dtype.kind not in "biu" or not 0 <= labels.min() <= labels.max() < classes
@@ -147,20 +112,13 @@ def score(name: str, counts: Counts, empty: str = "agree") -> Any:
     Returns:
         Scores in [0, 1], of the shape of the counts; a tensor where the counts are tensors.
 
-    Raises:
-        KerasganError: The name or the policy is unknown.
-
     Example:
         >>> nothing_there = count([0, 0, 0, 0], [0, 0, 0, 1])
         >>> [float(score("jaccard", nothing_there, empty)) for empty in ("agree", "medai")]
         [0.0, 0.75]
     """
-    if name not in SCORES:
-        raise KerasganError(f"Argument 'name' must be one of {list(SCORES)}. Received: {name!r}")
-    if empty not in EMPTY_POLICIES:
-        raise KerasganError(
-            f"Argument 'empty' must be one of {EMPTY_POLICIES}. Received: {empty!r}"
-        )
+    check_choice("name", name, SCORES)
+    check_choice("empty", empty, EMPTY_POLICIES)
     where = tf.where if any(tf.is_tensor(part) for part in counts) else np.where
     if empty == "medai":
         inverted = Counts(counts.tn, counts.fn, counts.fp, counts.tp)
@@ -175,6 +133,14 @@ def score(name: str, counts: Counts, empty: str = "agree") -> Any:
         return where(denominator == 0, fraction + np.nan, fraction)
     agrees = where(counts.fp + counts.fn == 0, fraction * 0 + 1, fraction * 0)
     return where(denominator == 0, agrees, fraction)
+
+
+def _check_shapes(same: bool, truth: Any, prediction: Any) -> None:
+    if not same:
+        raise KerasganError(
+            "Arguments 'truth' and 'prediction' must have the same shape. "
+            f"Received: {tuple(truth.shape)} and {tuple(prediction.shape)}"
+        )
 
 
 def _as_float(mask: Any) -> tf.Tensor:

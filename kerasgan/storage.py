@@ -22,7 +22,7 @@ import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ from kerasgan.errors import KerasganError
 _COUNT = itertools.count()
 
 
-def write_file(path: str | os.PathLike, content: bytes | str) -> None:
+def write_file(path: str | os.PathLike, content: bytes | memoryview | str) -> None:
     """Write a file, whole or not at all; one that is there is replaced."""
     path = pathlib.Path(path)
     part = path.with_name(f".{os.getpid()}-{next(_COUNT)}.part")
@@ -297,6 +297,15 @@ SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
+
+
+def file_sha256(source: str | os.PathLike | BinaryIO) -> str:
+    """Return the SHA-256 of a file, or of what is left of an open one, in hexadecimal digits."""
+    total = hashlib.sha256()
+    with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as file:
+        while piece := file.read(2**20):
+            total.update(piece)
+    return total.hexdigest()
 
 
 def _hashed(*parts: bytes | memoryview | str) -> bytes:

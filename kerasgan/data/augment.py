@@ -90,12 +90,12 @@ def from_fields(fields: Mapping[str, float]) -> Augmentation:
 def augment_pair(
     image: tf.Tensor, mask: tf.Tensor, key: tf.Tensor, config: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Alter one image and its mask; the same key does the same, on any thread."""
+    """Alter an image (height, width, channels) in [-1, 1] and its mask; the key decides how."""
     draws = _Draws(key)
     size = image.shape[0], image.shape[1]
-    places = _places(size, draws, config)
-    if places is not None:
-        image, mask = _read_linear(image, places), _read_nearest(mask, places)
+    positions = _source_positions(size, draws, config)
+    if positions is not None:
+        image, mask = _read_linear(image, positions), _read_nearest(mask, positions)
     image = _recolor(image, draws, config)
     image = _blur(image, config.blur, draws)
     return _cut_out(tf.clip_by_value(image, -1.0, 1.0), config.cutout, draws), mask
@@ -129,7 +129,9 @@ class _Draws:
         return tf.random.stateless_normal(shape, key)
 
 
-def _places(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Tensor | None:
+def _source_positions(
+    size: tuple[int, int], draws: _Draws, config: Augmentation
+) -> tf.Tensor | None:
     """Where each new pixel comes from: float32 (2, height, width), rows and columns in pixels."""
     height, width = size
     parts = (
@@ -150,8 +152,8 @@ def _places(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Te
     zoom = tf.pow(1.0 + config.scale, draws.both_ways("scale"))
     angle = draws.both_ways("rotation") * (config.rotation * np.pi / 180)
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    turned = tf.reshape(tf.stack([cosine, -sine, sine, cosine]), [2, 2])
-    turned @= _turn(size, draws, config)
+    matrix = tf.reshape(tf.stack([cosine, -sine, sine, cosine]), [2, 2])
+    matrix @= _turn(size, draws, config)
     flips = tf.stack(
         [
             tf.where(draws["flip_vertical"] < config.flip_vertical, -1.0, 1.0),
@@ -161,11 +163,11 @@ def _places(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Te
     room = tf.constant([height, width], tf.float32) * tf.abs(1 - 1 / zoom)
     offset = room * (tf.stack([draws["top"], draws["left"]]) - 0.5)
     offset += tf.constant([(height - 1) / 2, (width - 1) / 2], tf.float32)
-    places = (turned * flips[None] / zoom) @ centred + offset[:, None]
-    places = tf.reshape(places, [2, height, width])
+    positions = (matrix * flips[None] / zoom) @ centred + offset[:, None]
+    positions = tf.reshape(positions, [2, height, width])
     if config.elastic:
-        places += _bend(size, draws) * (config.elastic * min(size))
-    return _reflected(places, size)
+        positions += _bend(size, draws) * (config.elastic * min(size))
+    return _reflected(positions, size)
 
 
 def _turn(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Tensor:
@@ -182,18 +184,18 @@ def _bend(size: tuple[int, int], draws: _Draws) -> tf.Tensor:
     return tf.transpose(smooth, [2, 0, 1]) * draws["elastic"]
 
 
-def _reflected(places: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Fold places back into the image at the outer edges of its border pixels."""
+def _reflected(positions: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Fold positions back into the image at the outer edges of its border pixels."""
     side = tf.reshape(tf.constant(size, tf.float32), [2, 1, 1])
-    folded = tf.math.floormod(places + 0.5, 2 * side)
+    folded = tf.math.floormod(positions + 0.5, 2 * side)
     return tf.clip_by_value(tf.minimum(folded, 2 * side - folded) - 0.5, 0.0, side - 1)
 
 
-def _read_linear(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+def _read_linear(image: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     height, width, channels = image.shape
     flat = tf.reshape(image, [height * width, channels])
-    first = tf.floor(places)
-    down, right = tf.unstack((places - first)[..., None])
+    first = tf.floor(positions)
+    down, right = tf.unstack((positions - first)[..., None])
     top, left = tf.unstack(tf.cast(first, tf.int32))
     bottom, far = tf.minimum(top + 1, height - 1), tf.minimum(left + 1, width - 1)
 
@@ -205,9 +207,9 @@ def _read_linear(image: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     return upper + (across(bottom) - upper) * down
 
 
-def _read_nearest(mask: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+def _read_nearest(mask: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     height, width = mask.shape[:2]
-    row, column = tf.unstack(tf.cast(tf.floor(places + 0.5), tf.int32))
+    row, column = tf.unstack(tf.cast(tf.floor(positions + 0.5), tf.int32))
     flat = tf.reshape(mask, [height * width, *mask.shape[2:]])
     return tf.gather(flat, row * width + column)
 

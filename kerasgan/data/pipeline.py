@@ -115,7 +115,12 @@ def make_batches(
 
 
 def epoch_indices(count: int, batch_size: int, seed: int, shuffle: bool):
-    """Walk through the indices of all samples, epoch by epoch, each in an order of its own."""
+    """Give the indices of all samples, epoch by epoch, in an order keyed by (seed, epoch).
+
+    Returns a dataset of int64 pairs (epoch, index), and two variables: `epoch`, the number of the
+    next iteration, and `start`, how many batches that one leaves out. Each iteration adds 1 to the
+    first and sets the second to 0.
+    """
     with tf.device("CPU:0"):
         epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
         start = tf.Variable(0, trainable=False, dtype=tf.int64, name="start")
@@ -141,7 +146,10 @@ def epoch_indices(count: int, batch_size: int, seed: int, shuffle: bool):
 def finish_epochs(
     batches: tf.data.Dataset, count: int, batch_size: int, epoch: tf.Variable, start: tf.Variable
 ) -> tf.data.Dataset:
-    """Prefetch the batches made of a `walk`, and tell their number; the variables go with them."""
+    """Prefetch batches made of `epoch_indices`, state their number, and attach the variables.
+
+    The length is that of a whole epoch, also where `start` leaves batches out.
+    """
     steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
     dataset = batches.prefetch(2).apply(steps).with_options(_options())
     dataset.epoch, dataset.start = epoch, start

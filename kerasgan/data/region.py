@@ -16,7 +16,10 @@ Region = Union[np.ndarray, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]
 
 
 def as_region(region: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return a region as a function from images and masks to weights (batch, height, width)."""
+    """Return a region as a function from images and masks to weights (batch, height, width).
+
+    A region is an array (height, width) of weights from 0 up, 1 inside; or such a function.
+    """
     if callable(region):
         return lambda image, mask: tf.cast(region(image, mask), tf.float32)
     region = np.asarray(region)
@@ -31,6 +34,6 @@ def as_region(region: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def mean_fraction_inside(sizes: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
-    """Return the share of something that lies in a region, as a mean over images."""
+    """Return which part of `sizes` (batch, height, width), from 0 up, lies in a region; a mean."""
     inside = tf.reduce_sum(sizes * region, (1, 2))
     return tf.reduce_mean(inside / (tf.reduce_sum(sizes, (1, 2)) + TINY))

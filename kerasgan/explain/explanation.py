@@ -16,7 +16,7 @@ import pandas as pd
 from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.propagate import COLUMNS
-from kerasgan.storage import write
+from kerasgan.storage import write_file
 
 
 class Layers(Mapping):

@@ -47,6 +47,7 @@ from kerasgan.models.archives import (
 )
 from kerasgan.models.named import record_of, sample_output, save_weights
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, NAMES, preprocess_of, set_preprocess
+from kerasgan.storage import file_sha256
 from kerasgan.training import store
 from kerasgan.validation import check_size
 
@@ -324,7 +325,8 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any 
         size = path.stat().st_size / 1e6
         raise load_error(path, f"it has {size:.1f} MB, above the limit of {limit / 1e6:.1f} MB")
     with name_in_errors(path), tempfile.TemporaryDirectory() as temporary, path.open("rb") as file:
-        digest = _digest(file)
+        digest = file_sha256(file)
+        file.seek(0)
         if sha256 is not None and digest != str(sha256).strip().lower():
             raise KerasganError(
                 f"'{path.name}' is not the file that was published: its SHA-256 is {digest}, not "
@@ -424,14 +426,6 @@ def _check(meta: Any, settings: Any, path: pathlib.Path) -> None:
         if isinstance(error, KerasganError):
             raise
         raise load_error(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
-
-
-def _digest(file) -> str:
-    digest = hashlib.sha256()
-    while piece := file.read(2**20):
-        digest.update(piece)
-    file.seek(0)
-    return digest.hexdigest()
 
 
 # --- Parts of a bundle ---

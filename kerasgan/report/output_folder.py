@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator
 
 from kerasgan.errors import KerasganError
-from kerasgan.storage import atomic_replace, write_file
+from kerasgan.storage import atomic_replace, file_sha256, write_file
 
 __all__ = ["MANIFEST", "check_report_folder", "replace_report_folder"]
 
@@ -102,7 +101,7 @@ def _files(folder: pathlib.Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         plain = path.is_file() and not path.is_symlink()
         if plain or path.is_symlink() or not path.is_dir():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest() if plain else "none"
+            digest = file_sha256(path) if plain else "none"
             found[path.relative_to(folder).as_posix()] = digest
     return found
 

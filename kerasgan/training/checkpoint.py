@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 import shutil
+
+from kerasgan.storage import file_sha256
 
 __all__ = ["find_damage", "free_space", "write_checksums"]
 
@@ -30,7 +31,7 @@ def write_checksums(folder: pathlib.Path) -> None:
         >>> find_damage(folder)
         "'note.txt' has changed since it was written"
     """
-    sums = {path.name: _sum(path) for path in sorted(folder.iterdir())}
+    sums = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     (folder / SUMS).write_text(json.dumps(sums, indent=2), encoding="utf-8")
 
 
@@ -47,7 +48,7 @@ def find_damage(folder: pathlib.Path) -> str | None:
             return None
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
         for name, wanted in sums.items():
-            if _sum(folder / name) != wanted:
+            if file_sha256(folder / name) != wanted:
                 return f"'{name}' has changed since it was written"
     except FileNotFoundError as error:
         return f"'{pathlib.Path(error.filename).name}' is missing"
@@ -69,11 +70,3 @@ def free_space(folder: pathlib.Path) -> str:
         return f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free"
     except OSError:
         return "free space unknown"
-
-
-def _sum(path: pathlib.Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            total.update(part)
-    return total.hexdigest()

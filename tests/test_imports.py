@@ -60,7 +60,16 @@ def test_no_modules_import_each_other():
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_no_module_imports_a_private_name(module):
+def test_no_module_uses_a_private_name_of_another(module):
     names = {part or name.rpartition(".")[2] for name, part in IMPORTS[module]}
+    tree = ast.parse(FILES[module].read_text("utf-8"))
+    modules = {name.rpartition(".")[2] for name, part in IMPORTS[module] if part is None}
+    names |= {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in modules
+    }
     allowed = {"__version__"} | ({"_requirements"} if module == "kerasgan" else set())
     assert not {name for name in names if name.startswith("_")} - allowed

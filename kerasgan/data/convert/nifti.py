@@ -149,9 +149,9 @@ def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple
     side = np.linalg.norm(affine[:3, :3], axis=0).min()
     if not shift <= side / 4:
         raise KerasganError(
-            f"{expected} same places. Received: others, up to {shift:.4g} apart, by voxels "
-            f"of {side:.4g}. Resample the mask on the image's grid, or, if its header is wrong, "
-            f"give it the image's affine."
+            f"{expected} same places. Received: other places, up to {shift:.4g} apart, by "
+            f"voxels of {side:.4g}. Resample the mask on the image's grid, or, if its header is "
+            "wrong, give it the image's affine."
         )
 
 

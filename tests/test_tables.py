@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasgan.evaluation.result_cache import read_result, write_result
-from kerasgan.tables import unescape_formula, csv_bytes, escape_formula
+from kerasgan.tables import csv_bytes, escape_formula, unescape_formula
 
 HOSTILE = [
     "=1+1",

@@ -190,8 +190,8 @@ def _same(a: str | os.PathLike, b: str | os.PathLike | None) -> bool:
 def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "") -> None:
     """Refuse names of images that no mask has, or of masks that no image has."""
     unpaired = [
-        summarize(sorted(set(images) - set(masks)), "without mask"),
-        summarize(sorted(set(masks) - set(images)), "masks without image"),
+        list_some(sorted(set(images) - set(masks)), "without mask"),
+        list_some(sorted(set(masks) - set(images)), "masks without image"),
     ]
     if any(unpaired):
         raise KerasganError(
@@ -200,7 +200,7 @@ def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "
         )
 
 
-def summarize(names: Sequence[str], what: str) -> str:
+def list_some(names: Sequence[str], what: str) -> str:
     """Count names and show the first five, for an error."""
     if not names:
         return ""

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 from kerasgan.data.files import Header, read_header
-from kerasgan.data.folders import summarize
+from kerasgan.data.folders import list_some
 from kerasgan.errors import KerasganError, KerasganWarning
 
 ORIENTATION_ADVICE = (
@@ -62,14 +62,14 @@ def check_mask_sizes(
             )
         raise KerasganError(
             "Image and mask must have the same height and width. "
-            f"{summarize(differ, 'differ')}.{why}"
+            f"{list_some(differ, 'differ')}.{why}"
         )
     if unclear and not as_turned:
         raise KerasganError(
             f"Sizes do not tell whether masks were drawn on pictures as their EXIF orientation "
             f"turns them or as stored: {_tags(unclear[0], images, image_headers)}, "
             f"{_tags(unclear[0], masks, mask_headers)}. {ORIENTATION_ADVICE}. "
-            f"{summarize([names[i] for i in unclear], 'pairs are like this')}."
+            f"{list_some([names[i] for i in unclear], 'pairs are like this')}."
         )
     warn_of_unread_bands(masks, mask_headers, "mask")
 
@@ -84,7 +84,7 @@ def warn_of_unread_bands(paths: Sequence[str], headers: Sequence[Header], what: 
     if more:
         warnings.warn(
             f"Bands beyond grey or colour that are not declared as transparency, such as infrared, "
-            f"are left out. {summarize(more, f'{what}s have some')}",
+            f"are left out. {list_some(more, f'{what}s have some')}",
             KerasganWarning,
             stacklevel=3,
         )

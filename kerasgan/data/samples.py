@@ -20,7 +20,7 @@ import tensorflow as tf
 from kerasgan.data import pipeline
 from kerasgan.data.augment import Augmentation
 from kerasgan.data.files import dark_shades, read_header, read_image
-from kerasgan.data.folders import find_pairs, strip_suffix, summarize
+from kerasgan.data.folders import find_pairs, list_some, strip_suffix
 from kerasgan.data.headers import check_mask_sizes, warn_of_unread_bands
 from kerasgan.data.masks import Colors, interpret_masks, read_mask
 from kerasgan.data.resize import to_float
@@ -241,7 +241,7 @@ class Samples:
         if unknown or not wanted:
             raise KerasganError(
                 f"Argument 'names' must list names of these {len(self)} samples, such as "
-                f"{self.names[0]!r}. Received: {summarize(unknown, 'unknown names') or 'no names'}"
+                f"{self.names[0]!r}. Received: {list_some(unknown, 'unknown names') or 'no names'}"
             )
         return self._divide([name in wanted for name in self.names])
 

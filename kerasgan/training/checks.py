@@ -22,7 +22,7 @@ from kerasgan.training.replicas import is_distributed
 __all__ = [
     "check_generator",
     "check_keras_arguments",
-    "check_pair",
+    "check_networks",
     "check_penalty",
     "check_scaling",
     "check_settings",
@@ -162,7 +162,7 @@ def check_xla(jit_compile: bool | None, losses: dict) -> None:
         )
 
 
-def check_pair(generator: keras.Model, discriminator: keras.Model) -> None:
+def check_networks(generator: keras.Model, discriminator: keras.Model) -> None:
     """Raise unless the discriminator judges what the generator reads and draws."""
     image, mask = generator.input_shape, generator.output_shape
     came = discriminator.input_shape

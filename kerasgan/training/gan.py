@@ -27,7 +27,7 @@ from kerasgan.training.batch_checker import NO_WEIGHTS
 from kerasgan.training.checks import (
     check_generator,
     check_keras_arguments,
-    check_pair,
+    check_networks,
     check_penalty,
     check_scaling,
     check_settings,
@@ -122,7 +122,7 @@ class SegmentationGAN(keras.Model):
         super().__init__(**kwargs)
         self.activation = check_generator(generator).activation
         if discriminator is not None:
-            check_pair(generator, discriminator)
+            check_networks(generator, discriminator)
         self.generator = generator
         self.discriminator = discriminator
         self.recipe = None

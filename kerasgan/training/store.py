@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import tensorflow as tf
 
-from kerasgan.data.folders import summarize
+from kerasgan.data.folders import list_some
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
 from kerasgan.models.archives import LIMIT, load_error, name_in_errors
 from kerasgan.models.named import (
@@ -106,7 +106,7 @@ def _check_ours(folder: pathlib.Path) -> None:
     if others:
         raise KerasganError(
             f"'{folder}' holds a saved model and other files, which would be lost: "
-            f"{summarize(others, 'others')}. Move them, or choose another folder"
+            f"{list_some(others, 'others')}. Move them, or choose another folder"
         )
 
 

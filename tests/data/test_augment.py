@@ -114,9 +114,9 @@ def test_image_and_mask_move_together_to_the_pixel(shape, seed, strengths):
     mask = tf.reshape(tf.range(shape[0] * shape[1]), shape)
     config = only(**strengths)
     new_image, new_mask = altered(image, mask, config, seed)
-    places = (new_image + 1) / 2 * (np.array(shape) - 1)
+    positions = (new_image + 1) / 2 * (np.array(shape) - 1)
     source = np.stack(np.unravel_index(new_mask, shape), -1)
-    assert np.abs(places - source).max() <= 0.5 + 1e-4
+    assert np.abs(positions - source).max() <= 0.5 + 1e-4
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -124,25 +124,25 @@ def test_one_warp_reads_as_scipy_does_with_reflection(seed):
     image, mask = pair((20, 28, 3))
     draws = augment._Draws((3, seed))
     config = only(rotation=180, scale=0.5, elastic=0.1)
-    inside = augment._places((20, 28), draws, config).numpy()
+    inside = augment._source_positions((20, 28), draws, config).numpy()
     anywhere = RNG.uniform(-60, 80, (2, 20, 28)).astype(np.float32)
     folded = augment._reflected(tf.constant(anywhere), (20, 28))
     assert (inside >= 0).all()
     assert (inside <= np.array([19, 27]).reshape(2, 1, 1)).all()
-    for places, read_at in ((inside, inside), (anywhere, folded)):
+    for positions, read_at in ((inside, inside), (anywhere, folded)):
         linear = augment._read_linear(image, tf.constant(read_at)).numpy()
         nearest = augment._read_nearest(mask, tf.constant(read_at)).numpy()
         for channel in range(3):
             expected = ndimage.map_coordinates(
-                image[..., channel].numpy().astype(float), places, order=1, mode="reflect"
+                image[..., channel].numpy().astype(float), positions, order=1, mode="reflect"
             )
             at_rim = np.zeros((20, 28), bool)
-            for side, place in zip((20, 28), places):
+            for side, place in zip((20, 28), positions):
                 at_rim |= (np.mod(place + 0.5, side) < 0.5) | (
                     np.mod(place + 0.5, side) > side - 0.5
                 )
             np.testing.assert_allclose(linear[..., channel][~at_rim], expected[~at_rim], atol=1e-4)
-        expected = ndimage.map_coordinates(mask.numpy(), places, order=0, mode="reflect")
+        expected = ndimage.map_coordinates(mask.numpy(), positions, order=0, mode="reflect")
         assert (nearest == expected).mean() > 0.99
 
 
@@ -152,10 +152,12 @@ def test_rotation_and_scale_are_rigid_on_rectangles(size):
         draws = augment._Draws((3, seed))
         config = only(rotation=20, scale=0.25)
         # The middle, where nothing is reflected.
-        places = augment._places(size, draws, config).numpy()[:, 6:10, 6:10].astype(float)
+        positions = (
+            augment._source_positions(size, draws, config).numpy()[:, 6:10, 6:10].astype(float)
+        )
         down, right = (
-            places[:, 1:, :-1] - places[:, :-1, :-1],
-            places[:, :-1, 1:] - places[:, :-1, :-1],
+            positions[:, 1:, :-1] - positions[:, :-1, :-1],
+            positions[:, :-1, 1:] - positions[:, :-1, :-1],
         )
         lengths = np.concatenate([np.hypot(*down).ravel(), np.hypot(*right).ravel()])
         assert np.ptp(lengths) < 1e-4
@@ -168,8 +170,8 @@ def test_enlarged_images_are_cropped_within_bounds():
     for seed in range(30):
         draws = augment._Draws((3, seed))
         zoom = 1.5 ** float(draws.both_ways("scale"))
-        places = augment._places((40, 60), draws, only(scale=0.5)).numpy()
-        for side, place in zip((40, 60), places):
+        positions = augment._source_positions((40, 60), draws, only(scale=0.5)).numpy()
+        for side, place in zip((40, 60), positions):
             reach = np.ptp(place) + 1
             assert reach == pytest.approx(min(side / zoom, side), abs=1.5)
 

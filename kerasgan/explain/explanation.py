@@ -166,7 +166,7 @@ class Explanation:
         file = io.BytesIO()
         np.savez_compressed(file, header=header, **self.arrays, **layers)
         try:
-            write(path, file.getvalue())
+            write_file(path, file.getvalue())
         except OSError as error:
             raise KerasganError(
                 f"Argument 'path' must be a file in a folder that is there and can be written. "

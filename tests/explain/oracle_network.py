@@ -71,11 +71,12 @@ def steps_of(model):
                 values = apply(layer, values)
             return values
         config = network.get_config()
-        calls = {
-            (entry["name"], number): histories(call)
-            for entry in config["layers"]
-            for number, call in enumerate(entry["inbound_nodes"])
-        }
+        calls = {}
+        for entry in config["layers"]:
+            nested = isinstance(network.get_layer(entry["name"]), keras.Model)
+            first = int(nested and not KERAS_3)  # Keras 2 counts how the model itself was made
+            for number, call in enumerate(entry["inbound_nodes"], first):
+                calls[entry["name"], number] = histories(call)
         known = dict(zip(histories(config["input_layers"]), values))
 
         def value(history):

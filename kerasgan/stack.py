@@ -18,31 +18,6 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 
-__all__ = [
-    "CLIPS_BEFORE_SUM",
-    "FUNCTIONAL",
-    "KERAS_3",
-    "NUMBERS_FIRST_CALLS",
-    "ONLY_FIRST_REPLICA",
-    "OPERATION_LAYERS",
-    "POLICY",
-    "REDUCES_NUMBERS_ACROSS_MACHINES",
-    "addons_layers",
-    "built_within",
-    "called_on",
-    "has_symbolic_outputs",
-    "is_of_this_keras",
-    "layers_of",
-    "operation_classes",
-    "path_of",
-    "shape_called_on",
-    "slot_name",
-    "spectral_normalization",
-    "strategy_in_force",
-    "trackable",
-    "variable_of",
-]
-
 KERAS_3 = keras.__version__.startswith("3.")
 
 # What Keras 3 has a text for, Keras 2.14 hands on to TensorFlow.
@@ -77,13 +52,6 @@ def strategy_in_force(model: keras.Model) -> Iterator[None]:
     With one of its own, `fit` and `evaluate` of Keras 3 first read a batch and average it over
     devices, to build what is built: data would begin one batch late, and machines that hold batches
     of different sizes fail.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> model = kg.models.unet(size=32, filters=2, levels=2)
-        >>> with tf.distribute.get_strategy().scope(), strategy_in_force(model):
-        ...     model.distribute_strategy is tf.distribute.get_strategy()
-        True
     """
     strategy = model.distribute_strategy
     if KERAS_3:
@@ -100,10 +68,6 @@ def is_of_this_keras(version: str) -> bool:
     """Say whether what that version of Keras wrote is in the form of this one.
 
     `.keras` files and the variables of optimizers are not alike in both.
-
-    Example:
-        >>> is_of_this_keras(keras.__version__), is_of_this_keras("1.0.0")
-        (True, False)
     """
     return version.partition(".")[0] == keras.__version__.partition(".")[0]
 
@@ -113,10 +77,6 @@ def addons_layers() -> dict[str, Any]:
 
     It is imported when it is first needed, which registers its layers for loading, and its notices
     are hidden: that it has ended, and was built beside a newer TensorFlow.
-
-    Example:
-        >>> ("SpectralNormalization" in addons_layers()) != KERAS_3
-        True
     """
     if KERAS_3:
         return {}
@@ -129,10 +89,6 @@ def operation_classes() -> list[type]:
     """Return the operations between layers that a `.keras` file may name as classes.
 
     Keras 2.14 has none: there a layer calls a function of TensorFlow.
-
-    Example:
-        >>> bool(operation_classes()) == KERAS_3
-        True
     """
     found = [keras.Operation] if KERAS_3 else []
     for kind in found:  # which grows
@@ -144,10 +100,6 @@ def spectral_normalization() -> type[keras.layers.Wrapper]:
     """Return the layer that keeps a kernel's largest singular value at 1 in training.
 
     Keras 3 has one; for Keras 2.14 tensorflow-addons does.
-
-    Example:
-        >>> spectral_normalization().__name__
-        'SpectralNormalization'
     """
     layers = vars(keras.layers) if KERAS_3 else addons_layers()
     return layers["SpectralNormalization"]
@@ -158,18 +110,6 @@ def layers_of(network: Any) -> list[keras.layers.Layer]:
 
     Neither Keras lists the layers inside a layer: Keras 2.14 gives them as modules of TensorFlow,
     Keras 3 in private.
-
-    Args:
-        network: A `keras.Model`, or another layer.
-
-    Returns:
-        The layers, the outer ones first, without the network itself.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> names = {layer.name for layer in layers_of(kg.models.unet(size=32, filters=2))}
-        >>> "down_1_conv_a" in names
-        True
     """
     if not KERAS_3:
         return [part for part in network.submodules if isinstance(part, keras.layers.Layer)]
@@ -183,12 +123,6 @@ def path_of(weight: Any) -> str:
     """Return the name of a weight with that of its layer before it.
 
     Keras 3 has it as the path, and the name is the last part alone.
-
-    Example:
-        >>> layer = keras.layers.Dense(2, name="last")
-        >>> _ = layer(keras.Input((3,)))
-        >>> path_of(layer.bias)
-        'last/bias'
     """
     return weight.path if KERAS_3 else weight.name.partition(":")[0]
 
@@ -197,15 +131,6 @@ def called_on(entry: dict[str, Any]) -> list[str]:
     """Name the layers whose outputs a layer is called on.
 
     Configurations differ.
-
-    Args:
-        entry: Of a layer called once, in the list "layers" of a functional model's configuration.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> entries = kg.models.unet(size=32, filters=2, levels=2).get_config()["layers"]
-        >>> called_on(entries[0]), called_on(entries[1])
-        ([], ['image'])
     """
     if not entry["inbound_nodes"]:
         return []
@@ -220,11 +145,6 @@ def has_symbolic_outputs(network: Any) -> bool:
     """Say whether a model has symbolic inputs and outputs.
 
     `is_keras_tensor` has moved.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> has_symbolic_outputs(kg.models.unet(size=32, filters=2, levels=2))
-        True
     """
     known = keras.utils.is_keras_tensor if KERAS_3 else keras.backend.is_keras_tensor
     outputs = tf.nest.flatten(getattr(network, "outputs", None) or [])
@@ -235,12 +155,6 @@ def shape_called_on(network: keras.Model) -> tuple[int | None, ...] | None:
     """Return the shape that a subclassed model of one input was built or called with, else None.
 
     `save_spec` is gone in Keras 3, and what takes its place is lost in a SavedModel of Keras 2.14.
-
-    Example:
-        >>> network = keras.Sequential([keras.layers.Conv2D(1, 1)])
-        >>> network.build((None, 8, 8, 3))
-        >>> shape_called_on(network)
-        (None, 8, 8, 3)
     """
     spec = None if KERAS_3 else network.save_spec()
     if spec is not None:
@@ -255,12 +169,6 @@ def variable_of(weight: Any) -> tf.Variable:
     """Return the variable of TensorFlow behind a weight of Keras.
 
     In Keras 3 a weight holds one, in Keras 2.14 it is one.
-
-    Example:
-        >>> layer = keras.layers.Dense(2)
-        >>> layer.build((None, 3))
-        >>> variable_of(layer.kernel).shape
-        TensorShape([3, 2])
     """
     return weight.value if KERAS_3 else weight
 
@@ -270,15 +178,6 @@ def trackable(optimizer: Any) -> Any:
 
     In Keras 2.14 only the optimizer itself knows the variables of learning rate and loss scale; in
     Keras 3 `variables` has them, and the optimizer itself the network's weights too.
-
-    Example:
-        >>> optimizer = keras.optimizers.SGD(0.5)
-        >>> kept = tf.train.Checkpoint(optimizer=trackable(optimizer))
-        >>> path = kept.write("state")
-        >>> optimizer.learning_rate = 0.1
-        >>> _ = kept.read(path)
-        >>> float(optimizer.learning_rate)
-        0.5
     """
     return [variable_of(each) for each in optimizer.variables] if KERAS_3 else optimizer
 
@@ -288,21 +187,6 @@ def built_within(build: Callable[[], keras.Model], most: int) -> keras.Model:
 
     Keras 2.14 tells shapes to `tf.variable_creator_scope`; Keras 3 does not, but has a scope in
     which variables have a shape alone.
-
-    Args:
-        build: Builds it.
-        most: Numbers.
-
-    Raises:
-        KerasganError: If it has more.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> try:
-        ...     built_within(lambda: kg.models.unet(size=32, filters=10**5), most=100)
-        ... except kg.KerasganError as error:
-        ...     print(error)
-        its weights would hold more than 100 numbers
     """
     total = 0
 
@@ -328,14 +212,6 @@ def built_within(build: Callable[[], keras.Model], most: int) -> keras.Model:
 
 
 def slot_name(variable: Any) -> str:
-    """Return the name of an optimizer's variable, the weight's first, its own last.
-
-    Example:
-        >>> layer, optimizer = keras.layers.Dense(2, name="dense"), keras.optimizers.Adam()
-        >>> layer.build((None, 3))
-        >>> optimizer.build([layer.kernel])
-        >>> slot_name(optimizer.variables[-1]).split("_")[-1] in ("v", "velocity")
-        True
-    """
+    """Return the name of an optimizer's variable, the weight's first, its own last."""
     own, *weight = path_of(variable).split("/")
     return "_".join([*weight, own]) if not KERAS_3 else variable.name

@@ -1,4 +1,18 @@
-"""Functional Keras networks: generators, discriminators, and how their output is read."""
+"""Functional Keras networks: generators and discriminators, and what their outputs mean.
+
+What comes in: sizes and numbers of channels, or a Keras model of your own. What goes out:
+functional `keras.Model`s from images in [-1, 1] to masks, whose layers all have names.
+
+Which file to open:
+
+- `generators.py`, `residual.py`, `attention.py`, `nested.py`, `encoders.py`, `transformers.py`:
+  U-Nets, with parts that they share in `blocks.py`
+- `discriminators.py`: PatchGAN, PixelGAN, ImageGAN, SegAN's critic
+- `outputs.py`: whether an output is a logit, a probability or a mask in [-1, 1], and its logits;
+  decided by `trace.py`, the operations of a network, and `ranges.py`, the ranges of their values
+- `preprocess.py`: what values a network expects of its images
+- `named.py`, `safe.py`, `archives.py`: records, weights and files of networks, safe to load
+"""
 
 from kerasgan.models.attention import attention_unet
 from kerasgan.models.blocks import SeededDropout, WeightClip

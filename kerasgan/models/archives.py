@@ -14,8 +14,6 @@ from typing import Any, BinaryIO
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["check_names", "entries_of", "read_json", "load_error", "name_in_errors", "unpack"]
-
 LIMIT = 2 * 2**30
 ENTRIES = 256
 CHUNK = 2**20
@@ -24,19 +22,7 @@ TEXT_LIMIT = 16 * 2**20
 
 @contextlib.contextmanager
 def name_in_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turn what goes wrong when an archive is read into a `KerasganError` that names it.
-
-    Args:
-        path: The archive.
-
-    Example:
-        >>> try:
-        ...     with name_in_errors(pathlib.Path("a.zip")):
-        ...         raise zipfile.BadZipFile("File is not a zip file")
-        ... except KerasganError as error:
-        ...     print(error)
-        'a.zip' cannot be loaded: File is not a zip file
-    """
+    """Turn what goes wrong when an archive is read into a `KerasganError` that names it."""
     try:
         yield
     except KerasganError:
@@ -49,29 +35,7 @@ def name_in_errors(path: pathlib.Path) -> Iterator[None]:
 def entries_of(
     archive: zipfile.ZipFile, path: pathlib.Path, limit: int = LIMIT
 ) -> dict[str, zipfile.ZipInfo]:
-    """List the files in an archive, all of which can be unpacked without harm.
-
-    Args:
-        archive: The archive, opened.
-        path: Its path, for errors.
-        limit: Largest size in bytes of all files together, unpacked.
-
-    Returns:
-        The entries by name.
-
-    Raises:
-        KerasganError: If there are too many or too large ones, two of one name, or one that is a
-            link, a folder, encrypted, or would be unpacked elsewhere.
-
-    Example:
-        >>> with zipfile.ZipFile("a.zip", "w") as archive:
-        ...     archive.writestr("../a.txt", "")
-        ...     try:
-        ...         entries_of(archive, pathlib.Path("a.zip"))
-        ...     except KerasganError as error:
-        ...         print(error)
-        'a.zip' cannot be loaded: its entry '../a.txt' names a path outside of it
-    """
+    """List the files in an archive, all of which can be unpacked without harm."""
     infos = archive.infolist()
     if len(infos) > ENTRIES:
         raise load_error(path, f"it has {len(infos)} entries, more than the {ENTRIES} allowed")
@@ -95,28 +59,7 @@ def entries_of(
 def unpack(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: pathlib.Path, target: BinaryIO
 ) -> str:
-    """Unpack one file of an archive, but not one byte more than it declares.
-
-    Args:
-        archive: The archive, opened.
-        entry: The file, one of `entries_of`.
-        path: The archive's path, for errors.
-        target: What the bytes are written to.
-
-    Returns:
-        Their SHA-256, hexadecimal.
-
-    Raises:
-        KerasganError: If the file is not as long as it declares.
-
-    Example:
-        >>> with zipfile.ZipFile("a.zip", "w") as archive:
-        ...     archive.writestr("a.txt", "text")
-        >>> with zipfile.ZipFile("a.zip") as archive:
-        ...     entry = archive.getinfo("a.txt")
-        ...     unpack(archive, entry, pathlib.Path("a.zip"), io.BytesIO())[:6]
-        '982d9e'
-    """
+    """Unpack one file of an archive, but not one byte more than it declares."""
     digest, left = hashlib.sha256(), entry.file_size
     with archive.open(entry) as source:
         while left >= 0 and (piece := source.read(min(CHUNK, left + 1))):

@@ -9,8 +9,6 @@ import keras
 from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head, upsample
 from kerasgan.models.named import register_builder
 
-__all__ = ["attention_unet"]
-
 
 @register_builder
 def attention_unet(
@@ -63,15 +61,15 @@ def attention_unet(
         start = keras.initializers.HeNormal(seed=next(seeds))
         return layers.Conv2D(channels, side, kernel_initializer=start, name=name, **settings)(x)
 
-    def gated(skip, signal, place):
-        wanted = conv(signal, skip.shape[-1], 1, f"{place}_gate_signal")
-        found = conv(skip, skip.shape[-1], 2, f"{place}_gate_skip", strides=2, use_bias=False)
-        x = layers.Add(name=f"{place}_gate_add")([found, wanted])
-        x = layers.ReLU(name=f"{place}_gate_act")(x)
-        x = conv(x, 1, 1, f"{place}_gate_conv")
-        x = layers.Activation("sigmoid", name=f"{place}_gate")(x)
-        x = layers.UpSampling2D(interpolation="bilinear", name=f"{place}_gate_grow")(x)
-        return layers.Multiply(name=f"{place}_gated")([skip, x])
+    def gated(skip, signal, prefix):
+        from_signal = conv(signal, skip.shape[-1], 1, f"{prefix}_gate_signal")
+        from_skip = conv(skip, skip.shape[-1], 2, f"{prefix}_gate_skip", strides=2, use_bias=False)
+        x = layers.Add(name=f"{prefix}_gate_add")([from_skip, from_signal])
+        x = layers.ReLU(name=f"{prefix}_gate_act")(x)
+        x = conv(x, 1, 1, f"{prefix}_gate_conv")
+        x = layers.Activation("sigmoid", name=f"{prefix}_gate")(x)
+        x = layers.UpSampling2D(interpolation="bilinear", name=f"{prefix}_gate_grow")(x)
+        return layers.Multiply(name=f"{prefix}_gated")([skip, x])
 
     # --- Down ---
     image = x = keras.Input((height, width, channels), name="image")
@@ -84,8 +82,8 @@ def attention_unet(
 
     # --- Up ---
     for level, skip in enumerate(reversed(skips), start=1):
-        kept = gated(skip, x, f"up_{level}")
+        passed = gated(skip, x, f"up_{level}")
         x = upsample(x, skip.shape[-1], f"up_{level}_grow", seeds)
-        x = layers.Concatenate(name=f"up_{level}_skip")([x, kept])
+        x = layers.Concatenate(name=f"up_{level}_skip")([x, passed])
         x = conv_block(x, skip.shape[-1], f"up_{level}", seeds)
     return keras.Model(image, mask_head(x, classes, seeds), name="attention_unet")

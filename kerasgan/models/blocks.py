@@ -7,11 +7,8 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
 from kerasgan.stack import ONLY_FIRST_REPLICA, spectral_normalization
-from kerasgan.validation import check_size
-
-__all__ = ["SeededDropout", "WeightClip"]
+from kerasgan.validation import check_number, check_size, check_whole_number, invalid, is_whole
 
 
 @keras.saving.register_keras_serializable("kerasgan")
@@ -46,9 +43,7 @@ class SeededDropout(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise KerasganError(f"Argument 'rate' must lie in [0, 1). Received: {rate}")
-        self.rate = rate
+        self.rate = check_number("rate", rate, least=0, below=1)
         self.seed = int(seed)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
@@ -115,9 +110,7 @@ class WeightClip(keras.constraints.Constraint):
     """
 
     def __init__(self, limit: float):
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
-            raise KerasganError(f"Argument 'limit' must be a number above 0. Received: {limit!r}")
-        self.limit = float(limit)
+        self.limit = float(check_number("limit", limit, above=0))
 
     def __call__(self, w):
         """Return the weight, clipped."""
@@ -148,15 +141,15 @@ def apply_spectral_norm(layer: keras.layers.Layer, x, name: str):
     return x
 
 
-def conv_block(x, channels: int, place: str, seeds: Iterator[int]):
+def conv_block(x, channels: int, prefix: str, seeds: Iterator[int]):
     """Apply what a U-Net does at each level: twice 3 x 3 convolution, batch norm, ReLU."""
     for part in "ab":
         start = keras.initializers.HeNormal(seed=next(seeds))
         x = keras.layers.Conv2D(
-            channels, 3, padding="same", kernel_initializer=start, name=f"{place}_conv_{part}"
+            channels, 3, padding="same", kernel_initializer=start, name=f"{prefix}_conv_{part}"
         )(x)
-        x = batch_norm(f"{place}_bn_{part}")(x)
-        x = keras.layers.ReLU(name=f"{place}_act_{part}")(x)
+        x = batch_norm(f"{prefix}_bn_{part}")(x)
+        x = keras.layers.ReLU(name=f"{prefix}_act_{part}")(x)
     return x
 
 
@@ -179,25 +172,20 @@ def check_multiple(size, of: int, meaning: str = "") -> tuple[int, int]:
     """Return `size` as (height, width), or raise unless both are multiples of a number."""
     height, width = check_size("size", size)
     if height % of or width % of:
-        raise KerasganError(
-            f"Argument 'size' must be a multiple of {meaning}{of}. Received: {size!r}"
-        )
+        raise invalid("size", f"a multiple of {meaning}{of}", size)
     return height, width
 
 
 def check_counts(**arguments) -> None:
-    """Raise unless every argument is an int from 1 up."""
+    """Raise unless every argument is a whole number from 1 up."""
     for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise KerasganError(f"Argument '{name}' must be an int from 1 up. Received: {value!r}")
+        check_whole_number(name, value, 1)
 
 
 def check_power_of_two(size) -> None:
     """Raise unless `size` is a power of two from 32 up."""
-    if isinstance(size, bool) or not isinstance(size, int) or size < 32 or size & (size - 1):
-        raise KerasganError(
-            f"Argument 'size' must be a power of two from 32 up. Received: {size!r}"
-        )
+    if not is_whole(size) or size < 32 or size & (size - 1):
+        raise invalid("size", "a power of two from 32 up", size)
 
 
 def full_precision() -> str:

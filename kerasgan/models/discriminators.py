@@ -1,4 +1,4 @@
-"""Networks that judge whether a mask was drawn by a person or by a generator."""
+"""Networks that tell real masks from generated ones."""
 
 from __future__ import annotations
 
@@ -16,22 +16,15 @@ from kerasgan.models.blocks import (
 from kerasgan.models.named import register_builder
 from kerasgan.validation import check_size
 
-__all__ = [
-    "feature_critic",
-    "image_discriminator",
-    "patch_discriminator",
-    "pixel_discriminator",
-]
-
 
 def discriminator_inputs(height: int, width: int, channels: int, classes: int) -> list:
-    """Return the two inputs of every judge."""
+    """Return the inputs of a discriminator: image, and mask in [-1, 1]."""
     image = keras.Input((height, width, channels), name="image")
     return [image, keras.Input((height, width, classes), name="signed_mask")]
 
 
 def discriminator_conv(x, width: int, side: int, name: str, spectral_norm: bool, **settings):
-    """Apply a convolution, its kernel bounded or not."""
+    """Apply a convolution, with spectral normalisation or not."""
     if spectral_norm:
         conv = keras.layers.Conv2D(width, side, name=f"{name}_inner", **settings)
         return apply_spectral_norm(conv, x, name)
@@ -39,7 +32,7 @@ def discriminator_conv(x, width: int, side: int, name: str, spectral_norm: bool,
 
 
 def logits_output(x):
-    """Apply the last layer of every judge, which holds its output at the precision of weights."""
+    """Apply the last layer, whose output has the precision of weights."""
     return keras.layers.Activation("linear", dtype=full_precision(), name="logits")(x)
 
 
@@ -52,12 +45,12 @@ def patch_discriminator(
     spectral_norm: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Build the paper's PatchGAN: it judges image and mask, patch by patch of 70 x 70 pixels.
+    """Build the paper's PatchGAN, which classifies image and mask by patches of 70 x 70 pixels.
 
     Five 4 x 4 convolutions on the concatenated image and mask: `filters` (stride 2), twice as many
     (stride 2), four times (stride 2), eight times (stride 1), one (stride 1), each padded by one
     pixel and with a bias; batch norm on the middle three; LeakyReLU 0.2. The output is the logit
-    of "drawn by a person"; the paper's sigmoid lies in the loss.
+    of a real mask; the paper's sigmoid lies in the loss.
 
     Args:
         size: height and width in pixels, a power of two from 32 up.
@@ -111,7 +104,7 @@ def pixel_discriminator(
     spectral_norm: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Build a PixelGAN: it judges image and mask at each pixel by itself.
+    """Build a PixelGAN, which classifies image and mask at each pixel by itself.
 
     Three 1 x 1 convolutions on the concatenated image and mask: `filters`, twice as many, one;
     batch norm on the second; LeakyReLU 0.2. It sees colours under the mask, but no shape.
@@ -161,7 +154,7 @@ def image_discriminator(
     spectral_norm: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Build an ImageGAN: it judges image and mask as a whole.
+    """Build an ImageGAN, which classifies image and mask as a whole.
 
     4 x 4 convolutions of stride 2 halve the concatenated image and mask until 4 x 4 pixels are
     left: `filters`, then 2, 4, 8, 8, ... times as many; batch norm on all but the first; LeakyReLU
@@ -218,15 +211,15 @@ def feature_critic(
     spectral_norm: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Build SegAN's critic: it sees the image through the mask, and says what it finds.
+    """Build SegAN's critic, which gives features of the image within the mask.
 
     The image is multiplied by the mask, once for each class. Six convolutions of stride 2, of side
     7, 5, 4, 4, 4, 3 and with 1, 2, 4, 8, 8, 8 times `filters` channels, without bias, with batch
     norm on all but the first and LeakyReLU 0.2, follow. The output holds the masked image and what
     each convolution made of it, those of the stages times 1, 2, 2, 2, 2, 4. It is no logit: train
     with `adversarial="segan"`, by which the critic widens and the generator narrows the mean
-    distance of the features of true and drawn mask. Every trained weight, those of the batch norms
-    too, is kept within [-0.05, 0.05], or else that distance could grow without a limit.
+    distance of the features of real and generated mask. Every trained weight, those of the batch
+    norms too, is kept within [-0.05, 0.05], or else that distance could grow without a limit.
 
     Args:
         size: height and width in pixels, an int or (height, width), from 1 up.
@@ -279,7 +272,7 @@ def feature_critic(
             )
             x = norm(x)
         x = layers.LeakyReLU(0.2, name=f"stage_{level}_act")(x)
-        found = layers.Flatten(name=f"stage_{level}_flat")(x)
-        features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(found))
+        flat = layers.Flatten(name=f"stage_{level}_flat")(x)
+        features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(flat))
     features = layers.Concatenate(name="features")(features)
     return keras.Model(inputs, logits_output(features), name="feature_critic")

@@ -12,13 +12,12 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head
 from kerasgan.models.named import register_builder
 from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
 from kerasgan.stack import called_on
-
-__all__ = ["encoder_unet"]
+from kerasgan.validation import check_choice
 
 PASSED_BY = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Dropout)
 
@@ -133,8 +132,7 @@ def encoder_unet(
     1801.04381), Tan and Le 2019 (arXiv 1905.11946), Huang et al. 2017 (arXiv 1608.06993).
     """
     check_counts(channels=channels, classes=classes, filters=filters)
-    if encoder not in ENCODERS:
-        raise unknown_name("encoder", encoder, ENCODERS)
+    check_choice("encoder", encoder, ENCODERS)
     if weights is not None and channels != 3:
         raise KerasganError(
             f"Argument 'channels' must be 3 where 'weights' are given. Received: {channels}"
@@ -205,16 +203,7 @@ def input_scaling(spec: Encoder, source: keras.Model | None, channels: int) -> l
 
 
 def copy_layers(original: keras.Model, image, seeds: Iterator[int]) -> dict:
-    """Call fresh copies of a network's layers, one after another, on a scaled image.
-
-    Args:
-        original: functional `keras.Model` that calls each of its layers once.
-        image: what stands for its input; its own scaling and its dropout are passed by.
-        seeds: for the kernels.
-
-    Returns:
-        By name of the new layer, the tensor that it gives.
-    """
+    """Call fresh copies of a network's layers, one after another, on a scaled image."""
     tensors, names, pads = {}, {}, itertools.count(1)
     for entry in original.get_config()["layers"]:
         config, kind = entry["config"], type(original.get_layer(entry["name"]))

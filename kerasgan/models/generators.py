@@ -20,8 +20,6 @@ from kerasgan.models.blocks import (
 )
 from kerasgan.models.named import register_builder
 
-__all__ = ["pix2pix_generator", "unet"]
-
 
 @register_builder
 def pix2pix_generator(

@@ -1,7 +1,7 @@
-"""Networks of kerasgan, told by the function that built them and its arguments, as plain data.
+"""Records of networks as plain data, and their weights by names that do not depend on Keras.
 
-So a file need not describe their layers: it holds this record and the weights, each by the name of
-its layer and its own, which are alike in Keras 2.14 and Keras 3.
+A record holds the function that built the network and its arguments. So a file need not describe
+layers: it holds the record and the weights, named alike in Keras 2.14 and Keras 3.
 """
 
 from __future__ import annotations
@@ -28,16 +28,6 @@ from kerasgan.models.archives import load_error, name_in_errors
 from kerasgan.stack import built_within, path_of
 from kerasgan.storage import architecture_key
 
-__all__ = [
-    "sample_output",
-    "load_weights",
-    "named_weights",
-    "rebuild",
-    "record_of",
-    "register_builder",
-    "save_weights",
-]
-
 BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 LEFT_OUT = ("weights",)  # an argument that names a file, whose content is among the weights
 MOST = {"size": 16_384, "depths": 1000, "filters": 65_536, "decoder_filters": 65_536}
@@ -47,7 +37,7 @@ SAME = {"depthwise_kernel": "kernel", "sn_u": "vector_u"}  # Keras 2.14's and ad
 SHOWN = 64
 
 _records: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = weakref.WeakKeyDictionary()
-_found_true: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
+_verified: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
 Builder = TypeVar("Builder", bound=Callable[..., keras.Model])
 
 
@@ -55,26 +45,18 @@ Builder = TypeVar("Builder", bound=Callable[..., keras.Model])
 
 
 def register_builder(builder: Builder) -> Builder:
-    """Let a function that builds a network keep what it was called with; its name is its key.
-
-    Args:
-        builder: A function of `kerasgan.models`, whose arguments are plain data.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> record_of(kg.models.unet(size=32, filters=2, levels=2))["arguments"]["levels"]
-        2
-    """
+    """Make a builder of networks record its name and arguments for each network that it builds."""
     signature = inspect.signature(builder)
 
     @functools.wraps(builder)
     def build(*args: Any, **kwargs: Any) -> keras.Model:
-        network = builder(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        arguments = {name: _to_python(value) for name, value in bound.arguments.items()}
+        network = builder(**arguments)
         _records[network] = {
             "builder": builder.__name__,
-            "arguments": {k: _plain(v) for k, v in bound.arguments.items() if k not in LEFT_OUT},
+            "arguments": {k: v for k, v in arguments.items() if k not in LEFT_OUT},
             "policy": keras.mixed_precision.global_policy().name,
         }
         return network
@@ -111,7 +93,7 @@ def record_of(network: keras.Model) -> dict[str, Any] | None:
     frozen = [layer.name for layer in network.layers if layer.weights and not layer.trainable]
     record = {**_records[network], "trainable": network.trainable, "frozen": frozen}
     key = architecture_key(network)
-    if _found_true.get(network) != key:
+    if _verified.get(network) != key:
         try:
             again = rebuild(record)
             if architecture_key(again) != key:
@@ -124,7 +106,7 @@ def record_of(network: keras.Model) -> dict[str, Any] | None:
             sample_output(network), sample_output(again), rtol=1e-4, atol=1e-6, equal_nan=True
         ):
             return None
-        _found_true[network] = key
+        _verified[network] = key
     return record
 
 
@@ -180,32 +162,23 @@ def rebuild(record: Any, most: int | None = None) -> keras.Model:
     return network
 
 
-def _plain(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
+    """Turn numbers of NumPy into those of Python, and tuples into lists, as JSON does."""
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [_to_python(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
 def sample_output(network: keras.Model, size: tuple[int, int] = (64, 64)) -> np.ndarray:
-    """Return a few numbers of what a network makes of an image that is always the same.
+    """Return at most 64 numbers of a network's output for an image that is always the same.
 
-    Args:
-        network: Of one input or several.
-        size: Height and width of the image, where the network takes any.
-
-    Returns:
-        float32 array (n,), 64 numbers at most.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> sample_output(kg.models.unet(size=32, filters=2, levels=2)).shape
-        (64,)
+    `size` is that of the image, where the network takes any.
     """
     images = []
     for tensor in network.inputs:
         shape = [1, *tensor.shape[1:]]
         sides = dict(enumerate(size, start=1))
-        shape = [sides.get(place, 3) if n is None else n for place, n in enumerate(shape)]
+        shape = [sides.get(axis, 3) if n is None else n for axis, n in enumerate(shape)]
         wave = np.sin(np.arange(math.prod(shape), dtype=np.float64) % 1009)
         images.append(tf.constant(wave.reshape(shape), tensor.dtype))
     output = network(images if len(images) > 1 else images[0], training=False)
@@ -217,34 +190,22 @@ def sample_output(network: keras.Model, size: tuple[int, int] = (64, 64)) -> np.
 
 
 def named_weights(network: keras.Model) -> dict[str, Any]:
-    """Return a network's weights by names that do not depend on the Keras that built it.
-
-    Args:
-        network: A Keras model.
-
-    Returns:
-        Weights by the name of their layer and as much of their own as tells them apart.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> list(named_weights(kg.models.unet(size=32, filters=2, levels=2)))[:2]
-        ['down_1_conv_a/kernel', 'down_1_conv_a/bias']
-    """
-    found: dict[str, Any] = {}
+    """Return a network's weights by names that do not depend on the Keras that built it."""
+    named: dict[str, Any] = {}
     names = _layer_names(network)
     seen: set[int] = set()
 
-    def add(place: str, weights: Mapping[str, Any]) -> None:
+    def add(prefix: str, weights: Mapping[str, Any]) -> None:
         for name, weight in weights.items():
             if id(weight) not in seen:  # of two layers that share it
                 seen.add(id(weight))
-                found[place + name] = weight
+                named[prefix + name] = weight
 
     for layer in network.layers:
         inner = isinstance(layer, keras.Model)
         add(f"{names[layer.name]}/", named_weights(layer) if inner else _by_tails(layer.weights))
     add("", _by_tails([weight for weight in network.weights if id(weight) not in seen]))
-    return found
+    return named
 
 
 def _by_tails(weights: list) -> dict[str, Any]:
@@ -289,19 +250,7 @@ def _tails(paths: list[list[str]]) -> list[str]:
 
 
 def save_weights(network: keras.Model, path: str | os.PathLike) -> None:
-    """Write a network's weights to a file of safetensors.
-
-    Args:
-        network: A Keras model.
-        path: The file.
-
-    Raises:
-        KerasganError: If a weight has a type that such a file does not hold.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> save_weights(kg.models.unet(size=32, filters=2, levels=2), "unet.safetensors")
-    """
+    """Write a network's weights to a file of safetensors."""
     values = {name: _array(weight) for name, weight in named_weights(network).items()}
     for name, value in values.items():
         if value.dtype.kind not in "biuf":
@@ -312,23 +261,7 @@ def save_weights(network: keras.Model, path: str | os.PathLike) -> None:
 def load_weights(network: Callable[[int], keras.Model], path: str | os.PathLike) -> keras.Model:
     """Build a network and give it the weights that a file holds, if they are all there.
 
-    Args:
-        network: Builds it, from the number of numbers that the file holds.
-        path: The file, as `save_weights` writes it.
-
-    Returns:
-        The network.
-
-    Raises:
-        KerasganError: If the file is broken, or holds weights of other names, shapes or types.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> unet = kg.models.unet(size=32, filters=2, levels=2)
-        >>> save_weights(unet, "unet.safetensors")
-        >>> again = load_weights(lambda most: rebuild(record_of(unet), most), "unet.safetensors")
-        >>> bool((sample_output(again) == sample_output(unet)).all())
-        True
+    `network` builds it, and gets how many numbers the file holds.
     """
     path = pathlib.Path(path)
     if not path.is_file():

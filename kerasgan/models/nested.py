@@ -9,8 +9,6 @@ import keras
 from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head, upsample
 from kerasgan.models.named import register_builder
 
-__all__ = ["nested_unet"]
-
 
 @register_builder
 def nested_unet(
@@ -71,8 +69,8 @@ def nested_unet(
     for column in range(1, levels + 1):
         for level in range(1, levels + 2 - column):
             row, below = rows[level - 1], rows[level][column - 1]
-            place, width_here = f"node_{level}_{column}", filters * 2 ** (level - 1)
-            x = upsample(below, width_here, f"{place}_grow", seeds)
-            x = layers.Concatenate(name=f"{place}_skip")([*row, x])
-            row.append(conv_block(x, width_here, place, seeds))
+            prefix, width_here = f"node_{level}_{column}", filters * 2 ** (level - 1)
+            x = upsample(below, width_here, f"{prefix}_grow", seeds)
+            x = layers.Concatenate(name=f"{prefix}_skip")([*row, x])
+            row.append(conv_block(x, width_here, prefix, seeds))
     return keras.Model(image, mask_head(rows[0][-1], classes, seeds), name="nested_unet")

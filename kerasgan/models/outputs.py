@@ -1,9 +1,9 @@
-"""What the output of a segmentation network means: logits, probabilities, a drawing.
+"""What the output of a segmentation network means: logits, probabilities, or a mask in [-1, 1].
 
-It is decided from what the network computes, not from the name of its last layer. Where numbers
-lie is proven (`kerasgan.models.ranges`): any number is a logit, numbers in [0, 1] are
-probabilities, numbers in [-1, 1] a drawing. Several channels of probability share 1 (classes that
-exclude each other) or each has its own (labels that may overlap).
+It is decided from what the network computes, not from the name of its last layer. The range of its
+numbers is proven (`kerasgan.models.ranges`): any number is a logit, numbers in [0, 1] are
+probabilities, numbers in [-1, 1] come from a tanh. The probabilities of several channels add up to
+1 (exclusive classes), or each channel has its own (labels that may overlap).
 """
 
 from __future__ import annotations
@@ -29,22 +29,7 @@ from kerasgan.models.trace import (
 )
 from kerasgan.stack import has_symbolic_outputs, shape_called_on
 
-__all__ = [
-    "Reading",
-    "final_activation",
-    "as_functional",
-    "generator_of",
-    "is_functional",
-    "names_of_outputs",
-    "read_output",
-    "refuse_classes",
-    "refuse_labels",
-    "to_signed_mask",
-    "to_probability",
-    "with_logits",
-]
-
-CORES = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+ACTIVATIONS = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
 SMALLEST = 2.0**-24
 LOAD = (
     "load it first, keras.models.load_model(path, compile=False), with "
@@ -60,7 +45,7 @@ class Reading(NamedTuple):
     """What the output of a network means.
 
     Attributes:
-        activation: Which function makes it of its logits: "tanh" (a drawing in [-1, 1]),
+        activation: Which function makes it of its logits: "tanh" (from -1 to 1),
             "sigmoid", "softmax" or "linear" (it is the logits).
         exclusive: Whether its channels share a probability of 1.
         labels: Whether its channels are labels that may overlap, each with a probability of its
@@ -104,30 +89,7 @@ def generator_of(model) -> keras.Model:
 def as_functional(
     model: Any, size: tuple[int, int] | None = None, channels: int | None = None
 ) -> keras.Model:
-    """Return the network that maps an image to a mask, wrapped where it has no symbolic input.
-
-    Args:
-        model: as for `generator_of`.
-        size: (height, width) of the images, for a network that has not been called yet.
-        channels: of the images, likewise.
-
-    Returns:
-        A functional `keras.Model`, whose variables are the model's own.
-
-    Raises:
-        KerasganError: if it is no network, or the shape of its images is not known.
-
-    Example:
-        >>> import keras
-        >>> class Mine(keras.Model):
-        ...     def __init__(self):
-        ...         super().__init__()
-        ...         self.logit = keras.layers.Conv2D(1, 3, padding="same")
-        ...     def call(self, image):
-        ...         return tf.sigmoid(self.logit(image))
-        >>> as_functional(Mine(), (32, 32), 3).output_shape
-        (None, 32, 32, 1)
-    """
+    """Return the network that maps an image to a mask, wrapped where it has no symbolic input."""
     if isinstance(model, (str, os.PathLike)):
         raise KerasganError(
             f"Argument 'model' must be a network, not a file. Received: '{os.fspath(model)}'; "
@@ -153,33 +115,12 @@ def as_functional(
 
 
 def is_functional(network: Any) -> bool:
-    """Say whether something is a Keras model with symbolic inputs and outputs.
-
-    Args:
-        network: anything.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> is_functional(kg.models.unet(size=32, filters=2, levels=2))
-        True
-    """
+    """Say whether something is a Keras model with symbolic inputs and outputs."""
     return isinstance(network, keras.Model) and has_symbolic_outputs(network)
 
 
 def names_of_outputs(network: keras.Model) -> list[str]:
-    """Name a network's outputs, in their order.
-
-    Args:
-        network: with symbolic outputs.
-
-    Returns:
-        Keys, where it gives a dict; else names of the layers that they come from.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> names_of_outputs(kg.models.unet(size=32, filters=2, levels=2))
-        ['mask']
-    """
+    """Name a network's outputs, in their order."""
     form = getattr(network, "output", None)
     if isinstance(form, dict):
         return sorted(form)
@@ -237,7 +178,7 @@ def _wrapped(network: keras.Model, size: Any, channels: int | None) -> keras.Mod
         advice = WRAP if None not in shape else "pass size=, the side that it was trained at"
         raise KerasganError(
             f"'{network.name}' ({type(network).__name__}) cannot be called on images of shape "
-            f"{shape}: {_line(error)}; {advice}"
+            f"{shape}: {_first_line(error)}; {advice}"
         ) from error
 
 
@@ -248,7 +189,7 @@ def final_activation(model: keras.Model) -> str:
         model: a functional `keras.Model` with one output, the mask.
 
     Returns:
-        `"tanh"` (a drawing in [-1, 1]), `"sigmoid"` (probabilities, each channel its own),
+        `"tanh"` (from -1 to 1), `"sigmoid"` (probabilities, each channel its own),
         `"softmax"` (probabilities, the channels share 1) or `"linear"` (the output is a logit).
 
     Raises:
@@ -264,26 +205,7 @@ def final_activation(model: keras.Model) -> str:
 
 
 def read_output(model: keras.Model) -> Reading:
-    """Decide what a network's output means, once for each network.
-
-    Args:
-        model: a functional `keras.Model` with one output, the mask.
-
-    Returns:
-        The reading.
-
-    Raises:
-        KerasganError: as of `final_activation`.
-
-    Example:
-        >>> import keras
-        >>> image = keras.Input((8, 8, 3))
-        >>> logits = keras.layers.Conv2D(3, 1)(image)
-        >>> read_output(keras.Model(image, keras.layers.Softmax()(logits))).exclusive
-        True
-        >>> read_output(keras.Model(image, keras.layers.Activation("sigmoid")(logits))).labels
-        True
-    """
+    """Decide what a network's output means, once for each network."""
     return _compiled(as_functional(model)).reading
 
 
@@ -293,26 +215,6 @@ def with_logits(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]
     In a TensorFlow function being traced, such as a `train_step`, the logits are the tensor that
     the last activation is applied to, so gradients flow past it: at a logit of 50 a sigmoid has
     none. Called eagerly, it runs in a TensorFlow function of its own.
-
-    Args:
-        model: a functional `keras.Model` with one output, the mask.
-
-    Returns:
-        A function from (images, training=False) to (output, logits). The output is the network's,
-        as it is. Logits are float32 of the same shape: of one channel or of labels log-odds (for a
-        tanh twice what goes into it), of exclusive classes logarithms of probabilities up to a
-        number for each pixel. Where steps that mix pixels stand behind the activation they are
-        computed back from the output, and end at plus and minus 16.6.
-
-    Raises:
-        KerasganError: as of `final_activation`.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> run = with_logits(kg.models.unet(size=32, filters=2, levels=2))
-        >>> output, logits = run(tf.zeros((1, 32, 32, 3)), training=False)
-        >>> bool(tf.reduce_all(abs(tf.sigmoid(logits) - output) < 1e-6))
-        True
     """
     network = as_functional(model)
     compiled = _compiled(network)
@@ -324,19 +226,7 @@ def with_logits(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]
 
 
 def refuse_labels(model: keras.Model, what: str) -> None:
-    """Raise for a network whose channels are labels that may overlap.
-
-    Args:
-        model: a functional `keras.Model`.
-        what: what cannot be done with it, for the message.
-
-    Raises:
-        KerasganError: with what to do.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> refuse_labels(kg.models.unet(size=32, filters=2, levels=2), "evaluate")
-    """
+    """Raise for a network whose channels are labels that may overlap."""
     network = as_functional(model)
     if read_output(network).labels:
         labels = network.outputs[0].shape[-1]
@@ -348,20 +238,7 @@ def refuse_labels(model: keras.Model, what: str) -> None:
 
 
 def refuse_classes(model: keras.Model, samples: Any) -> None:
-    """Raise for samples of other classes than a network's.
-
-    Args:
-        model: a functional `keras.Model`.
-        samples: labelled `kg.data.Samples`.
-
-    Raises:
-        KerasganError: with what to do.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset("drawn", count=2, size=32)
-        >>> refuse_classes(kg.models.unet(size=32, filters=2, levels=2), samples)
-    """
+    """Raise for samples of other classes than a network's."""
     network = as_functional(model)
     classes = network.outputs[0].shape[-1]
     if classes == samples.classes:
@@ -404,7 +281,7 @@ def to_probability(output, activation: str):
 
 
 def to_signed_mask(mask):
-    """Turn a mask or its probabilities in [0, 1] into what a discriminator sees, in [-1, 1].
+    """Scale a mask or its probabilities from [0, 1] to [-1, 1], as a discriminator takes them.
 
     Args:
         mask: float array or tensor in [0, 1], any shape.
@@ -422,17 +299,17 @@ def to_signed_mask(mask):
 
 # --- Reading ---
 
-READ: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+COMPILED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def _compiled(network: keras.Model) -> _Compiled:
     """A network's reading and functions, made once for as long as its activations stay."""
     state = activations_of(network)
-    found = READ.get(network)
-    if found is None or found[0] != state:
+    cached = COMPILED.get(network)
+    if cached is None or cached[0] != state:
         _check_shapes(network)
-        READ[network] = found = (state, _Compiled(_read(network)))
-    return found[1]
+        COMPILED[network] = cached = (state, _Compiled(_read(network)))
+    return cached[1]
 
 
 def _check_shapes(network: keras.Model) -> None:
@@ -441,7 +318,7 @@ def _check_shapes(network: keras.Model) -> None:
         raise KerasganError(
             f"Argument 'model' must have one output, the mask. Received: '{name}' with "
             f"{len(outputs)} outputs {names_of_outputs(network)}; build keras.Model(model.inputs, "
-            "model.outputs[i]) with i the mask's place"
+            "model.outputs[i]) with i the mask's index"
         )
     shape, image = tuple(outputs[0].shape), tuple(network.inputs[0].shape)
     if len(shape) == 4 and len(image) == 4 and _is_small(image[1]) and not _is_small(image[3]):
@@ -473,41 +350,41 @@ def _read(network: keras.Model) -> Reading:
     trace = trace_network(network)
     if trace.output.step.depends != "image":
         raise KerasganError(f"The output of '{network.name}' does not depend on the image")
-    found, channels = range_of(trace), network.outputs[0].shape[-1]
+    bounds, channels = range_of(trace), network.outputs[0].shape[-1]
     several = channels != 1
-    if found.free:
+    if bounds.free:
         return Reading("linear", exclusive=several)
-    drawing = abs(found.low + 1) < CLOSE and abs(found.high - 1) < CLOSE
-    if not drawing and not found.within(0, 1):
-        raise _unclear(network, found)
-    _check_softmax(network, found)
-    core = _core(trace.graph.outputs[0])
-    activation = "tanh" if drawing else "sigmoid"
-    if several and not drawing and found.coupled != "apart":
-        if core is not None and core.activation == "softmax" and not core.moves:
+    signed = abs(bounds.low + 1) < CLOSE and abs(bounds.high - 1) < CLOSE
+    if not signed and not bounds.within(0, 1):
+        raise _unknown_meaning(network, bounds)
+    _check_softmax(network, bounds)
+    last = _last_activation(trace.graph.outputs[0])
+    activation = "tanh" if signed else "sigmoid"
+    if several and not signed and bounds.coupled != "apart":
+        if last is not None and last.activation == "softmax" and not last.moves:
             return Reading("softmax", exclusive=True)
-        activation = _coupling(network, found)
+        activation = _coupling(network, bounds)
     labels = several and activation == "sigmoid"
-    exact = core is not None and core.activation == activation and not found.hard
-    reading = Reading(activation, activation == "softmax", labels, exact, found.hard)
-    if exact and not core.moves:
+    exact = last is not None and last.activation == activation and not bounds.hard
+    reading = Reading(activation, activation == "softmax", labels, exact, bounds.hard)
+    if exact and not last.moves:
         return reading
     for tried in (reading, reading._replace(exact=False)):
-        output, logits = _try(network, tried)
+        output, logits = _run_on_random_image(network, tried)
         if np.abs(_probabilities(logits, tried) - to_probability(output, activation)).max() < 0.01:
             return tried
-    raise _unclear(network, found)
+    raise _unknown_meaning(network, bounds)
 
 
-def _coupling(network: keras.Model, found: Range) -> str:
+def _coupling(network: keras.Model, bounds: Range) -> str:
     """Say whether channels that depend on one another share a probability of 1."""
-    output, _ = _try(network, Reading("linear"))
+    output, _ = _run_on_random_image(network, Reading("linear"))
     shares = bool(np.abs(output.sum(-1) - 1).max() < 0.01)
-    if found.coupled == "shared":
+    if bounds.coupled == "shared":
         if shares:
             return "softmax"
         raise KerasganError(
-            f"The channels of '{network.name}' come from {found.by}, but they do not add up to 1 "
+            f"The channels of '{network.name}' come from {bounds.by}, but they do not add up to 1 "
             "at each pixel: it runs over another axis, or channels were cut off or filled up "
             "behind it. Build a model that gives all classes, the background first, or one channel"
         )
@@ -519,8 +396,8 @@ def _coupling(network: keras.Model, found: Range) -> str:
     return "softmax" if shares else "sigmoid"
 
 
-def _check_softmax(network: keras.Model, found: Range) -> None:
-    step = found.by
+def _check_softmax(network: keras.Model, bounds: Range) -> None:
+    step = bounds.by
     if step.kind != "Softmax" or step.op is None:
         return
     if step.op.outputs[0].shape[-1] == 1:
@@ -530,23 +407,23 @@ def _check_softmax(network: keras.Model, found: Range) -> None:
         )
 
 
-def _unclear(network: keras.Model, found: Range) -> KerasganError:
+def _unknown_meaning(network: keras.Model, bounds: Range) -> KerasganError:
     values = "any numbers"
-    if np.isfinite([found.low, found.high]).any():
-        values = f"numbers from {found.low:g} to {found.high:g}"
-    if found.by.kind.startswith("Arg"):
+    if np.isfinite([bounds.low, bounds.high]).any():
+        values = f"numbers from {bounds.low:g} to {bounds.high:g}"
+    if bounds.by.kind.startswith("Arg"):
         values = "numbers of classes"
     return KerasganError(
         f"What the output of '{network.name}' means cannot be told: "
-        f"{found.by} gives {values}. It "
+        f"{bounds.by} gives {values}. It "
         "must give logits (a layer with weights comes last), probabilities (such as sigmoid or "
-        "softmax) or a drawing from -1 to 1 (tanh). Wrap it: "
+        "softmax) or a mask from -1 to 1 (tanh). Wrap it: "
         "keras.Model(model.inputs[0], layer(model.outputs[0])), with a layer of yours that makes "
         "probabilities of it, or end it before that operation"
     )
 
 
-def _try(network: keras.Model, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+def _run_on_random_image(network: keras.Model, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
     """Run a network on a random image; a size left open is 128."""
     rng = np.random.default_rng(0)
     shapes = [
@@ -563,12 +440,12 @@ def _try(network: keras.Model, reading: Reading) -> tuple[np.ndarray, np.ndarray
         except (ValueError, tf.errors.OpError) as error:
             raise KerasganError(
                 f"'{network.name}' does not run on images of shape {shapes[0][1:]}: "
-                f"{_line(error)}; give its input a fixed size"
+                f"{_first_line(error)}; give its input a fixed size"
             ) from error
         return np.asarray(output, np.float32), np.asarray(logits)
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line of an error that says something; Keras puts another before it."""
     plain = re.sub(r"\x1b\[\d*m", "", str(error))
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
@@ -579,7 +456,7 @@ def _line(error: Exception) -> str:
 # --- Logits ---
 
 
-class _Core(NamedTuple):
+class _LastActivation(NamedTuple):
     """The last activation of a computation.
 
     Attributes:
@@ -623,15 +500,15 @@ class _Compiled:
         return output, _logits_of(output, self.reading)
 
 
-def _core(output: tf.Tensor) -> _Core | None:
+def _last_activation(output: tf.Tensor) -> _LastActivation | None:
     """Find the last activation behind an output, if only moves stand between."""
     moves: list[tf.Operation] = []
     tensor = output
     while tensor.op.inputs:
         op = tensor.op
         floating = op.type == "Cast" and op.inputs[0].dtype.is_floating
-        if op.type in CORES:
-            return _Core(op.inputs[0], CORES[op.type], moves)
+        if op.type in ACTIVATIONS:
+            return _LastActivation(op.inputs[0], ACTIVATIONS[op.type], moves)
         if op.type in MOVES and len(op.outputs) == 1:
             moves.append(op)
         elif op.type not in PASSED and not floating:
@@ -641,14 +518,14 @@ def _core(output: tf.Tensor) -> _Core | None:
 
 
 def _logits_of(output: tf.Tensor, reading: Reading) -> tf.Tensor:
-    core = _core(output) if reading.exact else None
+    last = _last_activation(output) if reading.exact else None
     numbers = tf.cast(output, tf.float32)
     if reading.activation == "linear":
         return numbers
-    if core is None:
-        return _inverted(numbers, reading.activation)
-    logits = tf.cast(core.before, tf.float32)
-    for move in reversed(core.moves):
+    if last is None:
+        return _logits_from_output(numbers, reading.activation)
+    logits = tf.cast(last.before, tf.float32)
+    for move in reversed(last.moves):
         logits = _reapply(move, logits)
     return 2 * logits if reading.activation == "tanh" else logits
 
@@ -659,7 +536,7 @@ def _reapply(op: tf.Operation, value: tf.Tensor) -> tf.Tensor:
     return function(**dict(zip(names, [value, *op.inputs[1:]])), **options)
 
 
-def _inverted(output: tf.Tensor, activation: str) -> tf.Tensor:
+def _logits_from_output(output: tf.Tensor, activation: str) -> tf.Tensor:
     """Logits of an output, as far as float32 tells them."""
     output = tf.clip_by_value(to_probability(output, activation), SMALLEST, 1 - SMALLEST)
     return tf.math.log(output) - (0 if activation == "softmax" else tf.math.log1p(-output))

@@ -1,8 +1,7 @@
-"""What a network takes, told by a name, and what is assumed of one that does not say.
+"""What values a network expects of its images, by name, and what is assumed without one.
 
-Images in kerasgan lie in [-1, 1]. A network that was trained on others has them brought to what it
-takes by a function, most often one that has a name here. A name can be written into reports and
-bundles; code cannot.
+Images in kerasgan lie in [-1, 1]. For a network that was trained on others they are preprocessed by
+a function, most often one that has a name here: names can be written into reports and bundles.
 """
 
 from __future__ import annotations
@@ -17,20 +16,6 @@ import numpy as np
 
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models.outputs import generator_of
-
-__all__ = [
-    "CAFFE_MEAN",
-    "DEVIATION",
-    "MEAN",
-    "NAMES",
-    "DEFAULT_PREPROCESS",
-    "Preprocess",
-    "check_range",
-    "preprocess_of",
-    "get_preprocess",
-    "rescaled_input_range",
-    "set_preprocess",
-]
 
 # Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -70,8 +55,8 @@ OWN = ({"image", "mask_conv", "mask"}, {"image", "down_2_bn", "up_1_skip", "mask
 RANGES = {"[-1,1]": (-1, 1), "[0,1]": (0, 1), "[0,255]": (0, 255)}
 BEYOND = 1.5
 
-_stated: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
-_said: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+_known: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
+_warned: weakref.WeakSet[keras.Model] = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +68,6 @@ class Preprocess:
         function: From a batch to a batch.
         named: Whether the name is a key of `NAMES`.
         assumed: Whether nobody said so.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> before = preprocess_of(kg.models.unet(size=32, filters=2, levels=2), "[0, 255]")
-        >>> before.name, float(before(np.float32(1)))
-        ('[0,255]', 255.0)
     """
 
     name: str
@@ -107,39 +86,25 @@ class Preprocess:
 
 
 def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
-    """Find out what a network takes.
+    """Return what is done to images in [-1, 1] before a network.
 
-    Args:
-        model: A `keras.Model` from image to mask, or an object with such a `.generator`.
-        preprocess: A key of `NAMES`, blanks and capitals aside; "tf" or "torch", as
-            `keras.applications` calls two of them; a function from a batch in [-1, 1] to what the
-            network takes; or None for what is known of the network: what its bundle says, else
-            [-1, 1]. Of a network that kerasgan neither made nor trained this is assumed, which is
-            said once, by a `KerasganWarning`.
-
-    Returns:
-        What is done to images.
-
-    Raises:
-        KerasganError: If there is no such name.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> preprocess_of(kg.models.unet(size=32, filters=2, levels=2)).name
-        '[-1,1]'
+    `preprocess` is a key of `NAMES`, blanks and capitals aside; "tf" or "torch", as
+    `keras.applications` calls two of them; a function; or None for what is known of the network,
+    else [-1, 1]. For a network that kerasgan neither made nor trained this is assumed, with a
+    warning once.
     """
     if isinstance(preprocess, Preprocess):
         return preprocess
     if preprocess is None:
         network = generator_of(model)
-        known = _stated.get(network)
+        known = _known.get(network)
         assumed = (
             known is None
             and not _is_own(network)
             and rescaled_input_range(network) != DEFAULT_PREPROCESS
         )
-        if assumed and network not in _said:
-            _said.add(network)
+        if assumed and network not in _warned:
+            _warned.add(network)
             warn(_assumption(network))
         name = known or DEFAULT_PREPROCESS
         return Preprocess(name, NAMES[name], assumed=assumed)
@@ -155,49 +120,21 @@ def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
 
 
 def set_preprocess(network: keras.Model, name: str = DEFAULT_PREPROCESS) -> None:
-    """Keep what a network takes, for as long as the object lives.
-
-    Args:
-        network: The network.
-        name: A key of `NAMES`.
-
-    Example:
-        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
-        >>> set_preprocess(network, "[0,1]")
-        >>> preprocess_of(network).name
-        '[0,1]'
-    """
-    _stated[network] = name
+    """Set the name of what a network expects, for as long as the object lives."""
+    _known[network] = name
 
 
 def get_preprocess(network: keras.Model) -> str | None:
-    """Return the name that `set_preprocess` has kept for a network, or None."""
-    return _stated.get(network)
+    """Return the name that was set for a network, or None."""
+    return _known.get(network)
 
 
 def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None = None) -> None:
-    """Question images that cannot lie in [-1, 1] as they are meant to.
+    """Raise or warn if images cannot lie in [-1, 1] as they are meant to.
 
-    Args:
-        images: An array (batch, height, width, channels), or a list of arrays (height, width,
-            channels).
-        preprocess: What is done to them. Images for a function of one's own are not questioned.
-        network: Whose own input they may be: where nothing is known of it, images beyond [-1, 1]
-            are a `KerasganWarning` instead of an error, and none where it takes them by its
-            first layer.
-
-    Raises:
-        KerasganError: If they are whole numbers without sign, as pixels are, or go beyond 1.5. That
-            all lie from 0 to 1 is a `KerasganWarning`.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> before = preprocess_of(kg.models.unet(size=32, filters=2, levels=2))
-        >>> try:
-        ...     check_range(np.array([[[[0.0], [255.0]]]]), before)
-        ... except kg.KerasganError as error:
-        ...     print(error)
-        Argument 'images' must lie in [-1, 1]. Received: values from 0 to 255; ...
+    Images for a function of one's own are not checked. `network` is the one whose own input they
+    may be: where nothing is known of it, images beyond [-1, 1] are a warning instead of an error,
+    and neither where it takes them by its first layer.
     """
     parts = [images] if hasattr(images, "dtype") else images
     parts = [np.asarray(part) for part in parts if hasattr(part, "dtype")]
@@ -214,21 +151,21 @@ def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None
         return
     if whole or low < -BEYOND or high > BEYOND:
         mend = "images * 2.0 - 1" if high <= 1 else "images / 127.5 - 1"
-        said = (
+        problem = (
             f"Argument 'images' must lie in [-1, 1]. Received: {' '.join([*whole[:1], 'values'])} "
             f"from {low:g} to {high:g}; {mend} brings pixels there"
         )
         if not own_input:
-            raise KerasganError(said)
-        said += f". '{network.name}' is given them as they are"
+            raise KerasganError(problem)
+        problem += f". '{network.name}' is given them as they are"
     elif 0 <= low < 0.25 and 0.5 < high <= 1:
-        said = (
+        problem = (
             f"Argument 'images' must lie in [-1, 1]. Received: values from {low:g} to {high:g}, "
             "none below 0: if 0 is black, pass images * 2 - 1"
         )
     else:
         return
-    warn(said)
+    warn(problem)
 
 
 def _is_own(network: keras.Model) -> bool:
@@ -238,19 +175,7 @@ def _is_own(network: keras.Model) -> bool:
 
 
 def rescaled_input_range(network: keras.Model) -> str | None:
-    """Return what a network that begins with `Rescaling` takes; None where it does not say.
-
-    Args:
-        network: The network.
-
-    Returns:
-        A key of `NAMES`.
-
-    Example:
-        >>> image = keras.Input((8, 8, 3))
-        >>> rescaled_input_range(keras.Model(image, keras.layers.Rescaling(1 / 255)(image)))
-        '[0,255]'
-    """
+    """Return what a network that begins with `Rescaling` takes; None where it does not say."""
     layers = [each for each in network.layers if not isinstance(each, keras.layers.InputLayer)]
     if not layers or not isinstance(layers[0], keras.layers.Rescaling):
         return None
@@ -263,11 +188,11 @@ def rescaled_input_range(network: keras.Model) -> str | None:
 
 
 def _assumption(network: keras.Model) -> str:
-    found = rescaled_input_range(network)
+    taken = rescaled_input_range(network)
     known = "was not made by kerasgan, and which values it expects is not known"
     advice = "'[0,1]', '[0,255]', 'imagenet', 'caffe' or a function, if it takes others"
-    if found:
-        known, advice = f"begins by scaling images in {found.replace(',', ', ')}", f"'{found}'"
+    if taken:
+        known, advice = f"begins by scaling images in {taken.replace(',', ', ')}", f"'{taken}'"
     return (
         f"Network '{network.name}' {known}. It is given images in [-1, 1]: pass preprocess="
         f"{advice}; or '[-1,1]', if that is right"

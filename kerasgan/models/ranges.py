@@ -1,4 +1,4 @@
-"""Between which numbers the output of a network lies, proven from its operations.
+"""Ranges of the values in a network, proven from its operations.
 
 Each value gets an interval. Layers with weights give any number, activations bound it, and what
 follows them (cropping, averaging, resizing, arithmetic with constants) is followed too.
@@ -15,8 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.models.trace import Step, Trace, Value
-
-__all__ = ["CLOSE", "MOVES", "Range", "Ranges", "range_of"]
 
 INFINITE = math.inf
 CLOSE = 1e-5
@@ -43,7 +41,7 @@ MOVES = {
     "Transpose",
     "Unpack",
 }
-"""Operations that put values elsewhere and change none."""
+"""Operations that move values and change none."""
 
 AVERAGES = {"AvgPool", "Max", "MaxPool", "Mean", "Min", "ResizeArea", "ResizeBilinear"}
 OVERSHOOTING = ("lanczos1", "lanczos3", "lanczos5", "keyscubic", "mitchellcubic")
@@ -100,42 +98,15 @@ class Range(NamedTuple):
 
 
 def range_of(trace: Trace) -> Range:
-    """Find the range of a network's output.
-
-    Args:
-        trace: The network's computation.
-
-    Returns:
-        The range; unbounded and not free where nothing is known, `by` being the step.
-
-    Example:
-        >>> import keras
-        >>> from kerasgan.models.trace import trace_network
-        >>> image = keras.Input((8, 8, 3))
-        >>> logit = keras.layers.Conv2D(1, 1)(image)
-        >>> range_of(trace_network(keras.Model(image, logit))).free
-        True
-        >>> mask = keras.layers.Activation("sigmoid")(logit)
-        >>> range_of(trace_network(keras.Model(image, 3 * mask + 1)))[:2]
-        (1.0, 4.0)
-    """
+    """Return the range of a network's output; unbounded and not free where nothing is known."""
     return Ranges(trace, trained=True).of(trace.output)
 
 
 class Ranges:
     """The ranges of all values of a computation.
 
-    Args:
-        trace: The computation.
-        trained: Whether the numbers that its weights hold now count; else what is found holds for
-            any weights.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> from kerasgan.models.trace import trace_network
-        >>> trace = trace_network(kg.models.unet(size=32, filters=2, levels=2))
-        >>> Ranges(trace).of(trace.output)[:2]
-        (0.0, 1.0)
+    `trained` says whether the numbers that its weights hold now count; else ranges hold for any
+    weights.
     """
 
     def __init__(self, trace: Trace, trained: bool = False):
@@ -149,10 +120,10 @@ class Ranges:
     def of(self, value: Value) -> Range:
         """Returns the range of a value."""
         if value not in self._known:
-            self._known[value] = self._found(value)
+            self._known[value] = self._compute(value)
         return self._known[value]
 
-    def _found(self, value: Value) -> Range:
+    def _compute(self, value: Value) -> Range:
         step, kind = value.step, value.step.kind
         if step.depends == "nothing":
             number = self.trace.number(value)
@@ -174,8 +145,8 @@ class Ranges:
         if kind in COMPARISONS:
             return Range(0.0, 1.0, by=step, hard=step.depends == "image")
         rule = RULES.get(kind)
-        found = rule(self, step) if rule is not None else None
-        return Range(-INFINITE, INFINITE, by=step) if found is None else found
+        known = rule(self, step) if rule is not None else None
+        return Range(-INFINITE, INFINITE, by=step) if known is None else known
 
     def all_of(self, step: Step) -> list[Range]:
         """Returns the ranges of all that an operation is given."""
@@ -222,8 +193,8 @@ class Ranges:
 # --- How kinds of operations change a range ---
 
 
-def _quiet(function: Callable[[float], float], below: float, above: float) -> Callable:
-    """A function of a number that says what it tends to at minus and plus infinity."""
+def _with_limits(function: Callable[[float], float], below: float, above: float) -> Callable:
+    """Extend a function of a number by its limits at minus and plus infinity."""
 
     def at(number: float) -> float:
         if math.isinf(number):
@@ -242,24 +213,26 @@ def _softplus(x: float) -> float:
 
 MONOTONE = {
     "Atan": math.atan,
-    "Ceil": _quiet(math.ceil, -INFINITE, INFINITE),
-    "Elu": _quiet(lambda x: x if x > 0 else math.expm1(x), -1.0, INFINITE),
+    "Ceil": _with_limits(math.ceil, -INFINITE, INFINITE),
+    "Elu": _with_limits(lambda x: x if x > 0 else math.expm1(x), -1.0, INFINITE),
     "Erf": math.erf,
-    "Exp": _quiet(math.exp, 0.0, INFINITE),
-    "Expm1": _quiet(math.expm1, -1.0, INFINITE),
-    "Floor": _quiet(math.floor, -INFINITE, INFINITE),
-    "Log": _quiet(lambda x: math.log(x) if x > 0 else -INFINITE, -INFINITE, INFINITE),
-    "Log1p": _quiet(lambda x: math.log1p(x) if x > -1 else -INFINITE, -INFINITE, INFINITE),
+    "Exp": _with_limits(math.exp, 0.0, INFINITE),
+    "Expm1": _with_limits(math.expm1, -1.0, INFINITE),
+    "Floor": _with_limits(math.floor, -INFINITE, INFINITE),
+    "Log": _with_limits(lambda x: math.log(x) if x > 0 else -INFINITE, -INFINITE, INFINITE),
+    "Log1p": _with_limits(lambda x: math.log1p(x) if x > -1 else -INFINITE, -INFINITE, INFINITE),
     "Relu": lambda x: max(x, 0.0),
     "Relu6": lambda x: min(max(x, 0.0), 6.0),
-    "Rint": _quiet(round, -INFINITE, INFINITE),
-    "Round": _quiet(round, -INFINITE, INFINITE),
-    "Selu": _quiet(lambda x: 1.0507 * (x if x > 0 else 1.67327 * math.expm1(x)), -1.7581, INFINITE),
-    "Sigmoid": _quiet(lambda x: math.exp(-_softplus(-x)), 0.0, 1.0),
+    "Rint": _with_limits(round, -INFINITE, INFINITE),
+    "Round": _with_limits(round, -INFINITE, INFINITE),
+    "Selu": _with_limits(
+        lambda x: 1.0507 * (x if x > 0 else 1.67327 * math.expm1(x)), -1.7581, INFINITE
+    ),
+    "Sigmoid": _with_limits(lambda x: math.exp(-_softplus(-x)), 0.0, 1.0),
     "Sign": lambda x: float(np.sign(x)),
-    "Softplus": _quiet(_softplus, 0.0, INFINITE),
-    "Softsign": _quiet(lambda x: x / (1 + abs(x)), -1.0, 1.0),
-    "Sqrt": _quiet(lambda x: math.sqrt(max(x, 0.0)), 0.0, INFINITE),
+    "Softplus": _with_limits(_softplus, 0.0, INFINITE),
+    "Softsign": _with_limits(lambda x: x / (1 + abs(x)), -1.0, 1.0),
+    "Sqrt": _with_limits(lambda x: math.sqrt(max(x, 0.0)), 0.0, INFINITE),
     "Tanh": math.tanh,
 }
 
@@ -269,12 +242,12 @@ def _product(a: float, b: float) -> float:
 
 
 def _ends(a: Range, b: Range, function: Callable[[float, float], float]) -> tuple[float, float]:
-    found = [function(x, y) for x in a[:2] for y in b[:2]]
-    return min(found), max(found)
+    ends = [function(x, y) for x in a[:2] for y in b[:2]]
+    return min(ends), max(ends)
 
 
 def _merged(ranges: list[Range], low: float, high: float, free: bool, step: Step) -> Range:
-    """The range of what is computed from several."""
+    """Return the range of a value that is computed from several."""
     seen = [r for r in ranges if r.by is not None]
     hard = bool(seen) and all(r.hard for r in seen)
     return Range(low, high, free, step, max(r.coupled for r in ranges), hard)
@@ -392,15 +365,15 @@ def _union(parts: list[Range], step: Step) -> Range:
 
 def _join(ranges: Ranges, step: Step) -> Range:
     values = step.inputs[:-1] if step.kind == "ConcatV2" else step.inputs
-    found = _union([ranges.of(value) for value in values], step)
-    return found._replace(coupled=max(found.coupled, "joined"))
+    union = _union([ranges.of(value) for value in values], step)
+    return union._replace(coupled=max(union.coupled, "joined"))
 
 
 def _choose(ranges: Ranges, step: Step) -> Range:
     decides, *values = step.inputs
-    found = _union([ranges.of(value) for value in values], step)
+    union = _union([ranges.of(value) for value in values], step)
     chosen = decides.step.depends == "image" and all(v.step.depends != "image" for v in values)
-    return found._replace(by=step, hard=found.hard or chosen)
+    return union._replace(by=step, hard=union.hard or chosen)
 
 
 def _pad(ranges: Ranges, step: Step) -> Range:
@@ -442,8 +415,8 @@ def _log_softmax(ranges: Ranges, step: Step) -> Range:
 
 
 def _one_hot(ranges: Ranges, step: Step) -> Range:
-    found = _union(ranges.all_of(step)[2:], step)
-    return found._replace(by=step, coupled="shared", hard=step.depends == "image")
+    union = _union(ranges.all_of(step)[2:], step)
+    return union._replace(by=step, coupled="shared", hard=step.depends == "image")
 
 
 def _cast(ranges: Ranges, step: Step) -> Range:

@@ -15,8 +15,6 @@ from kerasgan.models.blocks import (
 )
 from kerasgan.models.named import register_builder
 
-__all__ = ["residual_unet"]
-
 
 @register_builder
 def residual_unet(
@@ -67,7 +65,7 @@ def residual_unet(
     layers = keras.layers
     seeds = itertools.count(1000 * seed)
 
-    def conv(x, channels, kernel, place, stride=1):
+    def conv(x, channels, kernel, prefix, stride=1):
         start = keras.initializers.HeNormal(seed=next(seeds))
         x = layers.Conv2D(
             channels,
@@ -76,21 +74,21 @@ def residual_unet(
             padding="same",
             use_bias=False,
             kernel_initializer=start,
-            name=f"{place}_conv",
+            name=f"{prefix}_conv",
         )(x)
-        return batch_norm(f"{place}_bn")(x)
+        return batch_norm(f"{prefix}_bn")(x)
 
-    def residual(x, channels, place, stride=1):
+    def residual(x, channels, prefix, stride=1):
         straight = x
         if stride > 1:
-            straight = layers.AveragePooling2D(stride, name=f"{place}_straight_pool")(straight)
+            straight = layers.AveragePooling2D(stride, name=f"{prefix}_straight_pool")(straight)
         if x.shape[-1] != channels or stride > 1:
-            straight = conv(straight, channels, 1, f"{place}_straight")
-        x = conv(x, channels, 3, f"{place}_a", stride)
-        x = layers.ReLU(name=f"{place}_a_act")(x)
-        x = conv(x, channels, 3, f"{place}_b")
-        x = layers.Add(name=f"{place}_add")([straight, x])
-        return layers.ReLU(name=f"{place}_act")(x)
+            straight = conv(straight, channels, 1, f"{prefix}_straight")
+        x = conv(x, channels, 3, f"{prefix}_a", stride)
+        x = layers.ReLU(name=f"{prefix}_a_act")(x)
+        x = conv(x, channels, 3, f"{prefix}_b")
+        x = layers.Add(name=f"{prefix}_add")([straight, x])
+        return layers.ReLU(name=f"{prefix}_act")(x)
 
     widths = [filters * min(2**level, 6) for level in range(levels)]
 

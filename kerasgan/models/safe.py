@@ -38,8 +38,6 @@ from kerasgan.stack import (
     operation_classes,
 )
 
-__all__ = ["check_config", "load_network"]
-
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 # These run code or read files when they are built.
@@ -73,28 +71,7 @@ def load_network(
     limit: int = LIMIT,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> keras.Model:
-    """Load a `.keras` file that the Keras installed has written, by whomever.
-
-    Args:
-        path: The file.
-        limit: Largest size in bytes, packed or unpacked.
-        custom_objects: Classes and functions of yours that the file may name too, by name, as for
-            `keras.models.load_model`. Their code runs, on arguments that the file holds.
-
-    Returns:
-        The network, not compiled.
-
-    Raises:
-        KerasganError: If the file is broken, or holds more than a network of layers of Keras,
-            tensorflow-addons, kerasgan and `custom_objects` with its weights, or weights that are
-            links to other files.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> kg.models.unet(size=32, filters=2, levels=2).save("small.keras")
-        >>> load_network("small.keras").output_shape
-        (None, 32, 32, 1)
-    """
+    """Load a `.keras` file that the Keras installed has written, by whomever."""
     path, given = pathlib.Path(path), _given(custom_objects)
     with name_in_errors(path), zipfile.ZipFile(path) as archive:
         entries = entries_of(archive, path, limit)
@@ -115,24 +92,7 @@ def load_network(
 def check_config(
     config: Any, path: str | os.PathLike, given: Mapping[str, Any] | None = None
 ) -> None:
-    """Refuse a network's description that names more than known layers and their parts.
-
-    Args:
-        config: What is in `config.json` of a `.keras` file.
-        path: The file, for errors.
-        given: What it may name beside those, by name.
-
-    Raises:
-        KerasganError: Naming the first part that is not known.
-
-    Example:
-        >>> part = {"module": "os", "class_name": "function", "config": "system"}
-        >>> try:
-        ...     check_config({"class_name": "Functional", "config": part}, "a.keras")
-        ... except KerasganError as error:
-        ...     print(str(error)[:70])
-        'a.keras' cannot be loaded: it asks for Functional of None, which is n
-    """
+    """Refuse a network's description that names more than known layers and their parts."""
     path = pathlib.Path(path)
     if not isinstance(config, dict) or config.get("class_name") not in ("Functional", "Sequential"):
         raise load_error(path, f"its entry {CONFIG!r} describes no functional network")
@@ -212,11 +172,7 @@ def activations() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=2)
 def known_classes(added: bool) -> list[list[str | None]]:
-    """Module, name and registered name of what a network may be built from.
-
-    Args:
-        added: For the layers of tensorflow-addons, which is imported then, in place of the others.
-    """
+    """Module, name and registered name of what a network may be built from."""
     if added:
         return [
             [value.__module__, name, f"Addons>{name}"]
@@ -243,12 +199,7 @@ def known_classes(added: bool) -> list[list[str | None]]:
 
 
 def check_weights(file: BinaryIO, path: pathlib.Path) -> None:
-    """Refuse weights that are links to other files, or that the file declares but does not hold.
-
-    Args:
-        file: The HDF5 file.
-        path: The archive that it lies in, for errors.
-    """
+    """Refuse weights that are links to other files, or that the file declares but does not hold."""
     with name_in_errors(path), h5py.File(file, "r") as root:
         todo: list[h5py.Group] = [root]
         while todo:

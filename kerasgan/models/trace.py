@@ -1,7 +1,7 @@
-"""What a network computes: the TensorFlow operations between its image and its output, in order.
+"""The TensorFlow operations between a network's image and its output, in order.
 
-The network is called once on symbolic tensors, whatever it was written with, and the graph that
-this leaves is walked back from the output. Functions that are called in it are walked into.
+The network is called once on symbolic tensors, and the graph of this call is walked back from the
+output. Functions that are called in it are walked into.
 """
 
 from __future__ import annotations
@@ -19,19 +19,6 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.stack import NUMBERS_FIRST_CALLS, layers_of
-
-__all__ = [
-    "Step",
-    "Trace",
-    "Value",
-    "activations_of",
-    "call_network",
-    "clear_trace",
-    "layers_in",
-    "raw_operation",
-    "trace",
-    "trace_network",
-]
 
 PASSED = {
     "CheckNumerics",
@@ -149,20 +136,10 @@ class Trace(NamedTuple):
 def raw_operation(
     kind: str, attributes: Any, dtype: str | None = None
 ) -> tuple[Any, list[str], dict[str, Any]]:
-    """Find the function in `tf.raw_ops` that does an operation again.
+    """Return the function in `tf.raw_ops` of an operation, its inputs' names and other arguments.
 
-    Args:
-        kind: Of operation.
-        attributes: By name, as in TensorFlow's NodeDef.
-        dtype: What floating numbers are to be; None for what they are.
-
-    Returns:
-        The function, None if there is none; names of its inputs; and its other arguments.
-
-    Example:
-        >>> function, names, _ = raw_operation("Relu", {})
-        >>> function(features=[-1.0, 2.0]).numpy(), names
-        (array([0., 2.], dtype=float32), ['features'])
+    `attributes` are as in TensorFlow's NodeDef; `dtype` is what floating numbers are to be, None
+    for what they are. The function is None if there is none.
     """
     function = getattr(tf.raw_ops, kind, None)
     if function is None or any(x.WhichOneof("value") == "func" for x in attributes.values()):
@@ -200,24 +177,7 @@ def _type(number: int, dtype: str | None) -> tf.DType:
 
 
 def trace_network(network: keras.Model, output: int = 0) -> Trace:
-    """Trace a network's inference, once for as long as its activations stay.
-
-    Args:
-        network: A `keras.Model` with symbolic inputs. Sizes may be open.
-        output: Which of its outputs to walk back from.
-
-    Returns:
-        The trace, from the first of its inputs.
-
-    Raises:
-        KerasganError: If that needs a size that the network leaves open.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> found = trace_network(kg.models.unet(size=32, filters=2, levels=2))
-        >>> [step.kind for step in found.steps if step.depends == "image"][-1:]
-        ['Sigmoid']
-    """
+    """Trace a network's inference up to one of its outputs, once while its activations stay."""
     state = [output, *activations_of(network)]
     known = TRACED.get(network)
     if known is None or known[0] != state:
@@ -226,50 +186,18 @@ def trace_network(network: keras.Model, output: int = 0) -> Trace:
 
 
 def activations_of(network: keras.Model) -> list[Any]:
-    """Return what could be exchanged in a network that stays the same object: its activations.
-
-    Args:
-        network: A `keras.Model`.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> keras.activations.sigmoid in activations_of(kg.models.unet(size=32, filters=2))
-        True
-    """
+    """Return the activations of all layers, which can be exchanged in the same network object."""
     return [getattr(layer, "activation", None) for layer in layers_of(network)]
 
 
 def call_network(network: keras.Model, images: Sequence[Any], training: Any = False) -> Any:
-    """Call a network on its inputs, in the form that it wants them in, such as a dict.
-
-    Args:
-        network: A `keras.Model` with symbolic inputs.
-        images: For each of `network.inputs` a tensor.
-        training: As Keras has it.
-
-    Returns:
-        What the network gives.
-
-    Example:
-        >>> image = keras.Input((8, 8, 3), name="image")
-        >>> network = keras.Model({"image": image}, keras.layers.Conv2D(1, 1)(image))
-        >>> call_network(network, [tf.zeros((1, 8, 8, 3))]).shape
-        TensorShape([1, 8, 8, 1])
-    """
+    """Call a network on a tensor for each of its inputs, in the form that it takes."""
     form = getattr(network, "input", images[0])  # no attribute of a Sequential of Keras 3
     return network(tf.nest.pack_sequence_as(form, images), training=training)
 
 
 def clear_trace(network: keras.Model) -> None:
-    """Let go of what was traced, since a layer may have changed in what no one can see.
-
-    Args:
-        network: The network.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> clear_trace(kg.models.unet(size=32, filters=2, levels=2))
-    """
+    """Trace a network anew when it is next asked for: a layer may have changed unnoticed."""
     TRACED.pop(network, None)
 
 
@@ -305,20 +233,7 @@ def _traced(network: keras.Model, output: int) -> Trace:
 def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[str] = ()) -> Trace:
     """Walk back from a tensor of a graph to the images that it was computed from.
 
-    Args:
-        output: A tensor of a graph, such as that of a `tf.function` being traced.
-        images: Tensors of that graph, where to stop.
-        layers: Names of layers, to tell which of them a step belongs to.
-
-    Returns:
-        The trace.
-
-    Example:
-        >>> with tf.Graph().as_default():
-        ...     image = tf.zeros((1, 4, 4, 1))
-        ...     found = trace(tf.sigmoid(2 * image), [image])
-        >>> [(step.kind, step.depends) for step in found.steps]
-        [('Image', 'image'), ('Const', 'nothing'), ('Mul', 'image'), ('Sigmoid', 'image')]
+    `layers` are names of layers, to tell which of them a step belongs to.
     """
     walk = _Walk(output.graph, {(t.op.name, t.value_index) for t in images}, set(layers))
     end = walk.settled(_Reference(None, output.op.name, output.value_index))
@@ -328,35 +243,26 @@ def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[s
 
 
 def layers_in(name: str, layers: Collection[str]) -> list[tuple[str, str]]:
-    """Say which of these layers an operation's name names, the outermost first.
+    """Return the layers that an operation's name contains, the outermost first.
 
-    Args:
-        name: Such as "model/conv2d/Conv2D", the model's own name first. Keras adds a number where
-            a layer is called again.
-        layers: Names of layers.
-
-    Returns:
-        For each, its path, and what the name begins with up to there.
-
-    Example:
-        >>> layers_in("model/block/conv_1/Conv2D", {"block", "conv"})
-        [('block', 'model/block'), ('block/conv', 'model/block/conv_1')]
+    For each, its path, and the name up to there. The name is such as "model/conv2d/Conv2D"; Keras
+    adds a number where a layer is called again.
     """
     parts, path = name.split("/"), ""
-    found, place = [], 1
-    while place < len(parts) - 1:
-        for end in range(min(len(parts) - 1, place + 4), place, -1):  # names with slashes first
-            part = "/".join(parts[place:end])
+    chain, start = [], 1
+    while start < len(parts) - 1:
+        for end in range(min(len(parts) - 1, start + 4), start, -1):  # names with slashes first
+            part = "/".join(parts[start:end])
             plain = re.sub(r"_\d+$", "", part)
             if part in layers and not (NUMBERS_FIRST_CALLS and plain in layers):
                 plain = part
             if plain in layers:
                 path = f"{path}/{plain}" if path else plain
-                found.append((path, "/".join(parts[:end])))
-                place = end - 1
+                chain.append((path, "/".join(parts[:end])))
+                start = end - 1
                 break
-        place += 1
-    return found
+        start += 1
+    return chain
 
 
 def _calls_in(graph: tf.Graph, layers: Collection[str]) -> dict[str, list[tuple[str, str]]]:
@@ -397,7 +303,7 @@ def _repeated(ops: list[tf.Operation]) -> list[list[tf.Operation]]:
     for size in range(1, len(done) // 2 + 1):
         times = len(done) // size
         if reads and len(reads) % times == 0 and done == done[:size] * times:
-            return [ops[place : place + size] for place in range(0, len(ops), size)]
+            return [ops[start : start + size] for start in range(0, len(ops), size)]
     return [ops]
 
 
@@ -542,7 +448,7 @@ class _Walk:
         scope = "" if reference.body is None else f"{reference.body.scope}/"
         return scope + reference.node
 
-    def _place(self, reference: _Reference, name: str) -> tuple[str, str]:
+    def _layer_of(self, reference: _Reference, name: str) -> tuple[str, str]:
         """Say which layer's a step is, and in which call."""
         outer = reference
         while outer.body is not None:
@@ -557,14 +463,14 @@ class _Walk:
     def _step(self, reference: _Reference, inputs: list[Value]) -> Step:
         op, name = self._op(reference), self._full_name(reference)
         kind = self._kind(reference)
-        found = [before.step.depends for before in inputs]
+        depend = [before.step.depends for before in inputs]
         resource = op is not None and op.outputs and op.outputs[0].dtype == tf.resource
         if kind in ("ReadVariableOp", "VarHandleOp") or resource:
-            found.append("variables")
-        depends = max(found, key=DEPENDS.index, default="nothing")
+            depend.append("variables")
+        depends = max(depend, key=DEPENDS.index, default="nothing")
         depends = "nothing" if kind in SHAPES else depends
         if self._is_image(reference):
             kind, depends = "Image", "image"
         node = reference.body.nodes[reference.node] if op is None else None
-        path, scope = self._place(reference, name)
+        path, scope = self._layer_of(reference, name)
         return Step(kind, name, path, scope, tuple(inputs), depends, op, node)

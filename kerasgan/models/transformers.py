@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from kerasgan.errors import KerasganError
 from kerasgan.models.blocks import (
     SeededDropout,
     batch_norm,
@@ -18,8 +17,7 @@ from kerasgan.models.blocks import (
     mask_activation,
 )
 from kerasgan.models.named import register_builder
-
-__all__ = ["convnext_unet", "segformer"]
+from kerasgan.validation import check_number, check_whole_number, invalid
 
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
@@ -99,28 +97,28 @@ def segformer(
             channels, side, stride, padding="same", kernel_initializer=fan_out(seeds), name=name
         )(x)
 
-    def attention(x, heads, reduction, place):
+    def attention(x, heads, reduction, prefix):
         keys, shape = x, x.shape[1:]
         if reduction > 1:
-            keys = conv(x, shape[-1], reduction, reduction, f"{place}_reduce")
-            keys = layer_norm(keys, f"{place}_reduce_norm")
-        x = layers.Reshape((-1, shape[-1]), name=f"{place}_queries")(x)
-        keys = layers.Reshape((-1, shape[-1]), name=f"{place}_keys")(keys)
-        attend = layers.MultiHeadAttention(heads, shape[-1] // heads, name=place)
+            keys = conv(x, shape[-1], reduction, reduction, f"{prefix}_reduce")
+            keys = layer_norm(keys, f"{prefix}_reduce_norm")
+        x = layers.Reshape((-1, shape[-1]), name=f"{prefix}_queries")(x)
+        keys = layers.Reshape((-1, shape[-1]), name=f"{prefix}_keys")(keys)
+        attend = layers.MultiHeadAttention(heads, shape[-1] // heads, name=prefix)
         x = attend(x, keys)
         for weight in attend.weights:
             if "kernel" in weight.name:  # of one seeded initializer they would start alike
                 weight.assign(truncated_normal(seeds)(weight.shape, weight.dtype))
-        return layers.Reshape(shape, name=f"{place}_map")(x)
+        return layers.Reshape(shape, name=f"{prefix}_map")(x)
 
-    def mix(x, place):
+    def mix(x, prefix):
         channels = x.shape[-1]
-        x = pointwise(x, WIDER * channels, f"{place}_widen", seeds)
+        x = pointwise(x, WIDER * channels, f"{prefix}_widen", seeds)
         x = layers.DepthwiseConv2D(
-            3, padding="same", depthwise_initializer=fan_out(seeds), name=f"{place}_depthwise"
+            3, padding="same", depthwise_initializer=fan_out(seeds), name=f"{prefix}_depthwise"
         )(x)
-        x = layers.Activation("gelu", name=f"{place}_act")(x)
-        return pointwise(x, channels, f"{place}_narrow", seeds)
+        x = layers.Activation("gelu", name=f"{prefix}_act")(x)
+        return pointwise(x, channels, f"{prefix}_narrow", seeds)
 
     # --- Down ---
     image = x = keras.Input((height, width, channels), name="image")
@@ -131,11 +129,11 @@ def segformer(
         x = layer_norm(x, f"down_{level}_patch_norm")
         for block in range(1, depth + 1):
             rate = float(next(rates))
-            place = f"down_{level}_{block}_attention"
-            branch = attention(layer_norm(x, f"{place}_norm"), heads, reduction, place)
-            x = add_branch(x, branch, rate, place, seeds)
-            place = f"down_{level}_{block}_mix"
-            x = add_branch(x, mix(layer_norm(x, f"{place}_norm"), place), rate, place, seeds)
+            prefix = f"down_{level}_{block}_attention"
+            branch = attention(layer_norm(x, f"{prefix}_norm"), heads, reduction, prefix)
+            x = add_branch(x, branch, rate, prefix, seeds)
+            prefix = f"down_{level}_{block}_mix"
+            x = add_branch(x, mix(layer_norm(x, f"{prefix}_norm"), prefix), rate, prefix, seeds)
         x = layer_norm(x, f"down_{level}_norm")
         stages.append(x)
 
@@ -219,23 +217,23 @@ def convnext_unet(
             x
         )
 
-    def block(x, rate, place):
+    def block(x, rate, prefix):
         channels, before = x.shape[-1], x
         x = layers.DepthwiseConv2D(
             7,
             padding="same",
             depthwise_initializer=truncated_normal(seeds),
-            name=f"{place}_depthwise",
+            name=f"{prefix}_depthwise",
         )(x)
-        x = layer_norm(x, f"{place}_norm")
-        x = pointwise(x, WIDER * channels, f"{place}_widen", seeds)
-        x = layers.Activation("gelu", name=f"{place}_act")(x)
-        x = pointwise(x, channels, f"{place}_narrow", seeds)
+        x = layer_norm(x, f"{prefix}_norm")
+        x = pointwise(x, WIDER * channels, f"{prefix}_widen", seeds)
+        x = layers.Activation("gelu", name=f"{prefix}_act")(x)
+        x = pointwise(x, channels, f"{prefix}_narrow", seeds)
         scale = keras.initializers.Constant(LAYER_SCALE)
         x = layers.DepthwiseConv2D(
-            1, use_bias=False, depthwise_initializer=scale, name=f"{place}_scale"
+            1, use_bias=False, depthwise_initializer=scale, name=f"{prefix}_scale"
         )(x)
-        return add_branch(before, x, rate, place, seeds)
+        return add_branch(before, x, rate, prefix, seeds)
 
     # --- Down ---
     image = x = keras.Input((height, width, channels), name="image")
@@ -267,26 +265,18 @@ def convnext_unet(
 
 
 def check_widths(channels, classes, filters) -> None:
-    """Raise unless all are counts, and there are enough filters to be normalised over."""
-    check_counts(channels=channels, classes=classes, filters=filters)
-    if filters == 1:
-        raise KerasganError(
-            "Argument 'filters' must be an int from 2 up: of one channel layer normalisation "
-            "leaves nothing. Received: 1"
-        )
+    """Raise unless all are counts; of one filter layer normalisation would leave nothing."""
+    check_counts(channels=channels, classes=classes)
+    check_whole_number("filters", filters, 2)
 
 
 def check_blocks(depths, drop_path_rate, stages: int | None = None) -> None:
     """Raise unless `depths` are counts of blocks, one for each stage, and the rate is a share."""
     if not isinstance(depths, (list, tuple)) or len(depths) != (stages or len(depths) or 1):
         many = "an int for each stage" if stages is None else f"{stages} ints, one for each stage"
-        raise KerasganError(f"Argument 'depths' must be {many}. Received: {depths!r}")
+        raise invalid("depths", many, depths)
     check_counts(**{f"depths[{i}]": depth for i, depth in enumerate(depths)})
-    number = isinstance(drop_path_rate, (int, float)) and not isinstance(drop_path_rate, bool)
-    if not number or not 0 <= drop_path_rate < 1:
-        raise KerasganError(
-            f"Argument 'drop_path_rate' must lie in [0, 1). Received: {drop_path_rate!r}"
-        )
+    check_number("drop_path_rate", drop_path_rate, least=0, below=1)
 
 
 def truncated_normal(seeds: Iterator[int]) -> keras.initializers.Initializer:
@@ -311,13 +301,13 @@ def pointwise(x, channels: int, name: str, seeds: Iterator[int]):
     return keras.layers.Dense(channels, kernel_initializer=truncated_normal(seeds), name=name)(x)
 
 
-def add_branch(x, branch, rate: float, place: str, seeds: Iterator[int]):
+def add_branch(x, branch, rate: float, prefix: str, seeds: Iterator[int]):
     """Add a branch, which is left out in training for a share `rate` of the images."""
     if rate:
         each = (None, 1, 1, 1)
-        drop = SeededDropout(rate, next(seeds), noise_shape=each, name=f"{place}_drop")
+        drop = SeededDropout(rate, next(seeds), noise_shape=each, name=f"{prefix}_drop")
         branch = drop(branch)
-    return keras.layers.Add(name=f"{place}_add")([x, branch])
+    return keras.layers.Add(name=f"{prefix}_add")([x, branch])
 
 
 def upsampled_mask_head(x, classes: int, factor: int, seeds: Iterator[int]):

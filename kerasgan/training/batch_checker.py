@@ -1,4 +1,4 @@
-"""What a batch of images and masks must be, and the line that mends one that is not."""
+"""What a batch of images and masks must be, and the line of code that corrects one that is not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models.preprocess import BEYOND
 
-__all__ = ["NO_WEIGHTS", "BatchChecker"]
-
 NO_WEIGHTS = (
     "Images cannot be weighted; leave the weights out, and weight the losses in compile(). "
     "Received: {}"
@@ -25,22 +23,10 @@ BYTES, WORDS = "{f} / 127.5 - 1", "{f} / 32767.5 - 1"
 
 
 class BatchChecker:
-    """Looks at batches; raises on the first fault, and warns once of each doubt.
+    """Checks batches; raises on the first fault, and warns once of each kind of doubt.
 
-    Args:
-        generator: the network that is fed.
-        argument: what the data came as.
-        form: "arrays", "batches" of our own, "dataset" or "yielded"; decides what the mending line
-            looks like.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> look = BatchChecker(kg.models.unet(size=32, filters=2, levels=1), "x", "dataset")
-        >>> try:
-        ...     look(np.zeros((1, 32, 32, 3)), np.eye(32)[None, ..., None] * 255.0)
-        ... except KerasganError as error:
-        ...     print(str(error)[-60:])
-        `data = data.map(lambda image, mask: (image, mask / 255.0))`
+    `argument` is what the data came as; `form`, which decides what the correcting line looks like,
+    is "arrays", "batches" of `samples.batches`, "dataset" or "yielded".
     """
 
     def __init__(self, generator: keras.Model, argument: str, form: str):
@@ -48,34 +34,27 @@ class BatchChecker:
         self.network, self.argument, self.form = generator.name, argument, form
         self.names = ("x", "y") if form == "arrays" else ("image", "mask")
         self._floating = [True, True]
-        self._said: set[str] = set()
-        self._even = 0
+        self._warned: set[str] = set()
+        self._zero_batches = 0
 
     def __call__(self, image, mask, number: int | None = None, before: int = 0) -> tuple:
-        """Look at one batch.
+        """Check one batch; return the least and the greatest value of the images.
 
-        Args:
-            image: array or tensor.
-            mask: likewise.
-            number: of the batch, from 0; None for arrays.
-            before: how many images came before, to count on from.
-
-        Returns:
-            The least and the greatest value of the images, for `question`.
+        `number` is that of the batch, None for arrays; `before` how many images came before it.
         """
         image, mask = self._real(image, 0), self._real(mask, 1)
         self.shapes(image.shape, mask.shape)
-        ends = self._look_at_image(image, number, before)
-        self._look_at_mask(mask, number, before)
+        ends = self._check_image(image, number, before)
+        self._check_mask(mask, number, before)
         return ends
 
-    def question(self, low: float, high: float, number: int = 0) -> None:
+    def warn_of_range(self, low: float, high: float, number: int = 0) -> None:
         """Warn of images that all lie from 0 to 1, in the first batch that is not all zero."""
-        self._even = self._even if number else 0
-        if low == high == 0 and number == self._even:
-            self._even += 1
-        elif number == self._even and 0 <= low < DARK and low < high <= 1:
-            self._doubt(
+        self._zero_batches = self._zero_batches if number else 0
+        if low == high == 0 and number == self._zero_batches:
+            self._zero_batches += 1
+        elif number == self._zero_batches and 0 <= low < DARK and low < high <= 1:
+            self._warn(
                 "range",
                 f"has images with values from {low:g} to {high:g}, none below 0, where [-1, 1] is "
                 "what predict, evaluate and explanations give the network; if 0 is black: "
@@ -109,33 +88,33 @@ class BatchChecker:
                 )
         return batch
 
-    def dtype(self, dtype, place: int) -> None:
-        """Raise unless images (place 0) or masks (place 1) can be of a type."""
+    def dtype(self, dtype, index: int) -> None:
+        """Raise unless images (index 0) or masks (index 1) can be of a type."""
         try:
             kind = tf.as_dtype(dtype)
         except TypeError:
             kind = tf.string
         if not (kind.is_floating or kind.is_integer or kind.is_bool):
-            what = ("images", "masks")[place]
-            self.fail(f"has {what} of dtype {dtype}; they must be real numbers", place)
-        self._floating[place] = kind.is_floating
-        if not place and (kind.is_bool or kind.is_unsigned):
+            what = ("images", "masks")[index]
+            self.fail(f"has {what} of dtype {dtype}; they must be real numbers", index)
+        self._floating[index] = kind.is_floating
+        if not index and (kind.is_bool or kind.is_unsigned):
             line = self._line(image=WORDS if kind.size > 1 else BYTES)
             self.fail(f"has images of dtype {kind.name}, which must lie in [-1, 1]: {line}")
 
     def shapes(self, image, mask) -> None:
         """Raise unless shapes, which may hold None, are those that the network works with."""
         came = tuple(image), tuple(mask)
-        hints = [self._hint(place, came) for place in (0, 1)]
-        for place, hint in enumerate(hints):
+        hints = [self._hint(index, came) for index in (0, 1)]
+        for index, hint in enumerate(hints):
             if hint is not None:
-                what, shape = ("images", "masks")[place], came[place]
-                shown = shape if _fits(shape, self.wanted[place]) else shape[1:]
+                what, shape = ("images", "masks")[index], came[index]
+                shown = shape if _fits(shape, self.wanted[index]) else shape[1:]
                 self.fail(
                     f"has {what} of shape {shown}, where the generator '{self.network}' "
-                    f"works with {what} of shape {self.wanted[place]} (height, width, channels)"
+                    f"works with {what} of shape {self.wanted[index]} (height, width, channels)"
                     f"{hint}",
-                    place,
+                    index,
                 )
         (count, *size), (masks, *mask_size) = ([*x[:1], *x[1:3]] for x in came)
         if 0 in came[0] or 0 in came[1]:
@@ -146,21 +125,21 @@ class BatchChecker:
             line = self._line(mask=f'tf.image.resize({{0}}, {tuple(size)}, method="nearest")')
             self.fail(f"has masks of {mask_size} pixels, and images of {size}: {line}", 1)
 
-    def _hint(self, place: int, shapes) -> str | None:
+    def _hint(self, index: int, shapes) -> str | None:
         """Return None if a shape fits, and otherwise what may be wrong with it."""
-        came, want = shapes[place], self.wanted[place]
-        channels, part = want[-1], ("image", "mask")[place]
+        came, want = shapes[index], self.wanted[index]
+        channels, name = want[-1], ("image", "mask")[index]
         if _fits(came[1:], want) or (channels == 1 and _fits((*came[1:], 1), want)):
             return None
 
         def mend(text: str, what: str = "") -> str:
-            return f"{'; ' + what if what else ''}: {self._line(**{part: text})}"
+            return f"{'; ' + what if what else ''}: {self._line(**{name: text})}"
 
         if _fits(came, want):
             line = "data = data.batch(8)" if self.form == "dataset" else "x[None], y[None]"
             return f"; is this one image, not a batch of them: `{line}`"
-        other = shapes[1 - place]
-        if _fits(came[1:], self.wanted[1 - place]) and _fits(other[1:], want):
+        other = shapes[1 - index]
+        if _fits(came[1:], self.wanted[1 - index]) and _fits(other[1:], want):
             return "; are image and mask swapped?"
         if len(came) == 4 and _fits((*came[2:], came[1]), want):
             return mend("tf.transpose({0}, (0, 2, 3, 1))", "the channels come first")
@@ -170,13 +149,13 @@ class BatchChecker:
                 return f"; use samples.batches(..., size={want[:2]})"
             if len(came) != 4 or None in want[:2]:
                 return ""
-            resized = "{0}" if place else f"tf.image.resize({{0}}, {want[:2]})"
+            resized = "{0}" if index else f"tf.image.resize({{0}}, {want[:2]})"
             nearest = f'tf.image.resize({{0}}, {want[:2]}, method="nearest")'
             return f": {self._line(image=resized, mask=nearest)}"
-        if place and channels > 1 and last in (None, 1):
+        if index and channels > 1 and last in (None, 1):
             label = "{0}" if last is None else "{0}[..., 0]"
             return mend(f"tf.one_hot(tf.cast({label}, tf.int32), {channels})", "are these labels")
-        if place:
+        if index:
             pick = "{0}[..., 1:]" if last == 2 else "{0}[..., :1]"
             one = mend(pick, "or take one channel") if channels == 1 else ""
             return f"; build the network with classes={last}{one}"
@@ -191,12 +170,12 @@ class BatchChecker:
 
     # --- Values ---
 
-    def _real(self, array, place: int) -> np.ndarray:
-        self.dtype(array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype, place)
+    def _real(self, array, index: int) -> np.ndarray:
+        self.dtype(array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype, index)
         array = np.asarray(array)
         return array.astype(np.float32) if array.dtype.kind in "Vb" else array
 
-    def _look_at_image(self, image: np.ndarray, number, before: int) -> tuple[float, float]:
+    def _check_image(self, image: np.ndarray, number, before: int) -> tuple[float, float]:
         low, high = self._ends(image, 0, number, before)
         if low < -BEYOND or high > BEYOND:
             whole = BYTES if high <= 255 else WORDS
@@ -209,18 +188,18 @@ class BatchChecker:
             )
         return low, high
 
-    def _look_at_mask(self, mask: np.ndarray, number, before: int) -> None:
+    def _check_mask(self, mask: np.ndarray, number, before: int) -> None:
         low, high = self._ends(mask, 1, number, before)
         if low < -CLOSE or high > 1 + CLOSE:
             self.fail(
                 f"has masks with {_listed(np.unique(mask))}{_in(number)}, where masks of 0 and 1 "
-                f"are needed{UNLIKE if number else self._mending(mask, low, high)}",
+                f"are needed{UNLIKE if number else self._correction(mask, low, high)}",
                 1,
             )
         soft = np.minimum(np.abs(mask), np.abs(1 - mask)) > CLOSE if mask.dtype.kind == "f" else 0
-        if "soft" not in self._said and np.any(soft):
+        if "soft" not in self._warned and np.any(soft):
             values = mask[soft]
-            self._doubt(
+            self._warn(
                 "soft",
                 f"has masks with {100 * np.mean(soft):.3g} % of the values between 0 and 1"
                 f"{_in(number)}, from {values.min():.3g} to {values.max():.3g}; they are taken for "
@@ -240,7 +219,7 @@ class BatchChecker:
             )
         if np.any(total < 1 - CLOSE):
             background = "tf.concat([1 - tf.reduce_max({f}, -1, keepdims=True), {f}], -1)"
-            self._doubt(
+            self._warn(
                 "none",
                 f"has masks with {100 * np.mean(total < 1 - CLOSE):.3g} % of the pixels in none of "
                 f"the {classes} classes{_in(number)}, which trains nothing there; the first class "
@@ -248,9 +227,10 @@ class BatchChecker:
                 1,
             )
 
-    def _mending(self, mask, low: float, high: float) -> str:
+    def _correction(self, mask, low: float, high: float) -> str:
         if low >= -1 - CLOSE and high <= 1 + CLOSE:
-            return f"; this is a drawing, as tanh gives it: {self._line(mask='({f} + 1) / 2')}"
+            line = self._line(mask="({f} + 1) / 2")
+            return f"; these are masks in [-1, 1], as tanh gives them: {line}"
         levels = np.unique(mask)
         if low < 0:
             return ""
@@ -268,19 +248,19 @@ class BatchChecker:
             )
         return f": {self._line(mask=f'tf.cast({{0}} > {high / 2:g}, tf.float32)')}"
 
-    def _ends(self, array: np.ndarray, place: int, number, before: int) -> tuple:
+    def _ends(self, array: np.ndarray, index: int, number, before: int) -> tuple:
         low, high = float(array.min()), float(array.max())
         if not np.isfinite([low, high]).all():
             flat = np.isfinite(array.reshape(len(array), -1).astype(np.float32)).all(1)
-            what, which = ("images", "masks")[place], before + int(np.argmin(flat))
+            what, which = ("images", "masks")[index], before + int(np.argmin(flat))
             self.fail(
                 f"has {what} with NaN or infinity: number {which}{_in(number)}, counted from 0; "
                 "mend it or leave it out",
-                place,
+                index,
             )
         return low, high
 
-    # --- Words ---
+    # --- Messages ---
 
     def _line(self, image: str = "{0}", mask: str = "{0}") -> str:
         parts = []
@@ -294,18 +274,18 @@ class BatchChecker:
         changed = [f"{n} = {text}" for n, text in zip(self.names, parts) if n != text]
         return f"`{'; '.join(changed)}`"
 
-    def fail(self, what: str, place: int = 0):
-        """Raise, naming the argument that holds images (place 0) or masks (place 1)."""
-        raise KerasganError(f"Argument '{self._argument(place)}' {what}")
+    def fail(self, what: str, index: int = 0):
+        """Raise, naming the argument that holds images (index 0) or masks (index 1)."""
+        raise KerasganError(f"Argument '{self._argument(index)}' {what}")
 
-    def _doubt(self, kind: str, what: str, place: int = 0) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            text = f"Argument '{self._argument(place)}' {what}"
+    def _warn(self, kind: str, what: str, index: int = 0) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            text = f"Argument '{self._argument(index)}' {what}"
             warnings.warn(text, KerasganWarning, stacklevel=5)
 
-    def _argument(self, place: int) -> str:
-        return "y" if place and (self.argument, self.form) == ("x", "arrays") else self.argument
+    def _argument(self, index: int) -> str:
+        return "y" if index and (self.argument, self.form) == ("x", "arrays") else self.argument
 
 
 def _in(number: int | None) -> str:

@@ -9,8 +9,6 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.outputs import to_probability
 
-__all__ = ["MaskImages", "SaveBest"]
-
 
 class MaskImages(keras.callbacks.Callback):
     """Show a few images, their true masks and the masks drawn so far in TensorBoard.

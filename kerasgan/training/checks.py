@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import keras
 
-from kerasgan.errors import KerasganError, did_you_mean, unknown_name
+from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.models.outputs import (
     WRAP,
     Reading,
@@ -16,18 +16,9 @@ from kerasgan.models.outputs import (
     refuse_labels,
 )
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, rescaled_input_range
-from kerasgan.training.losses import check_weight
+from kerasgan.training.learner import PRECISIONS
 from kerasgan.training.replicas import is_distributed
-
-__all__ = [
-    "check_generator",
-    "check_keras_arguments",
-    "check_networks",
-    "check_penalty",
-    "check_scaling",
-    "check_settings",
-    "check_xla",
-]
+from kerasgan.validation import check_choice, check_number, check_whole_number, invalid
 
 SCHEDULES = ("constant", "cosine")
 KERAS = ("run_eagerly", "jit_compile", "steps_per_execution")
@@ -44,14 +35,7 @@ LIKE = {
 
 
 def check_generator(generator: keras.Model) -> Reading:
-    """Return what a generator's output means, or raise if it cannot be trained with masks.
-
-    Args:
-        generator: functional `keras.Model`.
-
-    Raises:
-        KerasganError: if its channels are labels that may overlap, or decided already.
-    """
+    """Return what a generator's output means, or raise if it cannot be trained with masks."""
     if not is_functional(generator):
         as_functional(generator)
         raise KerasganError(
@@ -69,11 +53,11 @@ def check_generator(generator: keras.Model) -> Reading:
 
 def check_scaling(generator: keras.Model) -> None:
     """Raise for a generator that begins by scaling images in another range than is fed."""
-    found = rescaled_input_range(generator)
-    if found not in (None, DEFAULT_PREPROCESS):
-        scale = "127.5, 127.5" if found == "[0,255]" else "0.5, 0.5"
+    taken = rescaled_input_range(generator)
+    if taken not in (None, DEFAULT_PREPROCESS):
+        scale = "127.5, 127.5" if taken == "[0,255]" else "0.5, 0.5"
         raise KerasganError(
-            f"The generator '{generator.name}' begins by scaling images in {found}, but trains and "
+            f"The generator '{generator.name}' begins by scaling images in {taken}, but trains and "
             "predicts on images in [-1, 1]. Leave that layer out, or set one before it: "
             f"keras.Model(image, generator(keras.layers.Rescaling({scale})(image))) with image = "
             f"keras.Input({tuple(generator.input_shape[1:])})"
@@ -81,18 +65,7 @@ def check_scaling(generator: keras.Model) -> None:
 
 
 def check_keras_arguments(options: dict, own: Iterable[str]) -> None:
-    """Raise for arguments of Keras' `compile` that would have no effect.
-
-    Args:
-        options: name -> value, of what `compile` got beside its own.
-        own: the names of its own arguments.
-
-    Raises:
-        KerasganError: naming the argument that does what is meant.
-
-    Example:
-        >>> check_keras_arguments({"steps_per_execution": 4, "loss": None}, ["losses"])
-    """
+    """Raise for arguments of Keras' `compile` that would have no effect."""
     for name, value in options.items():
         if name in ("loss", "loss_weights") and value is not None:
             known = getattr(value, "name", getattr(value, "__name__", value))
@@ -113,43 +86,23 @@ def check_keras_arguments(options: dict, own: Iterable[str]) -> None:
             raise KerasganError(f"compile() has no argument '{name}'. {hint}".rstrip())
 
 
-def check_settings(weights: dict, shares: dict, schedule: str) -> None:
-    """Raise unless the numbers that `compile` got are in range, and the schedule is known.
-
-    Args:
-        weights: name -> number from 0 up.
-        shares: name -> number in [0, 1).
-        schedule: of `SCHEDULES`.
-    """
-    for name, value in weights.items():
-        check_weight(name, value)
-    warmup = weights.get("discriminator_warmup", 0)
-    if warmup != int(warmup):
-        raise KerasganError(
-            f"Argument 'discriminator_warmup' must be a whole number of steps. Received: {warmup!r}"
-        )
-    for name, value in shares.items():
-        check_weight(name, value, most=1)
-    if schedule not in SCHEDULES:
-        raise unknown_name("schedule", schedule, SCHEDULES)
-
-
-def check_penalty(penalty) -> None:
-    """Raise unless a penalty is none, or can be called with a network."""
+def check_settings(settings: dict, penalty, penalty_weight) -> None:
+    """Raise unless what `compile` was given beside losses and optimizers can be used."""
+    for name in ("adversarial_weight", "feature_matching", "gradient_penalty", "r1"):
+        check_number(name, settings[name], least=0)
+    for name in ("label_smoothing", "warmup", "ema_momentum"):
+        check_number(name, settings[name], least=0, below=1)
+    check_whole_number("discriminator_warmup", settings["discriminator_warmup"], 0, unit="of steps")
+    check_choice("schedule", settings["schedule"], SCHEDULES)
+    check_choice("precision", settings["precision"], PRECISIONS)
+    check_number("penalty_weight", penalty_weight, least=0)
     if penalty is not None and (not callable(penalty) or isinstance(penalty, type)):
-        raise KerasganError(
-            "Argument 'penalty' must be a function from the network that learns to a loss, such as "
-            f"kerasgan.training.InvariancePenalty(region). Received: {penalty!r}"
-        )
+        what = "a function from the network that is trained to a loss, such as"
+        raise invalid("penalty", f"{what} kerasgan.training.InvariancePenalty(region)", penalty)
 
 
 def check_xla(jit_compile: bool | None, losses: dict) -> None:
-    """Raise if XLA is to compile what it cannot.
-
-    Args:
-        jit_compile: whether it is to.
-        losses: name -> weight.
-    """
+    """Raise if XLA is to compile what it cannot."""
     if jit_compile and "boundary" in losses:
         raise KerasganError(
             "Argument 'jit_compile' must be False with the loss 'boundary': XLA has no distance "
@@ -163,17 +116,17 @@ def check_xla(jit_compile: bool | None, losses: dict) -> None:
 
 
 def check_networks(generator: keras.Model, discriminator: keras.Model) -> None:
-    """Raise unless the discriminator judges what the generator reads and draws."""
+    """Raise unless the discriminator takes the generator's images and masks."""
     image, mask = generator.input_shape, generator.output_shape
-    came = discriminator.input_shape
-    if not isinstance(came, list) or len(came) != 2:
+    shapes = discriminator.input_shape
+    if not isinstance(shapes, list) or len(shapes) != 2:
         raise KerasganError(
             "Argument 'discriminator' must take two inputs, image and mask. "
-            f"Received: '{discriminator.name}' with input shape {came}"
+            f"Received: '{discriminator.name}' with input shape {shapes}"
         )
-    if [tuple(x)[1:] for x in came] != [image[1:], mask[1:]]:
+    if [tuple(x)[1:] for x in shapes] != [image[1:], mask[1:]]:
         raise KerasganError(
             f"The discriminator must take the generator's image {image[1:]} and mask {mask[1:]}. "
-            f"Received: '{discriminator.name}' taking {came[0][1:]} and {came[1][1:]}; build both "
-            "with the same size, channels and classes"
+            f"Received: '{discriminator.name}' taking {shapes[0][1:]} and {shapes[1][1:]}; build "
+            "both with the same size, channels and classes"
         )

@@ -1,4 +1,4 @@
-"""What `fit` reads, made so that an epoch can be entered at any step."""
+"""Data for `fit` that can be read from any step of any epoch."""
 
 from __future__ import annotations
 
@@ -8,26 +8,11 @@ import tensorflow as tf
 
 from kerasgan.data.pipeline import epoch_indices, finish_epochs
 
-__all__ = ["continue_from", "batches_from_arrays", "length_of", "set_position"]
-
 ARRAYS = (np.ndarray, tf.Tensor)
 
 
 def set_position(x, epoch: int, start: int = 0) -> None:
-    """Set where the next iteration begins, if `x` is of `samples.batches` or `batches_from_arrays`.
-
-    Args:
-        x: what `fit` got.
-        epoch: number of the epoch, from 0.
-        start: how many batches of that epoch to leave out.
-
-    Example:
-        >>> import numpy as np
-        >>> batches = batches_from_arrays(np.arange(4.0), np.arange(4.0), 2, shuffle=False, seed=0)
-        >>> set_position(batches, epoch=3, start=1)
-        >>> next(iter(batches))[0].numpy().tolist()
-        [2.0, 3.0]
-    """
+    """Set epoch and step of the next iteration, if `x` is a dataset that can be read from there."""
     for name, value in (("epoch", epoch), ("start", start)):
         variable = getattr(x, name, None)
         if isinstance(variable, tf.Variable):
@@ -35,24 +20,9 @@ def set_position(x, epoch: int, start: int = 0) -> None:
 
 
 def batches_from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.data.Dataset:
-    """Give batches of arrays, in an order that depends on (seed, epoch) alone.
+    """Return batches of arrays, in an order that depends on (seed, epoch) alone.
 
     Keras shuffles arrays by a hidden state, which no run could go on with.
-
-    Args:
-        x: images, an array or tensor.
-        y: masks, as many.
-        batch_size: images in a batch; the last one may be smaller.
-        shuffle: whether every epoch has an order of its own.
-        seed: key of the orders.
-
-    Returns:
-        A dataset with the variables `epoch` and `start`.
-
-    Example:
-        >>> import numpy as np
-        >>> len(batches_from_arrays(np.zeros(5), np.zeros(5), 2, shuffle=True, seed=0))
-        3
     """
     with tf.device("CPU:0"):
         x, y = _tensor(x), _tensor(y)
@@ -64,27 +34,11 @@ def batches_from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.d
 
 
 def continue_from(x, y, options: dict, seed: int, first: int, epoch: int, step: int, known=None):
-    """Return what to train on from a step of an epoch on, and whether steps can be entered.
+    """Return `x` and `y` to train on from a step of an epoch on, and whether that is possible.
 
-    Args:
-        x: what `fit` got.
-        y: what `fit` got.
-        options: the further arguments of `fit`; those that only arrays have are taken out.
-        seed: for the order of arrays.
-        first: the epoch that the run began with, ever.
-        epoch: the epoch to go on with.
-        step: how many of its steps are done.
-        known: how many steps an epoch had; for datasets that do not know their length.
-
-    Returns:
-        `x` and `y` for Keras, and False if `x` is of a kind, such as a generator, that can only be
-        read from the start of an epoch.
-
-    Example:
-        >>> data = tf.data.Dataset.range(4)
-        >>> rest, _, _ = continue_from(data, None, {}, seed=0, first=0, epoch=1, step=3)
-        >>> int(next(iter(rest))), [int(x) for x in rest]
-        (3, [0, 1, 2, 3])
+    `options` are the further arguments of `fit`; those that only arrays have are taken out. `first`
+    is the epoch that the run began with, ever; `known` the number of steps that an epoch had, for
+    datasets that do not know their length. Generators are read from the start of an epoch alone.
     """
     steps = options.get("steps_per_epoch")
     if isinstance(x, ARRAYS) and isinstance(y, ARRAYS):
@@ -103,34 +57,29 @@ def continue_from(x, y, options: dict, seed: int, first: int, epoch: int, step: 
         x = x.apply(tf.data.experimental.assert_cardinality(known))
     set_position(x, epoch, step)
     if step and not isinstance(getattr(x, "start", None), tf.Variable):
-        x = _without(x, step)
+        x = _skip_once(x, step)
     return x, y, True
 
 
 def length_of(dataset: tf.data.Dataset) -> int | None:
-    """Return how many batches a dataset has; None where that is not known, or it has no end.
-
-    Example:
-        >>> length_of(tf.data.Dataset.range(4)), length_of(tf.data.Dataset.range(4).repeat())
-        (4, None)
-    """
+    """Return how many batches a dataset has; None where that is not known, or it has no end."""
     length = int(dataset.cardinality())
     return length if length >= 0 else None
 
 
-def _without(dataset: tf.data.Dataset, step: int) -> tf.data.Dataset:
-    """Leave the first batches out of a dataset's next iteration, and of no other."""
+def _skip_once(dataset: tf.data.Dataset, step: int) -> tf.data.Dataset:
+    """Skip the first batches in a dataset's next iteration, and in no other."""
     with tf.device("CPU:0"):
         start = tf.Variable(step, trainable=False, dtype=tf.int64, name="start")
 
     def begin_rest(_: tf.Tensor) -> tf.Tensor:
-        now = start.read_value()
-        with tf.control_dependencies([now]):
+        skipped = start.read_value()
+        with tf.control_dependencies([skipped]):
             start.assign(0, read_value=False)
-        return now
+        return skipped
 
-    plain = tf.autograph.experimental.do_not_convert
-    rest = tf.data.Dataset.range(1).map(plain(begin_rest)).flat_map(plain(dataset.skip))
+    unconverted = tf.autograph.experimental.do_not_convert
+    rest = tf.data.Dataset.range(1).map(unconverted(begin_rest)).flat_map(unconverted(dataset.skip))
     if length_of(dataset):
         rest = rest.apply(tf.data.experimental.assert_cardinality(length_of(dataset)))
     rest.start = start

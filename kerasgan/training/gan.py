@@ -1,4 +1,7 @@
-"""A generator that segments and a discriminator that judges it, trained together."""
+"""A generator and a discriminator, trained together under Keras' `compile` and `fit`.
+
+What happens in one step is in `SegmentationGAN.train_step`, from top to bottom.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,6 @@ from kerasgan.training.checks import (
     check_generator,
     check_keras_arguments,
     check_networks,
-    check_penalty,
     check_scaling,
     check_settings,
     check_xla,
@@ -60,14 +62,12 @@ from kerasgan.training.optimizers import (
 )
 from kerasgan.training.record import Record
 
-__all__ = ["SegmentationGAN"]
 
+def _after_batch_is_read(step):
+    """Make a step change no variable before its batch is there.
 
-def _behind_data(step):
-    """Let no variable change before the batch is there.
-
-    Keras 3 finds out by a step that fails that a dataset of unknown length has ended; counters,
-    which do not depend on the batch, would count it.
+    Keras 3 learns from a failing step that a dataset of unknown length has ended; counters, which
+    do not depend on the batch, would count that step.
     """
 
     @functools.wraps(step)
@@ -81,24 +81,25 @@ def _behind_data(step):
 class SegmentationGAN(keras.Model):
     """A segmentation network trained against a discriminator, as any Keras model.
 
-    One step runs the generator forward once and the discriminator once on the true and once on the
-    drawn masks; both networks then move at the same time, each by its own gradient. Masks are
-    {0, 1} outside; the discriminator sees them in [-1, 1], like the image.
+    One step runs the generator forward once, and the discriminator once on the real and once on the
+    generated masks; then both networks move at the same time, each by its own gradient. Masks are
+    {0, 1} outside; the discriminator takes them in [-1, 1], as it takes the image.
 
     `fit`, `evaluate`, `predict` and Keras' callbacks work as usual. Logged are `generator_loss`
     (the weighted sum), its parts (`l1_loss`, `adversarial_loss`), `discriminator_loss`,
-    `discriminator_accuracy` (the share of true and drawn masks that it tells right), `jaccard` and
-    `dice` (mean over images, at network size), with `val_` before it for validation data.
+    `discriminator_accuracy` (the fraction of real and generated masks that it classifies rightly),
+    `jaccard` and `dice` (mean over images, at network size), with `val_` before it for validation
+    data.
     `optimizer`, which learning-rate callbacks act on, is the generator's.
 
     `generator` is always the network that predicts, in float32. Where its weights are a moving
-    average, or training computes in another precision, a twin of it takes the gradients.
+    average, or training computes in another precision, the gradients go to a copy of it.
 
     Args:
         generator: functional `keras.Model`, image (batch, height, width, channels) in [-1, 1] ->
             mask (batch, height, width, classes), ending in tanh, sigmoid, softmax or a logit.
-        discriminator: functional `keras.Model`, [image, mask in [-1, 1]] -> logits of "drawn by a
-            person", any shape; None trains the generator alone.
+        discriminator: functional `keras.Model`, [image, mask in [-1, 1]] -> logits of a real mask,
+            any shape; None trains the generator alone.
 
     Raises:
         KerasganError: if the networks do not fit together.
@@ -129,7 +130,7 @@ class SegmentationGAN(keras.Model):
         vars(self)["fits"] = []  # plain, not tracked by Keras
         self.built = True
         self.compiled = False
-        self._passes_over = False
+        self._skips_steps = False
         self.distribute_reduction_method = "first"  # each device logs what holds for all
 
     @property
@@ -139,7 +140,7 @@ class SegmentationGAN(keras.Model):
 
     @recipe.setter
     def recipe(self, value):
-        vars(self)["_recipe"] = _as_given(value)
+        vars(self)["_recipe"] = _plain_containers(value)
 
     # --- Compiling ---
 
@@ -183,12 +184,12 @@ class SegmentationGAN(keras.Model):
             adversarial_weight: its weight in the generator's loss, from 0 up; with 0 the
                 discriminator is neither run nor trained.
             feature_matching: weight in the generator's loss of the distance between the
-                discriminator's hidden activations for true and drawn masks, from 0 up.
-            gradient_penalty: weight in the discriminator's loss of (slope - 1)^2 between true and
-                drawn masks, from 0 up.
-            r1: weight in the discriminator's loss of half the squared slope at true masks, from 0
-                up.
-            label_smoothing: true masks are labelled 1 less this for the discriminator, in [0, 1).
+                discriminator's hidden activations for real and generated masks, from 0 up.
+            gradient_penalty: weight in the discriminator's loss of (norm of its gradient - 1)^2 at
+                mixtures of real and generated masks, from 0 up.
+            r1: weight in the discriminator's loss of half the squared norm of its gradient at real
+                masks, from 0 up.
+            label_smoothing: real masks are labelled 1 less this for the discriminator, in [0, 1).
             discriminator_warmup: first steps in which the discriminator learns without yet moving
                 the generator.
             schedule: of both learning rates over the run: `"constant"`, or `"cosine"` down to 0.
@@ -220,63 +221,47 @@ class SegmentationGAN(keras.Model):
         if kwargs.get("jit_compile") in (None, "auto"):  # Keras 3 would choose XLA on a GPU
             kwargs["jit_compile"] = False
         losses = {"l1": 100.0} if losses is None else losses
-        self._loss_functions, losses = named_losses(
+        functions, losses = named_losses(
             losses, self.generator.output_shape[1:], bool(kwargs.get("run_eagerly"))
         )
         check_xla(kwargs.get("jit_compile"), losses)
         check_adversarial(adversarial, label_smoothing)
-        weights = {
+        settings = {
+            "losses": losses,
+            "adversarial": adversarial,
             "adversarial_weight": adversarial_weight,
             "feature_matching": feature_matching,
             "gradient_penalty": gradient_penalty,
             "r1": r1,
+            "label_smoothing": label_smoothing,
             "discriminator_warmup": discriminator_warmup,
+            "schedule": schedule,
+            "warmup": warmup,
+            "ema_momentum": ema_momentum,
+            "precision": precision,
+            "sync_batch_norm": sync_batch_norm,
         }
-        shares = {"label_smoothing": label_smoothing, "warmup": warmup}
-        shares["ema_momentum"] = ema_momentum
-        check_settings({**weights, "penalty_weight": penalty_weight}, shares, schedule)
-        check_penalty(penalty)
+        check_settings(settings, penalty, penalty_weight)
         if self.discriminator is None:
-            weights["adversarial_weight"] = 0.0
-        if not (any(losses.values()) or weights["adversarial_weight"] or penalty):
+            settings["adversarial_weight"] = 0.0
+        if not (any(losses.values()) or settings["adversarial_weight"] or penalty):
             raise KerasganError(
                 "There is nothing to learn from: every weight in 'losses' is 0, and there is "
                 "neither an adversarial loss nor a penalty"
             )
         replicas.check_scope(self, optimizer, discriminator_optimizer)
         optimizers = make_optimizers(optimizer, discriminator_optimizer, precision)
-        learns_apart = ema_momentum or precision != "float32"
-        self._learner = (
-            clone_with_precision(self.generator, precision) if learns_apart else self.generator
-        )
-        self._drawn = with_logits(self.generator), with_logits(self._learner)
         super().compile(optimizer=optimizers[0], **kwargs)
-        self.discriminator_optimizer, self._critic = None, self.discriminator
-        build_optimizer(self.optimizer, self._learner.trainable_variables)
-        if weights["adversarial_weight"]:
-            self.discriminator_optimizer = optimizers[1]
-            if precision != "float32":
-                self._critic = clone_with_precision(self.discriminator, precision)
-            build_optimizer(self.discriminator_optimizer, self._critic.trainable_variables)
-            judges = self.discriminator, self._critic
-            self._judges = [expose_features(each) if feature_matching else each for each in judges]
+        self._loss_functions, self.loss_weights = functions, losses
+        self._settings = {**settings, "jit_compile": bool(self.jit_compile)}
+        self.adversarial_weight = float(settings["adversarial_weight"])
+        self._prepare_generator()
+        self._prepare_discriminator(optimizers[1])
         if replicas.is_distributed():
             for network in self._networks():
                 replicas.synchronize_batch_norm(network, sync_batch_norm)
-        self._penalty = penalty(self._learner) if penalty and penalty_weight else None
+        self._penalty = penalty(self._trained_generator) if penalty and penalty_weight else None
         self._penalty_weight = float(penalty_weight)
-        self.loss_weights = losses
-        self.adversarial_weight = float(weights["adversarial_weight"])
-        self._settings = {
-            "losses": losses,
-            "adversarial": adversarial,
-            "schedule": schedule,
-            "precision": precision,
-            "sync_batch_norm": sync_batch_norm,
-            "jit_compile": bool(self.jit_compile),
-            **weights,
-            **shares,
-        }
         self._rates = [
             (each, peak_learning_rate(each, schedule))
             for each in (self.optimizer, self.discriminator_optimizer)
@@ -290,9 +275,35 @@ class SegmentationGAN(keras.Model):
             names += ["discriminator_accuracy"] * (adversarial in THRESHOLDS)
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self._overlaps = [Jaccard(), Dice()]
-        penalties = {"penalty": penalty, "penalty_weight": penalty_weight}
         self.compiled = True
+        penalties = {"penalty": penalty, "penalty_weight": penalty_weight}
         vars(self)["_as_compiled"] = {**self.compile_settings(), **penalties}
+
+    def _prepare_generator(self):
+        """Make the network that takes the generator's gradients, and its optimizer's variables."""
+        precision, averaged = self._settings["precision"], self._settings["ema_momentum"]
+        self._trained_generator = (
+            clone_with_precision(self.generator, precision)
+            if averaged or precision != "float32"
+            else self.generator
+        )
+        self._with_logits = with_logits(self.generator), with_logits(self._trained_generator)
+        build_optimizer(self.optimizer, self._trained_generator.trainable_variables)
+
+    def _prepare_discriminator(self, optimizer):
+        """The same for the discriminator, if it is trained."""
+        self.discriminator_optimizer, self._trained_discriminator = None, self.discriminator
+        if not self.adversarial_weight:
+            return
+        self.discriminator_optimizer = optimizer
+        if self._settings["precision"] != "float32":
+            self._trained_discriminator = clone_with_precision(
+                self.discriminator, self._settings["precision"]
+            )
+        build_optimizer(optimizer, self._trained_discriminator.trainable_variables)
+        self._discriminators = [self.discriminator, self._trained_discriminator]
+        if self._settings["feature_matching"]:
+            self._discriminators = [expose_features(each) for each in self._discriminators]
 
     @property
     def metrics(self):
@@ -341,7 +352,7 @@ class SegmentationGAN(keras.Model):
         store.warn_of_new_optimizers(self)
         check_scaling(self.generator)
         given, options = x, dict(kwargs)
-        x, y = self._inspected(x, y, kwargs, kwargs.get("steps_per_epoch"))
+        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"))
         if kwargs.get("validation_data") is not None:
             steps = kwargs.get("validation_steps")
             kwargs["validation_data"] = check_validation_data(
@@ -355,8 +366,8 @@ class SegmentationGAN(keras.Model):
         if self._settings["schedule"] == "cosine":
             guards.append(CosineSchedule(self._settings["warmup"]))
         guards.append(record)
-        self._set_out()
-        fit = _as_datasets(self, super().fit)
+        self._copy_weights_to_trained()
+        fit = _with_data_for_keras(self, super().fit)
         if resume is not None:
             history = runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
         else:
@@ -366,25 +377,21 @@ class SegmentationGAN(keras.Model):
         record.close(callbacks)
         return history
 
-    def _set_out(self):
-        """Let what learns begin with the weights of the networks that the user holds."""
+    def _copy_weights_to_trained(self):
+        """Start training from the weights of the networks that the user holds."""
         averaged = self._settings["ema_momentum"] and self.optimizer.iterations.numpy() > 0
-        for network, learner in (
-            (self.generator, self._learner),
-            (self.discriminator, self._critic),
-        ):
-            if learner is not network and not (averaged and learner is self._learner):
-                learner.set_weights(network.get_weights())
+        if self._trained_generator is not self.generator and not averaged:
+            self._trained_generator.set_weights(self.generator.get_weights())
+        if self._trained_discriminator is not self.discriminator:
+            self._trained_discriminator.set_weights(self.discriminator.get_weights())
 
     @unwrap_errors()
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
-        """Score; as `keras.Model.evaluate`.
-
-        What `fit` validates on, with its own `CallbackList`, it has looked at before.
-        """
-        if not isinstance(kwargs.get("callbacks"), keras.callbacks.CallbackList):
-            x, y = self._inspected(x, y, kwargs, kwargs.get("steps"))
-        evaluate = _as_datasets(self, super().evaluate)
+        """Score; as `keras.Model.evaluate`."""
+        checked_by_fit = isinstance(kwargs.get("callbacks"), keras.callbacks.CallbackList)
+        if not checked_by_fit:
+            x, y = self._check_data(x, y, kwargs, kwargs.get("steps"))
+        evaluate = _with_data_for_keras(self, super().evaluate)
         scores = evaluate(x, y, batch_size=batch_size, **kwargs)
         if scores in ([], {}):
             raise KerasganError(EMPTY)
@@ -394,19 +401,19 @@ class SegmentationGAN(keras.Model):
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        x, y = self._inspected(x, y, weights)
-        self._set_out()
-        self._begin_anew(kwargs)
+        x, y = self._check_data(x, y, weights)
+        self._copy_weights_to_trained()
+        self._reset_scores(kwargs)
         return super().train_on_batch(x, y, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Score one batch; as `keras.Model.test_on_batch`."""
-        x, y = self._inspected(x, y, {"sample_weight": sample_weight})
-        self._begin_anew(kwargs)
+        x, y = self._check_data(x, y, {"sample_weight": sample_weight})
+        self._reset_scores(kwargs)
         return super().test_on_batch(x, y, **kwargs)
 
-    def _begin_anew(self, options):
-        """Let the scores be of one batch alone, which Keras 3 does since 3.12."""
+    def _reset_scores(self, options):
+        """Reset the scores before a single batch, as Keras 3 does since 3.12."""
         if options.get("reset_metrics", True):
             self.reset_metrics()
 
@@ -416,7 +423,7 @@ class SegmentationGAN(keras.Model):
                 "Call compile() before fit() or evaluate(), or build the GAN from a recipe"
             )
 
-    def _inspected(self, x, y, options, steps=None):
+    def _check_data(self, x, y, options, steps=None):
         self._check_compiled()
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
@@ -424,152 +431,173 @@ class SegmentationGAN(keras.Model):
         return check_batches(self.generator, x, y, steps=steps)
 
     def make_train_function(self, force=False):
-        """Return what `fit` calls for a step; it moves nothing while `_passes_over` is true.
-
-        Args:
-            force: whether to make it anew.
-        """
+        """Return what `fit` calls for a step; it moves nothing while `_skips_steps` is true."""
         if self.train_function is None or force:
             super().make_train_function(force)
             step = replicas.run_on_all_machines(self, self.train_function, self.train_step)
             self.train_function = lambda data: (
-                self.get_metrics_result() if self._passes_over else step(data)
+                self.get_metrics_result() if self._skips_steps else step(data)
             )
         return self.train_function
 
     def make_test_function(self, force=False):
-        """Return what `evaluate` calls for a step.
-
-        Args:
-            force: whether to make it anew.
-        """
+        """Return what `evaluate` calls for a step."""
         if self.test_function is None or force:
             super().make_test_function(force)
             step = replicas.run_on_all_machines(self, self.test_function, self.test_step)
             self.test_function = step
         return self.test_function
 
-    @_behind_data
+    # --- One step ---
+
+    @_after_batch_is_read
     def train_step(self, data):
-        """Move both networks by one batch; called by `fit`."""
-        image, mask, share = self._read(data)
+        """Move both networks by one batch; called by `fit`.
+
+        The adversarial loss reaches the generator through the fake mask: its gradient by that mask
+        is handed to the generator's tape, so the generator runs once, and no gradient of this loss
+        by the discriminator's weights is computed.
+        """
+        image, mask, fraction = self._read(data)
+
+        # 1. Segment the images; compute the losses that compare the result with the true masks.
         with tf.GradientTape() as generator_tape:
-            probability, logits = self._draw(image, training=True)
-            drawing = to_signed_mask(probability)
-            total, parts = self._segmentation_loss(image, mask, probability, logits, training=True)
-            shared = scale_loss(self.optimizer, replicas.weight_loss(total, share))
-        targets, gradients = [shared], [tf.ones_like(shared)]
+            probability, logits = self._segment(image, training=True)
+            fake = to_signed_mask(probability)
+            generator_loss, logs = self._segmentation_loss(
+                image, mask, probability, logits, training=True
+            )
+            target = scale_loss(self.optimizer, replicas.weight_loss(generator_loss, fraction))
+        targets, target_gradients = [target], [tf.ones_like(target)]
+
+        # 2. Show real and fake masks to the discriminator; compute its loss and the generator's.
         if self.adversarial_weight:
-            with tf.GradientTape(persistent=True) as judge_tape:
-                judge_tape.watch(drawing)
-                pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=True)
-                judged += self._penalties(image, mask, drawing)
-                started = replicas.weight_loss(pull * self._started(), share)
-                pulled = scale_loss(self.optimizer, started)
-                part = replicas.weight_loss(judged, share)
-                shared_judged = scale_loss(self.discriminator_optimizer, part)
-            targets.append(drawing)
-            gradients.append(judge_tape.gradient(pulled, drawing))
-            weights = self._critic.trainable_variables
-            slopes = judge_tape.gradient(shared_judged, weights)
-            del judge_tape
-            total += pull
-            parts.update(shown, discriminator_loss=judged)
-        variables = self._learner.trainable_variables
-        gradients = generator_tape.gradient(targets, variables, output_gradients=gradients)
+            with tf.GradientTape(persistent=True) as discriminator_tape:
+                discriminator_tape.watch(fake)
+                adversarial_loss, discriminator_loss, parts = self._adversarial_losses(
+                    image, mask, fake, training=True
+                )
+                discriminator_loss += self._discriminator_penalties(image, mask, fake)
+                part = replicas.weight_loss(adversarial_loss * self._after_warmup(), fraction)
+                generator_target = scale_loss(self.optimizer, part)
+                part = replicas.weight_loss(discriminator_loss, fraction)
+                discriminator_target = scale_loss(self.discriminator_optimizer, part)
+            targets.append(fake)
+            target_gradients.append(discriminator_tape.gradient(generator_target, fake))
+            discriminator_variables = self._trained_discriminator.trainable_variables
+            discriminator_gradients = discriminator_tape.gradient(
+                discriminator_target, discriminator_variables
+            )
+            del discriminator_tape
+            generator_loss += adversarial_loss
+            logs.update(parts, discriminator_loss=discriminator_loss)
+
+        # 3. Move both networks by their gradients.
+        variables = self._trained_generator.trainable_variables
+        gradients = generator_tape.gradient(targets, variables, output_gradients=target_gradients)
         apply_gradients(self.optimizer, gradients, variables)
         if self.adversarial_weight:
-            apply_gradients(self.discriminator_optimizer, slopes, weights)
-        if self._critic is not self.discriminator:
-            update_ema(self.discriminator, self._critic)
-        if self._learner is not self.generator:
-            most = self._settings["ema_momentum"]
-            update_ema(
-                self.generator, self._learner, ramped_momentum(most, self._step()) if most else None
+            apply_gradients(
+                self.discriminator_optimizer, discriminator_gradients, discriminator_variables
             )
-        return self._log(mask, probability, total, parts, share)
 
-    @_behind_data
+        # 4. Where copies were trained, bring their weights to the networks that predict.
+        if self._trained_discriminator is not self.discriminator:
+            update_ema(self.discriminator, self._trained_discriminator)
+        if self._trained_generator is not self.generator:
+            momentum = self._settings["ema_momentum"]
+            momentum = ramped_momentum(momentum, self._step()) if momentum else None
+            update_ema(self.generator, self._trained_generator, momentum)
+
+        # 5. Update the means that are logged.
+        return self._log(mask, probability, generator_loss, logs, fraction)
+
+    @_after_batch_is_read
     def test_step(self, data):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
-        image, mask, share = self._read(data)
-        probability, logits = self._draw(image, training=False)
-        total, parts = self._segmentation_loss(image, mask, probability, logits, training=False)
+        image, mask, fraction = self._read(data)
+        probability, logits = self._segment(image, training=False)
+        generator_loss, logs = self._segmentation_loss(
+            image, mask, probability, logits, training=False
+        )
         if self.adversarial_weight:
-            drawing = to_signed_mask(probability)
-            pull, judged, shown = self._adversarial_loss(image, mask, drawing, training=False)
-            total += pull
-            parts.update(shown, discriminator_loss=judged)
-        return self._log(mask, probability, total, parts, share)
+            adversarial_loss, discriminator_loss, parts = self._adversarial_losses(
+                image, mask, to_signed_mask(probability), training=False
+            )
+            generator_loss += adversarial_loss
+            logs.update(parts, discriminator_loss=discriminator_loss)
+        return self._log(mask, probability, generator_loss, logs, fraction)
 
     def _read(self, data):
-        image, mask, share = replicas.local_batch(data)
-        return *cast_batch(image, mask, self.generator), share
+        """Return this device's images and masks, float32, and their fraction of the batch."""
+        image, mask, fraction = replicas.local_batch(data)
+        return *cast_batch(image, mask, self.generator), fraction
 
-    def _draw(self, image, training):
-        """Return the probabilities and logits of the network that learns, or of what predicts."""
-        output, logits = self._drawn[training](image, training=training)
+    def _segment(self, image, training):
+        """Return probabilities and logits, of the network that is trained or of that in use."""
+        output, logits = self._with_logits[training](image, training=training)
         return to_probability(tf.cast(output, tf.float32), self.activation), logits
 
     def _segmentation_loss(self, image, mask, probability, logits, training):
+        """Return the weighted sum of penalty and segmentation losses, and each of them by name."""
         total, parts = tf.zeros(()), {}
         if self._penalty is not None:
             parts["penalty_loss"] = self._penalty(image, mask, probability, self._step(), training)
             total += self._penalty_weight * parts["penalty_loss"]
         for name, weight in self.loss_weights.items():
-            drawn = logits if name in ON_LOGITS else probability
-            parts[f"{name}_loss"] = value = self._loss_functions[name](mask, drawn)
+            prediction = logits if name in ON_LOGITS else probability
+            parts[f"{name}_loss"] = value = self._loss_functions[name](mask, prediction)
             total += weight * value
         return total, parts
 
-    def _adversarial_loss(self, image, mask, drawing, training):
-        """Return what the generator and what the discriminator lose, and what to log of it."""
-        settings, weight = self._settings, self.adversarial_weight
-        judge = self._judges[training]
-        outputs = [
-            judge([image, shown], training=training) for shown in (to_signed_mask(mask), drawing)
-        ]
+    def _adversarial_losses(self, image, mask, fake, training):
+        """Return the generator's weighted loss, the discriminator's, and what to log of them."""
+        settings, discriminator = self._settings, self._discriminators[training]
+        real, fake = (
+            discriminator([image, each], training=training) for each in (to_signed_mask(mask), fake)
+        )
         if settings["feature_matching"]:
-            (true, *true_features), (drawn, *drawn_features) = outputs
-        else:
-            true, drawn = outputs
-        true, drawn = tf.cast(true, tf.float32), tf.cast(drawn, tf.float32)
+            (real, *real_features), (fake, *fake_features) = real, fake
+        real, fake = tf.cast(real, tf.float32), tf.cast(fake, tf.float32)
         smoothing = [settings["label_smoothing"]] if settings["label_smoothing"] else []
-        fooled, judged = ADVERSARIAL[settings["adversarial"]](true, drawn, *smoothing)
-        shown, pull = {"adversarial_loss": fooled}, weight * fooled
+        adversarial_loss, discriminator_loss = ADVERSARIAL[settings["adversarial"]](
+            real, fake, *smoothing
+        )
+        total, parts = self.adversarial_weight * adversarial_loss, {}
+        parts["adversarial_loss"] = adversarial_loss
         if settings["feature_matching"]:
-            shown["feature_loss"] = apart = feature_matching_loss(true_features, drawn_features)
-            pull += settings["feature_matching"] * apart
-        if settings["adversarial"] in THRESHOLDS:
-            shown["discriminator_accuracy"] = accuracy(
-                true, drawn, THRESHOLDS[settings["adversarial"]]
-            )
-        return pull, judged, shown
+            parts["feature_loss"] = feature_matching_loss(real_features, fake_features)
+            total += settings["feature_matching"] * parts["feature_loss"]
+        threshold = THRESHOLDS.get(settings["adversarial"])
+        if threshold is not None:
+            parts["discriminator_accuracy"] = accuracy(real, fake, threshold)
+        return total, discriminator_loss, parts
 
-    def _penalties(self, image, mask, drawing):
-        """Return what the discriminator loses for steep slopes."""
+    def _discriminator_penalties(self, image, mask, fake):
+        """Return the weighted penalties on the norm of the discriminator's gradient."""
 
-        def judge(image, drawing):
-            return tf.cast(self._critic([image, drawing], training=True), tf.float32)
+        def score(image, mask):
+            return tf.cast(self._trained_discriminator([image, mask], training=True), tf.float32)
 
-        true, weights = to_signed_mask(mask), self._settings
-        return gradient_norm_penalties(judge, image, true, drawing, weights, self._step())
+        real = to_signed_mask(mask)
+        return gradient_norm_penalties(score, image, real, fake, self._settings, self._step())
 
     def _step(self):
         return tf.cast(self.optimizer.iterations, tf.int32)
 
-    def _started(self):
+    def _after_warmup(self):
+        """Return 0 while the discriminator learns alone, and 1 from then on."""
         wait = self._settings["discriminator_warmup"]
         return tf.cast(self._step() >= wait, tf.float32) if wait else 1.0
 
-    def _log(self, mask, probability, total, parts, share):
-        for name, value in {"generator_loss": total, **parts}.items():
+    def _log(self, mask, probability, generator_loss, parts, fraction):
+        for name, value in {"generator_loss": generator_loss, **parts}.items():
             # Else TensorFlow adds the parts of a sum to the running total one by one, in an order
             # that is not the same in every process.
             value = tf.reduce_sum(tf.stack([value, tf.zeros_like(value)]))
-            self._means[name].update_state(value, share)
+            self._means[name].update_state(value, fraction)
         for metric in self._overlaps:
-            counts = tf.fill(tf.shape(mask)[:1], tf.cast(share > 0, tf.float32))
+            counts = tf.fill(tf.shape(mask)[:1], tf.cast(fraction > 0, tf.float32))
             metric.update_state(mask, probability, counts)
         return replicas.reduce_metrics(self.metrics)
 
@@ -642,26 +670,27 @@ class SegmentationGAN(keras.Model):
 
     def _networks(self):
         """Return every network whose weights a step changes."""
-        found = [self.generator, self._learner, self.discriminator, self._critic]
-        return [x for i, x in enumerate(found) if x is not None and x not in found[:i]]
+        networks = [self.generator, self._trained_generator]
+        networks += [self.discriminator, self._trained_discriminator]
+        return [x for i, x in enumerate(networks) if x is not None and x not in networks[:i]]
 
 
-def _as_datasets(gan, method):
-    """Make `fit` or `evaluate` of Keras read generators once, and deal batches to all devices."""
-    dealt = replicas.distribute_evenly(gan, method)
+def _with_data_for_keras(gan, method):
+    """Make `fit` or `evaluate` of Keras read generators once, and spread batches over devices."""
+    distributed = replicas.distribute_evenly(gan, method)
 
-    def on(x=None, y=None, **options):
+    def run(x=None, y=None, **options):
         x = read_once_dataset(gan.generator, x)
         if isinstance(x, tf.data.Dataset) and method.__name__ == "fit":
             options.setdefault("shuffle", False)  # or Keras 3 warns that it cannot
         with silence_end_of_data(options):
-            return dealt(x, y, **options)
+            return distributed(x, y, **options)
 
-    return on
+    return run
 
 
-def _as_given(value):
-    """Undo what Keras makes of a dict or list that a model is given as an attribute."""
+def _plain_containers(value):
+    """Undo how Keras wraps a dict or list that a model is given as an attribute."""
     if isinstance(value, dict):
-        return {name: _as_given(part) for name, part in value.items()}
-    return [_as_given(part) for part in value] if isinstance(value, list) else value
+        return {name: _plain_containers(part) for name, part in value.items()}
+    return [_plain_containers(part) for part in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What `SegmentationGAN.fit` does beside the steps: the learning rate's course, and alarms."""
+"""Callbacks that `SegmentationGAN.fit` adds: learning rates, and numbers that are not finite."""
 
 from __future__ import annotations
 
@@ -11,37 +11,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.stack import path_of
 from kerasgan.training import store
 from kerasgan.training.inspection import EMPTY
 from kerasgan.training.optimizers import learning_rate_of
 
-__all__ = [
-    "NonFiniteGuard",
-    "CosineSchedule",
-    "cosine_factor",
-    "silence_end_of_data",
-    "silence_slow_callbacks",
-]
-
-WON, PATIENCE = 0.99, 3
+PERFECT, PATIENCE = 0.99, 3  # accuracy of a discriminator, epochs
 TRACE_AFTER = 20  # steps; short runs are over before tracing pays
 
 
 def cosine_factor(progress: float, warmup: float) -> float:
-    """Return the share of the highest learning rate at a point of training.
+    """Return the learning rate as a fraction of its highest, at a fraction of all steps.
 
-    Args:
-        progress: share of all steps that are done, in [0, 1].
-        warmup: share of all steps in which the rate rises from 0, linearly, in [0, 1).
-
-    Returns:
-        From 0 to 1 during the warm-up, then down to 0 along half a cosine.
-
-    Example:
-        >>> [round(cosine_factor(x, 0.2), 2) for x in (0.1, 0.2, 0.6, 1.0)]
-        [0.5, 1.0, 0.5, 0.0]
+    It rises linearly during `warmup`, a fraction of all steps, then falls along half a cosine.
 
     Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), equation 5; the warm-up as in Goyal et
     al. 2017 (arXiv 1706.02677).
@@ -52,19 +35,7 @@ def cosine_factor(progress: float, warmup: float) -> float:
 
 
 class CosineSchedule(keras.callbacks.Callback):
-    """Set both networks' learning rates before every step; see `cosine_factor`.
-
-    Args:
-        warmup: share of all steps in which the rates rise.
-
-    Raises:
-        KerasganError: if it is not known how many steps an epoch has.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> gan.compile(schedule="cosine", warmup=0.1)  # fit then adds this callback
-    """
+    """Set both networks' learning rates before every step; see `cosine_factor`."""
 
     def __init__(self, warmup: float):
         super().__init__()
@@ -96,10 +67,6 @@ class NonFiniteGuard(keras.callbacks.Callback):
     validation's losses, the weights and the optimizers' variables. What the weights and optimizers
     were at the end of the last good epoch is kept in memory and put back before the error is
     raised. This is the first of the callbacks, so none of them writes or keeps a broken state.
-
-    Example:
-        >>> NonFiniteGuard().streak
-        0
     """
 
     def __init__(self):
@@ -119,7 +86,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         local = self.model.distribute_strategy.experimental_local_results
         self._watched = [local(weights[name])[0] for name in self._names]
         self._traced, self._steps = tf.function(self._are_finite, autograph=False), 0
-        self._keep(None)
+        self._remember(None)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note the epoch."""
@@ -130,10 +97,12 @@ class NonFiniteGuard(keras.callbacks.Callback):
         broken = _broken_losses(logs)
         self._steps += 1
         if not broken:
-            finite = self._traced().numpy() if self._steps > TRACE_AFTER else self._looked_at()
-            broken = [self._names[place] for place in np.flatnonzero(~finite)]
+            finite = (
+                self._traced().numpy() if self._steps > TRACE_AFTER else self._are_finite_eagerly()
+            )
+            broken = [self._names[index] for index in np.flatnonzero(~finite)]
         if broken:
-            self._break_off(broken, f"in step {batch + 1} of epoch {self._epoch + 1}")
+            self._stop(broken, f"in step {batch + 1} of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep the state; count the epochs that the discriminator has won."""
@@ -147,29 +116,27 @@ class NonFiniteGuard(keras.callbacks.Callback):
             )
         broken = _broken_losses(logs)
         if broken:
-            self._break_off(broken, f"in the validation behind epoch {epoch + 1}")
-        self._keep(epoch)
+            self._stop(broken, f"in the validation behind epoch {epoch + 1}")
+        self._remember(epoch)
         share = (logs or {}).get("discriminator_accuracy", 0)
-        self.streak = self.streak + 1 if share > WON else 0
+        self.streak = self.streak + 1 if share > PERFECT else 0
         if self.streak == PATIENCE and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"The discriminator has won outright: in epochs {epoch - PATIENCE + 2} to "
                 f"{epoch + 1} it told {100 * share:.1f} % of all masks right, so the generator "
                 "learns little from it. Lower discriminator_optimizer's learning rate, steady it "
                 "(spectral_norm, r1, label_smoothing), make it smaller, or compare with "
-                "adversarial_weight=0",
-                KerasganWarning,
-                stacklevel=2,
+                "adversarial_weight=0"
             )
 
-    def _looked_at(self):
+    def _are_finite_eagerly(self):
         return np.array([np.all(np.isfinite(x.numpy())) for x in self._watched], bool)
 
     def _are_finite(self):
         return tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in self._watched])
 
-    def _keep(self, epoch):
+    def _remember(self, epoch):
         values = {name: variable.numpy() for name, variable in self._variables.items()}
         broken = [name for name, value in values.items() if not np.all(np.isfinite(value))]
         rates = [(one, learning_rate_of(one)) for one, _ in self.model._rates]
@@ -180,18 +147,18 @@ class NonFiniteGuard(keras.callbacks.Callback):
                 "training broke down"
             )
         if broken:
-            self._break_off(broken, f"behind epoch {epoch + 1}")
+            self._stop(broken, f"behind epoch {epoch + 1}")
         self._good = epoch, values, rates
 
-    def _break_off(self, broken: list[str], when: str):
+    def _stop(self, broken: list[str], when: str):
         rate = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
-        kept, values, rates = self._good
+        last, values, rates = self._good
         for name, value in values.items():
             self._variables[name].assign(value)
         for optimizer, value in rates:
             if value is not None:
                 optimizer.learning_rate = value
-        state = "this call of fit began with" if kept is None else f"at the end of epoch {kept + 1}"
+        state = "this call of fit began with" if last is None else f"at the end of epoch {last + 1}"
         raise KerasganError(
             f"Training broke down: not finite {when}, at learning rate {rate:.3g}: "
             f"{_listed(broken)}. The weights and optimizers are those {state}. Lower the learning "
@@ -201,64 +168,58 @@ class NonFiniteGuard(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def silence_end_of_data(options: dict):
-    """Keep Keras 3 from warning that data of unknown length have ended, if no steps were asked for.
-
-    Args:
-        options: the further arguments of `fit` or `evaluate`.
-
-    Example:
-        >>> with silence_end_of_data({}):
-        ...     warnings.warn("Your input ran out of data; interrupting training", UserWarning)
-    """
-    asked = {*options} & {"steps_per_epoch", "steps", "validation_steps"}
+    """Silence Keras 3's warning that data of unknown length have ended, if no steps were given."""
+    given = {*options} & {"steps_per_epoch", "steps", "validation_steps"}
     with warnings.catch_warnings():
-        if not any(options[name] for name in asked):
+        if not any(options[name] for name in given):
             warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
         yield
 
 
 @contextlib.contextmanager
 def silence_slow_callbacks():
-    """Keep Keras from calling callbacks slow where steps are short.
+    """Silence Keras' warning of slow callbacks.
 
-    It judges by the first few steps and all callbacks together. Behind the first step a state is
-    written, once a minute at most from then on, which says nothing about the user's own callbacks.
-
-    Example:
-        >>> with silence_slow_callbacks():
-        ...     tf.get_logger().warning("Callback method `on_train_batch_end` is slow compared")
+    It goes by the first few steps, and behind the first a state is written, once a minute at most
+    from then on, which says nothing about the user's own callbacks.
     """
     logger = tf.get_logger()
-    logger.addFilter(_is_no_hurry)
+    logger.addFilter(_is_not_about_callbacks)
     try:
         yield
     finally:
-        logger.removeFilter(_is_no_hurry)
+        logger.removeFilter(_is_not_about_callbacks)
 
 
-def _is_no_hurry(record) -> bool:
+def _is_not_about_callbacks(record) -> bool:
     return not str(record.msg).startswith("Callback method `on_train_batch_end` is slow")
 
 
 def _weights(gan) -> dict:
-    """The networks' weights, by a name to tell a person."""
-    roles = {"generator": gan.generator, "learning twin": gan._learner}
-    roles.update({"discriminator": gan.discriminator, "twin of the discriminator": gan._critic})
-    found, seen = {}, set()
+    """The networks' weights, by a name for messages."""
+    roles = {
+        "generator": gan.generator,
+        "trained copy of the generator": gan._trained_generator,
+        "discriminator": gan.discriminator,
+        "trained copy of the discriminator": gan._trained_discriminator,
+    }
+    weights, seen = {}, set()
     for role, network in roles.items():
-        for place, weight in enumerate(network.weights if network is not None else ()):
+        for index, weight in enumerate(network.weights if network is not None else ()):
             if id(weight) not in seen:
                 seen.add(id(weight))
                 name = f"weight '{path_of(weight)}' of the {role}"
-                found[name if name not in found else f"{name} (number {place})"] = weight
-    return found
+                weights[name if name not in weights else f"{name} (number {index})"] = weight
+    return weights
 
 
 def _optimizers(gan) -> dict:
     """The optimizers' variables, likewise."""
-    kept = store.optimizer_variables(gan).items()
-    kept = [(key, variable) for key, variable in kept if not key.startswith("learner/")]
-    return {f"'{path_of(variable)}' ({key}) of the optimizers": variable for key, variable in kept}
+    return {
+        f"'{path_of(variable)}' ({key}) of the optimizers": variable
+        for key, variable in store.optimizer_variables(gan).items()
+        if not key.startswith("learner/")
+    }
 
 
 def _broken_losses(logs) -> list[str]:

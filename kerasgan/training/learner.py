@@ -1,13 +1,9 @@
-"""The network that takes the gradients, where it is not the one that predicts."""
+"""The copy of a network that takes the gradients, where another predicts."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
-
-from kerasgan.errors import unknown_name
-
-__all__ = ["PRECISIONS", "clone_with_precision", "ramped_momentum", "update_ema"]
 
 PRECISIONS = {
     "float32": "float32",
@@ -18,50 +14,30 @@ PRECISIONS = {
 
 
 def clone_with_precision(network: keras.Model, precision: str) -> keras.Model:
-    """Build a network once more, with the same weights, computing in another precision.
+    """Build a network once more, with the same weights and names, in another of `PRECISIONS`.
 
-    Weights stay float32 in each. Layers that the network holds at float32 whatever the policy,
-    such as its logits, stay there.
-
-    Args:
-        network: functional `keras.Model` built under the policy "float32".
-        precision: of `PRECISIONS`.
-
-    Returns:
-        A new functional `keras.Model`, layers named alike.
-
-    Raises:
-        KerasganError: if the precision is unknown.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> network = kg.models.unet(size=32, filters=2, levels=2)
-        >>> clone_with_precision(network, "bfloat16").get_layer("middle_conv_a").compute_dtype
-        'bfloat16'
+    Weights stay float32, and so do the last layer with weights and those behind it: logits.
     """
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
     policy = PRECISIONS[precision]
-    kept = _ends(network) if policy != "float32" else set()
+    precise = _logit_layers(network) if policy != "float32" else set()
 
-    def again(layer):
+    def clone(layer):
         if isinstance(layer, keras.Model):
-            return keras.models.clone_model(layer, clone_function=again)
+            return keras.models.clone_model(layer, clone_function=clone)
         config = layer.get_config()
-        dtype = "float32" if layer.name in kept else policy
+        dtype = "float32" if layer.name in precise else policy
         if isinstance(config.get("layer"), dict):  # a wrapper keeps weights, and computes no more
             config["layer"]["config"]["dtype"] = dtype
         else:
             config["dtype"] = dtype
         return type(layer).from_config(config)
 
-    other = keras.models.clone_model(network, clone_function=again)
-    other.set_weights(network.get_weights())
-    return other
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy
 
 
-def _ends(network: keras.Model) -> set[str]:
-    """The names of the last layer with weights and of all that follow it: they give the logits."""
+def _logit_layers(network: keras.Model) -> set[str]:
     names = set()
     for layer in reversed(network.layers):
         names.add(layer.name)
@@ -71,36 +47,20 @@ def _ends(network: keras.Model) -> set[str]:
 
 
 def ramped_momentum(most: float, step: tf.Tensor) -> tf.Tensor:
-    """Return the momentum of an average that is shorter early on: the least of two numbers.
-
-    Args:
-        most: the momentum asked for, in [0, 1).
-        step: scalar, steps done.
-
-    Example:
-        >>> float(ramped_momentum(0.9, tf.constant(2)))
-        0.25
-    """
+    """Return the momentum of a moving average that is shorter in the first steps."""
     step = tf.cast(step, tf.float32)
     return tf.minimum(most, (1 + step) / (10 + step))
 
 
-def update_ema(network: keras.Model, learner: keras.Model, decay: tf.Tensor | None = None) -> None:
-    """Move a network's weights towards those of the learner, or all the way.
+def update_ema(
+    network: keras.Model, trained: keras.Model, momentum: tf.Tensor | None = None
+) -> None:
+    """Set weight = momentum * weight + (1 - momentum) * that of the trained network.
 
-    Args:
-        network: what predicts.
-        learner: its twin, which has just learned.
-        decay: scalar in [0, 1): weight = decay * weight + (1 - decay) * learner's. Weights that
-            are not floats, such as counters, are copied; without it all are.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> network = kg.models.unet(size=32, filters=2, levels=2)
-        >>> update_ema(network, clone_with_precision(network, "float32"), tf.constant(0.9))
+    Weights that are not floats, such as counters, are copied; without a momentum all are.
     """
-    for mine, learned in zip(network.weights, learner.weights):
-        if decay is not None and tf.as_dtype(mine.dtype).is_floating:
-            mine.assign_sub((1 - decay) * (mine - learned))
+    for average, weight in zip(network.weights, trained.weights):
+        if momentum is not None and tf.as_dtype(average.dtype).is_floating:
+            average.assign_sub((1 - momentum) * (average - weight))
         else:
-            mine.assign(learned)
+            average.assign(weight)

@@ -1,9 +1,12 @@
-"""Losses between true masks and drawn ones, by name."""
+"""Segmentation losses, by name, and losses of the user's own.
+
+A loss takes true masks, float (batch, height, width, classes) in {0, 1}, and probabilities of the
+same shape, or logits for those in `ON_LOGITS`; it returns a scalar.
+"""
 
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Callable
 
 import keras
@@ -13,24 +16,11 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.outputs import to_signed_mask
-
-__all__ = ["SEGMENTATION", "named_losses"]
+from kerasgan.validation import check_number
 
 
 def l1(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
-    """Mean absolute difference of the drawings in [-1, 1], as in pix2pix.
-
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
-
-    Returns:
-        A scalar in [0, 2].
-
-    Example:
-        >>> import tensorflow as tf
-        >>> float(l1(tf.ones((1, 2, 2, 1)), tf.zeros((1, 2, 2, 1))))
-        2.0
+    """Mean absolute difference of the masks in [-1, 1], as in pix2pix; from 0 to 2.
 
     Source: Isola et al. 2017 (arXiv 1611.07004), equation 3.
     """
@@ -41,19 +31,6 @@ def cross_entropy(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Mean cross-entropy per pixel: binary for one channel, categorical for several.
 
     It is computed from logits, so that a pixel which is confidently wrong has its full gradient.
-
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        logits: the generator's, of the same shape: log-odds, or logarithms of the probabilities of
-            exclusive classes up to a number for each pixel.
-
-    Returns:
-        A scalar from 0 up, in nats.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> float(cross_entropy(tf.ones((1, 2, 2, 1)), tf.fill((1, 2, 2, 1), -50.0)))
-        50.0
     """
     entropy = truth * _log_probability(logits)
     if truth.shape[-1] == 1:
@@ -66,19 +43,7 @@ def _log_probability(logits: tf.Tensor) -> tf.Tensor:
 
 
 def dice(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
-    """One minus the soft Dice score, mean over images and channels.
-
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
-
-    Returns:
-        A scalar in [0, 1]. One pixel is added above and below, so an empty mask drawn empty is 0.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> float(dice(tf.ones((1, 2, 2, 1)), tf.ones((1, 2, 2, 1))))
-        0.0
+    """One minus the soft Dice score, mean over images and channels; see `tversky`.
 
     Source: Milletari et al. 2016 (arXiv 1606.04797).
     """
@@ -90,65 +55,30 @@ def dice(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
 def jaccard(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
     """One minus the soft Jaccard score, mean over images and channels.
 
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
-
-    Returns:
-        A scalar in [0, 1]. One pixel is added above and below, so an empty mask drawn empty is 0.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> float(jaccard(tf.ones((1, 2, 2, 1)), tf.ones((1, 2, 2, 1))))
-        0.0
-
     Source: Rahman and Wang 2016 (doi 10.1007/978-3-319-50835-1_22).
     """
     return tversky(truth, probability, 1.0, 1.0)
 
 
 def tversky(
-    truth: tf.Tensor, probability: tf.Tensor, alarms: float = 0.3, misses: float = 0.7
+    truth: tf.Tensor, probability: tf.Tensor, alpha: float = 0.3, beta: float = 0.7
 ) -> tf.Tensor:
-    """One minus the soft Tversky index, which weighs what is missed above what is added.
+    """One minus the soft Tversky index: false positives weigh `alpha`, false negatives `beta`.
 
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
-        alarms: weight of false positives, alpha in the paper.
-        misses: weight of false negatives, beta in the paper. 0.5 and 0.5 give the Dice loss.
-
-    Returns:
-        A scalar in [0, 1], mean over images and channels, one pixel added above and below.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> round(float(tversky(tf.ones((1, 2, 2, 1)), tf.zeros((1, 2, 2, 1)))), 4)
-        0.7368
+    It is a mean over images and channels. One pixel is added above and below, so that an empty mask
+    predicted empty has the loss 0.
 
     Source: Salehi et al. 2017 (arXiv 1706.05721), equation 4.
     """
     overlap = tf.reduce_sum(truth * probability, axis=(1, 2))
-    added = tf.reduce_sum((1 - truth) * probability, axis=(1, 2))
-    missed = tf.reduce_sum(truth * (1 - probability), axis=(1, 2))
-    return 1 - tf.reduce_mean((overlap + 1) / (overlap + alarms * added + misses * missed + 1))
+    false_positives = tf.reduce_sum((1 - truth) * probability, axis=(1, 2))
+    false_negatives = tf.reduce_sum(truth * (1 - probability), axis=(1, 2))
+    weighted = overlap + alpha * false_positives + beta * false_negatives
+    return 1 - tf.reduce_mean((overlap + 1) / (weighted + 1))
 
 
 def focal(truth: tf.Tensor, logits: tf.Tensor, gamma: float = 2.0) -> tf.Tensor:
     """Mean focal loss per pixel: cross-entropy that fades where the network is already right.
-
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        logits: as for `cross_entropy`.
-        gamma: how fast it fades; 0 gives the cross-entropy.
-
-    Returns:
-        A scalar from 0 up.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> round(float(focal(tf.ones((1, 2, 2, 1)), tf.zeros((1, 2, 2, 1)))), 4)
-        0.1733
 
     Source: Lin et al. 2017 (arXiv 1708.02002), equation 4.
     """
@@ -161,23 +91,11 @@ def focal(truth: tf.Tensor, logits: tf.Tensor, gamma: float = 2.0) -> tf.Tensor:
 
 
 def boundary(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
-    """Mean signed distance of what is drawn to the true border, outside positive.
+    """Mean of probability times signed distance to the true border, outside positive.
 
-    It says how far off a false pixel is, which overlap losses do not; use it beside one of them.
-
-    Args:
-        truth: float tensor (batch, height, width, classes) in {0, 1}.
-        probability: the generator's, of the same shape, in [0, 1].
-
-    Returns:
-        A scalar, in shares of the longer side; least, and below 0, where the true mask is drawn.
-        With several classes the background's border is left out. A mask without a border adds 0.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> truth = tf.reshape([1.0, 0, 0, 0], (1, 1, 4, 1))
-        >>> float(boundary(truth, tf.reshape([0.0, 0, 0, 1], (1, 1, 4, 1))))
-        0.1875
+    Distances are in fractions of the longer side. It measures how far off a false pixel is, which
+    overlap losses do not; use it beside one of them. With several classes the background is left
+    out. A mask without a border adds 0.
 
     Source: Kervadec et al. 2019 (arXiv 1812.07032), equation 5.
     """
@@ -211,38 +129,20 @@ SEGMENTATION = {
     "focal": focal,
     "boundary": boundary,
 }
-"""Losses between truth and probability, by name."""
-
 ON_LOGITS = ("cross_entropy", "focal")
 """Those of `SEGMENTATION` that take logits in place of probabilities."""
 
-TAKEN = ("adversarial", "discriminator", "feature", "generator", "penalty")
-"""What is logged of other losses."""
+LOGGED = ("adversarial", "discriminator", "feature", "generator", "penalty")
+"""Names that other losses are logged under."""
 
 
 def named_losses(
     losses: dict, shape: tuple = (32, 32, 1), eagerly: bool = False
 ) -> tuple[dict, dict]:
-    """Return the functions of losses, and their weights, by name.
+    """Return functions from masks and predictions to a scalar, and their weights, by name.
 
-    Args:
-        losses: a name of `SEGMENTATION`, or a function of one's own or `keras.losses.Loss`, ->
-            weight from 0 up.
-        shape: (height, width, classes) of the masks, on which functions of one's own are tried.
-        eagerly: whether these are called as they are, and not traced by `tf.function`.
-
-    Returns:
-        Name -> function from masks and probabilities to a scalar; and name -> weight.
-
-    Raises:
-        KerasganError: naming what is wrong.
-
-    Example:
-        >>> def squares(truth, probability):
-        ...     return tf.reduce_mean((truth - probability) ** 2)
-        >>> functions, weights = named_losses({"dice": 1.0, squares: 0.5})
-        >>> weights, float(functions["squares"](tf.ones((1, 2, 2, 1)), tf.zeros((1, 2, 2, 1))))
-        ({'dice': 1.0, 'squares': 0.5}, 1.0)
+    `shape` is that of the masks, (height, width, classes), on which losses of the user's own are
+    tried; `eagerly` whether these are called as they are, and not traced by `tf.function`.
     """
     if not isinstance(losses, dict):
         raise KerasganError(
@@ -252,7 +152,7 @@ def named_losses(
     functions, weights = {}, {}
     for key, weight in losses.items():
         if callable(key):
-            name, function = _own(key, shape, eagerly)
+            name, function = _custom_loss(key, shape, eagerly)
             if name in functions or name in losses:
                 raise KerasganError(f"Argument 'losses' has two of the name '{name}'; rename one")
         elif key in SEGMENTATION:
@@ -260,18 +160,18 @@ def named_losses(
         else:
             error = unknown_name("losses", key, SEGMENTATION)
             raise KerasganError(f"{error}. A function of yours goes in without quotes")
-        check_weight(f"losses[{name!r}]", weight)
-        functions[name], weights[name] = function, float(weight)
+        weights[name] = float(check_number(f"losses[{name!r}]", weight, least=0))
+        functions[name] = function
     return functions, weights
 
 
-def _own(loss: Callable, shape: tuple, eagerly: bool) -> tuple[str, Callable]:
-    """Return the name of a loss of one's own, and what gives its mean; raise unless it works."""
+def _custom_loss(loss: Callable, shape: tuple, eagerly: bool) -> tuple[str, Callable]:
+    """Return the name and the mean of a loss of the user's own; raise unless it works."""
     name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
-    if not str(name).isidentifier() or name in SEGMENTATION or name in TAKEN:
+    if not str(name).isidentifier() or name in SEGMENTATION or name in LOGGED:
         raise KerasganError(
             f"Argument 'losses' has a loss of yours named {name!r}. Write it as a function with a "
-            f"name of its own, which is none of {', '.join([*SEGMENTATION, *TAKEN])}"
+            f"name of its own, which is none of {', '.join([*SEGMENTATION, *LOGGED])}"
         )
     if isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits"):
         raise KerasganError(
@@ -312,13 +212,3 @@ def _own(loss: Callable, shape: tuple, eagerly: bool) -> tuple[str, Callable]:
             "with TensorFlow, without thresholds"
         )
     return name, mean
-
-
-def check_weight(name: str, value, most: float = float("inf")) -> None:
-    """Raise unless `value` is a number from 0 up, below `most`."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-    if not number or not 0 <= value < most:
-        limit = "up" if most == float("inf") else f"to below {most:g}"
-        raise KerasganError(
-            f"Argument '{name}' must be a number from 0 {limit}. Received: {value!r}"
-        )

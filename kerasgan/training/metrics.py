@@ -7,8 +7,6 @@ import tensorflow as tf
 
 from kerasgan.counts import count, score
 
-__all__ = ["Dice", "Jaccard"]
-
 
 class _Overlap(keras.metrics.Mean):
     """Mean over images of a score of the thresholded mask."""

@@ -11,32 +11,9 @@ from kerasgan.errors import KerasganError
 from kerasgan.stack import CLIPS_BEFORE_SUM
 from kerasgan.training.replicas import is_distributed
 
-__all__ = [
-    "apply_gradients",
-    "build_optimizer",
-    "make_optimizers",
-    "peak_learning_rate",
-    "learning_rate_of",
-    "scale_loss",
-    "serialize_optimizers",
-]
-
 
 def make_optimizers(optimizer, discriminator_optimizer, precision: str) -> list:
-    """Return both optimizers, each for a name, a Keras optimizer, "default" or None, which is that.
-
-    Args:
-        optimizer: the generator's.
-        discriminator_optimizer: the discriminator's.
-        precision: "float16" scales their losses.
-
-    Raises:
-        KerasganError: naming what is no optimizer, or one and the same for both.
-
-    Example:
-        >>> [type(each).__name__ for each in make_optimizers("adam", "sgd", "float32")]
-        ['Adam', 'SGD']
-    """
+    """Return both optimizers, given as a Keras optimizer, its name, "default" or None."""
     given = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
     if optimizer is discriminator_optimizer and not isinstance(optimizer, (str, type(None))):
         raise KerasganError(
@@ -77,31 +54,13 @@ def _optimizer_from(name: str, optimizer, precision: str):
 
 
 def build_optimizer(optimizer, variables) -> None:
-    """Make the variables that an optimizer keeps, unless it has them.
-
-    Args:
-        optimizer: a Keras optimizer.
-        variables: those that it is to move.
-
-    Example:
-        >>> adam, layer = keras.optimizers.Adam(), keras.layers.Dense(1)
-        >>> layer.build((None, 1))
-        >>> before = len(adam.variables)
-        >>> build_optimizer(adam, layer.trainable_variables)
-        >>> len(adam.variables) - before
-        4
-    """
+    """Make the variables that an optimizer keeps, unless it has them."""
     if not getattr(optimizer, "built", False):  # Keras 2.14 tells it by itself
         optimizer.build(variables)
 
 
 def learning_rate_of(optimizer) -> float | None:
-    """Return the learning rate of an optimizer; None where a schedule of its own sets it.
-
-    Example:
-        >>> learning_rate_of(keras.optimizers.SGD(0.5))
-        0.5
-    """
+    """Return the learning rate of an optimizer; None where a schedule of its own sets it."""
     rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
     return None if isinstance(rate, dict) else float(rate)
 
@@ -137,13 +96,13 @@ def apply_gradients(optimizer, gradients, variables) -> None:
     if hasattr(optimizer, "get_unscaled_gradients"):
         gradients = optimizer.get_unscaled_gradients(gradients)
     if CLIPS_BEFORE_SUM and is_distributed():
-        known = [gradient for gradient in gradients if gradient is not None]
-        shares = iter(_share_of_clipped_sum(optimizer, known))
-        gradients = [None if gradient is None else next(shares) for gradient in gradients]
+        given = [gradient for gradient in gradients if gradient is not None]
+        parts = iter(_part_of_clipped_sum(optimizer, given))
+        gradients = [None if gradient is None else next(parts) for gradient in gradients]
     optimizer.apply_gradients(zip(gradients, variables))
 
 
-def _share_of_clipped_sum(optimizer, gradients: list) -> list:
+def _part_of_clipped_sum(optimizer, gradients: list) -> list:
     """Return, of the sum over all devices, clipped as the optimizer clips, one device's part."""
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -161,9 +120,7 @@ def _share_of_clipped_sum(optimizer, gradients: list) -> list:
 def serialize_optimizers(rates) -> dict:
     """Return both optimizers as plain data, by the names of `compile`'s arguments.
 
-    Args:
-        rates: pairs (optimizer, highest learning rate of a schedule of ours or None), the
-            generator's first.
+    `rates` are pairs of an optimizer and the highest learning rate of our schedule, or None.
     """
     settings = dict.fromkeys(("optimizer", "discriminator_optimizer"))
     for name, (optimizer, peak) in zip(settings, rates):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import keras
 
 from kerasgan import models
 from kerasgan.data.augment import Augmentation, from_fields
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.models.blocks import check_counts, check_power_of_two
+from kerasgan.models.blocks import check_power_of_two
 from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
-from kerasgan.training.losses import SEGMENTATION, check_weight
+from kerasgan.training.losses import SEGMENTATION
+from kerasgan.validation import check_choice, check_number, check_whole_number
 
 __all__ = ["Recipe", "build", "get", "names"]
 
@@ -164,29 +166,18 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        for name, known in (("generator", GENERATORS), ("discriminator", DISCRIMINATORS)):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
+        check_choice("generator", self.generator, GENERATORS)
+        check_choice("discriminator", self.discriminator, DISCRIMINATORS)
         check_power_of_two(self.size)
-        for name in ("channels", "classes", "filters", "batch_size", "epochs"):
-            check_counts(**{name: getattr(self, name)})
-        if self.discriminator_filters is not None:
-            check_counts(discriminator_filters=self.discriminator_filters)
-        if self.discriminator_learning_rate is not None:
-            check_weight("discriminator_learning_rate", self.discriminator_learning_rate)
-        for field in dataclasses.fields(self):
-            if field.type == "float":
-                most = 1 if field.name == "beta_1" else float("inf")
-                check_weight(field.name, getattr(self, field.name), most)
         self.augmentation()
         for field in dataclasses.fields(self):
-            _check_kind(field.name, field.type, getattr(self, field.name))
-        for name, most in MOST.items():
-            if not 0 <= (getattr(self, name) or 0) <= most:
-                raise KerasganError(
-                    f"Argument '{name}' must be an int up to {most}. Received: "
-                    f"{getattr(self, name)!r}"
-                )
+            name, kinds, value = field.name, field.type, getattr(self, field.name)
+            _check_kind(name, kinds, value)
+            if value is not None and kinds.startswith("float"):
+                check_number(name, value, least=0, below=1 if name == "beta_1" else math.inf)
+            elif value is not None and kinds.startswith("int"):
+                least = 0 if name in ("seed", "discriminator_warmup") else 1
+                check_whole_number(name, value, least, MOST.get(name, math.inf))
 
     def augmentation(self) -> bool | Augmentation:
         """Return what `samples.batches` takes as `augment`.
@@ -235,13 +226,11 @@ class Recipe:
                 seed=self.seed,
                 **({"spectral_norm": True} if self.spectral_norm else {}),
             )
-        discriminator_rate = self.discriminator_learning_rate
+        rates = self.learning_rate, self.discriminator_learning_rate
         gan = SegmentationGAN(generator, discriminator)
         gan.compile(
             self._optimizer(self.learning_rate, self.weight_decay),
-            self._optimizer(
-                self.learning_rate if discriminator_rate is None else discriminator_rate, 0.0
-            ),
+            self._optimizer(rates[0] if rates[1] is None else rates[1], 0.0),
             losses={name: getattr(self, name) for name in LOSSES if getattr(self, name)},
             **{name: getattr(self, name) for name in PASSED_ON},
         )

@@ -16,30 +16,15 @@ import tensorflow as tf
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
 from kerasgan.storage import architecture_key, content_key
+from kerasgan.training.feed import ARRAYS
 
-__all__ = ["Record", "data_of", "differences", "settings_of"]
-
-ARRAYS = (np.ndarray, tf.Tensor)
 STEPS = ("steps_per_epoch", "validation_steps", "validation_split", "validation_freq")
 
 
 def data_of(x, y=None, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Say what `fit` trains on, as far as that can be known without reading ahead.
+    """Describe what `fit` trains on, by name, as far as that is known without reading ahead.
 
-    Args:
-        x: what `fit` got; of `samples.batches` and of arrays the content is known, of other
-            datasets only their shapes and their length.
-        y: what `fit` got.
-        options: the further arguments of `fit`.
-
-    Returns:
-        Facts by name, as JSON gives them back.
-
-    Example:
-        >>> images, masks = np.zeros((4, 32, 32, 3)), np.zeros((4, 32, 32, 1))
-        >>> facts = data_of(images, masks, {"batch_size": 2})
-        >>> facts["images"][:3], facts["size"], facts["batch_size"]
-        ('4, ', [32, 32], 2)
+    Of `samples.batches` and arrays that is the content, of other datasets shapes and length.
     """
     options = options or {}
     if hasattr(x, "origin"):
@@ -55,100 +40,56 @@ def data_of(x, y=None, options: Mapping[str, Any] | None = None) -> dict[str, An
     else:
         facts = {"data": type(x).__name__}
     facts.update((name, options[name]) for name in STEPS if options.get(name) is not None)
-    return _plain(facts)
+    return _to_json(facts)
 
 
 def settings_of(gan) -> dict[str, Any]:
-    """Say how a compiled GAN trains: networks, losses, optimizers, penalty.
-
-    Args:
-        gan: a `SegmentationGAN`.
-
-    Returns:
-        Facts by name, as JSON gives them back.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> settings_of(kg.recipes.build("pix2pix", size=32, filters=2))["schedule"]
-        'constant'
-    """
+    """Describe how a compiled GAN trains: networks, losses, optimizers, penalty, by name."""
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     described = {
         name: f"{network.count_params():,} parameters, {architecture_key(network)}"
         for name, network in networks.items()
         if network is not None
     }
-    found = _plain({**gan._as_compiled, **described})
+    facts = _to_json({**gan._as_compiled, **described})
     for name in ("optimizer", "discriminator_optimizer"):
-        if found[name]:
-            found[name]["config"].pop("name", None)  # which Keras 3 counts up
-    return found
+        if facts[name]:
+            facts[name]["config"].pop("name", None)  # which Keras 3 counts up
+    return facts
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
-    """Name what two runs do not agree on, with the old value and the new.
-
-    Args:
-        then: facts by name, tables of facts within.
-        now: likewise.
-        above: what the names stand in.
-
-    Returns:
-        A phrase for each difference.
-
-    Example:
-        >>> differences({"batch_size": 8, "seed": 0}, {"batch_size": 4, "seed": 0})
-        ['batch_size (8, now 4)']
-    """
-    found = []
+    """List what two runs do not agree on, as phrases with the old value and the new."""
+    changes = []
     for name in sorted({*then, *now}):
         one, other = (facts.get(name, "not given") for facts in (then, now))
         if isinstance(one, dict) and isinstance(other, dict):
-            found += differences(one, other, f"{above}{name}.")
+            changes += differences(one, other, f"{above}{name}.")
         elif json.dumps(one) != json.dumps(other):
-            found.append(f"{above}{name} ({_short(one)}, now {_short(other)})")
-    return found
+            changes.append(f"{above}{name} ({_short(one)}, now {_short(other)})")
+    return changes
 
 
 class Record(keras.callbacks.Callback):
-    """Keep in `gan.fits` what this call of `fit` was given and has done so far.
-
-    Args:
-        x: what `fit` got.
-        y: what `fit` got.
-        options: the further arguments of `fit`.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> x, y = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
-        >>> history = gan.fit(x, y, verbose=0)
-        >>> gan.fits[-1]["epochs"]
-        1
-    """
+    """Note in `gan.fits` what this call of `fit` was given and has done so far."""
 
     def __init__(self, x, y, options: Mapping[str, Any]):
         super().__init__()
-        checked = options.get("validation_data")
-        if checked is not None:
-            pair = checked[:2] if isinstance(checked, (tuple, list)) else [checked]
+        validation = options.get("validation_data")
+        if validation is not None:
+            pair = validation[:2] if isinstance(validation, (tuple, list)) else [validation]
             size = options.get("validation_batch_size") or options.get("batch_size")
-            checked = data_of(*pair, options={"batch_size": size, "shuffle": False})
+            validation = data_of(*pair, options={"batch_size": size, "shuffle": False})
         self.entry = {
             "data": data_of(x, y, options),
-            "validation": checked,
+            "validation": validation,
             "epochs": 0,
             "kept_epoch": 0,
         }
         self._began, self._before, self._noted = 0.0, 0.0, False
 
     def go_on(self, fits: list[dict], epochs: int) -> None:
-        """Go on with the entry of the run that is resumed.
-
-        Args:
-            fits: those of the state; the last is of the run, if it kept one.
-            epochs: how many epochs it had done.
-        """
+        """Go on with the entry of the run that is resumed."""
         before = {"epochs": epochs, "kept_epoch": epochs, "seconds": None}
         last = fits[-1] if fits else {}
         if last.get("data") == self.entry["data"] and isinstance(last.get("epochs"), int):
@@ -195,11 +136,7 @@ class Record(keras.callbacks.Callback):
         )
 
     def close(self, callbacks) -> None:
-        """Note which epoch's weights a callback has put back.
-
-        Args:
-            callbacks: of `fit`.
-        """
+        """Note which epoch's weights a callback has put back."""
         for callback in callbacks:
             best = getattr(callback, "best_weights", None)
             if best is None or not getattr(callback, "restore_best_weights", False):
@@ -208,13 +145,13 @@ class Record(keras.callbacks.Callback):
                 self.entry["kept_epoch"] = callback.best_epoch + 1
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(facts, default=_named))
+def _to_json(facts: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(facts, default=_describe))
 
 
-def _named(value: Any) -> Any:
-    """A number of NumPy's as one; anything else by its name, and its content if that is known."""
-    if hasattr(value, "item"):
+def _describe(value: Any) -> Any:
+    """Describe what JSON does not know by its name, and its content if that is known."""
+    if hasattr(value, "item"):  # a number of NumPy's
         return value.item()
     if isinstance(value, Mapping):  # as Keras wraps it
         return dict(value)

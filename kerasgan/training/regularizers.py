@@ -12,8 +12,6 @@ from kerasgan.data.region import Region, as_region, mean_fraction_inside
 from kerasgan.models.outputs import final_activation, to_probability, with_logits
 from kerasgan.training.replicas import sample_uniform
 
-__all__ = ["InputGradientPenalty", "InvariancePenalty"]
-
 
 class InvariancePenalty:
     """Penalise how far a prediction changes when what is out of bounds is exchanged.

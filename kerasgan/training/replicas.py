@@ -1,4 +1,4 @@
-"""One step on several devices: what a device must know of the others under `tf.distribute`."""
+"""One step on several devices under `tf.distribute`: batches, losses and means over all of them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,6 @@ from kerasgan.stack import (
     variable_of,
 )
 from kerasgan.training import feed, workers
-
-__all__ = [
-    "check_scope",
-    "distribute_evenly",
-    "in_strategy_scope",
-    "run_on_all_machines",
-    "local_batch",
-    "reduce_metrics",
-    "is_distributed",
-    "local_fraction",
-    "synchronize_batch_norm",
-    "sample_uniform",
-    "weight_loss",
-]
 
 
 def is_distributed() -> bool:
@@ -48,16 +34,7 @@ def in_strategy_scope(method):
 
 
 def check_scope(gan, optimizer, discriminator_optimizer) -> None:
-    """Raise unless everything was built in the scope of the strategy in force, if there is one.
-
-    Args:
-        gan: a `SegmentationGAN`.
-        optimizer: what `compile` got.
-        discriminator_optimizer: likewise.
-
-    Raises:
-        KerasganError: naming what was built elsewhere.
-    """
+    """Raise unless everything was built in the scope of the strategy in force, if there is one."""
     if not tf.distribute.has_strategy():
         return
     strategy = tf.distribute.get_strategy()
@@ -75,21 +52,7 @@ def check_scope(gan, optimizer, discriminator_optimizer) -> None:
 
 
 def synchronize_batch_norm(network: keras.Model, whether: bool) -> None:
-    """Let batch normalisation take mean and variance over the images of all devices, or of one.
-
-    Nothing changes on a single device, nor in inference.
-
-    Args:
-        network: changed in place, and those within it.
-        whether: over all devices.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> network = kg.models.unet(size=32, filters=2, levels=1)
-        >>> synchronize_batch_norm(network, True)
-        >>> network.get_layer("middle_bn_a").synchronized
-        True
-    """
+    """Let batch normalisation use the mean and variance of all devices' images, or of its own."""
     for layer in layers_of(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = whether
@@ -107,148 +70,102 @@ def _counts(count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def distribute_evenly(gan, method):
-    """Make `fit` or `evaluate` of Keras deal batches out evenly, if there are several devices.
+    """Make `fit` or `evaluate` of Keras give each device as many images, if there are several.
 
     TensorFlow would leave devices without images where a batch is small, and its convolutions fail
-    on none. Here each device gets as many, one more or one less, and at least one: where there are
-    fewer images than devices, a copy that counts for nothing.
-
-    Args:
-        gan: a `SegmentationGAN`.
-        method: Keras' method, bound.
-
-    Returns:
-        A function that takes what the method takes, as keywords but for `x` and `y`.
+    on none. Here numbers differ by one at most, and each device gets an image: where there are
+    fewer images than devices, a copy of weight 0.
     """
     devices = gan.distribute_strategy.num_replicas_in_sync
     if devices == 1:
         return method
 
-    def dealt(x=None, y=None, **options):
+    def run(x=None, y=None, **options):
         size = options.get("batch_size") or 32
         if isinstance(x, feed.ARRAYS) and not options.get("validation_split"):
             shuffle = options.pop("shuffle", method.__name__ == "fit") is not False
             options.pop("batch_size", None)
-            x, y = (
-                feed.batches_from_arrays(x, y, size, shuffle, (gan.recipe or {}).get("seed") or 0),
-                None,
-            )
-        checked = options.get("validation_data")
-        if isinstance(checked, tuple):
-            checked = feed.batches_from_arrays(
-                *checked, options.get("validation_batch_size") or size, False, 0
-            )
-        if checked is not None:
-            options["validation_data"] = _distribute(checked, devices)
+            seed = (gan.recipe or {}).get("seed") or 0
+            x, y = feed.batches_from_arrays(x, y, size, shuffle, seed), None
+        validation = options.get("validation_data")
+        if isinstance(validation, tuple):
+            size = options.get("validation_batch_size") or size
+            validation = feed.batches_from_arrays(*validation, size, False, 0)
+        if validation is not None:
+            options["validation_data"] = _distribute(validation, devices)
         with strategy_in_force(gan):
             return method(_distribute(x, devices), y, **options)
 
-    return dealt
+    return run
 
 
 def run_on_all_machines(gan, function, step):
-    """Return the function that Keras calls with an iterator, one of ours where Keras' would fail.
-
-    Args:
-        gan: a `SegmentationGAN`.
-        function: that of Keras.
-        step: its `train_step` or `test_step`.
-    """
+    """Return the function that Keras calls with an iterator, ours where that of Keras fails."""
     strategy = gan.distribute_strategy
     if workers.index_and_count(strategy)[1] == 1 or REDUCES_NUMBERS_ACROSS_MACHINES:
         return function
 
     @tf.function(reduce_retracing=True)
     def on_devices(data):
-        found = strategy.run(step, (data,))
-        return {k: strategy.experimental_local_results(v)[0] for k, v in found.items()}
+        logs = strategy.run(step, (data,))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
     def on_iterator(iterator):
-        found = on_devices(next(iterator))
+        logs = on_devices(next(iterator))
         for _, data in zip(range(gan.steps_per_execution - 1), iterator):
-            found = on_devices(data)
-        return found
+            logs = on_devices(data)
+        return logs
 
     return on_iterator
 
 
 def _distribute(data, devices: int):
-    """Put every batch of (image, mask) in the devices' order, with 1 or 0 for what each counts."""
+    """Order every batch of (image, mask) by device, and add the weight of each image, 1 or 0."""
     if not isinstance(data, tf.data.Dataset) or len(data.element_spec) != 2:
         return data
 
-    def deal(image, mask):
+    def order(image, mask):
         count = tf.shape(image)[0]
-        device, place = tf.range(devices)[:, None], tf.range(-(-count // devices))[None]
-        own = count // devices + tf.cast(device < count % devices, tf.int32)
+        device, offset = tf.range(devices)[:, None], tf.range(-(-count // devices))[None]
+        share = count // devices + tf.cast(device < count % devices, tf.int32)
         before = device * (count // devices) + tf.minimum(device, count % devices)
-        which = tf.reshape((before + place) % count, [-1])
-        counts = tf.reshape(tf.cast(place < own, tf.float32), [-1])
-        return tf.gather(image, which), tf.gather(mask, which), counts
+        indices = tf.reshape((before + offset) % count, [-1])
+        weights = tf.reshape(tf.cast(offset < share, tf.float32), [-1])
+        return tf.gather(image, indices), tf.gather(mask, indices), weights
 
-    found = data.map(deal)
+    ordered = data.map(order)
     for name in ("epoch", "start"):
         if hasattr(data, name):
-            setattr(found, name, getattr(data, name))
-    return found
+            setattr(ordered, name, getattr(data, name))
+    return ordered
 
 
 def local_batch(data):
-    """Return what this device has of a step: images, masks, and its share of the step's images.
+    """Return this device's images and masks, at least one, and their fraction of the whole batch.
 
-    Losses are means over a device's images. Weighed by the shares they add up to the mean over
-    the whole batch, also where the last batch of an epoch does not go evenly into the devices.
-
-    Args:
-        data: what `train_step` got; behind images and masks, what each counts, if they were dealt.
-
-    Returns:
-        Images and masks, at least one, and a number in [0, 1]; 1.0 on a single device. With the
-        share 0 the image is a copy that counts for nothing.
-
-    Example:
-        >>> local_batch((tf.zeros((4, 32, 32, 3)), tf.zeros((4, 32, 32, 1))))[2]
-        1.0
+    Losses are means over a device's images. Weighted by the fractions they add up to the mean over
+    the whole batch. The fraction is 1.0 on a single device, and 0 where the image is a copy.
     """
-    image, mask, counts = keras.utils.unpack_x_y_sample_weight(data)
+    image, mask, weights = keras.utils.unpack_x_y_sample_weight(data)
     if not is_distributed():
         return image, mask, 1.0
-    count = tf.shape(image)[0] if counts is None else tf.cast(tf.reduce_sum(counts), tf.int32)
+    count = tf.shape(image)[0] if weights is None else tf.cast(tf.reduce_sum(weights), tf.int32)
     least = tf.maximum(count, 1)
     return image[:least], mask[:least], local_fraction(count)
 
 
 def local_fraction(count: tf.Tensor) -> tf.Tensor:
-    """Return this device's share of the step's images, of which it has `count`."""
+    """Return this device's fraction of the batch, of which it has `count` images."""
     return tf.cast(count, tf.float32) / _counts(count)[1]
 
 
-def weight_loss(loss: tf.Tensor, share):
-    """Return what a device's loss adds to that of the whole batch.
-
-    Args:
-        loss: scalar, a mean over the images of this device.
-        share: of this device, of `local_batch`.
-
-    Example:
-        >>> float(weight_loss(tf.constant(3.0), tf.constant(0.5)))
-        1.5
-    """
-    return loss if isinstance(share, float) else loss * share
+def weight_loss(loss: tf.Tensor, fraction):
+    """Return what a device's mean loss adds to that of the whole batch."""
+    return loss if isinstance(fraction, float) else loss * fraction
 
 
 def reduce_metrics(metrics) -> dict[str, tf.Tensor]:
-    """Return what means over the images of all devices are so far, by name.
-
-    Args:
-        metrics: `keras.metrics.Mean`, updated on this device.
-
-    Example:
-        >>> mean = keras.metrics.Mean("loss")
-        >>> _ = mean.update_state([1.0, 2.0])
-        >>> float(reduce_metrics([mean])["loss"])
-        1.5
-    """
+    """Return the means of `keras.metrics.Mean` over the images of all devices, by name."""
     if not is_distributed():
         return {metric.name: metric.result() for metric in metrics}
     context = tf.distribute.get_replica_context()
@@ -259,22 +176,13 @@ def reduce_metrics(metrics) -> dict[str, tf.Tensor]:
 
 
 def sample_uniform(shape, key: tf.Tensor) -> tf.Tensor:
-    """Draw what a single device would draw for these images of the whole batch.
+    """Return the numbers in [0, 1) that a single device would draw for these images of the batch.
 
-    Args:
-        shape: first the number of this device's images.
-        key: int32 or int64 tensor of two numbers.
-
-    Returns:
-        float32 tensor in [0, 1).
-
-    Example:
-        >>> sample_uniform((2, 3), tf.constant([0, 1])).shape
-        TensorShape([2, 3])
+    `shape` begins with the number of this device's images; `key` is a tensor of two integers.
     """
     if not is_distributed():
         return tf.random.stateless_uniform(shape, key)
     count, *rest = tf.unstack(tf.convert_to_tensor(shape))
     before, total = (tf.cast(x, tf.int32) for x in _counts(count))
-    drawn = tf.random.stateless_uniform(tf.stack([total, *rest]), key)
-    return drawn[before : before + count]
+    numbers = tf.random.stateless_uniform(tf.stack([total, *rest]), key)
+    return numbers[before : before + count]

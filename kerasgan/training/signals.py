@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's request to stop, granted between two steps."""
+"""Ctrl-C and a scheduler's request to stop, obeyed between two steps."""
 
 from __future__ import annotations
 
@@ -6,23 +6,14 @@ import os
 import signal
 import threading
 
-__all__ = ["StopSignals"]
-
 NOTE = b"\nStopping after this step, to keep the run's state; once more to stop at once.\n"
 
 
 class StopSignals:
-    """Within the block, SIGINT and SIGTERM are noted instead of obeyed, the first time.
+    """A context in which the first SIGINT or SIGTERM waits until `check` is called.
 
-    Whoever does the work calls `check` where it may stop. The handlers that were there before come
-    back at the end of the block, or at the second signal. Signals that the process ignores stay
-    ignored; outside the main thread nothing is noted.
-
-    Example:
-        >>> with StopSignals() as signals:
-        ...     signals.check()
-        >>> signals.received is None
-        True
+    Earlier handlers are restored at its end, or at a second signal. Signals that the process
+    ignores stay ignored; outside the main thread nothing is changed.
     """
 
     def __init__(self):
@@ -39,20 +30,15 @@ class StopSignals:
         return self
 
     def __exit__(self, kind, error, trace):
-        self._put_back()
-        theirs = self._before.get(self.received)
-        if callable(theirs) and theirs is not signal.default_int_handler:
-            theirs(self.received, None)
+        self._restore()
+        handler = self._before.get(self.received)
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(self.received, None)
         if kind is None:
             self.check()
 
     def check(self) -> None:
-        """Stop if a signal has come.
-
-        Raises:
-            KeyboardInterrupt: after SIGINT.
-            SystemExit: after SIGTERM, with the exit status 143.
-        """
+        """Raise KeyboardInterrupt after SIGINT, and SystemExit with status 143 after SIGTERM."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is not None:
@@ -60,11 +46,11 @@ class StopSignals:
 
     def _note(self, number, frame):
         if self.received is not None:
-            self._put_back()
+            self._restore()
             self.check()
         self.received = number
         os.write(2, NOTE)
 
-    def _put_back(self) -> None:
+    def _restore(self) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)

@@ -1,11 +1,10 @@
-"""How a GAN is kept in a folder."""
+"""Saving a `SegmentationGAN` to a folder, and loading it on either Keras."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import pathlib
-import warnings
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from kerasgan.data.folders import list_some
-from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
+from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models.archives import LIMIT, load_error, name_in_errors
 from kerasgan.models.named import (
     load_weights,
@@ -28,31 +27,16 @@ from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
 from kerasgan.storage import last_complete
-from kerasgan.training.checkpoint import free_space
+from kerasgan.training.checkpoint import NOTES, free_space
 from kerasgan.training.losses import SEGMENTATION
 from kerasgan.training.workers import write_on_chief
 
-__all__ = [
-    "check_format",
-    "load_model",
-    "optimizer_variables",
-    "plain",
-    "read_network",
-    "read_settings",
-    "restore_optimizers",
-    "save_model",
-    "warn_of_new_optimizers",
-    "write",
-    "write_network",
-]
-
 SETTINGS = "kerasgan.json"
-NOTES = "run.json"  # of a state; see kerasgan.training.resume
 LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")  # by operating systems
 OPTIMIZERS = "optimizers.safetensors"
 NETWORKS = ("generator", "discriminator")
 FILES = (SETTINGS, OPTIMIZERS, *(f"{x}{y}" for x in NETWORKS for y in (".safetensors", ".keras")))
-KEPT = ("networks", "recipe", "preprocess", "fits", "compile")
+FIELDS = ("networks", "recipe", "preprocess", "fits", "compile")
 FORMAT = 2
 OTHER = "/other_"
 ROLES = {"m": "momentum", "v": "velocity", "vhat": "velocity_hat", "u": "norm"}
@@ -91,18 +75,18 @@ def _check_ours(folder: pathlib.Path) -> None:
     """Raise unless a folder is new, empty, or holds a saved model and nothing else."""
     if not folder.exists():
         return
-    found = [] if folder.is_file() else sorted(path.name for path in folder.iterdir())
-    found = [name for name in found if name not in LEFT_BEHIND and not name.startswith("._")]
-    if NOTES in found:
+    names = [] if folder.is_file() else sorted(path.name for path in folder.iterdir())
+    names = [name for name in names if name not in LEFT_BEHIND and not name.startswith("._")]
+    if NOTES in names:
         raise KerasganError(
             f"'{folder}' holds the state of a run, which fit(resume=...) keeps; choose another "
             "folder"
         )
-    if folder.is_file() or (found and SETTINGS not in found):
+    if folder.is_file() or (names and SETTINGS not in names):
         raise KerasganError(
             f"'{folder}' exists and is not a model saved by kerasgan; choose another folder"
         )
-    others = [name for name in found if name not in FILES]
+    others = [name for name in names if name not in FILES]
     if others:
         raise KerasganError(
             f"'{folder}' holds a saved model and other files, which would be lost: "
@@ -136,14 +120,14 @@ def load_model(kind, folder, custom_objects=None, build=None):
             for name in ("optimizer", "discriminator_optimizer"):
                 if compiled[name] is not None:
                     compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
-            compiled["losses"], missing = _with_own(compiled["losses"], custom_objects or {})
+            compiled["losses"], missing = _with_custom_losses(
+                compiled["losses"], custom_objects or {}
+            )
             if missing:
-                warnings.warn(
+                warn(
                     f"'{folder}' was trained with {', '.join(map(repr, missing))}, a loss of one's "
                     "own. The model predicts; to train it on, load it with "
-                    f"custom_objects={{{missing[0]!r}: ...}}, or compile it anew",
-                    KerasganWarning,
-                    stacklevel=3,
+                    f"custom_objects={{{missing[0]!r}: ...}}, or compile it anew"
                 )
                 return gan
             gan.compile(**compiled)
@@ -151,11 +135,10 @@ def load_model(kind, folder, custom_objects=None, build=None):
     return gan
 
 
-def _with_own(losses: dict, own: dict) -> tuple[dict, list]:
-    """Put functions in the place of the names that are not ours; return the names without one."""
-    missing = [name for name in losses if name not in SEGMENTATION and name not in own]
-    found = {own.get(name, name): weight for name, weight in losses.items()}
-    return found, missing
+def _with_custom_losses(losses: dict, custom: dict) -> tuple[dict, list]:
+    """Replace names of losses by the user's functions; return the names that have none too."""
+    missing = [name for name in losses if name not in SEGMENTATION and name not in custom]
+    return {custom.get(name, name): weight for name, weight in losses.items()}, missing
 
 
 def write(gan, folder: pathlib.Path) -> None:
@@ -176,20 +159,14 @@ def write(gan, folder: pathlib.Path) -> None:
         "fits": gan.fits,
         "compile": gan.compile_settings(),
     }
-    text = json.dumps(settings, indent=2, default=plain)
+    text = json.dumps(settings, indent=2, default=_to_plain)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
 
 
 def write_network(network: keras.Model, folder: pathlib.Path, role: str) -> dict:
-    """Write a network's weights, and its layers too if it cannot be built by name.
+    """Write a network's weights to `role`.safetensors, and its layers too unless built by name.
 
-    Args:
-        network: functional.
-        folder: where to.
-        role: what the files are called.
-
-    Returns:
-        What `read_network` builds it of, as plain data.
+    Returns what `read_network` builds it from, as plain data.
     """
     save_weights(network, folder / f"{role}.safetensors")
     record = record_of(network)
@@ -199,13 +176,13 @@ def write_network(network: keras.Model, folder: pathlib.Path, role: str) -> dict
     return record
 
 
-def plain(value):
-    """Turn NumPy numbers, which optimizers keep, into those that JSON knows."""
+def _to_plain(value):
+    """Turn what `json.dumps` does not know, such as numbers of NumPy, into what it does."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
 def read_settings(folder: pathlib.Path) -> dict:
-    """Read what a folder says of its model; raise a `KerasganError` unless it can be used."""
+    """Read the settings of a saved model; raise a `KerasganError` unless they can be used."""
     path = folder / SETTINGS
     if not path.is_file():
         raise KerasganError(
@@ -223,7 +200,7 @@ def read_settings(folder: pathlib.Path) -> dict:
         fits = settings.setdefault("fits", [])
         if not isinstance(fits, list) or not all(isinstance(one, dict) for one in fits):
             raise TypeError("fits are no list of tables")
-        return {key: settings[key] for key in KEPT}
+        return {key: settings[key] for key in FIELDS}
     except KerasganError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -231,7 +208,7 @@ def read_settings(folder: pathlib.Path) -> dict:
 
 
 def check_format(settings: Any, path: pathlib.Path) -> None:
-    """Raise unless settings are of this format and say of each network how it is built."""
+    """Raise unless settings are of this format and have a table for each network."""
     if isinstance(settings["format"], int) and settings["format"] > FORMAT:
         raise KerasganError(f"'{path.name}' was written by a newer kerasgan; upgrade to load it")
     if settings["format"] != FORMAT:
@@ -248,16 +225,8 @@ def read_network(
 ) -> keras.Model:
     """Read a network that `write_network` or `save_bundle` has written, by whomever.
 
-    Args:
-        folder: where it lies.
-        role: what its files are called.
-        entry: what was returned when it was written.
-        build: a function that builds it, for one that kerasgan does not build.
-        custom_objects: as for `SegmentationGAN.load`.
-
-    Raises:
-        KerasganError: if a file is missing or broken, the entry is, or the function builds another
-            network.
+    `entry` is what was returned when it was written; `build` a function that builds a network which
+    kerasgan does not build; `custom_objects` are as for `SegmentationGAN.load`.
     """
     weights = folder / f"{role}.safetensors"
     if "builder" in entry:
@@ -306,14 +275,14 @@ def _built_by(build, entry: dict, weights: pathlib.Path, role: str) -> keras.Mod
 
     network = load_weights(built, weights)
     try:
-        then = np.asarray(entry["answer"], np.float32)
+        saved = np.asarray(entry["answer"], np.float32)
         now = sample_output(network, tuple(entry.get("size") or (64, 64)))
-        alike = np.allclose(now, then, rtol=0, atol=1e-3 * np.abs(then).max(), equal_nan=True)
+        same = np.allclose(now, saved, rtol=0, atol=1e-3 * np.abs(saved).max(), equal_nan=True)
     except Exception as error:  # whatever a stranger's entry leads to
         raise load_error(
             weights, f"its {role} is not described as it should be: {error}"
         ) from error
-    if not alike:
+    if not same:
         raise KerasganError(
             f"Argument 'build' must be the function that built the {role}: the weights fit, but "
             "the network gives other masks than it did where it was saved"
@@ -358,24 +327,21 @@ def _load_optimizer(config, path: pathlib.Path):
 
 
 def optimizer_variables(gan) -> dict:
-    """The optimizers' variables, and the weights of the network that learns, if it is another.
+    """The optimizers' variables and, if it is a copy, the trained generator's weights, by name.
 
-    Learning rates are left out: those are settings.
-
-    Returns:
-        Variables by name. Moments have the name of their weight and what both Keras call them; what
-        is no moment of one weight has a number.
+    Learning rates are left out: those are settings. Moments have the name of their weight and what
+    both Keras call them; what is no moment of one weight has a number.
     """
-    pairs = [("generator", gan.optimizer, gan._learner)]
+    pairs = [("generator", gan.optimizer, gan._trained_generator)]
     if gan.discriminator_optimizer is not None:
-        pairs.append(("discriminator", gan.discriminator_optimizer, gan._critic))
-    found = {}
+        pairs.append(("discriminator", gan.discriminator_optimizer, gan._trained_discriminator))
+    variables = {}
     for role, optimizer, network in pairs:
-        found.update((f"{role}/{name}", each) for name, each in _variables(optimizer, network))
-    if gan._learner is not gan.generator:
-        learned = named_weights(gan._learner).items()
-        found.update((f"learner/{name}", weight) for name, weight in learned)
-    return found
+        variables.update((f"{role}/{name}", each) for name, each in _variables(optimizer, network))
+    if gan._trained_generator is not gan.generator:
+        trained = named_weights(gan._trained_generator).items()
+        variables.update((f"learner/{name}", weight) for name, weight in trained)
+    return variables
 
 
 def _variables(optimizer, network):
@@ -384,10 +350,10 @@ def _variables(optimizer, network):
     weights = {
         path_of(w).replace("/", "_"): (name, w) for name, w in named_weights(network).items()
     }
-    still = isinstance(inner, keras.optimizers.SGD) and not inner.get_config()["momentum"]
+    no_momentum = isinstance(inner, keras.optimizers.SGD) and not inner.get_config()["momentum"]
     counts = {id(inner.iterations): "iterations"}
-    planned = isinstance(inner.get_config()["learning_rate"], dict)
-    left_out = set() if planned else {id(inner.learning_rate)}
+    scheduled = isinstance(inner.get_config()["learning_rate"], dict)
+    left_out = set() if scheduled else {id(inner.learning_rate)}
     seen, others = set(), 0
     for variable in optimizer.variables:
         name, slot = counts.get(id(variable)), slot_name(variable)
@@ -396,7 +362,7 @@ def _variables(optimizer, network):
         if name is None:
             key = max((k for k in weights if slot.startswith(f"{k}_")), key=len, default=None)
             role = None if key is None else ROLES.get(slot[len(key) + 1 :])
-            if role == "momentum" and still:
+            if role == "momentum" and no_momentum:
                 continue  # which Keras 2.14 has and does not use
             if role and tuple(weights[key][1].shape) == tuple(variable.shape):
                 name = f"{weights[key][0]}/{role}"
@@ -407,37 +373,40 @@ def _variables(optimizer, network):
 
 
 def restore_optimizers(gan, folder: pathlib.Path) -> None:
-    """Give both optimizers the variables that `write` kept.
+    """Give both optimizers the variables that `write` has written.
 
     What the other Keras wrote is taken where every moment has its match; an optimizer for which
-    that is not so starts afresh, which the next `fit` tells by `warn_of_new_optimizers`.
+    that is not so starts afresh, of which the next `fit` warns.
     """
     path = folder / OPTIMIZERS
     with name_in_errors(path):
         values = safetensors.numpy.load_file(path)
     variables = optimizer_variables(gan)
-    for part, network in (("generator", gan._learner), ("discriminator", gan._critic)):
+    for part, network in (
+        ("generator", gan._trained_generator),
+        ("discriminator", gan._trained_discriminator),
+    ):
         named = named_weights(network) if network is not None else {}
-        learn = {id(weight) for weight in network.trainable_weights} if named else set()
-        still = tuple(f"{part}/{name}/" for name, each in named.items() if id(each) not in learn)
-        values = {k: v for k, v in values.items() if k in variables or not k.startswith(still)}
+        trained = {id(weight) for weight in network.trainable_weights} if named else set()
+        frozen = tuple(f"{part}/{name}/" for name, w in named.items() if id(w) not in trained)
+        values = {k: v for k, v in values.items() if k in variables or not k.startswith(frozen)}
     version = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["keras"]
     if not is_of_this_keras(version):
-        variables = _exchanged(gan, variables, values)
-    elif not _fit(variables, values):
+        variables = _in_both(gan, variables, values)
+    elif not _have_same_shapes(variables, values):
         raise KerasganError(
             f"'{path}' belongs to another network or optimizer; start in another folder"
         )
     with name_in_errors(path):
         for name, variable in variables.items():
             variable.assign(values[name].astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
-    if gan._critic is not gan.discriminator:
-        gan._critic.set_weights(gan.discriminator.get_weights())
+    if gan._trained_discriminator is not gan.discriminator:
+        gan._trained_discriminator.set_weights(gan.discriminator.get_weights())
 
 
-def _exchanged(gan, variables: dict, values: dict) -> dict:
+def _in_both(gan, variables: dict, values: dict) -> dict:
     """The variables that both Keras have; optimizers that have others are noted as fresh."""
-    kept = {}
+    shared = {}
     for part in {name.partition("/")[0]: None for name in variables}:
         own, stored = (
             {k: v for k, v in every.items() if k.startswith(f"{part}/") and OTHER not in k}
@@ -446,21 +415,21 @@ def _exchanged(gan, variables: dict, values: dict) -> dict:
         optimizer = {"generator": gan.optimizer, "discriminator": gan.discriminator_optimizer}
         inner = optimizer.get(part)  # none for the weights of the network that learns
         inner = getattr(inner, "inner_optimizer", inner)
-        if _fit(own, stored) and (inner is None or type(inner).__name__ in ALIKE):
-            kept.update(own)
+        if _have_same_shapes(own, stored) and (inner is None or type(inner).__name__ in ALIKE):
+            shared.update(own)
         else:
             vars(gan).setdefault("_fresh", []).append(part)
-    return kept
+    return shared
 
 
-def _fit(variables: dict, values: dict) -> bool:
+def _have_same_shapes(variables: dict, values: dict) -> bool:
     return {k: tuple(v.shape) for k, v in variables.items()} == {
         k: v.shape for k, v in values.items()
     }
 
 
 def warn_of_new_optimizers(gan) -> None:
-    """Warn, once, of optimizers whose moments could not be loaded."""
+    """Warn once of optimizers whose moments could not be loaded."""
     fresh = vars(gan).pop("_fresh", [])
     if fresh:
         warn(

@@ -1,4 +1,4 @@
-"""One run on several machines: who writes, what all agree on, what the loss of one means."""
+"""One run on several machines: who writes, what all must agree on, and lost workers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,6 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.storage import atomic_replace
 
-__all__ = [
-    "check_same_state",
-    "gather",
-    "index_and_count",
-    "explain_lost_workers",
-    "write_on_chief",
-]
-
 LOST_WORKER_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -33,12 +25,7 @@ LOST_WORKER_ERRORS = (
 
 
 def index_and_count(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Return the number of this worker, 0 for the chief, and how many there are.
-
-    Example:
-        >>> index_and_count(tf.distribute.get_strategy())
-        (0, 1)
-    """
+    """Return the number of this worker, 0 for the chief, and how many there are."""
     resolver = strategy.cluster_resolver
     if resolver is None:
         return 0, 1
@@ -49,19 +36,7 @@ def index_and_count(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 
 def gather(strategy: tf.distribute.Strategy, numbers) -> np.ndarray:
-    """Return the numbers of all workers, by their own; all must ask at the same point.
-
-    Args:
-        strategy: of the run.
-        numbers: of this worker, whole, below 2^24.
-
-    Returns:
-        Array (workers, numbers).
-
-    Example:
-        >>> gather(tf.distribute.get_strategy(), [3, 4]).tolist()
-        [[3.0, 4.0]]
-    """
+    """Return an array (workers, numbers) of whole numbers below 2^24; all workers must call it."""
     index, count = index_and_count(strategy)
     table = np.zeros((count, len(numbers)), np.float32)
     table[index] = numbers
@@ -85,27 +60,15 @@ def _sum(strategy):
 
 
 def check_same_state(strategy: tf.distribute.Strategy, folder, numbers) -> None:
-    """Raise, on every worker, unless all found the same state in the folder.
-
-    Args:
-        strategy: of the run.
-        folder: for the error.
-        numbers: epoch and step of the state that this worker found.
-
-    Raises:
-        KerasganError: naming what each worker found.
-
-    Example:
-        >>> check_same_state(tf.distribute.get_strategy(), "run", [1, 20])
-    """
+    """Raise, on every worker, unless all read the same epoch and step from the folder."""
     table = gather(strategy, numbers)
     if (table != table[0]).any():
-        found = "; ".join(
+        states = "; ".join(
             f"worker {n}: {epoch:g}, {step:g}" for n, (epoch, step) in enumerate(table)
         )
         raise KerasganError(
             f"Argument 'resume' must name one folder that all machines share. In '{folder}' the "
-            f"workers found states of different epochs and steps ({found})"
+            f"workers found states of different epochs and steps ({states})"
         )
 
 
@@ -115,27 +78,9 @@ def write_on_chief(
     folder: pathlib.Path,
     check: Callable[[pathlib.Path], None] | None = None,
 ) -> Iterator[pathlib.Path]:
-    """Give the chief a new folder, as `atomic_replace` does, and the others one to throw away.
+    """Give the chief a new folder to fill, as `atomic_replace` does, and the others one to discard.
 
-    All must fill theirs: the variables of batch normalisation are read by all workers together.
-
-    Args:
-        strategy: of the run.
-        folder: what to replace.
-        check: as for `kerasgan.storage.atomic_replace`.
-
-    Yields:
-        An empty folder.
-
-    Raises:
-        OSError: if it cannot be written.
-
-    Example:
-        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "notes"
-        >>> with write_on_chief(tf.distribute.get_strategy(), folder) as fresh:
-        ...     _ = (fresh / "note.txt").write_text("kept")
-        >>> (folder / "note.txt").read_text()
-        'kept'
+    All must write to theirs: the variables of batch normalisation are read by all workers together.
     """
     if index_and_count(strategy)[0] == 0:
         with atomic_replace(folder, check) as fresh:

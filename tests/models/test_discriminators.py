@@ -145,7 +145,7 @@ def test_saved_and_loaded_where_kerasgan_alone_is_imported(tmp_path):
 @ALL
 def test_wrong_arguments_are_named(build):
     for name in ("channels", "classes", "filters"):
-        with pytest.raises(kg.KerasganError, match=f"'{name}' must be an int from 1 up"):
+        with pytest.raises(kg.KerasganError, match=f"'{name}' must be a whole number from 1 up"):
             build(size=32, **{name: 0})
     with pytest.raises(kg.KerasganError, match="'size' must be a"):
         build(size=0)
@@ -262,5 +262,7 @@ def test_critic_finds_no_difference_between_equals():
 
 @pytest.mark.parametrize("limit", [0, -1, True, "0.05", float("nan"), None])
 def test_wrong_limit_is_named(limit):
-    with pytest.raises(kg.KerasganError, match=r"'limit' must be a number above 0\. Received"):
+    with pytest.raises(
+        kg.KerasganError, match=r"'limit' must be a finite number above 0\. Received"
+    ):
         models.WeightClip(limit)

@@ -183,5 +183,5 @@ def test_wrong_arguments_are_named(vgg_file):
     with pytest.raises(kg.KerasganError, match=r"'size' must be a multiple of 32\. Received: 48"):
         unet(48)
     for name in ("channels", "classes", "filters"):
-        with pytest.raises(kg.KerasganError, match=f"'{name}' must be an int from 1 up"):
+        with pytest.raises(kg.KerasganError, match=f"'{name}' must be a whole number from 1 up"):
             unet(32, **{name: 0})

@@ -125,7 +125,7 @@ def test_wrong_arguments_are_named(build):
     with pytest.raises(kg.KerasganError, match=r"multiple of 2\*\*levels = 8\. .*\(32, 36\)"):
         build((32, 36), levels=3)
     for name in ("channels", "classes", "filters", "levels"):
-        with pytest.raises(kg.KerasganError, match=f"'{name}' must be an int from 1 up"):
+        with pytest.raises(kg.KerasganError, match=f"'{name}' must be a whole number from 1 up"):
             build(32, **{name: 0})
 
 

@@ -68,8 +68,8 @@ def test_file_and_explanation(tmp_path):
     ("arguments", "message"),
     [
         ({"size": 40}, r"multiple of 2\*\*levels = 32. Received: 40"),
-        ({"filters": 0}, "'filters' must be an int from 1 up"),
-        ({"levels": 2.0}, "'levels' must be an int from 1 up"),
+        ({"filters": 0}, "'filters' must be a whole number from 1 up"),
+        ({"levels": 2.0}, "'levels' must be a whole number from 1 up"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -46,5 +46,6 @@ def test_follow_is_a_moving_average():
 
 
 def test_an_unknown_precision_is_named():
+    gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
     with pytest.raises(kg.KerasganError, match=r"'bfloat61'\. Did you mean 'bfloat16'"):
-        clone_with_precision(kg.models.unet(size=32, filters=2, levels=1), "bfloat61")
+        gan.compile(precision="bfloat61")

@@ -25,7 +25,14 @@ def test_a_gan_that_is_dropped_is_freed(tmp_path, resume):
         batches = samples.batches(2, size=32, augment=True)
         where = {"resume": tmp_path / "run"} if resume else {}
         gan.fit(batches, validation_data=samples.batches(2, size=32), verbose=0, **where)
-        parts = [gan, gan.generator, gan._learner, discriminator, gan.optimizer, gan.train_function]
+        parts = [
+            gan,
+            gan.generator,
+            gan._trained_generator,
+            discriminator,
+            gan.optimizer,
+            gan.train_function,
+        ]
         return [weakref.ref(part) for part in [*parts, batches, *gan.generator.weights]]
 
     left = train()

@@ -112,7 +112,7 @@ def named(name, function=squares):
         ({named("dice"): 1.0}, "named 'dice'"),
         ({named("generator"): 1.0}, "named 'generator'"),
         ({named("one"): 1.0, named("one"): 1.0}, "two of the name 'one'"),
-        ({squares: -1.0}, r"losses\['squares'\]' must be a number from 0 up"),
+        ({squares: -1.0}, r"losses\['squares'\]' must be a finite number from 0 up"),
         ({"squares": 1.0}, "without quotes"),
         ({named("short", lambda t, p: t[:, 0, 0, 0, 0]): 1.0}, "'short' cannot be used.*float32"),
         ({named("none", lambda t, p: None): 1.0}, "'none' cannot be used"),

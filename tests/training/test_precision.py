@@ -32,7 +32,7 @@ def small_gan(seed=0, spectral_norm=True, scale=None, growth=2000, **settings):
 
 def gradients(gan):
     """What one step of plain descent at rate 1 takes off the weights, both networks' in one row."""
-    networks = (gan._learner, gan.discriminator)
+    networks = (gan._trained_generator, gan.discriminator)
     weights = [w for network in networks for w in network.trainable_weights]
     before = [w.numpy() for w in weights]
     gan.train_on_batch(IMAGES, MASKS)

@@ -26,7 +26,7 @@ def test_fast_and_strong_are_a_residual_unet_against_a_steady_judge(name):
     kinds = {type(layer).__name__ for layer in gan.discriminator.layers}
     assert "SpectralNormalization" in kinds
     assert "BatchNormalization" not in kinds
-    assert gan._learner is not gan.generator
+    assert gan._trained_generator is not gan.generator
 
 
 def test_augmentation_is_named_by_its_fields():

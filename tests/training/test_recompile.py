@@ -58,10 +58,13 @@ def test_both_objects_are_trained_after_every_compile(order):
         assert gan.discriminator is discriminator
         assert_moved(before, values(generator, discriminator))
         assert kinds(generator, discriminator) == {"float32"}
-        assert_equal(values(generator, discriminator), values(gan._learner, gan._critic))
+        assert_equal(
+            values(generator, discriminator),
+            values(gan._trained_generator, gan._trained_discriminator),
+        )
         expected = {"float32": {"float32"}, "bfloat16": {"float32", "bfloat16"}}
         if precision in expected:
-            assert kinds(gan._learner, gan._critic) == expected[precision]
+            assert kinds(gan._trained_generator, gan._trained_discriminator) == expected[precision]
 
 
 def test_a_second_compile_takes_the_step_of_a_fresh_one():

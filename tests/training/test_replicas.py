@@ -168,7 +168,7 @@ def test_what_was_built_elsewhere_is_named():
 
 def test_batch_norm_is_synchronised_where_there_are_several_devices():
     def flags(gan):
-        layers = layers_of(gan._learner)
+        layers = layers_of(gan._trained_generator)
         return {x.synchronized for x in layers if isinstance(x, keras.layers.BatchNormalization)}
 
     build = {"size": 32, "filters": 2, "generator": "unet", "discriminator": "pixel_discriminator"}

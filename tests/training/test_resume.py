@@ -485,7 +485,7 @@ def test_how_often_a_state_is_written(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(resume.time, "monotonic", lambda: next(clock))
     keeper.set_model(tiny())
     keeper.set_params({"steps": 3, "epochs": 1})
-    keeper._keep()
+    keeper._write()
     assert keeper._due == 102 + 200
-    keeper._keep()
+    keeper._write()
     assert keeper._due == 500.5 + 60

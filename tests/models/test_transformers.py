@@ -11,7 +11,6 @@ from stacks import path_of
 import kerasgan as kg
 from kerasgan.inference.export import export_predictor
 from kerasgan.models.outputs import read_output
-from kerasgan.models.safe import load_network
 from kerasgan.training.learner import clone_with_precision
 
 models = kg.models
@@ -264,27 +263,6 @@ def test_weights_fit_every_size(build):
 # --- Start values, files, precision ---
 
 
-@BOTH
-def test_same_seed_same_network(build):
-    first, again, other = (build(seed=seed) for seed in (1, 1, 2))
-    assert [x.name for x in first.layers] == [x.name for x in again.layers]
-    for a, b in zip(first.get_weights(), again.get_weights()):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(first.trainable_weights, other.trainable_weights):
-        drawn = "kernel" in path_of(a) and "_scale/" not in path_of(a)
-        assert np.array_equal(a, b) != drawn
-
-
-@BOTH
-def test_no_two_kernels_start_alike(build):
-    kernels = [
-        w.numpy()
-        for w in build().trainable_weights
-        if "kernel" in path_of(w) and "_scale/" not in path_of(w)
-    ]
-    assert len({float(kernel.flat[0]) for kernel in kernels}) == len(kernels) > 15
-
-
 def test_start_values_are_the_papers():
     model = models.segformer(32, filters=16)
     for name in ("down_4_1_attention", "down_4_1_mix_widen", "up_1_squeeze"):
@@ -298,23 +276,6 @@ def test_start_values_are_the_papers():
     assert kernel.std() == pytest.approx(math.sqrt(2 / 9), rel=0.1)
     scale = convnext().get_layer("down_1_1_scale").get_weights()[0]
     np.testing.assert_array_equal(scale, np.float32(1e-6))
-
-
-@BOTH
-def test_files_and_clones_give_the_same(build, tmp_path):
-    model = awake(build(classes=2))
-    image = numbers((2, 32, 32, 3))
-    model.save(tmp_path / "model.keras")
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    copies = [
-        keras.models.load_model(tmp_path / "model.keras", safe_mode=True),
-        load_network(tmp_path / "model.keras"),
-        clone,
-    ]
-    for each in copies:
-        np.testing.assert_array_equal(each(image), model(image))
-        assert [x.name for x in each.layers] == [x.name for x in model.layers]
 
 
 @pytest.mark.slow

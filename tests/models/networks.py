@@ -1,0 +1,55 @@
+"""Every network of `kerasgan.models`, small, with inputs and with weights that all matter."""
+
+import numpy as np
+from stacks import path_of, tf
+
+import kerasgan as kg
+
+GENERATORS = {
+    "unet": {"levels": 2},
+    "residual_unet": {"levels": 2},
+    "attention_unet": {"levels": 2},
+    "nested_unet": {"levels": 2},
+    "pix2pix_generator": {},
+    "encoder_unet": {"encoder": "mobilenet_v2"},
+    "segformer": {"depths": (1, 1, 1, 1)},
+    "convnext_unet": {"depths": (1, 2)},
+}
+DISCRIMINATORS = (
+    "patch_discriminator",
+    "pixel_discriminator",
+    "image_discriminator",
+    "feature_critic",
+)
+BUILT = {
+    **GENERATORS,
+    **{name: {} for name in DISCRIMINATORS},
+    **{f"{name}, spectral": {"spectral_norm": True} for name in DISCRIMINATORS},
+}
+
+
+def build(name, **options):
+    function = getattr(kg.models, name.partition(",")[0])
+    return function(**{"size": 32, "filters": 2, **BUILT[name], **options})
+
+
+def numbers(shape, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
+
+
+def inputs_of(model):
+    given = [numbers((2, *x.shape[1:]), seed) for seed, x in enumerate(model.inputs)]
+    return given if len(given) > 1 else given[0]
+
+
+def randomize(model):
+    """Gives biases, norms and scales of layers other values than those they start from."""
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        name = path_of(weight)
+        if "variance" in name or "gamma" in name or "_scale/" in name:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif any(part in name for part in ("bias", "beta", "mean")):
+            weight.assign(rng.normal(0, 0.2, weight.shape))
+    assert any(tf.as_dtype(weight.dtype).is_floating for weight in model.weights)
+    return model

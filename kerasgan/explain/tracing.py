@@ -11,13 +11,8 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.graph import Graph, image_inputs
 from kerasgan.explain.operations import AFFINE, BOTH, ELEMENTWISE, PROPORTIONAL, ROUTED, WINNER
-from kerasgan.models.outputs import (
-    Reading,
-    as_functional,
-    names_of_outputs,
-    read_output,
-    refuse_labels,
-)
+from kerasgan.models.functional import as_functional, names_of_outputs
+from kerasgan.models.outputs import Reading, read_output, refuse_labels
 from kerasgan.models.trace import Step, Value, trace_network
 from kerasgan.stack import layers_of, variable_of
 from kerasgan.validation import is_whole

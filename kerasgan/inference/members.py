@@ -10,13 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.outputs import (
-    as_functional,
-    generator_of,
-    is_functional,
-    read_output,
-    with_logits,
-)
+from kerasgan.models.functional import as_functional, generator_of, is_functional
+from kerasgan.models.outputs import read_output, with_logits
 from kerasgan.validation import check_size
 
 __all__ = ["Member", "input_size", "members_of", "with_input_shape", "to_probabilities"]

@@ -8,6 +8,7 @@ Which file to open:
 - `generators.py`, `residual.py`, `attention.py`, `nested.py`, `encoders.py`, `transformers.py`:
   U-Nets, with parts that they share in `blocks.py`
 - `discriminators.py`: PatchGAN, PixelGAN, ImageGAN, SegAN's critic
+- `functional.py`: a SavedModel, a subclassed or another network as a functional model
 - `outputs.py`: whether an output is a logit, a probability or a mask in [-1, 1], and its logits;
   decided by `trace.py`, the operations of a network, and `ranges.py`, the ranges of their values
 - `preprocess.py`: what values a network expects of its images
@@ -23,10 +24,11 @@ from kerasgan.models.discriminators import (
     pixel_discriminator,
 )
 from kerasgan.models.encoders import encoder_unet
+from kerasgan.models.functional import generator_of
 from kerasgan.models.generators import pix2pix_generator, unet
 from kerasgan.models.named import rebuild, record_of
 from kerasgan.models.nested import nested_unet
-from kerasgan.models.outputs import final_activation, generator_of, to_probability, to_signed_mask
+from kerasgan.models.outputs import final_activation, to_probability, to_signed_mask
 from kerasgan.models.residual import residual_unet
 from kerasgan.models.transformers import convnext_unet, segformer
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from kerasgan.errors import KerasganError, unknown_name, warn
-from kerasgan.models.outputs import generator_of
+from kerasgan.models.functional import generator_of
 
 # Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -149,9 +149,3 @@ def free_space(folder: pathlib.Path) -> str:
         return f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free"
     except OSError:
         return "free space unknown"
-
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            total.update(part)
-    return total.hexdigest()

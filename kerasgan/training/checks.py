@@ -7,14 +7,8 @@ from collections.abc import Iterable
 import keras
 
 from kerasgan.errors import KerasganError, did_you_mean
-from kerasgan.models.outputs import (
-    WRAP,
-    Reading,
-    as_functional,
-    is_functional,
-    read_output,
-    refuse_labels,
-)
+from kerasgan.models.functional import WRAP, as_functional, is_functional
+from kerasgan.models.outputs import Reading, read_output, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, rescaled_input_range
 from kerasgan.training.learner import PRECISIONS
 from kerasgan.training.replicas import is_distributed

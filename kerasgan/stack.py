@@ -90,10 +90,10 @@ def operation_classes() -> list[type]:
 
     Keras 2.14 has none: there a layer calls a function of TensorFlow.
     """
-    found = [keras.Operation] if KERAS_3 else []
-    for kind in found:  # which grows
-        found += kind.__subclasses__()
-    return [kind for kind in found if kind.__module__ in OPERATION_ROOMS]
+    kinds = [keras.Operation] if KERAS_3 else []
+    for kind in kinds:  # which grows
+        kinds += kind.__subclasses__()
+    return [kind for kind in kinds if kind.__module__ in OPERATION_ROOMS]
 
 
 def spectral_normalization() -> type[keras.layers.Wrapper]:
@@ -113,10 +113,10 @@ def layers_of(network: Any) -> list[keras.layers.Layer]:
     """
     if not KERAS_3:
         return [part for part in network.submodules if isinstance(part, keras.layers.Layer)]
-    found = list(network._layers)
-    for layer in found:  # which grows
-        found += [inner for inner in layer._layers if inner not in found]
-    return found
+    layers = list(network._layers)
+    for layer in layers:  # which grows
+        layers += [inner for inner in layer._layers if inner not in layers]
+    return layers
 
 
 def path_of(weight: Any) -> str:

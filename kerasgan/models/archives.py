@@ -71,9 +71,9 @@ def unpack(
     return digest.hexdigest()
 
 
-def check_names(found, wanted: set[str], path: pathlib.Path) -> None:
+def check_names(names, wanted: set[str], path: pathlib.Path) -> None:
     """Raise unless an archive holds these files and no others."""
-    missing, extra = sorted(wanted - set(found)), sorted(set(found) - wanted)
+    missing, extra = sorted(wanted - set(names)), sorted(set(names) - wanted)
     if missing:
         raise load_error(path, f"{', '.join(map(repr, missing))} is missing")
     if extra:

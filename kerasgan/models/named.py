@@ -56,7 +56,11 @@ def register_builder(builder: Builder) -> Builder:
         network = builder(**arguments)
         _records[network] = {
             "builder": builder.__name__,
-            "arguments": {k: v for k, v in arguments.items() if k not in LEFT_OUT},
+            "arguments": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in arguments.items()
+                if name not in LEFT_OUT
+            },
             "policy": keras.mixed_precision.global_policy().name,
         }
         return network
@@ -163,9 +167,9 @@ def rebuild(record: Any, most: int | None = None) -> keras.Model:
 
 
 def _to_python(value: Any) -> Any:
-    """Turn numbers of NumPy into those of Python, and tuples into lists, as JSON does."""
-    if isinstance(value, (list, tuple)):
-        return [_to_python(part) for part in value]
+    """Turn numbers of NumPy into those of Python, which a file can hold."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_to_python, value))
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -166,8 +166,8 @@ def _advice(kind: Any, name: Any) -> str:
 def activations() -> tuple[str, ...]:
     """Names of the activations of Keras."""
     helpers = ("deserialize", "get", "serialize")
-    found = vars(keras.activations).items()
-    return tuple(name for name, value in found if inspect.isfunction(value) and name not in helpers)
+    parts = vars(keras.activations).items()
+    return tuple(name for name, value in parts if inspect.isfunction(value) and name not in helpers)
 
 
 @functools.lru_cache(maxsize=2)

@@ -226,8 +226,8 @@ def _traced(network: keras.Model, output: int) -> Trace:
     inside = graph.inputs[len(specs) :]
     captured = dict(zip((tensor.op.name for tensor in inside), function.captured_inputs))
     layers = {layer.name for layer in layers_of(network)}
-    found = trace(graph.outputs[output], graph.inputs[: len(specs)], layers)
-    return found._replace(captured=captured)
+    result = trace(graph.outputs[output], graph.inputs[: len(specs)], layers)
+    return result._replace(captured=captured)
 
 
 def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[str] = ()) -> Trace:
@@ -237,9 +237,9 @@ def trace(output: tf.Tensor, images: Collection[tf.Tensor], layers: Collection[s
     """
     walk = _Walk(output.graph, {(t.op.name, t.value_index) for t in images}, set(layers))
     end = walk.settled(_Reference(None, output.op.name, output.value_index))
-    found = walk.value(end)
+    result = walk.value(end)
     starts = tuple(walk.known(tensor) for tensor in images)
-    return Trace(found, walk.steps, output.graph, {}, starts, walk.placed())
+    return Trace(result, walk.steps, output.graph, {}, starts, walk.placed())
 
 
 def layers_in(name: str, layers: Collection[str]) -> list[tuple[str, str]]:
@@ -284,7 +284,7 @@ def _calls_in(graph: tf.Graph, layers: Collection[str]) -> dict[str, list[tuple[
                 going[key] = []
                 runs.append((key, going[key]))
             going[key].append(op)
-    found: dict[str, list[tuple[str, str]]] = {}
+    calls: dict[str, list[tuple[str, str]]] = {}
     count: dict[tuple[str, str], int] = {}
     for (path, scope), run in runs:
         for ops in _repeated(run):
@@ -292,8 +292,8 @@ def _calls_in(graph: tf.Graph, layers: Collection[str]) -> dict[str, list[tuple[
             count[path, scope] += 1
             for op in ops:
                 called = f"{scope}:{number}" if number else scope
-                found.setdefault(op.name, []).append((path, called))
-    return found
+                calls.setdefault(op.name, []).append((path, called))
+    return calls
 
 
 def _repeated(ops: list[tf.Operation]) -> list[list[tf.Operation]]:
@@ -398,7 +398,7 @@ class _Walk:
     def placed(self) -> dict[str, Value]:
         """What each layer gives at its first call, by its path."""
         scopes: dict[str, str] = {}
-        found: dict[str, Value] = {}
+        outputs: dict[str, Value] = {}
         for op in self.graph.get_operations():
             if not op.outputs or not op.outputs[0].dtype.is_floating:
                 continue
@@ -406,8 +406,8 @@ class _Walk:
             if value is not None and value.step.depends == "image":
                 for path, scope in self._calls.get(op.name, []):
                     if scopes.setdefault(path, scope) == scope:
-                        found[path] = value
-        return found
+                        outputs[path] = value
+        return outputs
 
     def _value(self, reference: _Reference) -> Value:
         return Value(self._made[reference[:2]], reference.output)

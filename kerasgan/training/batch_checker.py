@@ -104,11 +104,11 @@ class BatchChecker:
 
     def shapes(self, image, mask) -> None:
         """Raise unless shapes, which may hold None, are those that the network works with."""
-        came = tuple(image), tuple(mask)
-        hints = [self._hint(index, came) for index in (0, 1)]
+        shapes = tuple(image), tuple(mask)
+        hints = [self._hint(index, shapes) for index in (0, 1)]
         for index, hint in enumerate(hints):
             if hint is not None:
-                what, shape = ("images", "masks")[index], came[index]
+                what, shape = ("images", "masks")[index], shapes[index]
                 shown = shape if _fits(shape, self.wanted[index]) else shape[1:]
                 self.fail(
                     f"has {what} of shape {shown}, where the generator '{self.network}' "
@@ -116,9 +116,9 @@ class BatchChecker:
                     f"{hint}",
                     index,
                 )
-        (count, *size), (masks, *mask_size) = ([*x[:1], *x[1:3]] for x in came)
-        if 0 in came[0] or 0 in came[1]:
-            self.fail(f"has an empty batch, of shapes {came[0]} and {came[1]}")
+        (count, *size), (masks, *mask_size) = ([*x[:1], *x[1:3]] for x in shapes)
+        if 0 in shapes[0] or 0 in shapes[1]:
+            self.fail(f"has an empty batch, of shapes {shapes[0]} and {shapes[1]}")
         if None not in (count, masks) and count != masks:
             self.fail(f"has {count} images and {masks} masks")
         if not _fits(size, mask_size):
@@ -127,27 +127,27 @@ class BatchChecker:
 
     def _hint(self, index: int, shapes) -> str | None:
         """Return None if a shape fits, and otherwise what may be wrong with it."""
-        came, want = shapes[index], self.wanted[index]
+        shape, want = shapes[index], self.wanted[index]
         channels, name = want[-1], ("image", "mask")[index]
-        if _fits(came[1:], want) or (channels == 1 and _fits((*came[1:], 1), want)):
+        if _fits(shape[1:], want) or (channels == 1 and _fits((*shape[1:], 1), want)):
             return None
 
         def mend(text: str, what: str = "") -> str:
             return f"{'; ' + what if what else ''}: {self._line(**{name: text})}"
 
-        if _fits(came, want):
+        if _fits(shape, want):
             line = "data = data.batch(8)" if self.form == "dataset" else "x[None], y[None]"
             return f"; is this one image, not a batch of them: `{line}`"
         other = shapes[1 - index]
-        if _fits(came[1:], self.wanted[1 - index]) and _fits(other[1:], want):
+        if _fits(shape[1:], self.wanted[1 - index]) and _fits(other[1:], want):
             return "; are image and mask swapped?"
-        if len(came) == 4 and _fits((*came[2:], came[1]), want):
+        if len(shape) == 4 and _fits((*shape[2:], shape[1]), want):
             return mend("tf.transpose({0}, (0, 2, 3, 1))", "the channels come first")
-        last = came[-1] if len(came) == 4 else None
-        if not _fits(came[1:3], want[:2]) or len(came) not in (3, 4):
+        last = shape[-1] if len(shape) == 4 else None
+        if not _fits(shape[1:3], want[:2]) or len(shape) not in (3, 4):
             if self.form == "batches":
                 return f"; use samples.batches(..., size={want[:2]})"
-            if len(came) != 4 or None in want[:2]:
+            if len(shape) != 4 or None in want[:2]:
                 return ""
             resized = "{0}" if index else f"tf.image.resize({{0}}, {want[:2]})"
             nearest = f'tf.image.resize({{0}}, {want[:2]}, method="nearest")'
@@ -292,9 +292,9 @@ def _in(number: int | None) -> str:
     return "" if number is None else f" in batch {number}"
 
 
-def _fits(came, want) -> bool:
-    pairs = zip(came, want)
-    return len(came) == len(want) and all(a is None or b is None or a == b for a, b in pairs)
+def _fits(shape, want) -> bool:
+    pairs = zip(shape, want)
+    return len(shape) == len(want) and all(a is None or b is None or a == b for a, b in pairs)
 
 
 def _listed(levels: np.ndarray) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +15,11 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, named_rules
 from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.faithfulness import areas
-from kerasgan.evaluation.removal import BASELINES, check_choices, check_steps
+from kerasgan.evaluation.removal import BASELINES
 from kerasgan.explain import Explainer, rule_names
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
-
-__all__ = ["Advice", "advise"]
+from kerasgan.validation import check_choice, check_whole_number
 
 RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
 METRIC = "pixels dice gap"
@@ -132,12 +130,9 @@ def advise(
                 f"kerasgan.explain.rule_names(). Received: {default!r}"
             )
         rules[default] = default
-    check_choices(baseline=(baseline, BASELINES))
-    check_steps(steps)
-    if not isinstance(images, Integral) or isinstance(images, bool) or images < 4:
-        raise KerasganError(
-            f"Argument 'images' must be a whole number from 4 up. Received: {images!r}"
-        )
+    check_choice("baseline", baseline, BASELINES)
+    check_whole_number("steps", steps, 1)
+    check_whole_number("images", images, 4)
     if not isinstance(samples, Samples) or len(samples) < 4:
         raise KerasganError(f"Argument 'samples' must be Samples, 4 at least. Received: {samples}")
     drawn = np.random.default_rng(seed).permutation(len(samples))[:images]

@@ -13,8 +13,6 @@ from scipy.sparse.csgraph import connected_components
 from kerasgan.data.resize import check_image, resize_mask, resize_pixels
 from kerasgan.errors import KerasganError
 
-__all__ = ["REGIONS", "elsewhere", "find_regions", "inpaint_regions"]
-
 REGIONS = ("text", "square", "border", "highlights")
 TRIES = 64  # places that a control is chosen among
 LONGEST = 640  # pixels; larger frames are searched at this size
@@ -113,19 +111,6 @@ def elsewhere(mask: np.ndarray, target: np.ndarray, rng: np.random.Generator) ->
     Of 64 shifts, wrapped round the frame, the one that covers as many pixels of the target as the
     region does, and of the region as few as can be. What of it lies on the region, or on a target
     that the region does not touch, is moved to its rim.
-
-    Args:
-        mask: bool (height, width), the region.
-        target: bool (height, width).
-        rng: What draws the shifts.
-
-    Returns:
-        bool (height, width): as many pixels as the region has, or all that are left.
-
-    Example:
-        >>> mask = np.array([[True, False, False]])
-        >>> elsewhere(mask, np.array([[False, True, False]]), np.random.default_rng(0))
-        array([[False, False,  True]])
     """
     size, on_target = mask.sum(), (mask & target).sum()
     if not size:

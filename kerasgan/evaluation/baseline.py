@@ -10,8 +10,6 @@ from kerasgan.counts import Counts, score
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 
-__all__ = ["ColorThreshold", "fit_color_threshold"]
-
 LEVELS = 255
 
 # Each takes red, green and blue in [0, 1] and stays within [-1, 1].

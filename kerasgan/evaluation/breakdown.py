@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from numbers import Integral
 from typing import Callable
 
 import numpy as np
@@ -11,8 +10,7 @@ import pandas as pd
 
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.surface import DISTANCES
-
-__all__ = ["by_group", "by_size", "worst"]
+from kerasgan.validation import check_whole_number, is_whole
 
 
 def by_size(table: pd.DataFrame, bins: int | Iterable[float] = 4) -> pd.DataFrame:
@@ -117,10 +115,7 @@ def worst(table: pd.DataFrame, count: int = 10, column: str = "dice") -> pd.Data
     _check_table(table, column)
     if column not in table.select_dtypes("number"):
         raise KerasganError(f"Argument 'column' must be a column of numbers. Received: {column!r}")
-    if not _whole(count):
-        raise KerasganError(
-            f"Argument 'count' must be a whole number from 1 up. Received: {count!r}"
-        )
+    check_whole_number("count", count, 1)
     values = table[column].to_numpy(np.float64)
     values = -values if column.startswith(tuple(DISTANCES)) else values
     order = np.argsort(values, kind="stable")  # NaN comes last
@@ -128,7 +123,7 @@ def worst(table: pd.DataFrame, count: int = 10, column: str = "dice") -> pd.Data
 
 
 def _edges(bins: object, areas: np.ndarray) -> np.ndarray:
-    if _whole(bins):
+    if is_whole(bins) and bins >= 1:
         return np.quantile(areas, np.arange(1, bins) / bins) if areas.size else np.empty(0)
     try:
         edges = np.asarray([float(edge) for edge in bins])
@@ -156,10 +151,6 @@ def _check_table(table: pd.DataFrame, column: str) -> None:
         raise KerasganError(
             f"Argument 'table' must have a column {column!r}. Received: {list(table)}"
         )
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 def _order(group: Hashable) -> tuple:

@@ -14,13 +14,11 @@ import tensorflow as tf
 
 from kerasgan.counts import count, score
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.regions import boundary_rim, check_pixels, shares
+from kerasgan.evaluation.regions import boundary_rim, check_widths, shares
 from kerasgan.evaluation.result_cache import read_result, write_result
 from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
-
-__all__ = ["WatchExplanations"]
 
 TABLE = "explanations.csv"
 COLUMNS = ("dice", "inside", "rim", "outside", "residual")
@@ -82,7 +80,7 @@ class WatchExplanations(keras.callbacks.Callback):
                 "Argument 'masks' must be (batch, height, width, classes), as the images are. "
                 f"Received: {self.masks.shape} for images {self.images.shape}"
             )
-        check_pixels(rim)
+        check_widths(rim)
         self.folder, self.rule, self.rim = pathlib.Path(folder), rule, rim
         self.gates = gates
         self._writer = self._explainer = None

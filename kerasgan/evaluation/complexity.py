@@ -11,8 +11,6 @@ from kerasgan.data import Samples
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
 from kerasgan.explain.methods import DEFAULT_RULE
 
-__all__ = ["complexity", "entropy", "sparseness"]
-
 
 def complexity(
     model: Any,
@@ -65,17 +63,6 @@ def complexity(
 def sparseness(maps: np.ndarray) -> np.ndarray:
     """Return the Gini index of the absolute relevance of pixels.
 
-    Args:
-        maps: float (batch, height, width).
-
-    Returns:
-        float64 (batch,) from 0, all pixels alike, to 1 - 1 / pixels, one pixel has all; NaN where
-        the map is zero everywhere.
-
-    Example:
-        >>> sparseness(np.array([[[0.0, -4.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]))
-        array([0.75, 0.  ])
-
     Source: Chalasani et al. 2020 (arXiv 1810.06583).
     """
     rising = np.sort(np.abs(maps.reshape(len(maps), -1)), axis=1)
@@ -86,17 +73,6 @@ def sparseness(maps: np.ndarray) -> np.ndarray:
 
 def entropy(maps: np.ndarray) -> np.ndarray:
     """Return the entropy of the pixels' shares of absolute relevance, over that of equal shares.
-
-    Args:
-        maps: float (batch, height, width), two pixels at least.
-
-    Returns:
-        float64 (batch,) from 0, one pixel has all, to 1, all pixels alike; NaN where the map is
-        zero everywhere.
-
-    Example:
-        >>> entropy(np.array([[[0.0, 4.0], [0.0, 0.0]], [[1.0, -1.0], [0.0, 0.0]]]))
-        array([0. , 0.5])
 
     Source: Bhatt et al. 2020 (arXiv 2005.00631), complexity; here divided by its maximum.
     """

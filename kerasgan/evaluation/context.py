@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 import keras
@@ -24,15 +23,14 @@ from kerasgan.evaluation.regions import (
     blur_controls,
     blurred_targets,
     boundary_rim,
-    check_pixels,
+    check_widths,
     excess,
     shares,
 )
 from kerasgan.evaluation.result_cache import read_result, write_result
 from kerasgan.explain.logits import label_components
 from kerasgan.explain.methods import DEFAULT_RULE
-
-__all__ = ["relevance_between_objects", "context", "top_images"]
+from kerasgan.validation import check_whole_number
 
 WIDTHS = (2, 4, 8, 16)
 OBJECTS = ["name", "object", "area", *COLUMNS[1:]]
@@ -96,7 +94,7 @@ def context(
         >>> table["metric"].unique().tolist()
         ['inside', 'rim', 'outside', 'blur', 'excess', 'excess over 4 px']
     """
-    check_pixels(rim, widths)
+    check_widths(rim, widths)
     benchmark = _with_blurs(model, samples, rules, widths, options)
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -144,10 +142,7 @@ def top_images(
             f"Argument 'table' must have the columns {', '.join(COLUMNS)}, as context returns. "
             f"Received: {list(table) if isinstance(table, pd.DataFrame) else type(table).__name__}"
         )
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise KerasganError(
-            f"Argument 'count' must be a whole number from 1 up. Received: {count!r}"
-        )
+    check_whole_number("count", count, 1)
     if method is None:
         rules = table.loc[table["kind"] == "rule", "method"].unique().tolist()
         if len(rules) != 1:
@@ -226,11 +221,8 @@ def relevance_between_objects(
         >>> table.query("metric == 'others'")[["object", "area", "value"]].values.tolist()
         [[0.0, 64.0, 0.0], [1.0, 64.0, 0.0]]
     """
-    check_pixels(rim, widths)
-    if not isinstance(least, Integral) or isinstance(least, bool) or least < 1:
-        raise KerasganError(
-            f"Argument 'least' must be a whole number of pixels, from 1 up. Received: {least!r}"
-        )
+    check_widths(rim, widths)
+    check_whole_number("least", least, 1, unit="of pixels")
     if "target" in options:
         raise KerasganError(
             "Argument 'target' cannot be given: each object of the prediction is the target. "

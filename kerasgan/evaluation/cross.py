@@ -6,18 +6,16 @@ import os
 import pathlib
 import random
 from collections.abc import Hashable
-from numbers import Real
 from typing import Any, Callable
 
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.evaluation.result_cache import open_cache, read_result, write_result
 from kerasgan.evaluation.segmentation import check_samples, evaluate, named_scores, summarize
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
-
-__all__ = ["cross_validate"]
+from kerasgan.validation import check_choice, check_number, check_whole_number
 
 SETUP = "cross_validation.json"
 SCORES_FILE = "scores.csv"
@@ -90,12 +88,8 @@ def cross_validate(
     """
     check_samples(samples, options.get("empty", "agree"))
     for name in options:
-        if name not in OPTIONS:
-            raise unknown_name("options", name, OPTIONS)
-    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 <= fraction < 1:
-        raise KerasganError(
-            f"Argument 'fraction' must be from 0 up and below 1. Received: {fraction!r}"
-        )
+        check_choice("options", name, OPTIONS)
+    check_number("fraction", fraction, least=0, below=1)
     before = options.get("preprocess")
     before = preprocess_of(None, DEFAULT_PREPROCESS if before is None else before)
     options["scores"] = named_scores(options.get("scores"))
@@ -141,12 +135,7 @@ def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:
         if folds is None:
             return [(str(group), *samples.split_groups(groups, [group])) for group in known]
     folds = 5 if folds is None else folds
-    if not isinstance(folds, int) or not 2 <= folds <= len(known):
-        what = "images" if groups is None else "groups"
-        raise KerasganError(
-            f"Argument 'folds' must be a whole number from 2 to {len(known)}, the number of "
-            f"{what}. Received: {folds!r}"
-        )
+    check_whole_number("folds", folds, 2, len(known))
     pairs = samples.folds(folds, seed=seed, key=groups)
     return [(str(number), *pair) for number, pair in enumerate(pairs, start=1)]
 

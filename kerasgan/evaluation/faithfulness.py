@@ -19,14 +19,11 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
 from kerasgan.evaluation.removal import (
     BASELINES,
-    check_choices,
-    check_steps,
     removal_curve,
 )
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
-
-__all__ = ["CURVES", "faithfulness"]
+from kerasgan.validation import check_choice, check_whole_number
 
 CURVES: dict[str, dict[str, tuple]] = {
     "pixels": {"most": ("pixels", "most", None), "least": ("pixels", "least", None)},
@@ -138,9 +135,9 @@ def faithfulness(
             f"Argument 'curves' must name at least one curve, and each once. Received: {curves!r}"
         )
     for curve in curves:
-        check_choices(curves=(curve, CURVES))
-    check_choices(baseline=(baseline, BASELINES))
-    check_steps(steps)
+        check_choice("curves", curve, CURVES)
+    check_choice("baseline", baseline, BASELINES)
+    check_whole_number("steps", steps, 1)
     benchmark = ExplanationBenchmark(
         model,
         samples,
@@ -168,16 +165,7 @@ def areas(
     steps: int = 10,
     seed: int = 0,
 ) -> Mapping[str, np.ndarray]:
-    """Return the areas below the curves of one method, float64 (batch,) by metric.
-
-    Args:
-        batch: Images, target and network.
-        maps: float (batch, height, width).
-        curves: As for `faithfulness`, like the rest.
-        baseline: What is put in the place of removed pixels.
-        steps: In how many steps.
-        seed: Key of ties and noise.
-    """
+    """Return the areas below the curves of one method, float64 (batch,) by metric."""
 
     @functools.cache
     def area(units: str, order: str, fill: str) -> dict[str, np.ndarray]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
-from kerasgan.evaluation.regions import boundary_rim, check_pixels, shares, true_region
+from kerasgan.evaluation.regions import boundary_rim, check_widths, shares, true_region
 from kerasgan.explain.methods import DEFAULT_RULE
-
-__all__ = ["localisation", "mass_accuracy", "top_share"]
+from kerasgan.validation import check_choice, check_whole_number
 
 REGIONS = {
     "truth": lambda batch, rim: true_region(batch),
@@ -89,9 +87,8 @@ def localisation(
     """
     regions = [region] if isinstance(region, str) else list(region)
     for name in regions:
-        if name not in REGIONS:
-            raise unknown_name("region", name, REGIONS)
-    check_pixels(rim)
+        check_choice("region", name, REGIONS)
+    check_widths(rim)
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
     if samples.mask_paths is None and set(regions) - {"target"}:
         raise KerasganError(
@@ -101,11 +98,7 @@ def localisation(
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         pixels = batch.images[0, ..., 0].size
-        if not isinstance(k, Integral) or not 1 <= k <= pixels:
-            raise KerasganError(
-                f"Argument 'k' must be a whole number from 1 to {pixels}, the pixels of an image. "
-                f"Received: {k!r}"
-            )
+        check_whole_number("k", k, 1, pixels)
         there = np.any(batch.weights != 0, (1, 2, 3))
         parts = {name: REGIONS[name](batch, rim) for name in regions}
         for method, maps in benchmark.maps(batch):
@@ -131,17 +124,6 @@ def localisation(
 def mass_accuracy(maps: np.ndarray, region: np.ndarray) -> np.ndarray:
     """Return the share of positive relevance that lies in a region.
 
-    Args:
-        maps: float (batch, height, width). What is below 0 counts as 0.
-        region: bool (batch, height, width).
-
-    Returns:
-        float64 (batch,) in [0, 1]; NaN where the region is empty or no relevance is positive.
-
-    Example:
-        >>> mass_accuracy(np.array([[[3.0, 1.0, -9.0]]]), np.array([[[True, False, True]]]))
-        array([0.75])
-
     Source: Arras, Osman and Samek 2022 (arXiv 2003.07258), relevance mass accuracy.
     """
     share = shares(np.maximum(maps, 0), {"region": region})["region"]
@@ -153,18 +135,6 @@ def top_share(maps: np.ndarray, region: np.ndarray, count: int | np.ndarray) -> 
 
     Where pixels of equal relevance compete for the last places, each counts by its chance of
     getting one: a constant map gets the region's share of the image.
-
-    Args:
-        maps: float (batch, height, width), signed.
-        region: bool (batch, height, width).
-        count: How many pixels, one number or one for each image.
-
-    Returns:
-        float64 (batch,) in [0, 1]; NaN where the region is empty.
-
-    Example:
-        >>> top_share(np.array([[[3.0, 1.0, 1.0]]]), np.array([[[True, True, False]]]), 2)
-        array([0.75])
     """
     counts = np.broadcast_to(count, len(maps))
     found = np.full(len(maps), np.nan)

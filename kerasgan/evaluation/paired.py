@@ -8,8 +8,6 @@ import pandas as pd
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 
-__all__ = ["paired_difference"]
-
 
 def paired_difference(
     table_a: pd.DataFrame,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,7 @@ from scipy import ndimage
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, target_map
 from kerasgan.evaluation.similarity import cosine
-
-__all__ = [
-    "blur_controls",
-    "blurred",
-    "check_pixels",
-    "excess",
-    "blurred_targets",
-    "boundary_rim",
-    "shares",
-    "true_region",
-]
+from kerasgan.validation import check_number, invalid, is_number
 
 
 def true_region(batch: ExplainedBatch) -> np.ndarray:
@@ -30,9 +19,6 @@ def true_region(batch: ExplainedBatch) -> np.ndarray:
 
     Of a network with one channel that is the true foreground, whatever the target; of one with
     several, the true pixels of the classes that the target gives weight above 0 in that image.
-
-    Raises:
-        KerasganError: If the true masks do not have the shape of the logits.
     """
     if batch.truth is None or batch.truth.shape != batch.weights.shape:
         found = "none" if batch.truth is None else f"masks of shape {batch.truth.shape}"
@@ -51,19 +37,6 @@ def boundary_rim(region: np.ndarray, width: float, outer: bool = False) -> np.nd
 
     The edge of the image is no outline: a region that fills the frame has no rim, and neither has
     an empty one.
-
-    Args:
-        region: bool (batch, height, width).
-        width: Largest distance from a pixel's centre to that of the nearest pixel on the other
-            side, in pixels, from 1 up.
-        outer: Whether to leave out the half of the rim inside the region.
-
-    Returns:
-        bool, of the same shape.
-
-    Example:
-        >>> boundary_rim(np.array([[[True, True, False, False]]]), 1).astype(int)
-        array([[[0, 1, 1, 0]]])
     """
     found = np.zeros(region.shape, bool)
     for rim, one in zip(found, region):
@@ -75,19 +48,7 @@ def boundary_rim(region: np.ndarray, width: float, outer: bool = False) -> np.nd
 
 
 def shares(sizes: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Say what share of maps lies in each part of the image.
-
-    Args:
-        sizes: float (batch, height, width), not below 0.
-        parts: bool (batch, height, width) by name.
-
-    Returns:
-        float64 (batch,) by name, NaN where the map is zero everywhere.
-
-    Example:
-        >>> shares(np.array([[[1.0, 3.0]]]), {"left": np.array([[[True, False]]])})
-        {'left': array([0.25])}
-    """
+    """Say what share of maps lies in each part of the image."""
     total = sizes.sum((1, 2), dtype=np.float64)
     with np.errstate(invalid="ignore"):
         return {
@@ -97,28 +58,14 @@ def shares(sizes: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 
 def blurred(masks: np.ndarray, width: float) -> np.ndarray:
-    """Blur masks (batch, height, width) by a Gaussian; what leaves the frame is lost.
-
-    Args:
-        masks: float, not below 0.
-        width: Standard deviation in pixels; the Gaussian is cut off at four of them.
-
-    Example:
-        >>> blurred(np.eye(9)[None, 4:5], 1.0)[0, 0].round(2)
-        array([0.  , 0.  , 0.02, 0.1 , 0.16, 0.1 , 0.02, 0.  , 0.  ])
-    """
+    """Blur masks (batch, height, width) by a Gaussian; what leaves the frame is lost."""
     return ndimage.gaussian_filter(masks, (0, width, width), mode="constant")
 
 
 def blur_controls(
     widths: Sequence[float],
 ) -> dict[str, Callable[[ExplainedBatch, int], np.ndarray]]:
-    """Return controls for `ExplanationBenchmark`, by name: the target blurred.
-
-    Example:
-        >>> list(blur_controls([2, 4]))
-        ['target blurred 2 px', 'target blurred 4 px']
-    """
+    """Return controls for `ExplanationBenchmark`, by name: the target blurred."""
 
     def control(width: float) -> Callable[[ExplainedBatch, int], np.ndarray]:
         return lambda batch, seed: blurred(target_map(batch, seed), width)
@@ -129,25 +76,7 @@ def blur_controls(
 def excess(
     sizes: np.ndarray, part: np.ndarray, nulls: Mapping[float, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Say how much more of maps lies in a part of the image than of the target blurred.
-
-    Args:
-        sizes: Maps, float (batch, height, width), not below 0.
-        part: bool (batch, height, width).
-        nulls: The target blurred, float (batch, height, width), by the width of the blur.
-
-    Returns:
-        float64 (batch,) by name: `blur`, the width that fits best, that of the largest cosine
-        similarity to the map (a least-squares fit with a free scale); `excess`, the share of the
-        map in the part less that of this null; `excess over W px`, less that of the null of width
-        W, for each but 0. NaN where the map or the target is zero everywhere.
-
-    Example:
-        >>> sizes, part = np.array([[[3.0, 1.0]]]), np.array([[[False, True]]])
-        >>> found = excess(sizes, part, {0: np.array([[[1.0, 0.0]]]), 2: np.array([[[1.0, 0.5]]])})
-        >>> found["blur"], found["excess"].round(3)
-        (array([2.]), array([-0.083]))
-    """
+    """Say how much more of maps lies in a part of the image than of the target blurred."""
     own = shares(sizes, {"part": part})["part"]
     over = np.stack([own - shares(null, {"part": part})["part"] for null in nulls.values()])
     likeness = np.stack([cosine(sizes, null) for null in nulls.values()])
@@ -167,14 +96,8 @@ def blurred_targets(mask: np.ndarray, widths: Sequence[float]) -> dict[float, np
     return {0: mask, **{width: blurred(mask, width) for width in widths}}
 
 
-def check_pixels(rim: Any, widths: Any = ()) -> None:
-    """Raise a `KerasganError` unless a rim is at least 1 pixel wide, and widths are positive."""
-    if not isinstance(rim, Real) or not 1 <= rim < np.inf:
-        raise KerasganError(
-            f"Argument 'rim' must be a width in pixels, from 1 up. Received: {rim!r}"
-        )
-    several = isinstance(widths, (list, tuple))
-    if not several or not all(isinstance(w, Real) and 0 < w < np.inf for w in widths):
-        raise KerasganError(
-            f"Argument 'widths' must be a list of positive numbers, in pixels. Received: {widths!r}"
-        )
+def check_widths(rim: Any, widths: Any = ()) -> None:
+    """Check the width of a rim, 1 pixel at least, and those of blurs, above 0."""
+    check_number("rim", rim, least=1)
+    if not isinstance(widths, (list, tuple)) or not all(is_number(w) and w > 0 for w in widths):
+        raise invalid("widths", "a list of positive numbers, in pixels", widths)

@@ -13,21 +13,8 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
-from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.benchmark import ExplainedBatch, check_maps, rng_of, target_scores
-
-__all__ = [
-    "BASELINES",
-    "UNITS",
-    "blur",
-    "inpainting",
-    "mean",
-    "noise",
-    "regions",
-    "removal_curve",
-    "road",
-    "superpixels",
-]
+from kerasgan.validation import check_choice, check_whole_number
 
 ORDERS = ("most", "least")
 FOUR = {(-1, 0): 1.0, (1, 0): 1.0, (0, -1): 1.0, (0, 1): 1.0}
@@ -47,23 +34,7 @@ def blur(
     rng: np.random.Generator | None = None,
     sigma: float | None = None,
 ) -> np.ndarray:
-    """Put the blurred image in the place of removed pixels: colour stays, detail goes.
-
-    Args:
-        image: float32 (height, width, channels).
-        removed: bool (count, height, width), which pixels to replace in each copy of the image.
-        rng: Not used.
-        sigma: Of the Gaussian, in pixels; None for a sixteenth of the shorter side.
-
-    Returns:
-        float32 (count, height, width, channels).
-
-    Example:
-        >>> image = np.eye(4, dtype="float32")[..., None]
-        >>> left = np.arange(16).reshape(1, 4, 4) % 4 < 2
-        >>> blur(image, left, sigma=100)[0, 0, :, 0].round(2)
-        array([0.25, 0.25, 0.  , 0.  ], dtype=float32)
-    """
+    """Put the blurred image in the place of removed pixels: colour stays, detail goes."""
     sigma = min(image.shape[:2]) / 16 if sigma is None else sigma
     return _composite(image, removed, ndimage.gaussian_filter(image, (sigma, sigma, 0)))
 
@@ -71,21 +42,7 @@ def blur(
 def mean(
     image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """Put the mean colour of the image in the place of removed pixels.
-
-    Args:
-        image: float32 (height, width, channels).
-        removed: bool (count, height, width).
-        rng: Not used.
-
-    Returns:
-        float32 (count, height, width, channels).
-
-    Example:
-        >>> image = np.array([0.0, 1.0], "float32").reshape(1, 2, 1)
-        >>> mean(image, np.array([[[True, False]]])).ravel()
-        array([0.5, 1. ], dtype=float32)
-    """
+    """Put the mean colour of the image in the place of removed pixels."""
     return _composite(image, removed, image.mean((0, 1), dtype=np.float64))
 
 
@@ -93,20 +50,6 @@ def noise(
     image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
 ) -> np.ndarray:
     """Put noise in the place of removed pixels, uniform from -1 to 1, the same in every copy.
-
-    Args:
-        image: float32 (height, width, channels).
-        removed: bool (count, height, width).
-        rng: Where the noise is drawn from; None for seed 0.
-
-    Returns:
-        float32 (count, height, width, channels).
-
-    Example:
-        >>> image = np.zeros((4, 4, 3), "float32")
-        >>> first, second = noise(image, np.ones((2, 4, 4), bool))
-        >>> bool((first == second).all()), bool((np.abs(first) <= 1).all())
-        (True, True)
 
     Source: Samek et al. 2017, arXiv 1509.06321, replace regions by values drawn uniformly.
     """
@@ -120,24 +63,11 @@ def inpainting(
 
     The equations are solved exactly. At the frame the neighbours outside it are left out. With all
     pixels removed there is nothing to fill from, and all get the mean colour of the image.
-
-    Args:
-        image: float32 (height, width, channels).
-        removed: bool (count, height, width).
-        rng: Not used.
-
-    Returns:
-        float32 (count, height, width, channels).
-
-    Example:
-        >>> image = np.array([0.0, 9.0, 9.0, 6.0], "float32").reshape(1, 4, 1)
-        >>> inpainting(image, np.array([[[False, True, True, False]]])).ravel()
-        array([0., 2., 4., 6.], dtype=float32)
     """
     return np.stack([_solved(image, mask, FOUR) for mask in removed])
 
 
-def road(
+def noisy_linear_imputation(
     image: np.ndarray,
     removed: np.ndarray,
     rng: np.random.Generator | None = None,
@@ -149,20 +79,6 @@ def road(
     across, solved exactly, plus a little Gaussian noise. It leaves fewer traces of which pixels
     were removed, so that the network answers to what is missing and not to the hole. The frame, and
     an image with all pixels removed, are treated as by `inpainting`.
-
-    Args:
-        image: float32 (height, width, channels).
-        removed: bool (count, height, width).
-        rng: Where the noise is drawn from; None for seed 0.
-        noise: Its standard deviation, in units of the image, which goes from -1 to 1.
-
-    Returns:
-        float32 (count, height, width, channels).
-
-    Example:
-        >>> image = np.array([0.0, 9.0, 9.0, 6.0], "float32").reshape(1, 4, 1)
-        >>> road(image, np.array([[[False, True, True, False]]]), noise=0).ravel()
-        array([0., 2., 4., 6.], dtype=float32)
 
     Source: Rong et al. 2022, arXiv 2202.00449.
     """
@@ -176,7 +92,7 @@ BASELINES: dict[str, Callable] = {
     "mean": mean,
     "noise": noise,
     "inpainting": inpainting,
-    "road": road,
+    "road": noisy_linear_imputation,
 }
 """What is put in the place of removed pixels, by name."""
 
@@ -231,18 +147,6 @@ def _solved(image: np.ndarray, removed: np.ndarray, weights: dict) -> np.ndarray
 def regions(image: np.ndarray, side: int | None = None) -> np.ndarray:
     """Cut an image into squares, as region perturbation removes them.
 
-    Args:
-        image: (height, width, channels).
-        side: Of a square in pixels; None for a sixteenth of the shorter side. Those at the right
-            and at the bottom are cut off by the frame.
-
-    Returns:
-        Whole numbers (height, width), from 0: the square of each pixel.
-
-    Example:
-        >>> regions(np.zeros((2, 5, 3)), side=2).tolist()
-        [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2]]
-
     Source: Samek et al. 2017, arXiv 1509.06321.
     """
     height, width = image.shape[:2]
@@ -251,53 +155,26 @@ def regions(image: np.ndarray, side: int | None = None) -> np.ndarray:
     return rows[:, None] * (columns[-1] + 1) + columns
 
 
-def superpixels(
-    image: np.ndarray, side: int | None = None, compactness: float = 0.25, iterations: int = 5
-) -> np.ndarray:
-    """Cut an image into patches of one colour, by k-means on colour and place.
+def superpixels(image: np.ndarray, side: int | None = None) -> np.ndarray:
+    """Number the superpixels of an image (height, width, channels) in [-1, 1], from 0 without gaps.
 
-    Clusters start as the cells of a grid, and a pixel may join those of its own cell and of the
-    eight round it, so every patch stays local; it need not be connected. Nothing is random.
+    They have about `side` x `side` pixels; None for a twelfth of the shorter side. Nothing is
+    random, and a superpixel need not be connected, so that noise does not lower their number.
 
-    Args:
-        image: (height, width, channels) in [-1, 1].
-        side: Of a cell in pixels, roughly; None for a twelfth of the shorter side.
-        compactness: How far apart in colour two pixels are that lie a cell apart.
-        iterations: Of k-means.
-
-    Returns:
-        Whole numbers (height, width), from 0 without gaps: the patch of each pixel.
-
-    Example:
-        >>> image = np.where(np.arange(8) < 3, -1.0, 1.0).reshape(1, 8, 1)
-        >>> superpixels(image, side=4).tolist()
-        [[0, 0, 0, 1, 1, 1, 1, 1]]
-
-    Source: after SLIC, Achanta et al. 2012, doi 10.1109/TPAMI.2012.120; smaller, in the colours
-    of the image.
+    Source: SLIC, Achanta et al. 2012, doi 10.1109/TPAMI.2012.120.
     """
-    height, width = image.shape[:2]
+    from skimage.segmentation import slic  # takes a second to import, and few curves need it
+
+    height, width, channels = image.shape
     side = max(1, round(min(height, width) / 12)) if side is None else side
-    rows, columns = max(1, round(height / side)), max(1, round(width / side))
-    y, x = np.indices((height, width)).reshape(2, -1)
-    cell = y * rows // height, x * columns // width
-    scale = compactness / side
-    features = np.stack([*image.reshape(height * width, -1).T, y * scale, x * scale])
-    labels = cell[0] * columns + cell[1]
-    centres = np.zeros((len(features), rows * columns))
-    for _ in range(iterations):
-        sizes = np.bincount(labels, minlength=rows * columns)
-        sums = [np.bincount(labels, feature, rows * columns) for feature in features]
-        centres = np.where(sizes, np.array(sums) / np.maximum(sizes, 1), centres)
-        nearest = np.full(height * width, np.inf)
-        for down in (-1, 0, 1):
-            for right in (-1, 0, 1):
-                row = np.clip(cell[0] + down, 0, rows - 1)
-                column = np.clip(cell[1] + right, 0, columns - 1)
-                other = row * columns + column
-                distance = ((features - centres[:, other]) ** 2).sum(0)
-                closer = distance < nearest
-                nearest[closer], labels[closer] = distance[closer], other[closer]
+    labels = slic(
+        (image.astype(np.float64) + 1) / 2,
+        n_segments=max(1, round(height / side)) * max(1, round(width / side)),
+        compactness=10 if channels == 3 else 0.1,  # of distances in Lab, and in [0, 1]
+        enforce_connectivity=False,
+        start_label=0,
+        channel_axis=-1,
+    )
     return np.unique(labels, return_inverse=True)[1].reshape(height, width)
 
 
@@ -364,8 +241,10 @@ def removal_curve(
     arXiv 1509.06321 (both orders, regions); Rieger and Hansen 2020, arXiv 2003.08747 (superpixels).
     """
     check_maps(maps, batch.images, "maps")
-    check_choices(order=(order, ORDERS), units=(units, UNITS), baseline=(baseline, BASELINES))
-    check_steps(steps)
+    check_choice("order", order, ORDERS)
+    check_choice("units", units, UNITS)
+    check_choice("baseline", baseline, BASELINES)
+    check_whole_number("steps", steps, 1)
     start = target_scores(batch.logits, batch.weights)
     curves = {score: np.full((len(maps), steps + 1), np.nan) for score in ("dice", "logit")}
     for i, (name, image, relevance) in enumerate(zip(batch.names, batch.images, maps)):
@@ -379,22 +258,6 @@ def removal_curve(
             if start[score][i] > 0:
                 curve[i] = np.append(1.0, found[score] / start[score][i])
     return np.linspace(0, 1, steps + 1), curves
-
-
-def check_choices(**choices: tuple) -> None:
-    """Raise a `KerasganError` for an argument that is none of its known values."""
-    for argument, (received, known) in choices.items():
-        if not isinstance(received, str) or received not in known:
-            raise unknown_name(argument, received, known)
-
-
-def check_steps(steps: int) -> None:
-    """Raise a `KerasganError` unless the number of steps is whole and at least 1."""
-    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
-    if not whole or steps < 1:
-        raise KerasganError(
-            f"Argument 'steps' must be a whole number, at least 1. Received: {steps!r}"
-        )
 
 
 def _ranks(

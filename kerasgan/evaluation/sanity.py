@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, rng_of
 from kerasgan.evaluation.similarity import relative_change, similarities
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models import generator_of
-
-__all__ = ["compare_models", "random_logit", "randomisation"]
+from kerasgan.validation import check_choice
 
 ORDERS = ("cascade", "alone")
 
@@ -83,8 +82,7 @@ def randomisation(
     """
     orders = [orders] if isinstance(orders, str) else list(orders)
     for order in orders:
-        if order not in ORDERS:
-            raise unknown_name("orders", order, ORDERS)
+        check_choice("orders", order, ORDERS)
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
     network = benchmark.explainer.model
     copy = keras.models.clone_model(network)

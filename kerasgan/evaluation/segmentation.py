@@ -29,12 +29,11 @@ from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
 from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
+from kerasgan.validation import check_choice
 
 AHEAD = 8
 Score = Callable[[np.ndarray, np.ndarray], Any]
 OwnScores = Optional[Union[Mapping[str, Score], Sequence[Score], Score]]
-
-__all__ = ["evaluate", "evaluate_masks", "save_table", "summarize", "summary_text"]
 
 
 def evaluate(
@@ -243,10 +242,7 @@ def check_samples(samples: Samples, empty: str) -> None:
             "Argument 'samples' must be labelled Samples, as load_folder gives, at least one. "
             f"Received: {samples!r}"
         )
-    if empty not in EMPTY_POLICIES:
-        raise KerasganError(
-            f"Argument 'empty' must be one of {EMPTY_POLICIES}. Received: {empty!r}"
-        )
+    check_choice("empty", empty, EMPTY_POLICIES)
 
 
 def summary_text(table: pd.DataFrame) -> str:

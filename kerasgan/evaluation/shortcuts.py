@@ -31,8 +31,6 @@ from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
 from kerasgan.explain.methods import DEFAULT_RULE
 
-__all__ = ["Shortcuts", "inpainting_effect", "region_relevance", "shortcuts"]
-
 RegionFinder = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 FEWEST = 8  # images that a test rests on
 RESAMPLES = 2000

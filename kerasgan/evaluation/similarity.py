@@ -5,23 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-__all__ = ["cosine", "similarities", "rank_correlation", "relative_change"]
-
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of each map with another; ties share their mean rank.
-
-    Args:
-        maps: float (batch, height, width).
-        others: The same shape.
-
-    Returns:
-        float64 (batch,) in [-1, 1]; NaN where either map is constant.
-
-    Example:
-        >>> rank_correlation(np.array([[[1.0, 2.0, 5.0]]]), np.array([[[0.0, 7.0, 9.0]]]))
-        array([1.])
-    """
+    """Return Spearman's correlation of each map with another; ties share their mean rank."""
     first, second = (
         pd.DataFrame(m.reshape(len(m), -1).T).rank().to_numpy().T for m in (maps, others)
     )
@@ -29,49 +15,19 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def cosine(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the cosine similarity of each map with another, blind to their scale.
-
-    Args:
-        maps: float (batch, height, width).
-        others: The same shape.
-
-    Returns:
-        float64 (batch,) in [-1, 1]; NaN where either map is zero everywhere.
-
-    Example:
-        >>> cosine(np.array([[[1.0, 0.0]]]), np.array([[[3.0, 4.0]]]))
-        array([0.6])
-    """
+    """Return the cosine similarity of each map with another, blind to their scale."""
     return _cosine(maps.reshape(len(maps), -1), others.reshape(len(others), -1))
 
 
 def relative_change(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the Frobenius norm of the difference of maps, over that of the first.
-
-    Args:
-        maps: float (batch, height, width).
-        others: The same shape.
-
-    Returns:
-        float64 (batch,), from 0 up; NaN where the first map is zero everywhere.
-
-    Example:
-        >>> relative_change(np.array([[[3.0, 4.0]]]), np.array([[[3.0, 3.0]]]))
-        array([0.2])
-    """
+    """Return the Frobenius norm of the difference of maps, over that of the first."""
     first = np.linalg.norm(maps, axis=(1, 2))
     change = np.linalg.norm(np.subtract(others, maps), axis=(1, 2))
     return np.divide(change, first, out=np.full(len(maps), np.nan), where=first > 0)
 
 
 def similarities(maps: np.ndarray, others: np.ndarray, where: str = "") -> dict[str, np.ndarray]:
-    """Return `rank_correlation` and `cosine` as metrics; `where` ends their names.
-
-    Example:
-        >>> maps = np.array([[[1.0, 2.0, 2.0]]])
-        >>> similarities(maps, -maps, ", negated")
-        {'rank correlation, negated': array([-1.]), 'cosine, negated': array([-1.])}
-    """
+    """Return `rank_correlation` and `cosine` as metrics; `where` ends their names."""
     return {
         f"rank correlation{where}": rank_correlation(maps, others),
         f"cosine{where}": cosine(maps, others),

@@ -6,6 +6,7 @@ a shortcut often shows as a cluster of its own.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,7 @@ from scipy.spatial.distance import cdist
 
 from kerasgan.data import resize_back
 from kerasgan.errors import KerasganError
-
-__all__ = ["Clusters", "relevance_clusters", "small_maps"]
+from kerasgan.validation import check_whole_number
 
 MOST = 10  # clusters that the eigengap chooses among
 RESTARTS = 10
@@ -91,10 +91,10 @@ def relevance_clusters(
         raise KerasganError("Argument 'maps' must be finite. Received: NaN or infinity")
     count = len(maps)
     neighbours = int(np.ceil(np.log2(count))) if neighbours is None else neighbours
-    _check("neighbours", neighbours, count - 1)
-    _check("size", size, 1024)
+    check_whole_number("neighbours", neighbours, 1, count - 1)
+    check_whole_number("size", size, 1, 1024)
     if clusters is not None:
-        _check("clusters", clusters, count - 1)
+        check_whole_number("clusters", clusters, 1, count - 1)
     small = small_maps(maps, size).reshape(count, -1)
     total = np.abs(small).sum(1, keepdims=True)
     small = small / np.where(total > 0, total, 1)
@@ -111,29 +111,10 @@ def relevance_clusters(
 
 
 def small_maps(maps: np.ndarray, size: int = 16) -> np.ndarray:
-    """Bring maps to a small square, by the mean over the area of each new pixel.
-
-    Args:
-        maps: (count, height, width).
-        size: Side, in pixels.
-
-    Returns:
-        float64 (count, size, size).
-
-    Example:
-        >>> small_maps(np.array([[[1.0, 3.0], [5.0, 7.0]]]), 1)
-        array([[[4.]]])
-    """
+    """Bring maps to a small square, by the mean over the area of each new pixel."""
     return np.stack([resize_back(one[..., None], (size, size))[..., 0] for one in maps]).astype(
         np.float64
     )
-
-
-def _check(argument: str, value: Any, most: int) -> None:
-    if not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
-        raise KerasganError(
-            f"Argument '{argument}' must be a whole number from 1 to {most}. Received: {value!r}"
-        )
 
 
 def _ties(points: np.ndarray, neighbours: int) -> np.ndarray:
@@ -147,21 +128,14 @@ def _ties(points: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def _kmeans(points: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """Labels of the best of several runs, each from points drawn far from one another."""
-    if clusters == 1:
-        return np.zeros(len(points), int)
+    """Labels of the best of several runs, the largest cluster first."""
     rng = np.random.default_rng(seed)
-    best, labels = np.inf, np.zeros(len(points), int)
-    for _ in range(RESTARTS):
-        centres = points[[rng.integers(len(points))]]
-        while len(centres) < clusters:
-            far = cdist(points, centres, "sqeuclidean").min(1)
-            chance = far / far.sum() if far.sum() > 0 else None
-            centres = np.concatenate([centres, points[[rng.choice(len(points), p=chance)]]])
-        centres, _ = vq.kmeans(points, centres)
-        found, distance = vq.vq(points, centres)
-        if (distance**2).sum() < best - 1e-12:
-            best, labels = (distance**2).sum(), found
-    sizes = np.bincount(labels)
-    order = np.argsort(-sizes, kind="stable")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of equal points some clusters are empty
+        runs = [
+            vq.kmeans2(points, clusters, iter=100, minit="++", seed=rng) for _ in range(RESTARTS)
+        ]
+    errors = [((points - centres[labels]) ** 2).sum() for centres, labels in runs]
+    labels = runs[int(np.argmin(errors))][1]
+    order = np.argsort(-np.bincount(labels, minlength=clusters), kind="stable")
     return np.argsort(order, kind="stable")[labels]

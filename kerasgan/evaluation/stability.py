@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, rng_of
 from kerasgan.evaluation.similarity import rank_correlation, relative_change
 from kerasgan.explain.methods import DEFAULT_RULE
-
-__all__ = ["PHOTOMETRIC", "stability"]
+from kerasgan.validation import check_number, check_whole_number
 
 
 def adjust_brightness(images: np.ndarray) -> np.ndarray:
@@ -113,14 +111,8 @@ def stability(
     Source: Max-sensitivity, Yeh et al. 2019 (arXiv 1901.09392), estimated by draws; here relative
     to the norm of the map, so that maps of any scale compare.
     """
-    if not isinstance(radius, Real) or not 0 < radius <= 2:
-        raise KerasganError(
-            f"Argument 'radius' must be above 0 and at most 2. Received: {radius!r}"
-        )
-    if not isinstance(draws, Integral) or isinstance(draws, bool) or draws < 1:
-        raise KerasganError(
-            f"Argument 'draws' must be a whole number from 1 up. Received: {draws!r}"
-        )
+    check_number("radius", radius, above=0, most=2)
+    check_whole_number("draws", draws, 1)
     changes = PHOTOMETRIC if changes is None else changes
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
 

@@ -7,15 +7,13 @@ is outside, so a mask that is cut off by the frame has its outline there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError
-
-__all__ = ["hausdorff_95", "mean_surface_distance", "surface_distances"]
+from kerasgan.validation import check_pair
 
 
 def surface_distances(
@@ -48,7 +46,7 @@ def surface_distances(
             "Arguments 'truth' and 'prediction' must have the same shape. "
             f"Received: {truth.shape} and {prediction.shape}"
         )
-    spacing = _spacing(spacing)
+    spacing = check_pair("spacing", spacing, above=0)
     if not (truth.any() and prediction.any()):
         return np.empty(0), np.empty(0)
     box = ndimage.find_objects((truth | prediction).astype(np.int8))[0]
@@ -154,17 +152,3 @@ def _mask(name: str, mask: Any) -> np.ndarray:
             f"Received: shape {mask.shape}, {values if mask.size else 'nothing'}"
         )
     return mask.astype(bool)
-
-
-def _spacing(spacing: Any) -> tuple[float, float]:
-    sides = (spacing, spacing) if isinstance(spacing, Real) else spacing
-    try:
-        height, width = (float(side) for side in sides)
-        if 0 < height < np.inf and 0 < width < np.inf:
-            return height, width
-    except (TypeError, ValueError):
-        pass
-    raise KerasganError(
-        "Argument 'spacing' must be a positive number, or two of them, (height, width) of a pixel. "
-        f"Received: {spacing!r}"
-    )

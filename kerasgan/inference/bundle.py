@@ -27,12 +27,17 @@ import tensorflow as tf
 
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
-from kerasgan.inference.card import card_text, checked_card, checked_text, missing_fields
-from kerasgan.inference.clean import check_steps
+from kerasgan.inference.card import (
+    card_text,
+    check_card,
+    check_card_texts,
+    missing_fields,
+    recorded,
+)
+from kerasgan.inference.clean import cleaning_steps
 from kerasgan.inference.export import new_path
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.predict import predict, predict_probability
-from kerasgan.inference.stream import check_positive
 from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
 from kerasgan.inference.views import augmentation_views
 from kerasgan.models import generator_of
@@ -49,9 +54,7 @@ from kerasgan.models.named import record_of, sample_output, save_weights
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, NAMES, preprocess_of, set_preprocess
 from kerasgan.storage import file_sha256
 from kerasgan.training import store
-from kerasgan.validation import check_size
-
-__all__ = ["Bundle", "load_bundle", "save_bundle"]
+from kerasgan.validation import check_choice, check_number, check_size
 
 FORMAT = 1
 NETWORK, SETTINGS, META, CARD, SUMS = (
@@ -163,8 +166,8 @@ def save_bundle(
         path: File to write, ending in .zip; it must not exist.
         card: What others have to know, as text: "segments", "intended_use", "limits",
             "training_data", "evaluation_data", "contact" and "citation", which should all be there,
-            and "developed_by", "version", "date", "users", "out_of_scope", "factors", "metrics",
-            "results" and "ethics".
+            and "name", "developed_by", "version", "date", "users", "out_of_scope", "hardware",
+            "training", "factors", "metrics", "results" and "ethics".
         licence: Under which the weights may be used, such as "CC-BY-4.0".
         preprocessing: How to predict with it, where that is not the usual way: `size`, `mode`,
             `overlap`, `scale`, `augment`, `temperature`, `threshold`, `clean`, `preprocess` (a
@@ -209,10 +212,11 @@ def save_bundle(
             f"holds no code: one of {', '.join(NAMES)}. Received: the function '{before.name}'"
         )
     function = getattr(build, "__name__", "build") if build is not None else None
+    texts, licence = check_card_texts(card, licence)
     meta = {
         "format": FORMAT,
-        "licence": None if licence is None else checked_text("licence", licence),
-        "card": checked_card(card),
+        "licence": licence,
+        "card": texts,
         "preprocessing": _check_preprocessing(
             {**preprocessing, "preprocess": before.name}, network
         ),
@@ -239,7 +243,7 @@ def save_bundle(
         files[NETWORK] = (pathlib.Path(temporary) / NETWORK).read_bytes()
         files[SETTINGS] = json.dumps(settings, indent=2, default=store.plain).encode()
         files[META] = json.dumps(meta, indent=2).encode()
-        files[CARD] = card_text(meta, path, fits, function).encode()
+        files[CARD] = _readme(meta, path, fits, function).encode()
         sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
         files[SUMS] = "".join(sums).encode()
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -253,6 +257,27 @@ def save_bundle(
             )
     _warn(written, path)
     return written.sha256
+
+
+def _readme(meta: dict, path: pathlib.Path, fits: Sequence[Mapping], function: str | None) -> str:
+    """The card, and how to use the bundle, in Markdown."""
+    sections = {
+        "Preprocessing": [f"{name}: {value}" for name, value in meta["preprocessing"].items()],
+        "Training, as recorded": [f"{label}: {text}" for label, text in recorded(fits)],
+        "Written by": [f"{name} {version}" for name, version in meta["versions"].items()],
+    }
+    stated = check_card({**meta["card"], "licence": meta["licence"]})
+    built = f", build={function}" if function else ""
+    return f"""{card_text(path.stem, stated, sections)}
+## Use
+
+```python
+import kerasgan as kg
+
+bundle = kg.inference.load_bundle("{path.name}"{built})
+masks = bundle.predict("folder of images")
+```
+"""
 
 
 def _entry(network: keras.Model, build: Any, size: tuple[int, int], function: str | None) -> dict:
@@ -363,7 +388,7 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any 
         fits=settings["fits"],
         card=meta["card"],
         licence=meta["licence"],
-        missing=missing_fields(meta),
+        missing=missing_fields({**meta["card"], "licence": meta["licence"]}),
         preprocessing=preprocessing,
         versions=meta["versions"],
         attachments={name: data for name, data in contents.items() if name not in OWN},
@@ -434,16 +459,15 @@ def _check(meta: Any, settings: Any, path: pathlib.Path) -> None:
 def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[str, Any]:
     """Return what `predict` is to be called with, or raise; options may be a stranger's."""
     for name in options:
-        if name not in PREPROCESSING:
-            raise unknown_name("preprocessing", name, PREPROCESSING)
+        check_choice("preprocessing", name, PREPROCESSING)
     given = {**PREPROCESSING, **options}
     member = members_of(network)[0]
     size = input_size(member, given["size"])
     check_size("size", size)
     check_tiling(given["mode"], given["overlap"], given["scale"])
     augmentation_views(given["augment"], size)
-    check_positive("temperature", given["temperature"])
-    cleaned = check_steps(given["clean"])
+    check_number("temperature", given["temperature"], above=0)
+    cleaned = cleaning_steps(given["clean"])
     threshold, classes = given["threshold"], network.outputs[0].shape[-1]
     fixed = classes > 1 and not member.labels
     number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +18,7 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.inference.members import members_of, with_input_shape
 from kerasgan.inference.stream import iterate_logits
 from kerasgan.models.outputs import refuse_classes, refuse_labels
-
-__all__ = ["Calibration", "expected_calibration_error", "fit_temperature"]
+from kerasgan.validation import check_whole_number
 
 PIXELS = 10_000
 COLDEST, HOTTEST = 0.01, 100.0
@@ -136,8 +134,7 @@ def expected_calibration_error(
     Source: Guo et al. 2017 (arXiv 1706.04599), equations 2 and 3, bins open below and closed above;
     Naeini et al. 2015.
     """
-    if isinstance(bins, bool) or not isinstance(bins, Integral) or bins < 1:
-        raise KerasganError(f"Argument 'bins' must be a whole number from 1 up. Received: {bins!r}")
+    check_whole_number("bins", bins, 1)
     edges = np.linspace(0, 1, bins + 1)
     sums = np.zeros((3, bins))
     missing, images = object(), 0

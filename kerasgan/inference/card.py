@@ -1,47 +1,44 @@
-"""What is said of a network that is given away: its card.
+"""The model card: what people know of a network, in a bundle and in a report alike.
 
 Source: Model Cards for Model Reporting, Mitchell et al. 2019 (arXiv 1810.03993).
 """
 
 from __future__ import annotations
 
-import pathlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerasgan.errors import KerasganError, did_you_mean
+from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice
 
-__all__ = [
-    "FIELDS",
-    "REQUIRED",
-    "card_text",
-    "checked_card",
-    "checked_text",
-    "missing_fields",
-    "recorded",
-]
-
-REQUIRED = {
-    "segments": "What it segments",
-    "intended_use": "Intended use",
-    "limits": "Limits",
-    "training_data": "Training data",
-    "evaluation_data": "Evaluation data",
-    "contact": "Contact",
-    "citation": "Citation",
-}
 FIELDS = {
-    **REQUIRED,
-    "developed_by": "Developed by",
+    "name": "Model",
+    "segments": "What it segments",
     "version": "Version",
     "date": "Date",
+    "developed_by": "Developed by",
+    "contact": "Contact",
+    "licence": "Licence",
+    "citation": "Citation",
+    "intended_use": "Intended use",
     "users": "Intended users",
     "out_of_scope": "Uses out of scope",
+    "training_data": "Training data",
+    "evaluation_data": "Evaluation data",
+    "hardware": "Trained with (hardware)",
+    "training": "Training",
     "factors": "Factors",
     "metrics": "Metrics",
     "results": "Quantitative analyses",
     "ethics": "Ethical considerations",
+    "limits": "Known limits",
 }
+"""What a card may state, and the heading of each."""
+REQUIRED = (
+    *("segments", "intended_use", "limits", "training_data", "evaluation_data"),
+    *("contact", "citation", "licence"),
+)
 
 UNKNOWN = "not recorded"
 DATA = {
@@ -68,132 +65,109 @@ DONE = {
 }
 
 
-def checked_card(card: Any) -> dict[str, str]:
-    """Return a card with known fields and texts, or raise.
+def check_card(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
+    """Check a card and return pairs of label and text for every field, in the order of `FIELDS`.
 
-    Args:
-        card: A dict from fields, see `FIELDS`, to texts; None for an empty one.
-
-    Returns:
-        The card.
-
-    Raises:
-        KerasganError: If a field is not known, or has no text.
-
-    Example:
-        >>> checked_card({"segments": " Polyps "})
-        {'segments': 'Polyps'}
+    A value is text, a number, a list of these, or a dict of facts. The label is empty where there
+    is none, and the list is empty where nothing is stated.
     """
     if card is not None and not isinstance(card, Mapping):
         raise KerasganError(
-            f"Argument 'card' must be a dict from fields to text. Received: {card!r}"
+            f"Argument 'card' must be a dict with some of the fields {', '.join(FIELDS)}. "
+            f"Received: {type(card).__name__}"
         )
     for name in card or {}:
-        if name in ("licence", "license"):
-            raise KerasganError("Argument 'card' must not have the licence: pass licence='...'")
-        if name not in FIELDS:
-            hint = did_you_mean(name, FIELDS)
-            raise KerasganError(
-                f"Argument 'card' must have fields of {', '.join(FIELDS)}. Received: {name!r}"
-                f"{'. ' * bool(hint)}{hint}"
-            )
-    return {name: checked_text(f"card['{name}']", text) for name, text in (card or {}).items()}
+        check_choice("card", name, FIELDS)
+    return {name: _statements((card or {}).get(name)) for name in FIELDS}
 
 
-def checked_text(argument: str, text: Any) -> str:
-    """Return a text without spaces around it, or raise if it is none or empty."""
-    if not isinstance(text, str) or not text.strip():
-        raise KerasganError(f"Argument '{argument}' must be a text. Received: {text!r}")
-    return text.strip()
+def check_card_texts(card: Any, licence: Any) -> tuple[dict[str, str], str | None]:
+    """Check a card that holds text alone, as in a bundle, and its licence."""
+    if "licence" in check_card(card) and (card or {}).get("licence") is not None:
+        raise KerasganError("Argument 'card' must not have the licence: pass licence='...'")
+    texts = {name: _check_words(f"card['{name}']", text) for name, text in (card or {}).items()}
+    return texts, None if licence is None else _check_words("licence", licence)
 
 
-def missing_fields(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name what should be known of a network and is not.
-
-    Args:
-        meta: With its "card" and its "licence".
-
-    Returns:
-        Names of fields, "licence" last.
-
-    Example:
-        >>> missing_fields({"card": dict.fromkeys(REQUIRED, "text"), "licence": None})
-        ('licence',)
-    """
-    missing = [name for name in REQUIRED if not meta["card"].get(name, "").strip()]
-    return (*missing, *["licence"] * (not meta["licence"]))
+def missing_fields(stated: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name what should be known of a network and is not stated."""
+    return tuple(name for name in REQUIRED if not stated.get(name))
 
 
 def recorded(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Say what each call of `fit` recorded of itself, which may come from a stranger's file.
-
-    Args:
-        fits: Those of a `SegmentationGAN` or a bundle.
-
-    Returns:
-        Pairs of label and text; what was not recorded is said to be so.
-
-    Example:
-        >>> recorded([])
-        [('Training', 'not recorded')]
-        >>> dict(recorded([{"epochs": 3, "kept_epoch": 1}]))["Weights are of epoch"]
-        '1'
-    """
+    """Say what each call of `fit` recorded of itself, which may come from a stranger's file."""
     found = [] if fits else [("Training", UNKNOWN)]
     for number, fit in enumerate(fits, 1):
         data, checked = (
             part if isinstance(part, Mapping) else {}
             for part in (fit.get("data"), fit.get("validation"))
         )
-        pairs = [(label, _text(data.get(name))) for name, label in DATA.items() if name in data]
+        pairs = [(label, fact_text(data.get(name))) for name, label in DATA.items() if name in data]
         pairs += [
-            ("Validation images, and a key", _text(checked.get("images", checked.get("data")))),
-            *((label, _text(fit.get(name))) for name, label in DONE.items()),
+            ("Validation images, and a key", fact_text(checked.get("images", checked.get("data")))),
+            *((label, fact_text(fit.get(name))) for name, label in DONE.items()),
         ]
         which = f" ({number} of {len(fits)})" if len(fits) > 1 else ""
         found += [(f"{label}{which}", text) for label, text in pairs]
     return found
 
 
-def _text(value: Any) -> str:
+def card_text(
+    title: str, stated: Mapping[str, list[tuple[str, str]]], sections: Mapping[str, Sequence[str]]
+) -> str:
+    """Write a model card in Markdown: every field stated or required, then further sections.
+
+    Markup in what was stated is shown as it is.
+    """
+    missing = missing_fields(stated)
+    fields = {
+        label: [f"{key}: {value}" if key else value for key, value in stated.get(name, ())]
+        or ["Not stated" + (": ask before you use it." if name == "licence" else ".")]
+        for name, label in FIELDS.items()
+        if stated.get(name) or name in missing
+    }
+    lines = [f"# Model card: {_plain(title)}", ""]
+    for heading, texts in {**fields, **sections}.items():
+        lines += [f"## {heading}", "", *(f"- {_plain(text)}" for text in texts or ["None."]), ""]
+    return "\n".join(lines)
+
+
+def printable(text: Any) -> str:
+    """Make text fit to be written and shown: bytes of no text and unseen characters replaced."""
+    unseen = ("Cc", "Cf", "Cs", "Co", "Cn")
+    return "".join("\ufffd" if unicodedata.category(c) in unseen else c for c in str(text))
+
+
+def fact_text(value: Any) -> str:
+    """Write a fact as text: numbers to six digits, lists and dicts with commas."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{printable(name)} {fact_text(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(fact_text, value))
     if value is None:
         return UNKNOWN
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_text, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(value)
 
 
-def card_text(
-    meta: Mapping[str, Any],
-    path: pathlib.Path,
-    fits: Sequence[Mapping] = (),
-    function: str | None = None,
-) -> str:
-    """Write the card as Markdown, to be read by people.
+def _statements(value: Any) -> list[tuple[str, str]]:
+    if value is None or value == "":
+        return []
+    if isinstance(value, Mapping):
+        return [(printable(k).replace("_", " "), fact_text(part)) for k, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [("", fact_text(part)) for part in value]
+    return [("", fact_text(value))]
 
-    Args:
-        meta: What `bundle.json` holds.
-        path: Of the bundle.
-        fits: What each call of `fit` recorded of itself.
-        function: The author's own that builds the network, if it is one.
-    """
-    card = {FIELDS[name]: meta["card"][name] for name in FIELDS if name in meta["card"]}
-    card["Licence"] = meta["licence"] or "None is named: ask before you use it."
-    if missing_fields(meta):
-        card["Left out by the author"] = ", ".join(missing_fields(meta))
-    card["Preprocessing"] = ", ".join(f"{k}: {v}" for k, v in meta["preprocessing"].items())
-    lines = [f"- {label}: {text}" for label, text in recorded(fits)]
-    card["Training, as recorded"] = "\n".join(lines)
-    card["Written by"] = ", ".join(f"{name} {text}" for name, text in meta["versions"].items())
-    parts = [f"# {path.stem}", *(f"## {title}\n\n{text}" for title, text in card.items())]
-    built = f", build={function}" if function else ""
-    use = (
-        "import kerasgan as kg\n\n"
-        f'bundle = kg.inference.load_bundle("{path.name}"{built})\n'
-        'masks = bundle.predict("folder of images")'
-    )
-    return "\n\n".join([*parts, f"## Use\n\n```python\n{use}\n```"]) + "\n"
+
+def _check_words(argument: str, text: Any) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise KerasganError(f"Argument '{argument}' must be a text. Received: {text!r}")
+    return text.strip()
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    text = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_[]<>#|!&" else c for c in text)

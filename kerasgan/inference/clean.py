@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from kerasgan.errors import KerasganError, unknown_name
-
-__all__ = ["clean_mask", "fill_holes", "largest_component"]
+from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
@@ -98,22 +97,19 @@ def clean_mask(mask: np.ndarray, steps: str | Sequence[str]) -> np.ndarray:
         >>> clean_mask(np.array([[True, False, True, True]]), ("largest", "holes"))
         array([[False, False,  True,  True]])
     """
-    for step in check_steps(steps):
+    for step in cleaning_steps(steps):
         mask = STEPS[step](mask)
     return mask
 
 
-def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
+def cleaning_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
     """Return steps of cleaning up as a tuple, or raise a `KerasganError`."""
     if not isinstance(steps, (str, list, tuple)):
         raise KerasganError(
             f"Argument 'clean' must be 'largest', 'holes' or several of them. Received: {steps!r}"
         )
     steps = (steps,) if isinstance(steps, str) else tuple(steps)
-    for step in steps:
-        if step not in STEPS:
-            raise unknown_name("clean", step, STEPS)
-    return steps
+    return tuple(check_choice("clean", step, STEPS) for step in steps)
 
 
 def _checked(mask: np.ndarray) -> np.ndarray:

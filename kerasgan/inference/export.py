@@ -16,13 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.data.resize import MODES
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.inference.members import Member, input_size, members_of
-from kerasgan.inference.stream import check_positive
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import atomic_replace
-
-__all__ = ["check_against", "export_onnx", "export_predictor", "new_path"]
+from kerasgan.validation import check_choice, check_number, check_whole_number
 
 TOLERANCE = 1e-5
 OPSET = 17
@@ -72,8 +70,7 @@ def export_predictor(
         >>> saved.signatures["pixels"](pixels=frames)["probability"].shape
         TensorShape([1, 48, 64, 1])
     """
-    if mode not in MODES:
-        raise unknown_name("mode", mode, MODES)
+    check_choice("mode", mode, MODES)
     member, window = _member_of(model, size)
     function = _probability_function(member, temperature, preprocess)
     channels = member.network.inputs[0].shape[-1]
@@ -133,8 +130,7 @@ def export_onnx(
         >>> kg.inference.export_onnx(model, "polyps.onnx")  # doctest: +SKIP
         PosixPath('polyps.onnx')
     """
-    if isinstance(opset, bool) or not isinstance(opset, int) or not 13 <= opset <= 18:
-        raise KerasganError(f"Argument 'opset' must be an int from 13 to 18. Received: {opset!r}")
+    check_whole_number("opset", opset, 13, 18)
     try:
         tf2onnx, runtime = map(importlib.import_module, ("tf2onnx", "onnxruntime"))
     except ImportError as error:
@@ -163,23 +159,7 @@ def export_onnx(
 
 @contextlib.contextmanager
 def new_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Write to a place beside a path that must not exist, and move what was written there at last.
-
-    Args:
-        path: File or folder.
-
-    Yields:
-        The path to write to, of the same name. On an error it is removed.
-
-    Raises:
-        KerasganError: If `path` exists or cannot be written.
-
-    Example:
-        >>> with new_path("made/new.txt") as part:
-        ...     _ = part.write_text("text")
-        >>> pathlib.Path("made/new.txt").read_text()
-        'text'
-    """
+    """Give a path to write to, and move what is there to `path`, which must not exist."""
     path = pathlib.Path(path)
 
     def check(_: pathlib.Path) -> None:
@@ -195,20 +175,7 @@ def new_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def check_against(expected: Any, received: Any, path: str | os.PathLike) -> None:
-    """Raise if what an export gives is not what the network gives.
-
-    Args:
-        expected: Array of the network.
-        received: Array of the export.
-        path: Where the export was to go, for the error.
-
-    Raises:
-        KerasganError: If they differ by more than 1e-5, in units of the largest absolute value from
-            1 up.
-
-    Example:
-        >>> check_against([0.5], [0.5], "polyps.onnx")
-    """
+    """Raise if what an export gives is not what the network gives."""
     expected, received = np.asarray(expected, np.float64), np.asarray(received, np.float64)
     same_shape = expected.shape == received.shape
     error = np.abs(expected - received).max() if same_shape else np.inf
@@ -233,7 +200,7 @@ def _member_of(model: Any, size: Any) -> tuple[Member, tuple[int, int]]:
 def _probability_function(
     member: Member, temperature: float, preprocess: Any
 ) -> Callable[[Any], tf.Tensor]:
-    check_positive("temperature", temperature)
+    check_number("temperature", temperature, above=0)
     before = preprocess_of(member.network, preprocess)
     to_probability = tf.nn.softmax if member.exclusive else tf.sigmoid
 

@@ -14,8 +14,6 @@ from kerasgan.models.functional import as_functional, generator_of, is_functiona
 from kerasgan.models.outputs import read_output, with_logits
 from kerasgan.validation import check_size
 
-__all__ = ["Member", "input_size", "members_of", "with_input_shape", "to_probabilities"]
-
 
 class Member(NamedTuple):
     """One network of an ensemble.
@@ -41,18 +39,7 @@ class Member(NamedTuple):
         return 2.0 if self.activation == "tanh" else 1.0
 
     def logits(self, batch: Any) -> np.ndarray:
-        """Run the network on a batch.
-
-        Args:
-            batch: Float (batch, height, width, channels), what the network takes.
-
-        Returns:
-            float32 (batch, height, width, classes): logarithms of the odds, or of the probabilities
-            up to a number for each pixel where channels exclude each other.
-
-        Raises:
-            KerasganError: If the network cannot take such a batch.
-        """
+        """Run the network on a batch."""
         try:
             _, logits = self.run(batch)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -65,26 +52,7 @@ class Member(NamedTuple):
 
 
 def with_input_shape(model: Any, images: Any, size: Any = None) -> Any:
-    """Give subclassed networks, which have no shape of their own, that of the images.
-
-    Args:
-        model: As for `members_of`, or a subclassed `keras.Model`.
-        images: What is to be segmented: `Samples`, an array (batch, height, width, channels) or a
-            list of arrays; for a path colour is assumed.
-        size: Side in pixels or (height, width) at which the network is to run, or None.
-
-    Returns:
-        The model or models, subclassed ones wrapped into functional ones.
-
-    Raises:
-        KerasganError: If one is no network, or cannot be called on such images.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> model = kg.models.unet(size=32, filters=2, levels=2)
-        >>> with_input_shape(model, np.zeros((1, 48, 64, 3))) is model
-        True
-    """
+    """Give subclassed networks, which have no shape of their own, that of the images."""
     if isinstance(model, (list, tuple)):
         return [with_input_shape(each, images, size) for each in model]
     network = getattr(model, "generator", model)
@@ -98,24 +66,7 @@ def with_input_shape(model: Any, images: Any, size: Any = None) -> Any:
 
 
 def members_of(model: Any) -> tuple[Member, ...]:
-    """Find the networks of a model, or of an ensemble of models.
-
-    Args:
-        model: A functional `keras.Model` from image to mask, an object with one as `.generator`, or
-            a list or tuple of these, of the same input and the same classes.
-
-    Returns:
-        The members, one for each model.
-
-    Raises:
-        KerasganError: If a model cannot be used, or the members do not fit together.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> folds = [kg.models.unet(size=32, filters=2, levels=2) for _ in range(3)]
-        >>> [member.activation for member in members_of(folds)]
-        ['sigmoid', 'sigmoid', 'sigmoid']
-    """
+    """Find the networks of a model, or of an ensemble of models."""
     models = model if isinstance(model, (list, tuple)) else [model]
     if not models:
         raise KerasganError(
@@ -164,17 +115,5 @@ def input_size(member: Member, size: Any) -> tuple[int, int]:
 
 
 def to_probabilities(logits: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Turn the logits of members into probabilities.
-
-    Args:
-        logits: Float (..., classes), as `Member.logits` gives them.
-        exclusive: As of `Member`.
-
-    Returns:
-        float32 (..., classes) in [0, 1].
-
-    Example:
-        >>> to_probabilities(np.zeros((1, 2), np.float32), exclusive=True)
-        array([[0.5, 0.5]], dtype=float32)
-    """
+    """Turn the logits of members into probabilities."""
     return (tf.nn.softmax(logits) if exclusive else tf.sigmoid(logits)).numpy()

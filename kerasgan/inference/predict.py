@@ -19,11 +19,10 @@ from PIL import Image
 
 from kerasgan.data.resize import resize_back
 from kerasgan.errors import KerasganError
-from kerasgan.inference.clean import check_steps, clean_mask
+from kerasgan.inference.clean import clean_mask, cleaning_steps
 from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
-from kerasgan.inference.stream import check_positive, is_array, iterate_logits, to_samples
-
-__all__ = ["decide", "iterate_probability", "predict", "predict_probability", "predict_to_folder"]
+from kerasgan.inference.stream import is_array, iterate_logits, to_samples
+from kerasgan.validation import check_number
 
 
 def predict(
@@ -64,7 +63,7 @@ def predict(
         >>> kg.predict(model, np.zeros((1, 48, 64, 3))).shape
         (1, 48, 64)
     """
-    clean = check_steps(clean)
+    clean = cleaning_steps(clean)
     model = with_input_shape(model, images, options.get("size"))
     labels = members_of(model)[0].labels
     maps = iterate_probability(model, images, **options)
@@ -132,7 +131,7 @@ def predict_to_folder(
         >>> kg.inference.predict_to_folder(model, "frames", "frames_masks")  # doctest: +SKIP
         [PosixPath('frames_masks/a.png'), PosixPath('frames_masks/b.png')]
     """
-    clean, samples = check_steps(clean), to_samples(images)
+    clean, samples = cleaning_steps(clean), to_samples(images)
     model = with_input_shape(model, images, options.get("size"))
     if members_of(model)[0].labels:
         raise KerasganError(
@@ -200,7 +199,7 @@ def iterate_probability(
 
     Source: temperature, Guo et al. 2017 (arXiv 1706.04599), equation 9.
     """
-    check_positive("temperature", temperature)
+    check_number("temperature", temperature, above=0)
     model = with_input_shape(model, images, options.get("size"))
     exclusive = members_of(model)[0].exclusive
 
@@ -231,10 +230,7 @@ def decide(probability: np.ndarray, threshold: float = 0.5, labels: bool = False
         >>> decide(np.array([[0.5], [0.6]]))
         array([False,  True])
     """
-    if not 0 < threshold < 1:
-        raise KerasganError(
-            f"Argument 'threshold' must lie between 0 and 1. Received: {threshold!r}"
-        )
+    check_number("threshold", threshold, above=0, below=1)
     if labels:
         return probability > threshold
     if probability.shape[-1] == 1:

@@ -9,7 +9,6 @@ import pathlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import keras
@@ -22,8 +21,7 @@ from kerasgan.inference.members import Member, input_size, members_of, with_inpu
 from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_frame
 from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
-
-__all__ = ["to_samples", "check_positive", "is_array", "iterate_logits"]
+from kerasgan.validation import check_whole_number
 
 Finish = Callable[[int, np.ndarray, tuple[int, int]], Any]
 
@@ -104,10 +102,7 @@ def iterate_logits(
     channels = members[0].network.inputs[0].shape[-1]
     check_tiling(mode, overlap, scale)
     views = augmentation_views(augment, window)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
-        raise KerasganError(
-            f"Argument 'batch_size' must be a whole number from 1 up. Received: {batch_size!r}"
-        )
+    check_whole_number("batch_size", batch_size, 1)
     before = [preprocess_of(member.network, preprocess) for member in members]
     names, load = _source(images, channels)
     if not isinstance(images, (Samples, str, os.PathLike)):
@@ -148,15 +143,6 @@ def iterate_logits(
                 bar.add(1)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def check_positive(argument: str, value: Any) -> None:
-    """Raise a `KerasganError` for what is no finite number above 0."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise KerasganError(
-            f"Argument '{argument}' must be a finite number above 0. Received: {value!r}"
-        )
 
 
 def to_samples(images: Any) -> Samples | None:

@@ -9,15 +9,13 @@ all windows at a pixel sum to 1.
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kerasgan.data.resize import MODES, Box, image_box, resize_image
-from kerasgan.errors import KerasganError, unknown_name
-
-__all__ = ["OVERLAP", "SCALE", "Frame", "check_tiling", "make_frame", "reflection"]
+from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice, check_number
 
 OVERLAP = 0.5
 SCALE = 1.0
@@ -90,14 +88,9 @@ class Frame(NamedTuple):
 
 def check_tiling(mode: str, overlap: Any, scale: Any) -> None:
     """Raise a `KerasganError` for options that no frame can be made with."""
-    if mode not in (*MODES, "window"):
-        raise unknown_name("mode", mode, [*MODES, "window"])
-    if not _is_number(overlap) or not 0 <= overlap < 1:
-        raise KerasganError(
-            f"Argument 'overlap' must be from 0 to less than 1. Received: {overlap!r}"
-        )
-    if not _is_number(scale) or not 0 < scale < math.inf:
-        raise KerasganError(f"Argument 'scale' must be a number above 0. Received: {scale!r}")
+    check_choice("mode", mode, [*MODES, "window"])
+    check_number("overlap", overlap, least=0, below=1)
+    check_number("scale", scale, above=0)
     if mode != "window" and (overlap, scale) != (OVERLAP, SCALE):
         raise KerasganError(
             f"Arguments 'overlap' and 'scale' are those of mode='window'. Received: mode={mode!r}, "
@@ -108,26 +101,7 @@ def check_tiling(mode: str, overlap: Any, scale: Any) -> None:
 def make_frame(
     image: np.ndarray, window: tuple[int, int], mode: str, overlap: float, scale: float
 ) -> Frame:
-    """Make the frame of an image.
-
-    Args:
-        image: float32 (height, width, channels) in [-1, 1].
-        window: (height, width) that the network takes, in pixels.
-        mode: "stretch", "letterbox" or "window".
-        overlap: Share of a window that the next one covers again, at least; from 0 to below 1.
-        scale: By how much the image is enlarged before it is cut into windows.
-
-    Returns:
-        The frame.
-
-    Example:
-        >>> frame = make_frame(np.zeros((32, 80, 3)), (32, 32), "window", 0.25, 1.0)
-        >>> frame.corners
-        [(0, 0), (0, 24), (0, 48)]
-        >>> sums = sum(frame.columns)
-        >>> bool(np.allclose(sums, 1))
-        True
-    """
+    """Make the frame of an image, float32 (height, width, channels) in [-1, 1]."""
     size = image.shape[:2]
     if mode == "window":
         scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
@@ -145,28 +119,11 @@ def make_frame(
 
 
 def reflection(box: Box, window: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Say which row and column of an image each row and column of its frame shows.
-
-    Args:
-        box: Where the image lies in the frame.
-        window: (height, width), to which smaller images are filled up by reflection.
-
-    Returns:
-        int64 (frame height,) and (frame width,).
-
-    Example:
-        >>> rows, columns = reflection(Box(1, 0, 2, 3), (4, 3))
-        >>> rows, columns
-        (array([1, 0, 1, 0]), array([0, 1, 2]))
-    """
+    """Say which row and column of an image each row and column of its frame shows."""
     top, left, height, width = box
     below, right = max(0, window[0] - height) - top, max(0, window[1] - width) - left
     rows = np.pad(np.arange(height), (top, below), "reflect")
     return rows, np.pad(np.arange(width), (left, right), "reflect")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:

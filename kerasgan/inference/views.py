@@ -12,29 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasgan.errors import KerasganError, unknown_name
-
-__all__ = ["View", "augmentation_views"]
+from kerasgan.validation import check_choice
 
 ROWS, COLUMNS = -3, -2
 
 
 class View(NamedTuple):
-    """One way to look at an image: flipped, then turned.
-
-    Args:
-        flipped: Whether left and right are exchanged.
-        turns: Right angles counter-clockwise after that, 0 to 3.
-
-    Example:
-        >>> image = np.array([[1, 2], [3, 4]])[..., None]
-        >>> View(True, 1).apply(image)[..., 0]
-        array([[1, 3],
-               [2, 4]])
-        >>> View(True, 1).undo(View(True, 1).apply(image))[..., 0]
-        array([[1, 2],
-               [3, 4]])
-    """
+    """One way to look at an image: flipped, then turned."""
 
     flipped: bool = False
     turns: int = 0
@@ -51,29 +35,8 @@ class View(NamedTuple):
 
 
 def augmentation_views(augment: bool | str, size: tuple[int, int]) -> tuple[View, ...]:
-    """List the views that an image is averaged over.
-
-    Args:
-        augment: False for the image as it is; "flips" for its four flips; True for flips and right
-            angles, eight, or the four flips where the network is not square.
-        size: (height, width) of the network in pixels.
-
-    Returns:
-        The views, the image as it is first.
-
-    Raises:
-        KerasganError: If `augment` is anything else.
-
-    Example:
-        >>> len(augmentation_views(True, (32, 32))), len(augmentation_views(True, (32, 48)))
-        (8, 4)
-    """
-    if isinstance(augment, str) and augment != "flips":
-        raise unknown_name("augment", augment, ["flips", "True", "False"])
-    if not isinstance(augment, (bool, str)):
-        raise KerasganError(
-            f"Argument 'augment' must be True, False or 'flips'. Received: {augment!r}"
-        )
+    """List the views that an image is averaged over."""
+    check_choice("augment", augment, ["flips", True, False])
     if not augment:
         return (View(),)
     right_angles = augment is True and size[0] == size[1]

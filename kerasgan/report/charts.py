@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-__all__ = ["Chart", "against", "reliability", "score_by_size"]
-
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 46
 
@@ -23,10 +21,6 @@ class Chart(NamedTuple):
         y: Ticks of the vertical axis.
         marks: A dict for each dot or bar.
         lines: A dict for each line: `x1`, `y1`, `x2`, `y2`.
-
-    Example:
-        >>> Chart([], [], [], []).marks
-        []
     """
 
     x: list[tuple[float, str]]
@@ -36,21 +30,7 @@ class Chart(NamedTuple):
 
 
 def score_by_size(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Chart:
-    """Place a dot for each image: its true area against a score.
-
-    Args:
-        table: Columns `name`, `true_area`, a fraction of the frame, `finding` and the score.
-        column: Name of the score.
-        kinds: What `finding` may hold; the first of these that holds gives the dot its class.
-
-    Returns:
-        The chart. The horizontal axis is logarithmic where every image has a true area.
-
-    Example:
-        >>> row = {"name": "a", "true_area": 0.1, "finding": "found", "dice": 1.0}
-        >>> score_by_size(pd.DataFrame([row]), "dice", ["found"]).marks[0]["cy"]
-        14.0
-    """
+    """Place a dot for each image: its true area against a score."""
     part = table[table[column].notna()]
     area = 100 * part["true_area"].to_numpy(np.float64)
     log = bool(area.size and area.min() > 0)
@@ -79,21 +59,7 @@ def score_by_size(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Cha
 
 
 def against(first: pd.Series, second: pd.Series, names: Sequence[str]) -> Chart:
-    """Place a dot for each image: its score under one model against that under another.
-
-    Args:
-        first: Scores, in [0, 1]; across.
-        second: Likewise, of the same images; upwards.
-        names: Of the images.
-
-    Returns:
-        The chart, with the line on which both are equal. Images without a value have no dot.
-
-    Example:
-        >>> chart = against(pd.Series([0.0]), pd.Series([1.0]), ["a"])
-        >>> chart.marks[0]["cx"], chart.marks[0]["cy"], chart.marks[0]["text"]
-        (52.0, 14.0, 'a: 0.00 and 1.00')
-    """
+    """Place a dot for each image: its score under one model against that under another."""
     lowest = np.nanmin([0.8, *first, *second])
     low = math.floor(5 * lowest + 1e-9) / 5  # the axes begin at a fifth
     ticks = np.linspace(low, 1, 5 if low >= 0.6 else round(5 * (1 - low)) + 1)
@@ -111,20 +77,7 @@ def against(first: pd.Series, second: pd.Series, names: Sequence[str]) -> Chart:
 
 
 def reliability(table: pd.DataFrame) -> Chart:
-    """Place a bar for each bin of confidence: how often the network was right there.
-
-    Args:
-        table: Of `kerasgan.inference.expected_calibration_error`.
-
-    Returns:
-        The chart; bins without pixels have no bar.
-
-    Example:
-        >>> row = {"low": 0.5, "high": 1.0, "pixels": 9, "confidence": 0.8, "accuracy": 0.9}
-        >>> chart = reliability(pd.DataFrame([row]))
-        >>> len(chart.marks), chart.x[0][1]
-        (1, '0.5')
-    """
+    """Place a bar for each bin of confidence: how often the network was right there."""
     table = table[table["pixels"] > 0]
     low = min(float(table["low"].min()), 0.9)
     marks = []

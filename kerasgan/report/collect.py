@@ -6,7 +6,6 @@ kilobytes an image.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,12 +17,11 @@ from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
 from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
+from kerasgan.inference.card import printable
 from kerasgan.models import generator_of
 from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.report.failures import ObjectCounts, count_objects, failure_kinds
 from kerasgan.report.pictures import photo
-
-__all__ = ["Collected", "collect", "printable"]
 
 THUMBNAIL = 64
 
@@ -40,10 +38,6 @@ class Collected(NamedTuple):
         calibration: None without true masks.
         thumbnails: Data addresses of JPEGs of 64 pixels, in the order of the table; empty if none
             were asked for.
-
-    Example:
-        >>> Collected(pd.DataFrame({"name": ["a"]}), None, None, [""]).labelled
-        False
     """
 
     table: pd.DataFrame
@@ -68,27 +62,7 @@ def collect(
     verbose: bool = True,
     **options: Any,
 ) -> Collected:
-    """Segment every image once and keep what the report says of it.
-
-    Args:
-        model: As for `kerasgan.evaluate`.
-        samples: With or without masks.
-        threshold: As for `kerasgan.evaluate`.
-        empty: As for `kerasgan.evaluate`.
-        thumbnails: Whether to make them.
-        seen: Called with the mask of each image, in order; or None.
-        verbose: Whether to show a progress bar.
-        **options: As for `kerasgan.inference.iterate_probability`.
-
-    Returns:
-        What was found.
-
-    Raises:
-        KerasganError: If model, samples or an option cannot be used.
-
-    Example:
-        >>> collect(gan, test).table["confidence"].mean()  # doctest: +SKIP
-    """
+    """Segment every image once and keep what the report says of it."""
     if not isinstance(samples, Samples) or not len(samples):
         raise KerasganError(
             f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
@@ -137,17 +111,6 @@ def collect(
         table.insert(0, "name", list(samples.names))
     table["name"] = [printable(name) for name in samples.names]
     return Collected(table, summary, _together(parts) if labelled else None, pictures)
-
-
-def printable(text: Any) -> str:
-    r"""Make text fit to be written and shown: bytes of no text and unseen characters replaced.
-
-    Example:
-        >>> printable("a\u202eb\udcff")
-        'a�b�'
-    """
-    unseen = ("Cc", "Cf", "Cs", "Co", "Cn")
-    return "".join("\ufffd" if unicodedata.category(c) in unseen else c for c in str(text))
 
 
 def _confidence(probability: np.ndarray, mask: np.ndarray) -> float:

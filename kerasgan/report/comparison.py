@@ -18,13 +18,14 @@ from kerasgan.evaluation.benchmark import named_rules
 from kerasgan.evaluation.breakdown import by_size
 from kerasgan.evaluation.segmentation import save_table, summarize
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.inference.card import printable
 from kerasgan.inference.members import members_of
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
-from kerasgan.report.collect import collect, printable
+from kerasgan.report.collect import collect
 from kerasgan.report.failures import KINDS, ShownImage
-from kerasgan.report.html import check_shown
+from kerasgan.report.html import MOST_IMAGES
 from kerasgan.report.model_card import model_facts, with_settings
 from kerasgan.report.model_results import (
     ModelResult,
@@ -40,8 +41,7 @@ from kerasgan.report.panels import SIDE, Panels, balance, heatmap_options
 from kerasgan.report.pictures import outline_layer, photo
 from kerasgan.report.significance import COMPARISON_GLOSSARY, COMPARISON_LIMITS, assess_difference
 from kerasgan.report.texts import SCORE_WORDS, sentences
-
-__all__ = ["compare"]
+from kerasgan.validation import check_whole_number
 
 FEW = 20
 """Images below which a percentile interval is called too narrow."""
@@ -136,7 +136,7 @@ def compare(
     several = isinstance(gates, Mapping) and all(isinstance(v, Mapping) for v in gates.values())
     by_model = gates if several else dict.fromkeys(models, gates)
     gates_of = _own({"gates": by_model}, {"gates": None}, models)
-    check_shown(images)
+    check_whole_number("images", images, 1, MOST_IMAGES)
     if images * len(models) > MOST_PANELS:
         raise KerasganError(
             f"Argument 'images' must be at most {MOST_PANELS // len(models)} with {len(models)} "

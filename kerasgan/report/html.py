@@ -18,18 +18,18 @@ from kerasgan.evaluation.segmentation import save_table
 from kerasgan.evaluation.shortcuts import Shortcuts
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.inference.card import FIELDS, card_text, check_card, missing_fields
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts
 from kerasgan.report.collect import Collected, collect
 from kerasgan.report.failures import KINDS, choose
 from kerasgan.report.figures import score_figure
-from kerasgan.report.model_card import FIELDS, card_text, check_card, model_facts, with_settings
+from kerasgan.report.model_card import model_facts, with_settings
 from kerasgan.report.output_folder import check_report_folder, replace_report_folder
 from kerasgan.report.page import kinds_of, render
 from kerasgan.report.panels import Panels, balance
 from kerasgan.report.texts import GLOSSARY, LIMITS, sentences
-
-__all__ = ["MOST_IMAGES", "check_shown", "write"]
+from kerasgan.validation import check_whole_number
 
 MOST_IMAGES = 40
 
@@ -79,9 +79,8 @@ def write(
             three. A prediction from windows or augmented views has none to show.
         images: How many images to show in full, 1 to 40: the worst, the median, the best, and
             failures of each kind.
-        card: What only people know, by fields: "name", "version", "date", "authors", "contact",
-            "licence", "intended_use", "not_for", "training_data", "test_data", "hardware",
-            "training", "limits". Text, a list, or a dict of facts; the report names fields that
+        card: What only people know, by the fields of the card of `kerasgan.inference.save_bundle`,
+            and "licence": text, a list, or a dict of facts. The report names required fields that
             are missing.
         shortcuts: What `kerasgan.evaluation.shortcuts` returned; None to say that none were looked
             for.
@@ -116,7 +115,7 @@ def write(
         >>> page.read_text(encoding="utf-8")[:15]
         '<!doctype html>'
     """
-    check_shown(images)
+    check_whole_number("images", images, 1, MOST_IMAGES)
     if shortcuts is not None and not isinstance(shortcuts, Shortcuts):
         raise KerasganError(
             "Argument 'shortcuts' must be what kerasgan.evaluation.shortcuts returned. Received: "
@@ -147,7 +146,12 @@ def write(
             save_table(table, new / f"{name}.csv")
         if found.labelled:
             score_figure(found.table, new / "figures" / "scores.png", "dice")
-        text = card_text(title, date, stated, facts, lines, LIMITS)
+        sections = {
+            heading.capitalize(): [f"{label}: {value}" for label, value in pairs]
+            for heading, pairs in {"written": [("On", date.isoformat())], **facts}.items()
+        }
+        sections.update({"Scores": lines, "Limits of any such model": LIMITS})
+        text = card_text(title, stated, sections)
         (new / "model_card.md").write_text(text, encoding="utf-8")
         page = _page(
             title=title,
@@ -164,16 +168,6 @@ def write(
         )
         (new / "index.html").write_text(page, encoding="utf-8")
     return place / "index.html"
-
-
-def check_shown(images: int) -> None:
-    """Raise a `KerasganError` for a number of images out of range."""
-    whole = isinstance(images, int) and not isinstance(images, bool)
-    if not whole or not 1 <= images <= MOST_IMAGES:
-        raise KerasganError(
-            f"Argument 'images' must be a whole number from 1 to {MOST_IMAGES}. "
-            f"Received: {images!r}"
-        )
 
 
 def _tables(found: Collected) -> dict[str, pd.DataFrame]:
@@ -211,7 +205,7 @@ def _page(**content: Any) -> str:
         size_chart=charts.score_by_size(found.table, "dice", KINDS) if labelled else None,
         reliability=charts.reliability(found.calibration.table) if labelled else None,
         fields=FIELDS,
-        missing=[label for name, label in FIELDS.items() if not content["stated"][name]],
+        missing=[FIELDS[name] for name in missing_fields(content["stated"])],
         glossary=GLOSSARY,
         limits=LIMITS,
     )

@@ -13,8 +13,6 @@ from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.evaluation.benchmark import summarize_maps
 from kerasgan.explain.draw import write_figure
 
-__all__ = ["method_figure"]
-
 COLORS = {"rule": "#b2182b", "control": "#8a8a8a"}
 
 

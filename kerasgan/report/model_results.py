@@ -16,28 +16,11 @@ from kerasgan.evaluation.paired import paired_difference
 from kerasgan.report.collect import Collected
 from kerasgan.report.failures import ShownImage, add_first_unused
 
-__all__ = [
-    "CompressedMask",
-    "ModelResult",
-    "agreement",
-    "agreements",
-    "choose_images",
-    "differences",
-    "in_long_form",
-    "compress_mask",
-    "wide_table",
-]
-
 GROUPS = ("apart", "alike", "hard")
 
 
 class CompressedMask(NamedTuple):
-    """A mask that takes little memory.
-
-    Example:
-        >>> int(compress_mask(np.eye(4)).decompress().sum())
-        4
-    """
+    """A mask that takes little memory."""
 
     size: tuple[int, int]
     data: bytes
@@ -56,10 +39,6 @@ class ModelResult(NamedTuple):
         facts: What `model_facts` returned.
         found: What `collect` returned.
         masks: Its masks, in the order of the images.
-
-    Example:
-        >>> ModelResult("A", "strong", {}, Collected(pd.DataFrame(), None, None, []), []).letter
-        'A'
     """
 
     letter: str
@@ -70,47 +49,19 @@ class ModelResult(NamedTuple):
 
 
 def compress_mask(mask: np.ndarray) -> CompressedMask:
-    """Compress a mask: an outline or two in a frame of 600 x 500 take about a kilobyte.
-
-    Args:
-        mask: Labels (height, width), below 256.
-
-    Returns:
-        The same, packed.
-    """
+    """Compress a mask: an outline or two in a frame of 600 x 500 take about a kilobyte."""
     labels = np.ascontiguousarray(mask, np.uint8)
     return CompressedMask(labels.shape, zlib.compress(labels.tobytes(), 1))
 
 
 def agreement(mask: np.ndarray, other: np.ndarray, classes: int) -> float:
-    """Return the Dice score between two masks; neither is the truth.
-
-    Args:
-        mask: Labels (height, width), 0 the background.
-        other: Likewise.
-        classes: As of `Samples`; with several, the mean over all but the background is taken.
-
-    Returns:
-        From 0 to 1, which is also what two empty masks have.
-
-    Example:
-        >>> agreement(np.eye(2, dtype=int), np.array([[1, 1], [0, 0]]), 1)
-        0.5
-    """
+    """Return the Dice score between two masks; neither is the truth."""
     counts = Counts(*(part[1:] for part in count_labels(mask, other, max(2, classes))))
     return float(score("dice", counts, "agree").mean())
 
 
 def agreements(results: Sequence[ModelResult], classes: int) -> dict[tuple[int, int], np.ndarray]:
-    """Measure how far each two models draw the same, image by image.
-
-    Args:
-        results: The models, two at least.
-        classes: As of `Samples`.
-
-    Returns:
-        For each pair, by the places of its models, a value for each image.
-    """
+    """Measure how far each two models draw the same, image by image."""
     found: dict[tuple[int, int], list[float]] = {
         pair: [] for pair in itertools.combinations(range(len(results)), 2)
     }
@@ -124,18 +75,7 @@ def agreements(results: Sequence[ModelResult], classes: int) -> dict[tuple[int, 
 def wide_table(
     results: Sequence[ModelResult], pairs: Mapping[tuple[int, int], np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Say of every image what all models made of it.
-
-    Args:
-        results: The models; the others are held against the first.
-        pairs: What `agreements` returned.
-
-    Returns:
-        A dict for each image: `name`; `agreement`, the mean over pairs; `areas` and `confidences`,
-        for each model; with true masks also `true_area`, `scores` (Dice), `differences` from the
-        first, for each other model, `spread`, the highest Dice less the lowest, and `findings`,
-        for each model.
-    """
+    """Say of every image what all models made of it."""
     tables = [result.found.table for result in results]
     rows = []
     for index, name in enumerate(tables[0]["name"]):
@@ -160,22 +100,7 @@ def wide_table(
 
 
 def choose_images(rows: Sequence[Mapping[str, Any]], count: int) -> list[ShownImage]:
-    """Choose the images to show: where models differ, where they agree, and what is hard for all.
-
-    Args:
-        rows: What `wide_table` returned.
-        count: How many to choose at most, 1 at least.
-
-    Returns:
-        The choice, no image twice, in groups: "apart", half of it, the widest spread of Dice first;
-        "alike", the narrowest first; with true masks "hard", the lowest of the best Dice first.
-        Without true masks spread is what agreement lacks of 1.
-
-    Example:
-        >>> rows = [{"agreement": value} for value in (0.9, 0.2, 0.5)]
-        >>> [(chosen.index, chosen.group) for chosen in choose_images(rows, 2)]
-        [(1, 'apart'), (0, 'alike')]
-    """
+    """Choose the images to show: models "apart", "alike", or "hard" for all, by Dice."""
     spread = np.array([row.get("spread", 1 - row["agreement"]) for row in rows])
     best = np.array([max(row["scores"]) if "scores" in row else np.nan for row in rows])
     best = np.where(np.isnan(spread), np.nan, best)
@@ -193,15 +118,7 @@ def choose_images(rows: Sequence[Mapping[str, Any]], count: int) -> list[ShownIm
 
 
 def differences(results: Sequence[ModelResult]) -> pd.DataFrame:
-    """Compare every other model with the first, score by score, with paired intervals.
-
-    Args:
-        results: The models, with true masks.
-
-    Returns:
-        The rows of `kerasgan.evaluation.paired_difference` for each, after `model_a` and `model_b`,
-        the names of the first and of the other one.
-    """
+    """Compare every other model with the first, score by score, with paired intervals."""
     columns = list((results[0].found.summary or {})["scores"])
     # By place, since two names may read the same once they are made printable.
     tables = [
@@ -221,18 +138,7 @@ def in_long_form(
     rows: Sequence[Mapping[str, Any]],
     pairs: Mapping[tuple[int, int], np.ndarray],
 ) -> dict[str, pd.DataFrame]:
-    """Make the tables that are kept beside the page.
-
-    Args:
-        results: The models.
-        rows: What `wide_table` returned.
-        pairs: What `agreements` returned.
-
-    Returns:
-        By name: `images`, a row per image, with Dice and differences by the names of the models;
-        `models`, a row per model and image with all that is known of it; `agreement`, a row per
-        image and pair; with true masks also `summary`, `by_size` and `differences`.
-    """
+    """Make the tables that are kept beside the page."""
     names = [result.name for result in results]
     images = []
     for row in rows:

@@ -11,28 +11,11 @@ from collections.abc import Iterator
 from kerasgan.errors import KerasganError
 from kerasgan.storage import atomic_replace, file_sha256, write_file
 
-__all__ = ["MANIFEST", "check_report_folder", "replace_report_folder"]
-
 MANIFEST = "report.json"
 
 
 def check_report_folder(folder: str | os.PathLike, overwrite: bool = False) -> pathlib.Path:
-    """Make sure that a folder may be written.
-
-    Args:
-        folder: New or empty; or, with `overwrite`, an earlier report as it was written.
-        overwrite: Whether an earlier report may be replaced.
-
-    Returns:
-        Its resolved path.
-
-    Raises:
-        KerasganError: If it holds anything else, which is named.
-
-    Example:
-        >>> check_report_folder("report").name
-        'report'
-    """
+    """Make sure that a folder may be written."""
     path = pathlib.Path(folder).resolve()
     if path.exists() and not path.is_dir():
         raise KerasganError(f"Argument 'folder' must be a folder. Received: the file {path}")
@@ -67,22 +50,6 @@ def replace_report_folder(folder: pathlib.Path, overwrite: bool = False) -> Iter
 
     If anything is raised meanwhile, a `KeyboardInterrupt` too, the new folder is removed and the
     old one stays as it was.
-
-    Args:
-        folder: What `check_report_folder` returned.
-        overwrite: As for `check_report_folder`.
-
-    Yields:
-        The folder to write into.
-
-    Raises:
-        KerasganError: If a folder cannot be written.
-
-    Example:
-        >>> with replace_report_folder(check_report_folder("report")) as new:
-        ...     written = (new / "a.txt").write_text("a")
-        >>> sorted(os.listdir("report"))
-        ['a.txt', 'report.json']
     """
     try:
         with atomic_replace(folder, lambda folder: check_report_folder(folder, overwrite)) as new:

@@ -11,31 +11,16 @@ import jinja2
 import pandas as pd
 
 from kerasgan._version import __version__
+from kerasgan.inference.card import printable
 from kerasgan.report import charts
-from kerasgan.report.collect import printable
 from kerasgan.report.failures import FAILURES, SPECK
 from kerasgan.report.panels import TARGETS
 from kerasgan.report.pictures import LEVELS, palette
 from kerasgan.report.texts import KIND_WORDS, RULES, SCORE_WORDS
 
-__all__ = ["kinds_of", "render", "signed"]
-
 
 def render(template: str, **content: Any) -> str:
-    """Fill in a template of `assets`, escaped throughout.
-
-    Args:
-        template: Its file name; it extends `base.html`.
-        **content: What it shows.
-
-    Returns:
-        The page, which loads nothing and runs its own script alone.
-
-    Example:
-        >>> page = render("base.html", kind="Report", title="<b>", glossary=())
-        >>> "<h1>&lt;b&gt;</h1>" in page
-        True
-    """
+    """Fill in a template of `assets`, escaped throughout."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kerasgan.report", "assets"),
         autoescape=True,
@@ -65,22 +50,12 @@ def render(template: str, **content: Any) -> str:
 
 
 def kinds_of(row: Mapping[str, Any]) -> list[str]:
-    """Return what the findings of an image are, of a row of the table of all images.
-
-    Example:
-        >>> kinds_of({"finding": "missed; partial"})
-        ['missed', 'partial']
-    """
+    """Return what the findings of an image are, of a row of the table of all images."""
     return str(row.get("finding", "")).split("; ")
 
 
 def signed(value: Any, digits: int = 2) -> str:
-    """Write a number with its sign; what rounds to zero has none.
-
-    Example:
-        >>> signed(0.126), signed(-0.001), signed(float("nan"))
-        ('+0.13', '0.00', '–')
-    """
+    """Write a number with its sign; what rounds to zero has none."""
     if pd.isna(value):
         return "–"
     rounded = round(float(value), digits)

@@ -9,8 +9,6 @@ import pandas as pd
 
 from kerasgan.report.texts import GLOSSARY, LIMITS
 
-__all__ = ["COMPARISON_GLOSSARY", "COMPARISON_LIMITS", "Significance", "assess_difference"]
-
 
 class Significance(NamedTuple):
     """What is said of one difference.
@@ -18,10 +16,6 @@ class Significance(NamedTuple):
     Attributes:
         level: "identical", "too few", "not significant", "uncorrected" or "significant".
         text: A sentence.
-
-    Example:
-        >>> Significance("identical", "The same on every image.").level
-        'identical'
     """
 
     level: str
@@ -32,23 +26,6 @@ def assess_difference(
     row: Mapping[str, Any], comparisons: int = 1, confidence: float = 0.95
 ) -> Significance:
     """Say whether a paired difference may be chance.
-
-    Args:
-        row: Of `kerasgan.evaluation.paired_difference`.
-        comparisons: How many models are compared with the first one.
-        confidence: Of the intervals.
-
-    Returns:
-        Its level: "identical" where no image differs. "too few" where even a difference of one sign
-        on every image would be chance too often: with n images that has a probability of
-        2 ** (1 - n), to be held against 1 - confidence, divided by the number of comparisons.
-        "not significant" where the interval holds zero. "uncorrected" where it does not, and p is
-        above that share of 1 - confidence all the same. "significant" otherwise.
-
-    Example:
-        >>> row = {"difference": 0.2, "low": 0.1, "high": 0.3, "p": 0.02, "images": 50}
-        >>> assess_difference(row).level, assess_difference(row, comparisons=5).level
-        ('significant', 'uncorrected')
 
     Source: the division, Bonferroni's; Dunn 1961, Multiple comparisons among means.
     """

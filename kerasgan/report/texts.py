@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from kerasgan.report.collect import Collected
 
-__all__ = ["GLOSSARY", "KIND_WORDS", "LIMITS", "RULES", "SCORE_WORDS", "sentences"]
-
 SCORE_WORDS = {
     "dice": "overlap of both outlines; 1 is perfect, 0 is none",
     "jaccard": "overlap, counted more strictly than Dice",
@@ -96,21 +94,7 @@ GLOSSARY = (
 
 
 def sentences(found: Collected, threshold: float | None = None) -> list[str]:
-    """Say in a few sentences how good the masks are.
-
-    Args:
-        found: What `collect` returned.
-        threshold: That the masks were decided at; None where there is none.
-
-    Returns:
-        One to four sentences.
-
-    Example:
-        >>> import pandas as pd
-        >>> table = pd.DataFrame({"confidence": [0.9], "predicted_area": [0.1]})
-        >>> sentences(Collected(table, None, None, []))[0]
-        '1 image without a true mask: nothing can be said of how right the masks are.'
-    """
+    """Say in a few sentences how good the masks are."""
     count = len(found.table)
     images = f"{count} image{'s' if count != 1 else ''}"
     if found.summary is None or found.calibration is None:

@@ -12,9 +12,9 @@ from kerasgan.evaluation.removal import (
     UNITS,
     inpainting,
     noise,
+    noisy_linear_imputation,
     regions,
     removal_curve,
-    road,
     superpixels,
 )
 
@@ -179,7 +179,9 @@ def test_each_baseline_touches_removed_pixels_only():
         assert not np.any(np.isclose(found[removed], np.stack([image] * 3)[removed], 0, 1e-6)), name
 
 
-@pytest.mark.parametrize("fill", [inpainting, lambda *given: road(*given, noise=0)])
+@pytest.mark.parametrize(
+    "fill", [inpainting, lambda *given: noisy_linear_imputation(*given, noise=0)]
+)
 def test_a_ramp_is_filled_as_it_was(fill):
     y, x = np.mgrid[:12, :10] / 10
     image = np.stack([y - x, 0.3 * y, 0.5 - x], -1).astype(np.float32)
@@ -194,7 +196,11 @@ def test_filling_solves_its_equations_up_to_the_frame(name, across):
     rng = np.random.default_rng(2)
     image = rng.uniform(-1, 1, (6, 5, 2)).astype(np.float32)
     removed = rng.uniform(size=(6, 5)) < 0.7
-    fill = inpainting if name == "inpainting" else lambda *given: road(*given, noise=0)
+    fill = (
+        inpainting
+        if name == "inpainting"
+        else lambda *given: noisy_linear_imputation(*given, noise=0)
+    )
     found = fill(image, removed[None])[0].astype(np.float64)
     for y, x in np.argwhere(removed):
         total, weights = np.zeros(2), 0.0
@@ -212,7 +218,7 @@ def test_the_noise_of_road():
     image = np.zeros((40, 40, 3), np.float32)
     removed = np.ones((2, 40, 40), bool)
     removed[0, :20] = False
-    found = road(image, removed, np.random.default_rng(0), noise=0.2)
+    found = noisy_linear_imputation(image, removed, np.random.default_rng(0), noise=0.2)
     assert found[1].std() == pytest.approx(0.2, rel=0.05)
     np.testing.assert_array_equal(found[0, 20:], found[1, 20:])  # one noise for all steps
     assert not found[0, :20].any()

@@ -12,9 +12,10 @@ from scipy import ndimage
 import kerasgan as kg
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import Shortcuts
+from kerasgan.inference.card import FIELDS, REQUIRED
 from kerasgan.report import html
 from kerasgan.report.collect import collect
-from kerasgan.report.model_card import FIELDS, weights_checksum
+from kerasgan.report.model_card import weights_checksum
 from kerasgan.report.panels import _shares, balance
 from kerasgan.report.pictures import Map
 
@@ -228,13 +229,13 @@ def test_the_card(model, samples, tmp_path):
     assert [e[2] for e in page.all("span", class_="missing")] == ["not stated"]
     about = page.text("section", id="model")
     assert "epochs: 3" in about
-    assert "Not stated: model, version, date, made by, contact, licence" in about
+    assert "Not stated: what it segments, training data, evaluation data, contact" in about
     assert weights_checksum(model) in about
     assert f"{model.count_params():,}" in about
     text = (path.parent / "model_card.md").read_text(encoding="utf-8")
-    assert "## Licence\n\nNot stated.\n" in text
+    assert "## Licence\n\n- Not stated: ask before you use it.\n" in text
     assert "- epochs: 3\n" in text
-    assert all(f"## {label}" in text for label in FIELDS.values())
+    assert all(f"## {FIELDS[name]}" in text for name in REQUIRED)
     with pytest.raises(KerasganError, match=r"'card' must be one of .*Did you mean 'limits'\?"):
         write(model, samples, tmp_path / "other", card={"limit": "x"})
     with pytest.raises(KerasganError, match="'card' must be a dict"):

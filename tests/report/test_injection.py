@@ -24,7 +24,7 @@ def page(tmp_path_factory):
         samples,
         folder / "report",
         rules={IMAGE: "epsilon", SCRIPT: "gradient"},
-        card={"authors": [SCRIPT], "training": {IMAGE: SCRIPT}},
+        card={"developed_by": [SCRIPT], "training": {IMAGE: SCRIPT}},
         images=1,
         verbose=False,
     )

@@ -111,10 +111,9 @@ def advise(
             predicted in any of the images drawn.
 
     Example:
-        >>> import tempfile
         >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=4, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=4, size=32)
         >>> image = keras.Input((16, 16, 3))
         >>> ones = {"kernel_initializer": "ones", "bias_initializer": "ones"}
         >>> model = keras.Model(image, keras.layers.Conv2D(1, 1, **ones)(image))
@@ -180,13 +179,15 @@ def _measured(benchmark: ExplanationBenchmark, gaps: pd.DataFrame, seed: int) ->
     rows = []
     for name, explainer in benchmark.explainers.items():
         start = time.perf_counter()
-        found = explainer.explain(batch.images, target=batch.weights, layers=(), verbose=False)
+        explanation = explainer.explain(
+            batch.images, target=batch.weights, layers=(), verbose=False
+        )
         seconds = (time.perf_counter() - start) / len(batch.images)
         leak, to_bias = np.nan, np.nan
-        if len(found.ledger):
-            ledger = found.ledger[found.ledger["absolute"] > 0]
+        if len(explanation.ledger):
+            ledger = explanation.ledger[explanation.ledger["absolute"] > 0]
             leak = (ledger["remainder"].abs() / ledger["absolute"]).max(skipna=False)
-            explained = (found.target * found.logits).sum(dtype=np.float64)
+            explained = (explanation.target * explanation.logits).sum(dtype=np.float64)
             to_bias = ledger["bias"].sum(skipna=False) / explained
         low, high = interval(means[:, gaps.columns.get_loc(name)], 0.95)
         rows.append((name, gaps[name].mean(), low, high, leak, to_bias, seconds))
@@ -197,8 +198,8 @@ def _measured(benchmark: ExplanationBenchmark, gaps: pd.DataFrame, seed: int) ->
 def _best(gaps: pd.DataFrame, measured: pd.DataFrame) -> str:
     """The most faithful rule that does not leak; methods without a ledger are not held to it."""
     leaking = measured.loc[measured["leak"] > LEAK, "rule"]
-    kept = gaps.drop(columns=leaking)
-    return (gaps if kept.empty else kept).mean().idxmax()
+    tight = gaps.drop(columns=leaking)
+    return (gaps if tight.empty else tight).mean().idxmax()
 
 
 def _check(gaps: pd.DataFrame, best: str, default: str, seed: int) -> dict[str, float]:

@@ -143,9 +143,9 @@ def _border(black: np.ndarray, others: np.ndarray) -> np.ndarray:
     reach = unit // 20 + 2
     beyond = np.pad(black | others, reach, mode="edge")
     solid = ndimage.binary_opening(beyond, _disc(unit / 80))[reach:-reach, reach:-reach]
-    found = _at_edge(solid) & ~others
-    rim = ndimage.binary_dilation(found, _disc(max(1, unit / 150))) & ~others
-    return rim if found.mean() > 0.002 else np.zeros_like(black)
+    border = _at_edge(solid) & ~others
+    rim = ndimage.binary_dilation(border, _disc(max(1, unit / 150))) & ~others
+    return rim if border.mean() > 0.002 else np.zeros_like(black)
 
 
 def _square(foreign: np.ndarray) -> np.ndarray:
@@ -171,11 +171,11 @@ def _square(foreign: np.ndarray) -> np.ndarray:
     )
     sharp = np.minimum(above, beside)
     score = np.where((filled > 0.93) & (sharp > 0.5), above + beside + filled, 0)
-    found = np.zeros_like(foreign)
+    square = np.zeros_like(foreign)
     if score.max(initial=0) > 0:
         row, column = np.unravel_index(score.argmax(), score.shape)
-        found[tops[row, 0] :, : rights[0, column]] = True
-    return found
+        square[tops[row, 0] :, : rights[0, column]] = True
+    return square
 
 
 def _text(low: np.ndarray) -> np.ndarray:
@@ -193,9 +193,9 @@ def _text(low: np.ndarray) -> np.ndarray:
     top, bottom, left, right, tall, wide = (
         side[fits] for side in (top, bottom, left, right, tall, wide)
     )
-    found = np.zeros(low.shape, bool)
+    text = np.zeros(low.shape, bool)
     if not len(top):
-        return found
+        return text
     larger, smaller = np.maximum(tall[:, None], tall), np.minimum(tall[:, None], tall)
     level = np.abs(bottom[:, None] - bottom) <= np.maximum(1, 0.2 * smaller)
     gap = np.maximum(left[:, None], left) - np.minimum(right[:, None], right)
@@ -219,8 +219,8 @@ def _text(low: np.ndarray) -> np.ndarray:
     for y0, y1, x0, x1, usual in lines:
         margin = max(1, round(0.3 * usual))
         rows = slice(max(0, int(y0) - margin), int(y1) + margin)
-        found[rows, max(0, int(x0) - margin) : int(x1) + margin] = True
-    return found
+        text[rows, max(0, int(x0) - margin) : int(x1) + margin] = True
+    return text
 
 
 def _neighbours(line: tuple, other: tuple) -> bool:

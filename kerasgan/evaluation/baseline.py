@@ -77,9 +77,8 @@ def fit_color_threshold(samples: Samples, size: int | tuple[int, int] = 128) -> 
         KerasganError: If the samples are unlabelled, grey or have several classes.
 
     Example:
-        >>> import tempfile
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=4, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=4, size=32)
         >>> fit_color_threshold(samples, size=32)(samples.image(0)).shape
         (32, 32)
     """

@@ -153,12 +153,10 @@ class ExplanationBenchmark:
         KerasganError: If the model, samples, a rule, the target or the gates cannot be used.
 
     Example:
-        >>> import tempfile
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> image = keras.Input((32, 32, 3))
-        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
         >>> benchmark = ExplanationBenchmark(model, samples, target=pixel, controls=False)
         >>> measure = benchmark.each(lambda batch, maps: {"sum": maps.sum((1, 2))})
         >>> benchmark.table(measure, verbose=False)["metric"].tolist()
@@ -408,9 +406,9 @@ def summarize_maps(
     wide = table.groupby(["name", *keys], sort=False)["value"].mean().unstack(keys)
     means = resampled_means(wide.to_numpy(np.float64), resamples, seed)
     rows = []
-    for place, column in enumerate(wide):
+    for index, column in enumerate(wide):
         values = wide[column].dropna()
-        low, high = interval(means[:, place], confidence)
+        low, high = interval(means[:, index], confidence)
         mean = values.mean() if len(values) else float("nan")
         rows.append((*column, mean, low, high, len(values), len(wide) - len(values)))
     columns = [*keys, "mean", "low", "high", "images", "undefined"]

@@ -95,8 +95,8 @@ class WatchExplanations(keras.callbacks.Callback):
             raise KerasganError(
                 f"Argument 'folder' must be a folder to write into: {error}"
             ) from error
-        kept = read_result(self.folder / TABLE, "start it anew")
-        self._rows = self._rows if kept is None else kept
+        earlier = read_result(self.folder / TABLE, "start it anew")
+        self._rows = self._rows if earlier is None else earlier
         self._writer = tf.summary.create_file_writer(
             str(self.folder), filename_suffix=".explanations"
         )
@@ -105,14 +105,14 @@ class WatchExplanations(keras.callbacks.Callback):
         """Explain, and write what was found."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The target is empty")
-            found = self._explainer.explain(self.images, layers=(), verbose=False)
-        values = self._measured(found)
+            explanation = self._explainer.explain(self.images, layers=(), verbose=False)
+        values = self._measured(explanation)
         row = pd.DataFrame([{"epoch": epoch + 1, **values}])
         before = self._rows[self._rows["epoch"] <= epoch]
         self._rows = row if before.empty else pd.concat([before, row], ignore_index=True)
         write_result(self._rows, self.folder / TABLE)
         picture = self.folder / f"epoch_{epoch + 1:04}.png"
-        found.plot(picture)
+        explanation.plot(picture)
         with self._writer.as_default(step=epoch):
             for name, value in values.items():
                 tf.summary.scalar(f"explained/{name}", value)
@@ -124,16 +124,16 @@ class WatchExplanations(keras.callbacks.Callback):
         """Close the event file."""
         self._writer.close()
 
-    def _measured(self, found: Explanation) -> dict[str, float]:
+    def _measured(self, explanation: Explanation) -> dict[str, float]:
         first = 0 if self.masks.shape[-1] == 1 else 1
-        drawn = np.asarray(found.prediction, float)[..., first:]
+        drawn = np.asarray(explanation.prediction, float)[..., first:]
         counts = count(self.masks[..., first:], drawn, axis=(1, 2))
-        target = np.any(found.target != 0, -1)
+        target = np.any(explanation.target != 0, -1)
         beside = boundary_rim(target, self.rim, outer=True)
         parts = {"inside": target, "rim": beside, "outside": ~(target | beside)}
-        lying = shares(np.abs(found.relevance.sum(-1, dtype=np.float64)), parts)
+        lying = shares(np.abs(explanation.relevance.sum(-1, dtype=np.float64)), parts)
         explained = target.any((1, 2))
-        ledger = found.ledger
+        ledger = explanation.ledger
         used = ledger[ledger["absolute"] > 0] if len(ledger) else ledger
         residual = (used["remainder"].abs() / used["absolute"]).max() if len(used) else np.nan
         return {

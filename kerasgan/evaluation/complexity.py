@@ -39,13 +39,10 @@ def complexity(
         As of `ExplanationBenchmark.table`.
 
     Example:
-        >>> import tempfile
-        >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> image = keras.Input((32, 32, 3))
-        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = complexity(model, samples, target=pixel, controls=False, verbose=False)
         >>> table["metric"].unique().tolist()
         ['sparseness', 'entropy']

@@ -81,13 +81,10 @@ def context(
         KerasganError: If an argument is out of range.
 
     Example:
-        >>> import tempfile
-        >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> image = keras.Input((32, 32, 3))
-        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = context(
         ...     model, samples, widths=[4], target=pixel, controls=False, verbose=False
         ... )
@@ -105,8 +102,8 @@ def context(
         nulls = blurred_targets(target_map(batch, benchmark.seed), widths)
         for method, maps in benchmark.maps(batch):
             sizes = np.abs(maps)
-            found = {**shares(sizes, parts), **excess(sizes, parts["outside"], nulls)}
-            yield method, {name: np.where(empty, np.nan, value) for name, value in found.items()}
+            metrics = {**shares(sizes, parts), **excess(sizes, parts["outside"], nulls)}
+            yield method, {name: np.where(empty, np.nan, value) for name, value in metrics.items()}
 
     facts = {"measure": "context", "rim": rim, "widths": list(widths)}
     return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
@@ -230,14 +227,14 @@ def relevance_between_objects(
         )
     benchmark = _with_blurs(model, samples, rules, widths, options)
     facts = {"measure": "objects", "least": least, "rim": rim, "widths": list(widths)}
-    place = benchmark.cache_folder(folder, facts)
+    cache = benchmark.cache_folder(folder, facts)
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
     tables, images = [], 0
     for number, batch in enumerate(benchmark):
         labels = label_components(batch.logits)
         counts = _objects(labels, least)
         images += int((counts > 0).sum())
-        file = None if place is None else place / f"batch_{number:05}.csv"
+        file = None if cache is None else cache / f"batch_{number:05}.csv"
         table = None if file is None else read_result(file, "measure this batch again")
         if table is not None and set(table) != set(OBJECTS):
             raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
@@ -295,7 +292,10 @@ def _of_components(
     weights = labels[image] == index[:, None, None, None] + 1
     return dataclasses.replace(
         batch,
-        names=tuple(f"{batch.names[place]} {number}" for place, number in zip(image, index)),
+        names=tuple(
+            f"{batch.names[index_in_batch]} {number}"
+            for index_in_batch, number in zip(image, index)
+        ),
         images=batch.images[image],
         truth=None,
         logits=batch.logits[image],
@@ -310,11 +310,16 @@ def _objects_table(
     rim: float,
     widths: Sequence[float],
 ) -> pd.DataFrame:
-    own = np.any(objects.weights > 0, -1)
-    area = own.sum((1, 2))
+    object_mask = np.any(objects.weights > 0, -1)
+    area = object_mask.sum((1, 2))
     number = [int(name.rsplit(" ", 1)[1]) for name in objects.names]
-    beside = boundary_rim(own, rim, outer=True) & ~others
-    parts = {"own": own, "others": others, "beside": beside, "elsewhere": ~(own | others | beside)}
+    beside = boundary_rim(object_mask, rim, outer=True) & ~others
+    parts = {
+        "own": object_mask,
+        "others": others,
+        "beside": beside,
+        "elsewhere": ~(object_mask | others | beside),
+    }
     nulls = blurred_targets(target_map(objects, benchmark.seed), widths)
     kinds = benchmark.methods
     rows = []

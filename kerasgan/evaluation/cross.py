@@ -76,9 +76,8 @@ def cross_validate(
             model, or the folder holds the folds of other samples or settings.
 
     Example:
-        >>> import tempfile
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=6, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=6, size=32)
         >>> def fit(training, validation, folder):
         ...     model = kg.models.unet(size=32, filters=2, levels=2)
         ...     return model  # once it is trained on `training`
@@ -108,15 +107,15 @@ def cross_validate(
         open_cache(folder, facts, SETUP, "folds")
     tables = []
     for number, (label, training, held_out) in enumerate(parts, start=1):
-        place = None if folder is None else folder / f"fold_{number}"
+        fold_folder = None if folder is None else folder / f"fold_{number}"
         table = None
-        if place is not None:
+        if fold_folder is not None:
             names = list(held_out.names)
-            table = read_result(place / SCORES_FILE, "train this fold again", name=names)
+            table = read_result(fold_folder / SCORES_FILE, "train this fold again", name=names)
         if table is None:
             if verbose:
                 print(f"Fold {number} of {len(parts)}, held out: {label}, {len(held_out)} images")
-            table = _run(training, held_out, fit, place, (fraction, seed, groups), options)
+            table = _run(training, held_out, fit, fold_folder, (fraction, seed, groups), options)
         table.insert(1, "fold", label)
         tables.append(table)
     return _together(samples, tables, before.name, options)
@@ -140,16 +139,16 @@ def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:
     return [(str(number), *pair) for number, pair in enumerate(pairs, start=1)]
 
 
-def _run(training, held_out, fit, place, division, options) -> pd.DataFrame:
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
+def _run(training, held_out, fit, fold_folder, division, options) -> pd.DataFrame:
+    if fold_folder is not None:
+        fold_folder.mkdir(parents=True, exist_ok=True)
     training, validation = _carve(training, *division)
-    model = fit(training, validation, place)
+    model = fit(training, validation, fold_folder)
     if model is None:
         raise KerasganError("Argument 'fit' must return the model that it trained. Received: None")
     table = evaluate(model, held_out, verbose=False, **options)
-    if place is not None:
-        write_result(table, place / SCORES_FILE)
+    if fold_folder is not None:
+        write_result(table, fold_folder / SCORES_FILE)
     return table
 
 
@@ -164,7 +163,7 @@ def _carve(training, fraction, seed, groups) -> tuple[Samples, Samples | None]:
 
 
 def _together(samples, tables, preprocess, options) -> pd.DataFrame:
-    place = {name: index for index, name in enumerate(samples.names)}
+    order = {name: index for index, name in enumerate(samples.names)}
     folds = {
         table["fold"].iloc[0]: {
             "images": len(table),
@@ -174,7 +173,7 @@ def _together(samples, tables, preprocess, options) -> pd.DataFrame:
     }
     for table in tables:
         table.attrs = {}
-    table = pd.concat(tables).sort_values("name", key=lambda names: names.map(place))
+    table = pd.concat(tables).sort_values("name", key=lambda names: names.map(order))
     table = table.reset_index(drop=True)
     table.attrs["summary"] = {
         "images": len(table),

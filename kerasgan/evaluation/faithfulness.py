@@ -173,13 +173,13 @@ def areas(
         fractions, scores = removal_curve(batch, maps, order, **options)
         return {score: trapezoid(curve, fractions, axis=1) for score, curve in scores.items()}
 
-    found: dict[str, np.ndarray] = {}
+    metrics: dict[str, np.ndarray] = {}
     for curve in curves:
         for score in ("dice", "logit"):
             for part, (units, order, fill) in CURVES[curve].items():
                 metric = f"{curve} {score} {part}".strip()
-                found[metric] = area(units, order, fill or baseline)[score]
+                metrics[metric] = area(units, order, fill or baseline)[score]
             if "least" in CURVES[curve]:
-                most, least = (found[f"{curve} {score} {part}"] for part in ("most", "least"))
-                found[f"{curve} {score} gap"] = least - most
-    return found
+                most, least = (metrics[f"{curve} {score} {part}"] for part in ("most", "least"))
+                metrics[f"{curve} {score} gap"] = least - most
+    return metrics

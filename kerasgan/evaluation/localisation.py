@@ -69,13 +69,10 @@ def localisation(
         KerasganError: If an argument is out of range, or a region needs masks that are not there.
 
     Example:
-        >>> import tempfile
-        >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> image = keras.Input((32, 32, 3))
-        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = localisation(
         ...     model, samples, region="truth", target=pixel, controls=False, verbose=False
         ... )
@@ -102,7 +99,7 @@ def localisation(
         there = np.any(batch.weights != 0, (1, 2, 3))
         parts = {name: REGIONS[name](batch, rim) for name in regions}
         for method, maps in benchmark.maps(batch):
-            found = {}
+            metrics = {}
             for name, part in parts.items():
                 area = part.sum((1, 2))
                 values = {
@@ -111,11 +108,11 @@ def localisation(
                     "pointing": top_share(maps, part, 1),
                     f"top {k}": top_share(maps, part, k),
                 }
-                found.update(
+                metrics.update(
                     (f"{metric} in {name}", np.where(there, value, np.nan))
                     for metric, value in values.items()
                 )
-            yield method, found
+            yield method, metrics
 
     facts = {"measure": "localisation", "region": regions, "rim": rim, "k": k}
     return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
@@ -137,11 +134,11 @@ def top_share(maps: np.ndarray, region: np.ndarray, count: int | np.ndarray) -> 
     getting one: a constant map gets the region's share of the image.
     """
     counts = np.broadcast_to(count, len(maps))
-    found = np.full(len(maps), np.nan)
-    for place, (one, part, count) in enumerate(zip(maps, region, counts)):
+    result = np.full(len(maps), np.nan)
+    for index, (one, part, count) in enumerate(zip(maps, region, counts)):
         if part.any():
             last = np.partition(one, -count, axis=None)[-count]
             above, tied = one > last, one == last
             chance = (count - above.sum()) / tied.sum()
-            found[place] = ((above & part).sum() + chance * (tied & part).sum()) / count
-    return found
+            result[index] = ((above & part).sum() + chance * (tied & part).sum()) / count
+    return result

@@ -21,10 +21,10 @@ def true_region(batch: ExplainedBatch) -> np.ndarray:
     several, the true pixels of the classes that the target gives weight above 0 in that image.
     """
     if batch.truth is None or batch.truth.shape != batch.weights.shape:
-        found = "none" if batch.truth is None else f"masks of shape {batch.truth.shape}"
+        received = "none" if batch.truth is None else f"masks of shape {batch.truth.shape}"
         raise KerasganError(
             f"Argument 'samples' must have true masks of the shape of the logits, "
-            f"{batch.weights.shape}. Received: {found}"
+            f"{batch.weights.shape}. Received: {received}"
         )
     if batch.truth.shape[-1] == 1:
         return batch.truth[..., 0] > 0
@@ -38,13 +38,13 @@ def boundary_rim(region: np.ndarray, width: float, outer: bool = False) -> np.nd
     The edge of the image is no outline: a region that fills the frame has no rim, and neither has
     an empty one.
     """
-    found = np.zeros(region.shape, bool)
-    for rim, one in zip(found, region):
+    rims = np.zeros(region.shape, bool)
+    for rim, one in zip(rims, region):
         if one.any() and not one.all():
             rim[:] = ~one & (ndimage.distance_transform_edt(~one) <= width)
             if not outer:
                 rim |= one & (ndimage.distance_transform_edt(one) <= width)
-    return found
+    return rims
 
 
 def shares(sizes: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -77,18 +77,18 @@ def excess(
     sizes: np.ndarray, part: np.ndarray, nulls: Mapping[float, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Say how much more of maps lies in a part of the image than of the target blurred."""
-    own = shares(sizes, {"part": part})["part"]
-    over = np.stack([own - shares(null, {"part": part})["part"] for null in nulls.values()])
-    likeness = np.stack([cosine(sizes, null) for null in nulls.values()])
-    undefined = np.isnan(likeness).any(0)
-    best = np.where(undefined, 0, np.nan_to_num(likeness).argmax(0))
+    share = shares(sizes, {"part": part})["part"]
+    over = np.stack([share - shares(null, {"part": part})["part"] for null in nulls.values()])
+    fit = np.stack([cosine(sizes, null) for null in nulls.values()])
+    undefined = np.isnan(fit).any(0)
+    best = np.where(undefined, 0, np.nan_to_num(fit).argmax(0))
     fitted = np.asarray(list(nulls), np.float64)[best]
-    found = {
+    metrics = {
         "blur": np.where(undefined, np.nan, fitted),
         "excess": np.where(undefined, np.nan, np.take_along_axis(over, best[None], 0)[0]),
     }
-    found.update((f"excess over {width:g} px", each) for width, each in zip(nulls, over) if width)
-    return found
+    metrics.update((f"excess over {width:g} px", each) for width, each in zip(nulls, over) if width)
+    return metrics
 
 
 def blurred_targets(mask: np.ndarray, widths: Sequence[float]) -> dict[float, np.ndarray]:

@@ -113,14 +113,14 @@ def _solved(image: np.ndarray, removed: np.ndarray, weights: dict) -> np.ndarray
         return image
     height, width = removed.shape
     gone = removed.ravel()
-    place = np.flatnonzero(gone)
+    pixels_removed = np.flatnonzero(gone)
     number = np.cumsum(gone) - 1
-    count = len(place)
+    count = len(pixels_removed)
     colours = image.reshape(height * width, -1).astype(np.float64)
     known, total = np.zeros((count, colours.shape[1])), np.zeros(count)
     entries = []
     for (down, right), weight in weights.items():
-        y, x = place // width + down, place % width + right
+        y, x = pixels_removed // width + down, pixels_removed % width + right
         here = np.flatnonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
         there = (y * width + x)[here]
         total[here] += weight
@@ -137,7 +137,7 @@ def _solved(image: np.ndarray, removed: np.ndarray, weights: dict) -> np.ndarray
         diag_pivot_thresh=0.0,
         options={"SymmetricMode": True},
     )
-    colours[place] = factors.solve(known)
+    colours[pixels_removed] = factors.solve(known)
     return colours.reshape(image.shape).astype(np.float32)
 
 
@@ -253,10 +253,10 @@ def removal_curve(
         ranks = _ranks(UNITS[units](image), relevance, order, rng_of(name, seed, TIES))
         removed = _removed(ranks, steps)
         altered = BASELINES[baseline](image, removed[1:], rng_of(name, seed, FILL))
-        found = batch.scores(altered, [i] * steps)
+        scores_now = batch.scores(altered, [i] * steps)
         for score, curve in curves.items():
             if start[score][i] > 0:
-                curve[i] = np.append(1.0, found[score] / start[score][i])
+                curve[i] = np.append(1.0, scores_now[score] / start[score][i])
     return np.linspace(0, 1, steps + 1), curves
 
 

@@ -67,10 +67,9 @@ def randomisation(
         KerasganError: If an order is unknown, or no layer has weights to shuffle.
 
     Example:
-        >>> import tempfile
         >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
         >>> image = keras.Input((32, 32, 3))
         >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same", name="a")(image))
         >>> options = {"target": kg.explain.targets.Pixel(9, 9), "controls": False}
@@ -112,14 +111,14 @@ def randomisation(
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         before = dict(benchmark.maps(batch))
-        found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
+        metrics: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
         for (order, stage), name in stages.items():
-            for place, layer in enumerate(layers, 1):
-                changed = place <= stage if order == "cascade" else place == stage
-                layer.set_weights((random if changed else trained)[place - 1])
+            for index, layer in enumerate(layers, 1):
+                changed = index <= stage if order == "cascade" else index == stage
+                layer.set_weights((random if changed else trained)[index - 1])
             for method, maps in shuffled.maps(batch):
-                found[method].update(similarities(before[method], maps, f", {name}"))
-        yield from found.items()
+                metrics[method].update(similarities(before[method], maps, f", {name}"))
+        yield from metrics.items()
 
     names = [layer.name for layer in layers]
     facts = {"measure": "randomisation", "orders": orders, "layers": names}
@@ -129,8 +128,8 @@ def randomisation(
         for (order, stage), name in stages.items()
         for what in ("rank correlation", "cosine")
     }
-    for place, column in enumerate(("measure", "order", "stage", "layer")):
-        table[column] = [parts[metric][place] for metric in table["metric"]]
+    for index, column in enumerate(("measure", "order", "stage", "layer")):
+        table[column] = [parts[metric][index] for metric in table["metric"]]
     return table
 
 
@@ -167,13 +166,10 @@ def random_logit(
         As of `ExplanationBenchmark.table`.
 
     Example:
-        >>> import tempfile
-        >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> image = keras.Input((32, 32, 3))
-        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = random_logit(model, samples, target=pixel, controls=False, verbose=False)
         >>> table["metric"].unique().tolist()
         ['rank correlation, other place', 'cosine, other place']
@@ -185,13 +181,13 @@ def random_logit(
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         before = dict(benchmark.maps(batch))
-        found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
+        metrics: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
         for name, weights in _other_targets(batch, benchmark.seed).items():
             same = np.all(weights == batch.weights, (1, 2, 3))
             for method, maps in benchmark.maps(dataclasses.replace(batch, weights=weights)):
                 values = similarities(before[method], maps, f", {name}")
-                found[method].update((m, np.where(same, np.nan, v)) for m, v in values.items())
-        yield from found.items()
+                metrics[method].update((m, np.where(same, np.nan, v)) for m, v in values.items())
+        yield from metrics.items()
 
     facts = {"measure": "random logit"}
     return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
@@ -233,13 +229,10 @@ def compare_models(
         KerasganError: If the networks differ in the shape of images or masks.
 
     Example:
-        >>> import tempfile
-        >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
-        >>> image = keras.Input((32, 32, 3))
-        >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        >>> pixel = kg.explain.targets.Pixel(9, 9)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = compare_models(
         ...     model, model, samples, target=pixel, controls=False, verbose=False
         ... )
@@ -268,11 +261,11 @@ def compare_models(
 def _other_targets(batch: ExplainedBatch, seed: int) -> dict[str, np.ndarray]:
     moved, asked = np.empty_like(batch.weights), np.empty_like(batch.weights)
     height, width, classes = batch.weights.shape[1:]
-    for place, (name, weights) in enumerate(zip(batch.names, batch.weights)):
+    for index, (name, weights) in enumerate(zip(batch.names, batch.weights)):
         rng = rng_of(name, seed)
         step = [rng.integers(-(-side // 4), 3 * side // 4 + 1) for side in (height, width)]
-        moved[place] = np.roll(weights, step, (0, 1))
-        asked[place] = np.roll(weights, rng.integers(1, max(classes, 2)), -1)
+        moved[index] = np.roll(weights, step, (0, 1))
+        asked[index] = np.roll(weights, rng.integers(1, max(classes, 2)), -1)
     return {"other place": moved, **({"other class": asked} if classes > 1 else {})}
 
 

@@ -49,6 +49,9 @@ def evaluate(
 ) -> pd.DataFrame:
     """Segment labelled images and score each mask against the true one.
 
+    How the network's output is read is decided in `kerasgan.models.outputs`, which values of a mask
+    file are foreground in `kerasgan.data.masks`.
+
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         samples: Labelled `Samples`, with as many classes as the network.
@@ -129,9 +132,8 @@ def evaluate_masks(
             names score and image).
 
     Example:
-        >>> import tempfile
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
         >>> def too_large(truth, predicted):
         ...     return predicted.sum() / truth.sum() - 1 if truth.any() else np.nan
         >>> whole = [np.ones((32, 32), bool)] * 2
@@ -154,8 +156,10 @@ def evaluate_masks(
         if surface:
             distances = [surface_row(*pair, empty) for pair in pairs]
             columns.update({key: np.array([row[key] for row in distances]) for key in distances[0]})
-        for own, function in scores.items():
-            columns[own] = np.array([_own_score(own, function, *pair, name) for pair in pairs])
+        for score_name, function in scores.items():
+            columns[score_name] = np.array(
+                [_own_score(score_name, function, *pair, name) for pair in pairs]
+            )
         return {"name": name, **_row(columns)}
 
     rows, masks, begun = [], iter(masks), deque()

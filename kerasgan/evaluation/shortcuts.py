@@ -81,7 +81,7 @@ def region_relevance(
         model: As for `ExplanationBenchmark`.
         samples: `Samples`, with or without masks.
         rules: As for `ExplanationBenchmark`.
-        find: From an image at its filled size, float32 (height, width, 3) in [-1, 1], to regions by
+        find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
         folder: Where finished batches are kept, as for `ExplanationBenchmark.table`.
         verbose: Whether to show a progress bar.
@@ -104,12 +104,12 @@ def region_relevance(
         >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
-    found_in = _finder(benchmark, find)
+    regions_of = _finder(benchmark, find)
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        found = found_in(batch)
+        regions = regions_of(batch)
         for method, maps in benchmark.maps(batch):
-            yield method, _drawn(batch, found, maps)
+            yield method, _drawn(batch, regions, maps)
 
     facts = {"measure": "regions", "find": find}
     table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
@@ -117,11 +117,11 @@ def region_relevance(
 
 
 def _drawn(
-    batch: ExplainedBatch, found: Mapping[str, np.ndarray], maps: np.ndarray
+    batch: ExplainedBatch, regions: Mapping[str, np.ndarray], maps: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What relevance each region draws, by "region/value"."""
     values = {}
-    for region, mask in found.items():
+    for region, mask in regions.items():
         for prefix, part in (("", np.ones_like(mask)), ("outside_", ~batch.region)):
             weight = np.abs(maps) * part
             area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
@@ -194,12 +194,12 @@ def inpainting_effect(
         >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
     """
     benchmark = ExplanationBenchmark(model, samples, "gradient", controls=False, **options)
-    found_in = _finder(benchmark, find)
+    regions_of = _finder(benchmark, find)
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         yield (
             "gradient",
-            _inpainted(batch, found_in(batch), benchmark.seed),
+            _inpainted(batch, regions_of(batch), benchmark.seed),
         )  # its maps are not asked for
 
     facts = {"measure": "inpainting", "find": find}
@@ -207,13 +207,13 @@ def inpainting_effect(
 
 
 def _inpainted(
-    batch: ExplainedBatch, found: Mapping[str, np.ndarray], seed: int
+    batch: ExplainedBatch, regions: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """What is predicted where a region, or its control, is painted over, by name and value."""
     before = target_scores(batch.logits, batch.weights)["logit"]
     truth_before = _truth_dice(batch.logits, batch.truth)
     values = {}
-    for region, masks in found.items():
+    for region, masks in regions.items():
         there = np.flatnonzero(masks.any((1, 2)))
         for what in ("region", "control"):
             filled = masks if what == "region" else _controls(batch, masks, region, seed)
@@ -223,8 +223,10 @@ def _inpainted(
                 logits = batch.run(inpaint_regions(batch.images[there], filled[there]))
                 scores = target_scores(logits, batch.weights[there])
                 row["dice"][there] = scores["dice"]
-                kept = np.where(filled[there][..., None], batch.logits[there], logits)
-                row["dice_beyond"][there] = target_scores(kept, batch.weights[there])["dice"]
+                elsewhere_now = np.where(filled[there][..., None], batch.logits[there], logits)
+                row["dice_beyond"][there] = target_scores(elsewhere_now, batch.weights[there])[
+                    "dice"
+                ]
                 row["logit_change"][there] = scores["logit"] - before[there]
                 truth = None if batch.truth is None else batch.truth[there]
                 row["truth_dice"][there] = _truth_dice(logits, truth)
@@ -298,16 +300,16 @@ def shortcuts(
     check_draws(confidence, RESAMPLES)
     rule = {rule if isinstance(rule, str) else repr(rule): rule}
     benchmark = ExplanationBenchmark(model, samples, rule, controls=False, **options)
-    found_in = _finder(benchmark, find)
+    regions_of = _finder(benchmark, find)
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        found = found_in(batch)
+        regions = regions_of(batch)
         ((method, maps),) = benchmark.maps(batch)
         pixels = small_maps(maps).reshape(len(maps), -1).T
         parts = {
-            "drawn": _drawn(batch, found, maps),
-            "inpainted": _inpainted(batch, found, benchmark.seed),
-            "map": {f"{place:03}": values for place, values in enumerate(pixels)},
+            "drawn": _drawn(batch, regions, maps),
+            "inpainted": _inpainted(batch, regions, benchmark.seed),
+            "map": {f"{pixel:03}": values for pixel, values in enumerate(pixels)},
             "truth": {"dice": _truth_dice(batch.logits, batch.truth)},
         }
         named = {f"{part} {k}": v for part, values in parts.items() for k, v in values.items()}
@@ -337,28 +339,28 @@ def _finder(
     """From a batch to the regions of its images, bool (batch, height, width), by name."""
     if not callable(find):
         raise KerasganError(f"Argument 'find' must be a function of an image. Received: {find!r}")
-    index = {name: place for place, name in enumerate(benchmark.samples.names)}
+    index = {name: position for position, name in enumerate(benchmark.samples.names)}
     known: list[str] = []
 
-    def found_in(batch: ExplainedBatch) -> dict[str, np.ndarray]:
+    def regions_of(batch: ExplainedBatch) -> dict[str, np.ndarray]:
         several = [_at_size(benchmark, index[name], find) for name in batch.names]
         known.extend([] if known else several[0])
-        for name, found in zip(batch.names, several):
-            if list(found) != known or not known:
+        for name, regions in zip(batch.names, several):
+            if list(regions) != known or not known:
                 raise KerasganError(
                     f"Argument 'find' must give regions of the same names for every image. "
-                    f"Received: {list(found)} for {name!r}, {known} before"
+                    f"Received: {list(regions)} for {name!r}, {known} before"
                 )
-        return {region: np.stack([found[region] for found in several]) for region in known}
+        return {region: np.stack([regions[region] for regions in several]) for region in known}
 
-    return found_in
+    return regions_of
 
 
 def _at_size(
     benchmark: ExplanationBenchmark, index: int, find: RegionFinder
 ) -> dict[str, np.ndarray]:
     image = benchmark.samples.image(index)
-    found = {}
+    regions = {}
     for name, mask in find(image).items():
         if np.shape(mask) != image.shape[:2] or "/" in name:
             raise KerasganError(
@@ -366,15 +368,15 @@ def _at_size(
                 f"names without '/'. Received: {np.shape(mask)} for {name!r}"
             )
         pixels = 255 * np.asarray(mask, bool)[..., None].astype(np.uint8)
-        found[name] = resize_pixels(pixels, benchmark.size, benchmark.mode)[..., 0] > 127
-    return found
+        regions[name] = resize_pixels(pixels, benchmark.size, benchmark.mode)[..., 0] > 127
+    return regions
 
 
 def _controls(batch: ExplainedBatch, masks: np.ndarray, region: str, seed: int) -> np.ndarray:
     controls = np.zeros_like(masks)
-    for place, (name, mask, target) in enumerate(zip(batch.names, masks, batch.region)):
+    for index, (name, mask, target) in enumerate(zip(batch.names, masks, batch.region)):
         rng = rng_of(name, seed, zlib.crc32(region.encode()))
-        controls[place] = elsewhere(mask, target, rng)
+        controls[index] = elsewhere(mask, target, rng)
     return controls
 
 
@@ -399,7 +401,7 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
     table.attrs.clear()
     table[["region", "value name"]] = table["metric"].str.rsplit("/", n=1, expand=True)
     index = ["name", "method", "kind", "region"]
-    rank = {name: place for place, name in enumerate(table["name"].unique())}
+    rank = {name: index for index, name in enumerate(table["name"].unique())}
     order = table[index].drop_duplicates()
     order = order.sort_values("name", key=lambda names: names.map(rank), kind="stable")
     wide = table.pivot(index=index, columns="value name", values="value").reset_index()
@@ -429,13 +431,13 @@ def _clustered(
 ) -> pd.DataFrame:
     side = int(np.sqrt(maps.shape[1]))
     small = maps.reshape(-1, side, side)
-    found = relevance_clusters(small, clusters, seed=benchmark.seed)
-    middles = {k: found.embedding[found.labels == k].mean(0) for k in set(found.labels.tolist())}
-    away = found.embedding - np.stack([middles[k] for k in found.labels.tolist()])
+    result = relevance_clusters(small, clusters, seed=benchmark.seed)
+    middles = {k: result.embedding[result.labels == k].mean(0) for k in set(result.labels.tolist())}
+    away = result.embedding - np.stack([middles[k] for k in result.labels.tolist()])
     table = pd.DataFrame(
         {
             "name": benchmark.samples.names,
-            "cluster": found.labels,
+            "cluster": result.labels,
             "distance": np.linalg.norm(away, axis=1),
             "dice": dice,
         }
@@ -466,11 +468,11 @@ def _tests(drawn, inpainted, least: float, confidence: float, seed: int) -> pd.D
         share_low, share_high = _interval(excess, shared, seed)
         low, high = _interval(difference, shared, seed)
         enough = len(both) >= FEWEST
-        found = enough and share_low > 0 and low > 0 and difference.mean() >= least
+        is_shortcut = enough and share_low > 0 and low > 0 and difference.mean() >= least
         rows.append(
             {
                 "region": region,
-                "shortcut": bool(found),
+                "shortcut": bool(is_shortcut),
                 "images": len(both),
                 "share": both["outside_share"].mean(),
                 "area": both["outside_area"].mean(),

@@ -38,5 +38,5 @@ def _cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
     there = (norms[0] > 0) & (norms[1] > 0)
     safe = [np.where(there, norm, 1)[:, None] for norm in norms]
-    found = ((first / safe[0]) * (second / safe[1])).sum(1)
-    return np.where(there, np.clip(found, -1, 1), np.nan)
+    cosines = ((first / safe[0]) * (second / safe[1])).sum(1)
+    return np.where(there, np.clip(cosines, -1, 1), np.nan)

@@ -94,10 +94,9 @@ def stability(
         KerasganError: If an argument is out of range, or a change does not return such images.
 
     Example:
-        >>> import tempfile
         >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset(tempfile.mkdtemp(), count=2, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
         >>> image = keras.Input((32, 32, 3))
         >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
         >>> options = {"target": kg.explain.targets.Pixel(9, 9), "controls": False}
@@ -118,13 +117,13 @@ def stability(
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         before = dict(benchmark.maps(batch))
-        found: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
+        metrics: dict[str, dict[str, np.ndarray]] = {method: {} for method in before}
         for draw in range(draws):
             noise = _noise(batch, radius, benchmark.seed, draw)
             for method, maps in benchmark.maps(_altered(batch, batch.images + noise)):
                 change = relative_change(before[method], maps)
-                largest = found[method].get("max-sensitivity", change)
-                found[method]["max-sensitivity"] = np.maximum(largest, change)
+                largest = metrics[method].get("max-sensitivity", change)
+                metrics[method]["max-sensitivity"] = np.maximum(largest, change)
         for name, function in changes.items():
             images = np.asarray(function(batch.images.copy()))
             if images.shape != batch.images.shape or not np.all(np.isfinite(images)):
@@ -133,9 +132,11 @@ def stability(
                     f"{batch.images.shape}. Received: shape {images.shape}"
                 )
             for method, maps in benchmark.maps(_altered(batch, images)):
-                found[method][f"rank correlation, {name}"] = rank_correlation(before[method], maps)
-                found[method][f"change, {name}"] = relative_change(before[method], maps)
-        yield from found.items()
+                metrics[method][f"rank correlation, {name}"] = rank_correlation(
+                    before[method], maps
+                )
+                metrics[method][f"change, {name}"] = relative_change(before[method], maps)
+        yield from metrics.items()
 
     facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": changes}
     return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)

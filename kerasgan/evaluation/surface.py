@@ -50,10 +50,10 @@ def surface_distances(
     if not (truth.any() and prediction.any()):
         return np.empty(0), np.empty(0)
     box = ndimage.find_objects((truth | prediction).astype(np.int8))[0]
-    true, found = _outline(truth[box]), _outline(prediction[box])
+    true, predicted = _outline(truth[box]), _outline(prediction[box])
     return (
-        ndimage.distance_transform_edt(~found, spacing)[true],
-        ndimage.distance_transform_edt(~true, spacing)[found],
+        ndimage.distance_transform_edt(~predicted, spacing)[true],
+        ndimage.distance_transform_edt(~true, spacing)[predicted],
     )
 
 

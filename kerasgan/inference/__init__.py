@@ -1,4 +1,14 @@
-"""Inference: masks and probabilities of the size of the images."""
+"""Inference: masks and probabilities of the size of the images.
+
+In come a network and images of any size, as files, `Samples` or arrays; out come masks,
+probabilities, or the network itself for others. How an output is read as a mask is decided in
+`kerasgan.models.outputs`; what a mask file means, in `kerasgan.data.masks`.
+
+- `predict` (masks and probabilities), `stream` (batches through networks), `members` (ensembles),
+  `tiling` (windows and letterboxes), `views` (test-time augmentation), `clean` (components, holes).
+- `calibration` (temperature, calibration error), `bundle` (one zip to publish), `card` (the model
+  card), `export` (SavedModel, ONNX).
+"""
 
 from kerasgan.inference.bundle import Bundle, load_bundle, save_bundle
 from kerasgan.inference.calibration import (
@@ -18,21 +28,23 @@ from kerasgan.inference.predict import (
 from kerasgan.inference.stream import iterate_logits
 
 __all__ = [
-    "Bundle",
-    "Calibration",
-    "clean_mask",
-    "decide",
-    "expected_calibration_error",
-    "export_onnx",
-    "export_predictor",
-    "fill_holes",
-    "fit_temperature",
-    "iterate_logits",
-    "iterate_probability",
-    "largest_component",
-    "load_bundle",
+    # First floor.
     "predict",
-    "predict_probability",
     "predict_to_folder",
     "save_bundle",
+    "load_bundle",
+    "fit_temperature",
+    # Advanced.
+    "predict_probability",
+    "iterate_probability",
+    "iterate_logits",
+    "decide",
+    "clean_mask",
+    "fill_holes",
+    "largest_component",
+    "Calibration",
+    "expected_calibration_error",
+    "Bundle",
+    "export_onnx",
+    "export_predictor",
 ]

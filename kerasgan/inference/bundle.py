@@ -142,8 +142,10 @@ class Bundle:
             As `kerasgan.inference.predict_probability`.
         """
         decided = ("threshold", "clean")
-        own = {name: value for name, value in self.preprocessing.items() if name not in decided}
-        return predict_probability(self.generator, images, **{**own, **options})
+        preprocessing = {
+            name: value for name, value in self.preprocessing.items() if name not in decided
+        }
+        return predict_probability(self.generator, images, **{**preprocessing, **options})
 
 
 def save_bundle(
@@ -408,17 +410,17 @@ def _own_entries(archive: zipfile.ZipFile, path: pathlib.Path, limit: int) -> di
             "it must hold the files of one folder. Received: "
             f"{', '.join(map(repr, outside[:3]))}; was it made by save_bundle?",
         )
-    found = {part[1]: entries[name] for name, part in parts.items()}
-    strange = {name for name in found if name not in OWN and not _is_data(name)}
-    check_names(found, {*OWN, *(found.keys() - strange)}, path)
-    beside = sum(entry.file_size for name, entry in found.items() if name != NETWORK)
+    files = {part[1]: entries[name] for name, part in parts.items()}
+    strange = {name for name in files if name not in OWN and not _is_data(name)}
+    check_names(files, {*OWN, *(files.keys() - strange)}, path)
+    beside = sum(entry.file_size for name, entry in files.items() if name != NETWORK)
     if beside > MOST_BESIDE:
         raise load_error(
             path,
             f"beside the network it holds {beside / 1e6:.1f} MB, above the limit of "
             f"{MOST_BESIDE / 1e6:.1f} MB",
         )
-    return found
+    return files
 
 
 def _sums(archive: zipfile.ZipFile, entries: dict, path: pathlib.Path) -> dict[str, str]:

@@ -76,15 +76,15 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
         return _surprise(logits / math.exp(logarithm), labels, member.exclusive)
 
     ends = math.log(COLDEST), math.log(HOTTEST)
-    found = minimize_scalar(surprise, bounds=ends, method="bounded", options={"xatol": 1e-5})
-    if min(map(surprise, ends)) <= found.fun + 1e-9:
+    best = minimize_scalar(surprise, bounds=ends, method="bounded", options={"xatol": 1e-5})
+    if min(map(surprise, ends)) <= best.fun + 1e-9:
         warnings.warn(
             f"No temperature from {COLDEST:g} to {HOTTEST:g} fits these {len(samples)} images "
             "best: the model is always right on them, or no better than chance",
             KerasganWarning,
             stacklevel=2,
         )
-    return math.exp(found.x)
+    return math.exp(best.x)
 
 
 class Calibration(NamedTuple):
@@ -141,9 +141,9 @@ def expected_calibration_error(
     truths = iter(truths)
     for images, probability in enumerate(probabilities, 1):
         confidence, right = _judged(next(truths, missing), np.asarray(probability), images - 1)
-        place = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
+        bin_index = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
         for total, weights in zip(sums, (None, confidence, right)):
-            total += np.bincount(place, weights, bins)
+            total += np.bincount(bin_index, weights, bins)
     if not images or next(truths, missing) is not missing:
         raise KerasganError(
             f"Argument 'probabilities' must hold one array for each truth. Received: {images}"
@@ -184,8 +184,8 @@ def _judged(truth: Any, probability: np.ndarray, index: int) -> tuple[np.ndarray
 def _surprise(logits: np.ndarray, labels: np.ndarray, exclusive: bool) -> float:
     """Mean negative log-likelihood of labels."""
     if exclusive:
-        own = np.take_along_axis(logits, labels[:, None].astype(int), 1)[:, 0]
-        return float(np.mean(logsumexp(logits, axis=1) - own))
+        true_logits = np.take_along_axis(logits, labels[:, None].astype(int), 1)[:, 0]
+        return float(np.mean(logsumexp(logits, axis=1) - true_logits))
     if logits.shape[1] == 1:
         truth = labels[:, None]
     else:

@@ -96,7 +96,7 @@ def missing_fields(stated: Mapping[str, Any]) -> tuple[str, ...]:
 
 def recorded(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Say what each call of `fit` recorded of itself, which may come from a stranger's file."""
-    found = [] if fits else [("Training", UNKNOWN)]
+    facts = [] if fits else [("Training", UNKNOWN)]
     for number, fit in enumerate(fits, 1):
         data, checked = (
             part if isinstance(part, Mapping) else {}
@@ -108,8 +108,8 @@ def recorded(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             *((label, fact_text(fit.get(name))) for name, label in DONE.items()),
         ]
         which = f" ({number} of {len(fits)})" if len(fits) > 1 else ""
-        found += [(f"{label}{which}", text) for label, text in pairs]
-    return found
+        facts += [(f"{label}{which}", text) for label, text in pairs]
+    return facts
 
 
 def card_text(

@@ -31,12 +31,12 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
         array([[0, 0, 1, 1]])
     """
     mask = _checked(mask)
-    kept = np.zeros_like(mask)
+    largest = np.zeros_like(mask)
     for label in np.unique(mask[mask > 0]):
-        found, count = ndimage.label(mask == label, structure=np.ones((3, 3)))
-        sizes = np.bincount(found.ravel(), minlength=count + 1)
-        kept[found == 1 + sizes[1:].argmax()] = label
-    return kept
+        components, count = ndimage.label(mask == label, structure=np.ones((3, 3)))
+        sizes = np.bincount(components.ravel(), minlength=count + 1)
+        largest[components == 1 + sizes[1:].argmax()] = label
+    return largest
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

@@ -100,17 +100,19 @@ def members_of(model: Any) -> tuple[Member, ...]:
 
 def input_size(member: Member, size: Any) -> tuple[int, int]:
     """Say at which (height, width) a network runs, `size` being what the user asked for."""
-    own, name = tuple(member.network.inputs[0].shape[1:3]), member.network.name
+    network_size, name = tuple(member.network.inputs[0].shape[1:3]), member.network.name
     if size is None:
-        if None in own:
+        if None in network_size:
             raise KerasganError(
                 f"Argument 'size' must be given, since '{name}' takes images of any size: "
                 "the size that it was trained at"
             )
-        return own
+        return network_size
     size = check_size("size", size)
-    if any(mine not in (None, given) for mine, given in zip(own, size)):
-        raise KerasganError(f"Argument 'size' must be what '{name}' takes, {own}. Received: {size}")
+    if any(mine not in (None, given) for mine, given in zip(network_size, size)):
+        raise KerasganError(
+            f"Argument 'size' must be what '{name}' takes, {network_size}. Received: {size}"
+        )
     return size
 
 

@@ -35,6 +35,9 @@ def predict(
 ) -> Any:
     """Segment images.
 
+    How the network's output is read (classes, labels, activation) is decided from its computation
+    in `kerasgan.models.outputs`.
+
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`;
             or a list of these, whose logits are averaged, such as the models of all folds.

@@ -76,10 +76,10 @@ class Frame(NamedTuple):
 
     def inside(self, array: np.ndarray) -> np.ndarray:
         """Take the part of a map of the frame (height, width, channels) that is the image."""
-        top, left, height, width = self.place(array)
+        top, left, height, width = self.box_in(array)
         return array[top : top + height, left : left + width]
 
-    def place(self, array: np.ndarray) -> Box:
+    def box_in(self, array: np.ndarray) -> Box:
         """Say where the image lies in a map of the frame."""
         if self.mode == "window":
             return self.box

@@ -68,8 +68,8 @@ def against(first: pd.Series, second: pd.Series, names: Sequence[str]) -> Chart:
     for index, (cx, a, b, name) in enumerate(zip(places, first, second, names)):
         if pd.notna(a) and pd.notna(b):
             text = f"{name}: {a:.2f} and {b:.2f}"
-            place = {"cx": cx, "cy": _up((b - low) / (1 - low))}
-            marks.append({**place, "kind": "found", "text": text, "index": index})
+            position = {"cx": cx, "cy": _up((b - low) / (1 - low))}
+            marks.append({**position, "kind": "found", "text": text, "index": index})
     equal = {"x1": LEFT, "y1": _up(0), "x2": WIDTH - RIGHT, "y2": _up(1)}
     x = [(at, f"{tick:.3g}") for at, tick in zip(_across(ticks, low, 1), ticks)]
     y = [(_up((tick - low) / (1 - low)), f"{tick:.3g}") for tick in ticks]

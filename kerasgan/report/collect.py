@@ -97,10 +97,10 @@ def collect(
         table = evaluate_masks(samples, masks(), empty=empty, verbose=verbose)
         summary = table.attrs.pop("summary")
         table = pd.concat([table, pd.DataFrame(rows)], axis=1)
-        found = zip(table["objects"], table["missed"], table["regions"], table["false"])
+        counted = zip(table["objects"], table["missed"], table["regions"], table["false"])
         table["finding"] = [
             "; ".join(failure_kinds(ObjectCounts(*counts), score))
-            for counts, score in zip(found, table["jaccard"])
+            for counts, score in zip(counted, table["jaccard"])
         ]
     else:
         bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None

@@ -132,10 +132,10 @@ def compare(
     defaults = {"threshold": 0.5, "size": None, "mode": "stretch", "augment": False}
     defaults["preprocess"] = None
     given = {"threshold": threshold, "size": size, "mode": mode, "augment": augment}
-    own = _own({**given, "preprocess": preprocess}, defaults, models)
+    options_of = _options_by_model({**given, "preprocess": preprocess}, defaults, models)
     several = isinstance(gates, Mapping) and all(isinstance(v, Mapping) for v in gates.values())
     by_model = gates if several else dict.fromkeys(models, gates)
-    gates_of = _own({"gates": by_model}, {"gates": None}, models)
+    gates_of = _options_by_model({"gates": by_model}, {"gates": None}, models)
     check_whole_number("images", images, 1, MOST_IMAGES)
     if images * len(models) > MOST_PANELS:
         raise KerasganError(
@@ -148,18 +148,18 @@ def compare(
         )
     classes = _check_models(models, samples)
     for name, model in models.items():
-        own[name]["preprocess"] = preprocess_of(model, own[name]["preprocess"])
+        options_of[name]["preprocess"] = preprocess_of(model, options_of[name]["preprocess"])
     named = named_rules(rules)
-    place = check_report_folder(folder, overwrite)
+    path = check_report_folder(folder, overwrite)
     panels, results = [], []
     for name, model in models.items():
-        options = {"batch_size": batch_size, **own[name], **gates_of[name]}
+        options = {"batch_size": batch_size, **options_of[name], **gates_of[name]}
         panels.append(Panels(model, samples, [], named, **options))
     for letter, (name, model) in zip(string.ascii_uppercase, models.items()):
         if verbose:
             print(f"{letter}: {names[name]}")
         masks: list = []
-        found = collect(
+        collected = collect(
             model,
             samples,
             empty=empty,
@@ -167,15 +167,15 @@ def compare(
             seen=lambda mask, masks=masks: masks.append(compress_mask(mask)),
             batch_size=batch_size,
             verbose=verbose,
-            **own[name],
+            **options_of[name],
         )
-        taken = {**own[name], "gates": panels[len(results)].gates}
+        taken = {**options_of[name], "gates": panels[len(results)].gates}
         facts = with_settings(model_facts(model), taken, classes)
-        results.append(ModelResult(letter, names[name], facts, found, masks))
+        results.append(ModelResult(letter, names[name], facts, collected, masks))
     pairs = agreements(results, classes)
     rows = wide_table(results, pairs)
     chosen = choose_images(rows, images)
-    with replace_report_folder(place, overwrite) as new:
+    with replace_report_folder(path, overwrite) as new:
         shown = list(_shown_images(panels, samples, chosen, rows, verbose))
         tables = in_long_form(results, rows, pairs)
         for file, table in tables.items():
@@ -194,7 +194,7 @@ def compare(
             differences=tables.get("differences"),
         )
         (new / "index.html").write_text(page, encoding="utf-8")
-    return place / "index.html"
+    return path / "index.html"
 
 
 def _names(models: Any) -> dict[str, str]:
@@ -218,7 +218,7 @@ def _names(models: Any) -> dict[str, str]:
     return names
 
 
-def _own(
+def _options_by_model(
     given: Mapping[str, Any], defaults: Mapping[str, Any], models: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """The options of each model, where there may be one for all or one for each."""
@@ -299,8 +299,8 @@ def _pairs(
 
 def _page(**content: Any) -> str:
     results, compared = content["results"], content.pop("differences")
-    labelled = results[0].found.labelled
-    tables = [result.found.table for result in results]
+    labelled = results[0].collected.labelled
+    tables = [result.collected.table for result in results]
     held = [[set(kinds_of(row)) for row in table.to_dict("records")] for table in tables]
     if labelled:
         content.update(
@@ -308,7 +308,7 @@ def _page(**content: Any) -> str:
             differences=_by_difference(results, compared),
             sizes=list(zip(*(by_size(table).to_dict("records") for table in tables))),
             against=[charts.against(tables[0]["dice"], t["dice"], t["name"]) for t in tables[1:]],
-            reliability=[charts.reliability(r.found.calibration.table) for r in results],
+            reliability=[charts.reliability(r.collected.calibration.table) for r in results],
         )
     return render(
         "comparison.html",
@@ -333,14 +333,17 @@ def _page(**content: Any) -> str:
 
 def _shown_scores(results: Sequence[ModelResult]) -> list[str]:
     """Scores that the page shows: all but areas, and of single classes Dice alone."""
-    known = results[0].found.summary["scores"]
+    known = results[0].collected.summary["scores"]
     of_all = [name for name in SCORE_WORDS if name in known and not name.endswith("area")]
     return of_all + [name for name in known if name.startswith("dice_")]
 
 
 def _by_score(results: Sequence[ModelResult]) -> list[dict[str, Any]]:
     return [
-        {"score": score, "values": [result.found.summary["scores"][score] for result in results]}
+        {
+            "score": score,
+            "values": [result.collected.summary["scores"][score] for result in results],
+        }
         for score in _shown_scores(results)
     ]
 
@@ -369,7 +372,7 @@ def _summary_sentences(
             f"Dice of {result.name} less that of {results[0].name}: {size} (95 % interval {low} to "
             f"{high}). {row['significance'].text}"
         )
-    lines += [f"{result.name}: {sentences(result.found)[1]}" for result in results]
+    lines += [f"{result.name}: {sentences(result.collected)[1]}" for result in results]
     lowest = min(pairs, key=lambda pair: pair["mean"])
     lines.append(
         f"Between the masks of {lowest['a'].name} and {lowest['b'].name}"

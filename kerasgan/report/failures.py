@@ -75,11 +75,11 @@ def choose(table: pd.DataFrame, column: str, count: int) -> list[ShownImage]:
     each = max(1, -(-max(count // 2, count - spare) // 3))
     known = int(np.sum(~np.isnan(values))) or len(order)
     middle = known // 2
-    near = sorted(range(known), key=lambda place: (abs(place - middle), place))
+    near = sorted(range(known), key=lambda position: (abs(position - middle), position))
     groups = {
         "worst": list(order),
         "best": [*order[:known][::-1], *order[known:]],
-        "median": [order[place] for place in near],
+        "median": [order[position] for position in near],
     }
     taken: dict[int, str] = {}
     for turn in range(each):
@@ -90,9 +90,9 @@ def choose(table: pd.DataFrame, column: str, count: int) -> list[ShownImage]:
             add_first_unused(taken, part, kind, count)
     for _ in range(count):
         add_first_unused(taken, list(order), "worst", count)
-    place = {index: rank for rank, index in enumerate(order)}
+    position = {index: rank for rank, index in enumerate(order)}
     names = ("worst", "median", "best", *FAILURES)
-    ranked = sorted(taken, key=lambda i: (names.index(taken[i]), place[i]))
+    ranked = sorted(taken, key=lambda i: (names.index(taken[i]), position[i]))
     return [ShownImage(int(i), taken[i]) for i in ranked]
 
 

@@ -123,29 +123,31 @@ def write(
         )
     none = isinstance(rules, (list, tuple, Mapping)) and not rules
     stated, named = check_card(card), {} if none else named_rules(rules)
-    place = check_report_folder(folder, overwrite)
+    path = check_report_folder(folder, overwrite)
     before = preprocess_of(model, preprocess)
     options = {"size": size, "mode": mode, "augment": augment, "preprocess": before}
     options["batch_size"] = batch_size
     drawn = {"threshold": threshold, "outlines": outlines, "gates": gates}
     panels = Panels(model, samples, [], named, layers, **drawn, **options)
-    found = collect(model, samples, threshold=threshold, empty=empty, verbose=verbose, **options)
+    collected = collect(
+        model, samples, threshold=threshold, empty=empty, verbose=verbose, **options
+    )
     used = {"mode": mode, "augment": augment, "threshold": threshold, "preprocess": before}
     used["gates"] = panels.gates
     facts = with_settings(model_facts(model), used, samples.classes)
-    column = "dice" if found.labelled else "confidence"
-    panels.chosen = choose(found.table, column, images)
-    with replace_report_folder(place, overwrite) as new:
+    column = "dice" if collected.labelled else "confidence"
+    panels.chosen = choose(collected.table, column, images)
+    with replace_report_folder(path, overwrite) as new:
         (new / "figures").mkdir()
         shown = list(panels.make(new / "figures", verbose))
         date = datetime.date.today()
         title = _first(stated["name"]) or dict(facts["recipe"]).get("name") or panels.network.name
-        lines = sentences(found, threshold if samples.classes == 1 else None)
-        tables = _tables(found)
+        lines = sentences(collected, threshold if samples.classes == 1 else None)
+        tables = _tables(collected)
         for name, table in tables.items():
             save_table(table, new / f"{name}.csv")
-        if found.labelled:
-            score_figure(found.table, new / "figures" / "scores.png", "dice")
+        if collected.labelled:
+            score_figure(collected.table, new / "figures" / "scores.png", "dice")
         sections = {
             heading.capitalize(): [f"{label}: {value}" for label, value in pairs]
             for heading, pairs in {"written": [("On", date.isoformat())], **facts}.items()
@@ -159,29 +161,29 @@ def write(
             stated=stated,
             facts=facts,
             sentences=lines,
-            found=found,
+            collected=collected,
             sizes=tables.get("by_size"),
-            panels=_with_rows(shown, found),
+            panels=_with_rows(shown, collected),
             balances={rule: balance(ledgers) for rule, ledgers in panels.ledgers.items()},
             layers=panels.layers,
             shortcuts=shortcuts,
         )
         (new / "index.html").write_text(page, encoding="utf-8")
-    return place / "index.html"
+    return path / "index.html"
 
 
-def _tables(found: Collected) -> dict[str, pd.DataFrame]:
-    tables = {"images": found.table}
-    if found.summary is not None:
-        scores = pd.DataFrame(found.summary["scores"]).T.rename_axis("score").reset_index()
+def _tables(collected: Collected) -> dict[str, pd.DataFrame]:
+    tables = {"images": collected.table}
+    if collected.summary is not None:
+        scores = pd.DataFrame(collected.summary["scores"]).T.rename_axis("score").reset_index()
         tables["summary"] = scores
-        tables["by_size"] = by_size(found.table)
+        tables["by_size"] = by_size(collected.table)
     return tables
 
 
-def _with_rows(panels: list[dict[str, Any]], found: Collected) -> list[dict[str, Any]]:
+def _with_rows(panels: list[dict[str, Any]], collected: Collected) -> list[dict[str, Any]]:
     """Panels with their number and the row of their image."""
-    rows = found.table.to_dict("records")
+    rows = collected.table.to_dict("records")
     numbered = enumerate(((panel, rows[panel["index"]]) for panel in panels), 1)
     return [
         {**panel, "number": number, "row": row, "name": row["name"]}
@@ -190,9 +192,9 @@ def _with_rows(panels: list[dict[str, Any]], found: Collected) -> list[dict[str,
 
 
 def _page(**content: Any) -> str:
-    found = content["found"]
-    labelled = found.labelled
-    rows = found.table.to_dict("records")
+    collected = content["collected"]
+    labelled = collected.labelled
+    rows = collected.table.to_dict("records")
     counts = {kind: sum(kind in kinds_of(row) for row in rows) for kind in KINDS}
     return render(
         "report.html",
@@ -202,8 +204,8 @@ def _page(**content: Any) -> str:
         kinds=[kind for kind in KINDS if counts[kind]],
         counts=counts,
         places={panel["index"]: panel["number"] for panel in content["panels"]},
-        size_chart=charts.score_by_size(found.table, "dice", KINDS) if labelled else None,
-        reliability=charts.reliability(found.calibration.table) if labelled else None,
+        size_chart=charts.score_by_size(collected.table, "dice", KINDS) if labelled else None,
+        reliability=charts.reliability(collected.calibration.table) if labelled else None,
         fields=FIELDS,
         missing=[FIELDS[name] for name in missing_fields(content["stated"])],
         glossary=GLOSSARY,

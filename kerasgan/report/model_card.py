@@ -94,8 +94,8 @@ def _processor() -> str:
 
 def _gpus() -> list[str]:
     devices = tf.config.list_physical_devices("GPU")
-    found = map(tf.config.experimental.get_device_details, devices)
-    return [str(details.get("device_name", "unknown")) for details in found]
+    all_details = map(tf.config.experimental.get_device_details, devices)
+    return [str(details.get("device_name", "unknown")) for details in all_details]
 
 
 def with_settings(

@@ -44,7 +44,7 @@ class ModelResult(NamedTuple):
     letter: str
     name: str
     facts: dict[str, list[tuple[str, str]]]
-    found: Collected
+    collected: Collected
     masks: list[CompressedMask]
 
 
@@ -62,21 +62,21 @@ def agreement(mask: np.ndarray, other: np.ndarray, classes: int) -> float:
 
 def agreements(results: Sequence[ModelResult], classes: int) -> dict[tuple[int, int], np.ndarray]:
     """Measure how far each two models draw the same, image by image."""
-    found: dict[tuple[int, int], list[float]] = {
+    values_of: dict[tuple[int, int], list[float]] = {
         pair: [] for pair in itertools.combinations(range(len(results)), 2)
     }
     for packed in zip(*(result.masks for result in results)):
         masks = [mask.decompress() for mask in packed]
-        for (a, b), values in found.items():
+        for (a, b), values in values_of.items():
             values.append(agreement(masks[a], masks[b], classes))
-    return {pair: np.array(values) for pair, values in found.items()}
+    return {pair: np.array(values) for pair, values in values_of.items()}
 
 
 def wide_table(
     results: Sequence[ModelResult], pairs: Mapping[tuple[int, int], np.ndarray]
 ) -> list[dict[str, Any]]:
     """Say of every image what all models made of it."""
-    tables = [result.found.table for result in results]
+    tables = [result.collected.table for result in results]
     rows = []
     for index, name in enumerate(tables[0]["name"]):
         at = [table.iloc[index] for table in tables]
@@ -86,7 +86,7 @@ def wide_table(
             "areas": [float(part["predicted_area"]) for part in at],
             "confidences": [float(part["confidence"]) for part in at],
         }
-        if results[0].found.labelled:
+        if results[0].collected.labelled:
             scores = [float(part["dice"]) for part in at]
             row.update(
                 true_area=float(at[0]["true_area"]),
@@ -119,10 +119,11 @@ def choose_images(rows: Sequence[Mapping[str, Any]], count: int) -> list[ShownIm
 
 def differences(results: Sequence[ModelResult]) -> pd.DataFrame:
     """Compare every other model with the first, score by score, with paired intervals."""
-    columns = list((results[0].found.summary or {})["scores"])
+    columns = list((results[0].collected.summary or {})["scores"])
     # By place, since two names may read the same once they are made printable.
     tables = [
-        result.found.table[columns].assign(name=np.arange(len(result.masks))) for result in results
+        result.collected.table[columns].assign(name=np.arange(len(result.masks)))
+        for result in results
     ]
     parts = []
     for result, table in zip(results[1:], tables[1:]):
@@ -159,14 +160,14 @@ def in_long_form(
     ]
     tables = {
         "images": pd.DataFrame(images),
-        "models": _stacked(names, [result.found.table for result in results]),
+        "models": _stacked(names, [result.collected.table for result in results]),
         "agreement": pd.DataFrame(between),
     }
-    if results[0].found.labelled:
-        summaries = [pd.DataFrame(result.found.summary["scores"]).T for result in results]
+    if results[0].collected.labelled:
+        summaries = [pd.DataFrame(result.collected.summary["scores"]).T for result in results]
         summaries = [part.rename_axis("score").reset_index() for part in summaries]
         tables["summary"] = _stacked(names, summaries)
-        tables["by_size"] = _stacked(names, [by_size(result.found.table) for result in results])
+        tables["by_size"] = _stacked(names, [by_size(result.collected.table) for result in results])
         tables["differences"] = differences(results)
     return tables
 

@@ -64,13 +64,13 @@ def replace_report_folder(folder: pathlib.Path, overwrite: bool = False) -> Iter
 
 def _files(folder: pathlib.Path) -> dict[str, str]:
     """SHA-256 of every file below a folder, by its path there; "none" for links and devices."""
-    found = {}
+    digests = {}
     for path in sorted(folder.rglob("*")):
         plain = path.is_file() and not path.is_symlink()
         if plain or path.is_symlink() or not path.is_dir():
             digest = file_sha256(path) if plain else "none"
-            found[path.relative_to(folder).as_posix()] = digest
-    return found
+            digests[path.relative_to(folder).as_posix()] = digest
+    return digests
 
 
 def _manifest(folder: pathlib.Path) -> dict[str, str] | None:

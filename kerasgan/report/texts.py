@@ -93,30 +93,30 @@ GLOSSARY = (
 """Terms and what they mean."""
 
 
-def sentences(found: Collected, threshold: float | None = None) -> list[str]:
+def sentences(collected: Collected, threshold: float | None = None) -> list[str]:
     """Say in a few sentences how good the masks are."""
-    count = len(found.table)
+    count = len(collected.table)
     images = f"{count} image{'s' if count != 1 else ''}"
-    if found.summary is None or found.calibration is None:
+    if collected.summary is None or collected.calibration is None:
         masks = "true masks" if count != 1 else "a true mask"
-        empty = int((found.table["predicted_area"] == 0).sum())
+        empty = int((collected.table["predicted_area"] == 0).sum())
         return [
             f"{images} without {masks}: nothing can be said of how right the masks are.",
             f"The network drew nothing in {empty} of them.",
         ]
-    dice = found.summary["scores"]["dice"]
+    dice = collected.summary["scores"]["dice"]
     low, high = dice["low"], dice["high"]
-    table = found.table
+    table = collected.table
     objects, missed = int(table["objects"].sum()), int(table["missed"].sum())
     false = int(table["false"].sum())
     lines = [
         f"On {images}, the mean Dice score is {dice['mean']:.2f} "
-        f"({100 * found.summary['confidence']:g} % interval {low:.2f} to {high:.2f}).",
+        f"({100 * collected.summary['confidence']:g} % interval {low:.2f} to {high:.2f}).",
         f"Of {objects} marked object{'s' if objects != 1 else ''}, {missed} "
         f"{'were' if missed != 1 else 'was'} missed altogether; the network drew {false} "
         f"region{'s that touch' if false != 1 else ' that touches'} nothing marked.",
-        f"How sure it is differs from how often it is right by {found.calibration.error:.3f} on "
-        "average (expected calibration error).",
+        "How sure it is differs from how often it is right by "
+        f"{collected.calibration.error:.3f} on average (expected calibration error).",
     ]
     if threshold is not None:
         lines.append(f"A pixel counts as foreground above a probability of {threshold:g}.")

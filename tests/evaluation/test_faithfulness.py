@@ -101,6 +101,7 @@ def test_exact_relevance_is_best_and_constant_maps_have_no_gap():
 
 
 def test_every_curve_by_name_and_its_own_baseline():
+    pytest.importorskip("skimage", reason="an environment older than this dependency")
     rng = np.random.default_rng(1)
     images = rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
 

@@ -8,7 +8,7 @@ from kerasgan.evaluation.regions import (
     blurred,
     blurred_targets,
     boundary_rim,
-    check_pixels,
+    check_widths,
     excess,
     shares,
     true_region,
@@ -98,7 +98,7 @@ def test_true_region_is_of_the_classes_explained():
 def test_bad_widths():
     for rim in (0, -1, "4", np.inf, np.nan):
         with pytest.raises(KerasganError, match="'rim' must be"):
-            check_pixels(rim)
+            check_widths(rim)
     for widths in (3, [0], [-1], ["2"], [np.nan]):
         with pytest.raises(KerasganError, match="'widths' must be"):
-            check_pixels(1, widths)
+            check_widths(1, widths)

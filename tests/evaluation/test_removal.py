@@ -259,6 +259,7 @@ def test_a_square_is_removed_at_once_and_by_its_mean():
 
 
 def test_superpixels_keep_to_edges_and_to_their_place():
+    pytest.importorskip("skimage", reason="an environment older than this dependency")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:48, :60]
     inside = (y - 22) ** 2 + (x - 31) ** 2 < 14**2

@@ -90,6 +90,7 @@ setup(
         "pandas>=1.5,<4",
         "pillow>=10.3,<14",
         "safetensors>=0.4.3,<1",
+        "scikit-image>=0.22,<1",
         "scipy>=1.9,<2",
         # The last matplotlib for Python 3.9 calls what later versions of these deprecate.
         "pillow<11.3; python_version < '3.10'",

@@ -302,20 +302,20 @@ class ExplanationBenchmark:
         Raises:
             KerasganError: If the folder is of another call, or maps hold NaN.
         """
-        folder = self.cache_folder(folder, facts)
-        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if verbose else None
+        kinds = self.methods
+
+        def rows(batch: ExplainedBatch) -> list[tuple]:
+            return [
+                (index, method, kinds[method], metric, float(value))
+                for method, metrics in measure(batch)
+                for metric, values in metrics.items()
+                for index, value in enumerate(values)
+            ]
+
         tables, empty = [], 0
-        for number, batch in enumerate(self):
-            file = None if folder is None else folder / f"batch_{number:05}.csv"
-            table = None if file is None else self._cached(file, batch)
-            if table is None:
-                table = self._measured(batch, measure)
-                if file is not None:
-                    write_result(table, file)
+        for batch, table in self.batch_tables(rows, COLUMNS, folder, facts, verbose):
             tables.append(table)
             empty += int((~np.any(batch.weights != 0, (1, 2, 3))).sum())
-            if bar is not None:
-                bar.add(len(batch.images))
         if empty:
             warnings.warn(
                 f"The target is empty in {empty} of {len(self.samples)} images. What is not "
@@ -328,25 +328,37 @@ class ExplanationBenchmark:
             table.attrs["gates"] = self.explainer.gates
         return table
 
-    def _measured(self, batch: ExplainedBatch, measure: Callable) -> pd.DataFrame:
-        kinds = self.methods
-        rows = [
-            (name, method, kinds[method], metric, float(value))
-            for method, metrics in measure(batch)
-            for metric, values in metrics.items()
-            for name, value in zip(batch.names, values)
-        ]
-        return pd.DataFrame(rows, columns=COLUMNS)
+    def batch_tables(
+        self,
+        rows: Callable[[ExplainedBatch], list[tuple]],
+        columns: Sequence[str],
+        folder: Any,
+        facts: Mapping[str, Any] | None,
+        verbose: bool,
+    ) -> Iterator[tuple[ExplainedBatch, pd.DataFrame]]:
+        """Give each batch and the table of its rows, from the folder where it is finished there.
 
-    def _cached(self, file: pathlib.Path, batch: ExplainedBatch) -> pd.DataFrame | None:
-        if not file.is_file():
-            return None
-        table = read_result(file, "measure this batch again")
-        count = len(batch.names)
-        if len(table) % count or set(COLUMNS) - set(table):
-            raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
-        table["name"] = list(batch.names) * (len(table) // count)
-        return table[COLUMNS]
+        The first column is the index of an image in its batch in `rows`, and its name in the table.
+        """
+        folder = self.cache_folder(folder, facts)
+        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if verbose else None
+        again = "measure this batch again"
+        for number, batch in enumerate(self):
+            file = None if folder is None else folder / f"batch_{number:05}.csv"
+            table = None if file is None else read_result(file, again)
+            if table is None:
+                table = pd.DataFrame(rows(batch), columns=list(columns))
+                if file is not None:
+                    write_result(table, file)
+            elif (
+                list(table) != list(columns)
+                or not table["name"].isin(range(len(batch.names))).all()
+            ):
+                raise KerasganError(f"File {file} is damaged. Delete it to {again}")
+            names = np.array(batch.names, dtype=object)
+            yield batch, table.assign(name=names[table["name"].to_numpy(int)])
+            if bar is not None:
+                bar.add(len(batch.images))
 
 
 def named_rules(rules: Any) -> dict[str, Any]:

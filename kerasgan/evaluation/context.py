@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -27,7 +26,6 @@ from kerasgan.evaluation.regions import (
     excess,
     shares,
 )
-from kerasgan.evaluation.result_cache import read_result, write_result
 from kerasgan.explain.logits import label_components
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.validation import check_whole_number
@@ -227,56 +225,54 @@ def relevance_between_objects(
         )
     benchmark = _with_blurs(model, samples, rules, widths, options)
     facts = {"measure": "objects", "least": least, "rim": rim, "widths": list(widths)}
-    cache = benchmark.cache_folder(folder, facts)
-    bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
-    tables, images = [], 0
-    for number, batch in enumerate(benchmark):
+
+    def rows(batch: ExplainedBatch) -> list[tuple]:
         labels = label_components(batch.logits)
-        counts = _objects(labels, least)
-        images += int((counts > 0).sum())
-        file = None if cache is None else cache / f"batch_{number:05}.csv"
-        table = None if file is None else read_result(file, "measure this batch again")
-        if table is not None and set(table) != set(OBJECTS):
-            raise KerasganError(f"File {file} is damaged. Delete it to measure this batch again")
-        if table is None and counts.any():
-            table = _batch_table(benchmark, batch, labels, counts, rim, widths)
-            if file is not None:
-                write_result(table, file)
-        if table is not None:
-            names = np.array(batch.names, dtype=object)
-            tables.append(table.assign(name=names[table["name"].to_numpy(int)]))
-        if bar is not None:
-            bar.add(len(batch.images))
+        return _object_rows(benchmark, batch, labels, _objects(labels, least), rim, widths)
+
+    tables = benchmark.batch_tables(rows, OBJECTS, folder, facts, verbose)
+    tables = [table for _, table in tables if len(table)]
     if not tables:
         raise KerasganError(
             f"Argument 'samples' must have an image with two predicted objects of at least {least} "
             f"pixels. Received: none in {len(samples)} images. Pass a smaller 'least', or others"
         )
     table = pd.concat(tables, ignore_index=True)
-    table.attrs["images"] = images
+    table.attrs["images"] = table["name"].nunique()
     return table
 
 
-def _batch_table(
+def _object_rows(
     benchmark: ExplanationBenchmark,
     batch: ExplainedBatch,
     labels: np.ndarray,
     counts: np.ndarray,
     rim: float,
     widths: Sequence[float],
-) -> pd.DataFrame:
-    """The rows of a batch, `name` the place of the image in it."""
+) -> list[tuple]:
+    """Rows of `OBJECTS`, the index of the image in its batch first."""
     image = np.repeat(np.arange(len(counts)), counts)
-    index = np.concatenate([np.arange(count) for count in counts])
+    number = np.concatenate([np.arange(count) for count in counts])
     every = np.any((labels > 0) & (labels <= counts[:, None, None, None]), -1)
-    tables = []
+    kinds, rows = benchmark.methods, []
     for first in range(0, len(image), benchmark.batch_size):
         some = slice(first, first + benchmark.batch_size)
-        objects = _of_components(batch, labels, image[some], index[some])
-        others = every[image[some]] & ~np.any(objects.weights > 0, -1)
-        table = _objects_table(benchmark, objects, others, rim, widths)
-        tables.append(table.assign(name=np.resize(image[some], len(table))))
-    return pd.concat(tables, ignore_index=True)
+        objects = _of_components(batch, labels, image[some], number[some])
+        target = np.any(objects.weights > 0, -1)
+        others = every[image[some]] & ~target
+        beside = boundary_rim(target, rim, outer=True) & ~others
+        parts = {"own": target, "others": others, "beside": beside}
+        parts["elsewhere"] = ~(target | others | beside)
+        nulls = blurred_targets(target_map(objects, benchmark.seed), widths)
+        area = target.sum((1, 2))
+        for method, maps in benchmark.maps(objects):
+            sizes = np.abs(maps)
+            for metric, values in {**shares(sizes, parts), **excess(sizes, others, nulls)}.items():
+                rows += [
+                    (*which, method, kinds[method], metric, float(value))
+                    for *which, value in zip(image[some], number[some], area, values)
+                ]
+    return rows
 
 
 def _objects(labels: np.ndarray, least: int) -> np.ndarray:
@@ -301,36 +297,6 @@ def _of_components(
         logits=batch.logits[image],
         weights=weights.astype(np.float32),
     )
-
-
-def _objects_table(
-    benchmark: ExplanationBenchmark,
-    objects: ExplainedBatch,
-    others: np.ndarray,
-    rim: float,
-    widths: Sequence[float],
-) -> pd.DataFrame:
-    object_mask = np.any(objects.weights > 0, -1)
-    area = object_mask.sum((1, 2))
-    number = [int(name.rsplit(" ", 1)[1]) for name in objects.names]
-    beside = boundary_rim(object_mask, rim, outer=True) & ~others
-    parts = {
-        "own": object_mask,
-        "others": others,
-        "beside": beside,
-        "elsewhere": ~(object_mask | others | beside),
-    }
-    nulls = blurred_targets(target_map(objects, benchmark.seed), widths)
-    kinds = benchmark.methods
-    rows = []
-    for method, maps in benchmark.maps(objects):
-        sizes = np.abs(maps)
-        for metric, values in {**shares(sizes, parts), **excess(sizes, others, nulls)}.items():
-            rows += [
-                (*which, method, kinds[method], metric, float(value))
-                for *which, value in zip(objects.names, number, area, values)
-            ]
-    return pd.DataFrame(rows, columns=OBJECTS)
 
 
 def _with_blurs(

@@ -21,7 +21,6 @@ from kerasgan.evaluation.removal import (
     BASELINES,
     removal_curve,
 )
-from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.validation import check_choice, check_whole_number
 
@@ -46,16 +45,9 @@ def faithfulness(
     curves: str | Sequence[str] = ("pixels",),
     baseline: str = "blur",
     steps: int = 10,
-    target: Any = "prediction",
-    size: int | tuple[int, int] | None = None,
-    batch_size: int = 8,
-    mode: str = "stretch",
-    controls: bool = True,
-    seed: int = 0,
-    preprocess: Any = None,
-    gates: Gates | None = None,
     folder: Any = None,
     verbose: bool = True,
+    **options: Any,
 ) -> pd.DataFrame:
     """Measure how faithful heatmaps are, by removing what they call relevant.
 
@@ -79,10 +71,9 @@ def faithfulness(
     The baseline is part of the result: compare rules under one, and see whether others agree.
 
     Args:
-        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
-        samples: `Samples`, with masks where the target asks for them.
-        rules: A rule's name, a rule or another method; a list of these; or a dict from a name of
-            your own to such a rule.
+        model: A network from image to mask.
+        samples: What to explain, with masks where the target asks for them.
+        rules: One rule or method, or several.
         curves: Names of curves, or one of them: "pixels", "regions", "superpixels", "deletion",
             "insertion".
         baseline: What is put in the place of removed pixels: "blur", "mean", "noise", "inpainting"
@@ -90,17 +81,9 @@ def faithfulness(
             and insertion have their own.
         steps: In how many equal steps all is removed, at least 1. Each costs a pass of the
             network for an image, an order and a method.
-        target: What is explained, as for `Explainer.explain`; no array.
-        size: Side in pixels or (height, width); needed where the network takes any size.
-        batch_size: Images at once.
-        mode: "stretch" or "letterbox", as in training.
-        controls: Whether to judge random, edge, target and gradient maps too.
-        seed: Key of ties, noise and the random map.
-        preprocess: What the network takes, as for `Explainer`.
-        gates: As of `Explainer`.
-        folder: Where finished batches are kept, so that the same call goes on after them; None
-            for nowhere.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
         A row for each image, method and metric: `name`, `method`, `kind` ("rule" or "control"),
@@ -138,19 +121,8 @@ def faithfulness(
         check_choice("curves", curve, CURVES)
     check_choice("baseline", baseline, BASELINES)
     check_whole_number("steps", steps, 1)
-    benchmark = ExplanationBenchmark(
-        model,
-        samples,
-        rules,
-        target=target,
-        size=size,
-        batch_size=batch_size,
-        mode=mode,
-        controls=controls,
-        seed=seed,
-        preprocess=preprocess,
-        gates=gates,
-    )
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    seed = benchmark.seed
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
     facts = {"measure": "faithfulness", "curves": curves, "baseline": baseline, "steps": int(steps)}
     return benchmark.table(benchmark.each(measure), folder=folder, facts=facts, verbose=verbose)

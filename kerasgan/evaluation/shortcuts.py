@@ -78,15 +78,14 @@ def region_relevance(
     """Measure how much relevance named regions draw.
 
     Args:
-        model: As for `ExplanationBenchmark`.
+        model: A network from image to mask.
         samples: `Samples`, with or without masks.
         rules: As for `ExplanationBenchmark`.
         find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
-        folder: Where finished batches are kept, as for `ExplanationBenchmark.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **options: `target`, `size`, `batch_size`, `mode`, `controls`, `seed`, `preprocess`, as
-            for `ExplanationBenchmark`.
+        **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
         A row for each image, method and region: `name`, `method`, `kind`, `region`; `share` of the
@@ -168,13 +167,12 @@ def inpainting_effect(
     name.
 
     Args:
-        model: As for `ExplanationBenchmark`.
+        model: A network from image to mask.
         samples: `Samples`, with or without masks.
         find: As for `region_relevance`.
-        folder: As for `region_relevance`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
-            `ExplanationBenchmark`.
+        **options: Further arguments of `ExplanationBenchmark`, but for `controls`.
 
     Returns:
         Two rows for each image and region: `name`, `region`, `inpainted` ("region" or "control");
@@ -271,7 +269,7 @@ def shortcuts(
     regions (Bonferroni), so that with none being a shortcut, one is named seldom.
 
     Args:
-        model: As for `ExplanationBenchmark`.
+        model: A network from image to mask.
         samples: `Samples`, with or without masks, 4 at least.
         rule: A rule's name, a rule or another method. `epsilon` scatters, and can put less
             relevance on a cue than its area even where the cue decides.
@@ -279,10 +277,9 @@ def shortcuts(
         clusters: As for `relevance_clusters`.
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
-        folder: Where finished batches are kept, as for `ExplanationBenchmark.table`.
+        folder: Where to cache finished batches, or None.
         verbose: Whether to show a progress bar.
-        **options: `target`, `size`, `batch_size`, `mode`, `seed`, `preprocess`, `gates`, as for
-            `ExplanationBenchmark`.
+        **options: Further arguments of `ExplanationBenchmark`, but for `controls`.
 
     Returns:
         Tables, tests and plain sentences.

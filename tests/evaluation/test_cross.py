@@ -225,15 +225,15 @@ def test_names_that_a_spreadsheet_would_run_come_back(samples, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"folds": 1}, "'folds' must be a whole number from 2 to 15, the number of images"),
-        ({"folds": 16}, "the number of images. Received: 16"),
+        ({"folds": 1}, "'folds' must be a whole number from 2 to 15"),
+        ({"folds": 16}, "from 2 to 15. Received: 16"),
         ({"folds": 2.0}, "'folds' must be"),
-        ({"folds": 7, "groups": patient}, "from 2 to 6, the number of groups. Received: 7"),
+        ({"folds": 7, "groups": patient}, "from 2 to 6. Received: 7"),
         (
             {"groups": lambda name: "one"},
             r"into two groups or more. Received: \['one'\] for all 15",
         ),
-        ({"fraction": 1}, "'fraction' must be from 0 up and below 1. Received: 1"),
+        ({"fraction": 1}, "'fraction' must be a finite number from 0 up and below 1. Received: 1"),
         ({"fraction": -0.1}, "'fraction' must be"),
         ({"fraction": "a"}, "'fraction' must be"),
         ({"empty": "one"}, "'empty' must be one of"),

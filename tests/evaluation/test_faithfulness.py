@@ -171,7 +171,7 @@ def test_bad_arguments(samples):
         ({"curves": []}, "'curves' must name at least one curve"),
         ({"curves": ["pixels", "pixels"]}, "each once"),
         ({"baseline": "rod"}, "'baseline' must be one of.*Did you mean 'road'"),
-        ({"steps": -1}, "'steps' must be a whole number, at least 1. Received: -1"),
+        ({"steps": -1}, "'steps' must be a whole number from 1 up. Received: -1"),
     ):
         with pytest.raises(KerasganError, match=message):
             faithfulness(network(0.0), samples, **arguments)

@@ -112,11 +112,11 @@ def test_empty_masks():
         (([[np.nan]], [[1]]), "'truth' must be a mask"),
         (([["a"]], [[1]]), "'truth' must be a mask"),
         (([[1]], [[0.5]]), "from 0.5 to 0.5"),
-        (([[1]], [[1]], 0), "'spacing' must be a positive number"),
-        (([[1]], [[1]], (1, 2, 3)), "'spacing' must be a positive number"),
-        (([[1]], [[1]], "mm"), "'spacing' must be a positive number"),
-        (([[1]], [[1]], None), "'spacing' must be a positive number"),
-        (([[1]], [[1]], (1, np.inf)), "'spacing' must be a positive number"),
+        (([[1]], [[1]], 0), "'spacing' must be a finite number above 0"),
+        (([[1]], [[1]], (1, 2, 3)), "'spacing' must be a finite number above 0"),
+        (([[1]], [[1]], "mm"), "'spacing' must be a finite number above 0"),
+        (([[1]], [[1]], None), "'spacing' must be a finite number above 0"),
+        (([[1]], [[1]], (1, np.inf)), "'spacing' must be a finite number above 0"),
     ],
 )
 def test_bad_input(arguments, words):

@@ -179,7 +179,7 @@ class TestRefusals:
         ):
             with pytest.raises(KerasganError, match=message):
                 export_predictor(network, tmp_path / "saved", **options)
-        with pytest.raises(KerasganError, match="'opset' must be an int from 13 to 18"):
+        with pytest.raises(KerasganError, match="'opset' must be a whole number from 13 to 18"):
             export_onnx(network, tmp_path / "a.onnx", opset=12)
         with pytest.raises(KerasganError, match="one network"):
             export_predictor([network, network], tmp_path / "saved")

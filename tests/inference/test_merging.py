@@ -241,9 +241,9 @@ class TestWindows:
         ("options", "message"),
         [
             ({"mode": "windows"}, "'mode' must be one of .*Did you mean 'window'"),
-            ({"mode": "window", "overlap": 1}, "'overlap' must be a finite number from 0 up and below 1"),
-            ({"mode": "window", "overlap": None}, "'overlap' must be a finite number from 0 up and below 1"),
-            ({"mode": "window", "scale": 0}, "'scale' must be a finite number above 0. Received: 0"),
+            ({"mode": "window", "overlap": 1}, "'overlap' must be a finite number from 0"),
+            ({"mode": "window", "overlap": None}, "'overlap' must be a finite number from 0"),
+            ({"mode": "window", "scale": 0}, "'scale' must be a finite number above 0"),
             ({"mode": "window", "scale": np.nan}, "'scale' must be a finite number above 0"),
             ({"overlap": 0.3}, "are those of mode='window'"),
             ({"temperature": 0}, "'temperature' must be a finite number above 0. Received: 0"),

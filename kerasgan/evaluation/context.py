@@ -228,7 +228,10 @@ def relevance_between_objects(
 
     def rows(batch: ExplainedBatch) -> list[tuple]:
         labels = label_components(batch.logits)
-        return _object_rows(benchmark, batch, labels, _objects(labels, least), rim, widths)
+        counts = _objects(labels, least)
+        if not counts.any():
+            return []
+        return _object_rows(benchmark, batch, labels, counts, rim, widths)
 
     tables = benchmark.batch_tables(rows, OBJECTS, folder, facts, verbose)
     tables = [table for _, table in tables if len(table)]

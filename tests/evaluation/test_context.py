@@ -169,7 +169,7 @@ def test_objects_go_on_after_a_stop(squares, tmp_path, monkeypatch):
     model, folder = linear(reaching(8, 2, 1)), tmp_path / "kept"
     options = {"widths": [2], "batch_size": 1, "verbose": False}
     whole = relevance_between_objects(model, squares, **options)
-    done = CONTEXT._batch_table
+    done = CONTEXT._object_rows
     seen = []
 
     def once(benchmark, batch, *rest):
@@ -178,7 +178,7 @@ def test_objects_go_on_after_a_stop(squares, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return done(benchmark, batch, *rest)
 
-    monkeypatch.setattr(CONTEXT, "_batch_table", once)
+    monkeypatch.setattr(CONTEXT, "_object_rows", once)
     with pytest.raises(KeyboardInterrupt):
         relevance_between_objects(model, squares, folder=folder, **options)
     again = relevance_between_objects(model, squares, folder=folder, **options)

@@ -69,7 +69,7 @@ def randomisation(
     Example:
         >>> import keras
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames_1", count=2, size=32)
         >>> image = keras.Input((32, 32, 3))
         >>> model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same", name="a")(image))
         >>> options = {"target": kg.explain.targets.Pixel(9, 9), "controls": False}
@@ -167,7 +167,7 @@ def random_logit(
 
     Example:
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames_2", count=2, size=32)
         >>> model = kg.models.unet(size=32, filters=2, levels=2)
         >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = random_logit(model, samples, target=pixel, controls=False, verbose=False)
@@ -230,7 +230,7 @@ def compare_models(
 
     Example:
         >>> import kerasgan as kg
-        >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> samples = kg.data.synthetic.write_dataset("frames_3", count=2, size=32)
         >>> model = kg.models.unet(size=32, filters=2, levels=2)
         >>> pixel = kg.targets.Pixel(9, 9)
         >>> table = compare_models(

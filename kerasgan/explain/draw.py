@@ -1,4 +1,4 @@
-"""Pictures of explanations: relevance in red and blue, with zero white in the middle."""
+"""Pictures of explanations: relevance in red and blue, zero white, or transparent over an image."""
 
 from __future__ import annotations
 
@@ -16,19 +16,32 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError
 
-__all__ = ["colour_bar", "draw", "in_colours", "show", "some_layers", "to_picture", "write_figure"]
+__all__ = [
+    "colour_bar",
+    "draw",
+    "in_colours",
+    "limit_of",
+    "opacity",
+    "overlay",
+    "show",
+    "some_layers",
+    "to_picture",
+    "write_figure",
+]
 
 COLOURS = "RdBu_r"
 CLIPPED = 99.5
 ROWS = 8
 SMALLEST = 8
+GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 
 
 def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool = True) -> Figure:
-    """Draws image, relevance of pixels and of layers, and predicted mask, a row for each image.
+    """Draws image, relevance over and beside it, that of layers, and mask, a row for each image.
 
-    Channels are summed. Each panel is scaled by itself: its colours end at the 99.5th percentile of
-    its absolute relevance, positive red and negative blue. The predicted mask is outlined.
+    Channels are summed. The images of a column share one scale: its colours end at the 99.5th
+    percentile of their absolute relevance, positive red and negative blue. Over the image, in grey,
+    relevance is the more opaque the stronger it is. The predicted mask is outlined.
 
     Args:
         explanation: An `Explanation`; of more than 8 images the first 8 are drawn.
@@ -40,24 +53,34 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
     """
     layers = some_layers(explanation.layers) if layers is None else list(layers)
     rows = min(len(explanation), ROWS)
-    columns = 3 + len(layers)
-    figure = Figure(figsize=(2.1 * columns + 0.7, 2.1 * rows + 0.45), layout="constrained", dpi=150)
+    maps = {"relevance of pixels": explanation.relevance[:rows].sum(-1)}
+    for name in layers:
+        summed = explanation.layers[name][:rows].sum(-1)
+        maps[_layer_title(explanation.layers.describe(name), name, summed)] = summed
+    columns = 3 + len(maps)
+    figure = Figure(figsize=(2.1 * columns + 0.9, 2.1 * rows + 0.5), layout="constrained", dpi=150)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     axes = figure.subplots(rows, columns, squeeze=False)
     masks = _foreground(explanation.prediction)
+    limits = {title: limit_of(summed) for title, summed in maps.items()}
     for row in range(rows):
         image, mask = to_picture(explanation.images[row]), masks[row]
-        panels = [("relevance of pixels", explanation.relevance[row])]
-        panels += [(name, explanation.layers[name][row]) for name in layers]
         outline = mask if outlines else None
         show(axes[row, 0], "image", image, row, outline=outline)
-        for axis, (title, relevance) in zip(axes[row, 1:], panels):
-            summed = relevance.sum(-1)
-            title += f"\n{summed.shape[0]} × {summed.shape[1]}" if title in layers else ""
-            show(axis, title, in_colours(summed), row, outline=outline, heat=True)
+        title, summed = next(iter(maps.items()))
+        over = overlay(image, summed[row], limits[title])
+        show(axes[row, 1], "relevance over the image", over, row, outline=outline, heat=True)
+        for axis, (title, summed) in zip(axes[row, 2:], maps.items()):
+            picture = in_colours(summed[row], limits[title])
+            show(axis, title, picture, row, outline=outline, heat=True)
         show(axes[row, -1], "predicted mask", mask, row, cmap="gray", vmin=0, vmax=1)
-    colour_bar(figure, axes)
+    colour_bar(figure, axes, "one scale for each column of maps")
     return figure
+
+
+def _layer_title(part: str, name: str, maps: np.ndarray) -> str:
+    """What a layer is, above its own name; without the first, that and the size."""
+    return f"{part}\n{name}" if part else f"{name}\n{maps.shape[1]} × {maps.shape[2]}"
 
 
 def to_picture(image: np.ndarray) -> np.ndarray:
@@ -75,8 +98,11 @@ def to_picture(image: np.ndarray) -> np.ndarray:
     return image if image.shape[-1] == 3 else np.repeat(image.mean(-1, keepdims=True), 3, -1)
 
 
-def colour_bar(figure: Figure, axes: np.ndarray) -> None:
-    """Adds the colours of relevance to a figure; `axes` are all of it, in rows and columns."""
+def colour_bar(figure: Figure, axes: np.ndarray, scale: str = "one scale for each map") -> None:
+    """Adds the colours of relevance to a figure; `axes` are all of it, in rows and columns.
+
+    `scale` says which maps share one, whose colours end where `limit_of` says.
+    """
     bar = figure.colorbar(
         ScalarMappable(Normalize(-1, 1), COLOURS),
         ax=axes,
@@ -85,14 +111,53 @@ def colour_bar(figure: Figure, axes: np.ndarray) -> None:
         pad=0.01,
     )
     bar.set_ticks([-1, 0, 1], labels=["against", "0", "for"])
+    bar.set_label(scale, fontsize=7)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(labelsize=8, length=2)
 
 
-def in_colours(relevance: np.ndarray) -> np.ndarray:
-    """Turns relevance (height, width) into colours (height, width, 4), by the map's own scale."""
-    limit = np.percentile(np.abs(relevance), CLIPPED) or np.abs(relevance).max() or 1.0
+def limit_of(*maps: np.ndarray) -> float:
+    """Returns the relevance of the strongest colours of maps that share one scale.
+
+    It is the 99.5th percentile of their absolute relevance; 1 where all of it is zero.
+    """
+    sizes = np.abs(np.concatenate([np.ravel(relevance) for relevance in maps]))
+    return float(np.percentile(sizes, CLIPPED) or sizes.max() or 1.0)
+
+
+def in_colours(relevance: np.ndarray, limit: float | None = None) -> np.ndarray:
+    """Turns relevance (height, width) into colours (height, width, 4), by the map's own limit."""
+    limit = limit_of(relevance) if limit is None else limit
     return colormaps[COLOURS](np.clip(relevance / limit, -1, 1) / 2 + 0.5)
+
+
+def opacity(relevance: np.ndarray, limit: float) -> np.ndarray:
+    """Returns how opaque relevance is over an image: from 0 where it is zero to 1 at the limit."""
+    return np.sqrt(np.minimum(np.abs(relevance) / limit, 1.0))
+
+
+def overlay(image: np.ndarray, relevance: np.ndarray, limit: float | None = None) -> np.ndarray:
+    """Lays relevance over an image in grey, which shows unchanged where relevance is zero.
+
+    Args:
+        image: Float (height, width, 3) in [0, 1], as `to_picture` gives it.
+        relevance: (rows, columns), of the size of the image or coarser.
+        limit: Relevance of the strongest colours, positive; None for the map's own (`limit_of`).
+
+    Returns:
+        Float (height, width, 3) in [0, 1].
+
+    Example:
+        >>> overlay(np.full((1, 2, 3), 0.5), np.array([[0.0, 1.0]]))[0].round(2).tolist()
+        [[0.5, 0.5, 0.5], [0.4, 0.0, 0.12]]
+    """
+    limit = limit_of(relevance) if limit is None else limit
+    height, width = image.shape[:2]
+    rows = np.arange(height) * relevance.shape[0] // height
+    relevance = relevance[rows][:, np.arange(width) * relevance.shape[1] // width]
+    grey = np.repeat(image @ GREY, 3).reshape(image.shape)
+    alpha = opacity(relevance, limit)[..., None]
+    return (1 - alpha) * grey + alpha * in_colours(relevance, limit)[..., :3]
 
 
 def show(

@@ -21,6 +21,7 @@ from kerasgan.explain.finite import check_finite
 from kerasgan.explain.functions import BUILDING, Functions, Traced, channel_mask
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, warn_if_empty
+from kerasgan.explain.naming import describe_nodes
 from kerasgan.explain.perturbation import Perturbation
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
@@ -92,6 +93,7 @@ class Explainer:
         self.model = generator_of(model)
         self.preprocess = preprocess_of(self.model, preprocess)
         self.batch_size = batch_size
+        self._described: dict[tuple, dict[str, str]] = {}
         split_evenly = isinstance(self.method, AttnLRP)
         with BUILDING:
             self.graph = read_graph(
@@ -223,6 +225,7 @@ class Explainer:
             rows=traced.rows,
             branches=traced.branches,
             gates=self.gates,
+            parts=self._parts(inputs, names) if traced.layers else None,
         )
 
     def relevance(self, images: Any, target: Any = "prediction", start: str = "logit") -> tf.Tensor:
@@ -436,6 +439,15 @@ class Explainer:
             shape = self.graph.shape(node.output)
             sizes.append(math.prod(size or math.isqrt(pixels) for size in shape[1:]))
         return 3 * sum(sizes) * self.functions.inputs[0].dtype.size
+
+    def _parts(self, inputs: Sequence[np.ndarray], names: Mapping[str, str]) -> dict[str, str]:
+        """Says where in the network layers lie, by their names."""
+        key = tuple(array.shape[1:] for array in inputs)
+        if key not in self._described:
+            with tf.init_scope():
+                self._described[key] = describe_nodes(self.graph, key)
+        found = self._described[key]
+        return {name: found[own] for name, own in names.items() if own in found}
 
     def _layers_to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
         if layers is not None:

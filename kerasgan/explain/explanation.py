@@ -27,15 +27,31 @@ class Layers(Mapping):
     first asked for.
     """
 
-    def __init__(self, names: dict[str, str], arrays: dict[str, Any]):
+    def __init__(
+        self, names: dict[str, str], arrays: dict[str, Any], parts: Mapping[str, str] | None = None
+    ):
         self.names = names
         self.arrays = arrays
+        self.parts = dict(parts or {})
 
     def __getitem__(self, name: str) -> np.ndarray:
         node = self.names[find_layer(name, self.names)]
         if not isinstance(self.arrays[node], np.ndarray):
             self.arrays[node] = self.arrays[node].numpy()
         return self.arrays[node]
+
+    def describe(self, name: str) -> str:
+        """Says where in the network a layer lies.
+
+        Args:
+            name: Of the layer, as for its relevance.
+
+        Returns:
+            "encoder 1/4", "bottleneck 1/16", "decoder 1/2" and so on: before, at or after the
+            smallest maps, and the resolution relative to the image; "layer 1/1" where all maps are
+            of one size; "" for what has no rows and columns, such as tokens.
+        """
+        return self.parts.get(find_layer(name, self.names), "")
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
@@ -77,13 +93,15 @@ class Explanation:
         rows: Sequence[Sequence[str]] = (),
         branches: Sequence[Sequence[str]] = (),
         gates: Mapping[str, Sequence[int]] | None = None,
+        parts: Mapping[str, str] | None = None,
     ):
         self.images = arrays["images"]
         self.relevance = arrays["relevance"]
         self.logits = arrays["logits"]
         self.target = arrays["target"]
         at_layers = {name: array for name, array in arrays.items() if name.startswith("layers/")}
-        self.layers = Layers(names, {name[7:]: array for name, array in at_layers.items()})
+        by_node = {name[7:]: array for name, array in at_layers.items()}
+        self.layers = Layers(names, by_node, parts)
         self.gates = {name: tuple(indices) for name, indices in (gates or {}).items()}
         self.arrays = {name: array for name, array in arrays.items() if name not in at_layers}
         self.rows, self.branches = list(rows), list(branches)
@@ -161,8 +179,9 @@ class Explanation:
                 f"Received: '{path}'"
             )
         layers = {f"layers/{name}": array for name, array in self.layers.arrays.items()}
-        names = {"names": self.layers.names, "rows": self.rows, "branches": self.branches}
-        header = np.array(json.dumps({**names, "gates": self.gates}))
+        names: dict[str, Any] = {"names": self.layers.names, "rows": self.rows, "branches": self.branches}
+        names.update(gates=self.gates, parts=self.layers.parts)
+        header = np.array(json.dumps(names))
         file = io.BytesIO()
         np.savez_compressed(file, header=header, **self.arrays, **layers)
         try:
@@ -203,6 +222,10 @@ class Explanation:
         outlines: bool = True,
     ) -> Any:
         """Draws image, relevance and predicted mask, a row for each image.
+
+        Relevance is drawn over the image, where zero is transparent, and beside it alone. Images
+        share the scale of a column, and layers are named by where they lie
+        (`e.layers.describe`).
 
         Args:
             path: Of the picture to write; None to only return the figure.

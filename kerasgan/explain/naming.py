@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from kerasgan.explain.graph import Node, image_inputs
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from kerasgan.explain.graph import Graph, Node, image_inputs
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Value, layers_in
 
-__all__ = ["find_ends", "name_nodes"]
+__all__ = ["describe_nodes", "find_ends", "name_nodes"]
 
 
 def name_nodes(steps: Patterns) -> None:
@@ -111,3 +116,70 @@ def find_ends(steps: Patterns) -> None:
         node.last = node not in followed
         if node in followed or node.kind == "weighted":
             followed.update(makers[value] for value in node.inputs if value in makers)
+
+
+def describe_nodes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[str, str]:
+    """Says where in the network each node with a map lies, such as "encoder 1/4".
+
+    `inputs` are the shapes of one image, and of what else the network takes. The fraction is the
+    resolution relative to the image. What the smallest maps are
+    computed from is the encoder, they themselves are the bottleneck, and the rest is the decoder.
+    The mean over a whole image is no map. A network of one resolution has no such parts: its nodes
+    are "layer 1/1".
+    """
+    size, shapes = inputs[0][:2], _shapes(graph, inputs)
+    makers = {node.output: node for node in graph.nodes}
+    before = {node: [makers[v] for v in node.inputs if v in makers] for node in graph.nodes}
+    maps: dict[Node, tuple[int, int]] = {}
+    averaged: set[Node] = set()
+    for node in graph.nodes:
+        if node.main.attributes["data_format"].s == b"NCHW":
+            return {}
+        shape = shapes.get(node.output, tf.TensorShape(None))
+        sides = tuple(shape[1:3]) if shape.rank == 4 else (None,)
+        if shape.rank == 2:
+            averaged.add(node)
+        elif None not in sides and node.output not in graph.batch_axes:
+            mean = node.main.kind == "Mean" or any(other in averaged for other in before[node])
+            if sides == (1, 1) and mean:
+                averaged.add(node)
+            else:
+                maps[node] = sides
+    smallest = min(maps.values(), key=math.prod, default=size)
+    ahead = {node for node, sides in maps.items() if sides == smallest}
+    for node in reversed(graph.nodes):
+        if node in ahead:
+            ahead.update(before[node])
+    middle = "layer" if smallest == size else "bottleneck"
+    parts = {}
+    for node, sides in maps.items():
+        part = middle if sides == smallest else "encoder" if node in ahead else "decoder"
+        parts[node.name] = f"{part} {_scale(size, sides)}"
+    return parts
+
+
+def _shapes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[Value, tf.TensorShape]:
+    """The shapes of all values for inputs of these shapes."""
+    if all(None not in spec.shape[1:] for spec in graph.image_specs):
+        return {node.output: graph.shape(node.output) for node in graph.nodes}
+    shapes: dict[Value, tf.TensorShape] = {}
+
+    def forward(*images: tf.Tensor) -> tf.Tensor:
+        run = graph.run(list(images))
+        shapes.update(run.shapes())
+        return run.logits
+
+    specs = [
+        tf.TensorSpec((1, *shape), spec.dtype) for shape, spec in zip(inputs, graph.image_specs)
+    ]
+    tf.function(forward, autograph=False).get_concrete_function(*specs)
+    return shapes
+
+
+def _scale(image: tuple[int, int], sides: tuple[int, int]) -> str:
+    """The resolution relative to the image; height and width apart where they differ."""
+    texts = [
+        f"1/{round(whole / part)}" if part <= whole else f"{round(part / whole)}/1"
+        for whole, part in zip(image, sides)
+    ]
+    return texts[0] if texts[0] == texts[1] else " × ".join(texts)

@@ -7,7 +7,7 @@ from toys import IMAGES
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Explanation
-from kerasgan.explain.draw import draw, to_picture
+from kerasgan.explain.draw import draw, in_colours, limit_of, overlay, to_picture
 
 
 def made(relevance, layers=(), classes=1):
@@ -34,7 +34,7 @@ def test_zero_is_white_in_the_middle_and_channels_are_summed():
     relevance[0, 0, 0] = [3, -1, -1]
     relevance[0, 7, 7] = [-4, 1, 1]
     relevance[0, 4, 4] = [2, -1, -1]
-    picture = colours(draw(made(relevance)).axes[1])
+    picture = colours(draw(made(relevance)).axes[2])
     red, blue, white, other = picture[0, 0], picture[7, 7], picture[4, 4], picture[3, 3]
     assert red[0] > red[2] + 0.2
     assert blue[2] > blue[0] + 0.2
@@ -42,17 +42,70 @@ def test_zero_is_white_in_the_middle_and_channels_are_summed():
     assert white[:3].min() > 0.95
 
 
-def test_each_panel_has_its_own_scale():
+def test_images_of_a_column_share_a_scale_and_columns_have_their_own():
     small = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
+    small[1] = small[0] / 4
     figure = draw(made(small, {"a": 1000 * small, "b": small[:, :4, :4]}), layers=["a", "b"])
-    assert [axis.get_title() for axis in figure.axes[:5]] == [
+    assert [axis.get_title() for axis in figure.axes[:6]] == [
         "image",
+        "relevance over the image",
         "relevance of pixels",
         "a\n8 × 8",
         "b\n4 × 4",
         "predicted mask",
     ]
-    np.testing.assert_allclose(colours(figure.axes[1]), colours(figure.axes[2]), atol=1e-5)
+    strong, weak = colours(figure.axes[2]), colours(figure.axes[8])
+    np.testing.assert_allclose(strong, colours(figure.axes[3]), atol=1e-5)
+    limit = np.percentile(np.abs(small), 99.5)
+    clipped = np.clip(small[..., 0] / limit, -1, 1)
+    for picture, values in zip((strong, weak), clipped):
+        np.testing.assert_allclose(picture, in_colours(values, 1.0), atol=1e-5)
+    assert "one scale" in figure.axes[-1].get_ylabel()
+
+
+def test_an_overlay_is_transparent_exactly_where_relevance_is_zero():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(size=(8, 8, 3))
+    grey = np.repeat((image * [0.299, 0.587, 0.114]).sum(-1)[..., None], 3, -1)
+    relevance = rng.normal(size=(8, 8)) * (rng.uniform(size=(8, 8)) > 0.5)
+    over = overlay(image, relevance, 1.0)
+    same = np.isclose(over, grey, rtol=0, atol=1e-12).all(-1)
+    np.testing.assert_array_equal(same, relevance == 0)
+    opaque = np.abs(relevance) >= 1
+    assert opaque.any()
+    np.testing.assert_allclose(over[opaque], in_colours(relevance, 1.0)[opaque, :3], atol=1e-6)
+
+
+def test_an_overlay_grows_with_relevance_and_treats_signs_alike():
+    strengths = np.linspace(0, 1, 11)
+    white = np.ones((1, 11, 3))
+    away = {s: np.abs(overlay(white, s * strengths[None], 1.0) - 1).sum(-1)[0] for s in (1, -1)}
+    for distances in away.values():
+        assert (np.diff(distances) > 0).all()
+    images = [np.full((1, 1, 3), value) for value in (0.2, 0.7)]
+    for strength in strengths:
+        shown = {
+            sign: [overlay(image, np.array([[sign * strength]]), 1.0) for image in images]
+            for sign in (1, -1)
+        }
+        seen = [float((high - low).mean() / 0.5) for low, high in shown.values()]
+        assert seen[0] == pytest.approx(seen[1])  # as much of the image shows through
+
+
+def test_an_overlay_of_a_coarse_map_covers_the_image():
+    relevance = np.array([[1.0, 0.0], [0.0, -1.0]])
+    over = overlay(np.full((6, 4, 3), 0.5), relevance)
+    changed = np.abs(over - 0.5).max(-1) > 1e-9
+    np.testing.assert_array_equal(changed, np.kron(relevance != 0, np.ones((3, 2))) > 0)
+
+
+def test_limit_of():
+    maps = np.arange(-500.0, 501.0)
+    assert limit_of(maps[:300], maps[300:]) == np.percentile(np.abs(maps), 99.5)
+    lone = np.zeros(1000)
+    lone[3] = -2
+    assert limit_of(lone) == 2
+    assert limit_of(np.zeros((4, 4))) == 1
 
 
 def test_picks_layers_worth_a_look():
@@ -60,7 +113,7 @@ def test_picks_layers_worth_a_look():
     layers = {name: np.ones((1, size, size, 2), "float32") for name, size in sizes.items()}
     figure = draw(made(np.zeros((1, 8, 8, 3), "float32"), layers))
     shown = [axis.get_title().split("\n")[0] for axis in figure.axes]
-    assert shown[2:5] == ["middle", "up", "most"]
+    assert shown[3:6] == ["middle", "up", "most"]
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -74,7 +127,7 @@ def test_written(tmp_path, classes):
 def test_nothing_to_see():
     e = made(np.zeros((1, 8, 8, 3), "float32"))
     e.logits[:] = -1
-    picture = colours(draw(e).axes[1])
+    picture = colours(draw(e).axes[2])
     assert np.ptp(picture[..., :3]) == 0 or picture[..., :3].min() > 0.95
 
 
@@ -82,7 +135,7 @@ def test_at_most_eight_rows():
     relevance = np.zeros((9, 8, 8, 3), "float32")
     e = made(relevance)
     e.images = np.zeros((9, 8, 8, 3))
-    assert len(draw(e).axes) == 8 * 3 + 1
+    assert len(draw(e).axes) == 8 * 4 + 1
 
 
 def test_unknown_layer():

@@ -29,6 +29,7 @@ from kerasgan.report.figures import mask_figure
 from kerasgan.report.pictures import (
     error_layer,
     inside,
+    laid_over,
     outline_layer,
     photo,
     relevance_map,
@@ -224,6 +225,10 @@ class Panels:
                 coloured = relevance_map(summed)
                 entry = {"rule": rule, "target": target, "place": place, **coloured._asdict()}
                 entry["cells"] = "{} × {}".format(*relevance.shape[1:3])
+                if not maps:
+                    entry["over"] = laid_over(summed)
+                if place:
+                    entry["part"] = explanation.layers.describe(place)
                 if not place:
                     whole_map = relevance[row].sum(-1, dtype=np.float64)
                     if self.merged:

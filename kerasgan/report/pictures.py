@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from kerasgan.data.resize import image_box
-from kerasgan.explain.draw import CLIPPED, COLOURS, to_picture
+from kerasgan.explain.draw import CLIPPED, COLOURS, opacity, to_picture
 from kerasgan.report.figures import EXTRA, HIT, MISSED, PREDICTION, TRUTH, WRONG_CLASS
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Map",
     "error_layer",
     "inside",
+    "laid_over",
     "outline_layer",
     "palette",
     "photo",
@@ -92,6 +93,12 @@ def relevance_map(relevance: np.ndarray, most: int = 128) -> Map:
         >>> relevance_map(np.zeros((4, 6)))[1:]
         (0.0, 4, 6)
     """
+    picture, limit, shape = _levels(relevance, most)
+    return Map(_address(picture, "png", optimize=True), limit, *shape)
+
+
+def _levels(relevance: np.ndarray, most: int) -> tuple[Image.Image, float, tuple[int, int]]:
+    """A picture of the levels of a map, its limit and its size."""
     values = np.asarray(relevance, np.float64)
     step = -(-max(values.shape) // most)
     if step > 1:
@@ -102,7 +109,14 @@ def relevance_map(relevance: np.ndarray, most: int = 128) -> Map:
     levels = np.rint(np.clip(values / (limit or 1.0), -1, 1) * LEVELS) + LEVELS
     picture = Image.fromarray(levels.astype(np.uint8))
     picture.putpalette(palette().ravel().tolist())
-    return Map(_address(picture, "png", optimize=True), float(limit), *values.shape)
+    return picture, float(limit), values.shape
+
+
+def laid_over(relevance: np.ndarray, most: int = 128) -> str:
+    """Encode what `relevance_map` does, the more opaque the stronger; zero is transparent."""
+    levels = np.abs(np.arange(-LEVELS, LEVELS + 1))
+    opaque = np.rint(255 * opacity(levels, LEVELS)).astype(np.uint8).tobytes()
+    return _address(_levels(relevance, most)[0], "png", optimize=True, transparency=opaque)
 
 
 def palette() -> np.ndarray:

@@ -19,6 +19,20 @@ def test_values_survive_the_picture():
     assert drawn.limit == pytest.approx(np.percentile(np.abs(relevance), 99.5))
 
 
+def test_what_is_laid_over_an_image_is_transparent_where_relevance_is_zero():
+    relevance = np.random.default_rng(0).normal(size=(20, 30))
+    relevance[:, ::3] = 0
+    over = np.asarray(decode(pictures.laid_over(relevance)).convert("RGBA"))
+    plain = np.asarray(decode(pictures.relevance_map(relevance).uri).convert("RGB"))
+    np.testing.assert_array_equal(over[..., :3], plain)
+    levels = np.abs(values(pictures.relevance_map(relevance)))
+    np.testing.assert_array_equal(over[..., 3] == 0, levels == 0)
+    order = np.argsort(levels, axis=None)
+    assert (np.diff(over[..., 3].ravel()[order].astype(int)) >= 0).all()
+    mirrored = np.asarray(decode(pictures.laid_over(-relevance)).convert("RGBA"))
+    np.testing.assert_array_equal(mirrored[..., 3], over[..., 3])
+
+
 def test_large_maps_are_averaged_and_empty_ones_are_zero():
     relevance = np.kron(np.arange(4.0).reshape(2, 2), np.ones((100, 100)))
     drawn = pictures.relevance_map(relevance)

@@ -95,9 +95,17 @@
   };
   const signed = (value) => (value > 0 ? "+" : "") + value.toPrecision(2);
 
+  const address = (painted) => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [painted.width, painted.height];
+    canvas.getContext("2d").putImageData(painted, 0, 0);
+    return canvas.toDataURL();
+  };
+  const title = (map) => (map.part ? `${map.part} (layer ${map.place})` : `layer ${map.place}`);
+
   function heatmap(figure) {
     const maps = JSON.parse(one(".maps", figure).textContent);
-    const [heat, picture, read, cross] = [".heat", ".map", ".read", ".cross"].map((part) => one(part, figure));
+    const [heat, picture, laid, read, cross] = [".heat", ".map", ".laid", ".read", ".cross"].map((part) => one(part, figure));
     const canvas = document.createElement("canvas");
     const context = canvas.getContext("2d", { willReadFrequently: true });
     let map = maps[0];
@@ -106,7 +114,7 @@
 
     const summary = () => {
       if (!map) return "There is nothing to explain: no such pixel.";
-      if (map.place) return `Relevance at layer ${map.place}, ${map.cells} cells: the deeper, the coarser.`;
+      if (map.place) return `Relevance at ${title(map)}, ${map.cells} cells: the deeper, the coarser.`;
       if (map.positive === undefined) return "There is nothing to explain: no such pixel.";
       let signs = `${percent(map.positive)} speaks for, ${percent(1 - map.positive)} against.`;
       if (map.positive > 0.9995) signs = "All of it speaks for.";
@@ -148,29 +156,29 @@
       map = choice[Math.min(depth, choice.length - 1)];
       ends = map?.limit;
       pixels = null;
-      picture.hidden = !map;
+      picture.hidden = laid.hidden = !map;
       if (map) {
         picture.src = map.uri;
-        picture.alt = `Relevance under the rule ${rule}, of ${targets[target]}${map.place ? `, at layer ${map.place}` : ""}`;
+        picture.alt = `Relevance under the rule ${rule}, of ${targets[target]}${map.place ? `, at ${title(map)}` : ""}`;
       }
       rest();
     };
-    // Paints the map anew so that the strongest colours stand for a limit of all maps, not its own.
+    // Paints the map over the image, and anew where its strongest colours are to stand for a limit
+    // of all maps, not its own. Over the image it is the more opaque the stronger it is.
     const scale = async (limit) => {
       const wanted = map;
-      if (!map || map.limit === limit || !limit) return;
+      if (!map) return;
       ends = limit;
       await load();
       if (map !== wanted || ends !== limit || !pixels) return;
-      const painted = new ImageData(map.width, map.height);
+      const [plain, over] = [new ImageData(map.width, map.height), new ImageData(map.width, map.height)];
       for (let start = 0; start < pixels.length; start += 4) {
-        const level = Math.round((levelAt(start) * map.limit) / limit);
-        painted.data.set([...colours[level + levels], 255], start);
+        const level = limit ? Math.round((levelAt(start) * map.limit) / limit) : 0;
+        plain.data.set([...colours[level + levels], 255], start);
+        over.data.set([...colours[level + levels], Math.round(255 * Math.sqrt(Math.abs(level) / levels))], start);
       }
-      const other = document.createElement("canvas");
-      [other.width, other.height] = [map.width, map.height];
-      other.getContext("2d").putImageData(painted, 0, 0);
-      picture.src = other.toDataURL();
+      laid.src = address(over);
+      if (limit !== map.limit) picture.src = address(plain);
     };
     return { maps, heat, at, rest, show, scale, map: () => map };
   }
@@ -207,7 +215,8 @@
       at = null;
       views.forEach((view) => view.show(rule, target, depth.value));
       paint();
-      const place = views.length === 1 ? views[0].map().place : depth.value > 0 && `layer ${depth.value} of ${depth.max}`;
+      const alone = views.length === 1 && views[0].map();
+      const place = alone ? alone.place && title(alone) : depth.value > 0 && `layer ${depth.value} of ${depth.max}`;
       depth.setAttribute("aria-valuetext", place || "image");
       one(".where", article).textContent = place || (depth.disabled ? "image only" : "image");
     };

@@ -26,7 +26,7 @@ from scipy import ndimage
 
 import kerasgan as kg
 from kerasgan.evaluation.benchmark import CONTROLS, ExplainedBatch
-from kerasgan.explain.draw import in_colours, show, to_picture
+from kerasgan.explain.draw import colour_bar, in_colours, limit_of, overlay, show, to_picture
 
 PLACE = ROOT / "docs" / "assets" / "gallery"
 LIMIT = 80_000
@@ -55,17 +55,31 @@ def scenes(size, classes=1, count=120):
     return images / np.float32(127.5) - 1, masks[..., None]
 
 
-def panels(rows, name):
-    """Draw rows of (title, picture, outline, is it a heatmap) into a small picture file."""
+def heat(title, image, relevance, outline, limit=None):
+    """Return two panels: relevance over an image, and beside it alone, up to its own limit."""
+    over = overlay(to_picture(image), relevance, limit)
+    return [
+        (f"{title}, over the image", over, outline, True),
+        (title, in_colours(relevance, limit), outline, True),
+    ]
+
+
+def panels(rows, name, scale=None):
+    """Draw rows of (title, picture, outline, is it a heatmap) into a small picture file.
+
+    With relevance, `scale` says which maps share the scale of the colours.
+    """
     height, width = len(rows), max(map(len, rows))
-    size = (1.75 * width, 1.75 * height + 0.32)
+    size = (1.75 * width + (0.5 if scale else 0), 1.75 * height + 0.32)
     figure = Figure(figsize=size, layout="constrained", dpi=130)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.04, wspace=0, hspace=0)
     axes = figure.subplots(height, width, squeeze=False)
     for row, line in enumerate(rows):
         repeated = row and [title for title, *_ in line] == [title for title, *_ in rows[0]]
-        for axis, (title, picture, outline, heat) in zip(axes[row], line):
-            show(axis, title, picture, int(repeated), outline=outline, heat=heat)
+        for axis, (title, picture, outline, thin) in zip(axes[row], line):
+            show(axis, title, picture, int(repeated), outline=outline, heat=thin)
+    if scale:
+        colour_bar(figure, axes, scale)
     save(figure, name)
 
 
@@ -137,7 +151,7 @@ def one_at_a_time(gan, images, masks):
     }
     for name, (index, *questions) in asked.items():
         image, true = images[index : index + 1], truth[index : index + 1]
-        row = [("image, true mask outlined", to_picture(image[0]), true[0], False)]
+        asked_maps = []
         for title, target in questions:
             e = explainer.explain(image, target=target, truth=true, layers=())
             region = e.target.any(-1)
@@ -151,9 +165,17 @@ def one_at_a_time(gan, images, masks):
             if outline.sum() == 1:  # a pixel alone would not be seen
                 shown = ndimage.maximum_filter(shown, (5, 5, 1))
                 outline = shown.any(-1)
-            row.append((title, marked(image[0], shown), None, False))
-            row.append(("relevance", in_colours(e.relevance[0].sum(-1)), outline, True))
-        panels([row], f"one_{name}")
+            asked_maps.append((title, shown, e.relevance[0].sum(-1), outline))
+        shared = limit_of(*(relevance for _, _, relevance, _ in asked_maps))
+        rows = [
+            [
+                ("image, true mask outlined", to_picture(image[0]), true[0], False),
+                (title, marked(image[0], shown), None, False),
+                *heat("relevance", image[0], relevance, outline, shared),
+            ]
+            for title, shown, relevance, outline in asked_maps
+        ]
+        panels(rows, f"one_{name}", "one scale for all maps")
 
 
 def classes_apart(gan, images, masks):
@@ -163,16 +185,22 @@ def classes_apart(gan, images, masks):
     index = int(np.minimum(*right).argmax())
     image = images[index : index + 1]
     explainer = kg.Explainer(gan, rule="epsilon-gamma-box")
-    row = [("image", to_picture(image[0]), None, False)]
+    maps = {}
     for title, target in (
         ("polyp", targets.Class(1)),
         ("instrument", targets.Class(2)),
         ("instrument, margin", targets.Class(2, margin=True)),
     ):
         e = explainer.explain(image, target=target, layers=())
-        outline = e.prediction[0, ..., target.index]
-        row.append((title, in_colours(e.relevance[0].sum(-1)), outline, True))
-    panels([row], "one_class")
+        maps[title] = e.relevance[0].sum(-1), e.prediction[0, ..., target.index]
+    shared = limit_of(*(relevance for relevance, _ in maps.values()))
+    pairs = [heat(title, image[0], *found, shared) for title, found in maps.items()]
+    rows = [[pair[part] for pair in pairs] for part in (0, 1)]
+    rows[0].insert(0, ("image", to_picture(image[0]), None, False))
+    rows[1].insert(
+        0, ("predicted classes", marked(image[0], e.prediction[0, ..., 1:]), None, False)
+    )
+    panels(rows, "one_class", "one scale for all maps")
 
 
 def shuffled(gan, seed=0):
@@ -198,17 +226,16 @@ def limits(gan, images, masks):
     batch = ExplainedBatch(("scene",), image, None, first.logits, first.target, None)
     region = batch.region
 
-    top = [("image", to_picture(image[0]), region[0], False)]
-    for name in ("target", "edges", "random"):
-        values = CONTROLS[name](batch, 0)
-        top.append((f"control: {name}", in_colours(values[0]), region[0], True))
+    controls = {name: CONTROLS[name](batch, 0)[0] for name in ("target", "edges", "random")}
     maps = {rule: explainers[rule].explain(image, layers=()) for rule in rules}
     gradient = kg.Explainer(gan, "gradient").explain(image, layers=())
-    gradient = in_colours(gradient.relevance[0].sum(-1))
-    bottom = [("control: gradient", gradient, region[0], True)]
-    for rule in rules:
-        bottom.append((rule, in_colours(maps[rule].relevance[0].sum(-1)), region[0], True))
-    panels([top, bottom], "limits_controls")
+    controls["gradient"] = gradient.relevance[0].sum(-1)
+    shown = {f"control: {name}": values for name, values in controls.items()}
+    shown.update({rule: maps[rule].relevance[0].sum(-1) for rule in rules})
+    pairs = [heat(title, image[0], values, region[0]) for title, values in shown.items()]
+    pairs.append([("image", to_picture(image[0]), region[0], False)] * 2)
+    rows = [[pair[part] for pair in half] for half in (pairs[:4], pairs[4:]) for part in (0, 1)]
+    panels(rows, "limits_controls", "each method has its own scale")
 
     other = shuffled(gan)
     height, width = image.shape[1:3]
@@ -224,8 +251,8 @@ def limits(gan, images, masks):
         for row, values, outline in zip(
             rows, (same, network.relevance.sum(-1), place.relevance.sum(-1)), outlines
         ):
-            row.append((rule, in_colours(values[0]), outline, True))
-    panels(rows, "limits_sanity")
+            row.extend(heat(rule, image[0], values[0], outline))
+    panels(rows, "limits_sanity", "each map has its own scale")
 
 
 def causes():
@@ -247,16 +274,17 @@ def adapted(run):
     few = test[np.linspace(0, len(test) - 1, 3).astype(int)]
     images, truth = next(iter(few.batches(len(few), size=model.generator.input_shape[1])))
     e = kg.Explainer(model, rule="gamma").explain(images.numpy(), layers=())
+    shared = limit_of(e.relevance.sum(-1))
     rows = [
         [
             ("image", to_picture(e.images[k]), None, False),
             ("true mask", np.repeat(truth[k].numpy(), 3, -1), None, False),
             ("predicted mask", np.repeat(e.prediction[k] * 1.0, 3, -1), None, False),
-            ("relevance of pixels", in_colours(e.relevance[k].sum(-1)), None, True),
+            *heat("relevance", e.images[k], e.relevance[k].sum(-1), None, shared),
         ]
         for k in range(len(few))
     ]
-    panels(rows, f"adapt_{run.name}")
+    panels(rows, f"adapt_{run.name}", "one scale for all maps")
 
 
 def main():

@@ -86,7 +86,7 @@ class DiscriminatorExplanation(NamedTuple):
             ):
                 show(axis, title, part, row, outline=mask, heat=True)
             show(axes[row, 4], "patches taken for drawn", in_colours(self.logits[row, ..., 0]), row)
-        colour_bar(figure, axes)
+        colour_bar(figure, axes, "one scale for image and mask of a row")
         return write_figure(figure, path)
 
 

@@ -76,10 +76,8 @@ CANDIDATES = {
     DEFAULT: DEFAULT,
     "pixels: w-square": Changed(WSquare()),
     "pixels: flat": Changed(Flat()),
-    "pixels: z-plus": Changed(ZPlus()),
-    "stride two: gamma 0.1": Changed(halving=Gamma(0.1)),
     "stride two: z-plus": Changed(halving=ZPlus()),
-    "pixels and stride two: flat": Changed(Flat(), Flat()),
+    "stride two: gamma 0.1": Changed(halving=Gamma(0.1)),
     "gamma": "gamma",
 }
 

@@ -12,9 +12,7 @@ from kerasgan.explain import Explanation
 
 def parts(model, size=(32, 32), channels=3):
     images = np.zeros((1, *size, channels), "float32")
-    target = np.ones((1, *model.output_shape[1:]), "float32")
-    if None in target.shape or None in model.output_shape:
-        target = kg.targets.Pixel(0, 0)
+    target = np.ones((1, *size, 1), "float32")
     e = kg.Explainer(model, rule="epsilon", preprocess="[-1,1]").explain(images, target=target)
     return e, {name: e.layers.describe(name) for name in e.layers}
 

@@ -35,7 +35,10 @@ def theirs(size=32):
     gate = layers.Conv2D(4, 1, activation="sigmoid")(gate)
     x = layers.Multiply()([x, gate])
     for skip in reversed(skips):
-        x = layers.UpSampling2D(interpolation="bilinear")(x)
+        if size is None:
+            x = layers.Conv2DTranspose(x.shape[-1], 2, 2)(x)
+        else:
+            x = layers.UpSampling2D(interpolation="bilinear")(x)
         x = block(layers.Concatenate()([skip, x]), skip.shape[-1])
     return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
 

@@ -160,17 +160,20 @@ def test_the_table_sorts_and_filters(visit, report):
 def test_the_heatmap_changes_with_rule_layer_and_image(visit, report, size):
     page = visit(report, size)
     article = page.locator("article.image").first
-    maps = article.locator(".map")
+    maps, laid = article.locator(".map"), article.locator(".laid")
     first = maps.get_attribute("src")
+    over = laid.get_attribute("src")
     article.get_by_label("epsilon", exact=True).check()
     second = maps.get_attribute("src")
     assert second != first
     assert "rule epsilon" in maps.get_attribute("alt")
+    playwright.expect(laid).not_to_have_attribute("src", over)
     depth = article.locator(".depth")
     depth.focus()
     depth.press("ArrowRight")
     assert maps.get_attribute("src") not in (first, second)
-    assert article.locator(".where").inner_text().startswith("down_")
+    where = article.locator(".where").inner_text()
+    assert where == "layer 1/1 (down_1)"
     assert "cells" in article.locator(".read").inner_text()
     depth.press("ArrowLeft")
     assert maps.get_attribute("src") == second

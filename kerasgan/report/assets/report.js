@@ -101,7 +101,7 @@
     canvas.getContext("2d").putImageData(painted, 0, 0);
     return canvas.toDataURL();
   };
-  const title = (map) => (map.part ? `${map.part} (layer ${map.place})` : `layer ${map.place}`);
+  const title = (map) => (map.part ? `${map.part} (${map.place})` : `layer ${map.place}`);
 
   function heatmap(figure) {
     const maps = JSON.parse(one(".maps", figure).textContent);

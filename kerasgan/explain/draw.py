@@ -133,7 +133,7 @@ def in_colours(relevance: np.ndarray, limit: float | None = None) -> np.ndarray:
 
 def opacity(relevance: np.ndarray, limit: float) -> np.ndarray:
     """Returns how opaque relevance is over an image: from 0 where it is zero to 1 at the limit."""
-    return np.sqrt(np.minimum(np.abs(relevance) / limit, 1.0))
+    return np.minimum(np.abs(relevance) / limit, 1.0)
 
 
 def overlay(image: np.ndarray, relevance: np.ndarray, limit: float | None = None) -> np.ndarray:

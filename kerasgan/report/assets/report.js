@@ -175,7 +175,7 @@
       for (let start = 0; start < pixels.length; start += 4) {
         const level = limit ? Math.round((levelAt(start) * map.limit) / limit) : 0;
         plain.data.set([...colours[level + levels], 255], start);
-        over.data.set([...colours[level + levels], Math.round(255 * Math.sqrt(Math.abs(level) / levels))], start);
+        over.data.set([...colours[level + levels], Math.round((255 * Math.abs(level)) / levels)], start);
       }
       laid.src = address(over);
       if (limit !== map.limit) picture.src = address(plain);

@@ -8,7 +8,8 @@ Example:
 Without --model a network is trained first, as examples/quickstart.py does, and one of three classes
 beside it. Scenes are drawn anew, by other seeds than those that the networks have seen, and those
 that show most of what a page is about are taken. Printed are the numbers that the pages give.
-The last form makes the pictures of docs/own-data.md out of two finished runs, and draws nothing else.
+The last form makes the pictures of docs/own-data.md out of two finished runs, and draws nothing
+else.
 """
 
 import argparse

@@ -33,9 +33,9 @@ from pages import put
 from results import ROOT
 
 import kerasgan as kg
+from kerasgan.evaluation.benchmark import ExplanationBenchmark
 from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.faithfulness import areas
-from kerasgan.evaluation.percase import PerCase
 from kerasgan.explain import Composite, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 from kerasgan.explain.composites import EpsilonGammaBox, anything, dense, first, last
 
@@ -128,17 +128,17 @@ def trained(name, folder, training, validation):
     return kg.SegmentationGAN.load(folder / name).generator
 
 
-def compared(cases, model, folder, steps):
+def measured(benchmark, model, folder, steps):
     """Return lattice numbers and faithfulness of every candidate and control, image by image."""
 
-    def measure(case):
-        for method, maps in cases.maps(case):
-            values = {name: areas(case, maps, steps=steps, seed=0)[name] for name in GAPS}
+    def measure(batch):
+        for method, maps in benchmark.maps(batch):
+            values = {name: areas(batch, maps, steps=steps, seed=0)[name] for name in GAPS}
             values.update({f"lattice {p}": lattice(maps, p) for p in (2, 4)})
             yield method, {**values, "brightest": brightest(maps)}
 
-    cases.explainer.model.set_weights(model.get_weights())
-    return cases.table(measure, folder=folder, facts={"steps": steps}, verbose=False)
+    benchmark.explainer.model.set_weights(model.get_weights())
+    return benchmark.table(measure, folder=folder, facts={"steps": steps}, verbose=False)
 
 
 def by_kind(explainer, images):
@@ -168,7 +168,7 @@ def by_kind(explainer, images):
     return pd.DataFrame(rows, columns=["kind", "before", "after"])
 
 
-def judged(table):
+def compared_with_default(table):
     """Return a row for each method, its loss against the default in it, and what is better."""
     rows, better, numbers = {}, [], ("lattice 2", "lattice 4", "brightest")
     wide = table.pivot_table("value", ["network", "name"], ["metric", "method"])
@@ -219,14 +219,20 @@ def main():
         model = trained(name, args.results, training, validation)
         shape = str([tuple(w.shape) for w in model.weights])
         if shape not in known:
-            known[shape] = PerCase(model, chosen, CANDIDATES)
-        cases = known[shape]
-        table = compared(cases, model, args.results / "batches" / name, args.steps)
+            known[shape] = ExplanationBenchmark(model, chosen, CANDIDATES)
+        benchmark = known[shape]
+        table = measured(benchmark, model, args.results / "batches" / name, args.steps)
         tables.append(table.assign(network=name))
-        kinds.append(by_kind(cases.explainers[DEFAULT], images).assign(network=name))
-        print(name, judged(tables[-1])[0].to_string(), kinds[-1].to_string(), sep="\n", flush=True)
+        kinds.append(by_kind(benchmark.explainers[DEFAULT], images).assign(network=name))
+        print(
+            name,
+            compared_with_default(tables[-1])[0].to_string(),
+            kinds[-1].to_string(),
+            sep="\n",
+            flush=True,
+        )
     table = pd.concat(tables)
-    compared_rules, better = judged(table)
+    compared_rules, better = compared_with_default(table)
     layers = (
         pd.concat(kinds)
         .groupby("kind")

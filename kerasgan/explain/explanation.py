@@ -179,7 +179,11 @@ class Explanation:
                 f"Received: '{path}'"
             )
         layers = {f"layers/{name}": array for name, array in self.layers.arrays.items()}
-        names: dict[str, Any] = {"names": self.layers.names, "rows": self.rows, "branches": self.branches}
+        names: dict[str, Any] = {
+            "names": self.layers.names,
+            "rows": self.rows,
+            "branches": self.branches,
+        }
         names.update(gates=self.gates, parts=self.layers.parts)
         header = np.array(json.dumps(names))
         file = io.BytesIO()

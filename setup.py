@@ -48,6 +48,7 @@ EXTRAS = {
         *FORMATS.values(),
         *ONNX,
         "hypothesis>=6.80,<7",
+        "mypy>=1.11,<3",
         "playwright>=1.40,<2",  # drives an installed Chromium; tests of the report skip without
         "pytest>=7.4,<10",
         "pytest-xdist>=3.3,<4",

@@ -154,7 +154,13 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
                     f"used. There are: {[node.name for node in nodes]}"
                 )
 
-    def analyse(self, network, images, target, start) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any,
+    ) -> Result:
         """See `Method.analyse`."""
         run = network.run(images)
         weights = target(run.logits)
@@ -220,7 +226,13 @@ class PaperAsPublished(Composite):
     def __init__(self) -> None:
         super().__init__((anything, Epsilon(1e-9)), keep_skips=False)
 
-    def analyse(self, network, images, target, start) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any,
+    ) -> Result:
         """See `Method.analyse`."""
 
         def through_tanh(weights: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -265,7 +277,13 @@ class Preset(Composite):
     def __repr__(self) -> str:
         return f"Preset(name={self.name!r})"
 
-    def analyse(self, network, images, target, start) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any,
+    ) -> Result:
         """See `Method.analyse`."""
         others = [n for n in network.nodes if n.kind == "passed" and n.main.kind not in RECTIFIED]
         if others and "preset" in self.name:

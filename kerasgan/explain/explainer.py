@@ -9,6 +9,7 @@ from typing import Any, Union
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -301,7 +302,7 @@ class Explainer:
                     f"{target!r}, which needs values"
                 )
 
-    def check(self, images: Any = None, tolerance: float = LEAK, **explain: Any):
+    def check(self, images: Any = None, tolerance: float = LEAK, **explain: Any) -> pd.DataFrame:
         """Checks that no relevance is lost unseen in any layer.
 
         Args:

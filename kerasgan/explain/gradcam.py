@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -69,7 +70,13 @@ class GradCAM(Gradient):
             ) from None
         return dataclasses.replace(self, layer=names[name])
 
-    def analyse(self, network, images, target, start=None) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any = None,
+    ) -> Result:
         """See `Method.analyse`."""
         result = super().analyse(network, images, target)
         maps = {name: values for name, values in result.layers.items() if values.shape.rank == 4}
@@ -85,7 +92,7 @@ class GradCAM(Gradient):
         total = tf.cast(tf.image.resize(total, tf.shape(image)[1:3]), image.dtype)
         return result._replace(relevance=split_over_channels(total, image), layers=maps)
 
-    def scale(self, gradient, values):
+    def scale(self, gradient: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """See `Gradient.scale`."""
         if values.shape.rank != 4:
             return gradient

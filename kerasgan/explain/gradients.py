@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -29,7 +30,13 @@ class Gradient(Method):
 
     guided = False
 
-    def analyse(self, network, images, target, start=None) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any = None,
+    ) -> Result:
         """See `Method.analyse`."""
         run = network.run(images, self.guided)
         weights = target(run.logits)
@@ -73,7 +80,7 @@ class InputXGradient(Gradient):
     Source: Shrikumar et al. 2016 (arXiv 1605.01713).
     """
 
-    def scale(self, gradient, values):
+    def scale(self, gradient: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """See `Gradient.scale`."""
         return gradient * values
 
@@ -102,7 +109,13 @@ class IntegratedGradients(Method):
     def __post_init__(self) -> None:
         check_whole_number("steps", self.steps, 1)
 
-    def analyse(self, network, images, target, start=None) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any = None,
+    ) -> Result:
         """See `Method.analyse`."""
         way = images - self.baseline
 
@@ -138,7 +151,13 @@ class SmoothGrad(Method):
     def __post_init__(self) -> None:
         check_whole_number("samples", self.samples, 1)
 
-    def analyse(self, network, images, target, start=None) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any = None,
+    ) -> Result:
         """See `Method.analyse`."""
 
         def point(step: tf.Tensor) -> tf.Tensor:

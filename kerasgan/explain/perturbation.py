@@ -59,7 +59,13 @@ class Perturbation(Method):
     def check_size(self, height: int, width: int) -> None:
         """Raises a `KerasganError` for images of a size that cannot be explained."""
 
-    def analyse(self, network, images, target, start=None) -> Result:
+    def analyse(
+        self,
+        network: Graph,
+        images: tf.Tensor,
+        target: Callable[[tf.Tensor], tf.Tensor],
+        start: Any = None,
+    ) -> Result:
         """See `Method.analyse`; runs one altered copy of each image at a time."""
         if None not in images.shape[1:3]:
             self.check_size(*images.shape[1:3])
@@ -175,7 +181,7 @@ class Occlusion(Perturbation):
                     f"hidden. Received: stride={self.stride!r}, patch={self.patch!r}"
                 )
 
-    def check_size(self, height, width) -> None:
+    def check_size(self, height: int, width: int) -> None:
         """See `Perturbation.check_size`."""
         (high, wide), (down, across) = self._window(height, width)
         if high > height or wide > width:
@@ -189,12 +195,12 @@ class Occlusion(Perturbation):
                 f"{wide} in images of {height} x {width}. Received: {self.stride!r}"
             )
 
-    def count(self, height, width):
+    def count(self, height: Any, width: Any) -> Any:
         """See `Perturbation.count`."""
         patch, stride = self._window(height, width)
         return _windows(height, patch[0], stride[0]) * _windows(width, patch[1], stride[1])
 
-    def hidden(self, numbers, height, width):
+    def hidden(self, numbers: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """See `Perturbation.hidden`."""
         (high, wide), (down, across) = self._window(height, width)
         columns = _windows(width, wide, across)
@@ -203,7 +209,7 @@ class Occlusion(Perturbation):
         rows = _within(tf.range(height), top, high)
         return rows[:, :, None] * _within(tf.range(width), left, wide)[:, None, :]
 
-    def to_maps(self, drops, count):
+    def to_maps(self, drops: ScoreDrops, count: tf.Tensor) -> tf.Tensor:
         """See `Perturbation.to_maps`."""
         reached = tf.debugging.assert_positive(
             drops.hidden,
@@ -264,11 +270,11 @@ class RISE(Perturbation):
         check_number("probability", self.probability, above=0, below=1)
         _check_fill(self.fill)
 
-    def count(self, height, width):
+    def count(self, height: Any, width: Any) -> Any:
         """See `Perturbation.count`."""
         return int(self.masks)
 
-    def hidden(self, numbers, height, width):
+    def hidden(self, numbers: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """See `Perturbation.hidden`."""
         cells = int(self.cells)
         cell = (tf.minimum(height, width) + cells - 1) // cells
@@ -285,7 +291,7 @@ class RISE(Perturbation):
 
         return tf.map_fn(one, numbers, fn_output_signature=tf.float32)
 
-    def to_maps(self, drops, count):
+    def to_maps(self, drops: ScoreDrops, count: tf.Tensor) -> tf.Tensor:
         """See `Perturbation.to_maps`."""
         mean = (drops.total / count)[:, None, None]
         return (drops.by_pixel - mean * drops.hidden) / (count * self.probability)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -40,7 +41,7 @@ class SeededDropout(keras.layers.Layer):
         rate: float,
         seed: int = 0,
         noise_shape: Sequence[int | None] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.rate = check_number("rate", rate, least=0, below=1)
@@ -84,7 +85,7 @@ class SeededDropout(keras.layers.Layer):
         """Return the input's shape."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         shape = self.noise_shape and list(self.noise_shape)
         return {**super().get_config(), "rate": self.rate, "seed": self.seed, "noise_shape": shape}
@@ -116,7 +117,7 @@ class WeightClip(keras.constraints.Constraint):
         """Return the weight, clipped."""
         return tf.clip_by_value(w, -self.limit, self.limit)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the constraint."""
         return {"limit": self.limit}
 

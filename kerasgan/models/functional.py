@@ -21,7 +21,7 @@ WRAP = (
 )
 
 
-def generator_of(model) -> keras.Model:
+def generator_of(model: Any) -> keras.Model:
     """Return the network that maps an image to a mask.
 
     Args:

@@ -127,7 +127,7 @@ def refuse_classes(model: keras.Model, samples: Any) -> None:
     )
 
 
-def to_probability(output, activation: str):
+def to_probability(output: Any, activation: str) -> Any:
     """Turn a network's output into probabilities.
 
     Args:
@@ -150,7 +150,7 @@ def to_probability(output, activation: str):
     return output
 
 
-def to_signed_mask(mask):
+def to_signed_mask(mask: Any) -> Any:
     """Scale a mask or its probabilities from [0, 1] to [-1, 1], as a discriminator takes them.
 
     Args:

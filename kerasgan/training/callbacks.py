@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -32,7 +35,7 @@ class MaskImages(keras.callbacks.Callback):
         ...     history = gan.fit(x, y, verbose=0, callbacks=[shown])
     """
 
-    def __init__(self, log_dir, images, masks):
+    def __init__(self, log_dir: str | os.PathLike, images: Any, masks: Any):
         super().__init__()
         self.log_dir = str(log_dir)
         self.images = np.asarray(images, "float32")
@@ -86,7 +89,7 @@ class SaveBest(keras.callbacks.Callback):
         True
     """
 
-    def __init__(self, folder, monitor: str = "val_dice", mode: str = "max"):
+    def __init__(self, folder: str | os.PathLike, monitor: str = "val_dice", mode: str = "max"):
         super().__init__()
         if mode not in ("max", "min"):
             raise unknown_name("mode", mode, ("max", "min"))

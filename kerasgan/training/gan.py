@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -119,7 +120,9 @@ class SegmentationGAN(keras.Model):
     Source: arXiv 2111.01665; Isola et al. 2017 (arXiv 1611.07004).
     """
 
-    def __init__(self, generator: keras.Model, discriminator: keras.Model | None = None, **kwargs):
+    def __init__(
+        self, generator: keras.Model, discriminator: keras.Model | None = None, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.activation = check_generator(generator).activation
         if discriminator is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+from typing import Any
 
 import keras
 
@@ -244,7 +246,7 @@ class Recipe:
             settings["global_clipnorm"] = self.clip_norm
         return kind(rate, beta_1=self.beta_1, **settings)
 
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Write the recipe as JSON.
 
         Args:
@@ -348,7 +350,7 @@ def names() -> list[str]:
     return list(RECIPES)
 
 
-def get(name: str, **changes) -> Recipe:
+def get(name: str, **changes: Any) -> Recipe:
     """Return a recipe, with some of its settings changed.
 
     Args:
@@ -375,7 +377,7 @@ def get(name: str, **changes) -> Recipe:
     return dataclasses.replace(RECIPES[name], **changes)
 
 
-def build(name: str, **changes) -> SegmentationGAN:
+def build(name: str, **changes: Any) -> SegmentationGAN:
     """Build and compile the GAN of a recipe; short for `get(name, **changes).build()`.
 
     Args:

@@ -51,7 +51,8 @@ def explain(gan: kg.SegmentationGAN, images: Array) -> Array:
     ledger: pd.DataFrame = explanation.ledger
     at_layer: Array = explanation.layers["down_3"]
     print(at_layer.sum(), float(ledger["remainder"].sum()))
-    return explanation.relevance
+    relevance: Array = explanation.relevance
+    return relevance
 
 
 def advise(gan: kg.SegmentationGAN, samples: kg.data.Samples) -> str:

@@ -197,7 +197,7 @@ class Samples:
         Args:
             names: A text file with one name a line, or the names. An image ending is ignored, as
                 are, in a file, quotes around a name and lines that begin with `#`. Folders may be
-                parted by `/` or `\\`.
+                parted by `/` or `\`.
 
         Returns:
             (rest, named), both in the order they have here.

@@ -55,7 +55,7 @@ class Shortcuts(NamedTuple):
 
     Example:
         >>> found = shortcuts(model, samples)  # doctest: +SKIP
-        >>> print("\\n".join(found.findings))  # doctest: +SKIP
+        >>> print("\n".join(found.findings))  # doctest: +SKIP
     """
 
     regions: pd.DataFrame

@@ -290,7 +290,7 @@ def shortcuts(
     Example:
         >>> found = kg.evaluation.shortcuts(gan, test)  # doctest: +SKIP
         >>> print(found.findings[0])  # doctest: +SKIP
-        text is a shortcut: it draws 21.3 % of the relevance outside the target on 2.1 % of ...
+        text is a shortcut: 21.3% of the relevance outside the target lies on it (2.1% of that ...
 
     Source: Lapuschkin et al. 2019 (arXiv 1902.10178).
     """
@@ -486,16 +486,16 @@ def _tests(drawn, inpainted, least: float, confidence: float, seed: int) -> pd.D
 
 def _sentence(row: Mapping[str, Any], confidence: float) -> str:
     if row["images"] < FEWEST:
-        return f"{row['region']}: in {row['images']} images, too few to say (of {FEWEST} needed)."
-    drawn = (
+        return f"{row['region']}: in {row['images']} images, too few to test ({FEWEST} needed)."
+    relevance = (
         "no relevance lies outside the target"
         if np.isnan(row["share"])
-        else f"it draws {row['share']:.1%} of the relevance outside the target on "
-        f"{row['area']:.1%} of that area"
+        else f"{row['share']:.1%} of the relevance outside the target lies on it "
+        f"({row['area']:.1%} of that area)"
     )
     return (
-        f"{row['region']} is {'a' if row['shortcut'] else 'no'} shortcut: {drawn}, and painting it "
-        f"over changes the prediction elsewhere by {row['change']:.3f} (1 - Dice), the control by "
-        f"{row['control']:.3f}; interval of the difference, {confidence:.0%} for all regions "
-        f"together, {row['low']:.3f} to {row['high']:.3f}, {row['images']} images."
+        f"{row['region']} is {'a' if row['shortcut'] else 'not a'} shortcut: {relevance}, and "
+        f"painting it over changes the prediction elsewhere by {row['change']:.3f} (1 - Dice), the "
+        f"control by {row['control']:.3f}. Interval of the difference, {confidence:.0%} for all "
+        f"regions together: {row['low']:.3f} to {row['high']:.3f}, {row['images']} images."
     )

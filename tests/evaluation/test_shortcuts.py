@@ -111,9 +111,9 @@ def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples)
     assert tests["shortcut"].to_dict() == {"marker": True, "corner": False, "nothing": False}
     assert tests.loc["marker", "change"] == 1
     assert tests.loc["marker", "low"] > 0.9
-    assert found.findings[0].startswith("marker is a shortcut: it draws ")
-    assert "corner is no shortcut" in found.findings[1]
-    assert found.findings[2] == "nothing: in 0 images, too few to say (of 8 needed)."
+    assert found.findings[0].startswith("marker is a shortcut: ")
+    assert "corner is not a shortcut" in found.findings[1]
+    assert found.findings[2] == "nothing: in 0 images, too few to test (8 needed)."
     assert found.findings[3].startswith("The heatmaps form")
     assert set(found.clusters["name"]) == set(samples.names)
     summary = pd.DataFrame(found.clusters.attrs["summary"])
@@ -167,7 +167,7 @@ def test_relevance_that_changes_nothing_is_no_shortcut(samples):
     assert marker["share_low"] > 0.5
     assert marker["change"] == 0
     assert not marker["shortcut"]
-    assert "marker is no shortcut: it draws " in found.findings[0]
+    assert "marker is not a shortcut: " in found.findings[0]
 
 
 def test_a_region_that_is_predicted_itself_is_no_shortcut(samples):

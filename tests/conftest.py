@@ -20,6 +20,7 @@ NIGHTLY = (  # browsers, packaging, pages, scripts
     "examples",
     "fuzz",
     "report/test_browser.py",
+    "test_contributing.py",
     "test_docs.py",
     "test_docstrings.py",
     "test_examples.py",

@@ -43,9 +43,7 @@ def test_changes_are_taken_and_checked():
     gan = kg.recipes.build("pix2pix", size=64, classes=2, filters=3, channels=1)
     assert gan.generator.input_shape == (None, 64, 64, 1)
     assert gan.recipe["classes"] == 2
-    with pytest.raises(
-        kg.KerasganError, match=r"paper, pix2pix, fast, strong. Received: 'pixtopix'. Did you"
-    ):
+    with pytest.raises(kg.KerasganError, match=r"one of paper, .*\. Received: 'pixtopix'. Did you"):
         kg.recipes.build("pixtopix")
     with pytest.raises(kg.KerasganError, match=r"'filterz'. Did you mean 'filters'"):
         kg.recipes.build("pix2pix", filterz=3)

@@ -40,12 +40,16 @@ def named(page):
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
-    """The folder `results` that the quickstart leaves, with fewer scenes and epochs."""
+    """The folder `results` that the quickstart leaves, with a small network and few scenes."""
     folder = tmp_path_factory.mktemp("quickstart")
     script = [sys.executable, str(ROOT / "examples" / "quickstart.py")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(
-        [*script, "--count=60", "--epochs=1"], cwd=folder, env=environment, check=True, timeout=1200
+        [*script, "--count=48", "--epochs=1", "--filters=4"],
+        cwd=folder,
+        env=environment,
+        check=True,
+        timeout=1200,
     )
     return folder / "results"
 

@@ -104,7 +104,7 @@ def test_scored_and_reported(tmp_path, build, rule, classes):
             kg.evaluate(model, samples, preprocess="[-1,1]", verbose=False)
         samples = kg.data.load_folder(tmp_path / "drawn", classes=2, colors=[0, 255])
     assert len(kg.evaluate(model, samples, preprocess="[-1,1]", verbose=False)) == 2
-    settings = {"rules": rule, "cases": 1, "preprocess": "[-1,1]", "verbose": False}
+    settings = {"rules": rule, "images": 1, "preprocess": "[-1,1]", "verbose": False}
     kg.report.write(model, samples, tmp_path / "report", **settings)
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 

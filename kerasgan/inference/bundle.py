@@ -243,7 +243,7 @@ def save_bundle(
     with tempfile.TemporaryDirectory() as temporary, new_path(path) as part:
         save_weights(network, pathlib.Path(temporary) / NETWORK)
         files[NETWORK] = (pathlib.Path(temporary) / NETWORK).read_bytes()
-        files[SETTINGS] = json.dumps(settings, indent=2, default=store.plain).encode()
+        files[SETTINGS] = json.dumps(settings, indent=2, default=store.to_plain).encode()
         files[META] = json.dumps(meta, indent=2).encode()
         files[CARD] = _readme(meta, path, fits, function).encode()
         sums = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]

@@ -159,7 +159,7 @@ def write(gan, folder: pathlib.Path) -> None:
         "fits": gan.fits,
         "compile": gan.compile_settings(),
     }
-    text = json.dumps(settings, indent=2, default=_to_plain)
+    text = json.dumps(settings, indent=2, default=to_plain)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
 
 
@@ -176,7 +176,7 @@ def write_network(network: keras.Model, folder: pathlib.Path, role: str) -> dict
     return record
 
 
-def _to_plain(value):
+def to_plain(value):
     """Turn what `json.dumps` does not know, such as numbers of NumPy, into what it does."""
     return value.item() if hasattr(value, "item") else str(value)
 

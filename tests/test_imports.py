@@ -2,7 +2,9 @@
 
 import ast
 import graphlib
+import importlib
 import importlib.util
+import inspect
 import pathlib
 
 import pytest
@@ -67,3 +69,20 @@ def test_no_module_uses_a_private_name_of_another(module):
     }
     allowed = {"__version__"} | ({"_requirements"} if module == "kerasgan" else set())
     assert not {name for name in names if name.startswith("_")} - allowed
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_what_a_module_takes_from_another_exists(module):
+    if "innvestigate" in module:
+        pytest.importorskip("innvestigate")
+    here = vars(importlib.import_module(module))
+    tree = ast.parse(FILES[module].read_text("utf-8"))
+    names = {name.rpartition(".")[2] for name, part in IMPORTS[module] if part is None}
+    taken = {
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    modules = {name: here[name] for name in names if inspect.ismodule(here.get(name))}
+    missing = {(m, name) for m, name in taken if m in modules and not hasattr(modules[m], name)}
+    assert not missing

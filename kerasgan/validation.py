@@ -82,8 +82,7 @@ def check_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
         height, width = pair
         return check_whole_number(name, height, least), check_whole_number(name, width, least)
     except (TypeError, ValueError):
-        bound = f" from {least} up" if least > 1 else ""
-        expected = f"a number of pixels{bound} or (height, width)"
+        expected = f"a number of pixels from {least} up, or two, (height, width)"
         raise invalid(name, expected, value) from None
 
 

@@ -23,6 +23,8 @@ from kerasgan.explain.propagate import ConservationTable, propagate
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
 
 Which = Union[str, type, Callable[[Node], bool]]
+Weigh = Callable[[tf.Tensor], tf.Tensor]
+"""From logits to the weights of a target."""
 
 RECTIFIED = {"Relu", "Relu6"}
 
@@ -57,7 +59,7 @@ class Method:
         self,
         network: Graph,
         images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
+        target: Weigh,
         start: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     ) -> Result:
         """Explains a batch; called while a `tf.function` is traced.
@@ -154,13 +156,7 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
                     f"used. There are: {[node.name for node in nodes]}"
                 )
 
-    def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any,
-    ) -> Result:
+    def analyse(self, network: Graph, images: tf.Tensor, target: Weigh, start: Any) -> Result:
         """See `Method.analyse`."""
         run = network.run(images)
         weights = target(run.logits)
@@ -226,13 +222,7 @@ class PaperAsPublished(Composite):
     def __init__(self) -> None:
         super().__init__((anything, Epsilon(1e-9)), keep_skips=False)
 
-    def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any,
-    ) -> Result:
+    def analyse(self, network: Graph, images: tf.Tensor, target: Weigh, start: Any) -> Result:
         """See `Method.analyse`."""
 
         def through_tanh(weights: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -277,13 +267,7 @@ class Preset(Composite):
     def __repr__(self) -> str:
         return f"Preset(name={self.name!r})"
 
-    def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any,
-    ) -> Result:
+    def analyse(self, network: Graph, images: tf.Tensor, target: Weigh, start: Any) -> Result:
         """See `Method.analyse`."""
         others = [n for n in network.nodes if n.kind == "passed" and n.main.kind not in RECTIFIED]
         if others and "preset" in self.name:

@@ -16,19 +16,6 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError
 
-__all__ = [
-    "colour_bar",
-    "draw",
-    "in_colours",
-    "limit_of",
-    "opacity",
-    "overlay",
-    "show",
-    "some_layers",
-    "to_picture",
-    "write_figure",
-]
-
 COLOURS = "RdBu_r"
 CLIPPED = 99.5
 ROWS = 8

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.composites import Method, Result, Weigh
 from kerasgan.explain.explanation import find_layer
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.graph import Graph
@@ -71,11 +71,7 @@ class GradCAM(Gradient):
         return dataclasses.replace(self, layer=names[name])
 
     def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any = None,
+        self, network: Graph, images: tf.Tensor, target: Weigh, start: Any = None
     ) -> Result:
         """See `Method.analyse`."""
         result = super().analyse(network, images, target)

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.composites import Method, Result, Weigh
 from kerasgan.explain.graph import Graph, Run
 from kerasgan.validation import check_whole_number
 
@@ -31,11 +31,7 @@ class Gradient(Method):
     guided = False
 
     def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any = None,
+        self, network: Graph, images: tf.Tensor, target: Weigh, start: Any = None
     ) -> Result:
         """See `Method.analyse`."""
         run = network.run(images, self.guided)
@@ -110,11 +106,7 @@ class IntegratedGradients(Method):
         check_whole_number("steps", self.steps, 1)
 
     def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any = None,
+        self, network: Graph, images: tf.Tensor, target: Weigh, start: Any = None
     ) -> Result:
         """See `Method.analyse`."""
         way = images - self.baseline
@@ -152,11 +144,7 @@ class SmoothGrad(Method):
         check_whole_number("samples", self.samples, 1)
 
     def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any = None,
+        self, network: Graph, images: tf.Tensor, target: Weigh, start: Any = None
     ) -> Result:
         """See `Method.analyse`."""
 

@@ -11,8 +11,6 @@ from kerasgan.explain.graph import Graph, Node, image_inputs
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Value, layers_in
 
-__all__ = ["describe_nodes", "find_ends", "name_nodes"]
-
 
 def name_nodes(steps: Patterns) -> None:
     """Gives every node a name of its own: its layer's, if there is only one to bear it."""
@@ -122,10 +120,9 @@ def describe_nodes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[str,
     """Says where in the network each node with a map lies, such as "encoder 1/4".
 
     `inputs` are the shapes of one image, and of what else the network takes. The fraction is the
-    resolution relative to the image. What the smallest maps are
-    computed from is the encoder, they themselves are the bottleneck, and the rest is the decoder.
-    The mean over a whole image is no map. A network of one resolution has no such parts: its nodes
-    are "layer 1/1".
+    resolution relative to the image. What the smallest maps are computed from is the encoder, they
+    themselves are the bottleneck, and the rest is the decoder. The mean over a whole image is no
+    map. A network of one resolution has no such parts: its nodes are "layer 1/1".
     """
     size, shapes = inputs[0][:2], _shapes(graph, inputs)
     makers = {node.output: node for node in graph.nodes}
@@ -162,18 +159,7 @@ def _shapes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[Value, tf.T
     """The shapes of all values for inputs of these shapes."""
     if all(None not in spec.shape[1:] for spec in graph.image_specs):
         return {node.output: graph.shape(node.output) for node in graph.nodes}
-    shapes: dict[Value, tf.TensorShape] = {}
-
-    def forward(*images: tf.Tensor) -> tf.Tensor:
-        run = graph.run(list(images))
-        shapes.update(run.shapes())
-        return run.logits
-
-    specs = [
-        tf.TensorSpec((1, *shape), spec.dtype) for shape, spec in zip(inputs, graph.image_specs)
-    ]
-    tf.function(forward, autograph=False).get_concrete_function(*specs)
-    return shapes
+    return graph.shapes_for([(1, *shape) for shape in inputs])
 
 
 def _scale(image: tuple[int, int], sides: tuple[int, int]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Union
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.composites import Method, Result
+from kerasgan.explain.composites import Method, Result, Weigh
 from kerasgan.explain.graph import Graph
 from kerasgan.validation import check_number, check_size, check_whole_number, is_number
 
@@ -60,11 +60,7 @@ class Perturbation(Method):
         """Raises a `KerasganError` for images of a size that cannot be explained."""
 
     def analyse(
-        self,
-        network: Graph,
-        images: tf.Tensor,
-        target: Callable[[tf.Tensor], tf.Tensor],
-        start: Any = None,
+        self, network: Graph, images: tf.Tensor, target: Weigh, start: Any = None
     ) -> Result:
         """See `Method.analyse`; runs one altered copy of each image at a time."""
         if None not in images.shape[1:3]:

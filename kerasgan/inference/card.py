@@ -83,7 +83,8 @@ def check_card(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]
 
 def check_card_texts(card: Any, licence: Any) -> tuple[dict[str, str], str | None]:
     """Check a card that holds text alone, as in a bundle, and its licence."""
-    if "licence" in check_card(card) and (card or {}).get("licence") is not None:
+    check_card(card)
+    if (card or {}).get("licence") is not None:
         raise KerasganError("Argument 'card' must not have the licence: pass licence='...'")
     texts = {name: _check_words(f"card['{name}']", text) for name, text in (card or {}).items()}
     return texts, None if licence is None else _check_words("licence", licence)

@@ -28,8 +28,6 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.draw import write_figure
 from kerasgan.text import read_text
 
-__all__ = ["mask_figure", "score_figure", "training_figure"]
-
 TRUTH, PREDICTION = "#F0E442", "#56B4E9"
 HIT, EXTRA, MISSED, WRONG_CLASS = "#56B4E9", "#D55E00", "#F0E442", "#CC79A7"
 TRAINING, VALIDATION = "#0072B2", "#D55E00"

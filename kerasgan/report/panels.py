@@ -36,8 +36,6 @@ from kerasgan.report.pictures import (
     resized,
 )
 
-__all__ = ["TARGETS", "Panels", "balance", "heatmap_options"]
-
 SIDE = 360
 TOGETHER = 6
 TARGETS = {

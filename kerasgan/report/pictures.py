@@ -21,19 +21,6 @@ from kerasgan.data.resize import image_box
 from kerasgan.explain.draw import CLIPPED, COLOURS, opacity, to_picture
 from kerasgan.report.figures import EXTRA, HIT, MISSED, PREDICTION, TRUTH, WRONG_CLASS
 
-__all__ = [
-    "LEVELS",
-    "Map",
-    "error_layer",
-    "inside",
-    "laid_over",
-    "outline_layer",
-    "palette",
-    "photo",
-    "relevance_map",
-    "resized",
-]
-
 LEVELS = 63
 CASING = "#000000"
 

@@ -10,13 +10,8 @@ SMALL = ["--size=32", "--filters=2", "--epochs=1", "--seeds", "0"]
 
 
 @pytest.fixture
-def out_of_bounds(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import out_of_bounds
-
-    yield out_of_bounds
-    for name in ("out_of_bounds", "pages", "results"):
-        sys.modules.pop(name, None)
+def out_of_bounds(benchmark_module):
+    return benchmark_module("out_of_bounds")
 
 
 def points_left(image, box):

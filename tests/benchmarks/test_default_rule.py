@@ -1,21 +1,12 @@
-import pathlib
-import sys
-
 import pandas as pd
 import pytest
 
-BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 DECIDING = ["polyps", "instruments"]
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import default_rule
-
-    yield default_rule
-    for name in ("default_rule", "pages", "results"):
-        sys.modules.pop(name, None)
+def script(benchmark_module):
+    return benchmark_module("default_rule")
 
 
 def measured(script, gaps, shuffled=0.1, like=0.5):

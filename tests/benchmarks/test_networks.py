@@ -1,4 +1,3 @@
-import pathlib
 import sys
 
 import keras
@@ -6,19 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    before = list(sys.path)
-    import networks
-
-    yield networks
-    sys.path[:] = before
-    for name in ("networks", "pages", "styles"):
-        sys.modules.pop(name, None)
+def script(benchmark_module):
+    return benchmark_module("networks")
 
 
 def test_rows_are_all_networks_of_keras_twice(script):

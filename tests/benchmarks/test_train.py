@@ -29,15 +29,8 @@ def torch_python():
 
 
 @pytest.fixture
-def modules(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import pages
-    import train
-    import train_keras
-
-    yield train, train_keras, pages
-    for name in ("train", "train_keras", "contender", "pages"):
-        sys.modules.pop(name, None)
+def modules(benchmark_module):
+    return [benchmark_module(name) for name in ("train", "train_keras", "pages")]
 
 
 @pytest.mark.slow

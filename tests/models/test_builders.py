@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import BUILT, DISCRIMINATORS, GENERATORS, build, inputs_of, randomize
+from small_networks import BUILT, DISCRIMINATORS, GENERATORS, build, inputs_of, randomize
 from stacks import path_of
 
 import kerasgan as kg

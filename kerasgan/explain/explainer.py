@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Union
 
@@ -12,13 +11,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.explain import methods, targets
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import AttnLRP, Composite
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.export import export_explainer
-from kerasgan.explain.finite import check_finite
+from kerasgan.explain.finite import check_finite, not_finite
 from kerasgan.explain.functions import BUILDING, Functions, Traced, channel_mask
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, warn_if_empty
@@ -26,8 +25,8 @@ from kerasgan.explain.naming import describe_nodes
 from kerasgan.explain.perturbation import Perturbation
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
-from kerasgan.models.trace import activations_of
-from kerasgan.validation import check_whole_number
+from kerasgan.models.trace import activations_of, random_images
+from kerasgan.validation import check_whole_number, invalid
 
 MEMORY = 2**30
 LEAK = 1e-4
@@ -256,10 +255,7 @@ class Explainer:
             if inputs[i].shape.rank is None:
                 inputs[i] = tf.ensure_shape(inputs[i], spec.shape)
             if not spec.shape.is_compatible_with(inputs[i].shape):
-                raise KerasganError(
-                    f"The model takes images of shape {tuple(spec.shape[1:])}. Argument "
-                    f"'images' has {inputs[i].shape}"
-                )
+                raise _misfit(spec, "Argument 'images' has", inputs[i].shape)
         images = inputs[0]
         shape = self.functions.logits_shape(images.shape)
         if tf.is_tensor(target):
@@ -297,10 +293,7 @@ class Explainer:
             shape = self.functions.logits_shape(self.functions.inputs[0].shape)
             target = targets.get(target).prepare(shape)
             if not target.traceable:
-                raise KerasganError(
-                    f"Argument 'target' must be one that can be used in a tf.function. Received: "
-                    f"{target!r}, which needs values"
-                )
+                raise invalid("target", "one that can be used in a tf.function", target)
 
     def check(self, images: Any = None, tolerance: float = LEAK, **explain: Any) -> pd.DataFrame:
         """Checks that no relevance is lost unseen in any layer.
@@ -319,11 +312,7 @@ class Explainer:
                 the method keeps no ledger (gradients, iNNvestigate's own analyzers).
         """
         if images is None:
-            rng = np.random.default_rng(0)
-            specs = self.functions.inputs
-            shapes = [[size or 128 for size in spec.shape[1:]] for spec in specs]
-            count = specs[0].shape[0] or 1
-            drawn = [rng.uniform(-1, 1, (count, *shape)) for shape in shapes]
+            drawn = random_images(self.functions.inputs)
             images = drawn if len(drawn) > 1 else drawn[0]
             logits = self.functions.logits_shape(drawn[0].shape)
             explain.setdefault("target", np.ones((1, *logits[1:-1], 1), "float32"))
@@ -371,15 +360,12 @@ class Explainer:
             batch = [tf.cast(array, spec.dtype) for array, spec in zip(batch, specs)]
             for array, spec in zip(batch, specs):
                 if not spec.shape.is_compatible_with(array.shape):
-                    raise KerasganError(
-                        f"The model takes images of shape {tuple(spec.shape[1:])}. {source} "
-                        f"{tuple(array.shape[1:])}"
-                    )
-                finite = np.isfinite(np.reshape(array, (len(array), -1))).all(1)
-                if not finite.all():
+                    raise _misfit(spec, source, array.shape)
+                broken = first + not_finite(array)
+                if len(broken):
                     raise KerasganError(
                         f"{source} NaN, infinity or values beyond {self.graph.dtype}, in images "
-                        f"{(first + np.flatnonzero(~finite)).tolist()}"
+                        f"{broken.tolist()}"
                     )
             yield first, first + len(batch[0]), batch
 
@@ -411,12 +397,9 @@ class Explainer:
                     "Argument 'images' must hold as many of each input. Received: shapes "
                     f"{[array.shape for array in arrays]}"
                 )
-            finite = np.isfinite(array.reshape(len(array), -1)).all(1)
-            if not finite.all():
-                raise KerasganError(
-                    "Argument 'images' holds NaN or infinity, in images "
-                    f"{np.flatnonzero(~finite).tolist()}"
-                )
+            broken = not_finite(array).tolist()
+            if broken:
+                raise KerasganError(f"Argument 'images' holds NaN or infinity, in images {broken}")
         fixed = self.functions.inputs[0].shape[0]
         if fixed and len(arrays[0]) % fixed:
             raise KerasganError(
@@ -456,21 +439,17 @@ class Explainer:
             return tuple(sorted({self._node_name(name) for name in layers}))
         if self._bytes_per_image(images) * len(images) / 3 < MEMORY:
             return None
-        warnings.warn(
+        warn(
             f"Relevance at layers is not kept: for {len(images)} images it would take over 1 GiB. "
-            "Name the layers to keep: explain(..., layers=['...'])",
-            KerasganWarning,
-            stacklevel=3,
+            "Name the layers to keep: explain(..., layers=['...'])"
         )
         return ()
 
     def _channel_masks(self, through: Mapping[str, Sequence[int]]) -> dict[str, tf.Tensor]:
         """Turns channels by layer into ones and zeros, the layer nearest the logits first."""
         if not isinstance(through, Mapping):
-            raise KerasganError(
-                "Argument 'through' must be a dict from layers to channels, such as "
-                f"{{'down_3': [0, 5]}}. Received: {through!r}"
-            )
+            expected = "a dict from layers to channels, such as {'down_3': [0, 5]}"
+            raise invalid("through", expected, through)
         masks: dict[str, tf.Tensor] = {}
         for given, channels in through.items():
             name = self._node_name(given)
@@ -488,3 +467,10 @@ class Explainer:
     def _node_names(self) -> dict[str, str]:
         """Returns names of nodes by every name that a layer may be called by."""
         return {**{node.name: node.name for node in self.graph.nodes}, **self.graph.names}
+
+
+def _misfit(spec: tf.TensorSpec, source: str, shape: Sequence[int]) -> KerasganError:
+    """Returns the error of images of another shape than the model's."""
+    return KerasganError(
+        f"The model takes images of shape {tuple(spec.shape[1:])}. {source} {tuple(shape[1:])}"
+    )

@@ -7,12 +7,12 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
 from kerasgan.explain import targets
 from kerasgan.inference.export import check_against, new_path
+from kerasgan.models.trace import random_images
+from kerasgan.validation import invalid
 
 
 def export_explainer(
@@ -52,11 +52,8 @@ def export_explainer(
     """
     target = targets.get(target)
     if not target.by_value:
-        raise KerasganError(
-            f"Argument 'target' must be a target without arrays to be exported. Received: "
-            f"{target!r}; export with target='prediction', and give weights to 'explain_weights' "
-            "of the result"
-        )
+        advice = "Export 'prediction', and give weights to 'explain_weights' of the result"
+        raise invalid("target", "a target without arrays to be exported", target, advice)
     functions = explainer.functions
     image, logits = functions.inputs[0], functions.weights_spec
     target.prepare(functions.logits_shape(image.shape))
@@ -83,8 +80,7 @@ def export_explainer(
     with new_path(folder) as part:
         tf.saved_model.save(module, str(part), signatures)
         saved = tf.saved_model.load(str(part))
-        batch = np.random.default_rng(0).uniform(-1, 1, [1, *(n or 128 for n in image.shape[1:])])
-        batch = tf.constant(batch, image.dtype)
+        batch = tf.constant(*random_images([image]), image.dtype)
         check_against(by_target(batch)["relevance"], saved.explain(batch)["relevance"], folder)
     return pathlib.Path(folder)
 

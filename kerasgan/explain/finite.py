@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasgan.errors import KerasganError
-from kerasgan.explain.graph import Graph, Node
+from kerasgan.explain.graph import Graph
 
 
 def check_finite(
@@ -19,7 +19,7 @@ def check_finite(
     model: str,
 ) -> None:
     """Raises unless logits and relevance are finite."""
-    broken = _images(arrays["logits"])
+    broken = not_finite(arrays["logits"])
     if len(broken):
         values = arrays["images"][broken]
         raise KerasganError(
@@ -27,7 +27,7 @@ def check_finite(
             f"0, with values from {values.min():.3g} to {values.max():.3g}. Check its weights: "
             "training may have diverged; or the images, if their values are out of range"
         )
-    broken = _images(arrays["relevance"])
+    broken = not_finite(arrays["relevance"])
     finite = np.isfinite(arrays.get("ledger", np.zeros((0, 2, 1)))[:, :2]).all(axis=1)
     broken = np.union1d(broken, np.flatnonzero(~finite.all(axis=0)))
     if not len(broken):
@@ -36,7 +36,9 @@ def check_finite(
     if len(rows) and not finite[:, image].all():
         name, kind = rows[int(np.argmin(finite[:, image]))]
         where = f"in layer '{name}' ({kind})"
-        method = _rule(method, network.node(name))
+        node = network.node(name)
+        if hasattr(method, "rule_for") and node.kind == "weighted":
+            method = method.rule_for(node)
     else:
         at_layers = [name for name in arrays if name.startswith("layers/")]
         wrong = [name[7:] for name in at_layers if not np.isfinite(arrays[name][image]).all()]
@@ -48,10 +50,6 @@ def check_finite(
     )
 
 
-def _images(array: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
-
-
-def _rule(method: Any, node: Node) -> Any:
-    chosen = hasattr(method, "rule_for") and node.kind == "weighted"
-    return method.rule_for(node) if chosen else method
+def not_finite(array: Any) -> np.ndarray:
+    """Returns the indices of images with NaN or infinity."""
+    return np.flatnonzero(~np.isfinite(np.reshape(array, (len(array), -1))).all(axis=1))

@@ -19,6 +19,7 @@ from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
 from kerasgan.explain.logits import one_hot_argmax, start_relevance
 from kerasgan.explain.targets import Target
+from kerasgan.validation import invalid
 
 BUILDING = threading.RLock()
 """Held while a network is traced: one thread at a time."""
@@ -220,10 +221,8 @@ def channel_mask(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
     chosen = np.atleast_1d(np.asarray(channels))
     whole = chosen.dtype.kind in "iu" and chosen.ndim == 1 and len(chosen)
     if not whole or chosen.min() < 0 or chosen.max() >= count:
-        raise KerasganError(
-            f"Argument 'through' must list channels from 0 to {count - 1} of layer '{layer}'. "
-            f"Received: {channels!r}"
-        )
+        expected = f"lists of channels from 0 to {count - 1} of layer '{layer}'"
+        raise invalid("through", expected, channels)
     return np.isin(np.arange(count), chosen).astype("float32")
 
 

@@ -14,6 +14,7 @@ from kerasgan.explain.explanation import find_layer
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.graph import Graph
 from kerasgan.explain.perturbation import split_over_channels
+from kerasgan.validation import invalid
 
 LEAST = 8
 OPEN = 256
@@ -50,10 +51,7 @@ class GradCAM(Gradient):
 
     def __post_init__(self) -> None:
         if self.layer is not None and not (isinstance(self.layer, str) and self.layer):
-            raise KerasganError(
-                f"Argument 'layer' of GradCAM must be None or a layer's name. "
-                f"Received: {self.layer!r}"
-            )
+            raise invalid("layer", "None or a layer's name", self.layer, owner="GradCAM")
 
     def bind(self, names: Mapping[str, str]) -> Method:
         """See `Method.bind`."""
@@ -64,10 +62,8 @@ class GradCAM(Gradient):
         try:
             name = find_layer(self.layer, names)
         except KerasganError:
-            raise KerasganError(
-                f"Argument 'layer' of GradCAM must be one of {', '.join(names)}. "
-                f"Received: {self.layer!r}"
-            ) from None
+            expected = f"one of {', '.join(names)}"
+            raise invalid("layer", expected, self.layer, owner="GradCAM") from None
         return dataclasses.replace(self, layer=names[name])
 
     def analyse(
@@ -79,11 +75,9 @@ class GradCAM(Gradient):
         image = images[0] if isinstance(images, (list, tuple)) else images
         layer = self.layer or _coarsest(_sizes(network, image, maps))
         if layer not in maps:
-            raise KerasganError(
-                f"Argument 'layer' of GradCAM must name a layer with maps (height, width, "
-                f"channels) on the way to the target: one of {', '.join(maps)}. "
-                f"Received: {layer!r}"
-            )
+            expected = "a layer with maps (height, width, channels) on the way to the target"
+            expected += f": one of {', '.join(maps)}"
+            raise invalid("layer", expected, layer, owner="GradCAM")
         total = tf.nn.relu(tf.reduce_sum(maps[layer], -1, keepdims=True))
         total = tf.cast(tf.image.resize(total, tf.shape(image)[1:3]), image.dtype)
         return result._replace(relevance=split_over_channels(total, image), layers=maps)

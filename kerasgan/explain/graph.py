@@ -42,8 +42,7 @@ class Node:
         kind: How relevance passes it, see `kerasgan.explain.propagate`.
         type: Class of its layer, or kind of its operation, to be shown.
         layer: The innermost Keras layer that it belongs to, or None.
-        inputs: What relevance goes to.
-        output: What relevance comes from.
+        inputs: What relevance goes to, from `output`.
         steps: All operations from the inputs to the output, in order.
         main: The operation that the kind is about.
         ahead: Of "weighted": scale and shift before it that are made part of it.
@@ -81,11 +80,9 @@ class Graph:
     """What a network computes, from its images to its logits.
 
     Attributes:
-        name: The network's.
-        trace: All of its computation.
+        trace: All of the network's computation.
         steps: The part that depends on images, up to the logits, in order.
         images: Its inputs; None for those that the logits do not depend on.
-        image_names: Their names.
         image_specs: Their shapes, and the type that the graph computes in.
         output: The logits.
         activation: The activation taken off from behind the logits: "tanh", "sigmoid", "softmax",
@@ -144,7 +141,7 @@ class Graph:
 
         def run(*images: tf.Tensor) -> tf.Tensor:
             traced = self.run(images)
-            known.update(traced.shapes())
+            known.update({value: tensor.shape for value, tensor in traced.values.items()})
             return traced.logits
 
         specs = [tf.TensorSpec(shape, spec.dtype) for shape, spec in zip(shapes, self.image_specs)]
@@ -169,16 +166,7 @@ class Graph:
 
 
 class Run:
-    """One pass of images through a network, every value of it kept.
-
-    Attributes:
-        graph: The network.
-        images: Its inputs.
-        nodes: Its nodes, from the images to the logits.
-        logits: The output.
-        batch: How many images there are.
-        values: All values computed so far.
-    """
+    """One pass of images through a network, every value of it kept."""
 
     def __init__(self, graph: Graph, images: Sequence[tf.Tensor], guided: bool = False):
         self.graph = graph
@@ -208,10 +196,6 @@ class Run:
         if value not in self.values:
             self.values.update(self._constant(value))
         return self.values[value]
-
-    def shapes(self) -> dict[Value, tf.TensorShape]:
-        """Returns the shapes of all values computed so far."""
-        return {value: tensor.shape for value, tensor in self.values.items()}
 
     def output(self, node: Node) -> tf.Tensor:
         """Returns what a node gives."""
@@ -448,9 +432,8 @@ def vjp(
 ) -> tuple[tf.Tensor, Backward]:
     """Applies a function, and keeps how it can be differentiated.
 
-    It is applied to copies of its inputs, to be called backwards before much is made of its
-    outputs: `tf.gradients` looks through all that its inputs lead to, so that on tensors of the
-    forward pass a network of twice the layers would take four times as long to trace.
+    It is applied to copies of its inputs: `tf.gradients` looks through all that its inputs lead to,
+    so that on tensors of the forward pass the time to trace would grow with the square of layers.
     """
     inputs = [tf.identity(tensor) for tensor in inputs]
     outputs = function(*inputs)

@@ -13,12 +13,7 @@ TINY = 1e-20
 
 
 class Contributions:
-    """Contributions `c_ij = a_i w_ij` of some inputs through some kernel.
-
-    Attributes:
-        inputs: The `a_i`.
-        sums: `sum_i c_ij`, of the shape of the layer's outputs.
-    """
+    """Contributions `c_ij = a_i w_ij` of inputs `a_i`; `sums` are `sum_i c_ij`."""
 
     def __init__(self, inputs: tf.Tensor, sums: tf.Tensor, backward: Backward):
         self.inputs = inputs
@@ -36,10 +31,6 @@ class Contributions:
 
 class Linear:
     """A node with weights at work, as a rule sees it.
-
-    Args:
-        run: The pass of images that it is part of.
-        node: The node.
 
     Attributes:
         node: The node: its `name`, and its Keras layer as `layer`.
@@ -81,9 +72,7 @@ class Linear:
     def for_each_image(self, reduce: Callable[..., tf.Tensor], values: tf.Tensor) -> tf.Tensor:
         """Reduces all values of an image to one, of a shape that goes with them.
 
-        Args:
-            reduce: Such as `tf.reduce_mean`, called with `axis` and `keepdims`.
-            values: Inputs or outputs.
+        `reduce` is such as `tf.reduce_mean`; values are inputs or outputs.
         """
         by_image = tf.reshape(values, [self._run.batch, -1])
         reduced = reduce(by_image, axis=1, keepdims=True)

@@ -6,7 +6,6 @@ channels exclude each other, channel 0 is the background, and the largest logit 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.models import to_probability
+from kerasgan.validation import check_choice
 
 
 def one_hot_argmax(logits: tf.Tensor) -> tf.Tensor:
@@ -86,9 +86,6 @@ def components(logits: tf.Tensor) -> Components:
     Args:
         logits: Float (batch, height, width, classes).
 
-    Returns:
-        The components, those of the first image first.
-
     Example:
         >>> found = components(tf.constant([1.0, -1.0, 2.0, 2.0])[None, None, :, None])
         >>> found.image, found.area
@@ -115,10 +112,7 @@ def start_relevance(
     `start` "logit" is logit times weight, so that relevance sums to the explained logits; "ones"
     the weight itself; "probability" the channel's probability, by `activation`, times weight.
     """
-    if start not in ("logit", "ones", "probability"):
-        raise KerasganError(
-            f"Argument 'start' must be 'logit', 'ones' or 'probability'. Received: {start!r}"
-        )
+    check_choice("start", start, ("logit", "ones", "probability"))
     if start == "ones":
         return weights
     if start == "logit":
@@ -133,11 +127,9 @@ def warn_if_empty(weights: tf.Tensor) -> None:
     empty = np.flatnonzero(~np.any(rows != 0, axis=1))
     if len(empty):
         shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
-        warnings.warn(
+        warn(
             f"The target is empty, so relevance is zero, in {len(empty)} of {len(weights)} "
-            f"image(s): {shown}",
-            KerasganWarning,
-            stacklevel=3,
+            f"image(s): {shown}"
         )
 
 

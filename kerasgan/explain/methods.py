@@ -19,6 +19,7 @@ from kerasgan.explain.gradcam import GradCAM
 from kerasgan.explain.gradients import GRADIENTS
 from kerasgan.explain.perturbation import PERTURBATIONS
 from kerasgan.explain.rules import Rule
+from kerasgan.validation import invalid
 
 RuleLike = Union[str, Rule, Method, type]
 
@@ -46,13 +47,6 @@ def rule_names() -> list[str]:
 def get(rule: RuleLike) -> Method:
     """Makes a method of a name, a rule, a composite or one of iNNvestigate's rule classes.
 
-    Args:
-        rule: One of `rule_names()`, a rule for all layers, a `Composite`, another `Method`, or an
-            iNNvestigate rule class for all layers.
-
-    Raises:
-        KerasganError: An unknown name, or none of these.
-
     Example:
         >>> get("epsilon")
         Composite((anything, Epsilon(epsilon=1e-06, relative=False, bias=True)))
@@ -67,11 +61,8 @@ def get(rule: RuleLike) -> Method:
             return NAMED[rule]()
         if rule in rule_names() or (rule.startswith("lrp.") and innvestigate() is None):
             return Preset(rule)
-        hint = did_you_mean(rule.lower(), rule_names())
-        raise KerasganError(
-            f"Argument 'rule' must be one of {', '.join(rule_names())}, a rule or a composite. "
-            f"Received: {rule!r}. {hint}".rstrip()
-        )
+        expected = f"one of {', '.join(rule_names())}, a rule or a composite"
+        raise invalid("rule", expected, rule, did_you_mean(rule.lower(), rule_names()))
     if inspect.isclass(rule) and issubclass(rule, (Rule, Method)):
         raise KerasganError(
             f"Argument 'rule' must be an object. Received: a class; write {rule.__name__}()"

@@ -124,7 +124,9 @@ def describe_nodes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[str,
     themselves are the bottleneck, and the rest is the decoder. The mean over a whole image is no
     map. A network of one resolution has no such parts: its nodes are "layer 1/1".
     """
-    size, shapes = inputs[0][:2], _shapes(graph, inputs)
+    size, shapes = inputs[0][:2], {node.output: graph.shape(node.output) for node in graph.nodes}
+    if any(None in spec.shape[1:] for spec in graph.image_specs):
+        shapes = graph.shapes_for([(1, *shape) for shape in inputs])
     makers = {node.output: node for node in graph.nodes}
     before = {node: [makers[v] for v in node.inputs if v in makers] for node in graph.nodes}
     maps: dict[Node, tuple[int, int]] = {}
@@ -153,13 +155,6 @@ def describe_nodes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[str,
         part = middle if sides == smallest else "encoder" if node in ahead else "decoder"
         parts[node.name] = f"{part} {_scale(size, sides)}"
     return parts
-
-
-def _shapes(graph: Graph, inputs: Sequence[tuple[int, ...]]) -> dict[Value, tf.TensorShape]:
-    """The shapes of all values for inputs of these shapes."""
-    if all(None not in spec.shape[1:] for spec in graph.image_specs):
-        return {node.output: graph.shape(node.output) for node in graph.nodes}
-    return graph.shapes_for([(1, *shape) for shape in inputs])
 
 
 def _scale(image: tuple[int, int], sides: tuple[int, int]) -> str:

@@ -1,13 +1,9 @@
 """Brings relevance from the size of the network back to the size of the image, its sum kept.
 
-An image is resized before a network sees it, and every new pixel is a weighted mean of old ones,
-with weights that sum to 1 (see `kerasgan.data.resize`). Here the relevance of each new pixel is
-shared among the old ones by those same weights: the adjoint of the resizing. Where the image was
-shrunk, that spreads relevance evenly over the area that the new pixel averaged.
-
-No relevance is lost, whatever the picture shows. An epsilon rule, which shares by weight times
-value, would divide by mid-grey, which is 0, and stretching a heatmap like an image changes its sum
-by the ratio of the areas. The rounding of pixels to 8 bits is passed over.
+Every pixel of a resized image is a weighted mean of old ones, with weights that sum to 1 (see
+`kerasgan.data.resize`). Its relevance is shared among them by those weights: the adjoint of the
+resizing. No relevance is lost. An epsilon rule would divide by mid-grey, which is 0, and stretching
+a heatmap like an image changes its sum. The rounding of pixels to 8 bits is passed over.
 """
 
 from __future__ import annotations

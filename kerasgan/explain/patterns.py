@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kerasgan.explain.graph import Node, image_inputs
 from kerasgan.explain.operations import AFFINE, PROPORTIONAL, ROUTED, SCALING, STATISTICS, WINNER
 from kerasgan.explain.steps import Steps
@@ -70,21 +72,20 @@ class Patterns(Steps):
 
     def is_statistic(self, value: Value) -> bool:
         """Whether a value is a scale made of a sum of squares, with factors that are constant."""
-        for _ in range(12):
-            if value.step.kind in STATISTICS:
-                return True
-            inside = self.inside(value.step)
-            if len(inside) != 1 or value.step.kind not in AFFINE | ROUTED:
-                return False
-            (value,) = inside
-        return False
+        return self._comes_from(value, lambda source: source.step.kind in STATISTICS)
 
     def is_attention(self, value: Value) -> bool:
         """Whether a value comes from a softmax, at most moved and scaled since."""
+        return self._comes_from(
+            value, lambda source: source.step.kind == "Softmax" or self.softmax(source) is not None
+        )
+
+    def _comes_from(self, value: Value, is_source: Callable[[Value], bool]) -> bool:
+        """Whether a value is, at most moved, scaled and shifted since, one of a kind."""
         for _ in range(12):
-            inside = self.inside(value.step)
-            if value.step.kind == "Softmax" or self.softmax(value) is not None:
+            if is_source(value):
                 return True
+            inside = self.inside(value.step)
             if len(inside) != 1 or value.step.kind not in AFFINE | ROUTED:
                 return False
             (value,) = inside

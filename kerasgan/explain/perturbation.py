@@ -16,7 +16,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result, Weigh
 from kerasgan.explain.graph import Graph
-from kerasgan.validation import check_number, check_size, check_whole_number, is_number
+from kerasgan.validation import check_number, check_size, check_whole_number, invalid, is_number
 
 Fill = Union[str, float]
 
@@ -24,10 +24,8 @@ Fill = Union[str, float]
 class ScoreDrops(NamedTuple):
     """What is added up over the altered copies of a batch.
 
-    Attributes:
-        by_pixel: (batch, height, width). Drops of the score, times how far each pixel was hidden.
-        hidden: (height, width). How far each pixel was hidden, the same in all images.
-        total: (batch,). Drops of the score.
+    Drops of the score, times how far each pixel was hidden (batch, height, width); how far each
+    was hidden, the same in all images (height, width); drops of the score (batch,).
     """
 
     by_pixel: tf.Tensor
@@ -65,7 +63,7 @@ class Perturbation(Method):
         """See `Method.analyse`; runs one altered copy of each image at a time."""
         if None not in images.shape[1:3]:
             self.check_size(*images.shape[1:3])
-        logits = _logits(network, images)
+        logits = network.run(images).logits
         weights = target(logits)
         count = tf.cast(self.count(*tf.unstack(tf.shape(images)[1:3])), tf.int32)
         sizes = tf.shape(images)[:3]
@@ -91,11 +89,14 @@ class Perturbation(Method):
         batch, height, width, channels = tf.unstack(tf.shape(images))
         hidden = self.hidden(tf.range(first, last), height, width)
         hidden = tf.cast(hidden, images.dtype)[:, None, :, :, None]
-        altered = images + hidden * (_filling(images, self.fill) - images)
+        mean = self.fill == "mean"
+        fill = tf.reduce_mean(images, (1, 2), keepdims=True) if mean else self.fill
+        altered = images + hidden * (tf.cast(fill, images.dtype) - images)
         altered = tf.reshape(altered, [-1, height, width, channels])
         altered = tf.ensure_shape(altered, (None, *images.shape[1:]))
         altered_logits = tf.reshape(
-            _logits(network, altered), tf.concat([[last - first, batch], tf.shape(logits)[1:]], 0)
+            network.run(altered).logits,
+            tf.concat([[last - first, batch], tf.shape(logits)[1:]], 0),
         )
         drops = tf.reduce_sum(
             weights * (logits - altered_logits), list(range(2, logits.shape.rank + 1))
@@ -181,15 +182,11 @@ class Occlusion(Perturbation):
         """See `Perturbation.check_size`."""
         (high, wide), (down, across) = self._window(height, width)
         if high > height or wide > width:
-            raise KerasganError(
-                f"Argument 'patch' of Occlusion must fit into the image, {height} x {width}. "
-                f"Received: {self.patch!r}"
-            )
+            expected = f"one that fits into the image, {height} x {width}"
+            raise invalid("patch", expected, self.patch, owner="Occlusion")
         if down > high or across > wide:
-            raise KerasganError(
-                f"Argument 'stride' of Occlusion must be at most the patch, which is {high} x "
-                f"{wide} in images of {height} x {width}. Received: {self.stride!r}"
-            )
+            patch = f"the patch, which is {high} x {wide} in images of {height} x {width}"
+            raise invalid("stride", f"at most {patch}", self.stride, owner="Occlusion")
 
     def count(self, height: Any, width: Any) -> Any:
         """See `Perturbation.count`."""
@@ -298,16 +295,6 @@ def split_over_channels(maps: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     return tf.repeat(maps / images.shape[-1], images.shape[-1], -1)
 
 
-def _logits(network: Graph, images: tf.Tensor) -> tf.Tensor:
-    return network.run(images).logits
-
-
-def _filling(images: tf.Tensor, fill: Fill) -> tf.Tensor:
-    if fill == "mean":
-        return tf.reduce_mean(images, (1, 2), keepdims=True)
-    return tf.cast(fill, images.dtype)
-
-
 def _windows(size: Any, patch: Any, stride: Any) -> Any:
     """Number of windows along an axis."""
     return (size - patch + stride - 1) // stride + 1
@@ -328,9 +315,7 @@ def _resample(size: tf.Tensor, points: tf.Tensor, shift: tf.Tensor, cell: tf.Ten
 
 def _check_fill(fill: Any) -> None:
     if not (isinstance(fill, str) and fill == "mean") and not is_number(fill):
-        raise KerasganError(
-            f"Argument 'fill' must be 'mean' or a finite number. Received: {fill!r}"
-        )
+        raise invalid("fill", "'mean' or a finite number", fill)
 
 
 PERTURBATIONS: dict[str, Callable[[], Perturbation]] = {"occlusion": Occlusion, "rise": RISE}

@@ -14,16 +14,14 @@ from kerasgan.explain.graph import Graph, Node, image_inputs
 from kerasgan.explain.operations import SCALING
 from kerasgan.explain.patterns import Patterns
 from kerasgan.models.trace import Step, Value
-from kerasgan.validation import is_whole
+from kerasgan.validation import invalid, is_whole
 
 
 def parse_gates(gates: Any) -> dict[str, tuple[int, ...]]:
     """Returns gates as tuples of indices by name."""
     if not isinstance(gates, (Mapping, type(None))):
-        raise KerasganError(
-            "Argument 'gates' must be a dict from products to inputs that are gates, such as "
-            f"{{'multiply': 0}}. Received: {gates!r}"
-        )
+        expected = "a dict from products to inputs that are gates, such as {'multiply': 0}"
+        raise invalid("gates", expected, gates)
     declared = {}
     for name, indices in (gates or {}).items():
         several = indices if isinstance(indices, (list, tuple)) else [indices]

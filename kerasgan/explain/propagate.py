@@ -56,12 +56,9 @@ class ConservationTable(NamedTuple):
 
 
 class Propagation(NamedTuple):
-    """What one backward pass gives.
+    """What one backward pass gives: relevance of each of the images, of nodes, and where it went.
 
-    Attributes:
-        relevance: Relevance of each of the images, of their shapes.
-        layers: Relevance arriving at the output of each node, by name, nearest the image first.
-        conservation: Where it went.
+    Nodes' is what arrives at their outputs, by name, nearest the image first.
     """
 
     relevance: list[tf.Tensor]
@@ -71,7 +68,8 @@ class Propagation(NamedTuple):
 
 def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
     """Passes relevance from the logits back to the images."""
-    arriving: dict[Value, list[tf.Tensor]] = {run.graph.output: [start]}
+    graph = run.graph
+    arriving: dict[Value, list[tf.Tensor]] = {graph.output: [start]}
     layers: dict[str, tf.Tensor] = {}
     recorder = ConservationRecorder(run)
     for node in reversed(run.nodes):
@@ -84,7 +82,11 @@ def propagate(run: Run, start: tf.Tensor, composite: Any) -> Propagation:
         layers[node.name] = relevance
         for value, part in zip(node.inputs, redistribution.inputs):
             arriving.setdefault(value, []).append(part)
-    return Propagation(_of_images(run, arriving), dict(reversed(layers.items())), recorder.table())
+    of_images = [
+        _sum(arriving[value]) if value in arriving else tf.zeros_like(image)
+        for value, image in zip(graph.images, run.images)
+    ]
+    return Propagation(of_images, dict(reversed(layers.items())), recorder.table())
 
 
 def redistribute(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
@@ -114,14 +116,6 @@ def redistribute(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> 
 
 def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     return tensors[0] if len(tensors) == 1 else tf.add_n(list(tensors))
-
-
-def _of_images(run: Run, arriving: dict[Value, list[tf.Tensor]]) -> list[tf.Tensor]:
-    relevance = []
-    for value, image in zip(run.graph.images, run.images):
-        parts = [] if value is None else arriving.get(value, [])
-        relevance.append(_sum(parts) if parts else tf.zeros_like(image))
-    return relevance
 
 
 # --- Kinds of nodes ---
@@ -179,19 +173,15 @@ def _centred(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redi
 def _routed(run: Run, node: Node, relevance: tf.Tensor, composite: Any) -> Redistribution:
     inputs = run.back(node, relevance)
     dropped: Any = 0.0
-    joins = node.main.kind in ("ConcatV2", "Pack")
-    if node.main.kind in ("Pad", "PadV2") or (joins and _has_constants(node)):
+    kind, count = node.main.kind, len(node.main.inputs) - (node.main.kind == "ConcatV2")
+    constants = kind in ("ConcatV2", "Pack") and count > len(inputs)
+    if kind in ("Pad", "PadV2") or constants:
         dropped = _less(run, node, relevance, inputs)
-    if not composite.keep_skips and node.main.kind == "ConcatV2" and len(inputs) > 1:
+    if not composite.keep_skips and kind == "ConcatV2" and len(inputs) > 1:
         newest = run.newest(node.inputs)
         dropped = sum(run.per_image(r, v) for v, r in zip(node.inputs, inputs) if v != newest)
         inputs = [r if v == newest else tf.zeros_like(r) for v, r in zip(node.inputs, inputs)]
     return Redistribution(inputs, unsupported=dropped)
-
-
-def _has_constants(node: Node) -> bool:
-    count = len(node.main.inputs) - (node.main.kind == "ConcatV2")
-    return count > len(node.inputs)
 
 
 def _winner(run: Run, node: Node, relevance: tf.Tensor, _composite: Any) -> Redistribution:

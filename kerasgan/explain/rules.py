@@ -31,7 +31,7 @@ from kerasgan.explain.linear import (
     stabilised,
     supported,
 )
-from kerasgan.validation import check_number
+from kerasgan.validation import check_number, invalid
 
 
 class Redistribution(NamedTuple):
@@ -332,9 +332,7 @@ class ZBox(Rule):
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise KerasganError(
-                f"Argument 'low' must be below 'high'. Received: {self.low!r} and {self.high!r}"
-            )
+            raise invalid("low", f"below 'high', {self.high!r}", self.low)
 
     def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         """See `Rule.redistribute`."""

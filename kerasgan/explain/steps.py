@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import keras
 import tensorflow as tf
@@ -239,9 +239,9 @@ def check_batch(steps: Steps, step: Step) -> None:
     if step.kind in AFFINE and len(inside) == 1 and step.kind != "Neg":
         other = steps.constant_shape(step.inputs[1 - image_inputs(step)[0]])
         shape = steps.shape(inside[0])
-        wrong = other is not None and len(other) > len(shape)
-        wrong = wrong or (other and len(other) == len(shape) and _meets(steps, shape, other))
-        if wrong:
+        same = bool(other) and len(other) == len(shape)
+        meets = same and shape[0] is None and other[0] not in (None, 1)
+        if other is not None and (len(other) > len(shape) or meets):
             raise steps.refusal(
                 step, f"its constant of shape {tuple(other)} would meet the images of the batch"
             )
@@ -265,7 +265,3 @@ def check_routed(steps: Steps, step: Step) -> None:
             raise steps.refusal(step, f"it goes over {WHOLE}", QUANTIZED)
         if to.size == 1:
             raise steps.refusal(step, f"it rounds to {to.name}", QUANTIZED)
-
-
-def _meets(steps: Steps, shape: Sequence[int | None], other: Sequence[int | None]) -> bool:
-    return shape[0] is None and other[0] not in (None, 1)

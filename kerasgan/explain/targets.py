@@ -40,7 +40,7 @@ from kerasgan.explain.logits import (
     predicted,
     without_background,
 )
-from kerasgan.validation import check_whole_number, is_whole
+from kerasgan.validation import check_whole_number, invalid, is_whole
 
 __all__ = [
     "Border",
@@ -172,10 +172,8 @@ class Class(Target):
         """See `Target.prepare`."""
         last = max(shape[-1], 2) - 1
         if not _is_index(self.index, last):
-            raise KerasganError(
-                f"Argument 'index' of Class must be from 0 to {last} for a network with "
-                f"{shape[-1]} output channel(s). Received: {self.index!r}"
-            )
+            expected = f"from 0 to {last} for a network with {shape[-1]} output channel(s)"
+            raise invalid("index", expected, self.index, owner="Class")
         return self
 
 
@@ -262,10 +260,8 @@ class Pixel(Target):
         for name, value, size in (("y", self.y, shape[1]), ("x", self.x, shape[2])):
             if not _is_index(value, np.inf if size is None else size - 1):
                 last = "the last one" if size is None else size - 1
-                raise KerasganError(
-                    f"Argument '{name}' of Pixel must be from 0 to {last} for logits of "
-                    f"{shape[1]} x {shape[2]} pixels. Received: {value!r}"
-                )
+                expected = f"from 0 to {last} for logits of {shape[1]} x {shape[2]} pixels"
+                raise invalid(name, expected, value, owner="Pixel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,10 +319,9 @@ class Component(Target):
         labels = label_components(logits)
         counts = labels.reshape(len(labels), -1).max(1)
         if not _is_index(self.index, counts.min() - 1):
-            raise KerasganError(
-                f"Argument 'index' of Component must be an index that every image has, from 0. "
-                f"Received: {self.index!r}. Components in each image: {counts.tolist()}"
-            )
+            expected = "an index that every image has, from 0"
+            counted = f"Components in each image: {counts.tolist()}"
+            raise invalid("index", expected, self.index, counted, "Component")
         return tf.constant(labels == self.index + 1, logits.dtype)
 
 
@@ -521,12 +516,9 @@ def get(target: TargetLike) -> Target:
     if isinstance(target, str):
         if target in _NAMES:
             return _NAMES[target]()
-        hint = did_you_mean(target, _NAMES, most=2)
-        raise KerasganError(
-            f"Argument 'target' must be one of {', '.join(map(repr, names()))}, a target from "
-            "kerasgan.explain.targets or an array of weights. "
-            f"Received: {target!r}. {hint}".rstrip()
-        )
+        known = ", ".join(map(repr, names()))
+        expected = f"one of {known}, a target from kerasgan.explain.targets or an array of weights"
+        raise invalid("target", expected, target, did_you_mean(target, _NAMES, most=2))
     return Mask(target)
 
 

@@ -17,6 +17,7 @@ from kerasgan.models.trace import Step, Value, trace_network
 from kerasgan.stack import layers_of, variable_of
 from kerasgan.validation import is_whole
 
+ENDS = "Build a model that ends in the logits, or in keras.layers.Activation or Softmax of them"
 LAST = {"Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh", "LogSoftmax": "log_softmax"}
 
 
@@ -68,7 +69,8 @@ def trace_to_logits(network: keras.Model, output: int) -> tuple[Graph, bool]:
             f"The output of '{network.name}' does not depend on the image, so there is nothing to "
             "explain. Explain a model whose output is computed from its input"
         )
-    end, activation, guessed = _without_last(network, trace.output, _reading(network, output))
+    reading = _reading(network, output)
+    end, activation, guessed = _activation_taken_off(network, trace.output, reading)
     double = any(tf.as_dtype(weight.dtype) == tf.float64 for weight in network.weights)
     dtype = "float64" if double else "float32"
     handles = {}
@@ -123,10 +125,14 @@ def _reading(network: keras.Model, output: int) -> Reading | None:
     return reading
 
 
-def _without_last(
+def _activation_taken_off(
     network: keras.Model, end: Value, reading: Reading | None
 ) -> tuple[Value, str, bool]:
-    """Takes the activation off that stands last, if only moves follow it."""
+    """Returns an output without the activation that stands last, if only moves follow it.
+
+    It walks the steps of a trace, also within functions and past what is refused, to name layers;
+    the logits of a training step are found by tensors (`kerasgan.models.outputs`).
+    """
     meant = "linear" if reading is None else reading.activation
     moves: list[Value] = []
     value, moved = end, True
@@ -150,32 +156,34 @@ def _without_last(
     told = meant == "linear" and reading is not None and activation != "log_softmax"
     if activation is None or told:
         if meant != "linear":
-            raise KerasganError(
-                f"Explanations are of logits, but '{network.name}' gives what a {meant} makes of "
-                f"them, and '{end.step.layer or end.step.name}', where it ends, cannot be taken "
-                "off. Build a model that ends in the logits, or in keras.layers.Activation or "
-                "Softmax applied to them"
+            raise no_logits(
+                f"'{network.name}' gives what a {meant} makes of them, and "
+                f"'{end.step.layer or end.step.name}', where it ends, cannot be taken off"
             )
         return end, "linear", False
     if not moved:
-        raise KerasganError(
-            f"Explanations are of logits, but the model goes on after "
-            f"'{value.step.layer or value.step.name}' ({activation}), in "
-            f"'{end.step.layer or end.step.name}' ({end.step.kind}). Build a model that ends with "
-            "that activation, such as keras.Model(model.inputs[0], "
-            f"model.get_layer('{value.step.layer}').output)"
+        raise no_logits(
+            f"the model goes on after '{value.step.layer or value.step.name}' ({activation}), in "
+            f"'{end.step.layer or end.step.name}' ({end.step.kind})",
+            "Build a model that ends with that activation, such as keras.Model(model.inputs[0], "
+            f"model.get_layer('{value.step.layer}').output)",
         )
     if activation == "softmax" and meant == "sigmoid":
-        raise KerasganError(
-            f"Explanations are of logits, and '{network.name}' leaves classes out behind "
-            f"'{value.step.layer or value.step.name}' (softmax), which joins them. Explain the "
-            "model that gives all classes"
+        raise no_logits(
+            f"'{network.name}' leaves classes out behind '{value.step.layer or value.step.name}' "
+            "(softmax), which joins them",
+            "Explain the model that gives all classes",
         )
     logits = value.step.inputs[0]
     for move in reversed(moves):
         inputs = tuple(logits if v.step.depends == "image" else v for v in move.step.inputs)
         logits = move._replace(step=dataclasses.replace(move.step, inputs=inputs))
     return logits, activation, False
+
+
+def no_logits(reason: str, advice: str = ENDS) -> KerasganError:
+    """Returns the error of a network whose logits cannot be told from its output."""
+    return KerasganError(f"Explanations are of logits, but {reason}. {advice}")
 
 
 def _start_of(end: Value) -> Value | None:

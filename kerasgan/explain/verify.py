@@ -9,22 +9,11 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.batch_axis import find_batch_axis
 from kerasgan.explain.graph import Graph, Run
-from kerasgan.models.trace import call_network
+from kerasgan.explain.tracing import no_logits
+from kerasgan.models.trace import call_network, random_images
 from kerasgan.stack import layers_of
 
 SIGMOIDS = ("sigmoid", "hard_sigmoid")
-
-
-def _images_for(network: keras.Model, count: int) -> list[tf.Tensor]:
-    """Returns random images for a model's inputs; a size left open is 128."""
-    rng = np.random.default_rng(0)
-    images = []
-    for tensor in network.inputs:
-        shape = [tensor.shape[0] or count, *(size or 128 for size in tensor.shape[1:])]
-        whole = tf.as_dtype(tensor.dtype).is_integer
-        values = rng.integers(0, 256, shape) if whole else rng.uniform(-1, 1, shape)
-        images.append(tf.cast(values, tensor.dtype))
-    return images
 
 
 def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> float:
@@ -45,7 +34,8 @@ def _rounding(network: keras.Model, images: list[tf.Tensor], output: int) -> flo
 
 def compare_with_model(network: keras.Model, graph: Graph, output: int, guessed: bool) -> None:
     """Raises if model and graph differ on random images, or images of a batch on one another."""
-    images = _images_for(network, 2)
+    drawn = zip(random_images(network.inputs, 2), network.inputs)
+    images = [tf.cast(image, tensor.dtype) for image, tensor in drawn]
     try:
         outputs_of = call_network(network, images)
         expected = tf.cast(tf.nest.flatten(outputs_of)[output], graph.dtype)
@@ -77,10 +67,9 @@ def compare_with_model(network: keras.Model, graph: Graph, output: int, guessed:
     if not error <= tolerance * scale + 1e-30 and not error <= _rounding(network, images, output):
         if guessed:
             end = graph.trace.output.step
-            raise KerasganError(
-                f"Explanations are of logits, but '{end.layer or end.name}', where "
-                f"'{network.name}' ends, is more than a {graph.activation} of them. Build a model "
-                "that ends in the logits, or in keras.layers.Activation or Softmax of them"
+            raise no_logits(
+                f"'{end.layer or end.name}', where '{network.name}' ends, is more than a "
+                f"{graph.activation} of them"
             )
         raise KerasganError(
             f"What was read of '{network.name}' differs from it by {error:.2g} on outputs up to "

@@ -23,6 +23,7 @@ from kerasgan.models.trace import (
     PASSED,
     activations_of,
     call_network,
+    random_images,
     raw_operation,
     trace_network,
 )
@@ -294,22 +295,15 @@ def _unknown_meaning(network: keras.Model, bounds: Range) -> KerasganError:
 
 
 def _run_on_random_image(network: keras.Model, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
-    """Run a network on a random image; a size left open is 128."""
-    rng = np.random.default_rng(0)
-    shapes = [
-        (tensor.shape[0] or 1, *(size or 128 for size in tensor.shape[1:]))
-        for tensor in network.inputs
-    ]
-    images = [
-        tf.cast(rng.uniform(-1, 1, shape), tensor.dtype)
-        for shape, tensor in zip(shapes, network.inputs)
-    ]
+    """Run a network on a random image."""
+    drawn = zip(random_images(network.inputs), network.inputs)
+    images = [tf.cast(image, tensor.dtype) for image, tensor in drawn]
     with tf.init_scope():
         try:
             output, logits = _Compiled(reading)(network, images)
         except (ValueError, tf.errors.OpError) as error:
             raise KerasganError(
-                f"'{network.name}' does not run on images of shape {shapes[0][1:]}: "
+                f"'{network.name}' does not run on images of shape {tuple(images[0].shape[1:])}: "
                 f"{first_line(error)}; give its input a fixed size"
             ) from error
         return np.asarray(output, np.float32), np.asarray(logits)
@@ -363,7 +357,11 @@ class _Compiled:
 
 
 def _last_activation(output: tf.Tensor) -> _LastActivation | None:
-    """Find the last activation behind an output, if only moves stand between."""
+    """Find the last activation behind an output, if only moves stand between.
+
+    It walks tensors, for a training step needs the tensor before the activation itself, with its
+    gradient. An explanation takes it off the steps of a trace (`kerasgan.explain.tracing`).
+    """
     moves: list[tf.Operation] = []
     tensor = output
     while tensor.op.inputs:

@@ -196,6 +196,17 @@ def call_network(network: keras.Model, images: Sequence[Any], training: Any = Fa
     return network(tf.nest.pack_sequence_as(form, images), training=training)
 
 
+def random_images(inputs: Sequence[Any], count: int = 1) -> list[np.ndarray]:
+    """Draw images for inputs, given by shape and type; a size left open is 128."""
+    rng = np.random.default_rng(0)
+    images = []
+    for spec in inputs:
+        shape = [spec.shape[0] or count, *(size or 128 for size in spec.shape[1:])]
+        whole = tf.as_dtype(spec.dtype).is_integer
+        images.append(rng.integers(0, 256, shape) if whole else rng.uniform(-1, 1, shape))
+    return images
+
+
 def clear_trace(network: keras.Model) -> None:
     """Trace a network anew when it is next asked for: a layer may have changed unnoticed."""
     TRACED.pop(network, None)

@@ -19,7 +19,7 @@ def clone_with_precision(network: keras.Model, precision: str) -> keras.Model:
     Weights stay float32, and so do the last layer with weights and those behind it: logits.
     """
     policy = PRECISIONS[precision]
-    precise = _logit_layers(network) if policy != "float32" else set()
+    precise = _layers_from_last_weights(network) if policy != "float32" else set()
 
     def clone(layer):
         if isinstance(layer, keras.Model):
@@ -37,7 +37,8 @@ def clone_with_precision(network: keras.Model, precision: str) -> keras.Model:
     return copy
 
 
-def _logit_layers(network: keras.Model) -> set[str]:
+def _layers_from_last_weights(network: keras.Model) -> set[str]:
+    """Name the layers that keep float32: by layers, not operations, since policies are theirs."""
     names = set()
     for layer in reversed(network.layers):
         names.add(layer.name)

@@ -123,8 +123,8 @@ class TestOcclusion:
     @pytest.mark.parametrize(
         ("method", "message"),
         [
-            (Occlusion(np.int32(20)), "'patch' of Occlusion must fit into the image, 8 x 6"),
-            (Occlusion((2, 20)), "'patch' of Occlusion must fit"),
+            (Occlusion(np.int32(20)), "'patch' of Occlusion must be one that fits into the image, 8 x 6"),
+            (Occlusion((2, 20)), "'patch' of Occlusion must be one that fits"),
             (
                 Occlusion(stride=np.int64(2)),
                 "'stride' of Occlusion must be at most the patch, which is 1 x 1",

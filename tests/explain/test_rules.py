@@ -224,8 +224,8 @@ def test_rules_of_ones_own():
         (lambda: Gamma(-0.1), "Argument 'gamma' must be a finite number from 0 up"),
         (lambda: AlphaBeta(2, 2), "Arguments 'alpha' and 'beta' must differ by 1"),
         (lambda: AlphaBeta(0, -1), "Argument 'beta' must be a finite number from 0 up"),
-        (lambda: ZBox(1, 1), "Argument 'low' must be below 'high'. Received: 1 and 1"),
-        (lambda: ZBox(2, 1), "Argument 'low' must be below 'high'. Received: 2 and 1"),
+        (lambda: ZBox(1, 1), "Argument 'low' must be below 'high', 1. Received: 1"),
+        (lambda: ZBox(2, 1), "Argument 'low' must be below 'high', 1. Received: 2"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -289,7 +289,7 @@ def test_empty_target_warns_and_names_the_images():
     ("target", "message"),
     [
         ("predicton", "Received: 'predicton'. Did you mean 'prediction'?"),
-        ("zzz", "Received: 'zzz'."),
+        ("zzz", "Received: 'zzz'"),
         (np.ones((5, 4)), r"'array' of Mask must have shape \(4, 5\).*Received: \(5, 4\)"),
         (np.ones((2, 4, 5, 1)), r"Received: \(2, 4, 5, 1\)"),
         (np.ones((1, 4, 5, 3)), r"Received: \(1, 4, 5, 3\)"),

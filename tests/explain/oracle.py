@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
 
 # --------------------------------------------------------------------------- linear maps
@@ -66,131 +67,29 @@ class LinearMap:
 
 def jacobian_map(layer, input_shape):
     """Reads the connections off a built Keras layer by moving one input at a time."""
-    saved = layer.get_weights()
+    size, saved = int(np.prod(input_shape)), layer.get_weights()
     is_bias = ["bias" in w.name for w in layer.weights]
-    unit = np.eye(int(np.prod(input_shape))).reshape(-1, *input_shape)
+    activation = getattr(layer, "activation", None)
+    if activation is not None:
+        layer.activation = keras.activations.linear
+
+    def outputs(units):
+        return layer(units.reshape(-1, *input_shape)).numpy().astype("float64")
 
     def matrix(kernel):
         layer.set_weights([0 * w if b else kernel(w) for w, b in zip(saved, is_bias)])
-        return layer(unit).numpy().reshape(len(unit), -1).astype("float64")
+        firsts = range(0, size, 256)
+        rows = [outputs(np.eye(min(256, size - first), size, first)) for first in firsts]
+        return np.concatenate(rows).reshape(size, -1)
 
     weights, connected = matrix(lambda w: w), matrix(np.ones_like)
     layer.set_weights(saved)
-    bias = layer(0 * unit[:1]).numpy()[0]
+    bias = outputs(np.zeros(size))[0]
+    if activation is not None:
+        layer.activation = activation
     source, sink = np.nonzero(connected)
     values = weights[source, sink]
-    flat_bias = bias.ravel().astype("float64")
-    return LinearMap(source, sink, values, flat_bias, tuple(input_shape), bias.shape)
-
-
-def _taps(size, kernel, stride, dilation, padding):
-    """One axis of a convolution: output size, and (tap, outputs, inputs) for each kernel tap."""
-    reach = (kernel - 1) * dilation + 1
-    if padding == "same":
-        out = -(-size // stride)
-        before = max((out - 1) * stride + reach - size, 0) // 2
-    else:
-        out, before = (size - reach) // stride + 1, 0
-    taps = []
-    for tap in range(kernel):
-        inputs = np.arange(out) * stride - before + tap * dilation
-        inside = (inputs >= 0) & (inputs < size)
-        taps.append((tap, np.arange(out)[inside], inputs[inside]))
-    return out, taps
-
-
-def _windows(shape, kernel_size, strides, dilation, padding):
-    """Pairs of pixels that a sliding window connects, by kernel tap."""
-    h, w = shape[:2]
-    out_h, rows = _taps(h, kernel_size[0], strides[0], dilation[0], padding)
-    out_w, columns = _taps(w, kernel_size[1], strides[1], dilation[1], padding)
-    pairs = []
-    for u, oy, iy in rows:
-        for v, ox, ix in columns:
-            sink = (oy[:, None] * out_w + ox).ravel()
-            source = (iy[:, None] * w + ix).ravel()
-            pairs.append((u, v, source, sink))
-    return (out_h, out_w), pairs
-
-
-def _assemble(parts, bias, input_shape, output_shape):
-    """Parts: (source pixels, sink pixels, source channel, sink channel, weight)."""
-    cin, cout = input_shape[-1], output_shape[-1]
-    source = np.concatenate([p * cin + ci for p, _, ci, _, _ in parts])
-    sink = np.concatenate([q * cout + co for _, q, _, co, _ in parts])
-    weight = np.concatenate([np.full(len(p), float(w)) for p, _, _, _, w in parts])
-    bias = np.broadcast_to(np.asarray(bias, "float64"), output_shape).ravel()
-    return LinearMap(source, sink, weight, bias, tuple(input_shape), tuple(output_shape))
-
-
-def convolution_map(layer, shape):
-    """Connections of a Conv2D."""
-    kernel = layer.kernel.numpy()
-    kh, kw, per_group, filters = kernel.shape
-    size, pairs = _windows(shape, (kh, kw), layer.strides, layer.dilation_rate, layer.padding)
-    parts = [
-        (source, sink, co // (filters // layer.groups) * per_group + k, co, kernel[u, v, k, co])
-        for u, v, source, sink in pairs
-        for k in range(per_group)
-        for co in range(filters)
-    ]
-    return _assemble(parts, _bias(layer), shape, (*size, filters))
-
-
-def transposed_map(layer, shape):
-    """Connections of a Conv2DTranspose: those of a convolution, walked the other way."""
-    kernel = layer.kernel.numpy()
-    kh, kw, filters, cin = kernel.shape
-    size = layer.compute_output_shape((1, *shape))[1:3]
-    back, pairs = _windows(size, (kh, kw), layer.strides, layer.dilation_rate, layer.padding)
-    assert back == tuple(shape[:2])
-    parts = [
-        (source, sink, ci, co, kernel[u, v, co, ci])
-        for u, v, sink, source in pairs
-        for ci in range(cin)
-        for co in range(filters)
-    ]
-    return _assemble(parts, _bias(layer), shape, (*size, filters))
-
-
-def depthwise_map(layer, shape, bias=None):
-    """Connections of a DepthwiseConv2D."""
-    kernel = layer.get_weights()[0]
-    kh, kw, cin, multiplier = kernel.shape
-    size, pairs = _windows(shape, (kh, kw), layer.strides, layer.dilation_rate, layer.padding)
-    parts = [
-        (source, sink, ci, ci * multiplier + m, kernel[u, v, ci, m])
-        for u, v, source, sink in pairs
-        for ci in range(cin)
-        for m in range(multiplier)
-    ]
-    bias = _bias(layer) if bias is None else bias
-    return _assemble(parts, bias, shape, (*size, cin * multiplier))
-
-
-def dense_map(layer, shape, kernel=None):
-    """Connections of a Dense layer, or of a 1 x 1 convolution, on the last axis."""
-    kernel = (layer.kernel if kernel is None else kernel).numpy()
-    kernel = kernel.reshape(kernel.shape[-2:])
-    pixels = np.arange(int(np.prod(shape[:-1])))
-    parts = [(pixels, pixels, ci, co, kernel[ci, co]) for ci, co in np.ndindex(*kernel.shape)]
-    return _assemble(parts, _bias(layer), shape, (*shape[:-1], kernel.shape[1]))
-
-
-def average_map(layer, shape):
-    """Connections of an average pooling, each window divided by its inputs within the image."""
-    size, pairs = _windows(shape, layer.pool_size, layer.strides, (1, 1), layer.padding)
-    parts = [(p, q, c, c, 1.0) for _, _, p, q in pairs for c in range(shape[-1])]
-    pooled = _assemble(parts, 0.0, shape, (*size, shape[-1]))
-    count = pooled.to_outputs(pooled.weight).reshape(pooled.output_shape)
-    return pooled.then(1 / count, 0.0)
-
-
-def global_average_map(shape, keepdims):
-    """Connections of a global average pooling."""
-    pixels = np.arange(shape[0] * shape[1])
-    parts = [(pixels, 0 * pixels, c, c, 1 / len(pixels)) for c in range(shape[2])]
-    return _assemble(parts, 0.0, shape, (1, 1, shape[2]) if keepdims else (shape[2],))
+    return LinearMap(source, sink, values, bias.ravel(), tuple(input_shape), bias.shape)
 
 
 def centring_map(shape, groups):
@@ -205,10 +104,6 @@ def centring_map(shape, groups):
         weight.append((i == j) - 1 / len(members))
     joined = [np.concatenate(x) for x in (source, sink, weight)]
     return LinearMap(*joined, np.zeros(size), tuple(shape), tuple(shape))
-
-
-def _bias(layer):
-    return layer.bias.numpy() if layer.use_bias else 0.0
 
 
 # --------------------------------------------------------------------------- rules

@@ -19,6 +19,7 @@ from kerasgan.stack import KERAS_3
 IDENTITY = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
 IDENTITY += ("SeededDropout", "ActivityRegularization")
 LINEAR = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "Dense", "pointwise")
+MOVING = ("ZeroPadding2D", "Cropping2D", "UpSampling2D", "Reshape", "Flatten")
 AFFINE = ("BatchNormalization", "Rescaling", "Normalization")
 NORM = ("GroupNormalization", "InstanceNormalization")
 
@@ -163,26 +164,13 @@ def affine_of(layer):
 def linear_map(step, shape):
     """The linear map of a step on an input of this shape, None if it has none."""
     layer, kind = step.layer, step.kind
-    separable = type(layer).__name__ == "SeparableConv2D"
-    if kind == "Conv2D":
-        linear = oracle.convolution_map(layer, shape)
-    elif kind == "Conv2DTranspose":
-        linear = oracle.transposed_map(layer, shape)
-    elif kind == "DepthwiseConv2D":
-        linear = oracle.depthwise_map(layer, shape, 0.0 if separable else None)
-    elif kind == "pointwise":
-        linear = oracle.dense_map(layer, shape, layer.pointwise_kernel)
-    elif kind == "Dense":
-        linear = oracle.dense_map(layer, shape)
-    elif kind == "AveragePooling2D":
-        linear = oracle.average_map(layer, shape)
-    elif kind == "GlobalAveragePooling2D":
-        linear = oracle.global_average_map(shape, layer.keepdims)
-    elif kind == "UpSampling2D" and layer.interpolation != "nearest":
-        layer = keras.layers.UpSampling2D(layer.size, interpolation=layer.interpolation)
-        linear = oracle.jacobian_map(layer, shape)
-    elif kind in NORM:
+    interpolates = kind == "UpSampling2D" and layer.interpolation != "nearest"
+    if kind in NORM:
         linear = oracle.centring_map(shape, _groups(layer, shape[-1]))
+    elif kind in (*LINEAR, "AveragePooling2D", "GlobalAveragePooling2D") or interpolates:
+        separable = type(layer).__name__ == "SeparableConv2D"
+        layer = _half(layer, kind, shape) if separable else layer
+        linear = oracle.jacobian_map(layer, shape)
     else:
         return None
     for inner in reversed(step.before):
@@ -192,57 +180,44 @@ def linear_map(step, shape):
     return linear
 
 
+def _half(layer, kind, shape):
+    """One of the two convolutions that a separable one is."""
+    depthwise, pointwise, *bias = layer.get_weights()
+    if kind == "pointwise":
+        half = keras.layers.Conv2D(layer.filters, 1, use_bias=layer.use_bias, dtype=layer.dtype)
+        weights = [pointwise, *bias]
+    else:
+        names = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+        options = {name: getattr(layer, name) for name in names}
+        half = keras.layers.DepthwiseConv2D(**options, use_bias=False, dtype=layer.dtype)
+        weights = [depthwise]
+    half.build((None, *shape))
+    half.set_weights(weights)
+    return half
+
+
 # --------------------------------------------------------------------------- the other layers
 
 
 def _routing(step):
-    """Spatial rearrangements: a function that moves values about, adding none."""
-    layer, kind = step.layer, step.kind
-    if kind == "ZeroPadding2D":
-        return lambda x: np.pad(x, (*layer.padding, (0, 0)))
-    if kind == "Cropping2D":
-        (top, bottom), (left, right) = layer.cropping
-        return lambda x: x[top : x.shape[0] - bottom, left : x.shape[1] - right]
-    if kind == "UpSampling2D":
-        return lambda x: x.repeat(layer.size[0], 0).repeat(layer.size[1], 1)
-    if kind == "Reshape":
-        return lambda x: x.reshape([-1 if n is None else n for n in layer.target_shape])
-    if kind == "Flatten":
-        return np.ravel
-    return None
+    """What a layer that moves values does to an array; None for another layer."""
+    if step.kind not in MOVING:
+        return None
+    return lambda x: step.layer(x[None].astype("float64")).numpy()[0].astype(x.dtype)
 
 
 def _activate(layer, kind, x):
-    x = tf.constant(x)
     if kind == "Activation":
-        return layer.activation(x).numpy()
-    if kind == "ReLU":
-        below = float(layer.negative_slope) * (x - layer.threshold)
-        top = np.inf if layer.max_value is None else layer.max_value
-        return np.where(x >= layer.threshold, np.minimum(x, top), below)
-    if kind == "LeakyReLU":
-        slope = layer.negative_slope if KERAS_3 else layer.alpha
-        return np.where(x > 0, x, float(np.float32(slope)) * x)  # as TensorFlow holds it
-    if kind == "PReLU":
-        return np.where(x > 0, x, layer.alpha.numpy().astype("float64") * x)
-    if kind == "ELU":
-        return np.where(x > 0, x, float(layer.alpha) * np.expm1(x))
-    raise NotImplementedError(f"{layer.name}: {kind}")
+        return layer.activation(tf.constant(x)).numpy()
+    if kind not in ("ReLU", "LeakyReLU", "PReLU", "ELU"):
+        raise NotImplementedError(f"{layer.name}: {kind}")
+    return layer(x[None]).numpy()[0].astype("float64")
 
 
 def _winners(layer, x):
     """For each output of a max pooling, the flat index of the first largest input."""
-    size, pairs = oracle._windows(x.shape, layer.pool_size, layer.strides, (1, 1), layer.padding)
-    best = np.full((size[0] * size[1], x.shape[-1]), -np.inf)
-    index = np.zeros(best.shape, int)
-    pixels = x.reshape(-1, x.shape[-1])
-    channel = np.arange(x.shape[-1])
-    for _, _, source, sink in pairs:
-        better = pixels[source] > best[sink]
-        best[sink] = np.where(better, pixels[source], best[sink])
-        where = source[:, None] * x.shape[-1] + channel
-        index[sink] = np.where(better, where, index[sink])
-    return index.reshape(*size, x.shape[-1])
+    options = (layer.pool_size, layer.strides, layer.padding.upper())
+    return tf.nn.max_pool_with_argmax(x[None], *options).argmax[0].numpy()
 
 
 def _groups(layer, channels):

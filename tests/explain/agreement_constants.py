@@ -1,4 +1,4 @@
-"""Writes agreement.json: outputs and relevance of whole networks by zennit and LXT.
+"""Writes agreement.json and zennit.json: whole networks by zennit and LXT, and rules by zennit.
 
 In an environment of its own (Python 3.12): pip install torch==2.13.0 zennit==1.0.0 lxt==2.1, then
 run this file. LXT's composite, which would put its rules in place of layers and functions, needs an
@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from agreement_weights import EPSILON, HEADS, TOKENS, WIDTH, draw
@@ -279,11 +280,52 @@ def by_epsilon(layer):
     return EpsilonRule(layer, 1e-8)
 
 
+# --------------------------------------------------------------------------- single rules
+
+TINY = 1e-12
+RULES = {
+    "epsilon": rules.Epsilon(0.1),
+    "epsilon, no bias": rules.Epsilon(0.1, zero_params="bias"),
+    "z-plus": rules.ZPlus(TINY),
+    "alpha-beta": rules.AlphaBeta(2, 1, TINY),
+    "alpha-beta, no bias": rules.AlphaBeta(2, 1, TINY, zero_params="bias"),
+    "gamma": rules.Gamma(0.25, TINY),
+    "flat": rules.Flat(TINY),
+    "w-square": rules.WSquare(TINY, zero_params="bias"),
+    "z-box": rules.ZBox(-2.0, 2.0, TINY, zero_params="bias"),
+}
+
+
+def of_rules():
+    layers = {
+        "convolution": nn.Conv2d(2, 3, 3, stride=2, padding=1),
+        "transposed": nn.ConvTranspose2d(2, 3, 3, stride=2),
+    }
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, layer in layers.items():
+        for parameter in (layer.weight, layer.bias):
+            parameter.data = torch.tensor(rng.normal(size=parameter.shape))
+        image = torch.tensor(rng.normal(size=(1, 2, 3, 3)), requires_grad=True)
+        start = torch.tensor(rng.normal(size=layer(image).shape))
+        for rule in RULES:
+            handle = RULES[rule].register(layer)
+            (relevance,) = torch.autograd.grad(layer(image), image, start)
+            handle.remove()
+            found[f"{name}: {rule}"] = rounded(relevance[0].permute(1, 2, 0), 7)
+    return found
+
+
 # --------------------------------------------------------------------------- the numbers
 
 
-def rounded(values):
-    return [float(f"{value:.6g}") for value in values.detach().ravel().tolist()]
+def rounded(values, digits=6):
+    return [float(f"{value:.{digits}g}") for value in values.detach().ravel().tolist()]
+
+
+def write(name, found):
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
+    pathlib.Path(__file__).with_name(name).write_text("{\n" + lines + "\n}\n")
 
 
 def explained(model, image, target):
@@ -295,6 +337,7 @@ def explained(model, image, target):
 
 def main():
     torch.set_default_dtype(torch.float64)
+    write("zennit.json", of_rules())
     found = {}
     for network, (make, canonizer) in CONVOLUTIONAL.items():
         weights, *question = draw(network)
@@ -307,9 +350,7 @@ def main():
         for name, held in (("attnlrp", False), ("cp-lrp", True)):
             model = make(weights, by_epsilon, held).eval()
             found[network], found[f"{network}: {name}"] = explained(model, *question)
-    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
-    path = pathlib.Path(__file__).with_name("agreement.json")
-    path.write_text("{\n" + lines + "\n}\n")
+    write("agreement.json", found)
 
 
 if __name__ == "__main__":

@@ -6,26 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from styles import randomize
 
 from kerasgan.explain.canonize import read_graph
 from kerasgan.models.trace import call_network
 
 LINEAR = keras.activations.linear
-
-
-def randomize(model, seed=0):
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        if not tf.as_dtype(weight.dtype).is_floating:
-            continue
-        if "variance" in weight.name or "gamma" in weight.name:
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif "bias" in weight.name or "beta" in weight.name or "mean" in weight.name:
-            weight.assign(rng.normal(0, 0.5, weight.shape))
-        else:
-            fan_in = max(1, np.prod(weight.shape[:-1]))
-            weight.assign(rng.normal(0, 1 / np.sqrt(fan_in), weight.shape))
-    return model
 
 
 def images_for(model, batch=2):

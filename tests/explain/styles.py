@@ -8,6 +8,7 @@ logits); it gives a model that maps images to masks, put together the way public
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import tempfile
@@ -30,6 +31,20 @@ def style(attention=False, full_range=False):
         ATTENTION.update({function.__name__} if attention else ())
         FULL_RANGE.update({function.__name__} if full_range else ())
         return function
+
+    return register
+
+
+def segmenter(**options):
+    """Registers a function from an image, its size and channels to what the mask is made of."""
+
+    def register(function):
+        @functools.wraps(function)
+        def segmenter(size=16, width=4, last="sigmoid"):
+            image = picture(size)
+            return keras.Model(image, head(function(image, size, width), last))
+
+        return style(**options)(segmenter)
 
     return register
 
@@ -178,18 +193,7 @@ def subclassed_called(size=16, width=4, last="sigmoid"):
 
 
 class Functioned(SubclassedUNet):
-    @tf.function
-    def call(self, x, training=None):
-        skips = []
-        for down in self.downs:
-            x = down(x, training=training)
-            skips.append(x)
-            x = tf.nn.max_pool2d(x, 2, 2, "VALID")
-        x = self.bottom(x, training=training)
-        for block, skip in zip(self.ups, reversed(skips)):
-            x = block((x, skip), training=training)
-        x = self.mask(x)
-        return x if self.last is None else keras.activations.get(self.last)(x)
+    call = tf.function(SubclassedUNet.call)
 
 
 @style()
@@ -213,9 +217,9 @@ def saved_model(size=16, width=4, last="sigmoid"):
 
 
 @style(attention=True)
-def exported(size=16, width=4, last="softmax"):
+def exported(size=16, width=4, last="sigmoid"):
     """A network written by export(), which leaves nothing but a function to serve it."""
-    model = build("segformer", size=size, width=width, last=last)
+    model = build("attention_layers", size=size, width=width, last=last)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         model.export(os.path.join(folder, "exported"))
         return tf.saved_model.load(os.path.join(folder, "exported"))
@@ -239,10 +243,9 @@ def sequential(size=16, width=4, last="sigmoid"):
 # --------------------------------------------------------------------------- Lambda, own layers
 
 
-@style(full_range=True)
-def lambda_scaled(size=16, width=4, last="sigmoid"):
+@segmenter(full_range=True)
+def lambda_scaled(image, size, width):
     """The U-Net of many notebooks: a Lambda scales the image, and Lambdas stand inside."""
-    image = picture(size)
     x = L.Lambda(lambda t: t / 127.5 - 1)(image)
     skip = L.Conv2D(width, 3, activation="elu", kernel_initializer="he_normal", padding="same")(x)
     x = L.Lambda(lambda t: tf.nn.max_pool2d(t, 2, 2, "SAME"))(skip)
@@ -251,7 +254,7 @@ def lambda_scaled(size=16, width=4, last="sigmoid"):
     x = L.Lambda(lambda pair: tf.concat(pair, -1))([x, skip])
     x = L.Lambda(lambda t: tf.pad(t, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT"))(x)
     x = L.Conv2D(width, 3, activation=lambda t: tf.nn.relu(t) - 0.1 * tf.nn.relu(-t))(x)
-    return keras.Model(image, head(x, last))
+    return x
 
 
 @style()
@@ -341,24 +344,23 @@ class StandardConv(L.Conv2D):
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, self.strides, "SAME"), self.bias)
 
 
-@style()
-def own_layers(size=16, width=4, last="sigmoid"):
+@segmenter()
+def own_layers(image, size, width):
     """Layers with weights of their own, applied by tf.nn, tf.matmul and tf.einsum."""
-    image = picture(size)
     skip = L.ReLU()(OwnConv(width)(image))
     x = L.ReLU()(OwnConv(2 * width, stride=2)(skip))
     x = L.ReLU()(OwnConv(2 * width, dilation=2)(x))
     x = OwnDense(width)(OwnDepthwise()(x))
     x = OwnUp(width)(x)
     x = L.ReLU()(StandardConv(width, 3)(L.Concatenate()([x, skip])))
-    return keras.Model(image, head(x, last))
+    return x
 
 
 # --------------------------------------------------------------------------- U-Nets
 
 
-@style()
-def attention_unet(size=16, width=4, last="sigmoid"):
+@segmenter()
+def attention_unet(image, size, width):
     """Oktay et al. 2018."""
 
     def gate(x, g, filters):
@@ -368,7 +370,7 @@ def attention_unet(size=16, width=4, last="sigmoid"):
         psi = L.Activation("sigmoid")(L.Conv2D(1, 1)(f))
         return L.multiply([x, psi])
 
-    image = x = picture(size)
+    x = image
     skips = []
     for level in range(2):
         x = conv(conv(x, width * 2**level), width * 2**level)
@@ -379,52 +381,11 @@ def attention_unet(size=16, width=4, last="sigmoid"):
         x = conv(L.UpSampling2D()(x), width * 2**level)
         x = L.concatenate([gate(skip, x, width), x])
         x = conv(x, width * 2**level)
-    return keras.Model(image, head(x, last))
+    return x
 
 
-@style()
-def unet_3_plus(size=16, width=4, last="sigmoid"):
-    """Huang et al. 2020: every step up sees all scales."""
-    image = x = picture(size)
-    levels = 3
-    encoded = []
-    for level in range(levels):
-        x = conv(x if level == 0 else L.MaxPool2D(2)(x), width * 2**level)
-        encoded.append(x)
-    decoded = {levels - 1: encoded[-1]}
-    for level in reversed(range(levels - 1)):
-        parts = []
-        for other in range(levels):
-            if other < level:
-                part = L.MaxPool2D(2 ** (level - other))(encoded[other])
-            elif other == level:
-                part = encoded[other]
-            else:
-                part = up(decoded[other], 2 ** (other - level))
-            parts.append(conv(part, width))
-        decoded[level] = conv(L.Concatenate()(parts), levels * width)
-    return keras.Model(image, head(decoded[0], last))
-
-
-@style()
-def unet_plus_plus(size=16, width=4, last="sigmoid"):
-    """Zhou et al. 2018: nested skip connections, the mean of the masks of all depths."""
-    image = x = picture(size)
-    nodes = {}
-    for depth in range(3):
-        x = nodes[depth, 0] = conv(x if depth == 0 else L.AveragePooling2D(2)(x), width)
-    for step in range(1, 3):
-        for depth in range(3 - step):
-            before = [nodes[depth, k] for k in range(step)]
-            grown = L.Conv2DTranspose(width, 2, 2)(nodes[depth + 1, step - 1])
-            nodes[depth, step] = conv(L.Concatenate()([*before, grown]), width)
-    masks = [L.Conv2D(1, 1)(nodes[0, step]) for step in (1, 2)]
-    x = L.Average()(masks)
-    return keras.Model(image, x if last is None else L.Activation(last)(x))
-
-
-@style()
-def residual_unet(size=16, width=4, last="sigmoid"):
+@segmenter()
+def residual_unet(image, size, width):
     """Zhang et al. 2018: pre-activation residual units, strides instead of pooling."""
 
     def unit(x, filters, stride=1):
@@ -435,16 +396,15 @@ def residual_unet(size=16, width=4, last="sigmoid"):
         short = L.Conv2D(filters, 1, strides=stride, padding="same")(x)
         return L.Add()([L.BatchNormalization()(short), y])
 
-    image = picture(size)
     first = unit(L.Conv2D(width, 3, padding="same")(image), width)
     x = unit(first, 2 * width, 2)
     x = L.Concatenate()([L.UpSampling2D((2, 2))(x), first])
-    return keras.Model(image, head(unit(x, width), last))
+    return unit(x, width)
 
 
 @style()
-def deeplab_v3_plus(size=16, width=4, last="sigmoid"):
-    """Chen et al. 2018: atrous separable pyramid, pooled image, bilinear decoder."""
+def deeplab_v3_plus(size=16, width=4, last="softmax"):
+    """Chen et al. 2018: atrous separable pyramid, pooled image, bilinear decoder; classes."""
 
     def separable(x, filters, rate):
         x = L.DepthwiseConv2D(3, dilation_rate=rate, padding="same", use_bias=False)(x)
@@ -460,41 +420,13 @@ def deeplab_v3_plus(size=16, width=4, last="sigmoid"):
     parts = [conv(x, width, 1), *(separable(x, width, rate) for rate in (1, 2, 3)), pooled]
     x = L.Dropout(0.5)(conv(L.Concatenate()(parts), width, 1))
     x = L.Concatenate()([up(x), conv(low, width, 1)])
-    x = L.Conv2D(1, 1)(separable(x, width, 1))
+    x = L.Conv2D(3, 1)(separable(x, width, 1))
     x = up(x)
-    return keras.Model(image, x if last is None else L.Activation(last)(x))
-
-
-@style()
-def pyramid_pooling(size=16, width=4, last="softmax"):
-    """PSPNet, Zhao et al. 2017; several exclusive classes."""
-    image = picture(size)
-    x = conv(conv(image, width, strides=2), width)
-    parts = [x]
-    for bins in (1, 2, 4):
-        pooled = L.AveragePooling2D(x.shape[1] // bins)(x)
-        pooled = conv(pooled, width, 1)
-        parts.append(L.Resizing(*x.shape[1:3], interpolation="bilinear")(pooled))
-    x = L.SpatialDropout2D(0.1)(conv(L.Concatenate()(parts), width))
-    x = up(L.Conv2D(3, 1)(x))
     return keras.Model(image, x if last is None else L.Softmax()(x))
 
 
-@style()
-def feature_pyramid(size=16, width=4, last="sigmoid"):
-    """FPN, Lin et al. 2017, and LinkNet's sums; the mask drawn by tanh."""
-    image = picture(size)
-    fine = conv(image, width, strides=2)
-    coarse = conv(fine, 2 * width, strides=2)
-    top = L.Conv2D(width, 1)(coarse)
-    side = L.Add()([L.Conv2D(width, 1)(fine), L.UpSampling2D()(top)])
-    parts = [L.UpSampling2D(4)(conv(top, width)), L.UpSampling2D(2)(conv(side, width))]
-    x = L.Maximum()([L.Add()(parts), parts[0]])
-    return keras.Model(image, head(x, last and "tanh"))
-
-
-@style()
-def channel_attention(size=16, width=4, last="sigmoid"):
+@segmenter()
+def channel_attention(image, size, width):
     """Squeeze and excitation (Hu et al. 2018), CBAM (Woo et al. 2018), ECA (Wang et al. 2020)."""
 
     def excite(x, ratio=2):
@@ -520,11 +452,10 @@ def channel_attention(size=16, width=4, last="sigmoid"):
         s = L.Reshape((1, 1, x.shape[-1]))(tf.nn.sigmoid(s))
         return x * s
 
-    image = picture(size)
     skip = excite(conv(image, width))
     x = cbam(conv(L.MaxPooling2D()(skip), 2 * width))
     x = L.Concatenate()([L.UpSampling2D()(x), skip])
-    return keras.Model(image, head(eca(conv(x, width)), last))
+    return eca(conv(x, width))
 
 
 @style()
@@ -584,29 +515,14 @@ class OwnNorm(L.Layer):
         return x * self.scale + self.beta
 
 
-@style()
-def norms_by_hand(size=16, width=4, last="sigmoid"):
+@segmenter()
+def norms_by_hand(image, size, width):
     """tf.nn.moments, tf.reduce_mean, tf.math.rsqrt, tf.math.l2_normalize."""
-    image = x = picture(size)
+    x = image
     for kind in ("group", "instance", "layer", "rms", "l2", "batch_normalization"):
         x = L.Conv2D(width, 3, padding="same")(x)
         x = L.ReLU()(OwnNorm(kind, name=f"{kind}_norm")(x))
-    return keras.Model(image, head(x, last))
-
-
-@style()
-def norms_of_keras(size=16, width=4, last="sigmoid"):
-    image = x = picture(size)
-    for norm in (
-        L.GroupNormalization(groups=2),
-        L.LayerNormalization(),
-        L.GroupNormalization(groups=-1),
-        L.LayerNormalization(axis=(1, 2, 3)),
-        L.UnitNormalization(),
-        L.BatchNormalization(),
-    ):
-        x = L.ReLU()(norm(L.Conv2D(width, 3, padding="same")(x)))
-    return keras.Model(image, head(x, last))
+    return x
 
 
 class GLU(L.Layer):
@@ -641,15 +557,15 @@ def snake(x):
     return x + tf.sin(x) ** 2
 
 
-@style()
-def activations_by_hand(size=16, width=4, last="sigmoid"):
+@segmenter()
+def activations_by_hand(image, size, width):
     """GELU twice, SiLU, mish, hard swish, snake and a gated linear unit."""
-    image = x = picture(size)
+    x = image
     for function in (gelu, gelu_erf, silu, mish, hard_swish, snake):
         x = L.Conv2D(width, 3, padding="same")(x)
         x = L.Lambda(function, name=function.__name__)(x)
     x = GLU()(L.Conv2D(2 * width, 3, padding="same")(x))
-    return keras.Model(image, head(x, last))
+    return x
 
 
 # --------------------------------------------------------------------------- attention
@@ -663,36 +579,6 @@ def transformer(x, heads, hidden, dropout=0.1, activation="gelu"):
     y = L.LayerNormalization(epsilon=1e-6)(x)
     y = L.Dropout(dropout)(L.Dense(hidden, activation=activation)(y))
     return L.Add()([L.Dropout(dropout)(L.Dense(x.shape[-1])(y)), x])
-
-
-class Positions(L.Layer):
-    def build(self, shape):
-        self.table = self.add_weight(name="embeddings", shape=(1, *shape[1:]))
-
-    def call(self, x):
-        return x + self.table
-
-
-@style(attention=True)
-def trans_unet(size=16, width=4, last="sigmoid"):
-    """Chen et al. 2021: convolutions, tokens with learned positions, attention, convolutions."""
-    image = x = picture(size)
-    skips = []
-    for level in range(2):
-        x = conv(x, width * 2**level)
-        skips.append(x)
-        x = L.MaxPooling2D()(x)
-    channels = 2 * width
-    side = x.shape[1] // 2
-    x = L.Conv2D(channels, 2, strides=2, name="patches")(x)
-    x = Positions(name="positions")(L.Reshape((side * side, channels))(x))
-    for _ in range(2):
-        x = transformer(x, 2, 2 * channels)
-    x = L.Reshape((side, side, channels))(L.LayerNormalization()(x))
-    x = conv(L.UpSampling2D()(x), channels)
-    for level, skip in reversed(list(enumerate(skips))):
-        x = conv(L.Concatenate()([up(x), skip]), width * 2**level)
-    return keras.Model(image, head(x, last))
 
 
 @style(attention=True)
@@ -822,10 +708,10 @@ class PatchMerging(L.Layer):
         return self.reduce(self.norm(tf.concat(parts, -1)))
 
 
-@style(attention=True)
-def swin_unet(size=16, width=4, last="sigmoid"):
+@segmenter(attention=True)
+def swin_unet(image, size, width):
     """Windows by reshape and transpose, shifted by tf.roll, masked; patches merged, expanded."""
-    image, side = picture(size), size // 2
+    side = size // 2
     x = L.LayerNormalization()(L.Conv2D(width, 2, strides=2, name="patches")(image))
     for number, shift in enumerate((0, 1)):
         x = SwinBlock(side, width, shift=shift, name=f"swin_{number}")(x)
@@ -837,71 +723,7 @@ def swin_unet(size=16, width=4, last="sigmoid"):
     x = L.Lambda(lambda t: tf.nn.depth_to_space(t, 2))(x)
     x = L.Dense(width)(L.Concatenate()([x, skip]))
     x = SwinBlock(side, width, shift=1, name="swin_4")(x)
-    return keras.Model(image, head(up(L.LayerNormalization()(x)), last))
-
-
-class ReducedAttention(L.Layer):
-    """Attention on fewer keys, Wang et al. 2021, in one class as ports of SegFormer have it."""
-
-    def __init__(self, channels, heads, ratio, **options):
-        super().__init__(**options)
-        self.heads, self.ratio, self.size = heads, ratio, channels // heads
-        self.q, self.k, self.v = (L.Dense(channels, name=name) for name in "qkv")
-        self.proj = L.Dense(channels, name="proj")
-        if ratio > 1:
-            self.reduce = L.Conv2D(channels, ratio, strides=ratio, name="reduce")
-            self.norm = L.LayerNormalization(epsilon=1e-5, name="norm")
-
-    def split(self, x):
-        x = tf.reshape(x, (tf.shape(x)[0], -1, self.heads, self.size))
-        return tf.transpose(x, perm=[0, 2, 1, 3])
-
-    def call(self, x, h, w):
-        shape = tf.shape(x)
-        small = x
-        if self.ratio > 1:
-            small = self.reduce(tf.reshape(x, (shape[0], h, w, x.shape[-1])))
-            small = self.norm(tf.reshape(small, (shape[0], -1, x.shape[-1])))
-        q, k, v = self.split(self.q(x)), self.split(self.k(small)), self.split(self.v(small))
-        scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(self.size, x.dtype))
-        x = tf.matmul(tf.nn.softmax(scores, axis=-1), v)
-        return self.proj(tf.reshape(tf.transpose(x, (0, 2, 1, 3)), shape))
-
-
-class MixBlock(L.Layer):
-    def __init__(self, channels, heads, ratio, **options):
-        super().__init__(**options)
-        self.norms = [L.LayerNormalization(epsilon=1e-5) for _ in range(2)]
-        self.attention = ReducedAttention(channels, heads, ratio, name="attention")
-        self.dense = [L.Dense(2 * channels), L.Dense(channels)]
-        self.depthwise = L.DepthwiseConv2D(3, padding="same")
-
-    def call(self, x):
-        h, w, channels = x.shape[1:]
-        x = tf.reshape(x, (-1, h * w, channels))
-        x = x + self.attention(self.norms[0](x), h=h, w=w)
-        y = self.dense[0](self.norms[1](x))
-        y = tf.reshape(self.depthwise(tf.reshape(y, (-1, h, w, 2 * channels))), tf.shape(y))
-        x = x + self.dense[1](tf.nn.gelu(y, approximate=True))
-        return tf.reshape(x, (-1, h, w, channels))
-
-
-@style(attention=True)
-def segformer(size=16, width=4, last="softmax"):
-    """Xie et al. 2021: overlapping patches, mixing feed-forward, all stages in one decoder."""
-    image = x = picture(size)
-    stages = []
-    for stage, (heads, ratio) in enumerate([(1, 2), (2, 1)]):
-        channels = width * 2**stage
-        x = L.Conv2D(channels, 3, strides=2, padding="same", name=f"patches_{stage}")(x)
-        x = L.LayerNormalization(epsilon=1e-5)(x)
-        x = MixBlock(channels, heads, ratio, name=f"block_{stage}")(x)
-        stages.append(x)
-    parts = [L.Dense(width)(stages[0]), up(L.Dense(width)(stages[1]))]
-    x = L.Dropout(0.1)(conv(L.Concatenate()(parts[::-1]), width, 1))
-    x = L.Conv2D(3, 1, name="mask")(x)
-    x = L.Resizing(size, size, interpolation="bilinear")(x)
-    return keras.Model(image, x if last is None else L.Softmax()(x))
+    return up(L.LayerNormalization()(x))
 
 
 class NonLocal(L.Layer):
@@ -927,51 +749,48 @@ class NonLocal(L.Layer):
         return x + self.gamma * (y + z)
 
 
-@style(attention=True)
-def non_local(size=16, width=4, last="sigmoid"):
+@segmenter(attention=True)
+def non_local(image, size, width):
     """Attention among pixels and among channels between convolutions."""
-    image = picture(size)
     x = conv(image, 2 * width, strides=2)
     x = NonLocal(2 * width, name="non_local")(x)
-    return keras.Model(image, head(up(conv(x, width)), last))
+    return up(conv(x, width))
 
 
-@style(attention=True)
-def linear_attention(size=16, width=4, last="sigmoid"):
+@segmenter(attention=True)
+def linear_attention(image, size, width):
     """Shen et al. 2021: softmax over keys and over channels of queries; a context in between."""
-    image = picture(size)
     x = conv(image, 2 * width, strides=4)
     side, channels = size // 4, 2 * width
     q, k, v = (L.Reshape((side * side, channels))(L.Conv2D(channels, 1)(x)) for _ in range(3))
     context = L.Dot(axes=1)([L.Softmax(axis=1)(k), v])
     y = L.Dot(axes=(2, 1))([L.Softmax(axis=2)(q), context])
     x = L.Add()([x, L.Reshape((side, side, channels))(y)])
-    return keras.Model(image, head(up(conv(x, width), 4), last))
+    return up(conv(x, width), 4)
 
 
-@style(attention=True)
-def attention_layers(size=16, width=4, last="sigmoid"):
+@segmenter(attention=True)
+def attention_layers(image, size, width):
     """Keras' own: Attention, MultiHeadAttention over two axes, AdditiveAttention as a gate."""
-    image = picture(size)
     x = conv(image, 2 * width, strides=4)
     tokens = L.Reshape((-1, 2 * width))(x)
     tokens = L.Add()([tokens, L.Attention(use_scale=True)([tokens, tokens, L.Dense(8)(tokens)])])
     x = L.Reshape(x.shape[1:])(tokens)
     x = L.MultiHeadAttention(2, 3, attention_axes=(1, 2), output_shape=2 * width)(x, x)
-    return keras.Model(image, head(up(conv(x, width), 4), last))
+    return up(conv(x, width), 4)
 
 
-@style()
-def mlp_mixer(size=16, width=4, last="sigmoid"):
+@segmenter()
+def mlp_mixer(image, size, width):
     """Tolstikhin et al. 2021: dense layers over channels and over places in turn."""
-    image, side = picture(size), size // 4
+    side = size // 4
     x = L.Reshape((side * side, width))(L.Conv2D(width, 4, strides=4)(image))
     y = L.Permute((2, 1))(L.LayerNormalization()(x))
     y = L.Dense(side * side)(L.Dense(8, activation="gelu")(y))
     x = L.Add()([x, L.Permute((2, 1))(y)])
     y = L.Dense(2 * width, activation="gelu")(L.LayerNormalization()(x))
     x = L.Reshape((side, side, width))(L.Add()([x, L.Dense(width)(y)]))
-    return keras.Model(image, head(L.UpSampling2D(4, interpolation="bicubic")(x), last))
+    return L.UpSampling2D(4, interpolation="bicubic")(x)
 
 
 # --------------------------------------------------------------------------- ConvNeXt
@@ -1007,35 +826,24 @@ def next_block(x, filters, kernel=7, response=False):
     return L.Add()([x, DropPath(0.1)(y)])
 
 
-@style()
-def convnext_unet(size=16, width=4, last="sigmoid"):
-    """Liu et al. 2022: large depthwise kernels, layer norm, layer scale, stochastic depth."""
-    image = picture(size)
+@segmenter()
+def convnext_unet(image, size, width):
+    """Liu et al. 2022, Woo et al. 2023: large depthwise kernels, layer norm, layer scale."""
     x = L.LayerNormalization(epsilon=1e-6)(L.Conv2D(width, 2, strides=2)(image))
     skip = next_block(x, width)
     x = L.Conv2D(2 * width, 2, strides=2)(L.LayerNormalization(epsilon=1e-6)(skip))
-    x = next_block(x, 2 * width)
+    x = next_block(x, 2 * width, response=True)
     x = L.Conv2DTranspose(width, 2, strides=2)(x)
     x = next_block(L.Concatenate()([x, skip]), 2 * width)
-    return keras.Model(image, head(up(x), last))
-
-
-@style()
-def global_response(size=16, width=4, last="sigmoid"):
-    """ConvNeXt V2."""
-    image = picture(size)
-    x = L.Conv2D(width, 2, strides=2)(image)
-    x = next_block(x, width, response=True)
-    return keras.Model(image, head(up(x), last))
+    return up(x)
 
 
 # --------------------------------------------------------------------------- sharing, ways in, out
 
 
-@style()
-def shared(size=16, width=4, last="sigmoid"):
+@segmenter()
+def shared(image, size, width):
     """One block on several scales, one layer called again and again (R2U-Net)."""
-    image = picture(size)
     stem = L.Conv2D(width, 3, padding="same", name="stem")
     again = L.Conv2D(width, 3, padding="same", activation="relu", name="again")
     body = [L.Conv2D(width, 3, padding="same"), L.BatchNormalization(), L.ReLU()]
@@ -1047,7 +855,7 @@ def shared(size=16, width=4, last="sigmoid"):
         for _ in range(2):
             x = again(L.Add()([x, block(x)]))
         scales.append(x if factor == 1 else L.UpSampling2D(factor)(x))
-    return keras.Model(image, head(L.Average()(scales), last))
+    return L.Average()(scales)
 
 
 @style()
@@ -1129,7 +937,7 @@ def bfloat16(size=16, width=4, last="sigmoid"):
 @style(attention=True)
 def bfloat16_attention(size=16, width=4, last="sigmoid"):
     """Mixed precision."""
-    return under("mixed_bfloat16", "segformer", size, width, last and "softmax")
+    return under("mixed_bfloat16", "attention_layers", size, width, last)
 
 
 @style()
@@ -1138,17 +946,16 @@ def float64(size=16, width=4, last="sigmoid"):
     return under("float64", "convnext_unet", size, width, last)
 
 
-@style()
-def augmented(size=16, width=4, last="sigmoid"):
+@segmenter()
+def augmented(image, size, width):
     """What is random in training alone: flips, noise, dropout, stochastic depth."""
-    image = picture(size)
     x = L.RandomFlip()(image)
     x = L.RandomContrast(0.1)(x)
     x = L.GaussianNoise(0.1)(L.Rescaling(0.5, 0.5)(x))
     x = L.SpatialDropout2D(0.2)(conv(x, width))
     x = L.Add()([x, DropPath(0.2)(L.GaussianDropout(0.2)(conv(x, width)))])
     x = L.ActivityRegularization(1e-4)(L.AlphaDropout(0.1)(x))
-    return keras.Model(image, head(x, last))
+    return x
 
 
 # --------------------------------------------------------------------------- what is refused
@@ -1172,11 +979,6 @@ def loop():
         return tf.while_loop(lambda y: tf.reduce_max(y) > 0.5, lambda y: (y / 2,), (x,))[0]
 
     return inside(until_small, "refining")
-
-
-@bad("noise")
-def random_noise():
-    return inside(lambda x: x + tf.random.normal(tf.shape(x), stddev=0.1), "noise")
 
 
 class Quantized(L.Layer):
@@ -1241,11 +1043,6 @@ def warping():
         return tf.gather_nd(x, places, batch_dims=1)
 
     return inside(warp, "warping")
-
-
-@bad("depend")
-def only_its_shape():
-    return inside(lambda x: tf.zeros_like(x) + tf.cast(tf.shape(x)[1], tf.float32), "shape")
 
 
 @bad("middle", when="explain")

@@ -9,7 +9,6 @@ from toys import IMAGES, with_random_weights
 
 from kerasgan import KerasganError
 from kerasgan.explain import Explainer
-from kerasgan.explain.batch_axis import BatchAxis, batch_first, find_batch_axis, from_batch_first
 from kerasgan.stack import KERAS_3
 
 
@@ -50,10 +49,23 @@ def _stacked(image):
     return _moved(1, 2, 3, 0)(layers.ReLU()(x))
 
 
+def _images_between_rows(image):
+    def into(x):
+        rows = tf.transpose(tf.reshape(x, (-1, 2, 4, 8, 3)), (4, 1, 0, 2, 3))
+        return tf.reshape(rows, (3, -1, 8))
+
+    def back(x):
+        rows = tf.transpose(tf.reshape(x, (3, 2, -1, 4, 8)), (2, 1, 3, 4, 0))
+        return tf.reshape(rows, (-1, 8, 8, 3))
+
+    return layers.Lambda(back)(layers.Dense(8, activation="relu")(layers.Lambda(into)(image)))
+
+
 @pytest.mark.parametrize(
     ("function", "rule"),
     [
         (_tokens_first, "attnlrp"),
+        (_images_between_rows, "epsilon"),
         (_tokens_and_images_as_one, "epsilon-gamma-box"),
         (_both_ways_in_one_batch, "epsilon-gamma-box"),
         (_stacked, "epsilon"),
@@ -110,42 +122,3 @@ def test_locally_connected_layers_are_explained():
 def test_images_that_depend_on_one_another_are_refused(mix):
     with pytest.raises(KerasganError, match="batch"):
         Explainer(_of(lambda image: layers.Lambda(mix)(image)))
-
-
-@pytest.mark.parametrize(
-    ("shape", "place"),
-    [
-        ((3, 4, 5), None),
-        ((4, 3, 5), BatchAxis(1, 1, 1)),
-        ((4, 5, 3), BatchAxis(2, 1, 1)),
-        ((12, 5), BatchAxis(0, -1, 1)),
-        ((24, 5), BatchAxis(0, -1, 2)),
-        ((4, 6, 5), BatchAxis(1, 1, -1)),
-        ((4, 12, 5), BatchAxis(1, -1, 2)),
-    ],
-)
-def test_where_images_are(shape, place):
-    batch, rng = 3, np.random.default_rng(0)
-    numbers = rng.normal(size=(batch, int(np.prod(shape)) // batch))
-    axis, before, after = place or BatchAxis(0, 1, 1)
-    inside = (shape[axis] // batch // after, after) if before < 0 else (1, shape[axis] // batch)
-    apart = (batch, *shape[:axis], *inside, *shape[axis + 1 :])
-
-    def turned(values):
-        return np.moveaxis(values.reshape(apart), 0, axis + 1).reshape(shape)
-
-    values, others = turned(numbers), turned(np.concatenate([1 + numbers[:1], numbers[1:]]))
-    if place is None:
-        values, others = numbers.reshape(shape), np.concatenate([1 + numbers[:1], numbers[1:]])
-        others = others.reshape(shape)
-    assert find_batch_axis(values, others, batch, shape) == place
-    first = batch_first(tf.constant(values), place, batch)
-    assert first.shape.rank == len(shape)
-    assert np.allclose(np.reshape(first, (batch, -1)), numbers)
-    assert np.allclose(from_batch_first(first, tf.constant(values), place, batch), values)
-
-
-def test_where_images_are_in_values_that_are_the_same_for_all():
-    same = np.ones((16, 2, 3))
-    assert find_batch_axis(same, same, 2, (16, None, 3)) == BatchAxis(1, 1, 1)
-    assert find_batch_axis(same, same, 16, (None, 2, 3)) is None

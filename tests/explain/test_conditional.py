@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from toys import IMAGES, small
+from toys import IMAGES, close, small
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Composite, Epsilon, Explainer
-
-
-def close(a, b, tolerance=1e-5):
-    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
 
 
 def one_by_one(explainer, layer, count, **options):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from toys import with_random_weights
+from toys import close, with_random_weights
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
@@ -14,10 +14,6 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (3, 32, 32, 3)).astype("float32")
 MASKS = RNG.integers(0, 2, (3, 32, 32, 1)).astype("float32")
 ALL = np.ones((2, 2))
-
-
-def close(a, b, tolerance=1e-5):
-    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
 
 
 def discriminator(bias=True, **options):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from toys import IMAGES, small, with_random_weights
+from toys import IMAGES, close, small, with_random_weights
 
 import kerasgan.models
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -27,7 +27,6 @@ from kerasgan.explain import (
     rule_names,
     targets,
 )
-from kerasgan.explain.functions import Functions
 from kerasgan.stack import KERAS_3
 
 
@@ -37,10 +36,6 @@ def bias_free():
         if "bias" in variable.name:
             variable.assign(tf.zeros_like(variable))
     return model
-
-
-def close(a, b, tolerance=1e-5):
-    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
 
 
 COMMON = ("lrp.sequential_preset_a", "lrp.sequential_preset_b_flat", "lrp.alpha_2_beta_1")
@@ -59,17 +54,6 @@ class TestRight:
     def test_sum_is_the_explained_logit(self):
         e = Explainer(bias_free(), "epsilon").explain(IMAGES)
         np.testing.assert_allclose(e.relevance.sum((1, 2, 3)), explained_logit(e), rtol=1e-4)
-
-    def test_epsilon_is_input_times_gradient_of_a_piecewise_linear_network(self):
-        model = small(batch_norm=True)
-        e = Explainer(model, Epsilon(1e-9)).explain(IMAGES)
-        head = model.get_layer("head").output
-        logits = keras.Model(model.input, head)
-        with tf.GradientTape() as tape:
-            images = tf.constant(IMAGES)
-            tape.watch(images)
-            f = tf.reduce_sum(tf.nn.relu(logits(images, training=False)))
-        close(e.relevance, IMAGES * tape.gradient(f, images), 1e-4)
 
     def test_logits_and_prediction(self):
         model = small(batch_norm=True)
@@ -147,35 +131,6 @@ class TestRight:
         assert rule.rule_for(node("down_2_conv")) == AlphaBeta()
         assert rule.rule_for(node("up_1_conv")) == Epsilon()
 
-    def test_dropped_skips_are_booked(self):
-        kept = Explainer(small(), Composite(("*", Epsilon())))
-        dropped = Explainer(small(), Composite(("*", Epsilon()), keep_skips=False))
-        skip = kept.explain(IMAGES).layers["up_1_skip"][..., 4:].sum((1, 2, 3))
-        ledger = dropped.check(IMAGES).set_index("layer")
-        np.testing.assert_allclose(ledger.loc["up_1_skip", "unsupported"], skip, rtol=1e-4)
-
-    def test_paper_as_published(self):
-        model = small()
-        e = Explainer(model, "paper-as-published").explain(IMAGES)
-        # blocks, as published: x * gradient of sum(block(x) * constant(R / (block(x) + 1e-9)))
-        blocks = [["up_1_act", "head"], ["down_2_act", "up_1_conv"], ["down_1_act", "down_2_conv"]]
-        blocks.append(["down_1_conv"])
-        layer = model.get_layer
-        relevance = tf.constant(e.target)
-        for names in blocks:
-            x = tf.constant(keras.Model(model.input, layer(names[0]).input)(IMAGES))
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                y = x
-                for name in names:
-                    y = layer(name)(y)
-                y = tf.tanh(y) if names[-1] == "head" else y
-                z = tf.reduce_sum(y * tf.stop_gradient(relevance / (y + 1e-9)))
-            relevance = x * tape.gradient(z, x)
-            if names[0] == "up_1_act":
-                relevance = relevance[..., :4]  # the half that is no skip
-        close(e.relevance, relevance.numpy(), 1e-4)
-
     def test_integrated_gradients_are_complete(self):
         model = small()
         e = Explainer(model, IntegratedGradients(steps=200)).explain(IMAGES)
@@ -226,20 +181,6 @@ class TestTargets:
             np.testing.assert_array_equal(e.target, expected)
             close(by_weights.relevance(IMAGES, expected), e.relevance)
         assert len(explainer.functions.traced) == 1
-
-    def test_cost_one_pass(self, monkeypatch):
-        explainer = Explainer(small(batch_norm=True))
-        explainer.explain(IMAGES, layers=())
-        calls, traced = [], Functions.get
-
-        def counted(self, *key):
-            found = traced(self, *key)
-            return found._replace(call=lambda *given: calls.append(key) or found.call(*given))
-
-        monkeypatch.setattr(Functions, "get", counted)
-        for target in self.kinds():
-            explainer.explain(IMAGES, target, layers=())
-        assert len(calls) == len(self.kinds())
 
     def test_pixels_of_one_image_in_one_call(self):
         explainer = Explainer(small(batch_norm=True), batch_size=5)
@@ -359,19 +300,6 @@ class TestLive:
             e = Explainer(model, "epsilon").explain(IMAGES, np.ones((8, 8)))
             np.testing.assert_allclose(e.logits, model(IMAGES), rtol=1e-4, atol=1e-5)
 
-    def test_explains_an_average_once_it_is_written(self):
-        model = small()
-        average = keras.optimizers.SGD(0.5, use_ema=True, ema_overwrite_frequency=None)
-        model.compile(average, "mse")
-        for _ in range(3):  # at its end, fit would write the average
-            model.train_on_batch(IMAGES, np.ones((3, 8, 8, 1)))
-        explainer = Explainer(model)
-        raw = explainer.explain(IMAGES).relevance
-        average.finalize_variable_values(model.trainable_variables)
-        averaged = explainer.explain(IMAGES).relevance
-        assert np.abs(raw - averaged).max() > 1e-4 * np.abs(raw).max()
-        close(averaged, Explainer(model).explain(IMAGES).relevance)
-
     def test_in_a_function_and_a_pipeline(self):
         explainer = Explainer(small(batch_norm=True), "z-plus")
         expected = explainer.explain(IMAGES).relevance
@@ -388,23 +316,6 @@ class TestLive:
             explainer.relevance(IMAGES, weights),
             explainer.explain(IMAGES, weights.numpy()).relevance,
         )
-
-    def test_a_loss_can_be_made_of_it(self):
-        model = small()
-        explainer = Explainer(model, Epsilon(0.1))
-        kernel = model.get_layer("down_2_conv").kernel
-
-        def loss():
-            return tf.reduce_sum(tf.square(explainer.relevance(IMAGES, tf.ones((3, 8, 8, 1)))))
-
-        with tf.GradientTape() as tape:
-            value = loss()
-        gradient = tape.gradient(value, kernel).numpy()
-        step = 1e-4 * np.sign(gradient)
-        kernel.assign_add(step)
-        up = float(loss())
-        kernel.assign_sub(2 * step)
-        assert (up - float(loss())) == pytest.approx(2 * np.sum(step * gradient), rel=0.05)
 
     def test_while_others_train_and_explain(self):
         model, other = small(batch_norm=True), small(batch_norm=True)
@@ -440,16 +351,6 @@ class TestLive:
 
 
 class TestExplanation:
-    def test_saved_and_loaded(self, tmp_path):
-        e = Explainer(small(), "gamma").explain(IMAGES)
-        e.save(tmp_path / "e.npz")
-        again = Explanation.load(tmp_path / "e.npz")
-        for name in ("images", "relevance", "logits", "target", "prediction"):
-            assert np.array_equal(getattr(again, name), getattr(e, name))
-        assert list(again.layers) == list(e.layers)
-        assert np.array_equal(again.layers["down_2"], e.layers["down_2"])
-        assert again.ledger.equals(e.ledger)
-
     @pytest.mark.parametrize("name", ["x", "x.npz", "a.b", "x.npy", ".hidden", "é ü"])
     @pytest.mark.parametrize("kind", [str, pathlib.Path])
     def test_one_rule_for_paths(self, tmp_path, explainer, name, kind):
@@ -493,8 +394,13 @@ class TestExplanation:
         assert found is e.layers["down_2_act"]
         assert sum(isinstance(array, np.ndarray) for array in kept.values()) == 1
         e.save(tmp_path / "e")
+        again = Explanation.load(tmp_path / "e")
+        assert list(again.layers) == list(e.layers)
         for name in e.layers:
-            assert np.array_equal(Explanation.load(tmp_path / "e").layers[name], e.layers[name])
+            assert np.array_equal(again.layers[name], e.layers[name])
+        for name in ("images", "relevance", "logits", "target", "prediction"):
+            assert np.array_equal(getattr(again, name), getattr(e, name))
+        assert again.ledger.equals(e.ledger)
 
     def test_what_cannot_be_loaded(self, tmp_path):
         with pytest.raises(KerasganError, match=r"There is no file '.*nowhere.npz'"):
@@ -561,14 +467,6 @@ class TestKindsOfModels:
         assert e.prediction.shape == (2, 16, 16, 3)
         assert np.array_equal(e.target[..., 1:] > 0, e.prediction[..., 1:])
         assert not e.target[..., 0].any()
-
-    def test_any_size(self):
-        image = keras.Input((None, None, 3))
-        model = keras.Model(image, layers.Conv2D(1, 3, padding="same", use_bias=False)(image))
-        explainer = Explainer(model, "epsilon")
-        for size in (8, 12):
-            e = explainer.explain(np.resize(IMAGES, (2, size, size, 3)), target=targets.Pixel(1, 2))
-            assert e.relevance.shape == (2, size, size, 3)
 
     def test_preprocess_and_generator(self):
         class Gan:
@@ -643,10 +541,6 @@ class TestBadInput:
     def test_layers_and_targets(self, explainer):
         with pytest.raises(KerasganError, match="Did you mean 'down_2_conv'"):
             explainer.explain(IMAGES, layers=["down_2_konv"])
-        with pytest.raises(KerasganError, match="Did you mean 'prediction'"):
-            explainer.explain(IMAGES, "predicton")
-        with pytest.raises(KerasganError, match="must have shape"):
-            explainer.explain(IMAGES, np.ones((4, 4)))
         with pytest.raises(KerasganError, match="Argument 'start'"):
             explainer.explain(IMAGES, start="zeros")
         e = explainer.explain(IMAGES, layers=())
@@ -657,13 +551,6 @@ class TestBadInput:
         with pytest.warns(KerasganWarning, match="relevance is zero, in 3 of 3"):
             e = explainer.explain(IMAGES, np.zeros((8, 8)))
         assert not e.relevance.any()
-
-    def test_weights_that_became_nan(self):
-        model = small()
-        explainer = Explainer(model)
-        model.get_layer("head").bias.assign([np.nan])
-        with pytest.raises(KerasganError, match="gives NaN or infinity"):
-            explainer.explain(IMAGES)
 
     def test_many_images_warn_before_they_fill_the_memory(self, monkeypatch):
         from kerasgan.explain import explainer as module

@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,20 +13,7 @@ from kerasgan.explain.export import export_explainer
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (3, 16, 16, 3)).astype("float32")
 WEIGHTS = RNG.normal(size=(3, 16, 16, 1)).astype("float32")
-FAMILIES = {
-    "pix2pix": lambda: kg.models.pix2pix_generator(size=32, filters=2),
-    "residual": lambda: kg.models.residual_unet(size=32, filters=2),
-    "attention": lambda: kg.models.attention_unet(size=32, filters=2, levels=2),
-    "nested": lambda: kg.models.nested_unet(size=32, filters=2, levels=2),
-    "addons": lambda: with_addons(),
-}
-
-
-def with_addons():
-    image = keras.Input((32, 32, 3))
-    addons = pytest.importorskip("tensorflow_addons")
-    x = addons.layers.GroupNormalization(2)(keras.layers.Conv2D(4, 3, padding="same")(image))
-    return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
+TARGET = kg.targets.Pixel(9, 12)
 
 
 def close(received, expected):
@@ -42,7 +28,7 @@ def explainer():
 
 @pytest.fixture(scope="module")
 def folder(explainer, tmp_path_factory):
-    return export_explainer(explainer, tmp_path_factory.mktemp("export") / "explainer")
+    return export_explainer(explainer, tmp_path_factory.mktemp("export") / "explainer", TARGET)
 
 
 def test_signatures(folder, explainer):
@@ -64,7 +50,7 @@ def test_signatures(folder, explainer):
         spent = e.ledger.groupby("image")[["bias", "stabiliser", "unsupported"]].sum().sum(axis=1)
         value = received["relevance"].numpy().sum((1, 2, 3)) + spent.to_numpy()
         np.testing.assert_allclose(value, received["value"], rtol=1e-3, atol=1e-3)
-    e = explainer.explain(IMAGES)
+    e = explainer.explain(IMAGES, TARGET)
     received = saved.signatures["explain"](images=IMAGES)
     close(received["relevance"], e.relevance)
     close(received["target"], e.target)
@@ -104,25 +90,6 @@ def test_a_process_without_kerasgan(folder, explainer, tmp_path):
     with np.load(tmp_path / "out.npz") as found:
         close(found["relevance"], explainer.explain(IMAGES, WEIGHTS).relevance)
         close(found["value"], (WEIGHTS * found["logits"]).sum((1, 2, 3)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "rule"),
-    [
-        *((family, "epsilon") for family in FAMILIES),
-        ("pix2pix", "alpha2beta1"),
-        ("addons", "input-x-gradient"),
-    ],
-)
-def test_every_family(family, rule, tmp_path):
-    images, weights = np.tile(IMAGES, (1, 2, 2, 1)), np.tile(WEIGHTS, (1, 2, 2, 1))
-    explainer = Explainer(FAMILIES[family](), rule)
-    target = kg.targets.Pixel(9, 20)
-    saved = tf.saved_model.load(export_explainer(explainer, tmp_path / "e", target))
-    close(saved.explain(images)["relevance"], explainer.explain(images, target).relevance)
-    received = saved.explain_weights(images, weights)["relevance"]
-    close(received, explainer.explain(images, weights).relevance)
 
 
 def test_refusals(explainer, tmp_path):

@@ -111,14 +111,6 @@ def test_both_walks_give_the_same_numbers(make, names):
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_image_that_gets_nothing():
-    graph = read_graph(with_random_weights(of_several_images()))
-    images = [tf.ones((2, *spec.shape[1:])) for spec in graph.image_specs]
-    composite = Composite((anything, Epsilon()))
-    (_, nothing, _, *_), _ = found_by(innvestigate.propagate, graph, [composite], images)
-    np.testing.assert_array_equal(nothing, np.zeros((2, 6, 6, 1)))
-
-
 def test_innvestigate_walks_where_it_is_installed(monkeypatch):
     model = small()
     walked = []

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from styles import randomize
 
 import kerasgan as kg
 from kerasgan.explain.canonize import read_graph
@@ -12,19 +12,6 @@ pytestmark = pytest.mark.nightly  # tens of seconds
 hub = pytest.importorskip("keras_hub", reason="keras-hub wants Keras 3.15 or later")
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
 ONES = np.ones((1, 32, 32, 1))
-
-
-def randomized(model):
-    rng = np.random.default_rng(0)
-    for weight in model.weights:
-        if not tf.as_dtype(weight.dtype).is_floating:
-            continue
-        if "variance" in weight.name or "gamma" in weight.name:
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        else:
-            spread = 1 / np.sqrt(max(1, np.prod(weight.shape[:-1])))
-            weight.assign(rng.normal(0, spread, weight.shape))
-    return model
 
 
 def segformer(classes=1):
@@ -40,7 +27,7 @@ def segformer(classes=1):
         hidden_dims=[4, 8],
     )
     backbone = hub.models.SegFormerBackbone(image_encoder=encoder, projection_filters=8)
-    return randomized(hub.models.SegFormerImageSegmenter(backbone=backbone, num_classes=classes))
+    return randomize(hub.models.SegFormerImageSegmenter(backbone=backbone, num_classes=classes))
 
 
 def deeplab(classes=1):
@@ -59,7 +46,7 @@ def deeplab(classes=1):
         dilation_rates=[2, 4],
         upsampling_size=4,
     )
-    return randomized(hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=classes))
+    return randomize(hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=classes))
 
 
 def of_fixed_size(model):

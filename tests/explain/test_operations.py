@@ -6,15 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from canonical import check, copy, images_for, kinds, norm, randomize, small, types
+from canonical import check, copy, images_for, kinds, norm, small, types
 from keras import layers
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Explainer
-from kerasgan.explain.canonize import read_graph
-from kerasgan.explain.composites import Composite, anything
-from kerasgan.explain.propagate import redistribute
-from kerasgan.explain.rules import Epsilon
 from kerasgan.models import SeededDropout
 from kerasgan.stack import KERAS_3
 
@@ -74,16 +70,6 @@ class TestLayers:
         inner = copy(layer, name="inner")
         check(small(copy(layer), layers.Conv2D(4, 3, activation=inner)))
 
-    def test_activation_of_ones_own(self):
-        def wavy(x):
-            return x + tf.sin(x)
-
-        def swish(x):
-            return x * tf.sigmoid(3 * x)
-
-        body = [layers.Conv2D(4, 3, activation=wavy), layers.Activation(swish)]
-        assert kinds(check(small(*body))) == ["weighted", "passed", "passed", "weighted"]
-
     @pytest.mark.parametrize(
         "layer",
         [
@@ -115,14 +101,6 @@ class TestLayers:
         """TensorFlow interpolates in float32 whatever comes."""
         check(small(layers.Conv2D(4, 3), copy(layer)), tolerance=1e-6)
 
-    @pytest.mark.parametrize(
-        "layer", [layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum]
-    )
-    def test_merging(self, layer):
-        image = keras.Input((16, 16, 4))
-        x = layer()([layers.Conv2D(4, 1)(image), layers.Conv2D(4, 1)(image)])
-        check(keras.Model(image, layers.Conv2D(1, 1)(x)))
-
     def test_classifier(self):
         body = [layers.Conv2D(4, 3), norm(), layers.ReLU(), layers.Flatten()]
         graph = check(small(*body, last=layers.Dense(3, activation="softmax")))
@@ -148,14 +126,6 @@ class TestLayers:
         assert types(graph) == [type(layer).__name__, "Conv2D"]
         assert graph.names["lone"] == "lone"
 
-    def test_adapted_normalization(self):
-        layer = layers.Normalization()
-        layer.adapt(np.random.default_rng(0).normal(3, 2, (5, 16, 16, 4)))
-        model = small(layer)
-        graph = read_graph(model)
-        image = images_for(model)[0]
-        np.testing.assert_allclose(graph.run(image).logits, model(image), rtol=1e-10, atol=1e-10)
-
     @pytest.mark.parametrize("options", [{}, {"center": False}, {"center": False, "scale": False}])
     @pytest.mark.parametrize("groups", [1, 2, -1])
     def test_group_norm(self, groups, options):
@@ -179,41 +149,6 @@ class TestLayers:
     def test_group_norm_behind_dense(self):
         body = [layers.GlobalAveragePooling2D(), layers.Dense(6), layers.GroupNormalization(3)]
         check(small(*body, layers.ReLU(), last=layers.Dense(3)))
-
-    @pytest.mark.parametrize(
-        ("layer", "axes"),
-        [
-            (layers.GroupNormalization(2, epsilon=1e-9, name="norm"), (1, 2, 4)),
-            (layers.LayerNormalization([1, 2, 3], epsilon=1e-9, name="norm"), (1, 2, 3, 4)),
-        ],
-    )
-    def test_norm_shares_what_is_left_of_the_values_less_their_mean(self, layer, axes):
-        """Each value takes `x J^T (R / (x - mean))`."""
-        model = randomize(small(copy(layer)))
-        graph = read_graph(model)
-        (node,) = [node for node in graph.nodes if node.kind == "centred"]
-        composite = Composite((anything, Epsilon()))
-        image = images_for(model)[0]
-        weights = tf.constant(np.random.default_rng(3).normal(size=(2, 16, 16, 4)))
-
-        @tf.function
-        def shared(image):
-            run = graph.run(image)
-            (data,), output = run.inputs(node), run.output(node)
-            relevance = tf.reshape(weights, tf.shape(output)) * output
-            return data, relevance, redistribute(run, node, relevance, composite)
-
-        data, relevance, redistribution = (x for x in shared(image))
-        x, r = (np.reshape(v, (2, 16, 16, 2, 2)) for v in (data, relevance))
-        if axes == (1, 2, 3, 4):
-            x, r = (np.reshape(v, (2, 16, 16, 1, 4)) for v in (x, r))
-            axes = (1, 2, 4)
-        mean = x.mean(axes, keepdims=True)
-        factors = r / (x - mean + 1e-6 * np.where(x >= mean, 1, -1))
-        expected = x * (factors - factors.mean(axes, keepdims=True))
-        np.testing.assert_allclose(
-            np.reshape(redistribution.inputs[0], x.shape), expected, rtol=1e-6, atol=1e-9
-        )
 
 
 @pytest.mark.usefixtures("float64")

@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import toys
 from keras import layers
 from toys import IMAGES, small, with_random_weights
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
 from kerasgan.explain import RISE, Explainer, GradCAM, Occlusion, targets
+from kerasgan.explain.functions import Functions
 
 RNG = np.random.default_rng(0)
 METHODS = [GradCAM("down_2_act"), Occlusion(4, 2), RISE(masks=20, cells=3)]
@@ -36,8 +38,7 @@ def maps(explainer, images, target, **options):
     return e.relevance.sum(-1)
 
 
-def close(received, expected, tolerance=1e-4):
-    np.testing.assert_allclose(received, expected, atol=tolerance * np.abs(expected).max())
+close = functools.partial(toys.close, tolerance=1e-4)
 
 
 @functools.cache
@@ -104,16 +105,12 @@ class TestOcclusion:
         ("options", "message"),
         [
             ({"patch": 0}, "'patch' must be a number of pixels"),
-            ({"patch": 2.0}, "'patch' must be a number of pixels"),
-            ({"patch": True}, "'patch' must be a number of pixels"),
             ({"patch": (2, 3, 4)}, "'patch' must be a number of pixels"),
-            ({"patch": "16"}, "'patch' must be a number of pixels"),
             ({"stride": -1}, "'stride' must be a number of pixels"),
             ({"patch": 4, "stride": 5}, "'stride' must be at most 'patch'"),
             ({"patch": (4, 2), "stride": 3}, "'stride' must be at most 'patch'"),
             ({"fill": "black"}, "'fill' must be 'mean' or a finite number"),
             ({"fill": float("nan")}, "'fill' must be 'mean' or a finite number"),
-            ({"fill": None}, "'fill' must be 'mean' or a finite number"),
         ],
     )
     def test_arguments(self, options, message):
@@ -123,7 +120,10 @@ class TestOcclusion:
     @pytest.mark.parametrize(
         ("method", "message"),
         [
-            (Occlusion(np.int32(20)), "'patch' of Occlusion must be one that fits into the image, 8 x 6"),
+            (
+                Occlusion(np.int32(20)),
+                "'patch' of Occlusion must be one that fits into the image, 8 x 6",
+            ),
             (Occlusion((2, 20)), "'patch' of Occlusion must be one that fits"),
             (
                 Occlusion(stride=np.int64(2)),
@@ -212,15 +212,11 @@ class TestRISE:
         ("options", "message"),
         [
             ({"masks": 1}, "'masks' must be a whole number from 2 to"),
-            ({"masks": 100.0}, "'masks' must be a whole number from 2 to"),
             ({"cells": 0}, "'cells' must be a whole number from 1 to"),
-            ({"cells": True}, "'cells' must be a whole number from 1 to"),
             ({"seed": -1}, "'seed' must be a whole number from 0 to"),
             ({"seed": 2**31}, "'seed' must be a whole number from 0 to"),
-            ({"seed": None}, "'seed' must be a whole number from 0 to"),
             ({"probability": 0}, "'probability' must be a finite number above 0 and below 1"),
             ({"probability": 1.0}, "'probability' must be a finite number above 0 and below 1"),
-            ({"probability": "half"}, "'probability' must be a finite number above 0 and below 1"),
             ({"fill": "grey"}, "'fill' must be 'mean'"),
         ],
     )
@@ -308,10 +304,10 @@ class TestAll:
     def test_independent_of_the_batch(self, explainer):
         together = maps(explainer, IMAGES, "prediction")
         alone = [maps(explainer, IMAGES[i : i + 1], "prediction") for i in range(3)]
-        close(np.concatenate(alone), together, 1e-5)
+        close(np.concatenate(alone), together, tolerance=1e-5)
         pieces = Explainer(explainer.model, explainer.method, batch_size=2)
-        close(maps(pieces, IMAGES, "prediction"), together, 1e-5)
-        close(explainer.relevance(IMAGES).numpy().sum(-1), together, 1e-5)
+        close(maps(pieces, IMAGES, "prediction"), together, tolerance=1e-5)
+        close(explainer.relevance(IMAGES).numpy().sum(-1), together, tolerance=1e-5)
 
     def test_every_target_by_its_weights(self, explainer):
         region = RNG.normal(size=(8, 8)).astype("float32")
@@ -329,13 +325,6 @@ class TestAll:
         with pytest.warns(kg.KerasganWarning, match="target is empty"):
             assert not maps(explainer, IMAGES, 0 * weights).any()
 
-    def test_several_classes(self, explainer):
-        model = pixelwise(classes=3, size=(8, 8))
-        method = GradCAM("head") if isinstance(explainer.method, GradCAM) else explainer.method
-        found = Explainer(model, method)
-        one, two = (maps(found, IMAGES, targets.Class(index)) for index in (1, 2))
-        assert not np.allclose(one, two)
-
     def test_open_sizes(self, explainer):
         image = keras.Input((None, None, 3))
         x = layers.Conv2D(4, 3, padding="same", activation="relu", name="down_2_act")(image)
@@ -348,14 +337,6 @@ class TestAll:
                 found.relevance(images, np.ones(size, "f")).numpy().sum(-1),
             )
 
-    def test_weights_of_the_time(self, explainer):
-        before = maps(explainer, IMAGES, "prediction")
-        kept = explainer.model.get_weights()
-        explainer.model.set_weights([2 * w for w in kept])
-        assert not np.allclose(maps(explainer, IMAGES, "prediction"), before)
-        explainer.model.set_weights(kept)
-        assert np.array_equal(maps(explainer, IMAGES, "prediction"), before)
-
     def test_channels_of_a_layer_cannot_be_followed(self, explainer):
         with pytest.raises(KerasganError, match="'through' needs relevance that layers pass on"):
             explainer.explain(IMAGES, through={"down_2": [0]})
@@ -363,7 +344,11 @@ class TestAll:
     def test_export(self, explainer, tmp_path):
         explainer.export(tmp_path / "saved")
         saved = tf.saved_model.load(str(tmp_path / "saved"))
-        close(saved.explain(IMAGES)["relevance"].numpy(), explainer.explain(IMAGES).relevance, 1e-5)
+        close(
+            saved.explain(IMAGES)["relevance"].numpy(),
+            explainer.explain(IMAGES).relevance,
+            tolerance=1e-5,
+        )
 
     @pytest.mark.usefixtures("float64")
     @pytest.mark.parametrize("method", METHODS)
@@ -388,6 +373,32 @@ class TestAll:
 
 
 class TestProgress:
+    @pytest.fixture
+    def passes(self, monkeypatch):
+        """What is called, and on how many images at once; the fifth call is interrupted."""
+        calls, get = [], Functions.get
+
+        def watched(self, *key):
+            found = get(self, *key)
+
+            def call(images, *given):
+                copies = int(given[-1] - given[-2]) if key[0] == "altered" else 1
+                calls.append((key[0], len(images) * copies))
+                if len(calls) == 5:
+                    raise KeyboardInterrupt
+                return found.call(images, *given)
+
+            return found._replace(call=call)
+
+        monkeypatch.setattr(Functions, "get", watched)
+        return calls
+
+    def test_can_be_interrupted_and_holds_no_more_images_than_the_batch(self, passes):
+        explainer = Explainer(small(), Occlusion(2, 1), batch_size=5)
+        with pytest.raises(KeyboardInterrupt):
+            explainer.explain(IMAGES[:2], verbose=False)
+        assert passes == [("logits", 2), *[("altered", 4)] * 4]
+
     def test_is_shown_and_can_be_left_out(self, capsys):
         explainer = Explainer(small(), Occlusion(4, 4), batch_size=2)
         explainer.explain(IMAGES, verbose=False)
@@ -395,58 +406,10 @@ class TestProgress:
         explainer.explain(IMAGES)
         assert "12/12" in capsys.readouterr().out
 
-    def test_can_be_interrupted(self, monkeypatch):
-        explainer = Explainer(small(), RISE(masks=50), batch_size=1)
-        calls, drops = [], type(explainer.functions).get
-
-        def traced(self, *key):
-            found = drops(self, *key)
-
-            def call(*given):
-                calls.append(key[0])
-                if len(calls) == 5:
-                    raise KeyboardInterrupt
-                return found.call(*given)
-
-            return found._replace(call=call)
-
-        monkeypatch.setattr(type(explainer.functions), "get", traced)
-        with pytest.raises(KeyboardInterrupt):
-            explainer.explain(IMAGES, verbose=False)
-        assert calls == ["logits", *["altered"] * 4]
-
-    def test_memory_is_bounded_by_the_batch(self, monkeypatch):
-        """No pass holds more images than `batch_size`."""
-        explainer = Explainer(small(), Occlusion(2, 1), batch_size=5)
-        sizes, drops = [], type(explainer.functions).get
-
-        def traced(self, *key):
-            found = drops(self, *key)
-
-            def call(images, *given):
-                if key[0] == "altered":
-                    sizes.append(len(images) * int(given[-1] - given[-2]))
-                return found.call(images, *given)
-
-            return found._replace(call=call)
-
-        monkeypatch.setattr(type(explainer.functions), "get", traced)
-        explainer.explain(IMAGES[:2], verbose=False)
-        assert max(sizes) == 4
-        assert sum(sizes) == 2 * 49
-
     @pytest.mark.parametrize("method", METHODS[1:])
     def test_layers_are_refused(self, method):
         with pytest.raises(KerasganError, match="'layers' must be left out"):
             Explainer(small(), method).explain(IMAGES, layers=["down_2"])
-
-
-def test_are_ranked_beside_rules(tmp_path):
-    samples = kg.data.synthetic.write_dataset(tmp_path, count=2, size=32)
-    model = with_random_weights(kg.models.unet(size=16, filters=2, levels=1))
-    rules = {"cam": "grad-cam", "hidden": Occlusion(8), "masked": RISE(masks=10)}
-    table = kg.evaluation.faithfulness(model, samples, rules, steps=2, verbose=False)
-    assert {*rules, *kg.evaluation.benchmark.CONTROLS} <= set(table["method"])
 
 
 def test_judges_and_merged_predictions_are_explained(tmp_path):

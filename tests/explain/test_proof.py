@@ -12,8 +12,8 @@ import numpy as np
 import oracle
 import oracle_network
 import pytest
+import styles
 import tensorflow as tf
-from test_canonize import attention_unet, preactivation_unet
 from test_encoders import encoder_unet
 from toys import linear_of
 
@@ -149,20 +149,6 @@ def test_every_rule_on_every_layer(kind, bias, stride, padding, kernel, dilation
 MIXED = [name for name in RULES if name != "lrp-0"]
 
 
-def randomise(model, seed=0):
-    """Sets biases and batch-norm statistics as training might."""
-    rng = np.random.default_rng(seed)
-    for v in model.weights:
-        name = v.name.split("/")[-1]
-        if "variance" in name or "gamma" in name:
-            v.assign(rng.uniform(0.5, 2, v.shape))
-        elif v.shape.rank == 1 or "alpha" in name:
-            v.assign(rng.normal(0, 0.3, v.shape))
-        else:
-            v.assign(rng.normal(0, 1 / np.sqrt(np.prod(v.shape[:-1])), v.shape))
-    return model
-
-
 def every_layer():
     """Every piecewise linear layer, batch norm after every kind of convolution."""
     x = image = L.Input((12, 12, 3))
@@ -230,8 +216,8 @@ def odd_arrangements():
 NETWORKS = {
     "pix2pix": pix2pix,
     "unet": plain_unet,
-    "attention": attention_unet,
-    "preactivation": preactivation_unet,
+    "attention": styles.attention_unet,
+    "preactivation": styles.residual_unet,
     "every layer": every_layer,
     "norms and gates": norms_and_gates,
     "odd arrangements": odd_arrangements,
@@ -275,7 +261,7 @@ def compare(model, rule, rule_of, tolerance, target=None, start=np.multiply, **o
             if (i, name) in table.index and name not in shared:
                 row = table.loc[(i, name)]
                 columns = ["relevance_in", "relevance_out", "bias", "stabiliser", "unsupported"]
-                scale = row["absolute"] + np.abs(expected).max()
+                scale = row["absolute"] + np.abs(expected).max() + 1e-30
                 error = np.abs(row[columns].to_numpy(float) - expected).max() / scale
                 errors[f"ledger of {name}"] = error
                 recorded.add(name)
@@ -310,7 +296,7 @@ def mixture(model, shift):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_with_a_mixture_of_rules(name):
-    model = randomise(NETWORKS[name](), seed=3)
+    model = styles.randomize(NETWORKS[name](), seed=3)
     compare(model, *mixture(model, 3), tolerance=TOLERANCE.get(name, 1e-9))
 
 
@@ -319,7 +305,7 @@ def test_network_with_a_mixture_of_rules(name):
 @pytest.mark.parametrize("rule", MIXED)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_rule_through_every_network(name, rule):
-    model = randomise(NETWORKS[name](), seed=4)
+    model = styles.randomize(NETWORKS[name](), seed=4)
     tolerance = TOLERANCE.get(name, 1e-9)
     compare(model, RULES[rule][0], lambda _: RULES[rule][1], tolerance)
 
@@ -327,7 +313,7 @@ def test_every_rule_through_every_network(name, rule):
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_encoder_of_keras_applications():
-    model = randomise(encoder_unet("MobileNetV2", nested=True, size=32, alpha=0.35), seed=6)
+    model = styles.randomize(encoder_unet("MobileNetV2", nested=True, size=32, alpha=0.35), seed=6)
     compare(model, *mixture(model, 1), tolerance=1e-6)
 
 
@@ -369,29 +355,15 @@ def through_tanh(weights, logits):
 
 @pytest.mark.parametrize("name", [*FAST, *SLOW])
 def test_composite_in_float32(name):
-    model = randomise(pix2pix(), seed=5)
+    model = styles.randomize(pix2pix(), seed=5)
+    last = model.get_layer("up_5_conv").kernel
+    last.assign(last / 4)  # where a tanh is saturated, float32 tells little of it
     published = {"start": through_tanh, "kept": 0} if name == "paper-as-published" else {}
     compare(model, name, COMPOSITES[name], 1e-3, "prediction", **published)
 
 
 def test_every_composite_is_compared():
     assert set(COMPOSITES) == set(composites.COMPOSITES)
-
-
-@pytest.mark.parametrize("shift", [0, 6])
-def test_results_do_not_depend_on_the_batch(shift):
-    model = randomise(pix2pix(), seed=7)
-    images = images_for(model, count=3)
-    explainer = Explainer(model, mixture(model, shift)[0])
-    together = explainer.explain(images)
-    columns = ["relevance_in", "relevance_out", "bias", "stabiliser", "unsupported"]
-    for batch_size in (1, 2):
-        explainer.batch_size = batch_size
-        other = explainer.explain(images)
-        for i in range(3):
-            assert largest_error(other.relevance[i], together.relevance[i]) <= 1e-5
-        error = (other.ledger[columns] - together.ledger[columns]).abs().max(axis=1)
-        assert (error <= 1e-5 * together.ledger["absolute"]).all()
 
 
 @pytest.mark.slow

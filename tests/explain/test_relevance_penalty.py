@@ -4,25 +4,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from toys import small
 
 import kerasgan as kg
 from kerasgan.explain import RelevancePenalty
 
 RNG = np.random.default_rng(0)
-IMAGES = RNG.uniform(-1, 1, (4, 8, 8, 2)).astype("float32")
+IMAGES = RNG.uniform(-1, 1, (4, 8, 8, 3)).astype("float32")
 MASKS = (IMAGES[..., :1] > 0).astype("float32")
 LEFT = np.zeros((8, 8))
 LEFT[:, :4] = 1
 
 
 def network(bias=0.2):
-    image = keras.Input((8, 8, 2))
-    x = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="inner")(image)
-    x = keras.layers.Conv2D(1, 3, padding="same", name="head")(x)
-    model = keras.Model(image, keras.layers.Activation("sigmoid")(x))
-    rng = np.random.default_rng(1)
-    for weight in model.weights:
-        weight.assign(rng.normal(0, 0.4, weight.shape))
+    model = small()
+    model.set_weights([weight / 2 for weight in model.get_weights()])
     model.get_layer("head").bias.assign([bias])
     return model
 
@@ -39,7 +35,7 @@ def test_it_is_the_share_of_relevance():
 def test_its_gradient_is_that_of_finite_differences(rule):
     model = network()
     loss = RelevancePenalty(LEFT, rule=rule, target=kg.targets.Pixel(4, 4))(model)
-    kernel = model.get_layer("inner").kernel
+    kernel = model.get_layer("down_2_conv").kernel
     with tf.GradientTape() as tape:
         value = loss(IMAGES, MASKS, None, tf.constant(0), False)
     slope = tape.gradient(value, kernel).numpy()
@@ -62,12 +58,8 @@ def test_nothing_to_explain_costs_nothing():
     ("target", "message"),
     [
         (kg.targets.Class(7), "'index' of Class"),
-        (kg.targets.Pixel(8, 0), "'y' of Pixel"),
-        (kg.targets.Prediction() - kg.targets.Class(7), "'index' of Class"),
-        (np.ones((8, 9)), "'array' of Mask"),
         ("false_negatives", "true masks"),
         ("component", r"tf\.function"),
-        ("predicton", "Did you mean"),
     ],
 )
 def test_targets_that_would_be_no_penalty_are_refused_by_compile(target, message):

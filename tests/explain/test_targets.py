@@ -286,6 +286,27 @@ def test_empty_target_warns_and_names_the_images():
 
 
 @pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: targets.Border(0), "'width' must be a whole number of pixels"),
+        (lambda: targets.Border(1.5), "'width' must be a whole number of pixels"),
+        (lambda: weights("component", -abs(ONE)), r"Components in each image: \[0\]"),
+        (
+            lambda: weights(targets.FalseNegatives([[0, 3], [0, 0]]), THREE),
+            r"from 0 to 2\. Received: values from 0 to 3",
+        ),
+        (
+            lambda: start_relevance(tf.zeros(1), tf.zeros(1), "logits"),
+            r"'start' must be.*Received: 'logits'",
+        ),
+    ],
+)
+def test_bad_values_are_refused(make, message):
+    with pytest.raises(KerasganError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
     ("target", "message"),
     [
         ("predicton", "Received: 'predicton'. Did you mean 'prediction'?"),
@@ -317,37 +338,6 @@ def test_empty_target_warns_and_names_the_images():
 def test_bad_targets_are_refused(target, message):
     with pytest.raises(KerasganError, match=message):
         weights(target, ONE)
-
-
-def test_component_of_an_empty_mask_is_refused():
-    with pytest.raises(KerasganError, match=r"Components in each image: \[0\]"):
-        weights("component", -abs(ONE))
-
-
-@pytest.mark.parametrize("width", [0, 1.5, "2"])
-def test_bad_border_is_refused(width):
-    with pytest.raises(KerasganError, match="'width' must be a whole number of pixels"):
-        targets.Border(width)
-
-
-def test_labels_out_of_range_are_refused():
-    with pytest.raises(KerasganError, match=r"from 0 to 2\. Received: values from 0 to 3"):
-        weights(targets.FalseNegatives([[0, 3], [0, 0]]), THREE)
-
-
-def test_unknown_start_is_refused():
-    with pytest.raises(KerasganError, match=r"'start' must be.*Received: 'logits'"):
-        start_relevance(tf.zeros(1), tf.zeros(1), "logits")
-
-
-def test_names():
-    assert targets.names() == [
-        "border",
-        "component",
-        "false_negatives",
-        "false_positives",
-        "prediction",
-    ]
 
 
 def test_logits_of_volumes_and_of_whole_images():

@@ -31,7 +31,7 @@ RULES = {
 
 
 def cases():
-    """The layers, inputs and relevance that zennit_constants.py draws, channels last."""
+    """The layers, inputs and relevance that agreement_constants.py draws, channels last."""
     rng = np.random.default_rng(0)
     for name, layer, size in (
         ("convolution", L.Conv2D(3, 3, 2, "same", dtype="float64"), 2),

@@ -8,6 +8,11 @@ from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.linear import Linear
 
 
+def close(a, b, tolerance=1e-5):
+    """Asserts that arrays differ by no more than this part of the largest value."""
+    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
+
+
 def with_random_weights(model, seed=10):
     rng = np.random.default_rng(seed)
     for variable in model.weights:

@@ -6,7 +6,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasgan.evaluation.result_cache import read_result, write_result
+from kerasgan.evaluation import save_table
+from kerasgan.evaluation.result_cache import read_result
 from kerasgan.tables import csv_bytes, escape_formula, unescape_formula
 
 HOSTILE = [
@@ -60,6 +61,6 @@ def test_what_was_kept_is_read_as_it_was(tmp_path):
     table = pd.DataFrame(
         {"name": names, "method": ["=r", "-r", "'-r", "@r", "r\r=q"], "-x": range(5)}
     )
-    write_result(table, tmp_path / "t.csv")
+    save_table(table, tmp_path / "t.csv")
     again = read_result(tmp_path / "t.csv", "start anew", name=names)
     pd.testing.assert_frame_equal(again, table, check_dtype=False)

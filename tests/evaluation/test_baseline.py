@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 
-from kerasgan import KerasganError
 from kerasgan.data import load_folder
 from kerasgan.evaluation import baseline
 
@@ -67,5 +67,4 @@ def test_samples_without_masks_or_colour_are_refused(tmp_path):
     samples = write(tmp_path, [image], [mask])
     unlabelled = load_folder(images=tmp_path / "images", masks=None)
     for wrong in (samples, unlabelled):
-        with pytest.raises(KerasganError, match="labelled colour images of one class"):
-            baseline.fit_color_threshold(wrong, size=16)
+        refused("labelled colour images of one class", baseline.fit_color_threshold, wrong, size=16)

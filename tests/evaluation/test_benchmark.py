@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -86,8 +87,7 @@ def test_target_scores_by_hand():
     assert (found["logit"][0], found["dice"][0]) == (2.0, pytest.approx(2 / 3))
     nothing = target_scores(logits, 0 * weights)
     assert np.isnan([nothing["logit"][0], nothing["dice"][0]]).all()
-    with pytest.raises(KerasganError, match="must have the shape of the logits"):
-        target_scores(logits, weights[:, :, :2])
+    refused("must have the shape of the logits", target_scores, logits, weights[:, :, :2])
 
 
 def test_empty_targets_are_counted_and_left_out(samples):
@@ -112,29 +112,23 @@ def test_a_stopped_call_goes_on_and_others_are_refused(samples, tmp_path):
             raise KeyboardInterrupt
         return mass(batch, maps)
 
-    def benchmark(**options):
-        return ExplanationBenchmark(
-            network(), samples, batch_size=2, **{"controls": False, **options}
-        )
+    def call(function, folder=tmp_path / "f", **options):
+        options = {"rules": ["epsilon", "gamma"], "controls": False, "batch_size": 2, **options}
+        benchmark = ExplanationBenchmark(network(), samples, **options)
+        return measured(benchmark, function, folder=folder, verbose=False)
 
     with pytest.raises(KeyboardInterrupt):
-        measured(
-            benchmark(rules=["epsilon", "gamma"]), counted, folder=tmp_path / "f", verbose=False
-        )
+        call(counted)
     (tmp_path / "done").touch()
     seen.clear()
-    table = measured(
-        benchmark(rules=["epsilon", "gamma"]), counted, folder=tmp_path / "f", verbose=False
-    )
+    table = call(counted)
     assert seen == [samples.names[2:4]] * 2 + [samples.names[4:]] * 2
-    whole = measured(benchmark(rules=["epsilon", "gamma"]), mass, verbose=False)
+    whole = call(mass, folder=None)
     assert whole.drop(columns="value").equals(table.drop(columns="value"))
     np.testing.assert_allclose(whole["value"], table["value"], rtol=1e-6)
-    with pytest.raises(KerasganError, match="holds the maps of other seed"):
-        measured(benchmark(rules=["epsilon", "gamma"], seed=1), mass, folder=tmp_path / "f")
+    refused("holds the maps of other seed", call, mass, seed=1)
     (tmp_path / "f" / "batch_00000.csv").write_text("name,value\na,1\n")
-    with pytest.raises(KerasganError, match=r"batch_00000\.csv is damaged.*Delete it"):
-        measured(benchmark(rules=["epsilon", "gamma"]), mass, folder=tmp_path / "f", verbose=False)
+    refused(r"batch_00000\.csv is damaged.*Delete it", call, mass)
 
 
 def remade(samples, folder, change=lambda pixels: None):
@@ -186,10 +180,8 @@ def test_kept_maps_are_of_everything_they_were_made_from(samples, tmp_path):
         ("more", {"facts": {"more": 1}}),
     ]
     for name, change in everything:
-        with pytest.raises(KerasganError, match=f"holds the maps of other {name}"):
-            open_folder(**change)
-    with pytest.raises(KerasganError, match="holds the maps of other controls, rules"):
-        open_folder(controls=True)
+        refused(f"holds the maps of other {name}", open_folder, **change)
+    refused("holds the maps of other controls, rules", open_folder, controls=True)
 
 
 def test_each_target_has_its_own_numbers(samples, tmp_path):
@@ -200,8 +192,7 @@ def test_each_target_has_its_own_numbers(samples, tmp_path):
     expected = call(target=near)
     pd.testing.assert_frame_equal(call(target=near, folder=tmp_path / "c"), expected)
     pd.testing.assert_frame_equal(call(target=near, folder=tmp_path / "c"), expected)
-    with pytest.raises(KerasganError, match=f"other target: {tmp_path / 'c'}"):
-        call(target=far, folder=tmp_path / "c")
+    refused(f"other target: {tmp_path / 'c'}", call, target=far, folder=tmp_path / "c")
 
 
 def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
@@ -210,8 +201,7 @@ def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
     file = tmp_path / "f" / "explanations.json"
     for old in ({"samples": "5, 12ab", "target": "Mask(array=...)"}, {"format": 2, "keys": 1}):
         file.write_text(json.dumps(old))
-        with pytest.raises(KerasganError, match="of another version of kerasgan"):
-            benchmark.cache_folder(tmp_path / "f")
+        refused("of another version of kerasgan", benchmark.cache_folder, tmp_path / "f")
 
 
 @pytest.mark.parametrize("package", ["tensorflow", "keras"])
@@ -221,8 +211,7 @@ def test_a_folder_of_the_other_stack_is_refused(samples, tmp_path, package):
         benchmark.cache_folder(tmp_path / "f")
     file = tmp_path / "f" / "explanations.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), package: "2.14.0.1"}))
-    with pytest.raises(KerasganError, match=f"of another version of {package}"):
-        benchmark.cache_folder(tmp_path / "f")
+    refused(f"of another version of {package}", benchmark.cache_folder, tmp_path / "f")
 
 
 def test_summary_by_hand(samples):
@@ -257,14 +246,11 @@ def test_bad_arguments(samples):
         ((network(), samples, []), "at least one rule"),
         ((any_size, samples), "'size' must be given"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            ExplanationBenchmark(*arguments)
+        refused(message, ExplanationBenchmark, *arguments)
     unlabelled = dataclasses.replace(samples, mask_paths=None)
     with pytest.raises(KerasganError, match="truth"):
         measured(ExplanationBenchmark(network(), unlabelled, target="false_negatives"), mass)
     images = np.zeros((2, 4, 4, 3))
-    with pytest.raises(KerasganError, match="must have the shape of the images"):
-        check_maps(np.zeros((2, 4, 3)), images, "mine")
-    with pytest.raises(KerasganError, match="'mine' hold NaN"):
-        check_maps(np.full((2, 4, 4), np.nan), images, "mine")
+    refused("must have the shape of the images", check_maps, np.zeros((2, 4, 3)), images, "mine")
+    refused("'mine' hold NaN", check_maps, np.full((2, 4, 4), np.nan), images, "mine")
     assert named_rules(kg.explain.Epsilon()) == {repr(kg.explain.Epsilon()): kg.explain.Epsilon()}

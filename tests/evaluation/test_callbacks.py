@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from PIL import Image
+from refusals import refused
 
 import kerasgan as kg
-from kerasgan.errors import KerasganError
 from kerasgan.evaluation import WatchExplanations
 
 RNG = np.random.default_rng(0)
@@ -80,11 +80,8 @@ def test_nothing_predicted_is_nan_without_a_warning(tmp_path):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(KerasganError, match="'masks' must be"):
-        WatchExplanations(tmp_path, IMAGES, MASKS[..., 0])
-    with pytest.raises(KerasganError, match="'rim' must be"):
-        WatchExplanations(tmp_path, IMAGES, MASKS, rim=0)
+    refused("'masks' must be", WatchExplanations, tmp_path, IMAGES, MASKS[..., 0])
+    refused("'rim' must be", WatchExplanations, tmp_path, IMAGES, MASKS, rim=0)
     (tmp_path / "file").touch()
     watch = WatchExplanations(tmp_path / "file" / "x", IMAGES, MASKS)
-    with pytest.raises(KerasganError, match="'folder' must be a folder"):
-        gan().fit(IMAGES, MASKS, verbose=0, callbacks=[watch])
+    refused("'folder' must be a folder", gan().fit, IMAGES, MASKS, verbose=0, callbacks=[watch])

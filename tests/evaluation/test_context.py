@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from linear_batches import SIDE, Box, linear, noise, write
+from refusals import refused
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -117,8 +118,7 @@ def test_images_that_deviate_most():
         ((table.drop(columns="kind"),), {}, "must have the columns"),
         (([],), {}, "Received: list"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            top_images(*arguments, **options)
+        refused(message, top_images, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,5 @@ def test_bad_arguments(squares, samples):
         ({"target": "border"}, "'target' cannot be given"),
         ({"least": 37}, "two predicted objects of at least 37 pixels. Received: none in 4"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            relevance_between_objects(model, squares, **options, verbose=False)
-    with pytest.raises(KerasganError, match="'widths' must be"):
-        context(model, samples, widths=2)
+        refused(message, relevance_between_objects, model, squares, **options, verbose=False)
+    refused("'widths' must be", context, model, samples, widths=2)

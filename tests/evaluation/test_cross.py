@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused
 
 from kerasgan.data import load_folder, synthetic
 from kerasgan.errors import KerasganError
@@ -184,8 +185,7 @@ def test_a_folder_of_other_samples_is_refused(samples, tmp_path):
     content = mask.read_bytes()
     try:
         mask.write_bytes(content + b"\0")
-        with pytest.raises(KerasganError, match="holds the folds of other samples: "):
-            cross_validate(samples, Fit(), **options)
+        refused("holds the folds of other samples: ", cross_validate, samples, Fit(), **options)
     finally:
         mask.write_bytes(content)
     (tmp_path / "full").mkdir()
@@ -202,15 +202,13 @@ def test_a_damaged_folder_is_named(samples, tmp_path):
     with pytest.raises(KerasganError, match=r"scores\.csv is damaged: 4 rows for 5 images"):
         cross_validate(samples, Fit(), **options)
     scores.write_text("")
-    with pytest.raises(KerasganError, match=r"scores\.csv is damaged.*Delete it"):
-        cross_validate(samples, Fit(), **options)
+    refused(r"scores\.csv is damaged.*Delete it", cross_validate, samples, Fit(), **options)
     scores.unlink()
     fit = Fit()
     cross_validate(samples, fit, **options)
     assert len(fit.calls) == 1
     (tmp_path / "cross_validation.json").write_text("{")
-    with pytest.raises(KerasganError, match=r"no damaged cross_validation\.json"):
-        cross_validate(samples, Fit(), **options)
+    refused(r"no damaged cross_validation\.json", cross_validate, samples, Fit(), **options)
 
 
 def test_names_that_a_spreadsheet_would_run_come_back(samples, tmp_path):
@@ -247,8 +245,7 @@ def test_names_that_a_spreadsheet_would_run_come_back(samples, tmp_path):
 def test_bad_input(samples, options, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fit = Fit()
-    with pytest.raises(KerasganError, match=words):
-        cross_validate(samples, fit, verbose=False, **options)
+    refused(words, cross_validate, samples, fit, verbose=False, **options)
     assert fit.calls == []
     assert list(tmp_path.iterdir()) == []
 
@@ -257,5 +254,4 @@ def test_fit_must_give_a_model(samples):
     for returned, words in ((None, "'fit' must return the model"), ("model", "'model' must be")):
         with pytest.raises(KerasganError, match=words):
             cross_validate(samples, lambda *_, model=returned: model, folds=2, verbose=False)
-    with pytest.raises(KerasganError, match="'samples' must be labelled Samples"):
-        cross_validate("folder", Fit())
+    refused("'samples' must be labelled Samples", cross_validate, "folder", Fit())

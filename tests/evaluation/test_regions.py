@@ -2,6 +2,7 @@ import types
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.regions import (
@@ -97,8 +98,6 @@ def test_true_region_is_of_the_classes_explained():
 
 def test_bad_widths():
     for rim in (0, -1, "4", np.inf, np.nan):
-        with pytest.raises(KerasganError, match="'rim' must be"):
-            check_widths(rim)
+        refused("'rim' must be", check_widths, rim)
     for widths in (3, [0], [-1], ["2"], [np.nan]):
-        with pytest.raises(KerasganError, match="'widths' must be"):
-            check_widths(1, widths)
+        refused("'widths' must be", check_widths, 1, widths)

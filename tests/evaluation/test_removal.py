@@ -1,11 +1,12 @@
 import dataclasses
+import functools
 import zlib
 
 import numpy as np
 import pytest
+from refusals import refused
 from scipy import ndimage
 
-from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch
 from kerasgan.evaluation.removal import (
     BASELINES,
@@ -128,13 +129,9 @@ def test_the_ends_and_the_batch(baseline):
     for score, curve in whole.items():
         np.testing.assert_array_equal(curve[:, 0], 1.0)
         for i in range(3):
-            one = dataclasses.replace(
-                batch,
-                names=batch.names[i : i + 1],
-                images=batch.images[i : i + 1],
-                logits=batch.logits[i : i + 1],
-                weights=batch.weights[i : i + 1],
-            )
+            fields = ("names", "images", "logits", "weights")
+            part = {name: getattr(batch, name)[i : i + 1] for name in fields}
+            one = dataclasses.replace(batch, **part)
             alone = removal_curve(one, maps[i : i + 1], baseline=baseline, steps=3)[1]
             np.testing.assert_allclose(alone[score][0], curve[i], rtol=1e-6)
     for i, name in enumerate(batch.names):
@@ -179,9 +176,10 @@ def test_each_baseline_touches_removed_pixels_only():
         assert not np.any(np.isclose(found[removed], np.stack([image] * 3)[removed], 0, 1e-6)), name
 
 
-@pytest.mark.parametrize(
-    "fill", [inpainting, lambda *given: noisy_linear_imputation(*given, noise=0)]
-)
+FILLS = [inpainting, functools.partial(noisy_linear_imputation, noise=0)]
+
+
+@pytest.mark.parametrize("fill", FILLS)
 def test_a_ramp_is_filled_as_it_was(fill):
     y, x = np.mgrid[:12, :10] / 10
     image = np.stack([y - x, 0.3 * y, 0.5 - x], -1).astype(np.float32)
@@ -191,16 +189,11 @@ def test_a_ramp_is_filled_as_it_was(fill):
     assert np.abs(fill(image, removed) - image).max() < 1e-6
 
 
-@pytest.mark.parametrize(("name", "across"), [("inpainting", 0.0), ("road", 0.5)])
-def test_filling_solves_its_equations_up_to_the_frame(name, across):
+@pytest.mark.parametrize(("fill", "across"), list(zip(FILLS, (0.0, 0.5))))
+def test_filling_solves_its_equations_up_to_the_frame(fill, across):
     rng = np.random.default_rng(2)
     image = rng.uniform(-1, 1, (6, 5, 2)).astype(np.float32)
     removed = rng.uniform(size=(6, 5)) < 0.7
-    fill = (
-        inpainting
-        if name == "inpainting"
-        else lambda *given: noisy_linear_imputation(*given, noise=0)
-    )
     found = fill(image, removed[None])[0].astype(np.float64)
     for y, x in np.argwhere(removed):
         total, weights = np.zeros(2), 0.0
@@ -295,5 +288,4 @@ def test_bad_arguments():
         ({"maps": maps[:, :4]}, "must have the shape of the images"),
         ({"maps": maps * np.nan}, "hold NaN"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            removal_curve(batch, **{"maps": maps, **arguments})
+        refused(message, removal_curve, batch, **{"maps": maps, **arguments})

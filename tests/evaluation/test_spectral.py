@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from refusals import refused
 
-from kerasgan.errors import KerasganError
 from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 
 
@@ -85,5 +85,4 @@ def test_bad_input():
         ((maps,), {"neighbours": 29}, "'neighbours' must be"),
         ((maps,), {"size": 0.5}, "'size' must be"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            relevance_clusters(*arguments, **options)
+        refused(message, relevance_clusters, *arguments, **options)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from linear_batches import Box, linear, noise, scaled, write
+from refusals import refused
 from scipy import ndimage, stats
 
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganWarning
 from kerasgan.evaluation.stability import stability
 
 WEIGHTS = np.array([0.5, -0.3, 0.8])
@@ -97,5 +98,4 @@ def test_bad_arguments(samples):
         ({"changes": {"cut": lambda x: x[:, :3]}}, "Change 'cut' of argument 'changes'"),
         ({"changes": {"nan": lambda x: x * np.nan}}, "must return finite images"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            measured(samples, **options)
+        refused(message, measured, samples, **options)

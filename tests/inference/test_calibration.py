@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from PIL import Image
+from refusals import refused
 
 from kerasgan.data import load_folder
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -89,12 +90,10 @@ def test_a_model_that_is_always_right_has_no_temperature(tmp_path):
 def test_bad_samples(tmp_path):
     samples = two_levels(tmp_path, 0.8)
     for bad in (load_folder(tmp_path / "images", masks=None), None, samples.image(0)):
-        with pytest.raises(KerasganError, match="'samples' must be labelled Samples"):
-            fit_temperature(level(), bad)
+        refused("'samples' must be labelled Samples", fit_temperature, level(), bad)
     image = keras.Input((20, 20, 1))
     model = keras.Model(image, layers.Conv2D(3, 1, activation="softmax")(image))
-    with pytest.raises(KerasganError, match="must have the classes of the network, 3"):
-        fit_temperature(model, samples)
+    refused("must have the classes of the network, 3", fit_temperature, model, samples)
 
 
 def by_hand(truths, probabilities, bins):
@@ -155,7 +154,6 @@ def test_certainty():
     ],
 )
 def test_bad_input(truths, probabilities, message):
-    with pytest.raises(KerasganError, match=message):
-        expected_calibration_error(truths, probabilities)
+    refused(message, expected_calibration_error, truths, probabilities)
     with pytest.raises(KerasganError, match="'bins' must be a whole number from 1 up"):
         expected_calibration_error(truths, probabilities, bins=0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from refusals import refused
 from scipy import ndimage
 
-from kerasgan.errors import KerasganError
 from kerasgan.inference import clean_mask, fill_holes, largest_component
 
 
@@ -71,12 +71,9 @@ def test_nothing_to_do():
     "mask", [np.zeros((2, 2, 1)), np.full((2, 2), 0.5), np.full((2, 2), -1), [["a"]]]
 )
 def test_bad_masks(mask):
-    with pytest.raises(KerasganError, match=r"'mask' must be \(height, width\)"):
-        largest_component(mask)
+    refused(r"'mask' must be \(height, width\)", largest_component, mask)
 
 
 def test_bad_steps():
-    with pytest.raises(KerasganError, match="Did you mean 'largest'"):
-        clean_mask(np.zeros((2, 2)), "larges")
-    with pytest.raises(KerasganError, match="'clean' must be 'largest', 'holes' or several"):
-        clean_mask(np.zeros((2, 2)), True)
+    refused("Did you mean 'largest'", clean_mask, np.zeros((2, 2)), "larges")
+    refused("'clean' must be 'largest', 'holes' or several", clean_mask, np.zeros((2, 2)), True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from refusals import refused
 
 from kerasgan.data import load_folder
 from kerasgan.errors import KerasganError
@@ -63,19 +64,14 @@ def test_the_mask_is_the_sign_of_the_logit(activation):
     np.testing.assert_array_equal(masks, images[..., 0] > 0)
 
 
-@pytest.mark.parametrize(
-    ("activation", "wanted"),
-    [
-        ("tanh", lambda logit: (np.tanh(logit) + 1) / 2),
-        ("sigmoid", lambda logit: 1 / (1 + np.exp(-logit))),
-        ("linear", lambda logit: 1 / (1 + np.exp(-logit))),
-    ],
-)
-def test_probabilities_of_one_class(activation, wanted):
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "linear"])
+def test_probabilities_of_one_class(activation):
     images = np.random.default_rng(1).uniform(-1, 1, (3, 16, 16, 3))
     maps = predict_probability(red(activation=activation, gain=2.0), images)
     assert maps.dtype == np.float32
-    np.testing.assert_allclose(maps, wanted(2 * images[..., :1]), atol=1e-6)
+    logit = 2 * images[..., :1]
+    wanted = (np.tanh(logit) + 1) / 2 if activation == "tanh" else 1 / (1 + np.exp(-logit))
+    np.testing.assert_allclose(maps, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "linear"])
@@ -127,12 +123,9 @@ def test_what_the_network_sees_is_what_batches_gives(folder):
 def test_folder_samples_and_arrays_agree(folder):
     samples = load_folder(folder, masks=None)
     by_samples = predict(red(), samples)
-    by_folder = predict(red(), folder)
-    by_text = predict(red(), str(folder))
-    by_array = predict(red(), [samples.image(i) for i in range(3)])
     (single,) = predict(red(), folder / "a.png")
-    for masks in (by_folder, by_text, by_array):
-        for mask, wanted in zip(masks, by_samples):
+    for images in (folder, str(folder), [samples.image(i) for i in range(3)]):
+        for mask, wanted in zip(predict(red(), images), by_samples):
             np.testing.assert_array_equal(mask, wanted)
     np.testing.assert_array_equal(single, by_samples[0])
     assert [mask.shape for mask in by_samples] == [(32, 48), (40, 24), (20, 20)]
@@ -141,19 +134,16 @@ def test_folder_samples_and_arrays_agree(folder):
 def test_files_are_read_with_the_channels_of_the_network(folder):
     masks = predict(red(channels=1), folder)
     assert [mask.shape for mask in masks] == [(32, 48), (40, 24), (20, 20)]
-    with pytest.raises(KerasganError, match="1 or 3 channels"):
-        predict(red(channels=4), folder)
+    refused("1 or 3 channels", predict, red(channels=4), folder)
 
 
 def test_flexible_networks_want_a_size():
     model = red(size=None)
     images = [block(32, 48)]
-    with pytest.raises(KerasganError, match="'size' must be given, since 'red' takes"):
-        predict(model, images)
+    refused("'size' must be given, since 'red' takes", predict, model, images)
     assert predict(model, images, size=8)[0].shape == (32, 48)
     np.testing.assert_array_equal(predict(model, images, size=(32, 48))[0], images[0][..., 0] > 0)
-    with pytest.raises(KerasganError, match=r"must be what 'red' takes, \(16, 16\)"):
-        predict(red(), images, size=32)
+    refused(r"must be what 'red' takes, \(16, 16\)", predict, red(), images, size=32)
 
 
 def test_dropout_and_batch_norm_are_in_inference_mode():
@@ -172,19 +162,16 @@ def test_threshold_moves_the_edge():
     images = np.linspace(-1, 1, 16 * 16 * 3, dtype=np.float32).reshape(1, 16, 16, 3)
     probability = predict_probability(red(gain=2.0), images)[..., 0]
     for threshold in (0.1, 0.5, 0.9):
-        np.testing.assert_array_equal(
-            predict(red(gain=2.0), images, threshold=threshold), probability > threshold
-        )
+        mask = predict(red(gain=2.0), images, threshold=threshold)
+        np.testing.assert_array_equal(mask, probability > threshold)
 
 
 def test_decisions():
     np.testing.assert_array_equal(decide(np.array([[0.5], [0.51]])), [False, True])
     np.testing.assert_array_equal(decide(np.array([[0.4, 0.2, 0.4], [0.1, 0.7, 0.2]])), [0, 1])
     for threshold in (0, 1, -3, float("nan")):
-        with pytest.raises(KerasganError, match="'threshold' must be a finite number"):
-            decide(np.zeros((2, 1)), threshold)
-    with pytest.raises(KerasganError, match="no meaning for 3 classes"):
-        decide(np.zeros((2, 3)), 0.4)
+        refused("'threshold' must be a finite number", decide, np.zeros((2, 1)), threshold)
+    refused("no meaning for 3 classes", decide, np.zeros((2, 3)), 0.4)
 
 
 def test_a_gan_is_unwrapped():
@@ -205,21 +192,15 @@ def test_coarse_outputs_and_half_precision_are_brought_back():
     assert not masks[0][0, 0]
 
 
-def test_masks_of_a_folder_are_written_at_their_size(folder, tmp_path):
+@pytest.mark.parametrize(("build", "white"), [(red, 255), (strongest_channel, 1)])
+def test_masks_and_labels_of_a_folder_are_written_at_their_size(folder, tmp_path, build, white):
     out = tmp_path / "out"
-    paths = predict_to_folder(red(), folder, out, batch_size=2)
+    paths = predict_to_folder(build(), folder, out, batch_size=2)
     assert paths == [out / "a.png", out / "b.png", out / "sub" / "c.png"]
-    for path, mask in zip(paths, predict(red(), folder)):
+    for path, mask in zip(paths, predict(build(), folder)):
         with Image.open(path) as file:
             assert file.mode == "L"
-            np.testing.assert_array_equal(np.asarray(file), mask * 255)
-
-
-def test_labels_are_written_as_they_are(folder, tmp_path):
-    paths = predict_to_folder(strongest_channel(), folder, tmp_path / "out")
-    for path, mask in zip(paths, predict(strongest_channel(), folder)):
-        with Image.open(path) as file:
-            np.testing.assert_array_equal(np.asarray(file), mask)
+            np.testing.assert_array_equal(np.asarray(file), mask * white)
 
 
 def test_written_masks_load_as_truth(folder, tmp_path):
@@ -289,10 +270,7 @@ def test_progress_is_shown_when_asked(capsys):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (
-            np.zeros((16, 16, 3)),
-            r"pass image\[None\] for a single one. Received: shape \(16, 16, 3\)",
-        ),
+        (np.zeros((16, 16, 3)), r"pass image\[None\] for a single one.*shape \(16, 16, 3\)"),
         (np.zeros((0, 16, 16, 3)), "at least one image"),
         ([], "at least one image"),
         ([block(16, 16), np.full((8, 8, 3), np.nan)], r"'images\[1\]' must be finite"),
@@ -308,27 +286,20 @@ def test_progress_is_shown_when_asked(capsys):
     ],
 )
 def test_bad_images(images, message):
-    with pytest.raises(KerasganError, match=message):
-        predict(red(), images)
+    refused(message, predict, red(), images)
 
 
 def test_bad_options_and_models():
     images = [block(20, 20)]
-    with pytest.raises(KerasganError, match="'batch_size' must be a whole number"):
-        predict(red(), images, batch_size=0)
-    with pytest.raises(KerasganError, match="'mode' must be one of"):
-        predict(red(), images, mode="crop")
-    with pytest.raises(KerasganError, match="'threshold'"):
-        predict(red(), images, threshold=2)
-    with pytest.raises(KerasganError, match=r"keras\.models\.load_model"):
-        predict("model.keras", images)
+    refused("'batch_size' must be a whole number", predict, red(), images, batch_size=0)
+    refused("'mode' must be one of", predict, red(), images, mode="crop")
+    refused("'threshold'", predict, red(), images, threshold=2)
+    refused(r"keras\.models\.load_model", predict, "model.keras", images)
     image = keras.Input((16, 16, 3))
     flat = keras.Model(image, keras.layers.Flatten()(image))
-    with pytest.raises(KerasganError, match="one mask of that rank"):
-        predict(flat, images)
+    refused("one mask of that rank", predict, flat, images)
     two = keras.Model([image, keras.Input((16, 16, 3))], image * 1.0)
-    with pytest.raises(KerasganError, match="must map one image"):
-        predict(two, images)
+    refused("must map one image", predict, two, images)
 
 
 def test_sizes_that_the_network_cannot_take():
@@ -347,8 +318,7 @@ def test_sizes_that_the_network_cannot_take():
 def test_networks_that_give_nan_are_refused():
     model = red()
     model.get_layer("mask_conv").bias.assign([np.nan])
-    with pytest.raises(KerasganError, match=r"'red' gave NaN or infinity for images\[0\]"):
-        predict(model, [block(16, 16)])
+    refused(r"'red' gave NaN or infinity for images\[0\]", predict, model, [block(16, 16)])
 
 
 def test_a_reader_that_stops_early_leaves_nothing_running(folder):
@@ -363,5 +333,4 @@ def test_a_reader_that_stops_early_leaves_nothing_running(folder):
 def test_an_image_that_cannot_be_read_ends_in_its_error(folder):
     samples = load_folder(images=folder, masks=None)
     (folder / "sub" / "c.png").write_bytes(b"no picture")
-    with pytest.raises(KerasganError, match=r"c\.png"):
-        predict(red(), samples, batch_size=1)
+    refused(r"c\.png", predict, red(), samples, batch_size=1)

@@ -89,6 +89,10 @@ class Page(HTMLParser):
         assert len(self.all("label")) == labelled
 
 
+def read(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
 def network(classes=1, size=32, seed=0):
     """Two convolutions with biases; it draws what is red."""
     keras.utils.set_random_seed(seed)

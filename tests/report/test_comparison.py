@@ -5,7 +5,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from report_pages import Page, decode, network, write_images
+from refusals import refused
+from report_pages import decode, network, read, write_images
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
@@ -16,10 +17,6 @@ from kerasgan.report.page import signed
 from kerasgan.report.significance import assess_difference
 
 HOSTILE = ["<script>alert(1)</script>", "=cmd()|'A1'\"onerror='x' b", "@{{ 7*7 }}\ty"]
-
-
-def read(path):
-    return Page(path.read_text(encoding="utf-8"))
 
 
 def write(models, samples, folder, **options):
@@ -78,12 +75,9 @@ def test_agreement_is_the_dice_score_between_masks(report, models, samples):
     kept = pd.read_csv(report.parent / "agreement.csv").set_index(["model_a", "model_b", "name"])
     assert len(kept) == 3 * 8
     for (a, b, name), row in kept.iterrows():
-        index = samples.names.index(name)
-        both, sizes = (
-            masks[a][index] & masks[b][index],
-            masks[a][index].sum() + masks[b][index].sum(),
-        )
-        wanted = 2 * both.sum() / sizes if sizes else 1.0
+        one, other = (masks[each][samples.names.index(name)] for each in (a, b))
+        sizes = one.sum() + other.sum()
+        wanted = 2 * (one & other).sum() / sizes if sizes else 1.0
         assert row["dice"] == pytest.approx(wanted)
     images = pd.read_csv(report.parent / "images.csv").set_index("name")
     means = kept["dice"].groupby("name").mean()
@@ -255,18 +249,14 @@ def test_models_that_do_not_fit(models, samples, tmp_path):
     folder = tmp_path / "report"
     one = models["large"]
     for wrong in ({"a": one}, [one, one], {}, dict.fromkeys(map(str, range(11)), one)):
-        with pytest.raises(KerasganError, match="'models' must be a dict from names to models, 2"):
-            write(wrong, samples, folder)
+        refused("'models' must be a dict from names to models, 2", write, wrong, samples, folder)
     with pytest.raises(KerasganError, match=r"models of 1 classes.*'b' of 3"):
         write({"a": one, "b": network(classes=3)}, samples, folder)
     five = keras.Input((32, 32, 5))
     five = keras.Model(five, keras.layers.Conv2D(1, 1)(five))
-    with pytest.raises(KerasganError, match=r"1 or 3 channels\. Received: 'b', of 5"):
-        write({"a": one, "b": five}, samples, folder)
-    with pytest.raises(KerasganError, match="Model 'b' cannot be used"):
-        write({"a": one, "b": "path"}, samples, folder)
-    with pytest.raises(KerasganError, match="'samples' must be Samples"):
-        write({"a": one, "b": one}, samples[:0], folder)
+    refused(r"1 or 3 channels\. Received: 'b', of 5", write, {"a": one, "b": five}, samples, folder)
+    refused("Model 'b' cannot be used", write, {"a": one, "b": "path"}, samples, folder)
+    refused("'samples' must be Samples", write, {"a": one, "b": one}, samples[:0], folder)
     with pytest.raises(KerasganError, match="'images' must be at most 12 with 10 models"):
         write(dict.fromkeys("abcdefghij", one), samples, folder, images=13)
     for images in (0, 41, True):
@@ -276,8 +266,7 @@ def test_models_that_do_not_fit(models, samples, tmp_path):
         write({"a": one, "b": one}, samples, folder, threshold={"c": 0.5})
     with pytest.raises(KerasganError, match="'mode' must be one of"):
         write({"a": one, "b": one}, samples, folder, mode={"b": "tile"})
-    with pytest.raises(KerasganError, match="'rule' must be one of"):
-        write({"a": one, "b": one}, samples, folder, rules="epsilonn")
+    refused("'rule' must be one of", write, {"a": one, "b": one}, samples, folder, rules="epsilonn")
     assert not list(tmp_path.iterdir())
 
 
@@ -324,14 +313,12 @@ def test_an_earlier_report_is_replaced_and_nothing_else(models, samples, tmp_pat
     two = {name: models[name] for name in ("small", "large")}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(KerasganError, match="holds other files"):
-        write(two, samples[:2], tmp_path / "mine", overwrite=True)
+    refused("holds other files", write, two, samples[:2], tmp_path / "mine", overwrite=True)
     folder = tmp_path / "empty"
     folder.mkdir()
     write(two, samples[:2], folder, images=1)
     assert capsys.readouterr().out == ""
-    with pytest.raises(KerasganError, match="overwrite=True to replace it"):
-        write(two, samples[:2], folder)
+    refused("overwrite=True to replace it", write, two, samples[:2], folder)
     write(two, samples[:3], folder, images=1, overwrite=True, verbose=True)
     assert len(pd.read_csv(folder / "images.csv")) == 3
     out = capsys.readouterr().out

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from refusals import refused
 
-from kerasgan.errors import KerasganError
 from kerasgan.report import method_figure
 
 COLUMNS = ["name", "method", "kind", "metric", "value"]
@@ -45,7 +45,5 @@ def test_undefined_values_are_left_out_and_metrics_chosen():
 
 
 def test_bad_arguments():
-    with pytest.raises(KerasganError, match="must have columns"):
-        method_figure(pd.DataFrame({"name": []}))
-    with pytest.raises(KerasganError, match="Did you mean 'mass'"):
-        method_figure(table(), metrics=["mas"])
+    refused("must have columns", method_figure, pd.DataFrame({"name": []}))
+    refused("Did you mean 'mass'", method_figure, table(), metrics=["mas"])

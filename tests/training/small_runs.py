@@ -5,9 +5,14 @@ import numpy as np
 import kerasgan as kg
 from kerasgan.training import store
 
-rng = np.random.default_rng(0)
-IMAGES = rng.uniform(-1, 1, (6, 32, 32, 3)).astype("float32")
-MASKS = (IMAGES[..., :1] > 0).astype("float32")
+
+def some_data(count):
+    """Images, and masks of what is bright in their first channel."""
+    images = np.random.default_rng(0).uniform(-1, 1, (count, 32, 32, 3)).astype("float32")
+    return images, (images[..., :1] > 0).astype("float32")
+
+
+IMAGES, MASKS = some_data(6)
 
 
 def small_gan(**changes):

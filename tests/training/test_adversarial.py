@@ -2,14 +2,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
     expose_features,
     feature_matching_loss,
+    gradient_norm_penalties,
     gradient_norm_penalty,
-    interpolate_masks,
     vanilla,
 )
 
@@ -75,11 +76,18 @@ def test_slopes_are_those_of_finite_differences():
 
 
 def test_mixtures_lie_between_and_depend_on_image_and_step():
-    mixed = [
-        interpolate_masks(tf.ones((2, 1, 1, 1)), tf.zeros((2, 1, 1, 1)), tf.constant(s))
-        for s in (1, 2)
-    ]
-    values = np.ravel(mixed)
+    seen = []
+
+    def discriminator(image, mask):
+        seen.append(mask)
+        return mask
+
+    for step in (1, 2):
+        masks, weights = (tf.ones((2, 1, 1, 1)), tf.zeros((2, 1, 1, 1))), {"gradient_penalty": 1}
+        gradient_norm_penalties(
+            discriminator, None, *masks, {**weights, "r1": 0}, tf.constant(step)
+        )
+    values = np.ravel(seen)
     assert len(set(values)) == 4
     assert values.min() >= 0
     assert values.max() <= 1
@@ -94,5 +102,4 @@ def test_features_are_the_hidden_activations():
     assert float(feature_matching_loss(features, [f + 1 for f in features])) == pytest.approx(1)
     image, signed_mask = keras.Input((8, 8, 3)), keras.Input((8, 8, 1))
     bare = keras.Model([image, signed_mask], keras.layers.Conv2D(1, 1)(signed_mask))
-    with pytest.raises(kg.KerasganError, match="'feature_matching' must be 0"):
-        expose_features(bare)
+    refused("'feature_matching' must be 0", expose_features, bare)

@@ -3,14 +3,12 @@
 import gc
 import weakref
 
-import numpy as np
 import pytest
+from small_runs import some_data
 
 import kerasgan as kg
 
-rng = np.random.default_rng(0)
-IMAGES = rng.uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
-MASKS = (IMAGES[..., :1] > 0).astype("float32")
+IMAGES, MASKS = some_data(4)
 
 
 @pytest.mark.parametrize("resume", [False, True])

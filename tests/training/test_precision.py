@@ -4,14 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_runs import some_data
 
 import kerasgan as kg
 from kerasgan.stack import path_of
 from kerasgan.training.optimizers import scale_loss
 
-rng = np.random.default_rng(0)
-IMAGES = rng.uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
-MASKS = (IMAGES[..., :1] > 0).astype("float32")
+IMAGES, MASKS = some_data(4)
 LOSSES = {"cross_entropy": 1.0, "dice": 1.0}
 
 

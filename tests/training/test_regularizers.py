@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan.data.region import as_region
@@ -170,8 +171,7 @@ def test_a_saved_model_loads_without_it(tmp_path):
 
 def test_bad_arguments():
     for region in ("left", np.ones(3), -np.ones((2, 2)), np.full((2, 2), np.nan)):
-        with pytest.raises(KerasganError, match="'region' must be an array"):
-            as_region(region)
+        refused("'region' must be an array", as_region, region)
     with pytest.raises(KerasganError, match="penalty_weight"):
         kg.SegmentationGAN(network()).compile(
             penalty=InputGradientPenalty(CORNER), penalty_weight=-1

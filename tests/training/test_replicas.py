@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.initializers import GlorotUniform
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan.explain.canonize import read_graph
@@ -162,8 +163,7 @@ def test_what_was_built_elsewhere_is_named():
     outside, discriminator = kg.models.unet(size=32, filters=2, levels=1), None
     with two().scope():
         gan = kg.SegmentationGAN(outside, discriminator)
-        with pytest.raises(kg.KerasganError, match=r"'generator' was not built in the scope"):
-            gan.compile()
+        refused(r"'generator' was not built in the scope", gan.compile)
 
 
 def test_batch_norm_is_synchronised_where_there_are_several_devices():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from refusals import refused
 from small_runs import IMAGES, MASKS, assert_same, fit, small_gan, weights
 
 import kerasgan as kg
@@ -76,15 +77,12 @@ class TestSave:
         gan = small_gan()
         (tmp_path / "notes").mkdir()
         (tmp_path / "notes" / "mine.txt").write_text("mine")
-        with pytest.raises(kg.KerasganError, match="is not a model saved by kerasgan"):
-            gan.save(tmp_path / "notes")
+        refused("is not a model saved by kerasgan", gan.save, tmp_path / "notes")
         assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
         gan.save(tmp_path / "model")
-        with pytest.raises(kg.KerasganError, match="overwrite=True"):
-            gan.save(tmp_path / "model", overwrite=False)
+        refused("overwrite=True", gan.save, tmp_path / "model", overwrite=False)
         gan.save(tmp_path / "model")
-        with pytest.raises(kg.KerasganError, match=r"leave out the ending '\.keras'"):
-            gan.save(tmp_path / "model.keras")
+        refused(r"leave out the ending '\.keras'", gan.save, tmp_path / "model.keras")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "notes"]
 
     def test_a_save_that_fails_keeps_the_old_model(self, tmp_path, monkeypatch):
@@ -96,32 +94,26 @@ class TestSave:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(safetensors.numpy, "save_file", full)
-        with pytest.raises(kg.KerasganError, match=r"cannot be written.*No space left"):
-            gan.save(tmp_path / "model")
+        refused(r"cannot be written.*No space left", gan.save, tmp_path / "model")
         assert (tmp_path / "model" / "kerasgan.json").read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
     def test_broken_models_are_named(self, tmp_path):
         load = kg.SegmentationGAN.load
-        with pytest.raises(kg.KerasganError, match=r"nowhere.*'kerasgan.json' is missing"):
-            load(tmp_path / "nowhere")
+        refused(r"nowhere.*'kerasgan.json' is missing", load, tmp_path / "nowhere")
         folder = tmp_path / "model"
         small_gan().save(folder)
         (folder / "generator.safetensors").write_bytes(b"")
-        with pytest.raises(kg.KerasganError, match=r"generator\.safetensors' cannot be loaded"):
-            load(folder)
+        refused(r"generator\.safetensors' cannot be loaded", load, folder)
         (folder / "generator.safetensors").unlink()
-        with pytest.raises(kg.KerasganError, match=r"generator\.safetensors' is missing"):
-            load(folder)
+        refused(r"generator\.safetensors' is missing", load, folder)
         small_gan(filters=3).save(tmp_path / "other")
         small_gan().save(folder)
         stranger = (tmp_path / "other" / "optimizers.safetensors").read_bytes()
         (folder / "optimizers.safetensors").write_bytes(stranger)
-        with pytest.raises(kg.KerasganError, match=r"optimizers\.safetensors' belongs to another"):
-            load(folder)
+        refused(r"optimizers\.safetensors' belongs to another", load, folder)
         (folder / "optimizers.safetensors").write_bytes(b"PK")
-        with pytest.raises(kg.KerasganError, match=r"optimizers\.safetensors' cannot be loaded"):
-            load(folder)
+        refused(r"optimizers\.safetensors' cannot be loaded", load, folder)
         for text in (
             "{",
             "[]",
@@ -131,24 +123,9 @@ class TestSave:
             '{"format": 2, "networks": {"generator": 3}}',
         ):
             (folder / "kerasgan.json").write_text(text)
-            with pytest.raises(kg.KerasganError, match=r"kerasgan\.json' is broken"):
-                load(folder)
+            refused(r"kerasgan\.json' is broken", load, folder)
         (folder / "kerasgan.json").write_text('{"format": 99}')
-        with pytest.raises(kg.KerasganError, match="newer kerasgan"):
-            load(folder)
-
-    def test_no_code_is_run_from_the_settings(self, tmp_path):
-        small_gan().save(tmp_path)
-        path = tmp_path / "kerasgan.json"
-        settings = json.loads(path.read_text())
-        settings["compile"]["optimizer"]["config"]["learning_rate"] = {
-            "module": "os",
-            "class_name": "system",
-            "config": {"command": "true"},
-        }
-        path.write_text(json.dumps(settings))
-        with pytest.raises(kg.KerasganError, match="'system' of 'os'; only Keras' own"):
-            kg.SegmentationGAN.load(tmp_path)
+        refused("newer kerasgan", load, folder)
 
 
 class TestStrangers:
@@ -174,8 +151,7 @@ class TestStrangers:
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
-        with pytest.raises(kg.KerasganError, match=r"generator\.keras' cannot be.*victim"):
-            kg.SegmentationGAN.load(folder)
+        refused(r"generator\.keras' cannot be.*victim", kg.SegmentationGAN.load, folder)
         assert not (tmp_path / "ran").exists()
 
     def test_a_network_of_ones_own_from_the_other_keras(self, tmp_path):
@@ -191,15 +167,12 @@ class TestStrangers:
         settings = json.loads((folder / "kerasgan.json").read_text())
         settings["networks"]["generator"]["keras"] = "4.0.0"
         (folder / "kerasgan.json").write_text(json.dumps(settings))
-        with pytest.raises(kg.KerasganError, match=r"is a file of Keras 4\.0\.0.*build="):
-            kg.SegmentationGAN.load(folder)
+        refused(r"is a file of Keras 4\.0\.0.*build=", kg.SegmentationGAN.load, folder)
         for build in (mine, {"generator": mine}):
             again = kg.SegmentationGAN.load(folder, build=build)
             np.testing.assert_array_equal(again(IMAGES), gan(IMAGES))
-        with pytest.raises(kg.KerasganError, match="gives other masks"):
-            kg.SegmentationGAN.load(folder, build=lambda: mine("elu"))
-        with pytest.raises(kg.KerasganError, match="'build'"):
-            kg.SegmentationGAN.load(folder, build={"discriminator": mine})
+        refused("gives other masks", kg.SegmentationGAN.load, folder, build=lambda: mine("elu"))
+        refused("'build'", kg.SegmentationGAN.load, folder, build={"discriminator": mine})
         with pytest.raises(kg.KerasganError, match="'build' must be a function"):
             kg.SegmentationGAN.load(folder, build={"generator": mine()})
 
@@ -222,14 +195,19 @@ class TestStrangers:
         small_gan().save(tmp_path)
         path = tmp_path / "kerasgan.json"
         settings = json.loads(path.read_text())
-        settings["compile"]["optimizer"]["class_name"] = "deserialize"
+        optimizer = settings["compile"]["optimizer"]
+        of_os = {"module": "os", "class_name": "system", "config": {"command": "true"}}
+        rates = {"learning_rate": optimizer["config"]["learning_rate"]}
+        optimizer["config"]["learning_rate"] = of_os
         path.write_text(json.dumps(settings))
-        with pytest.raises(kg.KerasganError, match=r"asks for 'deserialize'.*only Keras' own"):
-            kg.SegmentationGAN.load(tmp_path)
+        refused("'system' of 'os'; only Keras' own", kg.SegmentationGAN.load, tmp_path)
+        optimizer["config"].update(rates)
+        optimizer["class_name"] = "deserialize"
+        path.write_text(json.dumps(settings))
+        refused(r"asks for 'deserialize'.*only Keras' own", kg.SegmentationGAN.load, tmp_path)
         settings["compile"] = {"losses": {}}
         path.write_text(json.dumps(settings))
-        with pytest.raises(kg.KerasganError, match=r"kerasgan\.json' cannot be loaded"):
-            kg.SegmentationGAN.load(tmp_path)
+        refused(r"kerasgan\.json' cannot be loaded", kg.SegmentationGAN.load, tmp_path)
 
 
 GENERATORS = [
@@ -276,5 +254,4 @@ def test_an_unwritable_folder_is_named(tmp_path):
     else:
         blocked = tmp_path / "blocked" / "model"
         blocked.parent.mkdir(mode=0o500)
-    with pytest.raises(kg.KerasganError, match="cannot be written"):
-        small_gan().save(blocked)
+    refused("cannot be written", small_gan().save, blocked)

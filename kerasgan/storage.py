@@ -87,6 +87,11 @@ def atomic_replace(
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def is_new_or_empty(path: pathlib.Path) -> bool:
+    """Whether nothing of anybody's is at a path: no file, and no folder that holds something."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def last_complete(folder: pathlib.Path) -> pathlib.Path:
     """Return where a folder lies, also if `atomic_replace` was killed between its two renamings."""
     old = _beside(folder) / "old"
@@ -129,15 +134,13 @@ def _file_key(path: str | os.PathLike) -> str:
         known = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         if known in _FILES:
             return _FILES[known]
-        total = hashlib.blake2b(digest_size=16)
         with open(path, "rb") as file:
-            while piece := file.read(2**20):
-                total.update(piece)
+            key = _digest(file, hashlib.blake2b(digest_size=16))
     except OSError as error:
         raise KerasganError(f"File {path} is gone or cannot be read: {error}") from error
     if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _RECENT:
-        _FILES[known] = total.hexdigest()
-    return total.hexdigest()
+        _FILES[known] = key
+    return key
 
 
 def content_key(value: Any, what: str = "value") -> str:
@@ -299,12 +302,20 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
+def package_versions() -> dict[str, str]:
+    """Return the versions that decide what was written or measured, by package."""
+    return {"kerasgan": __version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+
+
 def file_sha256(source: str | os.PathLike | BinaryIO) -> str:
     """Return the SHA-256 of a file, or of what is left of an open one, in hexadecimal digits."""
-    total = hashlib.sha256()
     with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as file:
-        while piece := file.read(2**20):
-            total.update(piece)
+        return _digest(file, hashlib.sha256())
+
+
+def _digest(file: BinaryIO, total: Any) -> str:
+    while piece := file.read(2**20):
+        total.update(piece)
     return total.hexdigest()
 
 

@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -72,23 +72,23 @@ def check_number(
 
 def check_pair(name: str, value: Any, order: str = "(height, width)", **bounds) -> tuple:
     """Check a number, which stands for two, or two numbers; `bounds` as of `check_number`."""
-    pair = (value, value) if is_number(value) else value
-    try:
-        first, second = pair
-        return check_number(name, first, **bounds), check_number(name, second, **bounds)
-    except (TypeError, ValueError):
-        expected = f"a finite number {_range(**bounds)}".strip()
-        raise invalid(name, f"{expected}, or two of them, {order}", value) from None
+    expected = f"a finite number {_range(**bounds)}".strip()
+    return _check_two(name, value, f"{expected}, or two of them, {order}", check_number, **bounds)
 
 
 def check_size(name: str, value: Any, least: int = 1) -> tuple[int, int]:
     """Check a side in pixels or (height, width), and return (height, width)."""
-    pair = (value, value) if is_whole(value) else value
+    expected = f"a number of pixels from {least} up, or two, (height, width)"
+    return _check_two(name, value, expected, check_whole_number, least=least)
+
+
+def _check_two(
+    name: str, value: Any, expected: str, check: Callable[..., Any], **bounds: float
+) -> tuple:
     try:
-        height, width = pair
-        return check_whole_number(name, height, least), check_whole_number(name, width, least)
+        first, second = (value, value) if is_number(value) else value
+        return check(name, first, **bounds), check(name, second, **bounds)
     except (TypeError, ValueError):
-        expected = f"a number of pixels from {least} up, or two, (height, width)"
         raise invalid(name, expected, value) from None
 
 

@@ -16,17 +16,14 @@ import json
 import os
 import pathlib
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from kerasgan._version import __version__
-from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
+from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.inference.card import (
     card_text,
     check_card,
@@ -52,18 +49,13 @@ from kerasgan.models.archives import (
 )
 from kerasgan.models.named import record_of, sample_output, save_weights
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, NAMES, preprocess_of, set_preprocess
-from kerasgan.storage import file_sha256
+from kerasgan.storage import file_sha256, package_versions
 from kerasgan.training import store
 from kerasgan.validation import check_choice, check_number, check_size
 
 FORMAT = 1
-NETWORK, SETTINGS, META, CARD, SUMS = (
-    "generator.safetensors",
-    "kerasgan.json",
-    "bundle.json",
-    "README.md",
-    "SHA256SUMS",
-)
+NETWORK, SETTINGS, META = "generator.safetensors", "kerasgan.json", "bundle.json"
+CARD, SUMS = "README.md", "SHA256SUMS"
 OWN = (NETWORK, SETTINGS, META, CARD, SUMS)
 DATA = (".csv", ".jpg", ".json", ".md", ".png", ".txt")
 
@@ -188,6 +180,7 @@ def save_bundle(
             `kerasgan.models` and there is no `build`, or the file exists or cannot be written.
 
     Example:
+        >>> import warnings
         >>> import kerasgan as kg
         >>> model = kg.models.unet(size=32, filters=2, levels=2)
         >>> with warnings.catch_warnings():
@@ -213,20 +206,15 @@ def save_bundle(
             "Argument 'preprocessing' must have a 'preprocess' that is a name, since a bundle "
             f"holds no code: one of {', '.join(NAMES)}. Received: the function '{before.name}'"
         )
+    preprocessing["preprocess"] = before.name
     function = getattr(build, "__name__", "build") if build is not None else None
     texts, licence = check_card_texts(card, licence)
-    meta = {
+    meta: dict[str, Any] = {
         "format": FORMAT,
         "licence": licence,
         "card": texts,
-        "preprocessing": _check_preprocessing(
-            {**preprocessing, "preprocess": before.name}, network
-        ),
-        "versions": {
-            "kerasgan": __version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
+        "preprocessing": _check_preprocessing(preprocessing, network),
+        "versions": package_versions(),
     }
     recipe = getattr(model, "recipe", None) if recipe is None else dict(recipe)
     fits = list(getattr(model, "fits", ()))
@@ -444,14 +432,10 @@ def _check(meta: Any, settings: Any, path: pathlib.Path) -> None:
                 raise TypeError("texts are expected")
         if not isinstance(meta["licence"], texts) or not isinstance(meta["preprocessing"], dict):
             raise TypeError("a licence or the preprocessing is of the wrong kind")
-        store.check_format(settings, path)
-        if not isinstance(settings["recipe"], (dict, type(None))):
-            raise TypeError("a recipe must be a table")
-        if not all(isinstance(fit, dict) for fit in settings["fits"]):
-            raise TypeError("fits must be tables")
+        store.check_settings(settings, path)
+    except KerasganError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, KerasganError):
-            raise
         raise load_error(path, f"'{META}' or '{SETTINGS}' is broken ({error!r})") from error
 
 
@@ -486,17 +470,15 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
     if not isinstance(given["preprocess"], str):
         raise unknown_name("preprocess", given["preprocess"], NAMES)
     given.update(clean=list(cleaned), preprocess=preprocess_of(network, given["preprocess"]).name)
-    default = {**PREPROCESSING, "clean": []}
+    default: dict[str, Any] = {**PREPROCESSING, "clean": []}
     return {"size": size, **{k: v for k, v in given.items() if k != "size" and v != default[k]}}
 
 
 def _warn(bundle: Bundle, path: pathlib.Path) -> None:
     if bundle.missing:
-        warnings.warn(
+        warn(
             f"The card of '{path.name}' leaves out: {', '.join(bundle.missing)}. Who uses the "
-            "model cannot know them; its author can name them in save_bundle",
-            KerasganWarning,
-            stacklevel=3,
+            "model cannot know them; its author can name them in save_bundle"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from scipy.special import logsumexp
 
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_mask
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.inference.members import members_of, with_input_shape
 from kerasgan.inference.stream import iterate_logits
 from kerasgan.models.outputs import refuse_classes, refuse_labels
@@ -78,11 +77,9 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
     ends = math.log(COLDEST), math.log(HOTTEST)
     best = minimize_scalar(surprise, bounds=ends, method="bounded", options={"xatol": 1e-5})
     if min(map(surprise, ends)) <= best.fun + 1e-9:
-        warnings.warn(
+        warn(
             f"No temperature from {COLDEST:g} to {HOTTEST:g} fits these {len(samples)} images "
-            "best: the model is always right on them, or no better than chance",
-            KerasganWarning,
-            stacklevel=2,
+            "best: the model is always right on them, or no better than chance"
         )
     return math.exp(best.x)
 
@@ -186,8 +183,6 @@ def _surprise(logits: np.ndarray, labels: np.ndarray, exclusive: bool) -> float:
     if exclusive:
         true_logits = np.take_along_axis(logits, labels[:, None].astype(int), 1)[:, 0]
         return float(np.mean(logsumexp(logits, axis=1) - true_logits))
-    if logits.shape[1] == 1:
-        truth = labels[:, None]
-    else:
-        truth = labels[:, None] == np.arange(logits.shape[1])
+    classes = np.arange(logits.shape[1]) if logits.shape[1] > 1 else [1]
+    truth = labels[:, None] == classes
     return float(np.mean(np.sum(np.logaddexp(0, logits) - truth * logits, 1)))

@@ -117,19 +117,22 @@ def iterate_logits(
             )
         return make_frame(image, window, mode, overlap, scale)
 
+    def finished() -> Iterator[Any]:
+        while done:
+            yield done.popleft().result()
+            if bar is not None:
+                bar.add(1)
+
     bar = keras.utils.Progbar(len(names), unit_name="image") if verbose else None
     sums: dict[int, np.ndarray] = {}
+    done: deque[Future] = deque()
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        done: deque[Future] = deque()
-        frames = _ahead(pool, prepare, range(len(names)), 2 * batch_size)
-        for tiles in _batches(_tiles(frames), batch_size):
+        rest = _tiles(_ahead(pool, prepare, range(len(names)), 2 * batch_size))
+        while tiles := list(itertools.islice(rest, batch_size)):
             batch = np.stack([tile.frame.cut(tile.frame.pixels, tile.number) for tile in tiles])
             logits = _average(members, before, views, batch, [names[t.image] for t in tiles])
-            while done:
-                yield done.popleft().result()
-                if bar is not None:
-                    bar.add(1)
+            yield from finished()
             for tile, values in zip(tiles, logits):
                 whole = tile.frame.blend(sums.pop(tile.image, None), tile.number, values)
                 if tile.number < len(tile.frame.corners) - 1:
@@ -137,10 +140,7 @@ def iterate_logits(
                     continue
                 inside, image_size = tile.frame.inside(whole), tile.frame.image_size
                 done.append(pool.submit(finish, tile.image, inside, image_size))
-        while done:
-            yield done.popleft().result()
-            if bar is not None:
-                bar.add(1)
+        yield from finished()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -175,17 +175,6 @@ def _tiles(frames: Iterable[Frame]) -> Iterator[Tile]:
     for index, frame in enumerate(frames):
         for number in range(len(frame.corners)):
             yield Tile(index, frame, number)
-
-
-def _batches(tiles: Iterator[Tile], batch_size: int) -> Iterator[list[Tile]]:
-    batch = []
-    for tile in tiles:
-        batch.append(tile)
-        if len(batch) == batch_size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _average(

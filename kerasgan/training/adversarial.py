@@ -64,13 +64,7 @@ def segan(real: tf.Tensor, fake: tf.Tensor) -> tuple:
     return distance, -distance
 
 
-ADVERSARIAL = {
-    "vanilla": vanilla,
-    "least_squares": least_squares,
-    "hinge": hinge,
-    "wasserstein": wasserstein,
-    "segan": segan,
-}
+ADVERSARIAL = {loss.__name__: loss for loss in (vanilla, least_squares, hinge, wasserstein, segan)}
 
 THRESHOLDS = {"vanilla": 0.0, "least_squares": 0.5, "hinge": 0.0}
 """The logit above which a discriminator takes a mask for real, where the loss has one."""
@@ -141,18 +135,16 @@ def gradient_norm_penalty(discriminator, image, mask: tf.Tensor, norm: float) ->
 
 
 def gradient_norm_penalties(discriminator, image, real, fake, weights: dict, step) -> tf.Tensor:
-    """The weighted sum of `weights["gradient_penalty"]` and `weights["r1"]`; masks in [-1, 1]."""
+    """The weighted sum of `weights["gradient_penalty"]` and `weights["r1"]`; masks in [-1, 1].
+
+    Mixtures have a fraction of real for each image, uniform and given by the step.
+    """
     total = tf.zeros(())
     if weights["gradient_penalty"]:
-        mixed = interpolate_masks(real, tf.stop_gradient(fake), step)
+        fraction = sample_uniform((tf.shape(real)[0], 1, 1, 1), tf.stack([0, step]))
+        mixed = fraction * real + (1 - fraction) * tf.stop_gradient(fake)
         penalty = gradient_norm_penalty(discriminator, image, mixed, 1.0)
         total += weights["gradient_penalty"] * penalty
     if weights["r1"]:
         total += weights["r1"] / 2 * gradient_norm_penalty(discriminator, image, real, 0.0)
     return total
-
-
-def interpolate_masks(real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Mix real and fake masks by a fraction for each image, uniform and given by the step."""
-    fraction = sample_uniform((tf.shape(real)[0], 1, 1, 1), tf.stack([0, step]))
-    return fraction * real + (1 - fraction) * fake

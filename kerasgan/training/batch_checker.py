@@ -16,6 +16,7 @@ NO_WEIGHTS = (
     "Images cannot be weighted; leave the weights out, and weight the losses in compile(). "
     "Received: {}"
 )
+WHAT = ("images", "masks")
 CLOSE = 1e-3  # to 0 and 1, in masks
 DARK, FEW = 0.25, 32  # the least value of an image that has a dark pixel; labels
 UNLIKE = ", unlike those before: look for the files that differ"
@@ -95,8 +96,7 @@ class BatchChecker:
         except TypeError:
             kind = tf.string
         if not (kind.is_floating or kind.is_integer or kind.is_bool):
-            what = ("images", "masks")[index]
-            self.fail(f"has {what} of dtype {dtype}; they must be real numbers", index)
+            self.fail(f"has {WHAT[index]} of dtype {dtype}; they must be real numbers", index)
         self._floating[index] = kind.is_floating
         if not index and (kind.is_bool or kind.is_unsigned):
             line = self._line(image=WORDS if kind.size > 1 else BYTES)
@@ -108,12 +108,11 @@ class BatchChecker:
         hints = [self._hint(index, shapes) for index in (0, 1)]
         for index, hint in enumerate(hints):
             if hint is not None:
-                what, shape = ("images", "masks")[index], shapes[index]
-                shown = shape if _fits(shape, self.wanted[index]) else shape[1:]
+                what, shape, want = WHAT[index], shapes[index], self.wanted[index]
+                shown = shape if _fits(shape, want) else shape[1:]
                 self.fail(
-                    f"has {what} of shape {shown}, where the generator '{self.network}' "
-                    f"works with {what} of shape {self.wanted[index]} (height, width, channels)"
-                    f"{hint}",
+                    f"has {what} of shape {shown}, where the generator '{self.network}' works "
+                    f"with {what} of shape {want} (height, width, channels){hint}",
                     index,
                 )
         (count, *size), (masks, *mask_size) = ([*x[:1], *x[1:3]] for x in shapes)
@@ -252,10 +251,10 @@ class BatchChecker:
         low, high = float(array.min()), float(array.max())
         if not np.isfinite([low, high]).all():
             flat = np.isfinite(array.reshape(len(array), -1).astype(np.float32)).all(1)
-            what, which = ("images", "masks")[index], before + int(np.argmin(flat))
+            which = before + int(np.argmin(flat))
             self.fail(
-                f"has {what} with NaN or infinity: number {which}{_in(number)}, counted from 0; "
-                "mend it or leave it out",
+                f"has {WHAT[index]} with NaN or infinity: number {which}{_in(number)}, counted "
+                "from 0; mend it or leave it out",
                 index,
             )
         return low, high

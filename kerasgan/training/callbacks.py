@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError
 from kerasgan.models.outputs import to_probability
+from kerasgan.validation import check_choice
 
 
 class MaskImages(keras.callbacks.Callback):
@@ -40,7 +41,7 @@ class MaskImages(keras.callbacks.Callback):
         self.log_dir = str(log_dir)
         self.images = np.asarray(images, "float32")
         self.masks = np.asarray(masks, "float32")
-        self._writer = None
+        self._writer: Any = None
 
     def on_train_begin(self, logs=None):
         """Open the event file."""
@@ -91,10 +92,9 @@ class SaveBest(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike, monitor: str = "val_dice", mode: str = "max"):
         super().__init__()
-        if mode not in ("max", "min"):
-            raise unknown_name("mode", mode, ("max", "min"))
-        self.folder, self.monitor, self.mode = folder, monitor, mode
-        self.best = None
+        self.mode = check_choice("mode", mode, ("max", "min"))
+        self.folder, self.monitor = folder, monitor
+        self.best: float | None = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Save the GAN if this epoch is the best so far."""

@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import uuid
+from typing import Any
 
 from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import file_sha256
@@ -103,7 +104,13 @@ def _run_of(state: pathlib.Path) -> str | None:
 def _read_notes(path: pathlib.Path) -> dict:
     """Read the notes of a state; raise a ValueError unless they are as they were written."""
     notes = json.loads(path.read_text(encoding="utf-8"))
-    kinds = {"run": str, "facts": (dict, type(None)), "fits": list, "next_epoch": int, "step": int}
+    kinds: dict[str, Any] = {
+        "run": str,
+        "facts": (dict, type(None)),
+        "fits": list,
+        "next_epoch": int,
+        "step": int,
+    }
     kinds.update(length=(int, type(None)), epochs=list, history=dict, callbacks=list, streak=int)
     for name, kind in kinds.items():
         if not isinstance(notes, dict) or not isinstance(notes.get(name), kind):

@@ -15,7 +15,7 @@ from kerasgan.training.replicas import is_distributed
 from kerasgan.validation import check_choice, check_number, check_whole_number, invalid
 
 SCHEDULES = ("constant", "cosine")
-KERAS = ("run_eagerly", "jit_compile", "steps_per_execution")
+KERAS: tuple[str, ...] = ("run_eagerly", "jit_compile", "steps_per_execution")
 KERAS += ("loss", "loss_weights", "metrics", "weighted_metrics")  # if they are None
 LIKE = {
     "mae": "l1",
@@ -98,15 +98,10 @@ def check_settings(settings: dict, penalty, penalty_weight) -> None:
 def check_xla(jit_compile: bool | None, losses: dict) -> None:
     """Raise if XLA is to compile what it cannot."""
     if jit_compile and "boundary" in losses:
-        raise KerasganError(
-            "Argument 'jit_compile' must be False with the loss 'boundary': XLA has no distance "
-            "transform. Received: True"
-        )
+        where = "with the loss 'boundary': XLA has no distance transform"
+        raise invalid("jit_compile", f"False {where}", True)
     if jit_compile and is_distributed():
-        raise KerasganError(
-            "Argument 'jit_compile' must be False where several devices train together. "
-            "Received: True"
-        )
+        raise invalid("jit_compile", "False where several devices train together", True)
 
 
 def check_networks(generator: keras.Model, discriminator: keras.Model) -> None:

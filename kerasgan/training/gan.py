@@ -16,7 +16,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.models.outputs import to_probability, to_signed_mask, with_logits
 from kerasgan.models.preprocess import get_preprocess, set_preprocess
-from kerasgan.training import feed, replicas, store, workers
+from kerasgan.training import checks, feed, guards, inspection, optimizers, replicas, store, workers
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
@@ -28,39 +28,9 @@ from kerasgan.training.adversarial import (
     gradient_norm_penalties,
 )
 from kerasgan.training.batch_checker import NO_WEIGHTS
-from kerasgan.training.checks import (
-    check_generator,
-    check_keras_arguments,
-    check_networks,
-    check_scaling,
-    check_settings,
-    check_xla,
-)
-from kerasgan.training.guards import (
-    CosineSchedule,
-    NonFiniteGuard,
-    silence_end_of_data,
-    silence_slow_callbacks,
-)
-from kerasgan.training.inspection import (
-    EMPTY,
-    cast_batch,
-    check_batches,
-    check_validation_data,
-    read_once_dataset,
-    unwrap_errors,
-)
 from kerasgan.training.learner import clone_with_precision, ramped_momentum, update_ema
 from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
-from kerasgan.training.optimizers import (
-    apply_gradients,
-    build_optimizer,
-    make_optimizers,
-    peak_learning_rate,
-    scale_loss,
-    serialize_optimizers,
-)
 from kerasgan.training.record import Record
 
 
@@ -124,9 +94,9 @@ class SegmentationGAN(keras.Model):
         self, generator: keras.Model, discriminator: keras.Model | None = None, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        self.activation = check_generator(generator).activation
+        self.activation = checks.check_generator(generator).activation
         if discriminator is not None:
-            check_networks(generator, discriminator)
+            checks.check_networks(generator, discriminator)
         self.generator = generator
         self.discriminator = discriminator
         self.recipe = None
@@ -220,16 +190,16 @@ class SegmentationGAN(keras.Model):
             >>> gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2))
             >>> gan.compile("adam", losses={"cross_entropy": 1.0, "dice": 1.0}, ema_momentum=0.99)
         """
-        check_keras_arguments(kwargs, inspect.signature(type(self).compile).parameters)
+        checks.check_keras_arguments(kwargs, inspect.signature(type(self).compile).parameters)
         if kwargs.get("jit_compile") in (None, "auto"):  # Keras 3 would choose XLA on a GPU
             kwargs["jit_compile"] = False
         losses = {"l1": 100.0} if losses is None else losses
         functions, losses = named_losses(
             losses, self.generator.output_shape[1:], bool(kwargs.get("run_eagerly"))
         )
-        check_xla(kwargs.get("jit_compile"), losses)
+        checks.check_xla(kwargs.get("jit_compile"), losses)
         check_adversarial(adversarial, label_smoothing)
-        settings = {
+        settings: dict[str, Any] = {
             "losses": losses,
             "adversarial": adversarial,
             "adversarial_weight": adversarial_weight,
@@ -244,7 +214,7 @@ class SegmentationGAN(keras.Model):
             "precision": precision,
             "sync_batch_norm": sync_batch_norm,
         }
-        check_settings(settings, penalty, penalty_weight)
+        checks.check_settings(settings, penalty, penalty_weight)
         if self.discriminator is None:
             settings["adversarial_weight"] = 0.0
         if not (any(losses.values()) or settings["adversarial_weight"] or penalty):
@@ -253,20 +223,20 @@ class SegmentationGAN(keras.Model):
                 "neither an adversarial loss nor a penalty"
             )
         replicas.check_scope(self, optimizer, discriminator_optimizer)
-        optimizers = make_optimizers(optimizer, discriminator_optimizer, precision)
-        super().compile(optimizer=optimizers[0], **kwargs)
+        pair = optimizers.make_optimizers(optimizer, discriminator_optimizer, precision)
+        super().compile(optimizer=pair[0], **kwargs)
         self._loss_functions, self.loss_weights = functions, losses
         self._settings = {**settings, "jit_compile": bool(self.jit_compile)}
         self.adversarial_weight = float(settings["adversarial_weight"])
         self._prepare_generator()
-        self._prepare_discriminator(optimizers[1])
+        self._prepare_discriminator(pair[1])
         if replicas.is_distributed():
             for network in self._networks():
                 replicas.synchronize_batch_norm(network, sync_batch_norm)
         self._penalty = penalty(self._trained_generator) if penalty and penalty_weight else None
         self._penalty_weight = float(penalty_weight)
         self._rates = [
-            (each, peak_learning_rate(each, schedule))
+            (each, optimizers.peak_learning_rate(each, schedule))
             for each in (self.optimizer, self.discriminator_optimizer)
             if each is not None
         ]
@@ -291,7 +261,7 @@ class SegmentationGAN(keras.Model):
             else self.generator
         )
         self._with_logits = with_logits(self.generator), with_logits(self._trained_generator)
-        build_optimizer(self.optimizer, self._trained_generator.trainable_variables)
+        optimizers.build_optimizer(self.optimizer, self._trained_generator.trainable_variables)
 
     def _prepare_discriminator(self, optimizer):
         """The same for the discriminator, if it is trained."""
@@ -303,7 +273,7 @@ class SegmentationGAN(keras.Model):
             self._trained_discriminator = clone_with_precision(
                 self.discriminator, self._settings["precision"]
             )
-        build_optimizer(optimizer, self._trained_discriminator.trainable_variables)
+        optimizers.build_optimizer(optimizer, self._trained_discriminator.trainable_variables)
         self._discriminators = [self.discriminator, self._trained_discriminator]
         if self._settings["feature_matching"]:
             self._discriminators = [expose_features(each) for each in self._discriminators]
@@ -311,9 +281,7 @@ class SegmentationGAN(keras.Model):
     @property
     def metrics(self):
         """The Keras metrics reset at the start of each epoch."""
-        if not self.compiled:
-            return []
-        return [*self._means.values(), *self._overlaps]
+        return [*self._means.values(), *self._overlaps] if self.compiled else []
 
     # --- Running ---
 
@@ -322,8 +290,8 @@ class SegmentationGAN(keras.Model):
         return self.generator(inputs, training=training)
 
     @workers.explain_lost_workers
-    @silence_slow_callbacks()
-    @unwrap_errors()
+    @guards.silence_slow_callbacks()
+    @inspection.unwrap_errors()
     def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.
 
@@ -353,29 +321,27 @@ class SegmentationGAN(keras.Model):
         """
         self._check_compiled()
         store.warn_of_new_optimizers(self)
-        check_scaling(self.generator)
+        checks.check_scaling(self.generator)
         given, options = x, dict(kwargs)
         x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"))
         if kwargs.get("validation_data") is not None:
-            steps = kwargs.get("validation_steps")
-            kwargs["validation_data"] = check_validation_data(
-                self.generator, kwargs["validation_data"], steps
-            )
+            parts = kwargs["validation_data"], kwargs.get("validation_steps")
+            kwargs["validation_data"] = inspection.check_validation_data(self.generator, *parts)
         record = Record(given if y is None else x, y, options)
         if get_preprocess(self.generator) is None:
             set_preprocess(self.generator)  # it learns to take what it is trained on
         callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
-        guards = [NonFiniteGuard()]
+        watching = [guards.NonFiniteGuard()]
         if self._settings["schedule"] == "cosine":
-            guards.append(CosineSchedule(self._settings["warmup"]))
-        guards.append(record)
+            watching.append(guards.CosineSchedule(self._settings["warmup"]))
+        watching.append(record)
         self._copy_weights_to_trained()
         fit = _with_data_for_keras(self, super().fit)
         if resume is not None:
-            history = runs.run(fit, self, x, y, resume, initial_epoch, guards, callbacks, kwargs)
+            history = runs.run(fit, self, x, y, resume, initial_epoch, watching, callbacks, kwargs)
         else:
             feed.set_position(x, initial_epoch)
-            callbacks = [*guards, *callbacks]
+            callbacks = [*watching, *callbacks]
             history = fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
         record.close(callbacks)
         return history
@@ -388,7 +354,7 @@ class SegmentationGAN(keras.Model):
         if self._trained_discriminator is not self.discriminator:
             self._trained_discriminator.set_weights(self.discriminator.get_weights())
 
-    @unwrap_errors()
+    @inspection.unwrap_errors()
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """Score; as `keras.Model.evaluate`."""
         checked_by_fit = isinstance(kwargs.get("callbacks"), keras.callbacks.CallbackList)
@@ -397,10 +363,10 @@ class SegmentationGAN(keras.Model):
         evaluate = _with_data_for_keras(self, super().evaluate)
         scores = evaluate(x, y, batch_size=batch_size, **kwargs)
         if scores in ([], {}):
-            raise KerasganError(EMPTY)
+            raise KerasganError(inspection.EMPTY)
         return scores
 
-    @unwrap_errors()
+    @inspection.unwrap_errors()
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
@@ -431,7 +397,7 @@ class SegmentationGAN(keras.Model):
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
-        return check_batches(self.generator, x, y, steps=steps)
+        return inspection.check_batches(self.generator, x, y, steps=steps)
 
     def make_train_function(self, force=False):
         """Return what `fit` calls for a step; it moves nothing while `_skips_steps` is true."""
@@ -467,10 +433,9 @@ class SegmentationGAN(keras.Model):
         with tf.GradientTape() as generator_tape:
             probability, logits = self._segment(image, training=True)
             fake = to_signed_mask(probability)
-            generator_loss, logs = self._segmentation_loss(
-                image, mask, probability, logits, training=True
-            )
-            target = scale_loss(self.optimizer, replicas.weight_loss(generator_loss, fraction))
+            generator_loss, logs = self._segmentation_loss(image, mask, probability, logits, True)
+            part = replicas.weight_loss(generator_loss, fraction)
+            target = optimizers.scale_loss(self.optimizer, part)
         targets, target_gradients = [target], [tf.ones_like(target)]
 
         # 2. Show real and fake masks to the discriminator; compute its loss and the generator's.
@@ -482,9 +447,9 @@ class SegmentationGAN(keras.Model):
                 )
                 discriminator_loss += self._discriminator_penalties(image, mask, fake)
                 part = replicas.weight_loss(adversarial_loss * self._after_warmup(), fraction)
-                generator_target = scale_loss(self.optimizer, part)
+                generator_target = optimizers.scale_loss(self.optimizer, part)
                 part = replicas.weight_loss(discriminator_loss, fraction)
-                discriminator_target = scale_loss(self.discriminator_optimizer, part)
+                discriminator_target = optimizers.scale_loss(self.discriminator_optimizer, part)
             targets.append(fake)
             target_gradients.append(discriminator_tape.gradient(generator_target, fake))
             discriminator_variables = self._trained_discriminator.trainable_variables
@@ -498,11 +463,10 @@ class SegmentationGAN(keras.Model):
         # 3. Move both networks by their gradients.
         variables = self._trained_generator.trainable_variables
         gradients = generator_tape.gradient(targets, variables, output_gradients=target_gradients)
-        apply_gradients(self.optimizer, gradients, variables)
+        optimizers.apply_gradients(self.optimizer, gradients, variables)
         if self.adversarial_weight:
-            apply_gradients(
-                self.discriminator_optimizer, discriminator_gradients, discriminator_variables
-            )
+            pair = discriminator_gradients, discriminator_variables
+            optimizers.apply_gradients(self.discriminator_optimizer, *pair)
 
         # 4. Where copies were trained, bring their weights to the networks that predict.
         if self._trained_discriminator is not self.discriminator:
@@ -520,9 +484,7 @@ class SegmentationGAN(keras.Model):
         """Score one batch, both networks in inference mode; called by `evaluate` and `fit`."""
         image, mask, fraction = self._read(data)
         probability, logits = self._segment(image, training=False)
-        generator_loss, logs = self._segmentation_loss(
-            image, mask, probability, logits, training=False
-        )
+        generator_loss, logs = self._segmentation_loss(image, mask, probability, logits, False)
         if self.adversarial_weight:
             adversarial_loss, discriminator_loss, parts = self._adversarial_losses(
                 image, mask, to_signed_mask(probability), training=False
@@ -534,7 +496,7 @@ class SegmentationGAN(keras.Model):
     def _read(self, data):
         """Return this device's images and masks, float32, and their fraction of the batch."""
         image, mask, fraction = replicas.local_batch(data)
-        return *cast_batch(image, mask, self.generator), fraction
+        return *inspection.cast_batch(image, mask, self.generator), fraction
 
     def _segment(self, image, training):
         """Return probabilities and logits, of the network that is trained or of that in use."""
@@ -669,7 +631,7 @@ class SegmentationGAN(keras.Model):
         """Return what `compile` was called with, as plain data for a JSON file; None before it."""
         if not self.compiled:
             return None
-        return {**self._settings, **serialize_optimizers(self._rates)}
+        return {**self._settings, **optimizers.serialize_optimizers(self._rates)}
 
     def _networks(self):
         """Return every network whose weights a step changes."""
@@ -683,10 +645,10 @@ def _with_data_for_keras(gan, method):
     distributed = replicas.distribute_evenly(gan, method)
 
     def run(x=None, y=None, **options):
-        x = read_once_dataset(gan.generator, x)
+        x = inspection.read_once_dataset(gan.generator, x)
         if isinstance(x, tf.data.Dataset) and method.__name__ == "fit":
             options.setdefault("shuffle", False)  # or Keras 3 warns that it cannot
-        with silence_end_of_data(options):
+        with guards.silence_end_of_data(options):
             return distributed(x, y, **options)
 
     return run

@@ -97,9 +97,8 @@ class NonFiniteGuard(keras.callbacks.Callback):
         broken = _broken_losses(logs)
         self._steps += 1
         if not broken:
-            finite = (
-                self._traced().numpy() if self._steps > TRACE_AFTER else self._are_finite_eagerly()
-            )
+            traced = self._steps > TRACE_AFTER
+            finite = self._traced().numpy() if traced else self._are_finite_eagerly()
             broken = [self._names[index] for index in np.flatnonzero(~finite)]
         if broken:
             self._stop(broken, f"in step {batch + 1} of epoch {self._epoch + 1}")

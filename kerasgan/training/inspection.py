@@ -178,7 +178,6 @@ def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.
         return dataset
     classes = checker.wanted[1][-1]
     known = not any(None in shape[1:] for shape in shapes)
-
     faults: list[KerasganError] = []  # several devices read on behind the first
 
     def report(number, image, mask):
@@ -277,8 +276,7 @@ class _CheckedSequence(keras.utils.Sequence):
 
 
 def _check(checker: BatchChecker, batch, number: int) -> tuple:
-    image, mask = (
-        part if hasattr(part, "dtype") else np.asarray(part) for part in checker.pair(batch)
-    )
+    pair = checker.pair(batch)
+    image, mask = (part if hasattr(part, "dtype") else np.asarray(part) for part in pair)
     checker.warn_of_range(*checker(image, mask, number), number)
     return np.asarray(image, np.float32), np.asarray(mask, np.float32)

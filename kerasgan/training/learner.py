@@ -5,11 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-PRECISIONS = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """Keras' dtype policies, by the format that convolutions compute in."""
 
 

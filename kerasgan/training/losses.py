@@ -45,6 +45,8 @@ def _log_probability(logits: tf.Tensor) -> tf.Tensor:
 def dice(truth: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
     """One minus the soft Dice score, mean over images and channels; see `tversky`.
 
+    `counts.score` would divide by 0 for empty masks, and through its weights the last bits differ.
+
     Source: Milletari et al. 2016 (arXiv 1606.04797).
     """
     overlap = tf.reduce_sum(truth * probability, axis=(1, 2))
@@ -205,8 +207,8 @@ def _custom_loss(loss: Callable, shape: tuple, eagerly: bool) -> tuple[str, Call
             f"{type(error).__name__}: {error}"
         ) from error
     if slope is None or not np.any(slope) or not np.isfinite(value):
-        fault = "has no gradient by the probabilities"
-        fault = fault if np.isfinite(value) else f"gives {value:g}"
+        finite = np.isfinite(value)
+        fault = "has no gradient by the probabilities" if finite else f"gives {value:g}"
         raise KerasganError(
             f"Argument 'losses': '{name}' {fault}, so nothing can be learned from it; compute it "
             "with TensorFlow, without thresholds"

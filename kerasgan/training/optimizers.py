@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.stack import CLIPS_BEFORE_SUM
 from kerasgan.training.replicas import is_distributed
+from kerasgan.validation import invalid
 
 
 def make_optimizers(optimizer, discriminator_optimizer, precision: str) -> list:
@@ -33,7 +34,7 @@ def _optimizer_from(name: str, optimizer, precision: str):
             f"Argument '{name}' must be a Keras optimizer or the name of one, such as 'adam'. "
             f"Received: {optimizer!r}"
         ) from error
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = inner_of(optimizer)
     if not isinstance(inner, keras.optimizers.Optimizer):
         raise KerasganError(
             f"Argument '{name}' must be one of Keras' present optimizers, such as "
@@ -59,9 +60,14 @@ def build_optimizer(optimizer, variables) -> None:
         optimizer.build(variables)
 
 
+def inner_of(optimizer):
+    """Return the optimizer within one that scales losses, and any other as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def learning_rate_of(optimizer) -> float | None:
     """Return the learning rate of an optimizer; None where a schedule of its own sets it."""
-    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
+    rate = inner_of(optimizer).get_config()["learning_rate"]
     return None if isinstance(rate, dict) else float(rate)
 
 
@@ -71,10 +77,8 @@ def peak_learning_rate(optimizer, schedule: str):
         return None
     rate = learning_rate_of(optimizer)
     if rate is None:
-        raise KerasganError(
-            f"Argument 'schedule' must be 'constant' for an optimizer with a schedule of its own. "
-            f"Received: {schedule!r}"
-        )
+        expected = "'constant' for an optimizer with a schedule of its own"
+        raise invalid("schedule", expected, schedule)
     return rate
 
 
@@ -106,7 +110,7 @@ def _part_of_clipped_sum(optimizer, gradients: list) -> list:
     """Return, of the sum over all devices, clipped as the optimizer clips, one device's part."""
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    inner, scale = getattr(optimizer, "inner_optimizer", optimizer), scale_loss(optimizer, 1.0)
+    inner, scale = inner_of(optimizer), scale_loss(optimizer, 1.0)
     if inner.global_clipnorm:
         total, _ = tf.clip_by_global_norm(total, inner.global_clipnorm * scale)
     elif inner.clipnorm:
@@ -124,8 +128,7 @@ def serialize_optimizers(rates) -> dict:
     """
     settings = dict.fromkeys(("optimizer", "discriminator_optimizer"))
     for name, (optimizer, peak) in zip(settings, rates):
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        settings[name] = keras.saving.serialize_keras_object(inner)
+        settings[name] = keras.saving.serialize_keras_object(inner_of(optimizer))
         if peak is not None:
             settings[name]["config"]["learning_rate"] = peak
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION
-from kerasgan.validation import check_choice, check_number, check_whole_number
+from kerasgan.validation import check_choice, check_number, check_whole_number, invalid
 
 __all__ = ["Recipe", "build", "get", "names"]
 
@@ -39,7 +40,7 @@ DISCRIMINATORS = (
     "image_discriminator",
     "feature_critic",
 )
-KINDS = {
+KINDS: dict[str, Any] = {
     "bool": bool,
     "dict": dict,
     "float": (int, float),
@@ -55,21 +56,6 @@ MOST = {
     "discriminator_filters": 4096,
     "seed": 2**31 - 1,
 }
-PASSED_ON = (
-    "adversarial",
-    "adversarial_weight",
-    "feature_matching",
-    "gradient_penalty",
-    "r1",
-    "label_smoothing",
-    "discriminator_warmup",
-    "schedule",
-    "warmup",
-    "ema_momentum",
-    "precision",
-    "sync_batch_norm",
-    "jit_compile",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +174,7 @@ class Recipe:
                 )
         self.augmentation()
         for field in dataclasses.fields(self):
-            name, kinds, value = field.name, field.type, getattr(self, field.name)
+            name, kinds, value = field.name, str(field.type), getattr(self, field.name)
             _check_kind(name, kinds, value)
             if value is not None and kinds.startswith("float"):
                 check_number(name, value, least=0, below=1 if name == "beta_1" else math.inf)
@@ -213,10 +199,8 @@ class Recipe:
         if isinstance(self.augment, bool):
             return self.augment
         if not isinstance(self.augment, dict):
-            raise KerasganError(
-                "Argument 'augment' must be True, False, or fields of Augmentation by name. "
-                f"Received: {self.augment!r}"
-            )
+            expected = "True, False, or fields of Augmentation by name"
+            raise invalid("augment", expected, self.augment)
         return from_fields(self.augment)
 
     def build(self) -> SegmentationGAN:
@@ -250,14 +234,16 @@ class Recipe:
                 **({"spectral_norm": True} if self.spectral_norm else {}),
             )
         rates = self.learning_rate, self.discriminator_learning_rate
+        settings = dataclasses.asdict(self)
+        arguments = {*inspect.signature(SegmentationGAN.compile).parameters, "jit_compile"}
         gan = SegmentationGAN(generator, discriminator)
         gan.compile(
             self._optimizer(self.learning_rate, self.weight_decay),
             self._optimizer(rates[0] if rates[1] is None else rates[1], 0.0),
             losses={name: getattr(self, name) for name in LOSSES if getattr(self, name)},
-            **{name: getattr(self, name) for name in PASSED_ON},
+            **{name: value for name, value in settings.items() if name in arguments},
         )
-        gan.recipe = dataclasses.asdict(self)
+        gan.recipe = settings
         return gan
 
     def _optimizer(self, rate, decay):
@@ -273,8 +259,7 @@ class Recipe:
         Args:
             path: the file; replaced if it exists.
         """
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        write_file(path, text)
+        write_file(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, path) -> Recipe:
@@ -307,10 +292,10 @@ def _check_kind(name: str, kinds: str, value) -> None:
     for kind in kinds.split(" | "):
         if isinstance(value, KINDS[kind]) and (kind == "bool") >= isinstance(value, bool):
             return
-    raise KerasganError(f"Argument '{name}' must be {kinds}. Received: {value!r}")
+    raise invalid(name, kinds, value)
 
 
-RESIDUAL = {
+RESIDUAL: dict[str, Any] = {
     "generator": "residual_unet",
     "size": 128,
     "filters": 32,

@@ -13,9 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
-from kerasgan.storage import architecture_key, content_key
+from kerasgan.storage import architecture_key, content_key, package_versions
 from kerasgan.training.feed import ARRAYS
 
 STEPS = ("steps_per_epoch", "validation_steps", "validation_split", "validation_freq")
@@ -80,17 +79,14 @@ class Record(keras.callbacks.Callback):
             pair = validation[:2] if isinstance(validation, (tuple, list)) else [validation]
             size = options.get("validation_batch_size") or options.get("batch_size")
             validation = data_of(*pair, options={"batch_size": size, "shuffle": False})
-        self.entry = {
-            "data": data_of(x, y, options),
-            "validation": validation,
-            "epochs": 0,
-            "kept_epoch": 0,
-        }
-        self._began, self._before, self._noted = 0.0, 0.0, False
+        self.entry: dict[str, Any] = {"data": data_of(x, y, options), "validation": validation}
+        self.entry.update(epochs=0, kept_epoch=0)
+        self._before: float | None = 0.0
+        self._began, self._noted = 0.0, False
 
     def go_on(self, fits: list[dict], epochs: int) -> None:
         """Go on with the entry of the run that is resumed."""
-        before = {"epochs": epochs, "kept_epoch": epochs, "seconds": None}
+        before: dict[str, Any] = {"epochs": epochs, "kept_epoch": epochs, "seconds": None}
         last = fits[-1] if fits else {}
         if last.get("data") == self.entry["data"] and isinstance(last.get("epochs"), int):
             before = fits.pop()
@@ -119,12 +115,7 @@ class Record(keras.callbacks.Callback):
             precision=self.model._settings["precision"],
             seed=(self.model.recipe or {}).get("seed"),
             devices=f"{strategy.num_replicas_in_sync} {kind}",
-            versions={
-                "kerasgan": __version__,
-                "tensorflow": tf.__version__,
-                "keras": keras.__version__,
-                "python": platform.python_version(),
-            },
+            versions={**package_versions(), "python": platform.python_version()},
         )
 
     def on_epoch_end(self, epoch, logs=None):

@@ -13,7 +13,16 @@ from kerasgan.models.outputs import final_activation, to_probability, with_logit
 from kerasgan.training.replicas import sample_uniform
 
 
-class InvariancePenalty:
+class _RegionPenalty:
+    def __init__(self, region: Region, seed: int = 0):
+        self.region = as_region(region)
+        self.seed = seed
+
+    def _key(self, step: tf.Tensor) -> tf.Tensor:
+        return tf.stack([self.seed, tf.cast(step, tf.int32)])
+
+
+class InvariancePenalty(_RegionPenalty):
     """Penalise how far a prediction changes when what is out of bounds is exchanged.
 
     Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. What lies in the
@@ -46,30 +55,21 @@ class InvariancePenalty:
     penalty.
     """
 
-    def __init__(self, region: Region, seed: int = 0):
-        self.region = as_region(region)
-        self.seed = seed
-
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
         """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
         activation = final_activation(network)
 
         def loss(
-            image: tf.Tensor,
-            mask: tf.Tensor,
-            probability: tf.Tensor,
-            step: tf.Tensor,
-            training: bool,
+            image: tf.Tensor, mask: tf.Tensor, probability: Any, step: tf.Tensor, training: bool
         ) -> tf.Tensor:
-            key = tf.stack([self.seed, tf.cast(step, tf.int32)])
-            exchanged = _exchanged(image, self.region(image, mask), key)
+            exchanged = _exchanged(image, self.region(image, mask), self._key(step))
             output = tf.cast(network(exchanged, training=training), tf.float32)
             return tf.reduce_mean((to_probability(output, activation) - probability) ** 2)
 
         return loss
 
 
-class InputGradientPenalty:
+class InputGradientPenalty(_RegionPenalty):
     """Penalise the share of the logits' slope that lies on pixels that are out of bounds.
 
     Pass it to `SegmentationGAN.compile` as `penalty`, with a `penalty_weight`. The loss is the mean
@@ -87,9 +87,7 @@ class InputGradientPenalty:
     smaller share.
 
     Args:
-        region: Where the network must not look. An array (height, width) of weights from 0 to 1, 1
-            inside; or a function from images (batch, height, width, channels) and masks (batch,
-            height, width, classes) to such weights, (batch, height, width).
+        region: As of `InvariancePenalty`.
         seed: Key of the signs and blends.
 
     Raises:
@@ -108,10 +106,6 @@ class InputGradientPenalty:
     1908.02729).
     """
 
-    def __init__(self, region: Region, seed: int = 0):
-        self.region = as_region(region)
-        self.seed = seed
-
     def __call__(self, network: keras.Model) -> Callable[..., tf.Tensor]:
         """Return the loss on a network, as `SegmentationGAN.compile` calls it."""
         run = with_logits(network)
@@ -119,8 +113,7 @@ class InputGradientPenalty:
         def loss(
             image: tf.Tensor, mask: tf.Tensor, probability: Any, step: tf.Tensor, training: bool
         ) -> tf.Tensor:
-            key = tf.stack([self.seed, tf.cast(step, tf.int32)])
-            region = self.region(image, mask)
+            key, region = self._key(step), self.region(image, mask)
             part = sample_uniform(tf.stack([tf.shape(image)[0], 1, 1]), key + [1, 0])
             blended = _exchanged(image, region * part, key)
             with tf.GradientTape() as tape:

@@ -7,6 +7,7 @@ import json
 import numbers
 import pathlib
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -299,7 +300,8 @@ class RunState(keras.callbacks.Callback):
     def _write_to(self, folder):
         epoch, step = self._now
         _checkpoint(self.model).write(str(folder / VARIABLES))
-        best, callbacks = [], []
+        best: list[np.ndarray] = []
+        callbacks = []
         for index, (callback, begun) in enumerate(zip(self.others, self._begun)):
             counts = _counts_of(callback, begun, self._known[index] if self._known else {})
             for name, value in counts.items():
@@ -345,17 +347,14 @@ def _counts_of(callback, begun: dict, known: dict) -> dict:
     """
     classes = type(callback).__mro__
     settings = {name for kind in classes for name in inspect.signature(kind.__init__).parameters}
-    counts = {}
+    counts: dict[str, Any] = {}
     for name, value in vars(callback).items():
         if name in settings or (begun.get(name) is value and name not in known):
             continue
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             counts[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
-        elif (
-            isinstance(value, list)
-            and value
-            and all(isinstance(part, (np.ndarray, np.generic)) for part in value)
-        ):
+        arrays = (np.ndarray, np.generic)
+        if isinstance(value, list) and value and all(isinstance(x, arrays) for x in value):
             counts[name] = value
     return counts
 
@@ -365,11 +364,11 @@ def _remove_rows_from(path: pathlib.Path, separator: str, epoch: int) -> None:
     if not path.is_file():
         return
     lines = path.read_bytes().decode("utf-8", "replace").splitlines(keepends=True)
-    epochs = [line.split(separator)[0] for line in lines]
-    rest = [
-        line
-        for line, number in zip(lines, epochs)
-        if line.endswith("\n") and not (number.isdigit() and int(number) >= epoch)
-    ]
+
+    def stays(line: str) -> bool:
+        number = line.split(separator)[0]
+        return line.endswith("\n") and not (number.isdigit() and int(number) >= epoch)
+
+    rest = [line for line in lines if stays(line)]
     if rest != lines:
         write_file(path, "".join(rest))

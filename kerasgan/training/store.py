@@ -14,21 +14,15 @@ import tensorflow as tf
 
 from kerasgan.data.folders import list_some
 from kerasgan.errors import KerasganError, unknown_name, warn
+from kerasgan.models import named
 from kerasgan.models.archives import LIMIT, load_error, name_in_errors
-from kerasgan.models.named import (
-    load_weights,
-    named_weights,
-    rebuild,
-    record_of,
-    sample_output,
-    save_weights,
-)
 from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
 from kerasgan.storage import last_complete
 from kerasgan.training.checkpoint import NOTES, free_space
 from kerasgan.training.losses import SEGMENTATION
+from kerasgan.training.optimizers import inner_of
 from kerasgan.training.workers import write_on_chief
 
 SETTINGS = "kerasgan.json"
@@ -99,7 +93,8 @@ def load_model(kind, folder, custom_objects=None, build=None):
     folder = last_complete(pathlib.Path(folder))
     settings = read_settings(folder)
     losses = keras.losses.Loss  # objects, where networks are made of classes
-    parts = {k: v for k, v in (custom_objects or {}).items() if not isinstance(v, losses)}
+    custom = custom_objects or {}
+    parts = {k: v for k, v in custom.items() if not isinstance(v, losses)}
     build = build or {}
     build = build if isinstance(build, dict) else {"generator": build}
     if not build.keys() <= settings["networks"].keys():
@@ -120,9 +115,8 @@ def load_model(kind, folder, custom_objects=None, build=None):
             for name in ("optimizer", "discriminator_optimizer"):
                 if compiled[name] is not None:
                     compiled[name] = _load_optimizer(compiled[name], folder / SETTINGS)
-            compiled["losses"], missing = _with_custom_losses(
-                compiled["losses"], custom_objects or {}
-            )
+            known = {**SEGMENTATION, **custom}
+            missing = [name for name in compiled["losses"] if name not in known]
             if missing:
                 warn(
                     f"'{folder}' was trained with {', '.join(map(repr, missing))}, a loss of one's "
@@ -130,15 +124,10 @@ def load_model(kind, folder, custom_objects=None, build=None):
                     f"custom_objects={{{missing[0]!r}: ...}}, or compile it anew"
                 )
                 return gan
-            gan.compile(**compiled)
+            losses = {custom.get(name, name): v for name, v in compiled["losses"].items()}
+            gan.compile(**{**compiled, "losses": losses})
         restore_optimizers(gan, folder)
     return gan
-
-
-def _with_custom_losses(losses: dict, custom: dict) -> tuple[dict, list]:
-    """Replace names of losses by the user's functions; return the names that have none too."""
-    missing = [name for name in losses if name not in SEGMENTATION and name not in custom]
-    return {custom.get(name, name): weight for name, weight in losses.items()}, missing
 
 
 def write(gan, folder: pathlib.Path) -> None:
@@ -168,11 +157,11 @@ def write_network(network: keras.Model, folder: pathlib.Path, role: str) -> dict
 
     Returns what `read_network` builds it from, as plain data.
     """
-    save_weights(network, folder / f"{role}.safetensors")
-    record = record_of(network)
+    named.save_weights(network, folder / f"{role}.safetensors")
+    record = named.record_of(network)
     if record is None:
         network.save(folder / f"{role}.keras")
-        record = {"keras": keras.__version__, "answer": sample_output(network).tolist()}
+        record = {"keras": keras.__version__, "answer": named.sample_output(network).tolist()}
     return record
 
 
@@ -189,26 +178,15 @@ def read_settings(folder: pathlib.Path) -> dict:
             f"'{folder}' does not hold a model saved by kerasgan: '{SETTINGS}' is missing"
         )
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        check_format(settings, path)
-        for key in ("recipe", "compile"):
-            if not isinstance(settings[key], (dict, type(None))):
-                raise TypeError(f"{key} is no table")
-        settings.setdefault("preprocess", None)
-        if settings["preprocess"] not in (None, *NAMES):
-            raise KeyError("preprocess")
-        fits = settings.setdefault("fits", [])
-        if not isinstance(fits, list) or not all(isinstance(one, dict) for one in fits):
-            raise TypeError("fits are no list of tables")
-        return {key: settings[key] for key in FIELDS}
+        return check_settings(json.loads(path.read_text(encoding="utf-8")), path)
     except KerasganError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise KerasganError(f"'{path}' is broken: {error!r}") from error
 
 
-def check_format(settings: Any, path: pathlib.Path) -> None:
-    """Raise unless settings are of this format and have a table for each network."""
+def check_settings(settings: Any, path: pathlib.Path) -> dict:
+    """Return what `FIELDS` names; raise unless it is of this format and of the right kinds."""
     if isinstance(settings["format"], int) and settings["format"] > FORMAT:
         raise KerasganError(f"'{path.name}' was written by a newer kerasgan; upgrade to load it")
     if settings["format"] != FORMAT:
@@ -218,6 +196,15 @@ def check_format(settings: Any, path: pathlib.Path) -> None:
     for entry in (settings, *settings["networks"].values()):
         if not isinstance(entry, dict) or not isinstance(entry.get("keras", ""), str):
             raise TypeError("networks are no tables, or keras is no version")
+    for key in ("recipe", "compile"):
+        if not isinstance(settings[key], (dict, type(None))):
+            raise TypeError(f"{key} is no table")
+    if settings.setdefault("preprocess", None) not in (None, *NAMES):
+        raise KeyError("preprocess")
+    fits = settings.setdefault("fits", [])
+    if not isinstance(fits, list) or not all(isinstance(one, dict) for one in fits):
+        raise TypeError("fits are no list of tables")
+    return {key: settings[key] for key in FIELDS}
 
 
 def read_network(
@@ -238,11 +225,11 @@ def read_network(
 
         def rebuilt(most):
             try:
-                return rebuild(entry, most)
+                return named.rebuild(entry, most)
             except KerasganError as error:
                 raise load_error(folder / SETTINGS, f"of its {role}, {error}") from error
 
-        return load_weights(rebuilt, weights)
+        return named.load_weights(rebuilt, weights)
     if build is not None:
         return _built_by(build, entry, weights, role)
     if "keras" not in entry:
@@ -273,10 +260,10 @@ def _built_by(build, entry: dict, weights: pathlib.Path, role: str) -> keras.Mod
             )
         return network
 
-    network = load_weights(built, weights)
+    network = named.load_weights(built, weights)
     try:
         saved = np.asarray(entry["answer"], np.float32)
-        now = sample_output(network, tuple(entry.get("size") or (64, 64)))
+        now = named.sample_output(network, tuple(entry.get("size") or (64, 64)))
         same = np.allclose(now, saved, rtol=0, atol=1e-3 * np.abs(saved).max(), equal_nan=True)
     except Exception as error:  # whatever a stranger's entry leads to
         raise load_error(
@@ -335,38 +322,39 @@ def optimizer_variables(gan) -> dict:
     pairs = [("generator", gan.optimizer, gan._trained_generator)]
     if gan.discriminator_optimizer is not None:
         pairs.append(("discriminator", gan.discriminator_optimizer, gan._trained_discriminator))
-    variables = {}
+    variables: dict[str, Any] = {}
     for role, optimizer, network in pairs:
         variables.update((f"{role}/{name}", each) for name, each in _variables(optimizer, network))
     if gan._trained_generator is not gan.generator:
-        trained = named_weights(gan._trained_generator).items()
+        trained = named.named_weights(gan._trained_generator).items()
         variables.update((f"learner/{name}", weight) for name, weight in trained)
     return variables
 
 
 def _variables(optimizer, network):
     """Yield an optimizer's variables by name."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = inner_of(optimizer)
     weights = {
-        path_of(w).replace("/", "_"): (name, w) for name, w in named_weights(network).items()
+        path_of(w).replace("/", "_"): (name, w) for name, w in named.named_weights(network).items()
     }
-    no_momentum = isinstance(inner, keras.optimizers.SGD) and not inner.get_config()["momentum"]
-    counts = {id(inner.iterations): "iterations"}
-    scheduled = isinstance(inner.get_config()["learning_rate"], dict)
-    left_out = set() if scheduled else {id(inner.learning_rate)}
+    config = inner.get_config()
+    own: dict[int, str | None] = {id(inner.iterations): "iterations"}
+    no_momentum = isinstance(inner, keras.optimizers.SGD) and not config["momentum"]
+    if not isinstance(config["learning_rate"], dict):
+        own[id(inner.learning_rate)] = None  # a setting
     seen, others = set(), 0
     for variable in optimizer.variables:
-        name, slot = counts.get(id(variable)), slot_name(variable)
-        if id(variable) in left_out:
-            continue
+        name, slot = own.get(id(variable), ""), slot_name(variable)
         if name is None:
+            continue
+        if not name:
             key = max((k for k in weights if slot.startswith(f"{k}_")), key=len, default=None)
             role = None if key is None else ROLES.get(slot[len(key) + 1 :])
             if role == "momentum" and no_momentum:
                 continue  # which Keras 2.14 has and does not use
             if role and tuple(weights[key][1].shape) == tuple(variable.shape):
                 name = f"{weights[key][0]}/{role}"
-        if name is None or name in seen:
+        if not name or name in seen:
             name, others = f"{OTHER[1:]}{others}", others + 1
         seen.add(name)
         yield name, variable
@@ -386,9 +374,9 @@ def restore_optimizers(gan, folder: pathlib.Path) -> None:
         ("generator", gan._trained_generator),
         ("discriminator", gan._trained_discriminator),
     ):
-        named = named_weights(network) if network is not None else {}
-        trained = {id(weight) for weight in network.trainable_weights} if named else set()
-        frozen = tuple(f"{part}/{name}/" for name, w in named.items() if id(w) not in trained)
+        weights = named.named_weights(network) if network is not None else {}
+        trained = {id(weight) for weight in network.trainable_weights} if weights else set()
+        frozen = tuple(f"{part}/{name}/" for name, w in weights.items() if id(w) not in trained)
         values = {k: v for k, v in values.items() if k in variables or not k.startswith(frozen)}
     version = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["keras"]
     if not is_of_this_keras(version):
@@ -413,8 +401,7 @@ def _in_both(gan, variables: dict, values: dict) -> dict:
             for every in (variables, values)
         )
         optimizer = {"generator": gan.optimizer, "discriminator": gan.discriminator_optimizer}
-        inner = optimizer.get(part)  # none for the weights of the network that learns
-        inner = getattr(inner, "inner_optimizer", inner)
+        inner = inner_of(optimizer.get(part))  # None for the weights of the network that learns
         if _have_same_shapes(own, stored) and (inner is None or type(inner).__name__ in ALIKE):
             shared.update(own)
         else:
@@ -423,9 +410,8 @@ def _in_both(gan, variables: dict, values: dict) -> dict:
 
 
 def _have_same_shapes(variables: dict, values: dict) -> bool:
-    return {k: tuple(v.shape) for k, v in variables.items()} == {
-        k: v.shape for k, v in values.items()
-    }
+    shapes, others = ({k: tuple(v.shape) for k, v in x.items()} for x in (variables, values))
+    return shapes == others
 
 
 def warn_of_new_optimizers(gan) -> None:

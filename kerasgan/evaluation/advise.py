@@ -12,7 +12,13 @@ import tensorflow as tf
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, named_rules
+from kerasgan.evaluation.benchmark import (
+    ExplainedBatch,
+    ExplanationBenchmark,
+    check_some,
+    largest_leak,
+    named_rules,
+)
 from kerasgan.evaluation.bootstrap import interval, resampled_means
 from kerasgan.evaluation.faithfulness import areas
 from kerasgan.evaluation.removal import BASELINES
@@ -132,11 +138,10 @@ def advise(
     check_choice("baseline", baseline, BASELINES)
     check_whole_number("steps", steps, 1)
     check_whole_number("images", images, 4)
-    if not isinstance(samples, Samples) or len(samples) < 4:
-        raise KerasganError(f"Argument 'samples' must be Samples, 4 at least. Received: {samples}")
+    check_some(samples, 4)
     drawn = np.random.default_rng(seed).permutation(len(samples))[:images]
     halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]
-    options = {"size": size, "mode": mode, "seed": seed, "controls": False}
+    options: dict[str, Any] = {"size": size, "mode": mode, "seed": seed, "controls": False}
     options.update(preprocess=preprocess, gates=gates)
     benchmark = ExplanationBenchmark(model, halves[0], rules, **options)
     curves = {"baseline": baseline, "steps": steps, "seed": seed}
@@ -146,14 +151,13 @@ def advise(
     two = {name: rules[name] for name in sorted({default, best})}
     others = _gaps(ExplanationBenchmark(model, halves[1], two, **options), curves, verbose)
     check = _check(others, best, default, seed)
-    better = best != default and check["low"] > 0
-    rule = best if better else default
+    rule = best if best != default and check["low"] > 0 else default
     batches = _batches(benchmark.explainers[rule], next(iter(benchmark)))
     near = batches[batches["seconds"] <= NEAR * batches["seconds"].min()]
-    batch_size = int(near["batch_size"].min())
+    batch_size, seconds = (near[column].iloc[0] for column in ("batch_size", "seconds"))
     taken = benchmark.explainer.gates
-    text = _sentences(rule, best, default, better, check, measured, batches, batch_size, taken)
-    return Advice(rule, "prediction", batch_size, text, measured, check, batches)
+    text = _sentences(rule, best, default, check, measured, batch_size, seconds, taken)
+    return Advice(rule, "prediction", int(batch_size), text, measured, check, batches)
 
 
 def _gaps(benchmark: ExplanationBenchmark, curves: dict[str, Any], verbose: bool) -> pd.DataFrame:
@@ -183,12 +187,11 @@ def _measured(benchmark: ExplanationBenchmark, gaps: pd.DataFrame, seed: int) ->
             batch.images, target=batch.weights, layers=(), verbose=False
         )
         seconds = (time.perf_counter() - start) / len(batch.images)
-        leak, to_bias = np.nan, np.nan
-        if len(explanation.ledger):
-            ledger = explanation.ledger[explanation.ledger["absolute"] > 0]
-            leak = (ledger["remainder"].abs() / ledger["absolute"]).max(skipna=False)
+        ledger = explanation.ledger
+        leak, to_bias = largest_leak(ledger), np.nan
+        if len(ledger):
             explained = (explanation.target * explanation.logits).sum(dtype=np.float64)
-            to_bias = ledger["bias"].sum(skipna=False) / explained
+            to_bias = ledger["bias"][ledger["absolute"] > 0].sum(skipna=False) / explained
         low, high = interval(means[:, gaps.columns.get_loc(name)], 0.95)
         rows.append((name, gaps[name].mean(), low, high, leak, to_bias, seconds))
     columns = ["rule", "gap", "low", "high", "leak", "to_bias", "seconds"]
@@ -233,11 +236,10 @@ def _sentences(
     rule: str,
     best: str,
     default: str,
-    better: bool,
     check: dict[str, float],
     measured: pd.DataFrame,
-    batches: pd.DataFrame,
     batch_size: int,
+    seconds: float,
     gates: Mapping[str, Sequence[int]],
 ) -> str:
     held = (
@@ -247,7 +249,7 @@ def _sentences(
     )
     if best == default:
         verdict = f"No candidate was more faithful than the default, '{default}'."
-    elif better:
+    elif best == rule:
         verdict = f"{held}is not chance alone."
     else:
         verdict = f"{held}may be chance: the default is as good."
@@ -255,7 +257,6 @@ def _sentences(
     lines = [f"Explain with rule '{rule}', target 'prediction', batch size {batch_size}.", verdict]
     if leaking:
         lines.append(f"Not considered, since relevance is lost unseen: {', '.join(leaking)}.")
-    seconds = batches.set_index("batch_size").loc[batch_size, "seconds"]
     lines.append(f"An image takes {seconds:.3g} s.")
     if gates:
         lines.append(f"Taken for the gates of products: {gates}.")

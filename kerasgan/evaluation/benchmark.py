@@ -21,15 +21,18 @@ import pandas as pd
 import tensorflow as tf
 from scipy import ndimage
 
+from kerasgan.counts import count, score
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.evaluation.bootstrap import interval, resampled_means
-from kerasgan.evaluation.result_cache import open_cache, read_result, write_result
+from kerasgan.evaluation.result_cache import open_cache, read_result
+from kerasgan.evaluation.segmentation import save_table
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models.preprocess import preprocess_of
+from kerasgan.validation import invalid
 
 SETUP = "explanations.json"
 COLUMNS = ["name", "method", "kind", "metric", "value"]
@@ -72,6 +75,12 @@ class ExplainedBatch:
         return target_scores(self.run(images), weights)
 
 
+def target_weights(target: Any, logits: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
+    """Return the weights, float32, by which a target asks for logits."""
+    made = targets.get(target).prepare(logits.shape, truth)
+    return made.weights(tf.constant(logits)).numpy()
+
+
 def target_scores(logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Score how much of a target a network still sees in altered images.
 
@@ -84,16 +93,13 @@ def target_scores(logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarr
             f"Argument 'weights' must have the shape of the logits, {logits.shape}. "
             f"Received: {weights.shape}"
         )
-    axes = (1, 2, 3)
-    total = np.abs(weights).sum(axes, dtype=np.float64)
-    region = weights > 0
+    axes, region = (1, 2, 3), weights > 0
     explained = np.any(region, axis=(1, 2), keepdims=True)
     now = predicted(tf.convert_to_tensor(logits)).numpy().astype(bool) & explained
-    both, either = (region & now).sum(axes), region.sum(axes) + now.sum(axes)
     with np.errstate(divide="ignore", invalid="ignore"):
+        total = np.abs(weights).sum(axes, dtype=np.float64)
         logit = (weights.astype(np.float64) * logits).sum(axes) / total
-        dice = np.where(explained.any(axes), 2 * both / either, np.nan)
-    return {"logit": logit, "dice": dice}
+    return {"logit": logit, "dice": score("dice", count(region, now, axes), empty="nan")}
 
 
 # --- Controls ---
@@ -178,11 +184,7 @@ class ExplanationBenchmark:
         preprocess: Any = None,
         gates: Gates | None = None,
     ):
-        if not isinstance(samples, Samples) or not len(samples):
-            raise KerasganError(
-                f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
-            )
-        self.samples = samples
+        self.samples = check_some(samples)
         self.target = targets.get(target)
         self.controls = CONTROLS if controls else {}
         self.seed = seed
@@ -231,11 +233,9 @@ class ExplanationBenchmark:
             image, mask = batch if isinstance(batch, tuple) else (batch, None)
             names = self.samples.names[start : start + len(image)]
             start += len(image)
-            image = image.numpy()
-            truth = None if mask is None else mask.numpy()
+            image, truth = image.numpy(), None if mask is None else mask.numpy()
             logits = self.run(image)
-            target = self.target.prepare(logits.shape, truth)
-            weights = target.weights(tf.constant(logits)).numpy()
+            weights = target_weights(self.target, logits, truth)
             yield ExplainedBatch(tuple(names), image, truth, logits, weights, self.run)
 
     def maps(self, batch: ExplainedBatch) -> Iterator[tuple[str, np.ndarray]]:
@@ -251,12 +251,9 @@ class ExplanationBenchmark:
                     batch.images, target=batch.weights, layers=(), verbose=False
                 )
             maps = explanation.relevance.sum(-1, dtype=np.float64)
-            check_maps(maps, batch.images, name)
-            yield name, maps
+            yield name, check_maps(maps, batch.images, name)
         for name, control in self.controls.items():
-            maps = control(batch, self.seed)
-            check_maps(maps, batch.images, name)
-            yield name, maps
+            yield name, check_maps(control(batch, self.seed), batch.images, name)
 
     def each(self, function: Callable[[ExplainedBatch, np.ndarray], Mapping[str, Any]]) -> Callable:
         """Make a measure, for `table`, of a function of a batch and one method's maps."""
@@ -317,11 +314,9 @@ class ExplanationBenchmark:
             tables.append(table)
             empty += int((~np.any(batch.weights != 0, (1, 2, 3))).sum())
         if empty:
-            warnings.warn(
+            warn(
                 f"The target is empty in {empty} of {len(self.samples)} images. What is not "
-                "defined for them is NaN and left out of means",
-                KerasganWarning,
-                stacklevel=3,
+                "defined for them is NaN and left out of means"
             )
         table = pd.concat(tables, ignore_index=True)
         if self.explainer.gates:
@@ -349,7 +344,7 @@ class ExplanationBenchmark:
             if table is None:
                 table = pd.DataFrame(rows(batch), columns=list(columns))
                 if file is not None:
-                    write_result(table, file)
+                    save_table(table, file, overwrite=True)
             elif (
                 list(table) != list(columns)
                 or not table["name"].isin(range(len(batch.names))).all()
@@ -359,6 +354,22 @@ class ExplanationBenchmark:
             yield batch, table.assign(name=names[table["name"].to_numpy(int)])
             if bar is not None:
                 bar.add(len(batch.images))
+
+
+def check_some(samples: Any, least: int = 1) -> Samples:
+    """Check that there are `Samples`, at least so many, with masks or without."""
+    if not isinstance(samples, Samples) or len(samples) < least:
+        raise invalid("samples", f"Samples, at least {least}", samples)
+    return samples
+
+
+def largest_leak(ledger: pd.DataFrame) -> float:
+    """Return the largest part of a layer's absolute relevance that is unaccounted for.
+
+    NaN where a method keeps no ledger, or none that is complete.
+    """
+    active = ledger[ledger["absolute"] > 0]
+    return float((active["remainder"].abs() / active["absolute"]).max(skipna=False))
 
 
 def named_rules(rules: Any) -> dict[str, Any]:
@@ -378,8 +389,8 @@ def named_rules(rules: Any) -> dict[str, Any]:
     return named
 
 
-def check_maps(maps: np.ndarray, images: np.ndarray, method: str) -> None:
-    """Raise unless maps (batch, height, width) are finite and fit the images."""
+def check_maps(maps: np.ndarray, images: np.ndarray, method: str) -> np.ndarray:
+    """Return maps, or raise unless these (batch, height, width) are finite and fit the images."""
     if np.shape(maps) != images.shape[:3]:
         raise KerasganError(
             f"Maps of '{method}' must have the shape of the images, {images.shape[:3]}. "
@@ -387,6 +398,7 @@ def check_maps(maps: np.ndarray, images: np.ndarray, method: str) -> None:
         )
     if not np.all(np.isfinite(maps)):
         raise KerasganError(f"Maps of '{method}' hold NaN or infinity")
+    return maps
 
 
 def summarize_maps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ def by_size(table: pd.DataFrame, bins: int | Iterable[float] = 4) -> pd.DataFram
         part = table[groups == group]
         sizes = part["true_area"]
         span = {"smallest": sizes.min(), "largest": sizes.max(), "images": len(part)}
-        rows.append({**span, **_means(part.drop(columns="true_area"))})
+        rows.append({**span, **column_means(part.drop(columns="true_area"))})
     return pd.DataFrame(rows)
 
 
@@ -82,7 +82,7 @@ def by_group(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.Da
     for group in sorted(set(groups), key=_order):
         part = table[[other == group for other in groups]]
         part = part.drop(columns=key) if column == key else part
-        rows.append({"group": group, "images": len(part), **_means(part)})
+        rows.append({"group": group, "images": len(part), **column_means(part)})
     return pd.DataFrame(rows)
 
 
@@ -122,7 +122,7 @@ def worst(table: pd.DataFrame, count: int = 10, column: str = "dice") -> pd.Data
     return table.iloc[order[: min(count, np.sum(~np.isnan(values)))]]
 
 
-def _edges(bins: object, areas: np.ndarray) -> np.ndarray:
+def _edges(bins: Any, areas: np.ndarray) -> np.ndarray:
     if is_whole(bins) and bins >= 1:
         return np.quantile(areas, np.arange(1, bins) / bins) if areas.size else np.empty(0)
     try:
@@ -137,7 +137,8 @@ def _edges(bins: object, areas: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _means(table: pd.DataFrame) -> dict[str, float]:
+def column_means(table: pd.DataFrame) -> dict[str, float]:
+    """Return the mean of every column of numbers, by its name."""
     return {str(name): float(mean) for name, mean in table.mean(numeric_only=True).items()}
 
 

@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from kerasgan.counts import count, score
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.regions import boundary_rim, check_widths, shares
-from kerasgan.evaluation.result_cache import read_result, write_result
+from kerasgan.evaluation.benchmark import largest_leak
+from kerasgan.evaluation.regions import check_widths, parts_around, shares
+from kerasgan.evaluation.result_cache import read_result
+from kerasgan.evaluation.segmentation import save_table
 from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
@@ -83,7 +85,8 @@ class WatchExplanations(keras.callbacks.Callback):
         check_widths(rim)
         self.folder, self.rule, self.rim = pathlib.Path(folder), rule, rim
         self.gates = gates
-        self._writer = self._explainer = None
+        self._writer: Any = None
+        self._explainer: Any = None
         self._rows = pd.DataFrame(columns=["epoch", *COLUMNS])
 
     def on_train_begin(self, logs=None):
@@ -110,7 +113,7 @@ class WatchExplanations(keras.callbacks.Callback):
         row = pd.DataFrame([{"epoch": epoch + 1, **values}])
         before = self._rows[self._rows["epoch"] <= epoch]
         self._rows = row if before.empty else pd.concat([before, row], ignore_index=True)
-        write_result(self._rows, self.folder / TABLE)
+        save_table(self._rows, self.folder / TABLE, overwrite=True)
         picture = self.folder / f"epoch_{epoch + 1:04}.png"
         explanation.plot(picture)
         with self._writer.as_default(step=epoch):
@@ -129,17 +132,12 @@ class WatchExplanations(keras.callbacks.Callback):
         drawn = np.asarray(explanation.prediction, float)[..., first:]
         counts = count(self.masks[..., first:], drawn, axis=(1, 2))
         target = np.any(explanation.target != 0, -1)
-        beside = boundary_rim(target, self.rim, outer=True)
-        parts = {"inside": target, "rim": beside, "outside": ~(target | beside)}
-        lying = shares(np.abs(explanation.relevance.sum(-1, dtype=np.float64)), parts)
-        explained = target.any((1, 2))
-        ledger = explanation.ledger
-        used = ledger[ledger["absolute"] > 0] if len(ledger) else ledger
-        residual = (used["remainder"].abs() / used["absolute"]).max() if len(used) else np.nan
+        sizes = np.abs(explanation.relevance.sum(-1, dtype=np.float64))
+        lying = pd.DataFrame(shares(sizes, parts_around(target, self.rim)))[target.any((1, 2))]
         return {
             "dice": float(np.mean(score("dice", counts))),
-            **{name: _mean(values[explained]) for name, values in lying.items()},
-            "residual": float(residual),
+            **{name: _mean(values.to_numpy()) for name, values in lying.items()},
+            "residual": largest_leak(explanation.ledger),
         }
 
 

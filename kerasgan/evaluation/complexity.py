@@ -9,6 +9,7 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
+from kerasgan.evaluation.similarity import ratio
 from kerasgan.explain.methods import DEFAULT_RULE
 
 
@@ -79,5 +80,4 @@ def entropy(maps: np.ndarray) -> np.ndarray:
 
 
 def _shares(sizes: np.ndarray) -> np.ndarray:
-    total = sizes.sum(1, keepdims=True, dtype=np.float64)
-    return np.divide(sizes, total, out=np.full(sizes.shape, np.nan), where=total > 0)
+    return ratio(sizes, sizes.sum(1, keepdims=True, dtype=np.float64))

@@ -17,15 +17,8 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation import regions
 from kerasgan.evaluation.benchmark import COLUMNS, ExplainedBatch, ExplanationBenchmark, target_map
-from kerasgan.evaluation.regions import (
-    blur_controls,
-    blurred_targets,
-    boundary_rim,
-    check_widths,
-    excess,
-    shares,
-)
 from kerasgan.explain.logits import label_components
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.validation import check_whole_number
@@ -89,18 +82,16 @@ def context(
         >>> table["metric"].unique().tolist()
         ['inside', 'rim', 'outside', 'blur', 'excess', 'excess over 4 px']
     """
-    check_widths(rim, widths)
+    regions.check_widths(rim, widths)
     benchmark = _with_blurs(model, samples, rules, widths, options)
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         target = np.any(batch.weights != 0, -1)
         empty = ~target.any((1, 2))
-        beside = boundary_rim(target, rim, outer=True)
-        parts = {"inside": target, "rim": beside, "outside": ~(target | beside)}
-        nulls = blurred_targets(target_map(batch, benchmark.seed), widths)
+        parts = regions.parts_around(target, rim)
+        nulls = regions.blurred_targets(target_map(batch, benchmark.seed), widths)
         for method, maps in benchmark.maps(batch):
-            sizes = np.abs(maps)
-            metrics = {**shares(sizes, parts), **excess(sizes, parts["outside"], nulls)}
+            metrics = regions.shares_and_excess(np.abs(maps), parts, "outside", nulls)
             yield method, {name: np.where(empty, np.nan, value) for name, value in metrics.items()}
 
     facts = {"measure": "context", "rim": rim, "widths": list(widths)}
@@ -216,7 +207,7 @@ def relevance_between_objects(
         >>> table.query("metric == 'others'")[["object", "area", "value"]].values.tolist()
         [[0.0, 64.0, 0.0], [1.0, 64.0, 0.0]]
     """
-    check_widths(rim, widths)
+    regions.check_widths(rim, widths)
     check_whole_number("least", least, 1, unit="of pixels")
     if "target" in options:
         raise KerasganError(
@@ -233,8 +224,8 @@ def relevance_between_objects(
             return []
         return _object_rows(benchmark, batch, labels, counts, rim, widths)
 
-    tables = benchmark.batch_tables(rows, OBJECTS, folder, facts, verbose)
-    tables = [table for _, table in tables if len(table)]
+    batches = benchmark.batch_tables(rows, OBJECTS, folder, facts, verbose)
+    tables = [table for _, table in batches if len(table)]
     if not tables:
         raise KerasganError(
             f"Argument 'samples' must have an image with two predicted objects of at least {least} "
@@ -263,14 +254,14 @@ def _object_rows(
         objects = _of_components(batch, labels, image[some], number[some])
         target = np.any(objects.weights > 0, -1)
         others = every[image[some]] & ~target
-        beside = boundary_rim(target, rim, outer=True) & ~others
+        beside = regions.boundary_rim(target, rim, outer=True) & ~others
         parts = {"own": target, "others": others, "beside": beside}
         parts["elsewhere"] = ~(target | others | beside)
-        nulls = blurred_targets(target_map(objects, benchmark.seed), widths)
+        nulls = regions.blurred_targets(target_map(objects, benchmark.seed), widths)
         area = target.sum((1, 2))
         for method, maps in benchmark.maps(objects):
-            sizes = np.abs(maps)
-            for metric, values in {**shares(sizes, parts), **excess(sizes, others, nulls)}.items():
+            metrics = regions.shares_and_excess(np.abs(maps), parts, "others", nulls)
+            for metric, values in metrics.items():
                 rows += [
                     (*which, method, kinds[method], metric, float(value))
                     for *which, value in zip(image[some], number[some], area, values)
@@ -307,5 +298,5 @@ def _with_blurs(
 ) -> ExplanationBenchmark:
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
     if benchmark.controls:
-        benchmark.controls = {**benchmark.controls, **blur_controls(widths)}
+        benchmark.controls = {**benchmark.controls, **regions.blur_controls(widths)}
     return benchmark

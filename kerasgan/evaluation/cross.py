@@ -12,8 +12,9 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.result_cache import open_cache, read_result, write_result
-from kerasgan.evaluation.segmentation import check_samples, evaluate, named_scores, summarize
+from kerasgan.evaluation import segmentation
+from kerasgan.evaluation.breakdown import column_means
+from kerasgan.evaluation.result_cache import open_cache, read_result
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
 from kerasgan.validation import check_choice, check_number, check_whole_number
 
@@ -85,13 +86,13 @@ def cross_validate(
         >>> sorted(set(table["fold"]))
         ['1', '2', '3']
     """
-    check_samples(samples, options.get("empty", "agree"))
+    segmentation.check_samples(samples, options.get("empty", "agree"))
     for name in options:
         check_choice("options", name, OPTIONS)
     check_number("fraction", fraction, least=0, below=1)
     before = options.get("preprocess")
     before = preprocess_of(None, DEFAULT_PREPROCESS if before is None else before)
-    options["scores"] = named_scores(options.get("scores"))
+    options["scores"] = segmentation.named_scores(options.get("scores"))
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:
         folder = pathlib.Path(folder)
@@ -146,9 +147,9 @@ def _run(training, held_out, fit, fold_folder, division, options) -> pd.DataFram
     model = fit(training, validation, fold_folder)
     if model is None:
         raise KerasganError("Argument 'fit' must return the model that it trained. Received: None")
-    table = evaluate(model, held_out, verbose=False, **options)
+    table = segmentation.evaluate(model, held_out, verbose=False, **options)
     if fold_folder is not None:
-        write_result(table, fold_folder / SCORES_FILE)
+        segmentation.save_table(table, fold_folder / SCORES_FILE, overwrite=True)
     return table
 
 
@@ -165,10 +166,7 @@ def _carve(training, fraction, seed, groups) -> tuple[Samples, Samples | None]:
 def _together(samples, tables, preprocess, options) -> pd.DataFrame:
     order = {name: index for index, name in enumerate(samples.names)}
     folds = {
-        table["fold"].iloc[0]: {
-            "images": len(table),
-            "scores": {str(k): float(v) for k, v in table.mean(numeric_only=True).items()},
-        }
+        table["fold"].iloc[0]: {"images": len(table), "scores": column_means(table)}
         for table in tables
     }
     for table in tables:
@@ -180,7 +178,7 @@ def _together(samples, tables, preprocess, options) -> pd.DataFrame:
         "threshold": options.get("threshold", 0.5) if samples.classes == 1 else None,
         "empty": options.get("empty", "agree"),
         "preprocess": preprocess,
-        **summarize(table),
+        **segmentation.summarize(table),
         "folds": folds,
     }
     return table

@@ -17,20 +17,12 @@ from scipy.integrate import trapezoid
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark
-from kerasgan.evaluation.removal import (
-    BASELINES,
-    removal_curve,
-)
+from kerasgan.evaluation.removal import BASELINES, ORDERS, UNITS, removal_curve
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.validation import check_choice, check_whole_number
 
 CURVES: dict[str, dict[str, tuple]] = {
-    "pixels": {"most": ("pixels", "most", None), "least": ("pixels", "least", None)},
-    "regions": {"most": ("regions", "most", None), "least": ("regions", "least", None)},
-    "superpixels": {
-        "most": ("superpixels", "most", None),
-        "least": ("superpixels", "least", None),
-    },
+    **{units: {order: (units, order, None) for order in ORDERS} for units in UNITS},
     "deletion": {"": ("pixels", "most", "mean")},
     "insertion": {"": ("pixels", "least", "blur")},
 }
@@ -141,7 +133,7 @@ def areas(
 
     @functools.cache
     def area(units: str, order: str, fill: str) -> dict[str, np.ndarray]:
-        options = {"units": units, "baseline": fill, "steps": steps, "seed": seed}
+        options: dict[str, Any] = {"units": units, "baseline": fill, "steps": steps, "seed": seed}
         fractions, scores = removal_curve(batch, maps, order, **options)
         return {score: trapezoid(curve, fractions, axis=1) for score, curve in scores.items()}
 

@@ -99,7 +99,7 @@ def localisation(
         there = np.any(batch.weights != 0, (1, 2, 3))
         parts = {name: REGIONS[name](batch, rim) for name in regions}
         for method, maps in benchmark.maps(batch):
-            metrics = {}
+            metrics: dict[str, np.ndarray] = {}
             for name, part in parts.items():
                 area = part.sum((1, 2))
                 values = {

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, target_map
-from kerasgan.evaluation.similarity import cosine
+from kerasgan.evaluation.similarity import cosine, ratio
 from kerasgan.validation import check_number, invalid, is_number
 
 
@@ -47,14 +47,19 @@ def boundary_rim(region: np.ndarray, width: float, outer: bool = False) -> np.nd
     return rims
 
 
+def parts_around(target: np.ndarray, rim: float) -> dict[str, np.ndarray]:
+    """Divide images into what is inside a target, in the rim round it, and outside."""
+    beside = boundary_rim(target, rim, outer=True)
+    return {"inside": target, "rim": beside, "outside": ~(target | beside)}
+
+
 def shares(sizes: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Say what share of maps lies in each part of the image."""
     total = sizes.sum((1, 2), dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        return {
-            name: np.where(part, sizes, 0).sum((1, 2), dtype=np.float64) / total
-            for name, part in parts.items()
-        }
+    return {
+        name: ratio(np.where(part, sizes, 0).sum((1, 2), dtype=np.float64), total)
+        for name, part in parts.items()
+    }
 
 
 def blurred(masks: np.ndarray, width: float) -> np.ndarray:
@@ -89,6 +94,13 @@ def excess(
     }
     metrics.update((f"excess over {width:g} px", each) for width, each in zip(nulls, over) if width)
     return metrics
+
+
+def shares_and_excess(
+    sizes: np.ndarray, parts: Mapping[str, np.ndarray], part: str, nulls: Mapping[float, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the share of maps in each part, and the `excess` in one of these."""
+    return {**shares(sizes, parts), **excess(sizes, parts[part], nulls)}
 
 
 def blurred_targets(mask: np.ndarray, widths: Sequence[float]) -> dict[float, np.ndarray]:

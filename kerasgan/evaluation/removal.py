@@ -8,6 +8,7 @@ image, only replaced, so what is put in its place, the baseline, is part of ever
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Optional
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -23,42 +24,32 @@ EIGHT = {
 }
 BITS = 16
 TIES, FILL = 1, 2
+Rng = Optional[np.random.Generator]  # None for the first, as of seed 0
 
 
 # --- Baselines: what is put in the place of removed pixels ---
 
 
-def blur(
-    image: np.ndarray,
-    removed: np.ndarray,
-    rng: np.random.Generator | None = None,
-    sigma: float | None = None,
-) -> np.ndarray:
+def blur(image: np.ndarray, removed: np.ndarray, rng: Rng = None) -> np.ndarray:
     """Put the blurred image in the place of removed pixels: colour stays, detail goes."""
-    sigma = min(image.shape[:2]) / 16 if sigma is None else sigma
+    sigma = min(image.shape[:2]) / 16
     return _composite(image, removed, ndimage.gaussian_filter(image, (sigma, sigma, 0)))
 
 
-def mean(
-    image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
-) -> np.ndarray:
+def mean(image: np.ndarray, removed: np.ndarray, rng: Rng = None) -> np.ndarray:
     """Put the mean colour of the image in the place of removed pixels."""
     return _composite(image, removed, image.mean((0, 1), dtype=np.float64))
 
 
-def noise(
-    image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
-) -> np.ndarray:
+def noise(image: np.ndarray, removed: np.ndarray, rng: Rng = None) -> np.ndarray:
     """Put noise in the place of removed pixels, uniform from -1 to 1, the same in every copy.
 
     Source: Samek et al. 2017, arXiv 1509.06321, replace regions by values drawn uniformly.
     """
-    return _composite(image, removed, _or_first(rng).uniform(-1, 1, image.shape))
+    return _composite(image, removed, (rng or np.random.default_rng(0)).uniform(-1, 1, image.shape))
 
 
-def inpainting(
-    image: np.ndarray, removed: np.ndarray, rng: np.random.Generator | None = None
-) -> np.ndarray:
+def inpainting(image: np.ndarray, removed: np.ndarray, rng: Rng = None) -> np.ndarray:
     """Fill removed pixels smoothly from those kept: each is the mean of its four neighbours.
 
     The equations are solved exactly. At the frame the neighbours outside it are left out. With all
@@ -68,10 +59,7 @@ def inpainting(
 
 
 def noisy_linear_imputation(
-    image: np.ndarray,
-    removed: np.ndarray,
-    rng: np.random.Generator | None = None,
-    noise: float = 0.01,
+    image: np.ndarray, removed: np.ndarray, rng: Rng = None, noise: float = 0.01
 ) -> np.ndarray:
     """Fill removed pixels by noisy linear imputation.
 
@@ -83,7 +71,7 @@ def noisy_linear_imputation(
     Source: Rong et al. 2022, arXiv 2202.00449.
     """
     filled = np.stack([_solved(image, mask, EIGHT) for mask in removed])
-    added = _or_first(rng).normal(0, noise, image.shape).astype(np.float32)
+    added = (rng or np.random.default_rng(0)).normal(0, noise, image.shape).astype(np.float32)
     return filled + removed[..., None] * added
 
 
@@ -99,10 +87,6 @@ BASELINES: dict[str, Callable] = {
 
 def _composite(image: np.ndarray, removed: np.ndarray, fill: np.ndarray) -> np.ndarray:
     return np.where(removed[..., None], np.asarray(fill, np.float32), image)
-
-
-def _or_first(rng: np.random.Generator | None) -> np.random.Generator:
-    return np.random.default_rng(0) if rng is None else rng
 
 
 def _solved(image: np.ndarray, removed: np.ndarray, weights: dict) -> np.ndarray:
@@ -131,12 +115,8 @@ def _solved(image: np.ndarray, removed: np.ndarray, weights: dict) -> np.ndarray
     entries.append((np.arange(count), np.arange(count), total))
     rows, columns, values = map(np.concatenate, zip(*entries))
     matrix = sparse.csc_matrix((values, (rows, columns)), (count, count))
-    factors = splu(
-        matrix,
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
-    )
+    symmetric = {"permc_spec": "MMD_AT_PLUS_A", "options": {"SymmetricMode": True}}
+    factors = splu(matrix, diag_pivot_thresh=0.0, **symmetric)
     colours[pixels_removed] = factors.solve(known)
     return colours.reshape(image.shape).astype(np.float32)
 

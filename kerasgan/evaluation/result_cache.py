@@ -11,14 +11,10 @@ import pathlib
 import warnings
 from typing import Any
 
-import keras
 import pandas as pd
-import tensorflow as tf
 
-from kerasgan._version import __version__
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.segmentation import save_table
-from kerasgan.storage import content_key, write_file
+from kerasgan.storage import content_key, is_new_or_empty, package_versions, write_file
 from kerasgan.tables import unescape_formula
 
 
@@ -34,7 +30,7 @@ def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents:
         for fact, value in facts.items()
     }
     plain = {fact: value for fact, value in facts.items() if isinstance(value, (int, float, str))}
-    versions = {"kerasgan": __version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+    versions = package_versions()
     try:
         if file.is_file():
             earlier = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -52,7 +48,7 @@ def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents:
                     f"{folder}. Pass another folder"
                 )
             return
-        if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        if not is_new_or_empty(folder):
             raise KerasganError(
                 f"Argument 'folder' must be new, empty, or of an earlier call. Received: {folder}"
             )
@@ -67,15 +63,10 @@ def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents:
         ) from error
 
 
-def write_result(table: pd.DataFrame, file: pathlib.Path) -> None:
-    """Write a table as CSV, whole or not at all."""
-    save_table(table, file, overwrite=True)
-
-
 def read_result(
     file: pathlib.Path, again: str, of: str = "images", **columns: list
 ) -> pd.DataFrame | None:
-    """Read what `write_result` wrote; None if there is no such file.
+    """Read what `save_table` wrote; None if there is no such file.
 
     `again` says in the error what deleting a damaged file leads to, `of` what there is a row for.
     `columns` are columns of text with the values that they were written with, which a CSV does not

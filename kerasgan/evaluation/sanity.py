@@ -96,13 +96,10 @@ def randomisation(
         )
     layers.reverse()
     trained = [layer.get_weights() for layer in layers]
-    random = [
-        [rng.permutation(weight.ravel()).reshape(weight.shape) for weight in weights]
-        for weights, rng in (
-            (weights, np.random.default_rng([benchmark.seed, stage]))
-            for stage, weights in enumerate(trained)
-        )
-    ]
+    random = []
+    for stage, weights in enumerate(trained):
+        rng = np.random.default_rng([benchmark.seed, stage])
+        random.append([rng.permutation(each.ravel()).reshape(each.shape) for each in weights])
     stages = {
         (order, stage): f"{order} {stage} of {len(layers)}: {layer.name}"
         for order in orders

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from kerasgan.counts import count, score
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_pixels
 from kerasgan.errors import KerasganError
@@ -27,6 +28,7 @@ from kerasgan.evaluation.benchmark import (
     target_scores,
 )
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
+from kerasgan.evaluation.similarity import ratio
 from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
 from kerasgan.explain.methods import DEFAULT_RULE
@@ -35,6 +37,8 @@ RegionFinder = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 FEWEST = 8  # images that a test rests on
 RESAMPLES = 2000
 EXAMPLES = 3
+TESTED = ["region", "shortcut", "images", "share", "area", "share_low", "share_high"]
+TESTED += ["change", "control", "low", "high"]
 
 
 class Shortcuts(NamedTuple):
@@ -112,7 +116,7 @@ def region_relevance(
 
     facts = {"measure": "regions", "find": find}
     table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
-    return _relevance_table(table, benchmark)
+    return _relevance_table(table, benchmark.seed)
 
 
 def _drawn(
@@ -123,16 +127,17 @@ def _drawn(
     for region, mask in regions.items():
         for prefix, part in (("", np.ones_like(mask)), ("outside_", ~batch.region)):
             weight = np.abs(maps) * part
-            area = _ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
-            share = _ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
+            area = ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
+            share = ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
             values[f"{region}/{prefix}area"] = area
             values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
     return values
 
 
-def _relevance_table(table: pd.DataFrame, benchmark: ExplanationBenchmark) -> pd.DataFrame:
+def _relevance_table(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    gates = dict(table.attrs)
     table = _wide(table)
-    table.insert(table.columns.get_loc("area") + 1, "lift", _ratio(table["share"], table["area"]))
+    table.insert(table.columns.get_loc("area") + 1, "lift", ratio(table["share"], table["area"]))
     columns = ["name", "method", "kind", "region", "share", "area", "lift"]
     table = table[[*columns, "outside_share", "outside_area"]]
     rows = []
@@ -140,14 +145,12 @@ def _relevance_table(table: pd.DataFrame, benchmark: ExplanationBenchmark) -> pd
         part = part.dropna(subset=["outside_share"])
         mean = part[["share", "area", "outside_share", "outside_area"]].mean()
         excess = part["outside_share"] - part["outside_area"]
-        low, high = _interval(excess, 0.95, benchmark.seed)
+        low, high = _interval(excess, 0.95, seed)
         lift = mean["share"] / mean["area"]
         rows.append([method, region, len(part), *mean, lift, excess.mean(), low, high])
     names = ["method", "region", "images", "share", "area", "outside_share", "outside_area"]
     summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
-    table.attrs["summary"] = summary.to_dict("list")
-    if benchmark.explainer.gates:
-        table.attrs["gates"] = benchmark.explainer.gates
+    table.attrs = {**gates, "summary": summary.to_dict("list")}
     return table
 
 
@@ -195,10 +198,8 @@ def inpainting_effect(
     regions_of = _finder(benchmark, find)
 
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        yield (
-            "gradient",
-            _inpainted(batch, regions_of(batch), benchmark.seed),
-        )  # its maps are not asked for
+        # The maps of the one method are not asked for.
+        yield "gradient", _inpainted(batch, regions_of(batch), benchmark.seed)
 
     facts = {"measure": "inpainting", "find": find}
     return _inpainting_table(benchmark.table(measure, folder=folder, facts=facts, verbose=verbose))
@@ -218,13 +219,12 @@ def _inpainted(
             row = {name: np.full(len(masks), np.nan) for name in INPAINTED}
             row["area"] = filled.mean((1, 2))
             if len(there):
-                logits = batch.run(inpaint_regions(batch.images[there], filled[there]))
-                scores = target_scores(logits, batch.weights[there])
+                weights, painted = batch.weights[there], filled[there]
+                logits = batch.run(inpaint_regions(batch.images[there], painted))
+                beyond = np.where(painted[..., None], batch.logits[there], logits)
+                scores = target_scores(logits, weights)
                 row["dice"][there] = scores["dice"]
-                elsewhere_now = np.where(filled[there][..., None], batch.logits[there], logits)
-                row["dice_beyond"][there] = target_scores(elsewhere_now, batch.weights[there])[
-                    "dice"
-                ]
+                row["dice_beyond"][there] = target_scores(beyond, weights)["dice"]
                 row["logit_change"][there] = scores["logit"] - before[there]
                 truth = None if batch.truth is None else batch.truth[there]
                 row["truth_dice"][there] = _truth_dice(logits, truth)
@@ -315,7 +315,7 @@ def shortcuts(
     facts = {"measure": "shortcuts", "find": find}
     table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
     parts = _parted(table)
-    drawn = _relevance_table(parts["drawn"], benchmark)
+    drawn = _relevance_table(parts["drawn"], benchmark.seed)
     inpainted = _inpainting_table(parts["inpainted"])
     dice, maps = (
         parts[part].pivot(index="name", columns="metric", values="value").loc[list(samples.names)]
@@ -370,11 +370,11 @@ def _at_size(
 
 
 def _controls(batch: ExplainedBatch, masks: np.ndarray, region: str, seed: int) -> np.ndarray:
-    controls = np.zeros_like(masks)
-    for index, (name, mask, target) in enumerate(zip(batch.names, masks, batch.region)):
-        rng = rng_of(name, seed, zlib.crc32(region.encode()))
-        controls[index] = elsewhere(mask, target, rng)
-    return controls
+    key = zlib.crc32(region.encode())
+    each = zip(masks, batch.region, batch.names)
+    return np.stack(
+        [elsewhere(mask, target, rng_of(name, seed, key)) for mask, target, name in each]
+    )
 
 
 def _truth_dice(logits: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
@@ -383,14 +383,7 @@ def _truth_dice(logits: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
         return np.full(len(logits), np.nan)
     now = foreground(tf.convert_to_tensor(logits)).numpy() > 0
     true = without_background(tf.convert_to_tensor(truth)).numpy() > 0
-    either = now.sum((1, 2, 3)) + true.sum((1, 2, 3))
-    return np.where(either > 0, 2 * (now & true).sum((1, 2, 3)) / np.maximum(either, 1), 1.0)
-
-
-def _ratio(part: Any, whole: Any) -> np.ndarray:
-    """Part by whole, NaN where the whole is 0."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    return score("dice", count(true, now, axis=(1, 2, 3)))
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
@@ -431,14 +424,8 @@ def _clustered(
     result = relevance_clusters(small, clusters, seed=benchmark.seed)
     middles = {k: result.embedding[result.labels == k].mean(0) for k in set(result.labels.tolist())}
     away = result.embedding - np.stack([middles[k] for k in result.labels.tolist()])
-    table = pd.DataFrame(
-        {
-            "name": benchmark.samples.names,
-            "cluster": result.labels,
-            "distance": np.linalg.norm(away, axis=1),
-            "dice": dice,
-        }
-    )
+    columns = {"cluster": result.labels, "distance": np.linalg.norm(away, axis=1), "dice": dice}
+    table = pd.DataFrame({"name": benchmark.samples.names, **columns})
     shares = drawn.pivot(index="name", columns="region", values="share")
     rows = []
     for cluster, part in table.groupby("cluster"):
@@ -455,9 +442,8 @@ def _tests(drawn, inpainted, least: float, confidence: float, seed: int) -> pd.D
     rows = []
     for region in names:
         share = drawn[drawn["region"] == region].set_index("name")
-        dice = inpainted[inpainted["region"] == region].pivot(
-            index="name", columns="inpainted", values="dice_beyond"
-        )
+        painted = inpainted[inpainted["region"] == region]
+        dice = painted.pivot(index="name", columns="inpainted", values="dice_beyond")
         both = share[["outside_share", "outside_area"]].join(1 - dice)
         both = both.dropna(subset=["region", "control"])
         excess = both["outside_share"] - both["outside_area"]
@@ -466,22 +452,11 @@ def _tests(drawn, inpainted, least: float, confidence: float, seed: int) -> pd.D
         low, high = _interval(difference, shared, seed)
         enough = len(both) >= FEWEST
         is_shortcut = enough and share_low > 0 and low > 0 and difference.mean() >= least
-        rows.append(
-            {
-                "region": region,
-                "shortcut": bool(is_shortcut),
-                "images": len(both),
-                "share": both["outside_share"].mean(),
-                "area": both["outside_area"].mean(),
-                "share_low": share_low,
-                "share_high": share_high,
-                "change": both["region"].mean(),
-                "control": both["control"].mean(),
-                "low": low,
-                "high": high,
-            }
-        )
-    return pd.DataFrame(rows)
+        means = both.mean()
+        drawn_there = means["outside_share"], means["outside_area"], share_low, share_high
+        changed = means["region"], means["control"], low, high
+        rows.append((region, bool(is_shortcut), len(both), *drawn_there, *changed))
+    return pd.DataFrame(rows, columns=TESTED)
 
 
 def _sentence(row: Mapping[str, Any], confidence: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -19,11 +21,16 @@ def cosine(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     return _cosine(maps.reshape(len(maps), -1), others.reshape(len(others), -1))
 
 
+def ratio(part: Any, whole: Any) -> np.ndarray:
+    """Return a part by its whole, NaN where the whole is 0."""
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+
+
 def relative_change(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the Frobenius norm of the difference of maps, over that of the first."""
     first = np.linalg.norm(maps, axis=(1, 2))
-    change = np.linalg.norm(np.subtract(others, maps), axis=(1, 2))
-    return np.divide(change, first, out=np.full(len(maps), np.nan), where=first > 0)
+    return ratio(np.linalg.norm(np.subtract(others, maps), axis=(1, 2)), first)
 
 
 def similarities(maps: np.ndarray, others: np.ndarray, where: str = "") -> dict[str, np.ndarray]:

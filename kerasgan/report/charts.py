@@ -54,8 +54,7 @@ def score_by_size(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Cha
         text = f"{row['name']}: {column} {row[column]:.2f}, {100 * row['true_area']:.2g} %"
         marks.append({"cx": cx, "cy": _up(row[column]), "kind": kind, "text": text, "index": index})
     mean = _up(float(part[column].mean())) if len(part) else _up(0)
-    line = {"x1": LEFT, "x2": WIDTH - RIGHT, "y1": mean, "y2": mean}
-    return Chart([(x, f"{tick:.3g}") for x, tick in zip(at, ticks)], _scores(), marks, [line])
+    return Chart(_ticks(at, ticks), _scores(), marks, [_line(mean, mean)])
 
 
 def against(first: pd.Series, second: pd.Series, names: Sequence[str]) -> Chart:
@@ -70,10 +69,9 @@ def against(first: pd.Series, second: pd.Series, names: Sequence[str]) -> Chart:
             text = f"{name}: {a:.2f} and {b:.2f}"
             position = {"cx": cx, "cy": _up((b - low) / (1 - low))}
             marks.append({**position, "kind": "found", "text": text, "index": index})
-    equal = {"x1": LEFT, "y1": _up(0), "x2": WIDTH - RIGHT, "y2": _up(1)}
-    x = [(at, f"{tick:.3g}") for at, tick in zip(_across(ticks, low, 1), ticks)]
-    y = [(_up((tick - low) / (1 - low)), f"{tick:.3g}") for tick in ticks]
-    return Chart(x, y, marks, [equal])
+    x = _ticks(_across(ticks, low, 1), ticks)
+    y = _ticks([_up((tick - low) / (1 - low)) for tick in ticks], ticks)
+    return Chart(x, y, marks, [_line(_up(0), _up(1))])
 
 
 def reliability(table: pd.DataFrame) -> Chart:
@@ -83,7 +81,8 @@ def reliability(table: pd.DataFrame) -> Chart:
     marks = []
     total = table["pixels"].sum()
     for row in table.to_dict("records"):
-        left, right = _across(np.array([row["low"], row["high"]]), low, 1)
+        ends = np.array([row["low"], row["high"], row["confidence"]])
+        left, right, middle = _across(ends, low, 1)
         top = _up(row["accuracy"])
         marks.append(
             {
@@ -91,15 +90,14 @@ def reliability(table: pd.DataFrame) -> Chart:
                 "y": top,
                 "width": round(max(right - left - 2, 1), 1),
                 "height": round(_up(0) - top, 1),
-                "cx": float(_across(np.array([row["confidence"]]), low, 1)[0]),
+                "cx": middle,
                 "text": f"confidence {row['confidence']:.2f}, right {row['accuracy']:.2f}, "
                 f"{100 * row['pixels'] / total:.2g} % of all pixels",
             }
         )
     ticks = [tick for tick in np.linspace(0, 1, 11) if tick >= low - 1e-9]
-    x = _across(np.array(ticks), low, 1)
-    ideal = {"x1": LEFT, "y1": _up(low), "x2": WIDTH - RIGHT, "y2": _up(1)}
-    return Chart([(at, f"{tick:.1f}") for at, tick in zip(x, ticks)], _scores(), marks, [ideal])
+    x = _ticks(_across(np.array(ticks), low, 1), ticks, ".1f")
+    return Chart(x, _scores(), marks, [_line(_up(low), _up(1))])
 
 
 def _across(values: np.ndarray, low: float, high: float) -> list[float]:
@@ -111,5 +109,17 @@ def _up(value: float) -> float:
     return round(float(TOP + (HEIGHT - TOP - BOTTOM) * (1 - value)), 1)
 
 
+def _line(left: float, right: float) -> dict[str, float]:
+    """A line across the chart, from a height at its left to one at its right."""
+    return {"x1": LEFT, "y1": left, "x2": WIDTH - RIGHT, "y2": right}
+
+
+def _ticks(
+    places: Sequence[float], values: Sequence[float] | np.ndarray, form: str = ".3g"
+) -> list[tuple[float, str]]:
+    return [(place, f"{value:{form}}") for place, value in zip(places, values)]
+
+
 def _scores() -> list[tuple[float, str]]:
-    return [(_up(value), f"{value:.1f}") for value in (0, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    values = (0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    return _ticks([_up(value) for value in values], values, ".1f")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError
+from kerasgan.evaluation.benchmark import check_some
 from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
 from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
 from kerasgan.inference.card import printable
@@ -50,6 +50,10 @@ class Collected(NamedTuple):
         """Whether there are true masks."""
         return self.summary is not None
 
+    def score_table(self) -> pd.DataFrame:
+        """Return the means and intervals of the summary, a row for each score."""
+        return pd.DataFrame(self.summary["scores"]).T.rename_axis("score").reset_index()
+
 
 def collect(
     model: Any,
@@ -63,10 +67,7 @@ def collect(
     **options: Any,
 ) -> Collected:
     """Segment every image once and keep what the report says of it."""
-    if not isinstance(samples, Samples) or not len(samples):
-        raise KerasganError(
-            f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
-        )
+    check_some(samples)
     refuse_labels(generator_of(model), "a report")
     labelled = samples.mask_paths is not None
     if labelled:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, unknown_name
-from kerasgan.evaluation.benchmark import named_rules
+from kerasgan.evaluation.benchmark import check_some, named_rules
 from kerasgan.evaluation.breakdown import by_size
 from kerasgan.evaluation.segmentation import save_table, summarize
 from kerasgan.explain.methods import DEFAULT_RULE
@@ -22,19 +22,12 @@ from kerasgan.inference.card import printable
 from kerasgan.inference.members import members_of
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import preprocess_of
-from kerasgan.report import charts
+from kerasgan.report import charts, model_results
 from kerasgan.report.collect import collect
 from kerasgan.report.failures import KINDS, ShownImage
 from kerasgan.report.html import MOST_IMAGES
 from kerasgan.report.model_card import model_facts, with_settings
-from kerasgan.report.model_results import (
-    ModelResult,
-    agreements,
-    choose_images,
-    compress_mask,
-    in_long_form,
-    wide_table,
-)
+from kerasgan.report.model_results import ModelResult
 from kerasgan.report.output_folder import check_report_folder, replace_report_folder
 from kerasgan.report.page import kinds_of, render, signed
 from kerasgan.report.panels import SIDE, Panels, balance, heatmap_options
@@ -48,6 +41,7 @@ FEW = 20
 MOST_MODELS = 10
 MOST_PANELS = 120
 """Images times models: what keeps the page below 25 MB."""
+DEFAULTS = {"threshold": 0.5, "mode": "stretch", "augment": False}  # of the rest, None
 
 
 def compare(
@@ -129,55 +123,47 @@ def compare(
     `kerasgan.evaluation.paired_difference`.
     """
     names = _names(models)
-    defaults = {"threshold": 0.5, "size": None, "mode": "stretch", "augment": False}
-    defaults["preprocess"] = None
+    if not (isinstance(gates, Mapping) and all(isinstance(v, Mapping) for v in gates.values())):
+        gates = dict.fromkeys(models, gates)  # a dict of the gates of one network is of all
     given = {"threshold": threshold, "size": size, "mode": mode, "augment": augment}
-    options_of = _options_by_model({**given, "preprocess": preprocess}, defaults, models)
-    several = isinstance(gates, Mapping) and all(isinstance(v, Mapping) for v in gates.values())
-    by_model = gates if several else dict.fromkeys(models, gates)
-    gates_of = _options_by_model({"gates": by_model}, {"gates": None}, models)
+    options_of = _options_by_model({**given, "preprocess": preprocess, "gates": gates}, models)
     check_whole_number("images", images, 1, MOST_IMAGES)
     if images * len(models) > MOST_PANELS:
         raise KerasganError(
             f"Argument 'images' must be at most {MOST_PANELS // len(models)} with {len(models)} "
             f"models, so that the page stays small. Received: {images}"
         )
-    if not isinstance(samples, Samples) or not len(samples):
-        raise KerasganError(
-            f"Argument 'samples' must be Samples, at least one. Received: {samples!r}"
-        )
     classes = _check_models(models, samples)
-    for name, model in models.items():
-        options_of[name]["preprocess"] = preprocess_of(model, options_of[name]["preprocess"])
     named = named_rules(rules)
     path = check_report_folder(folder, overwrite)
     panels, results = [], []
     for name, model in models.items():
-        options = {"batch_size": batch_size, **options_of[name], **gates_of[name]}
-        panels.append(Panels(model, samples, [], named, **options))
-    for letter, (name, model) in zip(string.ascii_uppercase, models.items()):
+        options = options_of[name]
+        options.update(preprocess=preprocess_of(model, options["preprocess"]))
+        panels.append(Panels(model, samples, [], named, batch_size=batch_size, **options))
+    for letter, (name, model), part in zip(string.ascii_uppercase, models.items(), panels):
         if verbose:
             print(f"{letter}: {names[name]}")
         masks: list = []
+        options = {option: v for option, v in options_of[name].items() if option != "gates"}
         collected = collect(
             model,
             samples,
             empty=empty,
             thumbnails=letter == "A",
-            seen=lambda mask, masks=masks: masks.append(compress_mask(mask)),
+            seen=lambda mask, masks=masks: masks.append(model_results.compress_mask(mask)),
             batch_size=batch_size,
             verbose=verbose,
-            **options_of[name],
+            **options,
         )
-        taken = {**options_of[name], "gates": panels[len(results)].gates}
-        facts = with_settings(model_facts(model), taken, classes)
+        facts = with_settings(model_facts(model), {**options, "gates": part.gates}, classes)
         results.append(ModelResult(letter, names[name], facts, collected, masks))
-    pairs = agreements(results, classes)
-    rows = wide_table(results, pairs)
-    chosen = choose_images(rows, images)
+    pairs = model_results.agreements(results, classes)
+    rows = model_results.wide_table(results, pairs)
+    chosen = model_results.choose_images(rows, images)
     with replace_report_folder(path, overwrite) as new:
         shown = list(_shown_images(panels, samples, chosen, rows, verbose))
-        tables = in_long_form(results, rows, pairs)
+        tables = model_results.in_long_form(results, rows, pairs)
         for file, table in tables.items():
             save_table(table, new / f"{file}.csv")
         page = _page(
@@ -219,7 +205,7 @@ def _names(models: Any) -> dict[str, str]:
 
 
 def _options_by_model(
-    given: Mapping[str, Any], defaults: Mapping[str, Any], models: Mapping[str, Any]
+    given: Mapping[str, Any], models: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """The options of each model, where there may be one for all or one for each."""
     for option, value in given.items():
@@ -228,7 +214,7 @@ def _options_by_model(
                 raise unknown_name(option, name, models)
     return {
         name: {
-            option: value.get(name, defaults[option]) if isinstance(value, Mapping) else value
+            option: value.get(name, DEFAULTS.get(option)) if isinstance(value, Mapping) else value
             for option, value in given.items()
         }
         for name in models
@@ -237,7 +223,7 @@ def _options_by_model(
 
 def _check_models(models: Mapping[str, Any], samples: Samples) -> int:
     """Make sure that all models segment these samples; return their number of classes."""
-    wanted = None if samples.mask_paths is None else samples.classes
+    wanted = None if check_some(samples).mask_paths is None else samples.classes
     for name, model in models.items():
         try:
             network = members_of(generator_of(model))[0].network
@@ -276,9 +262,8 @@ def _shown_images(
         yield {
             **{"number": number, "index": image.index, "group": image.group},
             **{"photo": uri, "height": size[0], "width": size[1]},
+            **{"row": rows[image.index], "panels": panels_of_image},
             "truth": None if truth is None else outline_layer(truth, None, size),
-            "row": rows[image.index],
-            "panels": panels_of_image,
             **heatmap_options(panel["maps"] for panel in panels_of_image),
         }
         if bar is not None:
@@ -304,7 +289,10 @@ def _page(**content: Any) -> str:
     held = [[set(kinds_of(row)) for row in table.to_dict("records")] for table in tables]
     if labelled:
         content.update(
-            scores=_by_score(results),
+            scores=[
+                {"score": score, "values": [r.collected.summary["scores"][score] for r in results]}
+                for score in _shown_scores(results)
+            ],
             differences=_by_difference(results, compared),
             sizes=list(zip(*(by_size(table).to_dict("records") for table in tables))),
             against=[charts.against(tables[0]["dice"], t["dice"], t["name"]) for t in tables[1:]],
@@ -316,9 +304,9 @@ def _page(**content: Any) -> str:
         kind="Comparison of models",
         labelled=labelled,
         few=FEW,
-        facts=_side_by_side([result.facts["network"] for result in results]),
-        recipes=_side_by_side([result.facts["recipe"] for result in results]),
-        fits=_side_by_side([result.facts["training as recorded"] for result in results]),
+        facts=_side_by_side(results, "network"),
+        recipes=_side_by_side(results, "recipe"),
+        fits=_side_by_side(results, "training as recorded"),
         software=results[0].facts["software"],
         same_weights=_same_weights(results),
         sentences=_summary_sentences(results, content.get("differences", []), content["pairs"]),
@@ -336,16 +324,6 @@ def _shown_scores(results: Sequence[ModelResult]) -> list[str]:
     known = results[0].collected.summary["scores"]
     of_all = [name for name in SCORE_WORDS if name in known and not name.endswith("area")]
     return of_all + [name for name in known if name.startswith("dice_")]
-
-
-def _by_score(results: Sequence[ModelResult]) -> list[dict[str, Any]]:
-    return [
-        {
-            "score": score,
-            "values": [result.collected.summary["scores"][score] for result in results],
-        }
-        for score in _shown_scores(results)
-    ]
 
 
 def _by_difference(results: Sequence[ModelResult], compared: pd.DataFrame) -> list[dict[str, Any]]:
@@ -382,9 +360,9 @@ def _summary_sentences(
     return lines
 
 
-def _side_by_side(facts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[Any]]:
+def _side_by_side(results: Sequence[ModelResult], heading: str) -> dict[str, list[Any]]:
     """Facts that differ, a value for each model, "–" where it has none, and those that do not."""
-    each = [dict(pairs) for pairs in facts]
+    each = [dict(result.facts[heading]) for result in results]
     labels = list(dict.fromkeys(label for pairs in each for label in pairs))
     rows = [(label, [pairs.get(label, "–") for pairs in each]) for label in labels]
     return {
@@ -393,7 +371,9 @@ def _side_by_side(facts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[
     }
 
 
-def _same_weights(results: Sequence[ModelResult]) -> list[list[ModelResult]]:
+def _same_weights(
+    results: Sequence[ModelResult],
+) -> list[list[ModelResult]]:
     """Models with the same weights."""
     by_weights: dict[str, list[ModelResult]] = {}
     for result in results:

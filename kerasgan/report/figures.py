@@ -29,9 +29,10 @@ from kerasgan.explain.draw import write_figure
 from kerasgan.text import read_text
 
 TRUTH, PREDICTION = "#F0E442", "#56B4E9"
-HIT, EXTRA, MISSED, WRONG_CLASS = "#56B4E9", "#D55E00", "#F0E442", "#CC79A7"
+REGION_COLOURS = HIT, EXTRA, MISSED, WRONG_CLASS = "#56B4E9", "#D55E00", "#F0E442", "#CC79A7"
 TRAINING, VALIDATION = "#0072B2", "#D55E00"
 INK, FAINT = "#222222", "#8A8A8A"
+DASHES = (0, (3, 1.2))
 WIDTH = 7.2  # inches: the text width of a two-column journal
 STYLE = {
     "font.size": 8,
@@ -209,10 +210,7 @@ def training_figure(
         )
     columns = min(len(names), 2 if len(names) in (2, 4) else 3)
     rows = -(-len(names) // columns)
-    lines = {
-        "training": ("", TRAINING),
-        "validation": ("val_", VALIDATION),
-    }
+    lines = {"training": ("", TRAINING), "validation": ("val_", VALIDATION)}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.3 + 2.0 * rows), layout="constrained")
         drawn = {}
@@ -334,7 +332,7 @@ def _check_rows(images, truths, predictions, names) -> None:
 
 def _draw_outlines(axes, truth, prediction) -> None:
     casing = [Stroke(linewidth=2.4, foreground="black", alpha=0.55), Normal()]
-    for mask, color, style in ((truth, TRUTH, "solid"), (prediction, PREDICTION, (0, (3, 1.2)))):
+    for mask, color, style in ((truth, TRUTH, "solid"), (prediction, PREDICTION, DASHES)):
         for label in [] if mask is None else np.unique(mask[mask != 0]):
             height, width = mask.shape
             axes.contour(
@@ -353,25 +351,23 @@ def _draw_outlines(axes, truth, prediction) -> None:
 def _fill(axes, image, truth, prediction) -> None:
     """The image, grey, with the one mask that there is laid over it, and its share."""
     mask, color = (prediction, PREDICTION) if truth is None else (truth, TRUTH)
-    canvas = _grey(image)
-    canvas[mask != 0] = (canvas[mask != 0] + np.array(to_rgb(color))) / 2
-    axes.imshow(canvas, aspect="auto", interpolation="antialiased")
+    _lay_over(axes, image, [(mask != 0, color)])
     _note(axes, f"Foreground {np.mean(mask != 0):.1%}")
 
 
 def _draw_errors(axes, image, truth, prediction) -> None:
-    canvas = _grey(image)
-    for region, color in zip(_regions(truth, prediction), (HIT, EXTRA, MISSED, WRONG_CLASS)):
-        canvas[region] = (canvas[region] + np.array(to_rgb(color))) / 2
-    axes.imshow(canvas, aspect="auto", interpolation="antialiased")
+    _lay_over(axes, image, zip(compare_regions(truth, prediction), REGION_COLOURS))
     jaccard = float(score("jaccard", count(truth != 0, prediction != 0)))
     what = "Foreground Jaccard" if max(truth.max(), prediction.max()) > 1 else "Jaccard"
     _note(axes, f"{what} {jaccard:.2f}")
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def _lay_over(axes, image: np.ndarray, coloured) -> None:
     grey = image @ np.array([0.299, 0.587, 0.114]) * 0.75
-    return np.repeat(grey[..., None], 3, axis=-1)
+    canvas = np.repeat(grey[..., None], 3, axis=-1)
+    for region, color in coloured:
+        canvas[region] = (canvas[region] + np.array(to_rgb(color))) / 2
+    axes.imshow(canvas, aspect="auto", interpolation="antialiased")
 
 
 def _note(axes, text: str) -> None:
@@ -387,8 +383,8 @@ def _note(axes, text: str) -> None:
     )
 
 
-def _regions(truth, prediction) -> tuple[np.ndarray, ...]:
-    """Found, too much, missed, and found as another class."""
+def compare_regions(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return what was found, drawn too much, missed, and found as another class."""
     true, found = truth != 0, prediction != 0
     both = true & found
     return both & (truth == prediction), found & ~true, true & ~found, both & (truth != prediction)
@@ -405,13 +401,13 @@ def _mask_legend(truths, predictions, outlines) -> list:
             f"{min(shares):.1%} to {max(shares):.1%}"
         )
         return [Patch(facecolor=color, alpha=0.6, label=label)]
-    drawn = Line2D([], [], color=PREDICTION, linestyle=(0, (3, 1.2)), label="prediction")
+    drawn = Line2D([], [], color=PREDICTION, linestyle=DASHES, label="prediction")
     patches = [
         Patch(color=HIT, label="found"),
         Patch(color=EXTRA, label="too much"),
         Patch(color=MISSED, label="missed"),
     ]
-    if any(_regions(t, p)[3].any() for t, p in zip(truths, predictions)):
+    if any(compare_regions(t, p)[3].any() for t, p in zip(truths, predictions)):
         patches.append(Patch(color=WRONG_CLASS, label="wrong class"))
     lines = [Line2D([], [], color=TRUTH, label="truth"), drawn] if outlines else []
     return [*lines, *patches]

@@ -124,17 +124,12 @@ def write(
     none = isinstance(rules, (list, tuple, Mapping)) and not rules
     stated, named = check_card(card), {} if none else named_rules(rules)
     path = check_report_folder(folder, overwrite)
-    before = preprocess_of(model, preprocess)
-    options = {"size": size, "mode": mode, "augment": augment, "preprocess": before}
-    options["batch_size"] = batch_size
-    drawn = {"threshold": threshold, "outlines": outlines, "gates": gates}
-    panels = Panels(model, samples, [], named, layers, **drawn, **options)
-    collected = collect(
-        model, samples, threshold=threshold, empty=empty, verbose=verbose, **options
-    )
-    used = {"mode": mode, "augment": augment, "threshold": threshold, "preprocess": before}
-    used["gates"] = panels.gates
-    facts = with_settings(model_facts(model), used, samples.classes)
+    options: dict[str, Any] = {"size": size, "mode": mode, "augment": augment}
+    options.update(preprocess=preprocess_of(model, preprocess), batch_size=batch_size)
+    options["threshold"] = threshold
+    panels = Panels(model, samples, [], named, layers, outlines=outlines, gates=gates, **options)
+    collected = collect(model, samples, empty=empty, verbose=verbose, **options)
+    facts = with_settings(model_facts(model), {**options, "gates": panels.gates}, samples.classes)
     column = "dice" if collected.labelled else "confidence"
     panels.chosen = choose(collected.table, column, images)
     with replace_report_folder(path, overwrite) as new:
@@ -148,7 +143,7 @@ def write(
             save_table(table, new / f"{name}.csv")
         if collected.labelled:
             score_figure(collected.table, new / "figures" / "scores.png", "dice")
-        sections = {
+        sections: dict[str, Sequence[str]] = {
             heading.capitalize(): [f"{label}: {value}" for label, value in pairs]
             for heading, pairs in {"written": [("On", date.isoformat())], **facts}.items()
         }
@@ -174,20 +169,18 @@ def write(
 
 def _tables(collected: Collected) -> dict[str, pd.DataFrame]:
     tables = {"images": collected.table}
-    if collected.summary is not None:
-        scores = pd.DataFrame(collected.summary["scores"]).T.rename_axis("score").reset_index()
-        tables["summary"] = scores
-        tables["by_size"] = by_size(collected.table)
+    if collected.labelled:
+        tables.update(summary=collected.score_table(), by_size=by_size(collected.table))
     return tables
 
 
 def _with_rows(panels: list[dict[str, Any]], collected: Collected) -> list[dict[str, Any]]:
     """Panels with their number and the row of their image."""
     rows = collected.table.to_dict("records")
-    numbered = enumerate(((panel, rows[panel["index"]]) for panel in panels), 1)
+    shown = ((panel, rows[panel["index"]]) for panel in panels)
     return [
         {**panel, "number": number, "row": row, "name": row["name"]}
-        for number, (panel, row) in numbered
+        for number, (panel, row) in enumerate(shown, 1)
     ]
 
 

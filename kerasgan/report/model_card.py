@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan._version import __version__
 from kerasgan.inference.card import fact_text, recorded
 from kerasgan.models import generator_of
+from kerasgan.storage import package_versions
 
 PACKAGES = ("innvestigate", "numpy", "scipy", "pandas")
 MODES = {"window": "cutting overlapping windows", "letterbox": "a border", "stretch": "stretching"}
@@ -49,12 +49,7 @@ def model_facts(model: Any) -> dict[str, list[tuple[str, str]]]:
         for name, value in recipe.items()
         if (value not in (0, None, False) or name == "seed") and name not in ADVISED
     ]
-    software = [
-        ("kerasgan", __version__),
-        ("Python", platform.python_version()),
-        ("keras", keras.__version__),
-        ("tensorflow", tf.__version__),  # also of tensorflow-cpu
-    ]
+    software = [*package_versions().items(), ("Python", platform.python_version())]
     for package in PACKAGES:
         try:
             software.append((package, importlib.metadata.version(package)))

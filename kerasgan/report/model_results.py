@@ -125,13 +125,11 @@ def differences(results: Sequence[ModelResult]) -> pd.DataFrame:
         result.collected.table[columns].assign(name=np.arange(len(result.masks)))
         for result in results
     ]
-    parts = []
-    for result, table in zip(results[1:], tables[1:]):
-        part = paired_difference(tables[0], table)
-        part.insert(0, "model_b", result.name)
-        part.insert(0, "model_a", results[0].name)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    parts = [
+        paired_difference(tables[0], table).assign(model_a=results[0].name, model_b=result.name)
+        for result, table in zip(results[1:], tables[1:])
+    ]
+    return _with_first(pd.concat(parts, ignore_index=True), ["model_a", "model_b"])
 
 
 def in_long_form(
@@ -164,8 +162,7 @@ def in_long_form(
         "agreement": pd.DataFrame(between),
     }
     if results[0].collected.labelled:
-        summaries = [pd.DataFrame(result.collected.summary["scores"]).T for result in results]
-        summaries = [part.rename_axis("score").reset_index() for part in summaries]
+        summaries = [result.collected.score_table() for result in results]
         tables["summary"] = _stacked(names, summaries)
         tables["by_size"] = _stacked(names, [by_size(result.collected.table) for result in results])
         tables["differences"] = differences(results)
@@ -174,5 +171,8 @@ def in_long_form(
 
 def _stacked(names: Sequence[str], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     parts = [table.assign(model=name) for name, table in zip(names, tables)]
-    whole = pd.concat(parts, ignore_index=True)
-    return whole[["model", *(column for column in whole if column != "model")]]
+    return _with_first(pd.concat(parts, ignore_index=True), ["model"])
+
+
+def _with_first(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    return table[[*columns, *(column for column in table if column not in columns)]]

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterator
 
 from kerasgan.errors import KerasganError
-from kerasgan.storage import atomic_replace, file_sha256, write_file
+from kerasgan.storage import atomic_replace, file_sha256, is_new_or_empty, write_file
 
 MANIFEST = "report.json"
 
@@ -19,7 +19,7 @@ def check_report_folder(folder: str | os.PathLike, overwrite: bool = False) -> p
     path = pathlib.Path(folder).resolve()
     if path.exists() and not path.is_dir():
         raise KerasganError(f"Argument 'folder' must be a folder. Received: the file {path}")
-    if not path.exists() or not any(path.iterdir()):
+    if is_new_or_empty(path):
         return path
     written = _manifest(path)
     if written is None:
@@ -33,8 +33,7 @@ def check_report_folder(folder: str | os.PathLike, overwrite: bool = False) -> p
             "overwrite=True to replace it"
         )
     present = _files(path)
-    others = [name for name in present if present[name] != written.get(name, "")]
-    others = [name for name in others if name != MANIFEST]
+    others = [name for name in present if present[name] != written.get(name) and name != MANIFEST]
     if others:
         raise KerasganError(
             f"Argument 'folder' holds files that were added to the report or changed since: "

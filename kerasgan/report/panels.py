@@ -12,29 +12,21 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation.benchmark import largest_leak, target_weights
 from kerasgan.evaluation.context import WIDTHS
 from kerasgan.evaluation.regions import blurred_targets, excess
-from kerasgan.explain import Explainer, Explanation, MergedExplainer, targets
+from kerasgan.explain import Explainer, Explanation, MergedExplainer
 from kerasgan.explain.draw import some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import members_of
 from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
+from kerasgan.report import pictures
 from kerasgan.report.failures import SPECK, ShownImage
 from kerasgan.report.figures import mask_figure
-from kerasgan.report.pictures import (
-    error_layer,
-    inside,
-    laid_over,
-    outline_layer,
-    photo,
-    relevance_map,
-    resized,
-)
 
 SIDE = 360
 TOGETHER = 6
@@ -49,31 +41,9 @@ TARGETS = {
 class Panels:
     """Everything that is shown of the chosen images, made a few at a time.
 
-    Args:
-        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
-        samples: All of them.
-        chosen: Which to show.
-        rules: By name, as `Explainer` takes them; without any there are no heatmaps.
-        layers: Names of layers to show relevance at; None picks three.
-        threshold: As for `kerasgan.evaluate`.
-        size: As for `kerasgan.evaluate`.
-        mode: "stretch", "letterbox" or "window".
-        augment: As for `kerasgan.predict`.
-        batch_size: Images at once.
-        preprocess: As for `Explainer`.
-        outlines: Whether figures show the outlines of masks.
-        gates: As for `Explainer`.
-
-    A prediction that is merged from windows or views has relevance at the pixels alone.
-
-    Raises:
-        KerasganError: If the model cannot be explained, or a rule or a layer is unknown; layers
-            with a merged prediction.
-
-    Example:
-        >>> shown = [ShownImage(0, "worst")]  # doctest: +SKIP
-        >>> panels = Panels(gan, test, shown, {"z-plus": "z-plus"})  # doctest: +SKIP
-        >>> [panel["name"] for panel in panels.make()]  # doctest: +SKIP
+    `rules` are by name, and without any there are no heatmaps; further arguments are those of
+    `report.write`. A prediction that is merged from windows or views has relevance at the pixels
+    alone.
     """
 
     def __init__(
@@ -126,14 +96,9 @@ class Panels:
     def make(
         self, figures: pathlib.Path | None = None, verbose: bool = True
     ) -> Iterator[dict[str, Any]]:
-        """Make what is shown of each chosen image, in their order.
+        """Yield what the template shows of each chosen image, in their order.
 
-        Args:
-            figures: Folder for figures of the first images, to print; None for none.
-            verbose: Whether to show a progress bar.
-
-        Yields:
-            A dict for the template.
+        In the folder `figures`, if there is one, go figures of the first images, to print.
         """
         bar = keras.utils.Progbar(len(self.chosen), unit_name="image") if verbose else None
         for start in range(0, len(self.chosen), TOGETHER):
@@ -143,17 +108,15 @@ class Panels:
             part = dataclasses.replace(part, channels=channels)
             whole = self._whole(part, chosen)
             kept = figures if start == 0 else None
-            if self.merged:
-                maps = []
-                for place in range(len(part)):
-                    one = part[[place]], whole[place : place + 1]
-                    maps += self._maps(*one, None if place else kept, start + place)
-            else:
-                maps = self._maps(part, whole, kept, start)
-            if figures is not None and start == 0:
-                _draw_masks(whole, figures / "masks.png", self.outlines)
+            step = 1 if self.merged else len(part)  # merged maps have the sizes of their images
+            maps = []
+            for at in range(0, len(part), step):
+                some = slice(at, at + step)
+                maps += self._maps(part[some], whole[some], None if at else kept, start + at)
+            if kept is not None:
+                _draw_masks(whole, kept / "masks.png", self.outlines)
             for image, shown, found in zip(chosen, whole, maps):
-                about = {"index": image.index, "group": image.group, "maps": found}
+                about = {**image._asdict(), "maps": found}
                 yield {**_pictures(shown), **about, **heatmap_options([found])}
                 if bar is not None:
                     bar.add(1)
@@ -194,7 +157,7 @@ class Panels:
             if self.merged and truth is not None:
                 truth = _batch(part, main.logits.shape[1:3], self.placing)[1]
             for target in ("false_positives", "false_negatives") if truth is not None else ():
-                weights = _weights(target, main.logits, truth)
+                weights = target_weights(target, main.logits, truth)
                 enough = np.any(weights != 0, -1).mean((1, 2)) >= SPECK
                 which = np.flatnonzero(enough)
                 if which.size:
@@ -216,21 +179,22 @@ class Panels:
         places: Mapping[str, np.ndarray],
     ) -> None:
         for row, (maps, shown) in enumerate(zip(found, whole)):
+            size = shown["image"].shape[:2]
             for place, relevance in places.items():
-                size = shown["image"].shape[:2]
-                summed = inside(relevance[row].sum(-1, dtype=np.float64), size, self.mode)
-                region = np.any(explanation.target[row] != 0, -1)
-                coloured = relevance_map(summed)
-                entry = {"rule": rule, "target": target, "place": place, **coloured._asdict()}
+                whole_map = relevance[row].sum(-1, dtype=np.float64)
+                summed = pictures.inside(whole_map, size, self.mode)
+                entry: dict[str, Any] = {"rule": rule, "target": target, "place": place}
+                entry.update(pictures.relevance_map(summed)._asdict())
                 entry["cells"] = "{} × {}".format(*relevance.shape[1:3])
                 if not maps:
-                    entry["over"] = laid_over(summed)
+                    entry["over"] = pictures.laid_over(summed)
                 if place:
                     entry["part"] = explanation.layers.describe(place)
-                if not place:
-                    whole_map = relevance[row].sum(-1, dtype=np.float64)
+                else:
+                    region = np.any(explanation.target[row] != 0, -1)
                     if self.merged:
-                        region = resized(inside(region, size, self.placing), size) > 0
+                        placed = pictures.inside(region, size, self.placing)
+                        region = pictures.resized(placed, size) > 0
                     entry.update(_shares(whole_map, region))
                 maps.append(entry)
 
@@ -248,25 +212,17 @@ def explain_without_warnings(
 
 
 def heatmap_options(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Say between which heatmaps a reader can choose.
+    """Say between which heatmaps of panels that change at once a reader can choose.
 
-    Args:
-        panels: The heatmaps of each panel that changes at once with the others.
-
-    Returns:
-        `rules` and `explained`, the names of targets, each once, and `depth`, the most layers that
-        one map has in the network.
-
-    Example:
-        >>> heatmap_options([[{"rule": "gamma", "target": "prediction", "place": ""}]])
-        {'rules': ['gamma'], 'explained': ['prediction'], 'depth': 0}
+    These are `rules` and `explained`, the names of targets, each once, and `depth`, the most layers
+    that one map has in the network.
     """
     panels = list(panels)
     maps = [entry for panel in panels for entry in panel]
-    targets = {entry["target"] for entry in maps}
+    explained = {entry["target"] for entry in maps}
     return {
         "rules": list(dict.fromkeys(entry["rule"] for entry in maps)),
-        "explained": [target for target in TARGETS if target in targets],
+        "explained": [target for target in TARGETS if target in explained],
         "depth": max(len({entry["place"] for entry in panel}) for panel in panels) - 1,
     }
 
@@ -274,14 +230,9 @@ def heatmap_options(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, 
 def balance(ledgers: Sequence[pd.DataFrame]) -> dict[str, Any]:
     """Say where relevance went, over all images explained, and whether any was lost unseen.
 
-    Args:
-        ledgers: Of explanations, as `Explanation.ledger` gives them, `image` counted through.
-
-    Returns:
-        `images`, how many had something to explain; `pixels`, `bias`, `stabiliser`, `unsupported`
-        and `remainder`, mean shares of what was explained; `lost`, the largest remainder of any
-        layer as a share of its absolute relevance; `balanced`, whether that is at most 0.0001, as
-        `Explainer.check` asks; None where the method keeps no complete ledger.
+    `images`: how many had something to explain; `pixels`, `bias`, `stabiliser`, `unsupported`,
+    `remainder`: mean shares of what was explained; `lost`: `largest_leak`; `balanced`: whether that
+    is at most what `Explainer.check` asks, None where the method keeps no complete ledger.
 
     Example:
         >>> row = {"image": 0, "relevance_in": 2.0, "bias": 0.5, "stabiliser": 0.0}
@@ -292,22 +243,19 @@ def balance(ledgers: Sequence[pd.DataFrame]) -> dict[str, Any]:
     """
     table = pd.concat(ledgers)
     spent = ["bias", "stabiliser", "unsupported", "remainder"]
-    result = {"images": 0, "lost": float("nan"), "balanced": None, "pixels": float("nan")}
-    result.update(dict.fromkeys(spent, float("nan")))
-    if table.empty:
-        return result
     start = table.groupby("image")["relevance_in"].first()
     start = start[start.abs() > 0]
     shares = table.groupby("image")[spent].sum(min_count=1).loc[start.index]
     shares = shares.div(start, axis=0)
     shares["pixels"] = 1 - shares.sum(axis=1, skipna=False)
-    result["images"] = len(start)
-    result.update({name: float(value) for name, value in shares.mean(skipna=False).items()})
-    if table["remainder"].isna().any():
+    result: dict[str, Any] = {
+        name: float(value) for name, value in shares.mean(skipna=False).items()
+    }
+    result.update(images=len(start), lost=float("nan"), balanced=None)
+    if table.empty or table["remainder"].isna().any():
         return result
-    active = table[table["absolute"] > 0]
-    lost = (active["remainder"].abs() / active["absolute"]).max() if len(active) else 0.0
-    return {**result, "lost": float(lost), "balanced": bool(lost <= LEAK)}
+    lost = largest_leak(table) if (table["absolute"] > 0).any() else 0.0
+    return {**result, "lost": lost, "balanced": lost <= LEAK}
 
 
 def _batch(part: Samples, size: Any, mode: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -315,11 +263,6 @@ def _batch(part: Samples, size: Any, mode: str) -> tuple[np.ndarray, np.ndarray 
     batch = next(iter(part.batches(len(part), size=size, shuffle=False, mode=mode)))
     images, truth = batch if isinstance(batch, tuple) else (batch, None)
     return images.numpy(), None if truth is None else truth.numpy()
-
-
-def _weights(target: str, logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    made = targets.get(target).prepare(logits.shape, truth)
-    return np.asarray(made.weights(tf.constant(logits)))
 
 
 def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:
@@ -345,11 +288,11 @@ def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:
 
 def _pictures(shown: dict[str, Any]) -> dict[str, Any]:
     image, truth, prediction = shown["image"], shown["truth"], shown["prediction"]
-    uri, size = photo(image, SIDE)
-    errors = None if truth is None else error_layer(truth, prediction, size)
-    outlines = outline_layer(truth, prediction, size)
-    pictures = {"photo": uri, "outlines": outlines, "errors": errors}
-    return {**pictures, "height": size[0], "width": size[1]}
+    uri, size = pictures.photo(image, SIDE)
+    errors = None if truth is None else pictures.error_layer(truth, prediction, size)
+    outlines = pictures.outline_layer(truth, prediction, size)
+    encoded = {"photo": uri, "outlines": outlines, "errors": errors}
+    return {**encoded, "height": size[0], "width": size[1]}
 
 
 def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path, outlines: bool) -> None:

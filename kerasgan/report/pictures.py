@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from kerasgan.data.resize import image_box
 from kerasgan.explain.draw import CLIPPED, COLOURS, opacity, to_picture
-from kerasgan.report.figures import EXTRA, HIT, MISSED, PREDICTION, TRUTH, WRONG_CLASS
+from kerasgan.report.figures import PREDICTION, REGION_COLOURS, TRUTH, compare_regions
 
 LEVELS = 63
 CASING = "#000000"
@@ -34,9 +34,6 @@ class Map(NamedTuple):
         height: Of the map, in cells.
         width: Of the map, in cells.
 
-    Example:
-        >>> relevance_map(np.array([[1.0, -2.0]])).limit
-        1.995
     """
 
     uri: str
@@ -46,15 +43,9 @@ class Map(NamedTuple):
 
 
 def photo(image: np.ndarray, side: int, quality: int = 80) -> tuple[str, tuple[int, int]]:
-    """Encode an image as a JPEG.
+    """Encode an image in [-1, 1] as a JPEG; return its data address, and its (height, width).
 
-    Args:
-        image: Float (height, width, channels) in [-1, 1].
-        side: The longer side is shrunk to so many pixels, if it is longer.
-        quality: Of the JPEG, 1 to 95.
-
-    Returns:
-        Its data address, and its (height, width).
+    The longer side is shrunk to `side` pixels, if it is longer.
 
     Example:
         >>> photo(np.zeros((100, 50, 3)), side=20)[1]
@@ -66,19 +57,14 @@ def photo(image: np.ndarray, side: int, quality: int = 80) -> tuple[str, tuple[i
 
 
 def relevance_map(relevance: np.ndarray, most: int = 128) -> Map:
-    """Encode relevance as a PNG of 127 colours.
+    """Encode relevance as a PNG of 127 colours, which end at the 99.5th percentile of its size.
 
-    Args:
-        relevance: Float (height, width).
-        most: Longest side of the map; a larger one is averaged down, so that its values stay those
-            of a pixel of the network.
-
-    Returns:
-        The map. Its colours end at the 99.5th percentile of absolute relevance.
+    A map with a side of more than `most` pixels is averaged down, so that its values stay those of
+    a pixel of the network.
 
     Example:
-        >>> relevance_map(np.zeros((4, 6)))[1:]
-        (0.0, 4, 6)
+        >>> relevance_map(np.array([[1.0, -2.0]]))[1:]
+        (1.995, 1, 2)
     """
     picture, limit, shape = _levels(relevance, most)
     return Map(_address(picture, "png", optimize=True), limit, *shape)
@@ -120,19 +106,9 @@ def palette() -> np.ndarray:
 def outline_layer(
     truth: np.ndarray | None, prediction: np.ndarray | None, size: tuple[int, int]
 ) -> str:
-    """Draw the outlines of masks on a transparent ground.
+    """Draw the outlines of masks, labels with 0 the background, on a transparent PNG.
 
-    Args:
-        truth: Labels (height, width), 0 the background; None for none. Drawn as a solid line.
-        prediction: Likewise. Drawn as a dashed line.
-        size: (height, width) of the picture.
-
-    Returns:
-        The data address of a PNG.
-
-    Example:
-        >>> outline_layer(np.eye(4), None, (8, 8))[:22]
-        'data:image/png;base64,'
+    That of the truth is a solid line, that of the prediction a dashed one.
     """
     layer = np.zeros(size, np.uint8)
     rows, columns = np.indices(size)
@@ -151,27 +127,12 @@ def outline_layer(
 
 
 def error_layer(truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int]) -> str:
-    """Colour what was found, missed, drawn too much and given the wrong class.
-
-    Args:
-        truth: Labels (height, width), 0 the background.
-        prediction: Likewise.
-        size: (height, width) of the picture.
-
-    Returns:
-        The data address of a half-transparent PNG.
-
-    Example:
-        >>> error_layer(np.eye(4), np.eye(4), (8, 8))[:22]
-        'data:image/png;base64,'
-    """
+    """Colour what was found, missed, drawn too much and given the wrong class, in a PNG."""
     truth, prediction = resized(truth, size), resized(prediction, size)
     layer = np.zeros(size, np.uint8)
-    layer[(truth != 0) & (truth == prediction)] = 1
-    layer[(truth != 0) & (prediction == 0)] = 2
-    layer[(truth == 0) & (prediction != 0)] = 3
-    layer[(truth != 0) & (prediction != 0) & (truth != prediction)] = 4
-    return _layer(layer, [(colour, 150) for colour in (HIT, MISSED, EXTRA, WRONG_CLASS)])
+    for number, region in enumerate(compare_regions(truth, prediction), 1):
+        layer[region] = number
+    return _layer(layer, [(colour, 150) for colour in REGION_COLOURS])
 
 
 def inside(array: np.ndarray, image_size: tuple[int, int], mode: str) -> np.ndarray:

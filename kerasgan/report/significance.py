@@ -37,17 +37,14 @@ def assess_difference(
     direction = "Higher" if row["difference"] > 0 else "Lower"
     if 2.0 ** (1 - images) > allowed:
         many = "one image tells" if images == 1 else f"{images} images tell"
-        return Significance(
-            "too few", f"{direction} here, but {many} too little to rule out chance."
-        )
+        text = f"{direction} here, but {many} too little to rule out chance."
+        return Significance("too few", text)
     if row["low"] <= 0 <= row["high"]:
         return Significance("not significant", "May be chance: the interval holds zero.")
     if row["p"] > allowed:
-        return Significance(
-            "uncorrected",
-            f"{direction}. Hardly chance taken alone; but {comparisons} models were compared with "
-            "the first, and one of so many may differ as much by chance.",
-        )
+        many = f"{comparisons} models were compared with the first, and one of so many"
+        text = f"{direction}. Hardly chance taken alone; but {many} may differ as much by chance."
+        return Significance("uncorrected", text)
     return Significance("significant", f"{direction}, and hardly by chance.")
 
 
@@ -65,26 +62,13 @@ COMPARISON_LIMITS = (
 )
 """What holds for every such comparison."""
 
-COMPARISON_GLOSSARY = tuple(
-    sorted(
-        (
-            *GLOSSARY,
-            (
-                "Agreement",
-                "How far two models draw the same, whether right or wrong: the Dice score between "
-                "their masks. 1 where both drew nothing.",
-            ),
-            (
-                "Chance",
-                "That these images, and not others like them, were tested. A difference that may "
-                "be chance could be of the other sign on others.",
-            ),
-            (
-                "Paired difference",
-                "The score of one model less that of another on the same image, then averaged. "
-                "What makes an image hard for both cancels out.",
-            ),
-        )
-    )
-)
+COMPARISON_GLOSSARY = sorted((
+    *GLOSSARY,
+    ("Agreement", "How far two models draw the same, whether right or wrong: the Dice score "
+     "between their masks. 1 where both drew nothing."),
+    ("Chance", "That these images, and not others like them, were tested. A difference that may "
+     "be chance could be of the other sign on others."),
+    ("Paired difference", "The score of one model less that of another on the same image, then "
+     "averaged. What makes an image hard for both cancels out."),
+))  # fmt: skip
 """Terms of a comparison and what they mean."""

@@ -95,7 +95,7 @@ def test_bad_arguments(samples):
     ):
         with pytest.raises(KerasganError, match=message):
             advise(network(), samples, **{"rules": RULES, "default": "true", **options})
-    with pytest.raises(KerasganError, match="'samples' must be Samples, 4 at least"):
+    with pytest.raises(KerasganError, match="'samples' must be Samples, at least 4"):
         advise(network(), samples[:3], rules=RULES, default="true")
     with (
         pytest.raises(KerasganError, match="whose masks of 8 images are empty"),

@@ -244,7 +244,8 @@ def _cached_on_disk(
         raise KerasganError(
             f"Argument 'cache' must be 'memory' or a folder to write into: {error}"
         ) from error
-    _check_labels(samples, (np.fromfile(path, np.uint8)[image_bytes:] for path in paths))
+    masks = (np.fromfile(path, np.uint8)[image_bytes:].reshape(size) for path in paths)
+    _check_labels(samples, masks)
     with tf.device("CPU:0"):
         paths = tf.constant(paths)
 

@@ -392,8 +392,9 @@ def test_masks_that_nobody_looked_at_are_found_inverted(save, tmp_path):
     assert looked == (None, "", ())
     save("masks/000.png", 255 - mask)
     save("masks/001.png", 255 - mask)  # one of any two neighbours is not looked at
-    with pytest.warns(KerasganWarning, match="2 of 128 masks may be inverted: 000, 001"):
-        samples.batches(1, 8)
+    for cache in ("memory", tmp_path / "cache"):
+        with pytest.warns(KerasganWarning, match="2 of 128 masks may be inverted: 000, 001"):
+            samples.batches(1, 8, cache=cache)
     with pytest.warns(KerasganWarning, match="1 of 64 masks may be inverted: 00"):
         load_folder(tmp_path)
 

@@ -5,8 +5,7 @@ functional `keras.Model`s from images in [-1, 1] to masks, whose layers all have
 
 Which file to open:
 
-- `generators.py`, `residual.py`, `attention.py`, `nested.py`, `encoders.py`, `transformers.py`:
-  U-Nets, with parts that they share in `blocks.py`
+- `unets.py`, `encoders.py`, `transformers.py`: U-Nets, with parts that they share in `blocks.py`
 - `discriminators.py`: PatchGAN, PixelGAN, ImageGAN, SegAN's critic
 - `functional.py`: a SavedModel, a subclassed or another network as a functional model
 - `outputs.py`: whether an output is a logit, a probability or a mask in [-1, 1], and its logits;
@@ -15,7 +14,6 @@ Which file to open:
 - `named.py`, `safe.py`, `archives.py`: records, weights and files of networks, safe to load
 """
 
-from kerasgan.models.attention import attention_unet
 from kerasgan.models.blocks import SeededDropout, WeightClip
 from kerasgan.models.discriminators import (
     feature_critic,
@@ -25,12 +23,16 @@ from kerasgan.models.discriminators import (
 )
 from kerasgan.models.encoders import encoder_unet
 from kerasgan.models.functional import generator_of
-from kerasgan.models.generators import pix2pix_generator, unet
 from kerasgan.models.named import rebuild, record_of
-from kerasgan.models.nested import nested_unet
 from kerasgan.models.outputs import final_activation, to_probability, to_signed_mask
-from kerasgan.models.residual import residual_unet
 from kerasgan.models.transformers import convnext_unet, segformer
+from kerasgan.models.unets import (
+    attention_unet,
+    nested_unet,
+    pix2pix_generator,
+    residual_unet,
+    unet,
+)
 
 __all__ = [
     "SeededDropout",

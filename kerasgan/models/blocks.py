@@ -142,30 +142,40 @@ def apply_spectral_norm(layer: keras.layers.Layer, x, name: str):
     return x
 
 
+def he_start(seeds: Iterator[int]) -> keras.initializers.Initializer:
+    """Return start values of He et al. 2015, for what a ReLU follows."""
+    return keras.initializers.HeNormal(seed=next(seeds))
+
+
+def glorot_start(seeds: Iterator[int]) -> keras.initializers.Initializer:
+    """Return start values of Glorot and Bengio 2010, for logits."""
+    return keras.initializers.GlorotUniform(seed=next(seeds))
+
+
+def conv(x, channels: int, side: int, name: str, start, **settings):
+    """Apply a convolution whose kernel has these start values."""
+    layer = keras.layers.Conv2D(channels, side, kernel_initializer=start, name=name, **settings)
+    return layer(x)
+
+
 def conv_block(x, channels: int, prefix: str, seeds: Iterator[int]):
     """Apply what a U-Net does at each level: twice 3 x 3 convolution, batch norm, ReLU."""
     for part in "ab":
-        start = keras.initializers.HeNormal(seed=next(seeds))
-        x = keras.layers.Conv2D(
-            channels, 3, padding="same", kernel_initializer=start, name=f"{prefix}_conv_{part}"
-        )(x)
+        x = conv(x, channels, 3, f"{prefix}_conv_{part}", he_start(seeds), padding="same")
         x = batch_norm(f"{prefix}_bn_{part}")(x)
         x = keras.layers.ReLU(name=f"{prefix}_act_{part}")(x)
     return x
 
 
-def upsample(x, channels: int, name: str, seeds: Iterator[int]):
-    """Apply a 2 x 2 transposed convolution of stride 2."""
-    start = keras.initializers.HeNormal(seed=next(seeds))
-    return keras.layers.Conv2DTranspose(channels, 2, 2, kernel_initializer=start, name=name)(x)
-
-
-def mask_head(x, classes: int, seeds: Iterator[int]):
-    """Apply a 1 x 1 convolution and the last activation, both in the precision of weights."""
-    start = keras.initializers.GlorotUniform(seed=next(seeds))
-    x = keras.layers.Conv2D(
-        classes, 1, kernel_initializer=start, dtype=full_precision(), name="mask_conv"
-    )(x)
+def mask_head(x, classes: int, seeds: Iterator[int], factor: int = 1):
+    """Compute logits, grow them bilinearly, and apply the last activation, in full precision."""
+    precise = {"dtype": full_precision()}
+    x = conv(x, classes, 1, "mask_conv", glorot_start(seeds), **precise)
+    if factor > 1:
+        grow = keras.layers.UpSampling2D(
+            factor, interpolation="bilinear", name="mask_grow", **precise
+        )
+        x = grow(x)
     return mask_activation(classes, "sigmoid")(x)
 
 

@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import keras
+from keras import layers
 
-from kerasgan.models.blocks import (
-    WeightClip,
-    apply_spectral_norm,
-    batch_norm,
-    check_counts,
-    check_power_of_two,
-    conv_settings,
-    full_precision,
-)
+from kerasgan.models import blocks
 from kerasgan.models.named import register_builder
 from kerasgan.validation import check_size
-
-
-def discriminator_inputs(height: int, width: int, channels: int, classes: int) -> list:
-    """Return the inputs of a discriminator: image, and mask in [-1, 1]."""
-    image = keras.Input((height, width, channels), name="image")
-    return [image, keras.Input((height, width, classes), name="signed_mask")]
-
-
-def discriminator_conv(x, width: int, side: int, name: str, spectral_norm: bool, **settings):
-    """Apply a convolution, with spectral normalisation or not."""
-    if spectral_norm:
-        conv = keras.layers.Conv2D(width, side, name=f"{name}_inner", **settings)
-        return apply_spectral_norm(conv, x, name)
-    return keras.layers.Conv2D(width, side, name=name, **settings)(x)
-
-
-def logits_output(x):
-    """Apply the last layer, whose output has the precision of weights."""
-    return keras.layers.Activation("linear", dtype=full_precision(), name="logits")(x)
 
 
 @register_builder
@@ -76,22 +50,15 @@ def patch_discriminator(
     Source: Isola et al. 2017 (arXiv 1611.07004), as used in arXiv 2111.01665; spectral
     normalisation: Miyato et al. 2018 (arXiv 1802.05957).
     """
-    check_power_of_two(size)
-    check_counts(channels=channels, classes=classes, filters=filters)
-    layers = keras.layers
-    inputs = discriminator_inputs(size, size, channels, classes)
+    blocks.check_power_of_two(size)
+    inputs = discriminator_inputs(size, channels, classes, filters)
     x = layers.Concatenate(name="pair")(inputs)
-    plan = [(filters, 2), (filters * 2, 2), (filters * 4, 2), (filters * 8, 1), (1, 1)]
-    for level, (width, stride) in enumerate(plan, start=1):
+    for level, (width, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)], start=1):
         x = layers.ZeroPadding2D(name=f"patch_{level}_pad")(x)
-        settings = conv_settings(seed, 100 + level)
-        x = discriminator_conv(
-            x, width, 4, f"patch_{level}_conv", spectral_norm, strides=stride, **settings
-        )
-        if 1 < level < len(plan) and not spectral_norm:
-            x = batch_norm(f"patch_{level}_bn")(x)
-        if level < len(plan):
-            x = layers.LeakyReLU(0.2, name=f"patch_{level}_act")(x)
+        x = conv(x, filters * width, 4, "patch", level, spectral_norm, seed, strides=stride)
+        x = activated(x, f"patch_{level}", level > 1 and not spectral_norm)
+    x = layers.ZeroPadding2D(name="patch_5_pad")(x)
+    x = conv(x, 1, 4, "patch", 5, spectral_norm, seed)
     return keras.Model(inputs, logits_output(x), name="patch_discriminator")
 
 
@@ -131,17 +98,12 @@ def pixel_discriminator(
 
     Source: Isola et al. 2017 (arXiv 1611.07004), sections 4.4 and 6.2.
     """
-    check_counts(channels=channels, classes=classes, filters=filters)
-    inputs = discriminator_inputs(*check_size("size", size), channels, classes)
-    x = keras.layers.Concatenate(name="pair")(inputs)
-    plan = [filters, filters * 2, 1]
-    for level, width in enumerate(plan, start=1):
-        settings = conv_settings(seed, 100 + level)
-        x = discriminator_conv(x, width, 1, f"pixel_{level}_conv", spectral_norm, **settings)
-        if level == 2 and not spectral_norm:
-            x = batch_norm(f"pixel_{level}_bn")(x)
-        if level < len(plan):
-            x = keras.layers.LeakyReLU(0.2, name=f"pixel_{level}_act")(x)
+    inputs = discriminator_inputs(size, channels, classes, filters)
+    x = layers.Concatenate(name="pair")(inputs)
+    for level in (1, 2):
+        x = conv(x, filters * level, 1, "pixel", level, spectral_norm, seed)
+        x = activated(x, f"pixel_{level}", level > 1 and not spectral_norm)
+    x = conv(x, 1, 1, "pixel", 3, spectral_norm, seed)
     return keras.Model(inputs, logits_output(x), name="pixel_discriminator")
 
 
@@ -183,21 +145,15 @@ def image_discriminator(
     Source: Isola et al. 2017 (arXiv 1611.07004), section 4.4; Radford et al. 2016
     (arXiv 1511.06434) for the convolutions.
     """
-    check_power_of_two(size)
-    check_counts(channels=channels, classes=classes, filters=filters)
-    layers = keras.layers
-    inputs = discriminator_inputs(size, size, channels, classes)
+    blocks.check_power_of_two(size)
+    inputs = discriminator_inputs(size, channels, classes, filters)
     x = layers.Concatenate(name="pair")(inputs)
-    levels = size.bit_length() - 3
+    levels, halving = size.bit_length() - 3, {"strides": 2, "padding": "same"}
     for level in range(1, levels + 1):
         width = filters * min(8, 2 ** (level - 1))
-        settings = {**conv_settings(seed, 100 + level), "strides": 2, "padding": "same"}
-        x = discriminator_conv(x, width, 4, f"image_{level}_conv", spectral_norm, **settings)
-        if level > 1 and not spectral_norm:
-            x = batch_norm(f"image_{level}_bn")(x)
-        x = layers.LeakyReLU(0.2, name=f"image_{level}_act")(x)
-    settings = conv_settings(seed, 101 + levels)
-    x = discriminator_conv(x, 1, 4, f"image_{levels + 1}_conv", spectral_norm, **settings)
+        x = conv(x, width, 4, "image", level, spectral_norm, seed, **halving)
+        x = activated(x, f"image_{level}", level > 1 and not spectral_norm)
+    x = conv(x, 1, 4, "image", levels + 1, spectral_norm, seed)
     x = layers.Flatten(name="image_flat")(x)
     return keras.Model(inputs, logits_output(x), name="image_discriminator")
 
@@ -245,10 +201,8 @@ def feature_critic(
     Source: Xue et al. 2018 (arXiv 1706.01805), equation 2; weights and limits of its published
     code.
     """
-    check_counts(channels=channels, classes=classes, filters=filters)
-    height, width = check_size("size", size)
-    layers = keras.layers
-    inputs = image, signed_mask = discriminator_inputs(height, width, channels, classes)
+    inputs = image, signed_mask = discriminator_inputs(size, channels, classes, filters)
+    height, width = image.shape[1:3]
     mask = layers.Rescaling(0.5, 0.5, name="mask")(signed_mask)
     mask = layers.Reshape((height, width, classes, 1), name="mask_by_class")(mask)
     x = layers.Reshape((height, width, 1, channels), name="image_by_class")(image)
@@ -256,23 +210,45 @@ def feature_critic(
     x = layers.Reshape((height, width, classes * channels), name="masked")(x)
     features = [layers.Flatten(name="masked_flat")(x)]
     sides, widths, weights = (7, 5, 4, 4, 4, 3), (1, 2, 4, 8, 8, 8), (1, 2, 2, 2, 2, 4)
-    clip = None if spectral_norm else WeightClip(0.05)
+    clip = None if spectral_norm else blocks.WeightClip(0.05)
+    settings = {"strides": 2, "padding": "same", "use_bias": False, "kernel_constraint": clip}
+    scale = keras.initializers.Constant(0.05)
+    limits = {"gamma_initializer": scale, "gamma_constraint": clip, "beta_constraint": clip}
     for level, (side, width, weight) in enumerate(zip(sides, widths, weights), start=1):
-        settings = {**conv_settings(seed, 100 + level), "strides": 2, "padding": "same"}
-        settings.update(use_bias=False, kernel_constraint=clip)
-        x = discriminator_conv(
-            x, filters * width, side, f"stage_{level}_conv", spectral_norm, **settings
-        )
-        if level > 1 and not spectral_norm:
-            norm = batch_norm(
-                f"stage_{level}_bn",
-                gamma_initializer=keras.initializers.Constant(0.05),
-                gamma_constraint=clip,
-                beta_constraint=clip,
-            )
-            x = norm(x)
-        x = layers.LeakyReLU(0.2, name=f"stage_{level}_act")(x)
+        x = conv(x, filters * width, side, "stage", level, spectral_norm, seed, **settings)
+        x = activated(x, f"stage_{level}", level > 1 and not spectral_norm, **limits)
         flat = layers.Flatten(name=f"stage_{level}_flat")(x)
         features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(flat))
     features = layers.Concatenate(name="features")(features)
     return keras.Model(inputs, logits_output(features), name="feature_critic")
+
+
+# --- Parts ---
+
+
+def discriminator_inputs(size, channels: int, classes: int, filters: int) -> list:
+    """Check the arguments, and return the inputs: image, and mask in [-1, 1]."""
+    blocks.check_counts(channels=channels, classes=classes, filters=filters)
+    size = check_size("size", size)
+    image = keras.Input((*size, channels), name="image")
+    return [image, keras.Input((*size, classes), name="signed_mask")]
+
+
+def conv(x, width: int, side: int, name: str, level: int, spectral_norm: bool, seed: int, **how):
+    """Apply the convolution of a level, with spectral normalisation or not."""
+    name = f"{name}_{level}_conv"
+    inner = f"{name}_inner" if spectral_norm else name
+    layer = layers.Conv2D(width, side, name=inner, **blocks.conv_settings(seed, 100 + level), **how)
+    return blocks.apply_spectral_norm(layer, x, name) if spectral_norm else layer(x)
+
+
+def activated(x, name: str, normalized: bool, **settings):
+    """Apply batch norm, or not, and LeakyReLU."""
+    if normalized:
+        x = blocks.batch_norm(f"{name}_bn", **settings)(x)
+    return layers.LeakyReLU(0.2, name=f"{name}_act")(x)
+
+
+def logits_output(x):
+    """Apply the last layer, whose output has the precision of weights."""
+    return layers.Activation("linear", dtype=blocks.full_precision(), name="logits")(x)

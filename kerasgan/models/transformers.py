@@ -8,14 +8,7 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from kerasgan.models.blocks import (
-    SeededDropout,
-    batch_norm,
-    check_counts,
-    check_multiple,
-    full_precision,
-    mask_activation,
-)
+from kerasgan.models import blocks
 from kerasgan.models.named import register_builder
 from kerasgan.validation import check_number, check_whole_number, invalid
 
@@ -85,22 +78,21 @@ def segformer(
     """
     check_widths(channels, classes, filters)
     decoder = DECODER * filters if decoder_filters is None else decoder_filters
-    check_counts(decoder_filters=decoder)
+    blocks.check_counts(decoder_filters=decoder)
     check_blocks(depths, drop_path_rate, len(HEADS))
-    height, width = check_multiple(size, 32)
+    height, width = blocks.check_multiple(size, 32)
     layers = keras.layers
     seeds = itertools.count(1000 * seed)
     rates = iter(np.linspace(0, drop_path_rate, sum(depths)))
 
-    def conv(x, channels, side, stride, name):
-        return layers.Conv2D(
-            channels, side, stride, padding="same", kernel_initializer=fan_out(seeds), name=name
-        )(x)
+    def strided(x, channels, side, stride, name):
+        settings = {"strides": stride, "padding": "same"}
+        return blocks.conv(x, channels, side, name, fan_out(seeds), **settings)
 
     def attention(x, heads, reduction, prefix):
         keys, shape = x, x.shape[1:]
         if reduction > 1:
-            keys = conv(x, shape[-1], reduction, reduction, f"{prefix}_reduce")
+            keys = strided(x, shape[-1], reduction, reduction, f"{prefix}_reduce")
             keys = layer_norm(keys, f"{prefix}_reduce_norm")
         x = layers.Reshape((-1, shape[-1]), name=f"{prefix}_queries")(x)
         keys = layers.Reshape((-1, shape[-1]), name=f"{prefix}_keys")(keys)
@@ -114,9 +106,7 @@ def segformer(
     def mix(x, prefix):
         channels = x.shape[-1]
         x = pointwise(x, WIDER * channels, f"{prefix}_widen", seeds)
-        x = layers.DepthwiseConv2D(
-            3, padding="same", depthwise_initializer=fan_out(seeds), name=f"{prefix}_depthwise"
-        )(x)
+        x = depthwise(x, 3, f"{prefix}_depthwise", fan_out(seeds))
         x = layers.Activation("gelu", name=f"{prefix}_act")(x)
         return pointwise(x, channels, f"{prefix}_narrow", seeds)
 
@@ -125,7 +115,7 @@ def segformer(
     stages = []
     for level, (heads, reduction, depth) in enumerate(zip(HEADS, REDUCTIONS, depths), start=1):
         side, stride = (7, 4) if level == 1 else (3, 2)
-        x = conv(x, filters * heads, side, stride, f"down_{level}_patch")
+        x = strided(x, filters * heads, side, stride, f"down_{level}_patch")
         x = layer_norm(x, f"down_{level}_patch_norm")
         for block in range(1, depth + 1):
             rate = float(next(rates))
@@ -146,11 +136,9 @@ def segformer(
             x = layers.UpSampling2D(factor, interpolation="bilinear", name=f"up_{step}_grow")(x)
         grown.append(x)
     x = layers.Concatenate(name="fuse_skip")(grown)
-    x = layers.Conv2D(
-        decoder, 1, use_bias=False, kernel_initializer=fan_out(seeds), name="fuse_conv"
-    )(x)
-    x = layers.ReLU(name="fuse_act")(batch_norm("fuse_bn")(x))
-    return keras.Model(image, upsampled_mask_head(x, classes, 4, seeds), name="segformer")
+    x = blocks.conv(x, decoder, 1, "fuse_conv", fan_out(seeds), use_bias=False)
+    x = layers.ReLU(name="fuse_act")(blocks.batch_norm("fuse_bn")(x))
+    return keras.Model(image, blocks.mask_head(x, classes, seeds, 4), name="segformer")
 
 
 @register_builder
@@ -207,32 +195,23 @@ def convnext_unet(
     """
     check_widths(channels, classes, filters)
     check_blocks(depths, drop_path_rate)
-    height, width = check_multiple(size, 2 ** len(depths), "2**len(depths) = ")
+    height, width = blocks.check_multiple(size, 2 ** len(depths), "2**len(depths) = ")
     layers = keras.layers
     seeds = itertools.count(1000 * seed)
     rates = iter(np.linspace(0, drop_path_rate, sum(depths)))
 
     def downsample(x, channels, name):
-        return layers.Conv2D(channels, 2, 2, kernel_initializer=truncated_normal(seeds), name=name)(
-            x
-        )
+        return blocks.conv(x, channels, 2, name, truncated_normal(seeds), strides=2)
 
     def block(x, rate, prefix):
         channels, before = x.shape[-1], x
-        x = layers.DepthwiseConv2D(
-            7,
-            padding="same",
-            depthwise_initializer=truncated_normal(seeds),
-            name=f"{prefix}_depthwise",
-        )(x)
+        x = depthwise(x, 7, f"{prefix}_depthwise", truncated_normal(seeds))
         x = layer_norm(x, f"{prefix}_norm")
         x = pointwise(x, WIDER * channels, f"{prefix}_widen", seeds)
         x = layers.Activation("gelu", name=f"{prefix}_act")(x)
         x = pointwise(x, channels, f"{prefix}_narrow", seeds)
-        scale = keras.initializers.Constant(LAYER_SCALE)
-        x = layers.DepthwiseConv2D(
-            1, use_bias=False, depthwise_initializer=scale, name=f"{prefix}_scale"
-        )(x)
+        scale = {"depthwise_initializer": keras.initializers.Constant(LAYER_SCALE)}
+        x = layers.DepthwiseConv2D(1, use_bias=False, name=f"{prefix}_scale", **scale)(x)
         return add_branch(before, x, rate, prefix, seeds)
 
     # --- Down ---
@@ -258,7 +237,7 @@ def convnext_unet(
         x = pointwise(x, skip.shape[-1], f"up_{step}_mix", seeds)
         x = block(x, 0.0, f"up_{step}_1")
     x = layer_norm(x, "mask_norm")
-    return keras.Model(image, upsampled_mask_head(x, classes, 2, seeds), name="convnext_unet")
+    return keras.Model(image, blocks.mask_head(x, classes, seeds, 2), name="convnext_unet")
 
 
 # --- Parts ---
@@ -266,7 +245,7 @@ def convnext_unet(
 
 def check_widths(channels, classes, filters) -> None:
     """Raise unless all are counts; of one filter layer normalisation would leave nothing."""
-    check_counts(channels=channels, classes=classes)
+    blocks.check_counts(channels=channels, classes=classes)
     check_whole_number("filters", filters, 2)
 
 
@@ -275,7 +254,7 @@ def check_blocks(depths, drop_path_rate, stages: int | None = None) -> None:
     if not isinstance(depths, (list, tuple)) or len(depths) != (stages or len(depths) or 1):
         many = "an int for each stage" if stages is None else f"{stages} ints, one for each stage"
         raise invalid("depths", many, depths)
-    check_counts(**{f"depths[{i}]": depth for i, depth in enumerate(depths)})
+    blocks.check_counts(**{f"depths[{i}]": depth for i, depth in enumerate(depths)})
     check_number("drop_path_rate", drop_path_rate, least=0, below=1)
 
 
@@ -296,6 +275,12 @@ def layer_norm(x, name: str):
     return keras.layers.LayerNormalization(epsilon=1e-6, name=name)(x)
 
 
+def depthwise(x, side: int, name: str, start):
+    """Apply a convolution to each channel by itself."""
+    settings = {"padding": "same", "depthwise_initializer": start, "name": name}
+    return keras.layers.DepthwiseConv2D(side, **settings)(x)
+
+
 def pointwise(x, channels: int, name: str, seeds: Iterator[int]):
     """Apply one dense layer at each pixel."""
     return keras.layers.Dense(channels, kernel_initializer=truncated_normal(seeds), name=name)(x)
@@ -304,16 +289,6 @@ def pointwise(x, channels: int, name: str, seeds: Iterator[int]):
 def add_branch(x, branch, rate: float, prefix: str, seeds: Iterator[int]):
     """Add a branch, which is left out in training for a share `rate` of the images."""
     if rate:
-        each = (None, 1, 1, 1)
-        drop = SeededDropout(rate, next(seeds), noise_shape=each, name=f"{prefix}_drop")
+        drop = blocks.SeededDropout(rate, next(seeds), (None, 1, 1, 1), name=f"{prefix}_drop")
         branch = drop(branch)
     return keras.layers.Add(name=f"{prefix}_add")([x, branch])
-
-
-def upsampled_mask_head(x, classes: int, factor: int, seeds: Iterator[int]):
-    """Compute logits, bring them to full size, and apply the last activation, all precisely."""
-    precise = {"dtype": full_precision()}
-    start = keras.initializers.GlorotUniform(seed=next(seeds))
-    x = keras.layers.Conv2D(classes, 1, kernel_initializer=start, name="mask_conv", **precise)(x)
-    x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name="mask_grow", **precise)(x)
-    return mask_activation(classes, "sigmoid")(x)

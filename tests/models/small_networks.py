@@ -53,3 +53,14 @@ def randomize(model):
             weight.assign(rng.normal(0, 0.2, weight.shape))
     assert any(tf.as_dtype(weight.dtype).is_floating for weight in model.weights)
     return model
+
+
+def linear_growth(side, factor=2):
+    """The matrix that stretches a line of pixels by linear interpolation between centres."""
+    matrix = np.zeros((factor * side, side))
+    for row in range(factor * side):
+        place = np.clip((row + 0.5) / factor - 0.5, 0, side - 1)
+        low = int(place)
+        matrix[row, low] += 1 - (place - low)
+        matrix[row, min(low + 1, side - 1)] += place - low
+    return matrix

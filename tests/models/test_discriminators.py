@@ -92,6 +92,14 @@ def test_saved_and_loaded_where_kerasgan_alone_is_imported(tmp_path):
 # --- Those with logits ---
 
 
+def test_the_patch_discriminator_is_the_published_one():
+    model = models.patch_discriminator(size=512, channels=3, classes=3)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 2_769_601
+    for size in (32, 64, 256):
+        model = models.patch_discriminator(size=size, filters=1, channels=1, classes=2)
+        assert model.output_shape == (None, size // 8 - 2, size // 8 - 2, 1)
+
+
 @pytest.mark.filterwarnings("ignore:The discriminator has won outright")
 @LOGITS
 @BOTH

@@ -170,14 +170,6 @@ HARD = {
 }
 
 
-def stretched(x):
-    return (x - tf.reduce_min(x)) / (tf.reduce_max(x) - tf.reduce_min(x))
-
-
-def overshooting(x):
-    return tf.image.resize(head(x, 1, "sigmoid"), (24, 24), "bicubic")
-
-
 UNCLEAR = {
     "relu": (lambda x: head(x, 1, "relu", name="last"), "Relu in layer 'last'"),
     "swish": (lambda x: head(x, 1, "swish", name="last"), "Mul in layer 'last'"),
@@ -395,9 +387,27 @@ def test_subclassed_networks_take_their_shape_from_the_images():
     assert kg.models.generator_of(model).output_shape == (None, 16, 16, 1)
 
 
-def test_subclassed_networks_never_called_are_named():
-    with pytest.raises(KerasganError, match=r"'mine' \(Subclassed\) is a subclassed model.*Input"):
-        kg.models.generator_of(Subclassed())
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (3, r"'model' must be a keras.Model.*int"),
+        ("model.keras", r"load_model\(path, compile=False\)"),
+        (Subclassed(), r"'mine' \(Subclassed\) is a subclassed model.*Input"),
+    ],
+)
+def test_what_is_no_network_here_is_named(model, words):
+    with pytest.raises(KerasganError, match=words):
+        kg.models.generator_of(model)
+
+
+def test_to_probability_against_numpy():
+    z = np.random.default_rng(0).normal(size=(2, 3, 3, 1)).astype("float32")
+    sigmoid = 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(kg.models.to_probability(z, "linear"), sigmoid, atol=1e-6)
+    np.testing.assert_allclose(kg.models.to_probability(np.tanh(z / 2), "tanh"), sigmoid, atol=1e-6)
+    z = np.random.default_rng(0).normal(size=(2, 3, 3, 4)).astype("float32")
+    softmax = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    np.testing.assert_allclose(kg.models.to_probability(z, "linear"), softmax, atol=1e-6)
 
 
 def test_a_dict_of_one_output_is_predicted_with_as_the_output():

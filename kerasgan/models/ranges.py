@@ -6,10 +6,9 @@ follows them (cropping, averaging, resizing, arithmetic with constants) is follo
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -96,6 +95,10 @@ class Range(NamedTuple):
         """Whether all numbers lie between these two, but for rounding."""
         return low - CLOSE <= self.low and self.high <= high + CLOSE
 
+    def bounded(self, step: Step, low: float, high: float) -> Range:
+        """What a step makes of it that gives numbers between these two."""
+        return self._replace(low=low, high=high, free=False, by=step)
+
 
 def range_of(trace: Trace) -> Range:
     """Return the range of a network's output; unbounded and not free where nothing is known."""
@@ -131,26 +134,20 @@ class Ranges:
                 return Range(float(number.min()), float(number.max()))
         if kind == "Image":
             return Range(-INFINITE, INFINITE, free=True, by=step)
-        if kind in MOVES:
+        if kind in MOVES or kind in AVERAGES:
             return self.of(step.inputs[1 if kind == "Split" else 0])
-        if kind in AVERAGES:
-            return self.of(step.inputs[0])
         if kind in WEIGHTED:
             return self._weighted(step)
         if kind in MONOTONE:
             before = self.of(step.inputs[0])
-            low, high = MONOTONE[kind](before.low), MONOTONE[kind](before.high)
             hard = before.hard or kind in ("Ceil", "Floor", "Rint", "Round", "Sign")
-            return before._replace(low=low, high=high, free=False, by=step, hard=hard)
+            return before.bounded(step, *map(MONOTONE[kind], before[:2]))._replace(hard=hard)
         if kind in COMPARISONS:
             return Range(0.0, 1.0, by=step, hard=step.depends == "image")
-        rule = RULES.get(kind)
-        known = rule(self, step) if rule is not None else None
+        known = None
+        if kind in RULES:
+            known = RULES[kind](self, step, *map(self.of, step.inputs))
         return Range(-INFINITE, INFINITE, by=step) if known is None else known
-
-    def all_of(self, step: Step) -> list[Range]:
-        """Returns the ranges of all that an operation is given."""
-        return [self.of(value) for value in step.inputs]
 
     def _weighted(self, step: Step) -> Range | None:
         """Any number, unless weights are shares of 1 and what they weigh is bounded."""
@@ -237,8 +234,28 @@ MONOTONE = {
 }
 
 
+RULES: dict[str, Callable[..., Range | None]] = {}
+"""From the values so far, a step, and the ranges of its inputs, to that of its output."""
+
+
+def _rule(*kinds: str) -> Callable[[Callable], Callable]:
+    """Make a function the rule of these kinds of operations."""
+
+    def add(function: Callable) -> Callable:
+        RULES.update(dict.fromkeys(kinds, function))
+        return function
+
+    return add
+
+
 def _product(a: float, b: float) -> float:
     return 0.0 if a == 0 or b == 0 else a * b
+
+
+def _quotient(a: float, b: float) -> float:
+    if a == 0 or math.isinf(b):
+        return 0.0
+    return math.copysign(INFINITE, a) if b == 0 else a / b
 
 
 def _ends(a: Range, b: Range, function: Callable[[float, float], float]) -> tuple[float, float]:
@@ -246,42 +263,48 @@ def _ends(a: Range, b: Range, function: Callable[[float, float], float]) -> tupl
     return min(ends), max(ends)
 
 
-def _merged(ranges: list[Range], low: float, high: float, free: bool, step: Step) -> Range:
+def _merged(ranges: Sequence[Range], low: float, high: float, free: bool, step: Step) -> Range:
     """Return the range of a value that is computed from several."""
     seen = [r for r in ranges if r.by is not None]
     hard = bool(seen) and all(r.hard for r in seen)
     return Range(low, high, free, step, max(r.coupled for r in ranges), hard)
 
 
-def _add(ranges: Ranges, step: Step) -> Range:
-    parts = ranges.all_of(step)
+def _union(parts: Sequence[Range], step: Step) -> Range:
+    low, high = min(r.low for r in parts), max(r.high for r in parts)
+    seen = [r for r in parts if r.by is not None]
+    return _merged(parts, low, high, bool(seen) and all(r.free for r in seen), step)
+
+
+@_rule("Add", "AddN", "AddV2", "BiasAdd")
+def _add(ranges: Ranges, step: Step, *parts: Range) -> Range:
     low, high = sum(r.low for r in parts), sum(r.high for r in parts)
     return _merged(parts, low, high, any(r.free for r in parts), step)
 
 
-def _subtract(ranges: Ranges, step: Step) -> Range | None:
-    a, b = ranges.all_of(step)
+@_rule("Sub")
+def _subtract(ranges: Ranges, step: Step, a: Range, b: Range) -> Range | None:
     both = all(value.step.depends == "image" for value in step.inputs)
     if both and not (a.free or b.free):
         return None
     return _merged([a, b], a.low - b.high, a.high - b.low, a.free or b.free, step)
 
 
-def _negate(ranges: Ranges, step: Step) -> Range:
-    (before,) = ranges.all_of(step)
+@_rule("Neg")
+def _negate(ranges: Ranges, step: Step, before: Range) -> Range:
     return before._replace(low=-before.high, high=-before.low)
 
 
-def _multiply(ranges: Ranges, step: Step) -> Range:
-    a, b = ranges.all_of(step)
+@_rule("Mul")
+def _multiply(ranges: Ranges, step: Step, a: Range, b: Range) -> Range:
     low, high = _ends(a, b, _product)
     one = sum(value.step.depends == "image" for value in step.inputs) < 2
     return _merged([a, b], low, high, one and (a.free or b.free), step)
 
 
-def _divide(ranges: Ranges, step: Step) -> Range | None:
+@_rule("DivNoNan", "RealDiv")
+def _divide(ranges: Ranges, step: Step, a: Range, b: Range) -> Range | None:
     above, below = step.inputs
-    a, b = ranges.all_of(step)
     if a.low >= 0 and _holds(ranges, below, above):
         return Range(0.0, 1.0, by=step, coupled="shared", hard=a.hard)
     if below.step.depends != "image" and a.free:
@@ -290,12 +313,6 @@ def _divide(ranges: Ranges, step: Step) -> Range | None:
         return None
     low, high = _ends(a, b, _quotient)
     return _merged([a, b], low, high, False, step)
-
-
-def _quotient(a: float, b: float) -> float:
-    if a == 0 or math.isinf(b):
-        return 0.0
-    return math.copysign(INFINITE, a) if b == 0 else a / b
 
 
 def _holds(ranges: Ranges, total: Value, part: Value) -> bool:
@@ -307,7 +324,7 @@ def _holds(ranges: Ranges, total: Value, part: Value) -> bool:
         return True
     if step.kind not in ("Add", "AddV2", "Maximum"):
         return False
-    rest = [r.low >= 0 for r in ranges.all_of(step)]
+    rest = [ranges.of(value).low >= 0 for value in step.inputs]
     return any(
         _holds(ranges, value, part) and all(rest[:i] + rest[i + 1 :])
         for i, value in enumerate(step.inputs)
@@ -327,29 +344,28 @@ def _same(ranges: Ranges, a: Value, b: Value, depth: int = 8) -> bool:
     return bool(pairs) and all(_same(ranges, x, y, depth - 1) for x, y in pairs)
 
 
-def _reciprocal(ranges: Ranges, step: Step) -> Range | None:
-    (before,) = ranges.all_of(step)
+@_rule("Inv", "Reciprocal")
+def _reciprocal(ranges: Ranges, step: Step, before: Range) -> Range | None:
     if before.low < 0 <= before.high:
         return None
-    low, high = _ends(Range(1.0, 1.0), before, _quotient)
-    return before._replace(low=low, high=high, free=False, by=step)
+    return before.bounded(step, *_ends(Range(1.0, 1.0), before, _quotient))
 
 
-def _extreme(ranges: Ranges, step: Step, pick: Callable = max) -> Range:
-    parts = ranges.all_of(step)
+@_rule("Maximum", "Minimum")
+def _extreme(ranges: Ranges, step: Step, *parts: Range) -> Range:
+    pick = max if step.kind == "Maximum" else min
     low, high = pick(r.low for r in parts), pick(r.high for r in parts)
     return _merged(parts, low, high, all(r.free for r in parts), step)
 
 
-def _clip(ranges: Ranges, step: Step) -> Range:
-    before, least, most = ranges.all_of(step)
-    low, high = (min(max(end, least.low), most.high) for end in before[:2])
-    return before._replace(low=low, high=high, free=False, by=step)
+@_rule("ClipByValue")
+def _clip(ranges: Ranges, step: Step, before: Range, least: Range, most: Range) -> Range:
+    return before.bounded(step, *(min(max(end, least.low), most.high) for end in before[:2]))
 
 
-def _sum(ranges: Ranges, step: Step) -> Range:
-    before, axes = ranges.of(step.inputs[0]), ranges.trace.number(step.inputs[1])
-    tensor, count = step.inputs[0].tensor, INFINITE
+@_rule("Sum")
+def _sum(ranges: Ranges, step: Step, before: Range, _: Range) -> Range:
+    tensor, axes, count = step.inputs[0].tensor, ranges.trace.number(step.inputs[1]), INFINITE
     if tensor is not None and axes is not None and tensor.shape.rank is not None:
         sizes = [tensor.shape[axis] for axis in np.ravel(axes)]
         count = INFINITE if None in sizes else math.prod(sizes)
@@ -357,140 +373,93 @@ def _sum(ranges: Ranges, step: Step) -> Range:
     return before._replace(low=low, high=high)
 
 
-def _union(parts: list[Range], step: Step) -> Range:
-    low, high = min(r.low for r in parts), max(r.high for r in parts)
-    seen = [r for r in parts if r.by is not None]
-    return _merged(parts, low, high, bool(seen) and all(r.free for r in seen), step)
-
-
-def _join(ranges: Ranges, step: Step) -> Range:
-    values = step.inputs[:-1] if step.kind == "ConcatV2" else step.inputs
-    union = _union([ranges.of(value) for value in values], step)
+@_rule("ConcatV2", "Pack")
+def _join(ranges: Ranges, step: Step, *parts: Range) -> Range:
+    union = _union(parts[:-1] if step.kind == "ConcatV2" else parts, step)
     return union._replace(coupled=max(union.coupled, "joined"))
 
 
-def _choose(ranges: Ranges, step: Step) -> Range:
+@_rule("Select", "SelectV2")
+def _choose(ranges: Ranges, step: Step, _: Range, *parts: Range) -> Range:
     decides, *values = step.inputs
-    union = _union([ranges.of(value) for value in values], step)
+    union = _union(parts, step)
     chosen = decides.step.depends == "image" and all(v.step.depends != "image" for v in values)
     return union._replace(by=step, hard=union.hard or chosen)
 
 
-def _pad(ranges: Ranges, step: Step) -> Range:
-    before = ranges.of(step.inputs[0])
-    around = ranges.of(step.inputs[2]) if step.kind == "PadV2" else Range(0.0, 0.0)
-    return before if before.free else _union([before, around], step)
+@_rule("Pad", "PadV2")
+def _pad(ranges: Ranges, step: Step, before: Range, _: Range, *fill: Range) -> Range:
+    return before if before.free else _union([before, *(fill or [Range(0.0, 0.0)])], step)
 
 
-def _into_blocks(ranges: Ranges, step: Step) -> Range:
-    before = ranges.of(step.inputs[0])
+@_rule("SpaceToBatchND")
+def _into_blocks(ranges: Ranges, step: Step, before: Range, *_: Range) -> Range:
     return before._replace(low=min(before.low, 0.0), high=max(before.high, 0.0))
 
 
-def _only_free(ranges: Ranges, step: Step) -> Range | None:
+@_rule("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "ResizeBicubic")
+def _only_free(ranges: Ranges, step: Step, before: Range, *_: Range) -> Range | None:
     """What is linear but may give more, or less, than it is given."""
-    before = ranges.of(step.inputs[0])
     return before if before.free else None
 
 
-def _scaled(ranges: Ranges, step: Step) -> Range | None:
-    kernel = step.attributes["kernel_type"].s.decode()
-    return _only_free(ranges, step) if kernel in OVERSHOOTING else ranges.of(step.inputs[0])
+@_rule("ScaleAndTranslate")
+def _scaled(ranges: Ranges, step: Step, before: Range, *_: Range) -> Range | None:
+    overshooting = step.attributes["kernel_type"].s.decode() in OVERSHOOTING
+    return None if overshooting and not before.free else before
 
 
-def _softmax(ranges: Ranges, step: Step) -> Range:
+@_rule("Softmax")
+def _softmax(ranges: Ranges, step: Step, _: Range) -> Range:
     return Range(0.0, 1.0, by=step, coupled="shared")
 
 
-def _leaky(ranges: Ranges, step: Step) -> Range:
-    before = ranges.of(step.inputs[0])
-    slope = step.attributes["alpha"].f if "alpha" in step.attributes else 0.2
-    ends = [end if end > 0 else _product(slope, end) for end in before[:2]]
-    ends += [0.0] if before.low < 0 < before.high else []
-    return before._replace(low=min(ends), high=max(ends), free=False, by=step)
-
-
-def _log_softmax(ranges: Ranges, step: Step) -> Range:
+@_rule("LogSoftmax")
+def _log_softmax(ranges: Ranges, step: Step, _: Range) -> Range:
     return Range(-INFINITE, 0.0, free=True, by=step, coupled="shared")
 
 
-def _one_hot(ranges: Ranges, step: Step) -> Range:
-    union = _union(ranges.all_of(step)[2:], step)
+@_rule("LeakyRelu")
+def _leaky(ranges: Ranges, step: Step, before: Range) -> Range:
+    slope = step.attributes["alpha"].f if "alpha" in step.attributes else 0.2
+    ends = [end if end > 0 else _product(slope, end) for end in before[:2]]
+    ends += [0.0] if before.low < 0 < before.high else []
+    return before.bounded(step, min(ends), max(ends))
+
+
+@_rule("OneHot")
+def _one_hot(ranges: Ranges, step: Step, *parts: Range) -> Range:
+    union = _union(parts[2:], step)
     return union._replace(by=step, coupled="shared", hard=step.depends == "image")
 
 
-def _cast(ranges: Ranges, step: Step) -> Range:
-    before = ranges.of(step.inputs[0])
+@_rule("Cast")
+def _cast(ranges: Ranges, step: Step, before: Range) -> Range:
     to = tf.as_dtype(step.attributes["DstT"].type)
     rounds = (to.is_integer or to.is_bool) and not before.hard
     return before._replace(free=False, by=step, hard=True) if rounds else before
 
 
-def _filled(ranges: Ranges, step: Step) -> Range:
-    return ranges.of(step.inputs[1])
-
-
-def _square(ranges: Ranges, step: Step) -> Range:
-    before = ranges.of(step.inputs[0])
+@_rule("Square")
+def _square(ranges: Ranges, step: Step, before: Range) -> Range:
     low, high = _ends(before, before, _product)
-    return before._replace(low=max(low, 0.0), high=high, free=False, by=step)
+    return before.bounded(step, max(low, 0.0), high)
 
 
-def _power(ranges: Ranges, step: Step) -> Range | None:
-    before, exponent = ranges.all_of(step)
+@_rule("Pow")
+def _power(ranges: Ranges, step: Step, before: Range, exponent: Range) -> Range | None:
     if before.low < 0 or exponent.low != exponent.high or exponent.low < 0:
         return None
-    low, high = (end**exponent.low if math.isfinite(end) else end for end in before[:2])
-    return before._replace(low=low, high=high, free=False, by=step)
+    ends = [end**exponent.low if math.isfinite(end) else end for end in before[:2]]
+    return before.bounded(step, *ends)
 
 
-def _absolute(ranges: Ranges, step: Step) -> Range:
-    before = ranges.of(step.inputs[0])
-    high = max(abs(before.low), abs(before.high))
-    return before._replace(low=max(before.low, 0.0), high=high, free=False, by=step)
+@_rule("Abs")
+def _absolute(ranges: Ranges, step: Step, before: Range) -> Range:
+    return before.bounded(step, max(before.low, 0.0), max(abs(before.low), abs(before.high)))
 
 
-def _constant(number: float) -> Callable[[Any, Any], Range]:
-    return lambda ranges, step: Range(number, number)
-
-
-RULES: dict[str, Callable[[Ranges, Step], Range | None]] = {
-    "Abs": _absolute,
-    "Add": _add,
-    "AddN": _add,
-    "AddV2": _add,
-    "BiasAdd": _add,
-    "Cast": _cast,
-    "ClipByValue": _clip,
-    "ConcatV2": _join,
-    "DivNoNan": _divide,
-    "Fill": _filled,
-    "FusedBatchNorm": _only_free,
-    "FusedBatchNormV2": _only_free,
-    "FusedBatchNormV3": _only_free,
-    "Inv": _reciprocal,
-    "LeakyRelu": _leaky,
-    "LogSoftmax": _log_softmax,
-    "Maximum": _extreme,
-    "Minimum": functools.partial(_extreme, pick=min),
-    "Mul": _multiply,
-    "Neg": _negate,
-    "OneHot": _one_hot,
-    "OnesLike": _constant(1.0),
-    "Pack": _join,
-    "Pad": _pad,
-    "PadV2": _pad,
-    "Pow": _power,
-    "RealDiv": _divide,
-    "Reciprocal": _reciprocal,
-    "ResizeBicubic": _only_free,
-    "ScaleAndTranslate": _scaled,
-    "Select": _choose,
-    "SelectV2": _choose,
-    "Softmax": _softmax,
-    "SpaceToBatchND": _into_blocks,
-    "Square": _square,
-    "Sub": _subtract,
-    "Sum": _sum,
-    "ZerosLike": _constant(0.0),
-}
+@_rule("Fill", "OnesLike", "ZerosLike")
+def _filled(ranges: Ranges, step: Step, *parts: Range) -> Range:
+    number = 1.0 if step.kind == "OnesLike" else 0.0
+    return parts[1] if step.kind == "Fill" else Range(number, number)

@@ -102,9 +102,9 @@ def refuse_labels(model: keras.Model, what: str) -> None:
     if read_output(network).labels:
         labels = network.outputs[0].shape[-1]
         raise KerasganError(
-            f"'{network.name}' gives {labels} labels that may overlap (a sigmoid "
-            f"for each channel), and {what} takes one class for each pixel. Do it for each label "
-            "alone: keras.Model(model.inputs[0], model.outputs[0][..., i:i + 1])"
+            f"'{network.name}' gives {labels} labels that may overlap (a sigmoid a channel), "
+            f"and {what} takes one class for each pixel. Do it for each label alone: "
+            "keras.Model(model.inputs[0], model.outputs[0][..., i:i + 1])"
         )
 
 
@@ -199,18 +199,18 @@ def _check_shapes(network: keras.Model) -> None:
             f"keras.layers.Permute((3, 1, 2))(image)))) with image = keras.Input("
             f"{(image[2], image[3], image[1])})"
         )
-    if len(shape) == 3 and len(image) == 4 and shape[1:] == image[1:3]:
-        raise _misshapen(network, "keras.layers.Reshape((height, width, 1))")
-    flat = len(shape) == 3 and len(image) == 4 and None not in (*image[1:3], shape[1])
-    if flat and shape[1] == image[1] * image[2]:
-        raise _misshapen(network, f"keras.layers.Reshape({(*image[1:3], shape[2])})")
-
-
-def _misshapen(network: keras.Model, layer: str) -> KerasganError:
-    return KerasganError(
-        f"'{network.name}' gives masks of shape {network.output_shape}, but they must be (batch, "
-        f"height, width, classes); build keras.Model(model.inputs[0], {layer}(model.outputs[0]))"
-    )
+    wanted = None
+    if len(shape) == 3 and len(image) == 4:
+        if shape[1:] == image[1:3]:
+            wanted = "(height, width, 1)"
+        elif None not in (*image[1:3], shape[1]) and shape[1] == image[1] * image[2]:
+            wanted = (*image[1:3], shape[2])
+    if wanted is not None:
+        raise KerasganError(
+            f"'{name}' gives masks of shape {network.output_shape}, but they must be (batch, "
+            "height, width, classes); build keras.Model(model.inputs[0], "
+            f"keras.layers.Reshape({wanted})(model.outputs[0]))"
+        )
 
 
 def _is_small(side: int | None) -> bool:
@@ -228,7 +228,12 @@ def _read(network: keras.Model) -> Reading:
     signed = abs(bounds.low + 1) < CLOSE and abs(bounds.high - 1) < CLOSE
     if not signed and not bounds.within(0, 1):
         raise _unknown_meaning(network, bounds)
-    _check_softmax(network, bounds)
+    step = bounds.by
+    if step.kind == "Softmax" and step.op is not None and step.op.outputs[0].shape[-1] == 1:
+        raise KerasganError(
+            f"'{network.name}' ends in a softmax over one channel ({step}), which is 1 "
+            "everywhere. Use a sigmoid for one channel, or two channels"
+        )
     last = _last_activation(trace.graph.outputs[0])
     activation = "tanh" if signed else "sigmoid"
     if several and not signed and bounds.coupled != "apart":
@@ -267,17 +272,6 @@ def _coupling(network: keras.Model, bounds: Range) -> str:
     return "softmax" if shares else "sigmoid"
 
 
-def _check_softmax(network: keras.Model, bounds: Range) -> None:
-    step = bounds.by
-    if step.kind != "Softmax" or step.op is None:
-        return
-    if step.op.outputs[0].shape[-1] == 1:
-        raise KerasganError(
-            f"'{network.name}' ends in a softmax over one channel ({step}), which is 1 "
-            "everywhere. Use a sigmoid for one channel, or two channels"
-        )
-
-
 def _unknown_meaning(network: keras.Model, bounds: Range) -> KerasganError:
     values = "any numbers"
     if np.isfinite([bounds.low, bounds.high]).any():
@@ -285,12 +279,11 @@ def _unknown_meaning(network: keras.Model, bounds: Range) -> KerasganError:
     if bounds.by.kind.startswith("Arg"):
         values = "numbers of classes"
     return KerasganError(
-        f"What the output of '{network.name}' means cannot be told: "
-        f"{bounds.by} gives {values}. It "
+        f"What the output of '{network.name}' means cannot be told: {bounds.by} gives {values}. It "
         "must give logits (a layer with weights comes last), probabilities (such as sigmoid or "
-        "softmax) or a mask from -1 to 1 (tanh). Wrap it: "
-        "keras.Model(model.inputs[0], layer(model.outputs[0])), with a layer of yours that makes "
-        "probabilities of it, or end it before that operation"
+        "softmax) or a mask from -1 to 1 (tanh). Wrap it: keras.Model(model.inputs[0], "
+        "layer(model.outputs[0])), with a layer of yours that makes probabilities of it, or end it "
+        "before that operation"
     )
 
 

@@ -20,15 +20,7 @@ import h5py
 import keras
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.archives import (
-    LIMIT,
-    check_names,
-    entries_of,
-    load_error,
-    name_in_errors,
-    read_json,
-    unpack,
-)
+from kerasgan.models import archives
 from kerasgan.models.blocks import SeededDropout, WeightClip
 from kerasgan.stack import (
     FUNCTIONAL,
@@ -68,17 +60,17 @@ VALUES = ("__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tenso
 
 def load_network(
     path: str | os.PathLike,
-    limit: int = LIMIT,
+    limit: int = archives.LIMIT,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> keras.Model:
     """Load a `.keras` file that the Keras installed has written, by whomever."""
     path, given = pathlib.Path(path), _given(custom_objects)
-    with name_in_errors(path), zipfile.ZipFile(path) as archive:
-        entries = entries_of(archive, path, limit)
-        check_names(entries, {CONFIG, METADATA, WEIGHTS}, path)
-        config = read_json(archive, entries[CONFIG], path)
+    with archives.name_in_errors(path), zipfile.ZipFile(path) as archive:
+        entries = archives.entries_of(archive, path, limit)
+        archives.check_names(entries, {CONFIG, METADATA, WEIGHTS}, path)
+        config = archives.read_json(archive, entries[CONFIG], path)
         weights = io.BytesIO()
-        unpack(archive, entries[WEIGHTS], path, weights)
+        archives.unpack(archive, entries[WEIGHTS], path, weights)
     check_config(config, path, given)
     check_weights(weights, path)
     try:
@@ -86,7 +78,7 @@ def load_network(
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras makes of a broken description
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise load_error(path, reason[0]) from error
+        raise archives.load_error(path, reason[0]) from error
 
 
 def check_config(
@@ -95,7 +87,7 @@ def check_config(
     """Refuse a network's description that names more than known layers and their parts."""
     path = pathlib.Path(path)
     if not isinstance(config, dict) or config.get("class_name") not in ("Functional", "Sequential"):
-        raise load_error(path, f"its entry {CONFIG!r} describes no functional network")
+        raise archives.load_error(path, f"its entry {CONFIG!r} describes no functional network")
     # Nothing is compiled, so what is said of losses and optimizers is never read.
     todo: list[Any] = [{key: part for key, part in config.items() if key != "compile_config"}]
     while todo:
@@ -145,7 +137,7 @@ def _check_object(part: dict, path: pathlib.Path, given: Mapping[str, Any]) -> N
     elif [module, kind, registered] in known_classes(str(registered).startswith("Addons>")):
         return
     layer = config.get("name") if isinstance(config, dict) else None
-    raise load_error(
+    raise archives.load_error(
         path,
         f"it asks for {label} of {module!r}{f' (layer {layer!r})' if layer else ''}, which is no "
         "part of Keras, tensorflow-addons or kerasgan that a network from elsewhere may have. "
@@ -200,17 +192,21 @@ def known_classes(added: bool) -> list[list[str | None]]:
 
 def check_weights(file: BinaryIO, path: pathlib.Path) -> None:
     """Refuse weights that are links to other files, or that the file declares but does not hold."""
-    with name_in_errors(path), h5py.File(file, "r") as root:
+    with archives.name_in_errors(path), h5py.File(file, "r") as root:
         todo: list[h5py.Group] = [root]
         while todo:
             group = todo.pop()
             for name in group:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise load_error(path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')")
+                    raise archives.load_error(
+                        path, f"{WEIGHTS!r} holds links ('{group.name}/{name}')"
+                    )
                 item = group[name]
                 if isinstance(item, h5py.Group):
                     todo.append(item)
                     continue
                 elsewhere = item.external or item.is_virtual or item.dtype.hasobject
                 if elsewhere or item.id.get_storage_size() < item.nbytes:
-                    raise load_error(path, f"{WEIGHTS!r} does not hold the weight '{item.name}'")
+                    raise archives.load_error(
+                        path, f"{WEIGHTS!r} does not hold the weight '{item.name}'"
+                    )

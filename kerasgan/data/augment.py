@@ -20,6 +20,7 @@ from kerasgan.errors import unknown_name
 from kerasgan.validation import check_number
 
 _CELLS = 4
+_MOVING = ("flip_horizontal", "flip_vertical", "right_angles", "rotation", "scale", "elastic")
 _LIMITS = {"rotation": 180, "scale": math.inf, "elastic": math.inf, "blur": math.inf}
 _TURNS = ([1.0, 0, 0, 1], [0, -1.0, 1, 0], [-1.0, 0, 0, -1], [0, 1.0, -1, 0])
 _LUMA = (0.299, 0.587, 0.114)
@@ -134,15 +135,7 @@ def _source_positions(
 ) -> tf.Tensor | None:
     """Where each new pixel comes from: float32 (2, height, width), rows and columns in pixels."""
     height, width = size
-    parts = (
-        config.flip_horizontal,
-        config.flip_vertical,
-        config.right_angles,
-        config.rotation,
-        config.scale,
-        config.elastic,
-    )
-    if not any(parts):
+    if not any(getattr(config, name) for name in _MOVING):
         return None
     rows, columns = np.meshgrid(
         np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij"
@@ -154,12 +147,8 @@ def _source_positions(
     cosine, sine = tf.cos(angle), tf.sin(angle)
     matrix = tf.reshape(tf.stack([cosine, -sine, sine, cosine]), [2, 2])
     matrix @= _turn(size, draws, config)
-    flips = tf.stack(
-        [
-            tf.where(draws["flip_vertical"] < config.flip_vertical, -1.0, 1.0),
-            tf.where(draws["flip_horizontal"] < config.flip_horizontal, -1.0, 1.0),
-        ]
-    )
+    names = ("flip_vertical", "flip_horizontal")
+    flips = tf.stack([tf.where(draws[n] < getattr(config, n), -1.0, 1.0) for n in names])
     room = tf.constant([height, width], tf.float32) * tf.abs(1 - 1 / zoom)
     offset = room * (tf.stack([draws["top"], draws["left"]]) - 0.5)
     offset += tf.constant([(height - 1) / 2, (width - 1) / 2], tf.float32)
@@ -222,8 +211,7 @@ def _recolor(image: tf.Tensor, draws: _Draws, config: Augmentation) -> tf.Tensor
         mean = tf.reduce_mean(image, [0, 1])
         image = mean + (image - mean) * (1 + config.contrast * draws.both_ways("contrast"))
     if config.brightness:
-        gain = 1 + config.brightness * draws.both_ways("brightness")
-        image = (image + 1) * gain - 1
+        image = (image + 1) * (1 + config.brightness * draws.both_ways("brightness")) - 1
     return image
 
 
@@ -238,12 +226,10 @@ def _blur(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
         side = image.shape[axis]
         pads = [[radius, radius] if axis == other else [0, 0] for other in range(3)]
         padded = tf.pad(image, pads, "SYMMETRIC")
-        image = tf.add_n(
-            [
-                weight * (padded[k : k + side] if axis == 0 else padded[:, k : k + side])
-                for k, weight in enumerate(weights)
-            ]
-        )
+        rows = axis == 0
+        starts = range(len(weights))
+        parts = [padded[k : k + side] if rows else padded[:, k : k + side] for k in starts]
+        image = tf.add_n([weight * part for weight, part in zip(weights, parts)])
     return image
 
 

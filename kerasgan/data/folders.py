@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import warnings
 from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Callable
 
 from kerasgan.data.files import IMAGE_SUFFIXES
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.text import normalize_unicode
 from kerasgan.validation import check_folder
 
@@ -57,7 +56,7 @@ def find_pairs(
         raise KerasganError(
             "Argument 'masks' must be given with 'images': a folder, or None for unlabelled."
         )
-    if path is not None or _same(images, masks):
+    if path is not None or (masks and os.path.realpath(images) == os.path.realpath(masks)):
         image_files, mask_files = _by_role(images if path is None else path, masks is not None)
     else:
         image_files = _image_files(images, "images")
@@ -104,13 +103,11 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
 def _check_folders(folder: str | os.PathLike, roles: dict, asked: Sequence[str]) -> None:
     """Refuse two folders of one role beside each other."""
     folders_of = {}
-    for key, role_and_index in roles.items():
-        if role_and_index is not None and role_and_index[0] in asked:
-            role, index = role_and_index
-            name = "/".join(key.parts[: index + 1])
-            folders_of.setdefault((role, key.parts[:index]), set()).add(name)
+    for key, (role, index) in ((key, found) for key, found in roles.items() if found):
+        name = "/".join(key.parts[: index + 1])
+        folders_of.setdefault((role, key.parts[:index]), set()).add(name)
     for (role, _), names in folders_of.items():
-        if len(names) > 1:
+        if len(names) > 1 and role in asked:
             raise KerasganError(
                 f"Folder {folder} has several folders for {role}s: {', '.join(sorted(names))}. "
                 "Pass images=... and masks=... to say which are meant."
@@ -183,10 +180,6 @@ def _by_name(files: dict, what: str, images: dict | None = None) -> dict[str, pa
     return named
 
 
-def _same(a: str | os.PathLike, b: str | os.PathLike | None) -> bool:
-    return b is not None and os.path.realpath(a) == os.path.realpath(b)
-
-
 def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "") -> None:
     """Refuse names of images that no mask has, or of masks that no image has."""
     unpaired = [
@@ -230,12 +223,10 @@ def files_below(
         identity = status.st_dev, status.st_ino
         if identity in read:
             if identity not in above:
-                warnings.warn(
+                warn(
                     f"Link {folder} leads to a folder that is read already, as a part of {root} "
                     f"or by another link ({folder.resolve()}). It is not read twice; copy it "
-                    f"if it has to be.",
-                    KerasganWarning,
-                    stacklevel=2,
+                    f"if it has to be."
                 )
             continue
         read.add(identity)
@@ -245,23 +236,19 @@ def files_below(
                 continue
             if file.is_dir():
                 (links if file.is_symlink() else folders).append((file, below, (*above, identity)))
-            elif wanted(below.name):
-                _check_file(file, below, files)
-                if file.is_file():
-                    files[below] = file
             elif file.is_symlink() and not file.exists():
-                warnings.warn(f"Link {file} leads nowhere.", KerasganWarning, stacklevel=2)
+                if not wanted(below.name):
+                    warn(f"Link {file} leads nowhere.")
+                    continue
+                raise KerasganError(
+                    f"File {file} is a link that leads nowhere, to {os.readlink(file)}. Fetch the "
+                    "file, or remove the link."
+                )
+            elif wanted(below.name) and file.is_file():
+                if below in files:
+                    raise KerasganError(
+                        f"Files {str(files[below])!a} and {str(file)!a} have one name, in two "
+                        "Unicode forms. Rename one, or remove it."
+                    )
+                files[below] = file
     return dict(sorted(files.items()))
-
-
-def _check_file(file: pathlib.Path, key: pathlib.PurePosixPath, files: dict) -> None:
-    if file.is_symlink() and not file.exists():
-        raise KerasganError(
-            f"File {file} is a link that leads nowhere, to {os.readlink(file)}. Fetch the file, or "
-            f"remove the link."
-        )
-    if key in files:
-        raise KerasganError(
-            f"Files {str(files[key])!a} and {str(file)!a} have one name, in two Unicode forms. "
-            f"Rename one, or remove it."
-        )

@@ -8,12 +8,11 @@ turn exchanges them, the mask's size tells which; a folder's masks are taken to 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from kerasgan.data.files import Header, read_header
 from kerasgan.data.folders import list_some
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 
 ORIENTATION_ADVICE = (
     "Save the image without the tag: turned, by PIL.ImageOps.exif_transpose, if the mask was drawn "
@@ -82,9 +81,7 @@ def warn_of_unread_bands(paths: Sequence[str], headers: Sequence[Header], what: 
     """Warn of bands that are not read."""
     more = [path for path, header in zip(paths, headers) if header.undeclared]
     if more:
-        warnings.warn(
+        warn(
             f"Bands beyond grey or colour that are not declared as transparency, such as infrared, "
-            f"are left out. {list_some(more, f'{what}s have some')}",
-            KerasganWarning,
-            stacklevel=3,
+            f"are left out. {list_some(more, f'{what}s have some')}"
         )

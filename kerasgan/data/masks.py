@@ -110,10 +110,16 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
         return MaskInterpretation(None, "", (unclear[0],))
     colors, tally = None, Counter()
     if others or not any(labels.any() for _, labels in masks):
-        tally, lossy = _tally_all([paths[index] for index in inspected])
+        lossy = False
+        for pixels in (_mask_pixels(paths[index]) for index in inspected):
+            tally.update(_tally(pixels))
+            lossy |= pixels.lossy
     if others:
         colors = _other_tones(tally)
-        masks = _read_all(names, paths, inspected, colors)
+        try:
+            masks = colors and [(names[i], read_mask(paths[i], 1, colors)) for i in inspected]
+        except KerasganError:
+            masks = None
         if masks is None:
             question = (
                 f"What the masks mean cannot be told: {len(others)} of {len(inspected)} inspected, "
@@ -195,38 +201,13 @@ def _spread(names: Sequence[str]) -> list[int]:
     return [min(range(a, b), key=key) for a, b in zip(ends, ends[1:])]
 
 
-def _tally_all(paths: Sequence[str]) -> tuple[Counter, bool]:
-    """Pixels of each colour, and whether any file is lossy."""
-    tally, lossy = Counter(), False
-    for pixels in map(_mask_pixels, paths):
-        tally.update(_tally(pixels))
-        lossy |= pixels.lossy
-    return tally, lossy
-
-
-def _read_all(names, paths, chosen, colors: Colors) -> list | None:
-    if colors is None:
-        return None
-    masks = []
-    for index in chosen:
-        try:
-            masks.append((names[index], read_mask(paths[index], 1, colors)))
-        except KerasganError:
-            return None
-    return masks
-
-
 def _other_tones(tally: Counter) -> Colors:
     """The one pair of tones, black and another, that masks can show; or None."""
-    others = [color for color in tally if max(color) > 0]
-    black = (0, 0, 0)
+    black, others = (0, 0, 0), [color for color in tally if max(color) > 0]
     if len(tally) == 2 and len(others) == 1 and black in tally:
         return black, others[0]
-    colored = Counter({c: n for c, n in tally.items() if max(c) - min(c) > 32 and max(c) >= 96})
-    if not colored:
-        return None
-    foreground = colored.most_common(1)[0][0]
-    return black, foreground
+    colored = [c for c, _ in tally.most_common() if max(c) - min(c) > 32 and max(c) >= 96]
+    return (black, colored[0]) if colored else None
 
 
 def _mask_pixels(path: str, given: bool = False) -> _MaskPixels:
@@ -336,8 +317,9 @@ def _binary_labels(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> tup
         values = values[..., None]
     elif values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=-1)
-    if _has_only(values, low, high):
-        return (values == high).all(-1).astype(np.uint8), 0
+    bright = (values == high).all(-1)
+    if ((values == low).all(-1) | bright).all():
+        return bright.astype(np.uint8), 0
     direction = (high - low).astype(np.float32)
     length = np.abs(direction).max()
     levels = values.reshape(-1, values.shape[-1])
@@ -389,12 +371,9 @@ def _advice(tally: Counter, lossy: bool) -> str:
 def _level_advice(levels: Sequence[Color]) -> str:
     names = [_color_text(color) for color in levels]
     several = f"classes={len(names)}, colors=[{', '.join(names)}]"
-    white = (255, 255, 255)
-    void = white in levels and max(map(max, levels[:-1])) <= 64
-    mapping = {name: min(index, 1) for index, name in enumerate(names)}
-    if void:
-        mapping[names[-1]] = 0
-    shown = ", ".join(f"{name}: {label}" for name, label in mapping.items())
+    void = (255, 255, 255) in levels and max(map(max, levels[:-1])) <= 64
+    labels = [0, *[1] * (len(names) - 2), 0 if void else 1]
+    shown = ", ".join(f"{name}: {label}" for name, label in zip(names, labels))
     text = (
         f" If each is a class, pass {several}; if some are foreground and the others background, "
         f"give each a 1 or a 0, as in colors={{{shown}}}."
@@ -405,10 +384,6 @@ def _level_advice(levels: Sequence[Color]) -> str:
             "so it has to be given to background or foreground."
         )
     return text
-
-
-def _has_only(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
-    return bool(((values == low).all(-1) | (values == high).all(-1)).all())
 
 
 def _check_edges(pixels: _MaskPixels, shown: np.ndarray, codes: np.ndarray, pair=None) -> int:
@@ -448,13 +423,11 @@ def _check_edges(pixels: _MaskPixels, shown: np.ndarray, codes: np.ndarray, pair
 
 def _local_range(values: np.ndarray) -> np.ndarray:
     """Greatest minus least value of each pixel and its eight neighbours."""
-    least = most = np.pad(values, 1, mode="edge")
-    for axis in (0, 1):
-        parts = [np.take(least, range(i, least.shape[axis] - 2 + i), axis) for i in range(3)]
-        least = np.minimum(np.minimum(parts[0], parts[1]), parts[2])
-        parts = [np.take(most, range(i, most.shape[axis] - 2 + i), axis) for i in range(3)]
-        most = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
-    return most - least
+    padded, ends = np.pad(values, 1, mode="edge"), []
+    for pick in (np.maximum, np.minimum):
+        rows = pick(pick(padded[:-2], padded[1:-1]), padded[2:])
+        ends.append(pick(pick(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
+    return ends[0] - ends[1]
 
 
 def _dilate(mask: np.ndarray) -> np.ndarray:
@@ -489,11 +462,9 @@ def _exact_labels(path: str, classes: int) -> np.ndarray:
         values = values[..., 0]
     outside = np.unique(values[(values < 0) | (values >= classes) | (values % 1 != 0)])
     if outside.size or (lossy and values.any()):
-        received = (
-            f"Received also: {_values_text(outside)}." if outside.size else "Received: a JPEG."
-        )
+        received = f" also: {_values_text(outside)}" if outside.size else ": a JPEG"
         raise _AmbiguousMask(
-            f"must hold values 0 to {classes - 1} for classes={classes}. {received}"
+            f"must hold values 0 to {classes - 1} for classes={classes}. Received{received}."
             + (_JPEG_ADVICE if lossy else _label_advice(pixels, classes))
         )
     return values.astype(np.uint8)
@@ -549,16 +520,14 @@ def _tally(pixels: _MaskPixels, where: np.ndarray | None = None) -> Counter:
         codes, counts = np.unique(_codes(values), return_counts=True)
         parts = np.stack([codes >> 32, codes >> 16 & 65535, codes & 65535], -1).tolist()
         return Counter(dict(zip(map(tuple, parts), counts.tolist())))
-    if values.dtype != np.uint8:
-        with np.errstate(invalid="ignore"):
-            whole = (values >= 0) & (values <= 65535) & (values % 1 == 0)
-        values = np.where(whole, values, -1.0)
     if values.dtype == np.uint8:
         counts = np.bincount(values.ravel(), minlength=256)
         levels = np.flatnonzero(counts)
         counts = counts[levels]
     else:
-        levels, counts = np.unique(values, return_counts=True)
+        with np.errstate(invalid="ignore"):
+            whole = (values >= 0) & (values <= 65535) & (values % 1 == 0)
+        levels, counts = np.unique(np.where(whole, values, -1.0), return_counts=True)
     return Counter({(int(level),) * 3: n for level, n in zip(levels, counts.tolist())})
 
 
@@ -587,6 +556,5 @@ def _colors_text(table: Sequence[Sequence[Color]]) -> str:
 
 
 def _values_text(values) -> str:
-    values = [value.item() if hasattr(value, "item") else value for value in values]
-    shown = ", ".join(str(value) for value in values[:6])
+    shown = ", ".join(map(str, values.tolist()[:6]))
     return shown + (f" and {len(values) - 6} more" if len(values) > 6 else "")

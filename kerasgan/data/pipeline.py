@@ -3,7 +3,7 @@
 Files are decoded and resized when the pipeline is built, so that a bad one is reported there
 and then, by name. What follows needs no image file: shuffling is keyed by (seed, epoch),
 augmentation by (seed, epoch, index), and neither by the timing of any thread. So an epoch can be
-entered at any batch, and what was left out is not even decoded.
+entered at any batch, and what was left out is not even decoded. `samples` are `Samples`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Protocol
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -23,43 +22,18 @@ from PIL import __version__ as PILLOW
 from kerasgan._version import __version__
 from kerasgan.data.augment import Augmentation, augment_pair, from_fields
 from kerasgan.data.files import read_image
-from kerasgan.data.masks import MAX_INSPECTED, Colors, inverted_message, looks_inverted
+from kerasgan.data.masks import MAX_INSPECTED, inverted_message, looks_inverted
 from kerasgan.data.resize import image_box, resize_mask, resize_pixels
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import content_key, file_keys, write_file
-from kerasgan.validation import (
-    check_choice,
-    check_path,
-    check_size,
-    check_whole_number,
-    invalid,
-)
+from kerasgan.validation import check_choice, check_path, check_size, check_whole_number, invalid
 
 _SHUFFLE, _AUGMENT = 1, 2
 _MANY = 10  # in fewer images a class may well be absent
 
 
-class Files(Protocol):
-    """What is read here of `Samples`: image and mask files, and how to read them."""
-
-    names: tuple[str, ...]
-    image_paths: tuple[str, ...]
-    mask_paths: tuple[str, ...] | None
-    classes: int
-    colors: Colors
-    channels: int
-
-    def __len__(self) -> int: ...
-
-    def mask(self, index: int) -> np.ndarray:
-        """Decode a mask."""
-
-    def settings(self) -> dict[str, Any]:
-        """Return how files are read."""
-
-
 def make_batches(
-    samples: Files,
+    samples: Any,
     batch_size: int,
     size: int | tuple[int, int],
     augment: bool | Augmentation | Mapping[str, float],
@@ -150,29 +124,23 @@ def finish_epochs(
 
     The length is that of a whole epoch, also where `start` leaves batches out.
     """
-    steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
-    dataset = batches.prefetch(2).apply(steps).with_options(_options())
-    dataset.epoch, dataset.start = epoch, start
-    return dataset
-
-
-def _options() -> tf.data.Options:
-    """No autotuning: its thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.
-
-    Where several machines train together, each takes its part of every batch.
-    """
     options = tf.data.Options()
+    # Autotuning's thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.
     options.autotune.enabled = False
+    # Where several machines train together, each takes its part of every batch.
     share = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = share
-    return options
+    steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
+    dataset = batches.prefetch(2).apply(steps).with_options(options)
+    dataset.epoch, dataset.start = epoch, start
+    return dataset
 
 
 _plain = tf.autograph.experimental.do_not_convert
 
 
 def _check_arguments(
-    samples: Files, batch_size: int, augment: object, seed: int, shuffle: object, cache: object
+    samples: Any, batch_size: int, augment: object, seed: int, shuffle: object, cache: object
 ) -> Augmentation | None:
     if check_whole_number("batch_size", batch_size, 1) > len(samples):
         raise KerasganError(
@@ -195,7 +163,7 @@ def _key(seed: int, purpose: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int64), epoch)
 
 
-def _decode(samples: Files, size: tuple[int, int], mode: str, index: int):
+def _decode(samples: Any, size: tuple[int, int], mode: str, index: int):
     image = read_image(samples.image_paths[index], samples.channels)
     image = resize_pixels(image, size, mode)
     if samples.mask_paths is None:
@@ -208,7 +176,7 @@ def _in_threads(function: Callable[[int], object], count: int) -> list:
         return list(pool.map(function, range(count)))
 
 
-def _cached_in_memory(samples: Files, size: tuple[int, int], mode: str) -> Callable:
+def _cached_in_memory(samples: Any, size: tuple[int, int], mode: str) -> Callable:
     images = np.empty((len(samples), *size, samples.channels), np.uint8)
     masks = np.zeros((len(samples), *size), np.uint8)
 
@@ -223,7 +191,7 @@ def _cached_in_memory(samples: Files, size: tuple[int, int], mode: str) -> Calla
 
 
 def _cached_on_disk(
-    samples: Files, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
+    samples: Any, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
 ) -> Callable:
     """One file a sample, named by a key of its content: the image's bytes, then the mask's."""
     how = [size, mode, samples.settings(), __version__, PILLOW, np.__version__]
@@ -251,29 +219,24 @@ def _cached_on_disk(
 
     def fetch(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content = tf.io.decode_raw(tf.io.read_file(tf.gather(paths, index)), tf.uint8)
-        return (
-            tf.reshape(content[:image_bytes], shape),
-            tf.reshape(content[image_bytes:], size),
-        )
+        image, mask = content[:image_bytes], content[image_bytes:]
+        return tf.reshape(image, shape), tf.reshape(mask, size)
 
     return fetch
 
 
-def _check_labels(samples: Files, masks: Iterable[np.ndarray]) -> None:
+def _check_labels(samples: Any, masks: Iterable[np.ndarray]) -> None:
     """Warn of masks from which nothing, or not every class, can be learned, or of inverted ones."""
     if samples.mask_paths is None:
         return
     present = np.zeros(256, bool)
-    check_inverted = (
-        samples.classes == 1 and samples.colors is None and len(samples) > MAX_INSPECTED
-    )
     inverted = []
     for name, labels in zip(samples.names, masks):
         present[labels.ravel()] = True
-        if check_inverted and looks_inverted(labels):
+        if samples.classes == 1 and samples.colors is None and looks_inverted(labels):
             inverted.append(name)
-    if 0 < len(inverted) < len(samples) / 2:
-        warnings.warn(inverted_message(inverted, len(samples)), KerasganWarning, stacklevel=5)
+    if len(samples) > MAX_INSPECTED and 0 < len(inverted) < len(samples) / 2:
+        warn(inverted_message(inverted, len(samples)))
     labels_present = np.flatnonzero(present).tolist()
     absent = sorted(set(range(samples.classes)) - set(labels_present))
     if len(labels_present) == 1:
@@ -292,9 +255,7 @@ def _check_labels(samples: Files, masks: Iterable[np.ndarray]) -> None:
         hint = f"are there {samples.classes} classes, as load_folder was told?"
     else:
         return
-    warnings.warn(
+    warn(
         f"All {len(samples)} masks {what} at this size: {why}. Look at {samples.mask_paths[0]}; "
-        f"{hint}",
-        KerasganWarning,
-        stacklevel=5,
+        f"{hint}"
     )

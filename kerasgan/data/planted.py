@@ -217,10 +217,7 @@ def _polyps(rng, view, surface, ridged: int | None, yellow: int | None) -> Polyp
     for side in (0, 1):
         centre = np.array([rng.uniform(-0.3, 0.3), (2 * side - 1) * rng.uniform(0.42, 0.5)])
         dy, dx = view.y - centre[0], view.x - centre[1]
-        theta = np.arctan2(dy, dx)
-        outline = 1 + sum(
-            rng.normal(0, 0.12 / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, 6)
-        )
+        outline = shapes.wavy(rng, np.arctan2(dy, dx), 0.12, 6)
         q = np.hypot(dy, dx) / (size * outline) + 0.03 * smooth_noise(rng, view, 0.15)
         turn, wave = rng.uniform(0, 2 * np.pi, 2)
         py, px = dy - 0.3 * size * np.sin(turn), dx - 0.3 * size * np.cos(turn)
@@ -255,23 +252,14 @@ def _marker(rng, view, state: int) -> tuple[np.ndarray, np.ndarray]:
     left = rng.uniform(-0.4, 0.4) - width / 2
 
     white = 0
+
+    def box(top, left, bottom, right):
+        rows = shapes.coverage(view.y, view.pixel, top, bottom)
+        return rows * shapes.coverage(view.x, view.pixel, left, right)
+
     for index in range(4):
         start = left + index * (block + gap)
         height = tall if index == 3 * state else block
-        white = white + _cover(view, (bottom - height, bottom), (start, start + block))
-    margin = 0.03
-    rows, columns = (
-        (bottom - tall - margin, bottom + margin),
-        (left - margin, left + width + margin),
-    )
-    return _cover(view, rows, columns), white
-
-
-def _cover(view, rows: tuple[float, float], columns: tuple[float, float]) -> np.ndarray:
-    """How much of each pixel a rectangle covers."""
-    half = view.pixel / 2
-    y, x = (
-        np.clip(np.minimum(c + half, high) - np.maximum(c - half, low), 0, None) / view.pixel
-        for c, (low, high) in ((view.y, rows), (view.x, columns))
-    )
-    return y * x
+        white = white + box(bottom - height, start, bottom, start + block)
+    top, margin = bottom - tall, 0.03
+    return box(top - margin, left - margin, bottom + margin, left + width + margin), white

@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Callable
 
@@ -24,7 +23,7 @@ from kerasgan.data.folders import find_pairs, list_some, strip_suffix
 from kerasgan.data.headers import check_mask_sizes, warn_of_unread_bands
 from kerasgan.data.masks import Colors, interpret_masks, read_mask
 from kerasgan.data.resize import to_float
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import file_keys
 from kerasgan.text import normalize_unicode, read_text
 from kerasgan.validation import check_choice, check_number, check_whole_number
@@ -413,12 +412,10 @@ def load_folder(
     dark = {file: shades for file in inspected if (shades := dark_shades(file)) is not None}
     if 2 * len(dark) > len(inspected):
         file = max(dark, key=dark.get)
-        warnings.warn(
+        warn(
             f"Image {file} has 16 bits, of which the upper 8 are read, and these hold "
             f"{dark[file]} shades only. Stretch such images first with "
-            "kerasgan.data.convert.from_pictures",
-            KerasganWarning,
-            stacklevel=2,
+            "kerasgan.data.convert.from_pictures"
         )
     mask_paths = None
     if mask_files is not None:
@@ -429,7 +426,7 @@ def load_folder(
             if note:
                 print(note)
             for question in questions:
-                warnings.warn(question, KerasganWarning, stacklevel=2)
+                warn(question)
     if channels is None:
         channels = max(header.channels for header in headers)
     return Samples(tuple(names), image_paths, mask_paths, classes, colors, channels)

@@ -178,8 +178,7 @@ def illuminate(rng, view, surface) -> np.ndarray:
     exposed *= 1 + stain[..., None] * np.array([0, 0.15, -0.5])
     rgb = 1 - np.exp(-(exposed ** np.array([1.0, 1.25, 1.25])))
     rgb = 0.75 * rgb + 0.25 * smoothstep(0, 1, rgb)
-    wet = 0.006 * smooth_noise(rng, view, 0.10) + 0.003 * smooth_noise(rng, view, 0.05)
-    wy, wx = shapes.slope(wet, view)
+    wy, wx = shapes.slope(shapes.octaves(rng, view, 0, (0.006, 0.10), (0.003, 0.05)), view)
     off = (gy + wy - 0.35 * ty) ** 2 + (gx + wx - 0.35 * tx) ** 2
     gloss = np.exp(-off / 0.016) * smoothstep(0.15, 0.5, surface.light)
     gloss = smoothstep(0.5, 0.9, gloss) * smoothstep(-0.3, 1.0, smooth_noise(rng, view, 0.35))
@@ -234,16 +233,9 @@ def _text(rng, view) -> np.ndarray:
         for column, letter in enumerate(line):
             bits = np.array(list(f"{GLYPHS[letter]:015b}"), int).reshape(5, 3)
             page[8 * row : 8 * row + 5, 4 * column : 4 * column + 3] = bits
-    dot = 0.011
-
-    def cover(pixels, start, count):
+    dot, starts = 0.011, (rng.uniform(-0.5, -0.1), view.x.min() + 0.03)
+    covered = []
+    for pixels, start, count in zip((view.y, view.x), starts, page.shape):
         low = start + dot * np.arange(count)
-        edges = (
-            np.minimum(pixels + view.pixel / 2, low + dot),
-            np.maximum(pixels - view.pixel / 2, low),
-        )
-        return np.clip(edges[0] - edges[1], 0, None) / view.pixel
-
-    rows = cover(view.y.reshape(-1, 1), rng.uniform(-0.5, -0.1), page.shape[0])
-    columns = cover(view.x.reshape(-1, 1), view.x.min() + 0.03, page.shape[1])
-    return rows @ page @ columns.T
+        covered.append(shapes.coverage(pixels.reshape(-1, 1), view.pixel, low, low + dot))
+    return covered[0] @ page @ covered[1].T

@@ -54,6 +54,26 @@ def slope(field, view):
     return np.gradient(field, view.pixel)
 
 
+def coverage(pixels, pixel, low, high):
+    """How much of each pixel, given by its centre, lies from `low` to `high`."""
+    half = pixel / 2
+    covered = np.minimum(pixels + half, high) - np.maximum(pixels - half, low)
+    return np.clip(covered, 0, None) / pixel
+
+
+def rotated(view, centre, turn):
+    """Coordinates of the pixels about a centre, across and along a direction."""
+    dy, dx = view.y - centre[0], view.x - centre[1]
+    return dy * np.cos(turn) - dx * np.sin(turn), dy * np.sin(turn) + dx * np.cos(turn)
+
+
+def wavy(rng, theta, rough, waves):
+    """The radius of a wavy outline of mean 1, by angle."""
+    return 1 + sum(
+        rng.normal(0, rough / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, waves)
+    )
+
+
 def _spline(t, n):
     """Cubic B-spline weights of `n` periodic lattice points at the positions `t`."""
     start = np.floor(t).astype(int)
@@ -74,15 +94,18 @@ def smooth_noise(rng, view, wavelength):
     return (fade / 0.479) * (rows @ lattice @ columns.T)
 
 
+def octaves(rng, view, field, *parts):
+    """Add smooth noise of several strengths and wavelengths to a field."""
+    for strength, wavelength in parts:
+        field = field + strength * smooth_noise(rng, view, wavelength)
+    return field
+
+
 def _vessels(rng, view, spacing, width):
     """Winding lines `spacing` apart and `width` wide, here strong and there faint."""
     angle = rng.uniform(0, np.pi)
     along = (view.x * np.cos(angle) + view.y * np.sin(angle)) / spacing
-    field = (
-        along
-        + 0.45 * smooth_noise(rng, view, 1.5 * spacing)
-        + 0.15 * smooth_noise(rng, view, 0.5 * spacing)
-    )
+    field = octaves(rng, view, along, (0.45, 1.5 * spacing), (0.15, 0.5 * spacing))
     strength = smoothstep(-0.3, 1.2, smooth_noise(rng, view, 1.2 * spacing))
     distance = np.abs(field - np.round(field)) * spacing
     width = width * (0.4 + strength)
@@ -92,8 +115,7 @@ def _vessels(rng, view, spacing, width):
 
 def _texture(rng, view):
     """Mottles and vessels, by which a base colour is multiplied."""
-    tone = 0.07 * smooth_noise(rng, view, 0.7) + 0.04 * smooth_noise(rng, view, 0.15)
-    tone = tone + 0.05 * smooth_noise(rng, view, 0.03)
+    tone = octaves(rng, view, 0, (0.07, 0.7), (0.04, 0.15), (0.05, 0.03))
     scale, lines = np.exp(rng.uniform(-0.4, 0.5)), 0
     for spacing, width in ((0.8, 0.014), (0.5, 0.01), (0.3, 0.008), (0.3, 0.008), (0.16, 0.006)):
         lines = lines + _vessels(rng, view, spacing * scale, width)
@@ -113,15 +135,14 @@ def colon(rng, view) -> Surface:
     angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 2.0)
     centre = far * np.array([np.sin(angle), np.cos(angle)])
     growth, radius = rng.uniform(1.3, 1.9), rng.uniform(0.12, 0.3)
-    warp = 0.12 * smooth_noise(rng, view, 0.9) + 0.03 * smooth_noise(rng, view, 0.3)
+    warp = octaves(rng, view, 0, (0.12, 0.9), (0.03, 0.3))
     light = np.full(warp.shape, 0.05, np.float32)
     relief = np.zeros_like(light)
     for j in range(6):
         dy, dx = view.y - centre[0] * 0.9**j, view.x - centre[1] * 0.9**j
         theta = np.arctan2(dy, dx)
-        bend = 0.12 * np.cos(3 * theta + rng.uniform(0, 7)) + 0.08 * np.cos(
-            2 * theta + rng.uniform(0, 7)
-        )
+        bend = 0.12 * np.cos(3 * theta + rng.uniform(0, 7))
+        bend = bend + 0.08 * np.cos(2 * theta + rng.uniform(0, 7))
         r = np.hypot(dy, dx) * (1 + bend) + warp + 0.04 * smooth_noise(rng, view, 0.5)
         r = np.maximum(r, 1e-3)
         a = r / radius
@@ -136,13 +157,8 @@ def colon(rng, view) -> Surface:
         light = light * (1 - alpha) + wall * (1 + 0.5 * crest) * alpha
         relief = relief * (1 - alpha) + 0.07 * radius * crest * alpha
         radius *= growth
-    height = (
-        relief
-        + 0.07 * smooth_noise(rng, view, 0.9)
-        + 0.022 * smooth_noise(rng, view, 0.4)
-        + 0.0035 * smooth_noise(rng, view, 0.12)
-        + 0.0008 * smooth_noise(rng, view, 0.04)
-    )
+    bumps = ((0.07, 0.9), (0.022, 0.4), (0.0035, 0.12), (0.0008, 0.04))
+    height = octaves(rng, view, relief, *bumps)
     close = -rng.uniform(0.6, 1.4) * centre / far  # where the wall comes near and overexposes
     glare = np.exp(-((view.y - close[0]) ** 2 + (view.x - close[1]) ** 2) / 0.35)
     light = light * (1 + rng.choice([0, 0.5, 2.5]) * glare)
@@ -162,9 +178,8 @@ def abdomen(rng, view) -> Surface:
         if rng.random() < 0.5:  # fat
             base = np.array([0.85, rng.uniform(0.34, 0.41), rng.uniform(0.14, 0.22)])
         own = base * (1 + 0.06 * smooth_noise(rng, view, 0.2)[..., None])
-        relief = 0.35 * size * np.clip(1 - q**2, 0, 1) ** 0.8 + 0.008 * smooth_noise(
-            rng, view, 0.15
-        )
+        relief = 0.35 * size * np.clip(1 - q**2, 0, 1) ** 0.8
+        relief = relief + 0.008 * smooth_noise(rng, view, 0.15)
         surface.add_body(view, q, size, relief, own * texture, soft=0.1)
     return surface
 
@@ -172,29 +187,23 @@ def abdomen(rng, view) -> Surface:
 def _blob(rng, view, centre, size, rough):
     """Distance from the centre in units of a wavy outline; and the angle of the long axis."""
     turn, squeeze = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1)
-    dy, dx = view.y - centre[0], view.x - centre[1]
-    v, u = dy * np.cos(turn) - dx * np.sin(turn), dy * np.sin(turn) + dx * np.cos(turn)
-    theta = np.arctan2(v / squeeze, u)
-    outline = 1 + sum(
-        rng.normal(0, rough / k) * np.cos(k * theta + rng.uniform(0, 7)) for k in range(2, 7)
-    )
+    v, u = rotated(view, centre, turn)
+    outline = wavy(rng, np.arctan2(v / squeeze, u), rough, 7)
     q = np.hypot(v / squeeze, u) / (size * outline)
-    return q + 0.03 * smooth_noise(rng, view, 0.15) + 0.01 * smooth_noise(rng, view, 0.05), turn
+    return octaves(rng, view, q, (0.03, 0.15), (0.01, 0.05)), turn
 
 
 def polyp(rng, view, surface, centre):
     """Raises a polyp, with or without a stalk, from the wall; returns where it is."""
     size = np.exp(rng.uniform(np.log(0.18), np.log(0.7)))
     mean = surface.albedo.mean((0, 1)) * rng.uniform([0.96, 0.8, 0.8], [1.06, 1.16, 1.16])
-    spots = 0.05 * smooth_noise(rng, view, 0.25) + rng.uniform(0.03, 0.16) * smooth_noise(
-        rng, view, 0.045
-    )
+    spots = 0.05 * smooth_noise(rng, view, 0.25)
+    spots = spots + rng.uniform(0.03, 0.16) * smooth_noise(rng, view, 0.045)
     own = mean * (1 + spots[..., None] * np.array([0.4, 1, 1]))
     own += rng.uniform(0.1, 0.4) * (surface.albedo - own)
     gain = rng.uniform(0.05, 0.45)
-    lobes = (
-        rng.uniform(0, 0.09) * size * np.abs(smooth_noise(rng, view, rng.uniform(0.3, 0.9) * size))
-    )
+    lobes = rng.uniform(0, 0.09) * size
+    lobes = lobes * np.abs(smooth_noise(rng, view, rng.uniform(0.3, 0.9) * size))
     grain = rng.uniform(0, 0.003) * smooth_noise(rng, view, 0.03)
     grain = grain + rng.uniform(0.001, 0.008) * smooth_noise(rng, view, 0.1)
     head, turn = _blob(rng, view, centre, size, 0.12)
@@ -202,8 +211,7 @@ def polyp(rng, view, surface, centre):
     stalked, bend = rng.random() < 0.3, rng.normal(0, 0.3)
     length, neck = size * rng.uniform(1.3, 2.2), size * rng.uniform(0.35, 0.55)
     if stalked:
-        dy, dx = view.y - centre[0], view.x - centre[1]
-        v, u = dy * np.cos(turn) - dx * np.sin(turn), dy * np.sin(turn) + dx * np.cos(turn)
+        v, u = rotated(view, centre, turn)
         t = np.clip(u / length, 0, 1)
         stalk = np.hypot(u - t * length, v - bend * length * t**2) / (neck * (1 + 0.5 * t**3))
         relief = 0.6 * neck * np.sqrt(np.clip(1 - stalk**2, 0, 1)) * (1 - t**2)
@@ -219,9 +227,7 @@ def polyp(rng, view, surface, centre):
 
 def instrument(rng, view, rgb, tip):
     """Pushes an instrument in from the border; returns the picture and where it is."""
-    turn = rng.uniform(0, 2 * np.pi)
-    dy, dx = view.y - tip[0], view.x - tip[1]
-    v, u = dy * np.cos(turn) - dx * np.sin(turn), dy * np.sin(turn) + dx * np.cos(turn)
+    v, u = rotated(view, tip, rng.uniform(0, 2 * np.pi))
     width = np.exp(rng.uniform(np.log(0.07), np.log(0.2)))
     wide = width * (1 + rng.uniform(0.1, 0.6) * np.clip(u, 0, 3))
     jaw = rng.uniform(1.5, 4.5) * width
@@ -247,7 +253,7 @@ def instrument(rng, view, rgb, tip):
     body = grey * (0.3 + 0.8 * np.sqrt(np.clip(1 - (across - 0.4 * lean) ** 2, 0, 1)))
     shine = np.exp(-(((across - lean) / rng.uniform(0.1, 0.3)) ** 2))
     body = body + rng.uniform(0.05, 0.6) * shine * (0.4 + 0.6 * grey)
-    body = body * (1 + 0.1 * smooth_noise(rng, view, 0.1) + 0.05 * smooth_noise(rng, view, 0.03))
+    body = body * octaves(rng, view, 1, (0.1, 0.1), (0.05, 0.03))
     around = ndimage.gaussian_filter(rgb, (0.2 / view.pixel, 0.2 / view.pixel, 0), truncate=2)
     level = around.mean(-1) / 0.45
     colour = body[..., None] * level[..., None] * rng.uniform([1, 0.9, 0.85], [1.1, 1, 1.05])

@@ -6,27 +6,20 @@ import functools
 import json
 import os
 import pathlib
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Callable
 
 import numpy as np
 import pandas as pd
 
+from kerasgan.data import files
 from kerasgan.data.convert import output, sources
-from kerasgan.data.files import (
-    IMAGE_SUFFIXES,
-    Header,
-    apply_orientation,
-    decode_upright,
-    open_picture,
-    read_header,
-    read_image,
-)
 from kerasgan.data.folders import files_below
 from kerasgan.data.headers import ORIENTATION_ADVICE, sizes_agree
-from kerasgan.errors import KerasganError, KerasganWarning, did_you_mean
+from kerasgan.errors import KerasganError, did_you_mean, warn
 from kerasgan.text import normalize_unicode, read_text
+
+_picture_ending = sources.suffix_in(files.IMAGE_SUFFIXES)
 
 
 def from_coco(
@@ -102,17 +95,20 @@ def from_coco(
         if item["category_id"] in labels:
             drawn[item["image_id"]].append(item)
     root = pathlib.Path(images)
-    listed = functools.cache(lambda: files_below(root, _is_picture))
+    listed = functools.cache(lambda: files_below(root, lambda name: bool(_picture_ending(name))))
     paths = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
-
-    sizes = {key: _listed_size(entry) for key, entry in entries.items()}
+    # Each that of a picture of its own kind, not turned.
+    sizes = {
+        key: files.Header(entry.get("height"), entry.get("width"), 3)
+        for key, entry in entries.items()
+    }
 
     @functools.cache
     def as_turned() -> bool | None:
         """Whether sizes are those of pictures as turned, by those entries that tell."""
         told = set()
         for key, path in paths.items():
-            header = read_header(str(path))
+            header = files.read_header(str(path))
             turned_fits, stored_fits = sizes_agree(header, sizes[key])
             if header.orientation > 1 and turned_fits != stored_fits:
                 told.add(turned_fits)
@@ -120,7 +116,7 @@ def from_coco(
 
     def picture(key) -> Iterator[output.Picture]:
         path, listed_size = paths[key], sizes[key]
-        header = read_header(str(path))
+        header = files.read_header(str(path))
         turned_fits, stored_fits = sizes_agree(header, listed_size)
         if not (turned_fits or stored_fits):
             raise KerasganError(
@@ -153,7 +149,7 @@ def from_coco(
         parts = map(normalize_unicode, path.relative_to(root).with_suffix("").parts)
         row = {"source": str(path), "annotations": len(regions), "contested": contested}
         if not drawn_on_turned:
-            mask = apply_orientation(mask, header.orientation)
+            mask = files.apply_orientation(mask, header.orientation)
         image = path if header.orientation == 1 else _upright(path)
         yield output.Picture(output.safe_name(*parts), image, mask, row)
 
@@ -162,30 +158,23 @@ def from_coco(
     table = output.write_folder(out, settings, jobs)
     crossed = table[table["contested"] > 0]
     if len(crossed):
-        warnings.warn(
+        warn(
             f"Annotations of different categories cross in {len(crossed)} images, by "
             f"{crossed['contested'].sum()} pixels in all, such as in {crossed['name'].iloc[0]}. "
             f"Such a pixel got the category of the smaller annotation; the manifest counts them as "
-            f"'contested'.",
-            KerasganWarning,
-            stacklevel=2,
+            f"'contested'."
         )
     return table
 
 
-def _listed_size(entry: dict) -> Header:
-    """The size in an image's entry, which is that of a picture of its own kind."""
-    return Header(entry.get("height"), entry.get("width"), 3)
-
-
 def _upright(path: pathlib.Path) -> np.ndarray:
     """The pixels as turned, in the depth that they have."""
-    with open_picture(str(path)) as picture:
-        shown = decode_upright(picture)
+    with files.open_picture(str(path)) as picture:
+        shown = files.decode_upright(picture)
         if shown.mode.startswith("I"):
             return np.asarray(shown).astype(np.uint16)
-    header = read_header(str(path))
-    pixels = read_image(str(path), header.channels)
+    header = files.read_header(str(path))
+    pixels = files.read_image(str(path), header.channels)
     return pixels[..., 0] if header.channels == 1 else pixels
 
 
@@ -238,10 +227,6 @@ def _labels(content: dict, categories: Sequence[str] | None, path: str | os.Path
     return {c["id"]: values[c["name"]] for c in content["categories"] if c["name"] in values}
 
 
-def _is_picture(name: str) -> bool:
-    return pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES
-
-
 def _inside(
     root: pathlib.Path, entry: dict, annotations: str | os.PathLike, listed: Callable[[], dict]
 ) -> pathlib.Path:
@@ -259,10 +244,10 @@ def _inside(
     path = root.joinpath(*pure.parts)
     if not path.is_file():
         path = listed().get(pathlib.PurePosixPath(normalize_unicode(pure.as_posix())), path)
-    if not _is_picture(path.name) or not path.is_file():
+    if not _picture_ending(path.name) or not path.is_file():
         raise KerasganError(
             f"File {annotations} names an image that is not in {root} or none of "
-            f"{', '.join(IMAGE_SUFFIXES)}: {name!r}"
+            f"{', '.join(files.IMAGE_SUFFIXES)}: {name!r}"
         )
     return path
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import pathlib
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -79,41 +81,36 @@ def from_dicom(
     pydicom = sources.import_optional("pydicom", "dicom")
     limits = sources.check_window(window)
     classes = check_whole_number("classes", classes, 1, 255)
-    listed = [
-        _checked(_Image(file, open_header(pydicom, file.path)))
-        for file in sources.find_files(images, "images", _ending)
-    ]
-    for image in listed:
+    listed, series = [], defaultdict(list)
+    for file in sources.find_files(images, "images", _ending):
+        image = _checked(_Image(file, open_header(pydicom, file.path)))
         if image.header.get("SOPClassUID") in _NO_IMAGES:
             raise KerasganError(
-                f"File {image.file.path} is a {image.header.SOPClassUID.name} and no image. "
+                f"File {file.path} is a {image.header.SOPClassUID.name} and no image. "
                 f"Segmentations go in 'masks'."
             )
-    series: dict[str, list[_Image]] = {}
-    for image in listed:
-        series.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
+        listed.append(image)
+        series[str(image.header.get("SeriesInstanceUID", ""))].append(image)
     for key, members in series.items():
         _check_sizes(members)
         series[key] = sorted(members, key=_slice_order(members))
     mask_of = None
     if masks is not None:
-        mask_of = dicom_masks.find_masks(
-            pydicom, sources.find_files(masks, "masks", _ending), masks, listed, classes
-        )
+        found = sources.find_files(masks, "masks", _ending)
+        mask_of = dicom_masks.find_masks(pydicom, found, masks, listed, classes)
 
     def pictures(members: list[_Image]) -> Iterator[output.Picture]:
         display = Display(pydicom, [image.file.path for image in members], limits)
-        number = 0
+        numbers = itertools.count(1)
         for image in members:
             with sources.errors_naming(image.file.path, "DICOM"):
                 for frame, pixels, how in display(image.file.path):
-                    number += 1
                     mask, source = None, ""
                     if mask_of is not None:
                         labels, source = mask_of(image, frame, pixels.shape[:2])
                         mask = sources.label_mask(labels, classes, source)
                     row = _row(image, frame, how, source)
-                    yield output.Picture(_name(image.header, number), pixels, mask, row)
+                    yield output.Picture(_name(image.header, next(numbers)), pixels, mask, row)
 
     settings = {"from": "dicom", "window": limits, "classes": classes, "masks": masks is not None}
     jobs = [
@@ -142,7 +139,7 @@ def _checked(image: _Image) -> _Image:
 
 def _check_sizes(members: list[_Image]) -> None:
     first = members[0]
-    for image in members[1:]:
+    for image in members:
         one, other = ((f.header.Rows, f.header.Columns) for f in (first, image))
         if one != other:
             raise KerasganError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
@@ -13,7 +12,7 @@ import numpy as np
 
 from kerasgan.data.convert import sources
 from kerasgan.data.convert.dicom_pixels import frame_item, open_header, stored_frames
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -221,11 +220,9 @@ def _warn_overlaps(parts: dict, listed: dict) -> None:
             f"{a} and {b} by {pixels[a, b]} pixels in {images[a, b]} images, such as {first[a, b]}"
             for a, b in sorted(pixels)
         )
-        warnings.warn(
+        warn(
             f"Segments overlap: {told}. Classes exclude each other, so such a pixel gets the "
-            f"higher number. If that is wrong, convert the segments one by one, with classes=1.",
-            KerasganWarning,
-            stacklevel=5,
+            f"higher number. If that is wrong, convert the segments one by one, with classes=1."
         )
 
 
@@ -237,11 +234,9 @@ def _warn_names(names: dict[int, dict[str, pathlib.Path]]) -> None:
     for number, called in names.items():
         if len({label.casefold() for label in called}) > 1:
             told = ", ".join(f"{label!r} in {path}" for label, path in list(called.items())[:3])
-            warnings.warn(
+            warn(
                 f"Segment {number} is called {told}. Labels are the numbers of segments: make sure "
-                f"that each number means one thing.",
-                KerasganWarning,
-                stacklevel=5,
+                f"that each number means one thing."
             )
 
 

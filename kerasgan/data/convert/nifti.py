@@ -70,10 +70,8 @@ def from_nifti(
     volumes = sources.find_files(images, "images", _ending)
     mask_paths = [None] * len(volumes)
     if masks is not None:
-        listed = isinstance(masks, (list, tuple))
-        mask_paths = sources.match_masks(
-            volumes, sources.find_files(masks, "masks", _ending), listed
-        )
+        found = sources.find_files(masks, "masks", _ending)
+        mask_paths = sources.match_masks(volumes, found, isinstance(masks, (list, tuple)))
 
     def slices(volume, mask) -> Iterator[output.Picture]:
         values, affine, spacing = _read(nibabel, volume.path)
@@ -86,27 +84,25 @@ def from_nifti(
         sources.check_finite_values(values, volume.path)
         across = np.delete(spacing, AXES[axis])
         for index, pixels in enumerate(_as_seen(values, AXES[axis])):
-            yield output.Picture(
-                output.safe_name(*volume.parts, f"{index:04}"),
-                sources.to_uint16(pixels, low, high),
-                None if labels is None else labels[index],
-                {
-                    "source": str(volume.path),
-                    "mask": "" if mask is None else str(mask),
-                    "slice": index,
-                    "low": low,
-                    "high": high,
-                    "row_distance": float(across[1]),
-                    "column_distance": float(across[0]),
-                    "slice_distance": float(spacing[AXES[axis]]),
-                },
-            )
+            row = {
+                "source": str(volume.path),
+                "mask": str(mask or ""),
+                "slice": index,
+                "low": low,
+                "high": high,
+                "row_distance": float(across[1]),
+                "column_distance": float(across[0]),
+                "slice_distance": float(spacing[AXES[axis]]),
+            }
+            name = output.safe_name(*volume.parts, f"{index:04}")
+            picture = sources.to_uint16(pixels, low, high)
+            yield output.Picture(name, picture, None if labels is None else labels[index], row)
 
     settings = {"from": "nifti", "axis": axis, "window": limits, "classes": classes}
     settings["masks"] = masks is not None
     jobs = [
-        (f"{volume.path} {mask or ''}", lambda volume=volume, mask=mask: slices(volume, mask))
-        for volume, mask in zip(volumes, mask_paths)
+        (f"{pair[0].path} {pair[1] or ''}", lambda pair=pair: slices(*pair))
+        for pair in zip(volumes, mask_paths)
     ]
     return output.write_folder(out, settings, jobs)
 
@@ -143,13 +139,13 @@ def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple
         f"Mask {mask} must lie on the grid of its image {image}: shape {shape}, voxels at the"
     )
     if mask_shape != shape:
-        raise KerasganError(f"{expected} same places. Received: shape {mask_shape}")
+        raise KerasganError(f"{expected} the same places. Received: shape {mask_shape}")
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*np.array(shape) - 1, 1]
     shift = np.linalg.norm((affine - mask_affine)[:3] @ corners.T, axis=0).max()
     side = np.linalg.norm(affine[:3, :3], axis=0).min()
     if not shift <= side / 4:
         raise KerasganError(
-            f"{expected} same places. Received: other places, up to {shift:.4g} apart, by "
+            f"{expected} the same places. Received: other places, up to {shift:.4g} apart, by "
             f"voxels of {side:.4g}. Resample the mask on the image's grid, or, if its header is "
             "wrong, give it the image's affine."
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -58,8 +59,7 @@ def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Sourc
     folder = check_path("out", out, "a folder")
     progress = folder / _PROGRESS
     done = _resume(folder, json.loads(json.dumps(settings)))
-    taken: dict[str, str] = {}
-    rows = []
+    taken, rows = {}, []
     for key, pictures in sources:
         if key in done:
             for row in done[key]:
@@ -67,16 +67,13 @@ def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Sourc
             rows += done[key]
             continue
         written = []
-        for picture in pictures():
-            _reserve_name(taken, picture.name, key)
-            if picture.mask is not None:
-                _save(folder / "masks" / f"{picture.name}.png", picture.mask)
-            if isinstance(picture.image, pathlib.Path):
-                ending = picture.image.suffix.lower()
-                _save(folder / "images" / f"{picture.name}{ending}", picture.image)
-            else:
-                _save(folder / "images" / f"{picture.name}.png", picture.image)
-            written.append({"name": picture.name, **picture.row})
+        for name, image, mask, row in pictures():
+            _reserve_name(taken, name, key)
+            if mask is not None:
+                _save(folder / "masks" / f"{name}.png", mask)
+            copied = isinstance(image, pathlib.Path)
+            _save(folder / "images" / f"{name}{image.suffix.lower() if copied else '.png'}", image)
+            written.append({"name": name, **row})
         with _explained(), open(progress, "a", encoding="utf-8") as file:
             file.write(json.dumps({"source": key, "rows": written}) + "\n")
         rows += written
@@ -125,23 +122,16 @@ def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
 
 def _complete_lines(lines: list[bytes]) -> Iterator[dict]:
     """The lines up to one that was cut off while it was written."""
-    for line in lines:
-        try:
-            entry = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(entry, dict):
-            return
-        yield entry
+    with contextlib.suppress(ValueError, RecursionError):
+        entries = (json.loads(line.decode("utf-8-sig")) for line in lines)
+        yield from itertools.takewhile(lambda entry: isinstance(entry, dict), entries)
 
 
 def _is_done(entry: dict) -> bool:
     rows = entry.get("rows")
-    return (
-        isinstance(entry.get("source"), str)
-        and isinstance(rows, list)
-        and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
-    )
+    if not isinstance(entry.get("source"), str) or not isinstance(rows, list):
+        return False
+    return all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
 
 
 def _reserve_name(taken: dict[str, str], name: str, key: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from kerasgan.data import files, tiff
 from kerasgan.data.convert import output, sources
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganError, warn
 from kerasgan.validation import check_number, invalid
 
 
@@ -65,7 +64,7 @@ def from_pictures(
         pixels = 65535 - pixels if white_is_zero else pixels
         yield output.Picture(output.safe_name(*picture.parts), pixels, None, row)
 
-    pictures = sources.find_files(images, "images", _ending)
+    pictures = sources.find_files(images, "images", sources.suffix_in(files.IMAGE_SUFFIXES))
     if isinstance(images, (str, os.PathLike)) and pathlib.Path(images).is_dir():
         inside = pathlib.Path(images).resolve()
         if inside in (pathlib.Path(out).resolve(), *pathlib.Path(out).resolve().parents):
@@ -73,11 +72,6 @@ def from_pictures(
     settings = {"from": "pictures", "low": low, "high": high}
     jobs = [(str(one.path), lambda one=one: stretched(one)) for one in pictures]
     return output.write_folder(out, settings, jobs)
-
-
-def _ending(name: str) -> str | None:
-    ending = pathlib.PurePath(name).suffix
-    return ending if ending.lower() in files.IMAGE_SUFFIXES else None
 
 
 def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:
@@ -89,11 +83,9 @@ def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:
                 f"load_folder as they are."
             )
         if files.read_header(str(path)).orientation > 1:
-            warnings.warn(
+            warn(
                 f"File {path} is written as its EXIF orientation turns it, and without that "
-                f"orientation. Its mask must be as turned.",
-                KerasganWarning,
-                stacklevel=2,
+                f"orientation. Its mask must be as turned."
             )
         white_is_zero = tiff.white_is_zero(picture)
         shown = files.decode_upright(picture)

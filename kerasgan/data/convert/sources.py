@@ -54,6 +54,16 @@ def errors_naming(path: object, kind: str) -> Iterator[None]:
         raise KerasganError(f"File {path} cannot be read as {kind}: {reason}") from error
 
 
+def suffix_in(suffixes: Sequence[str]) -> Callable[[str], str | None]:
+    """Return what gives the ending of a file's name, if it is one of these."""
+
+    def ending(name: str) -> str | None:
+        suffix = pathlib.PurePath(name).suffix
+        return suffix if suffix.lower() in suffixes else None
+
+    return ending
+
+
 def find_files(
     source: Paths, argument: str, ending: Callable[[str], str | None]
 ) -> list[SourceFile]:
@@ -94,13 +104,12 @@ def match_masks(
         return [mask.path for mask in masks]
     if len(images) == len(masks) == 1:
         return [masks[0].path]
-    wanted = {}
+    wanted, named = {}, {}
     for image in images:
         name = "/".join(image.parts)
         if name in wanted:
             raise KerasganError(f"Two images bear the name {name!r}: {wanted[name]}, {image.path}.")
         wanted[name] = image.path
-    named = {}
     for mask in masks:
         name = "/".join(mask.parts)
         if name not in wanted and name.lower().endswith("_mask"):
@@ -108,8 +117,7 @@ def match_masks(
         if name in named:
             raise KerasganError(f"Two masks belong to {name!r}: {named[name]} and {mask.path}.")
         named[name] = mask.path
-    advice = "Or pass lists of files, in the same order."
-    check_pairs(wanted, named, advice)
+    check_pairs(wanted, named, "Or pass lists of files, in the same order.")
     return [named["/".join(image.parts)] for image in images]
 
 

@@ -74,27 +74,20 @@ def from_video(
             raise invalid("times", "a list of seconds from 0 up", given)
 
     def frames(video: sources.SourceFile) -> Iterator[output.Picture]:
-        chosen = _decoded(av, video.path)
-        chosen = _every(chosen, every) if times is None else _at(chosen, times, video.path)
-        for index, time, frame in chosen:
+        decoded = _decoded(av, video.path)
+        for index, time, frame in decoded if times is None else _at(decoded, times, video.path):
+            if times is None and index % every:
+                continue
             with sources.errors_naming(video.path, "video"):
                 pixels = _pixels(frame, video.path)
-            yield output.Picture(
-                output.safe_name(*video.parts, f"{index:06}"),
-                pixels,
-                None,
-                {"source": str(video.path), "frame": index, "seconds": time},
-            )
+            row = {"source": str(video.path), "frame": index, "seconds": time}
+            name = output.safe_name(*video.parts, f"{index:06}")
+            yield output.Picture(name, pixels, None, row)
 
-    files = sources.find_files(videos, "videos", _ending)
+    files = sources.find_files(videos, "videos", sources.suffix_in(_ENDINGS))
     settings = {"from": "video", "every": every, "times": times}
     jobs = [(str(one.path), lambda one=one: frames(one)) for one in files]
     return output.write_folder(out, settings, jobs)
-
-
-def _ending(name: str) -> str | None:
-    ending = pathlib.PurePath(name).suffix
-    return ending if ending.lower() in _ENDINGS else None
 
 
 def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
@@ -124,10 +117,6 @@ def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
         raise KerasganError(
             f"File {path} is cut off or damaged: {count} of {promised or 'its'} frames are there."
         )
-
-
-def _every(frames: Iterator, step: int) -> Iterator:
-    return (frame for frame in frames if frame[0] % step == 0)
 
 
 def _at(frames: Iterator, times: list[float], path: pathlib.Path) -> Iterator:

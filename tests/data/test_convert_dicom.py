@@ -224,16 +224,38 @@ def test_run_length_compression_is_decoded(write, tmp_path):
     np.testing.assert_array_equal(one(tmp_path / "r.dcm", tmp_path / "out"), values)
 
 
-def segmentation(write, name, frames, **fields):
-    """A DICOM SEG of (image or None, segment, booleans)."""
+ACROSS, ALONG = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 1]
+
+
+def of(image, frames=None):
+    """References to one image, and to its frames."""
+    return [(image, frames)]
+
+
+def derivation(references):
+    sources = []
+    for image, frames in references:
+        one = item(ReferencedSOPInstanceUID=image)
+        if frames:
+            one.ReferencedFrameNumber = frames
+        sources.append(one)
+    return sequence(SourceImageSequence=pydicom.Sequence(sources))
+
+
+def drawn(write, frames, shared=None, name="drawn.dcm", **fields):
+    """A SEG of (references or None, position or None, segment, booleans)."""
     items = []
-    for image, number, _ in frames:
+    for references, position, number, _ in frames:
         one = item(SegmentIdentificationSequence=sequence(ReferencedSegmentNumber=number))
-        if image is not None:
-            origin = sequence(ReferencedSOPInstanceUID=image)
-            one.DerivationImageSequence = sequence(SourceImageSequence=origin)
+        if references:
+            one.DerivationImageSequence = derivation(references)
+        if position is not None:
+            one.PlanePositionSequence = sequence(ImagePositionPatient=position)
         items.append(one)
-    pixels = np.stack([region for _, _, region in frames])
+    groups = item(PlaneOrientationSequence=sequence(ImageOrientationPatient=ACROSS))
+    if shared:
+        groups.DerivationImageSequence = derivation(shared)
+    pixels = np.stack([region for *_, region in frames])
     packed = np.packbits(pixels.ravel().astype(np.uint8), bitorder="little").tobytes()
     options = {
         "SOPClassUID": UID.SegmentationStorage,
@@ -242,11 +264,19 @@ def segmentation(write, name, frames, **fields):
         "BitsAllocated": 1,
         "BitsStored": 1,
         "HighBit": 0,
+        "FrameOfReferenceUID": "1.2.3.9",
+        "SharedFunctionalGroupsSequence": pydicom.Sequence([groups]),
         "PerFrameFunctionalGroupsSequence": pydicom.Sequence(items),
         "PixelData": packed + b"\0" * (len(packed) % 2),
         **fields,
     }
     return write(name, pixels.astype(np.uint8), **options)
+
+
+def masks_of(scan, out, path, classes=1):
+    from_dicom(scan, out, masks=path, classes=classes)
+    samples = kg.data.load_folder(out, classes=classes)
+    return [samples.mask(i) for i in range(len(samples))]
 
 
 @pytest.fixture
@@ -260,8 +290,8 @@ def scan(write, tmp_path):
 
 def test_segmentations_find_their_images(write, scan, tmp_path):
     liver, tumour = RNG.random((2, H, W)) > 0.5
-    frames = [("9.2", 2, tumour), ("9.2", 1, liver), ("9.0", 1, tumour)]
-    path = segmentation(write, "seg/s.dcm", frames)
+    frames = [(of("9.2"), None, 2, tumour), (of("9.2"), None, 1, liver)]
+    path = drawn(write, [*frames, (of("9.0"), None, 1, tumour)], name="seg/s.dcm")
     with pytest.warns(KerasganWarning, match="Segments overlap: 1 and 2 by"):
         table = from_dicom(scan, tmp_path / "out", masks=path, classes=3)
     samples = kg.data.load_folder(tmp_path / "out", classes=3)
@@ -276,12 +306,10 @@ def test_segmentations_find_their_images(write, scan, tmp_path):
 
 def test_fractions_are_cut_at_half(write, scan, tmp_path):
     shares = RNG.integers(0, 101, (1, H, W)).astype(np.uint8)
-    path = segmentation(write, "s.dcm", [("9.1", 1, shares[0])], SegmentationType="FRACTIONAL",
-                        MaximumFractionalValue=100, BitsAllocated=8, BitsStored=8, HighBit=7,
-                        PixelData=shares.tobytes())  # fmt: skip
-    from_dicom(scan, tmp_path / "out", masks=path)
-    mask = kg.data.load_folder(tmp_path / "out").mask(1)
-    np.testing.assert_array_equal(mask, shares[0] >= 50)
+    path = drawn(write, [(of("9.1"), None, 1, shares[0])], SegmentationType="FRACTIONAL",
+                 MaximumFractionalValue=100, BitsAllocated=8, BitsStored=8, HighBit=7,
+                 PixelData=shares.tobytes())  # fmt: skip
+    np.testing.assert_array_equal(masks_of(scan, tmp_path / "out", path)[1], shares[0] >= 50)
 
 
 def test_images_of_labels_go_by_file_name(write, scan, tmp_path):
@@ -304,17 +332,17 @@ def test_images_of_labels_go_by_file_name(write, scan, tmp_path):
 def test_unfit_segmentations_are_refused(write, scan, tmp_path):
     region = np.ones((H, W), bool)
 
-    def refused(match, *frames, images=scan, **fields):
-        path = segmentation(write, "s.dcm", list(frames), **fields)
+    def refused(match, references, region=region, **fields):
+        path = drawn(write, [(references, None, 1, region)], name="s.dcm", **fields)
         with pytest.raises(KerasganError, match=match):
-            from_dicom(images, tmp_path / "out", masks=path)
+            from_dicom(scan, tmp_path / "out", masks=path)
 
-    refused(r"s\.dcm belongs to image 5\.5, which is not among", ("5.5", 1, region))
-    refused(r"s\.dcm does not say which image", (None, 1, region))
-    refused(r"s\.dcm must have the size.*6 x 8.*5 x 8", ("9.0", 1, region[1:]))
-    refused(r"type LABELMAP, which is not read", ("9.0", 1, region), SegmentationType="LABELMAP")
+    refused(r"s\.dcm belongs to image 5\.5, which is not among", of("5.5"))
+    refused(r"s\.dcm does not say which image", None)
+    refused(r"s\.dcm must have the size.*6 x 8.*5 x 8", of("9.0"), region[1:])
+    refused(r"type LABELMAP, which is not read", of("9.0"), SegmentationType="LABELMAP")
     write("in/other.dcm", np.zeros((H, W), np.int16), SeriesInstanceUID="8", SOPInstanceUID="8.1")
-    refused(r"No mask belongs to the series of image .*other\.dcm", ("9.0", 1, region))
+    refused(r"No mask belongs to the series of image .*other\.dcm", of("9.0"))
     with pytest.raises(KerasganError, match=r"s\.dcm is a Segmentation Storage and no image"):
         from_dicom(tmp_path / "s.dcm", tmp_path / "out")
     with pytest.raises(KerasganError, match="mixes segmentations"):
@@ -360,51 +388,12 @@ def test_unfit_files_are_refused_by_name(write, tmp_path):
     refused("'classes' must be", whole, classes=0)
 
 
-ACROSS, ALONG = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 1]
-
-
 def placed(write, name, z, orientation=ACROSS, **fields):
     """A slice that says where it lies."""
     options = {"ImagePositionPatient": [0, 0, z], "ImageOrientationPatient": orientation,
                "PixelSpacing": [0.5, 0.5], "SliceThickness": 2.0,
                "FrameOfReferenceUID": "1.2.3.9", **fields}  # fmt: skip
     return write(name, RNG.integers(0, 99, (H, W)).astype(np.int16), **options)
-
-
-def drawn(write, frames, shared=None, **fields):
-    """A SEG of (references, position or None, segment, booleans) with (image, frames) each."""
-    items = []
-    for references, position, number, _ in frames:
-        one = item(SegmentIdentificationSequence=sequence(ReferencedSegmentNumber=number))
-        if references:
-            one.DerivationImageSequence = derivation(references)
-        if position is not None:
-            one.PlanePositionSequence = sequence(ImagePositionPatient=position)
-        items.append(one)
-    groups = item(PlaneOrientationSequence=sequence(ImageOrientationPatient=ACROSS))
-    if shared:
-        groups.DerivationImageSequence = derivation(shared)
-    plain = [(None, number, region) for _, _, number, region in frames]
-    options = {"FrameOfReferenceUID": "1.2.3.9",
-               "SharedFunctionalGroupsSequence": pydicom.Sequence([groups]),
-               "PerFrameFunctionalGroupsSequence": pydicom.Sequence(items), **fields}  # fmt: skip
-    return segmentation(write, "drawn.dcm", plain, **options)
-
-
-def derivation(references):
-    sources = []
-    for image, frames in references:
-        one = item(ReferencedSOPInstanceUID=image)
-        if frames:
-            one.ReferencedFrameNumber = frames
-        sources.append(one)
-    return sequence(SourceImageSequence=pydicom.Sequence(sources))
-
-
-def masks_of(scan, out, path, classes=1):
-    from_dicom(scan, out, masks=path, classes=classes)
-    samples = kg.data.load_folder(out, classes=classes)
-    return [samples.mask(i) for i in range(len(samples))]
 
 
 REGIONS = np.random.default_rng(5).random((3, H, W)) > 0.5
@@ -415,10 +404,10 @@ def test_a_frame_reaches_every_image_that_it_names(write, scan, tmp_path):
                          ([("9.1", None), ("7.7", None)], None, 1, REGIONS[1])])  # fmt: skip
     received = masks_of(scan, tmp_path / "out", path)
     np.testing.assert_array_equal(received, REGIONS[[0, 1, 0]])
-    several = drawn(write, [([("9.0", None)], None, 1, REGIONS[0])])
+    several = drawn(write, [(of("9.0"), None, 1, REGIONS[0])])
     dataset = pydicom.dcmread(several)
     group = dataset.PerFrameFunctionalGroupsSequence[0]
-    group.DerivationImageSequence.extend(derivation([("9.1", None)]))
+    group.DerivationImageSequence.extend(derivation(of("9.1")))
     dataset.save_as(several)
     received = masks_of(scan, tmp_path / "two", several)
     np.testing.assert_array_equal(received, [REGIONS[0], REGIONS[0], REGIONS[0] * 0])
@@ -427,10 +416,10 @@ def test_a_frame_reaches_every_image_that_it_names(write, scan, tmp_path):
 def test_a_frame_reaches_every_frame_that_it_names(write, tmp_path):
     cine = RNG.integers(0, 99, (3, H, W)).astype(np.uint8)
     image = write("cine.dcm", cine, SOPInstanceUID="8.1")
-    path = drawn(write, [([("8.1", [1, 3])], None, 1, REGIONS[0]),
-                         ([("8.1", 2)], None, 1, REGIONS[1])])  # fmt: skip
+    path = drawn(write, [(of("8.1", [1, 3]), None, 1, REGIONS[0]),
+                         (of("8.1", 2), None, 1, REGIONS[1])])  # fmt: skip
     np.testing.assert_array_equal(masks_of(image, tmp_path / "out", path), REGIONS[[0, 1, 0]])
-    unsaid = drawn(write, [([("8.1", None)], None, 1, REGIONS[0])])
+    unsaid = drawn(write, [(of("8.1"), None, 1, REGIONS[0])])
     with pytest.raises(KerasganError, match=r"does not say which frame of 8\.1"):
         masks_of(image, tmp_path / "no", unsaid)
 
@@ -492,7 +481,7 @@ def test_a_frame_that_lies_elsewhere_than_its_image_is_refused(
     position, orientation, write, tmp_path
 ):
     image = placed(write, "in/0.dcm", 0.0, orientation, SOPInstanceUID="9.0")
-    path = drawn(write, [([("9.0", None)], position, 1, REGIONS[0])])
+    path = drawn(write, [(of("9.0"), position, 1, REGIONS[0])])
     with pytest.raises(KerasganError, match=r"drawn\.dcm .*does not lie on the image"):
         masks_of(image, tmp_path / "out", path)
 
@@ -500,17 +489,15 @@ def test_a_frame_that_lies_elsewhere_than_its_image_is_refused(
 def test_overlaps_are_counted_where_classes_exclude_each_other(write, scan, tmp_path):
     organ, lesion = np.zeros((2, H, W), bool)
     organ[1:5, 1:7], lesion[2:4, 3:5] = True, True
-    frames = [
-        ([(f"9.{i}", None)], None, n, r) for i in (0, 2) for n, r in ((2, organ), (1, lesion))
-    ]
+    frames = [(of(f"9.{i}"), None, n, r) for i in (0, 2) for n, r in ((2, organ), (1, lesion))]
     path = drawn(write, frames)
     expected = r"Segments overlap: 1 and 2 by 8 pixels in 2 images, such as .*0\.dcm"
     with pytest.warns(KerasganWarning, match=expected):
         received = masks_of(scan, tmp_path / "out", path, classes=3)
     np.testing.assert_array_equal(received[0], organ * 2)
     np.testing.assert_array_equal(masks_of(scan, tmp_path / "one", path)[2], organ)
-    apart = drawn(write, [([("9.0", None)], None, 1, lesion),
-                          ([("9.0", None)], None, 2, organ & ~lesion)])  # fmt: skip
+    apart = drawn(write, [(of("9.0"), None, 1, lesion),
+                          (of("9.0"), None, 2, organ & ~lesion)])  # fmt: skip
     np.testing.assert_array_equal(
         masks_of(scan, tmp_path / "apart", apart, classes=3)[0], organ * 2 - lesion
     )
@@ -518,7 +505,7 @@ def test_overlaps_are_counted_where_classes_exclude_each_other(write, scan, tmp_
 
 def test_numbers_that_mean_two_things_are_told(write, scan, tmp_path):
     for name, label in (("a", "Liver"), ("b", "Tumour"), ("c", "liver ")):
-        path = drawn(write, [([("9.0", None)], None, 1, REGIONS[0])],
+        path = drawn(write, [(of("9.0"), None, 1, REGIONS[0])],
                      SegmentSequence=sequence(SegmentNumber=1, SegmentLabel=label))  # fmt: skip
         path.rename(tmp_path / f"{name}.dcm")
     files = [tmp_path / f"{name}.dcm" for name in "abc"]
@@ -529,7 +516,7 @@ def test_numbers_that_mean_two_things_are_told(write, scan, tmp_path):
 
 
 def test_segments_need_not_be_numbered_from_one(write, scan, tmp_path):
-    path = drawn(write, [([("9.0", None)], None, 7, REGIONS[0])])
+    path = drawn(write, [(of("9.0"), None, 7, REGIONS[0])])
     received = masks_of(scan, tmp_path / "out", path, classes=8)
     np.testing.assert_array_equal(received[0], REGIONS[0] * 7)
     with pytest.raises(KerasganError, match=r"must hold 0 to 1 for classes=2.*: 7"):

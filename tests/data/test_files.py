@@ -187,13 +187,6 @@ def test_pictures_in_a_file_are_not_counted(tmp_path):
     assert time.process_time() - began < 0.5
 
 
-def test_several_pictures_in_a_file_are_refused(tmp_path):
-    more = [Image.fromarray(255 - RGB)]
-    Image.fromarray(RGB).save(tmp_path / "x.tif", save_all=True, append_images=more)
-    with pytest.raises(KerasganError, match="holds several pictures"):
-        read_header(str(tmp_path / "x.tif"))
-
-
 @pytest.mark.parametrize("side", [9000, 9500, 14000])
 def test_decompression_bombs_are_refused_by_pixel_count(tmp_path, side):
     Image.new("1", (side, side)).save(tmp_path / "bomb.png")

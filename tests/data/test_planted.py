@@ -194,13 +194,8 @@ def test_wrong_arguments_are_named(wrong, message):
         planted.scene(**{"cue": "marker", **wrong})
 
 
-def test_wrong_folders_and_counts_are_named(tmp_path):
+def test_wrong_counts_and_cues_are_named(tmp_path):
     for wrong in ({"count": 0}, {"count": 2.5}, {"cue": "ulcer"}):
         with pytest.raises(KerasganError, match=f"'{next(iter(wrong))}' must be"):
             planted.write_dataset(tmp_path / "new", **{"cue": "marker", **wrong})
     assert not (tmp_path / "new").exists()
-    (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(KerasganError, match="is not empty"):
-        planted.write_dataset(tmp_path, "marker", 1, 32)
-    with pytest.raises(KerasganError, match="Cannot write scenes into"):
-        planted.write_dataset(tmp_path / "mine.txt" / "below", "marker", 1, 32)

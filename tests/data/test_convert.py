@@ -11,13 +11,7 @@ from PIL import Image
 import kerasgan as kg
 from kerasgan.data import convert
 from kerasgan.data.convert.output import Picture, safe_name, write_folder
-from kerasgan.data.convert.sources import (
-    check_window,
-    find_files,
-    label_mask,
-    match_masks,
-    to_uint16,
-)
+from kerasgan.data.convert.sources import label_mask
 from kerasgan.errors import KerasganError
 
 RNG = np.random.default_rng(0)
@@ -105,16 +99,6 @@ def test_two_pictures_of_one_name_are_refused(names, tmp_path):
         write_folder(tmp_path, {}, [("x", source(first)), ("y", source(second))])
 
 
-def test_windows_are_levels_and_widths():
-    low, high = check_window((40, 400))
-    values = np.array([-1000, -160, -60, 40, 240, 3000])
-    expected = [0, 0, 65535 / 4, 65535 / 2, 65535, 65535]
-    np.testing.assert_allclose(to_uint16(values, low, high), expected, atol=0.51)
-    for wrong in ((40, 0), (40, -1), (np.nan, 1), 40, "ab", (1, 2, 3)):
-        with pytest.raises(KerasganError, match="'window' must be"):
-            check_window(wrong)
-
-
 def test_labels_outside_the_classes_are_refused():
     labels = np.array([[0, 1], [2, 7]])
     assert label_mask(labels, 1, "m").tolist() == [[0, 255], [255, 255]]
@@ -124,20 +108,6 @@ def test_labels_outside_the_classes_are_refused():
         label_mask(labels / 2, 1, "m.nii")
     with pytest.raises(KerasganError, match="1 values that are NaN"):
         label_mask(np.array([0.0, np.nan]), 1, "m.nii")
-
-
-def test_files_are_found_and_paired_by_name(tmp_path):
-    for name in ("p1/a.x", "p2/a.X", "p2/.b.x", "p2/c.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_files(tmp_path, "images", lambda n: n[-2:] if n[-2:].lower() == ".x" else None)
-    assert [one.parts for one in found] == [("p1", "a"), ("p2", "a")]
-    with pytest.raises(KerasganError, match="2 without mask: p1/a, p2/a; 1 masks without image"):
-        match_masks(found, [found[0]._replace(parts=("z",))], False)
-    with pytest.raises(KerasganError, match="of one length"):
-        match_masks(found, found[:1], True)
-    with pytest.raises(KerasganError, match="not there"):
-        find_files(tmp_path / "no", "images", str)
 
 
 @pytest.mark.parametrize(

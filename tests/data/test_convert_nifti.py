@@ -31,6 +31,14 @@ def pixels(path):
     return np.asarray(Image.open(path))
 
 
+def scaled(path, slope, intercept=0.0):
+    """Set the scale in a file's header, as programs that store labels as shares do."""
+    content = bytearray(path.read_bytes())
+    content[112:120] = struct.pack("<ff", slope, intercept)
+    path.write_bytes(content)
+    return path
+
+
 def test_axial_slices_are_seen_from_the_feet_with_the_front_above(write, tmp_path):
     volume = np.zeros((4, 5, 3), np.int16)
     volume[3, 4, 1] = 100  # right, front
@@ -67,10 +75,7 @@ def test_the_order_of_storage_does_not_matter(axis, expected, write, tmp_path):
 
 def test_the_files_scale_counts_and_percentiles_are_the_default(write, tmp_path):
     values = np.arange(1001, dtype=np.int16).reshape(7, 11, 13)
-    path = write("v.nii", values)
-    content = bytearray(path.read_bytes())
-    content[112:120] = struct.pack("<ff", 2, -1000)  # scl_slope and scl_inter
-    path.write_bytes(content)
+    path = scaled(write("v.nii", values), 2, -1000)
     low, high = np.percentile(2.0 * values - 1000, (0.5, 99.5))
     table = from_nifti(path, tmp_path / "out")
     assert table[["low", "high"]].iloc[0].tolist() == pytest.approx([low, high])
@@ -130,6 +135,9 @@ def test_unfit_volumes_are_refused_by_name(write, tmp_path):
     refused(r"holes\.nii has 3 values that are NaN", tmp_path, write("holes.nii", holes))
     refused("'axis' must be one of.*Did you mean 'axial'", tmp_path, whole, axis="axail")
     refused(r"no file of that format", tmp_path, [])
+    refused(r"'images' names .*gone\.nii \(not there\)", tmp_path, tmp_path / "gone.nii")
+    for wrong in ((40, 0), (40, -1), (np.nan, 1), 40, "ab", (1, 2, 3)):
+        refused("'window' must be", tmp_path, whole, window=wrong)
 
 
 def test_a_single_volume_in_four_axes_is_read(write, tmp_path):
@@ -159,14 +167,6 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     path = tmp_path / "bomb.nii.gz"
     path.write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
     refused(r"bomb\.nii\.gz says that it holds 100 of 30000 x 30000", tmp_path, path)
-
-
-def scaled(path, slope, intercept=0.0):
-    """Set the scale in a file's header, as programs that store labels as shares do."""
-    content = bytearray(path.read_bytes())
-    content[112:120] = struct.pack("<ff", slope, intercept)
-    path.write_bytes(content)
-    return path
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras.applications.imagenet_utils import preprocess_input
 from PIL import Image
+from small_networks import GENERATORS, build
 
 import kerasgan as kg
 from kerasgan import KerasganError, KerasganWarning
@@ -48,16 +49,10 @@ class TestNames:
             assert np.allclose(before(images), expected, atol=1e-4)
         assert np.asarray(before(IMAGES)).dtype == np.float32
 
-    @pytest.mark.parametrize(
-        ("given", "name"),
-        [("[0, 1]", "[0,1]"), (" [ -1 , 1 ] ", "[-1,1]"), ("ImageNet", "imagenet")],
-    )
-    def test_blanks_and_capitals_do_not_matter(self, given, name):
-        assert preprocess_of(None, given).name == name
-
-    def test_of_keras_are_known(self):
-        names = [preprocess_of(None, name).name for name in ("tf", "torch", "caffe")]
-        assert names == ["[-1,1]", "imagenet", "caffe"]
+    def test_blanks_and_capitals_do_not_matter_and_those_of_keras_are_known(self):
+        given = ("[0, 1]", " [ -1 , 1 ] ", "ImageNet", "tf", "torch", "caffe")
+        names = ["[0,1]", "[-1,1]", "imagenet", "[-1,1]", "imagenet", "caffe"]
+        assert [preprocess_of(None, name).name for name in given] == names
 
     @pytest.mark.parametrize("given", ["[0,2]", "image_net", "", 3, ("[0,1]",), False])
     def test_unknown(self, given):
@@ -157,23 +152,10 @@ class TestWhatIsAssumed:
         kg.Explainer(functional(), preprocess=given)
         assert not _said(recwarn)
 
-    @pytest.mark.parametrize(
-        "make",
-        [
-            lambda: kg.models.unet(levels=2, **SMALL),
-            lambda: kg.models.pix2pix_generator(**SMALL),
-            lambda: kg.models.pix2pix_generator(classes=3, **SMALL),
-            lambda: kg.models.residual_unet(**SMALL),
-            lambda: kg.models.attention_unet(**SMALL),
-            lambda: kg.models.nested_unet(**SMALL),
-            lambda: kg.models.segformer(depths=(1, 1, 1, 1), **SMALL),
-            lambda: kg.models.convnext_unet(depths=(1, 1), **SMALL),
-            lambda: kg.models.encoder_unet(encoder="mobilenet_v2", **SMALL),
-            lambda: kg.recipes.build("pix2pix", **SMALL).generator,
-        ],
-    )
-    def test_is_not_said_of_our_networks(self, make, tmp_path, recwarn):
-        model = make()
+    @pytest.mark.parametrize("name", GENERATORS)
+    @pytest.mark.parametrize("classes", [1, 3])
+    def test_is_not_said_of_our_networks(self, name, classes, tmp_path, recwarn):
+        model = build(name, classes=classes)
         model.save(tmp_path / "model.keras")
         copies = [
             model,

@@ -232,11 +232,6 @@ def test_convnext_stages_have_the_parameters_of_their_parts():
 
 
 @BOTH
-def test_small_ones_are_small(build):
-    assert 500 < build().count_params() < 12_000
-
-
-@BOTH
 def test_weights_fit_every_size(build):
     small, large = awake(build(32)), build((64, 96))
     large.set_weights(small.get_weights())

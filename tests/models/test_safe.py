@@ -22,6 +22,11 @@ def small():
     return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid", name="mask")(x))
 
 
+def constrained(x):
+    settings = {"kernel_regularizer": "l2", "kernel_constraint": "non_neg"}
+    return keras.layers.Conv2D(4, 3, padding="same", **settings)(x)
+
+
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "net.keras"
@@ -57,9 +62,7 @@ class TestNetworks:
     @pytest.mark.skipif(KERAS_3, reason="layers for calls of TensorFlow are of Keras 2 alone")
     def test_a_network_of_every_kind_of_part_is_loaded(self, tmp_path):
         image = keras.Input((8, 8, 3))
-        x = keras.layers.Conv2D(
-            4, 3, padding="same", kernel_regularizer="l2", kernel_constraint="non_neg"
-        )(image)
+        x = constrained(image)
         x = tf.nn.relu(x + 1.0)[:, :4]
         x = tf.concat([x, tf.math.reduce_mean(x, 1, keepdims=True)], 1)
         x = tf.image.resize(x, (8, 8)) / 2.0
@@ -71,9 +74,7 @@ class TestNetworks:
     @pytest.mark.skipif(not KERAS_3, reason="operations are classes in Keras 3 alone")
     def test_a_network_with_operations_is_loaded(self, tmp_path):
         image = keras.Input((8, 8, 3))
-        x = keras.layers.Conv2D(
-            4, 3, padding="same", kernel_regularizer="l2", kernel_constraint="non_neg"
-        )(image)
+        x = constrained(image)
         x = keras.ops.relu(x + 1.0)[:, :4, ..., 0:4]
         x = keras.ops.concatenate([x, keras.ops.mean(x, 1, keepdims=True)], 1)
         x = keras.ops.image.resize(x, (8, 8)) / 2.0
@@ -97,54 +98,35 @@ class TestNetworks:
         np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
 
     @pytest.mark.parametrize(
-        ("part", "named"),
+        ("module", "kind", "settings", "registered", "named"),
         [
-            ({"module": "os", "class_name": "function", "config": "system"}, "system"),
-            ({"module": "builtins", "class_name": "function", "config": "eval"}, "eval"),
-            ({"module": "subprocess", "class_name": "Popen", "config": {}}, "subprocess"),
-            ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "Lambda"),
+            ("os", "function", "system", None, "system"),
+            ("builtins", "function", "eval", None, "eval"),
+            ("subprocess", "Popen", {}, None, "subprocess"),
+            ("keras.layers", "Lambda", {}, None, "Lambda"),
+            ("keras.layers", "StringLookup", {}, None, "StringLookup"),
+            ("keras.layers", "TFSMLayer", {}, None, "TFSMLayer"),
+            ("keras.layers", "ReLU", {}, "kerasgan>Jaccard", "ReLU"),
+            (None, "__lambda__", {"value": ["x", None, None]}, None, "__lambda__"),
+            (["keras"], "Conv2D", 1, None, "Conv2D"),
+            ("victim", "__slice__", {}, None, "__slice__"),
+            ("keras.src.ops.core", "Map", {}, "Map", "Map"),
+            ("keras", "Model", {}, None, "Model"),
             (
-                {"module": "keras.layers", "class_name": "StringLookup", "config": {}},
-                "StringLookup",
-            ),
-            ({"class_name": "__lambda__", "config": {"value": ["x", None, None]}}, "__lambda__"),
-            ({"class_name": "Conv2D", "module": ["keras"], "config": 1}, "Conv2D"),
-            (
-                {
-                    "module": "keras.layers",
-                    "class_name": "ReLU",
-                    "config": {},
-                    "registered_name": "kerasgan>Jaccard",
-                },
-                "ReLU",
-            ),
-            (
-                {
-                    "module": "keras.src.layers.core.tf_op_layer",
-                    "class_name": "TFOpLambda",
-                    "config": {"name": "write", "function": "io.write_file"},
-                    "registered_name": "TFOpLambda",
-                },
+                "keras.src.layers.core.tf_op_layer",
+                "TFOpLambda",
+                {"name": "write", "function": "io.write_file"},
+                "TFOpLambda",
                 "io.write_file",
             ),
-            (
-                {"module": "victim", "class_name": "__slice__", "config": {}},
-                "__slice__",
-            ),
-            (
-                {
-                    "module": "keras.src.ops.core",
-                    "class_name": "Map",
-                    "config": {},
-                    "registered_name": "Map",
-                },
-                "Map",
-            ),
-            ({"module": "keras.layers", "class_name": "TFSMLayer", "config": {}}, "TFSMLayer"),
-            ({"module": "keras", "class_name": "Model", "config": {}}, "Model"),
         ],
     )
-    def test_what_could_run_code_is_refused_before_it_is_imported(self, saved, part, named):
+    def test_what_could_run_code_is_refused_before_it_is_imported(
+        self, saved, module, kind, settings, registered, named
+    ):
+        part = {"module": module, "registered_name": registered}
+        part = {key: value for key, value in part.items() if value is not None}
+        part.update(class_name=kind, config=settings)
         edit_config(saved, lambda config: layer(config, "conv").update(activation=part))
         with pytest.raises(KerasganError, match=rf"net\.keras.*asks for.*{named}"):
             load_network(saved)

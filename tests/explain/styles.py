@@ -726,6 +726,70 @@ def swin_unet(image, size, width):
     return up(L.LayerNormalization()(x))
 
 
+class ReducedAttention(L.Layer):
+    """Attention on fewer keys, Wang et al. 2021, in one class as ports of SegFormer have it."""
+
+    def __init__(self, channels, heads, ratio, **options):
+        super().__init__(**options)
+        self.heads, self.ratio, self.size = heads, ratio, channels // heads
+        self.q, self.k, self.v = (L.Dense(channels, name=name) for name in "qkv")
+        self.proj = L.Dense(channels, name="proj")
+        if ratio > 1:
+            self.reduce = L.Conv2D(channels, ratio, strides=ratio, name="reduce")
+            self.norm = L.LayerNormalization(epsilon=1e-5, name="norm")
+
+    def split(self, x):
+        x = tf.reshape(x, (tf.shape(x)[0], -1, self.heads, self.size))
+        return tf.transpose(x, perm=[0, 2, 1, 3])
+
+    def call(self, x, h, w):
+        shape = tf.shape(x)
+        small = x
+        if self.ratio > 1:
+            small = self.reduce(tf.reshape(x, (shape[0], h, w, x.shape[-1])))
+            small = self.norm(tf.reshape(small, (shape[0], -1, x.shape[-1])))
+        q, k, v = self.split(self.q(x)), self.split(self.k(small)), self.split(self.v(small))
+        scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(self.size, x.dtype))
+        x = tf.matmul(tf.nn.softmax(scores, axis=-1), v)
+        return self.proj(tf.reshape(tf.transpose(x, (0, 2, 1, 3)), shape))
+
+
+class MixBlock(L.Layer):
+    def __init__(self, channels, heads, ratio, **options):
+        super().__init__(**options)
+        self.norms = [L.LayerNormalization(epsilon=1e-5) for _ in range(2)]
+        self.attention = ReducedAttention(channels, heads, ratio, name="attention")
+        self.dense = [L.Dense(2 * channels), L.Dense(channels)]
+        self.depthwise = L.DepthwiseConv2D(3, padding="same")
+
+    def call(self, x):
+        h, w, channels = x.shape[1:]
+        x = tf.reshape(x, (-1, h * w, channels))
+        x = x + self.attention(self.norms[0](x), h=h, w=w)
+        y = self.dense[0](self.norms[1](x))
+        y = tf.reshape(self.depthwise(tf.reshape(y, (-1, h, w, 2 * channels))), tf.shape(y))
+        x = x + self.dense[1](tf.nn.gelu(y, approximate=True))
+        return tf.reshape(x, (-1, h, w, channels))
+
+
+@style(attention=True)
+def segformer(size=16, width=4, last="softmax"):
+    """Xie et al. 2021: overlapping patches, mixing feed-forward, all stages in one decoder."""
+    image = x = picture(size)
+    stages = []
+    for stage, (heads, ratio) in enumerate([(1, 2), (2, 1)]):
+        channels = width * 2**stage
+        x = L.Conv2D(channels, 3, strides=2, padding="same", name=f"patches_{stage}")(x)
+        x = L.LayerNormalization(epsilon=1e-5)(x)
+        x = MixBlock(channels, heads, ratio, name=f"block_{stage}")(x)
+        stages.append(x)
+    parts = [L.Dense(width)(stages[0]), up(L.Dense(width)(stages[1]))]
+    x = L.Dropout(0.1)(conv(L.Concatenate()(parts[::-1]), width, 1))
+    x = L.Conv2D(3, 1, name="mask")(x)
+    x = L.Resizing(size, size, interpolation="bilinear")(x)
+    return keras.Model(image, x if last is None else L.Softmax()(x))
+
+
 class NonLocal(L.Layer):
     """Wang et al. 2018, and the channel attention of DANet, Fu et al. 2019."""
 
@@ -937,7 +1001,7 @@ def bfloat16(size=16, width=4, last="sigmoid"):
 @style(attention=True)
 def bfloat16_attention(size=16, width=4, last="sigmoid"):
     """Mixed precision."""
-    return under("mixed_bfloat16", "attention_layers", size, width, last)
+    return under("mixed_bfloat16", "segformer", size, width, last and "softmax")
 
 
 @style()

@@ -32,6 +32,7 @@ from results import ROOT, by_rule
 from scipy import stats
 
 import kerasgan as kg
+from kerasgan.explain.draw import colour_bar, overlay, show, to_picture
 from kerasgan.explain.perturbation import PERTURBATIONS
 
 
@@ -81,23 +82,21 @@ def measure(model, other, images, rule):
 
 
 def grid(images, masks, maps, path):
-    """Draw one row an image, one column a rule; each map ends at its own 99.5th percentile."""
-    names = list(maps)
-    rows, columns = len(images), 1 + len(names)
-    figure = Figure(figsize=(1.15 * columns, 1.15 * rows + 0.35), layout="constrained", dpi=120)
+    """Draw one row an image, one column a rule: relevance over the image, up to its own limit."""
+    rows, columns = len(images), 1 + len(maps)
+    size = (1.15 * columns + 0.6, 1.15 * rows + 0.35)
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     axes = figure.subplots(rows, columns, squeeze=False)
     for row, (image, mask) in enumerate(zip(images, masks)):
-        axes[row, 0].imshow(kg.explain.draw.to_picture(image))
-        for axis, name in zip(axes[row, 1:], names):
-            limit = np.percentile(np.abs(maps[name][row]), 99.5) or 1
-            axis.imshow(maps[name][row], cmap="RdBu_r", vmin=-limit, vmax=limit)
-        for axis in axes[row]:
-            axis.set(xticks=[], yticks=[])
-            if mask.any() and not mask.all():
-                axis.contour(mask, [0.5], colors="black", linewidths=0.4)
-    for axis, name in zip(axes[0], ["image", *names]):
-        axis.set_title(name.replace("-", "-\n", 1).replace("lrp.", "lrp.\n"), fontsize=6)
+        picture = to_picture(image)
+        show(axes[row, 0], "image", picture, row, outline=mask)
+        for axis, (name, relevance) in zip(axes[row, 1:], maps.items()):
+            title = name.replace("-", "-\n", 1).replace("lrp.", "lrp.\n").replace("(", "\n(")
+            show(axis, title, overlay(picture, relevance[row]), row, outline=mask, heat=True)
+    for axis in axes[0]:
+        axis.title.set_size(6)
+    colour_bar(figure, axes)
     figure.savefig(path.with_suffix(".png"))
     with Image.open(path.with_suffix(".png")) as picture:
         small = picture.convert("RGB")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import kerasgan as kg
-from kerasgan.explain.draw import in_colours, show, to_picture
+from kerasgan.explain.draw import colour_bar, limit_of, overlay, show, to_picture
 
 CLASSES = ("background", "polyp", "instrument")
 
@@ -95,15 +95,18 @@ def explain(gan, samples, rule, path):
         )
 
     columns, rows = 2 + len(maps), len(samples)
-    figure = Figure(figsize=(1.6 * columns, 1.6 * rows + 0.3), layout="constrained", dpi=150)
+    figure = Figure(figsize=(1.6 * columns + 0.7, 1.6 * rows + 0.3), layout="constrained", dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
+    limit = limit_of(*maps.values())
     for row in range(rows):
-        show(axes[row, 0], "image", to_picture(images[row].numpy()), row)
+        image = to_picture(images[row].numpy())
+        show(axes[row, 0], "image", image, row)
         labels = {"cmap": "viridis", "vmin": 0, "vmax": len(CLASSES) - 1}
         show(axes[row, 1], "predicted classes", prediction[row], row, **labels)
         for axis, (title, relevance) in zip(axes[row, 2:], maps.items()):
-            outline = inside[title][row]
-            show(axis, title, in_colours(relevance[row]), row, outline=outline, heat=True)
+            over = overlay(image, relevance[row], limit)
+            show(axis, title, over, row, outline=inside[title][row], heat=True)
+    colour_bar(figure, axes, "one scale for all maps")
     figure.savefig(path)
 
 

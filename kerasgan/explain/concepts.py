@@ -26,7 +26,15 @@ from matplotlib.figure import Figure
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_image
 from kerasgan.errors import KerasganError, KerasganWarning, warn
-from kerasgan.explain.draw import colour_bar, in_colours, panels, show, to_picture, write_figure
+from kerasgan.explain.draw import (
+    colour_bar,
+    limit_of,
+    overlay,
+    panels,
+    show,
+    to_picture,
+    write_figure,
+)
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.functions import channel_mask
@@ -97,10 +105,11 @@ class Concepts:
     def plot(
         self, path: str | os.PathLike | None = None, channels: Sequence[int] | None = None
     ) -> Figure:
-        """Draws, for each channel, its images around the place, and its conditional heatmaps.
+        """Draws, for each channel, its images around the place, and below its heatmaps over them.
 
         A panel shows a quarter of the image's side, or four units of the layer where these are
-        more. Above it stands the channel's share. The explained region is outlined.
+        more. Above it stands the channel's share. The explained region is outlined. The heatmaps
+        of a channel share one scale.
 
         Args:
             path: Of the picture to write; None to only return the figure.
@@ -121,19 +130,24 @@ class Concepts:
             above, below = axes[2 * index], axes[2 * index + 1]
             images = self._load(self.image[channel])
             explained = self._explain(images, layers=(), through={self.layer: [channel]})
+            windows = [self._window(at, images.shape[1:3]) for at in self.position[channel]]
+            maps = [
+                relevance.sum(-1)[window] for relevance, window in zip(explained.relevance, windows)
+            ]
+            limit = limit_of(*maps)
             above[0].set_ylabel(f"channel {channel}", fontsize=8)
             below[0].set_ylabel("relevance", fontsize=8)
-            for column in range(columns):
-                window = self._window(self.position[channel, column], images.shape[1:3])
+            for column, window in enumerate(windows):
                 region = explained.target[column].any(-1)
                 outline = region[window] if region.shape == images.shape[1:3] else None
-                show(above[column], "", to_picture(images[column])[window], 1, outline)
-                heat = in_colours(explained.relevance[column].sum(-1)[window])
-                show(below[column], "", heat, 1, outline, heat=True)
+                picture = to_picture(images[column])[window]
+                show(above[column], "", picture, 1, outline)
+                over = overlay(picture, maps[column], limit)
+                show(below[column], "", over, 1, outline, heat=True)
                 above[column].set_title(f"{self.share[channel, column]:.1%}", fontsize=7, pad=2)
         title = f"{self.layer}: the channel's share of the layer's relevance, image by image"
         figure.suptitle(title, fontsize=8)
-        colour_bar(figure, axes[:2])
+        colour_bar(figure, axes, "one scale for each channel")
         return write_figure(figure, path)
 
     def _window(self, position: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:

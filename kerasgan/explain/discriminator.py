@@ -17,7 +17,8 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.draw import (
     ROWS,
     colour_bar,
-    in_colours,
+    limit_of,
+    overlay,
     panels,
     show,
     to_picture,
@@ -63,10 +64,11 @@ class DiscriminatorExplanation(NamedTuple):
         return self.explanation.logits
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:
-        """Draws image, mask, the relevance of both and the judgement of each patch.
+        """Draws image, mask, the relevance of each over it, and the judgement of each patch.
 
-        Relevance of image and mask is drawn on one scale, so that the two can be compared. Patches
-        are red where the mask was taken for drawn, blue where for generated.
+        Relevance of images and masks is drawn on one scale, so that they can be compared. Patches
+        are red where the mask was taken for drawn, blue where for generated, on a scale of their
+        own.
 
         Args:
             path: Of the picture to write; None to only return the figure.
@@ -76,21 +78,24 @@ class DiscriminatorExplanation(NamedTuple):
         """
         rows = min(len(self.explanation), ROWS)
         figure, axes = panels(rows, 5, (2.1 * 5 + 0.7, 2.1 * rows + 0.45))
+        maps = [part[:rows].sum(-1) for part in (self.image_relevance, self.mask_relevance)]
+        patches = self.logits[:rows, ..., 0]
+        shared, own = limit_of(*maps), limit_of(patches)
         for row in range(rows):
-            given = self.explanation.images[row]
-            drawing = given[..., self.channels :]
-            mask = (drawing[..., -1] if drawing.shape[-1] == 1 else -drawing[..., 0]) > 0
-            maps = [self.image_relevance[row].sum(-1), self.mask_relevance[row].sum(-1)]
-            both = in_colours(np.concatenate(maps, 1))
-            split = maps[0].shape[1]
-            show(axes[row, 0], "image", to_picture(given[..., : self.channels]), row, outline=mask)
-            picture = to_picture(drawing[..., -1:] if drawing.shape[-1] == 1 else -drawing[..., :1])
-            show(axes[row, 1], "mask", picture, row)
-            by_image, by_mask = both[:, :split], both[:, split:]
-            show(axes[row, 2], "relevance of the image", by_image, row, outline=mask, heat=True)
-            show(axes[row, 3], "relevance of the mask", by_mask, row, outline=mask, heat=True)
-            show(axes[row, 4], "patches taken for drawn", in_colours(self.logits[row, ..., 0]), row)
-        colour_bar(figure, axes, "one scale for image and mask of a row")
+            image, drawing = np.split(self.explanation.images[row], [self.channels], -1)
+            drawing = drawing if drawing.shape[-1] == 1 else -drawing[..., :1]
+            image, outline = to_picture(image), drawing[..., 0] > 0
+            mask = to_picture(drawing)
+            show(axes[row, 0], "image", image, row, outline=outline)
+            show(axes[row, 1], "mask", mask, row)
+            for axis, title, picture, relevance, limit in (
+                (axes[row, 2], "relevance of the image", image, maps[0][row], shared),
+                (axes[row, 3], "relevance of the mask", mask, maps[1][row], shared),
+                (axes[row, 4], "patches taken for drawn", image, patches[row], own),
+            ):
+                over = overlay(picture, relevance, limit)
+                show(axis, title, over, row, outline=outline, heat=True)
+        colour_bar(figure, axes, "one scale for relevance, one for patches")
         return write_figure(figure, path)
 
 

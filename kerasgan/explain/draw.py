@@ -38,7 +38,7 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
         size = f"{summed.shape[1]} × {summed.shape[2]}"
         maps[f"{part}\n{name}" if part else f"{name}\n{size}"] = summed
     columns = 3 + len(maps)
-    figure, axes = panels(rows, columns, (2.1 * columns + 0.9, 2.1 * rows + 0.5))
+    figure, axes = panels(rows, columns, (1.6 * columns + 0.8, 1.6 * rows + 0.5))
     masks = _foreground(explanation.prediction)
     limits = {title: limit_of(summed) for title, summed in maps.items()}
     for row in range(rows):
@@ -60,7 +60,7 @@ def panels(
     rows: int, columns: int, size: tuple[float, float], pad: float = 0.03
 ) -> tuple[Figure, np.ndarray]:
     """Makes a figure of that size in inches, and its axes (rows, columns)."""
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    figure = Figure(figsize=size, layout="constrained", dpi=200)
     figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=0, hspace=0)
     return figure, figure.subplots(rows, columns, squeeze=False)
 

@@ -1,11 +1,17 @@
-"""Putting text between two marks of a page."""
+"""Text between two marks of a page, `<!-- mark:start -->` and `<!-- mark:end -->`."""
 
 
-def put(path, mark, text):
-    """Replace what stands between `<!-- mark:start -->` and `<!-- mark:end -->` in a file."""
+def parts(path, mark):
+    """Return a page up to the end of the first mark, between the marks, and from the second on."""
     old = path.read_text(encoding="utf-8")
     start, end = f"<!-- {mark}:start -->", f"<!-- {mark}:end -->"
     if start not in old or end not in old:
         raise SystemExit(f"{path} has no {start} and {end}")
-    head, tail = old[: old.index(start) + len(start)], old[old.index(end) :]
+    first, last = old.index(start) + len(start), old.index(end)
+    return old[:first], old[first:last].strip(), old[last:]
+
+
+def put(path, mark, text):
+    """Replace what stands between two marks."""
+    head, _, tail = parts(path, mark)
     path.write_text(f"{head}\n\n{text.strip()}\n\n{tail}", encoding="utf-8")

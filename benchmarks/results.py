@@ -5,10 +5,11 @@ Example:
     python benchmarks/results.py --reproduction results/reproduce
 
 Several folders, with a comma between, are the parts of one dataset held out in turn: their images
-are scored together. The text between `<!-- results:start -->` and `<!-- results:end -->` is
-replaced in both files, the README's table stands on the page too, and smaller copies of the (first)
-runs' pictures go to docs/assets/results, that of the quickstart to the front page too. The second
-form puts the table of `examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
+are scored together. Sections of these titles between `<!-- results:start -->` and
+`<!-- results:end -->` are replaced, others stay, and so with the rows of the README's table, which
+stands on the page too. Smaller copies of the (first) runs' pictures go to docs/assets/results, that
+of the quickstart to the front page too. The second form puts the table of
+`examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import pathlib
 import re
 
 import pandas as pd
-from pages import put
+from pages import parts, put
 from PIL import Image
 
 import kerasgan as kg
@@ -90,6 +91,14 @@ def described(facts):
     )
 
 
+def copy_smaller(picture, path):
+    """Write a picture as a JPEG that fits on a page."""
+    with Image.open(picture) as opened:
+        small = opened.convert("RGB")
+        small.thumbnail((900, 1500), Image.LANCZOS)
+        small.save(path, quality=80, optimize=True)
+
+
 def section(title, folders):
     """Return the part of the results page on some runs, and copy the first one's pictures."""
     runs, folder = [facts_of(folder) for folder in folders], folders[0]
@@ -121,21 +130,14 @@ def section(title, folders):
     target.mkdir(parents=True, exist_ok=True)
     for name, caption in PICTURES.items():
         place = target / f"{slug(title)}_{name}.jpg"
-        with Image.open(folder / f"{name}.png") as picture:
-            small = picture.convert("RGB")
-            small.thumbnail((900, 1500), Image.LANCZOS)
-            small.save(place, quality=80, optimize=True)
+        copy_smaller(folder / f"{name}.png", place)
         shown = [f"![{caption}](assets/results/{place.name})", "", f"*{caption}.*", ""]
         if name == "training":
             lines += FOLDED
         lines += shown
     lines += ["</details>", ""]
     if "quickstart" in facts["command"]:
-        with Image.open(folder / "explanation.png") as picture:
-            picture.thumbnail((1000, 1000), Image.LANCZOS)
-            picture.convert("P", palette=Image.ADAPTIVE, colors=256).save(
-                ROOT / "docs" / "assets" / "quickstart.png", optimize=True
-            )
+        copy_smaller(folder / "explanation.png", ROOT / "docs" / "assets" / "quickstart.jpg")
     row = (
         f"| {title} | `{recipe['name']}`, {facts['epochs']} epochs, "
         f"{facts['training_minutes']:.0f} min | {network['jaccard']['images']} | "
@@ -164,19 +166,21 @@ def main():
         put(ROOT / "docs" / "gan.md", "reproduction", text)
     if not args.runs:
         return
-    runs = [run.partition("=") for run in args.runs]
-    parts = [
-        section(title, [pathlib.Path(folder) for folder in folders.split(",")])
-        for title, _, folders in runs
-    ]
-    put(ROOT / "docs" / "results.md", "results", "\n".join(text for text, _ in parts))
+    page = ROOT / "docs" / "results.md"
+    texts = re.findall(r"^## .*?(?=^## |\Z)", parts(page, "results")[1], re.M | re.S)
+    sections = {text.splitlines()[0][3:]: text.strip() + "\n" for text in texts}
+    rows = {line.split(" | ")[0][2:]: line for line in parts(page, "summary")[1].splitlines()[2:]}
+    for run in args.runs:
+        title, _, folders = run.partition("=")
+        sections[title], rows[title] = section(title, list(map(pathlib.Path, folders.split(","))))
+    put(page, "results", "\n".join(sections.values()))
     head = [
         "| data | recipe | images | Jaccard | Dice | Jaccard, augmented | colour threshold |",
         "|---|---|---|---|---|---|---|",
     ]
-    table = "\n".join([*head, *(row for _, row in parts)])
+    table = "\n".join([*head, *rows.values()])
     put(ROOT / "README.md", "results", table)
-    put(ROOT / "docs" / "results.md", "summary", table)
+    put(page, "summary", table)
     print(table)
 
 

@@ -28,6 +28,7 @@ from scipy import ndimage
 import kerasgan as kg
 from kerasgan.evaluation.benchmark import CONTROLS, ExplainedBatch
 from kerasgan.explain.draw import colour_bar, in_colours, limit_of, overlay, show, to_picture
+from kerasgan.explain.methods import DEFAULT_RULE
 
 PLACE = ROOT / "docs" / "assets" / "gallery"
 LIMIT = 80_000
@@ -56,13 +57,14 @@ def scenes(size, classes=1, count=120):
     return images / np.float32(127.5) - 1, masks[..., None]
 
 
-def heat(title, image, relevance, outline, limit=None):
-    """Return two panels: relevance over an image, and beside it alone, up to its own limit."""
-    over = overlay(to_picture(image), relevance, limit)
-    return [
-        (f"{title}, over the image", over, outline, True),
-        (title, in_colours(relevance, limit), outline, True),
-    ]
+def over(title, image, relevance, outline, limit=None):
+    """Return a panel of relevance over an image, up to a limit or its own."""
+    return title, overlay(to_picture(image), relevance, limit), outline, True
+
+
+def alone(title, relevance, outline, limit=None):
+    """Return a panel of relevance alone."""
+    return title, in_colours(relevance, limit), outline, True
 
 
 def panels(rows, name, scale=None):
@@ -85,7 +87,7 @@ def panels(rows, name, scale=None):
 
 
 def save(figure, name):
-    """Write a figure as JPEG, of the best quality that stays below the limit."""
+    """Write a figure as JPEG below the limit, smaller where quality would suffer."""
     PLACE.mkdir(parents=True, exist_ok=True)
     path = PLACE / f"{name}.jpg"
     with tempfile.TemporaryDirectory() as folder:
@@ -93,10 +95,12 @@ def save(figure, name):
         figure.savefig(drawn, facecolor="white")
         with Image.open(drawn) as picture:
             small = picture.convert("RGB")
-    for quality in range(88, 30, -6):
-        small.save(path, quality=quality, optimize=True)
-        if path.stat().st_size <= LIMIT:
-            break
+    quality = 88
+    while small.save(path, quality=quality, optimize=True) or path.stat().st_size > LIMIT:
+        quality -= 6
+        if quality < 64:
+            small = small.resize([7 * side // 8 for side in small.size], Image.LANCZOS)
+            quality = 88
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -140,14 +144,14 @@ def one_at_a_time(gan, images, masks):
     alarm = np.where(truth.any((1, 2)), (found & ~near).sum((1, 2)), 0).argmax()
     lost = np.where(found.any((1, 2)), (truth & ~found).sum((1, 2)), 0).argmax()
     two = int(np.argmax(second))
-    explainer = kg.Explainer(gan, rule="gamma")
+    explainer = kg.Explainer(gan)
     y, x = np.argwhere(found[good]).mean(0).round().astype(int).tolist()
     whole = ("the mask", "prediction")
     asked = {
         "lesion": (two, ("one lesion", targets.Component(0)), ("the other", targets.Component(1))),
-        "border": (good, whole, ("its rim", "border")),
-        "false_alarm": (alarm, whole, ("the false alarm", "false_positives")),
-        "missed": (lost, whole, ("what was missed", "missed")),
+        "border": (good, whole, ("its border", "border")),
+        "false_alarm": (alarm, whole, ("false positives", "false_positives")),
+        "missed": (lost, whole, ("false negatives", "false_negatives")),
         "pixel": (good, ("one pixel", targets.Pixel(y, x))),
     }
     for name, (index, *questions) in asked.items():
@@ -172,11 +176,12 @@ def one_at_a_time(gan, images, masks):
             [
                 ("image, true mask outlined", to_picture(image[0]), true[0], False),
                 (title, marked(image[0], shown), None, False),
-                *heat("relevance", image[0], relevance, outline, shared),
+                over("relevance over the image", image[0], relevance, outline, shared),
+                alone("relevance, own scale", relevance, outline),
             ]
             for title, shown, relevance, outline in asked_maps
         ]
-        panels(rows, f"one_{name}", "one scale for all maps")
+        panels(rows, f"one_{name}", "one scale over the images")
 
 
 def classes_apart(gan, images, masks):
@@ -195,8 +200,10 @@ def classes_apart(gan, images, masks):
         e = explainer.explain(image, target=target, layers=())
         maps[title] = e.relevance[0].sum(-1), e.prediction[0, ..., target.index]
     shared = limit_of(*(relevance for relevance, _ in maps.values()))
-    pairs = [heat(title, image[0], *found, shared) for title, found in maps.items()]
-    rows = [[pair[part] for pair in pairs] for part in (0, 1)]
+    rows = [
+        [over(title, image[0], *found, shared) for title, found in maps.items()],
+        [alone(title, *found, shared) for title, found in maps.items()],
+    ]
     rows[0].insert(0, ("image", to_picture(image[0]), None, False))
     rows[1].insert(
         0, ("predicted classes", marked(image[0], e.prediction[0, ..., 1:]), None, False)
@@ -221,9 +228,9 @@ def limits(gan, images, masks):
     areas = found.mean((1, 2))
     index = int(np.argsort(np.where((areas > 0.03) & (areas < 0.15), dice, 0))[-3])
     image = images[index : index + 1]
-    rules = ("z-plus", "gamma", "epsilon")
+    rules = ("z-plus", DEFAULT_RULE, "epsilon")
     explainers = {rule: kg.Explainer(gan, rule) for rule in rules}
-    first = explainers["gamma"].explain(image, layers=())
+    first = explainers[DEFAULT_RULE].explain(image, layers=())
     batch = ExplainedBatch(("scene",), image, None, first.logits, first.target, None)
     region = batch.region
 
@@ -233,10 +240,9 @@ def limits(gan, images, masks):
     controls["gradient"] = gradient.relevance[0].sum(-1)
     shown = {f"control: {name}": values for name, values in controls.items()}
     shown.update({rule: maps[rule].relevance[0].sum(-1) for rule in rules})
-    pairs = [heat(title, image[0], values, region[0]) for title, values in shown.items()]
-    pairs.append([("image", to_picture(image[0]), region[0], False)] * 2)
-    rows = [[pair[part] for pair in half] for half in (pairs[:4], pairs[4:]) for part in (0, 1)]
-    panels(rows, "limits_controls", "each method has its own scale")
+    row = [("image", to_picture(image[0]), region[0], False)]
+    row += [over(title, image[0], values, region[0]) for title, values in shown.items()]
+    panels([row[:4], row[4:]], "limits_controls", "each method has its own scale")
 
     other = shuffled(gan)
     height, width = image.shape[1:3]
@@ -252,7 +258,7 @@ def limits(gan, images, masks):
         for row, values, outline in zip(
             rows, (same, network.relevance.sum(-1), place.relevance.sum(-1)), outlines
         ):
-            row.extend(heat(rule, image[0], values[0], outline))
+            row.append(over(rule, image[0], values[0], outline))
     panels(rows, "limits_sanity", "each map has its own scale")
 
 
@@ -281,7 +287,8 @@ def adapted(run):
             ("image", to_picture(e.images[k]), None, False),
             ("true mask", np.repeat(truth[k].numpy(), 3, -1), None, False),
             ("predicted mask", np.repeat(e.prediction[k] * 1.0, 3, -1), None, False),
-            *heat("relevance", e.images[k], e.relevance[k].sum(-1), None, shared),
+            over("relevance over the image", e.images[k], e.relevance[k].sum(-1), None, shared),
+            alone("relevance", e.relevance[k].sum(-1), None, shared),
         ]
         for k in range(len(few))
     ]

@@ -51,6 +51,15 @@ def as_markdown(summary):
     return "\n".join(lines)
 
 
+def draw(model, samples):
+    """Draw the maps of five images by every method."""
+    images = next(iter(samples.batches(5, size=model.input_shape[1:3], shuffle=False)))[0].numpy()
+    found = {rule: kg.Explainer(model, rule).explain(images, verbose=False) for rule in RULES}
+    maps = {rule: explanation.relevance.sum(-1) for rule, explanation in found.items()}
+    masks = found[RULES[0]].prediction[..., 0]
+    grid(images, masks, maps, ROOT / "docs" / "assets" / "results" / "methods.jpg")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -82,13 +91,7 @@ def main():
     )
     print(text)
     if args.write and not args.settings:
-        images = next(iter(samples.batches(5, size=model.input_shape[1:3], shuffle=False)))[0]
-        images = images.numpy()
-        found = {rule: kg.Explainer(model, rule).explain(images, verbose=False) for rule in rules}
-        maps = {rule: explanation.relevance.sum(-1) for rule, explanation in found.items()}
-        masks = found[rules[0]].prediction[..., 0]
-        path = ROOT / "docs" / "assets" / "results" / "methods.jpg"
-        grid(images, masks, maps, path)
+        draw(model, samples)
         put(ROOT / "docs" / "benchmark-rules.md", "methods", text)
 
 

@@ -73,6 +73,15 @@ def train(data, folder):
     )
 
 
+def draw(model, samples):
+    """Draw the maps of six images by some of the rules."""
+    images = next(iter(samples.batches(6, size=128, shuffle=False)))[0].numpy()
+    found = {name: kg.Explainer(model, RULES[name]).explain(images) for name in SHOWN}
+    maps = {name: explanation.relevance.sum(-1) for name, explanation in found.items()}
+    masks = found["attnlrp"].prediction[..., 0]
+    grid(images, masks, maps, ROOT / "docs" / "assets" / "results" / "transformer.jpg")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -101,11 +110,7 @@ def main():
     )
     print(text)
     if args.write:
-        images = next(iter(samples.batches(6, size=128, shuffle=False)))[0].numpy()
-        found = {name: kg.Explainer(model, RULES[name]).explain(images) for name in SHOWN}
-        maps = {name: explanation.relevance.sum(-1) for name, explanation in found.items()}
-        masks = found["attnlrp"].prediction[..., 0]
-        grid(images, masks, maps, ROOT / "docs" / "assets" / "results" / "transformer.jpg")
+        draw(model, samples)
         put(ROOT / "docs" / "explain.md", "transformer", text)
 
 

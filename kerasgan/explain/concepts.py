@@ -147,7 +147,7 @@ class Concepts:
                 above[column].set_title(f"{self.share[channel, column]:.1%}", fontsize=7, pad=2)
         title = f"{self.layer}: the channel's share of the layer's relevance, image by image"
         figure.suptitle(title, fontsize=8)
-        colour_bar(figure, axes, "one scale for each channel")
+        colour_bar(figure, axes[:2], "one scale for each channel")
         return write_figure(figure, path)
 
     def _window(self, position: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:

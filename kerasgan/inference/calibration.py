@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +93,8 @@ class Calibration(NamedTuple):
         table: A row for each bin: `low`, `high`, its edges; `pixels` in it; their mean
             `confidence`, the probability of the predicted class; and their `accuracy`, how often
             that class was the true one. NaN in empty bins.
+        brier: Brier score: the mean over pixels of the squared difference of probability and truth,
+            from 0 to 1; with several channels summed over them, from 0 to 2.
 
     Example:
         >>> Calibration(0.0, pd.DataFrame()).error
@@ -101,6 +103,13 @@ class Calibration(NamedTuple):
 
     error: float
     table: pd.DataFrame
+    brier: float = math.nan
+
+    def sums(self) -> np.ndarray:
+        """Return pixels, the sum of their confidence, and how many are right: (3, bins)."""
+        pixels = self.table["pixels"].to_numpy(np.float64)
+        means = [self.table[name].fillna(0).to_numpy() for name in ("confidence", "accuracy")]
+        return np.stack([pixels, *(pixels * mean for mean in means)])
 
 
 def expected_calibration_error(
@@ -118,7 +127,7 @@ def expected_calibration_error(
         bins: How many bins there are from 0 to 1. With one channel no pixel is below 0.5.
 
     Returns:
-        The error and the table behind it, to draw a reliability diagram from.
+        The error, the table behind it, to draw a reliability diagram from, and the Brier score.
 
     Raises:
         KerasganError: If truths and probabilities do not match, or are not as described.
@@ -129,15 +138,17 @@ def expected_calibration_error(
         0.4
 
     Source: Guo et al. 2017 (arXiv 1706.04599), equations 2 and 3, bins open below and closed above;
-    Naeini et al. 2015.
+    Naeini et al. 2015; Brier 1950, of one channel in half, as is usual.
     """
     check_whole_number("bins", bins, 1)
     edges = np.linspace(0, 1, bins + 1)
-    sums = np.zeros((3, bins))
+    sums, squares = np.zeros((3, bins)), 0.0
     missing, images = object(), 0
     truths = iter(truths)
     for images, probability in enumerate(probabilities, 1):
-        confidence, right = _judged(next(truths, missing), np.asarray(probability), images - 1)
+        judged = _judged(next(truths, missing), np.asarray(probability), images - 1)
+        confidence, right, square = judged
+        squares += square
         bin_index = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
         for total, weights in zip(sums, (None, confidence, right)):
             total += np.bincount(bin_index, weights, bins)
@@ -145,16 +156,34 @@ def expected_calibration_error(
         raise KerasganError(
             f"Argument 'probabilities' must hold one array for each truth. Received: {images}"
         )
+    return _calibration(sums, edges, squares / sums[0].sum())
+
+
+def pool_calibrations(parts: Sequence[Calibration]) -> Calibration:
+    """Return the calibration of the pixels of all images from that of each image."""
+    sums = [part.sums() for part in parts]
+    pixels = [each[0].sum() for each in sums]
+    edges = np.append(parts[0].table["low"], parts[0].table["high"].iloc[-1])
+    brier = np.average([part.brier for part in parts], weights=pixels)
+    return _calibration(np.sum(sums, 0), edges, brier)
+
+
+def _calibration(sums: np.ndarray, edges: np.ndarray, brier: float) -> Calibration:
     pixels, confidence, right = sums
     with np.errstate(invalid="ignore"):
         means = {"confidence": confidence / pixels, "accuracy": right / pixels}
-    counts = {"low": edges[:-1], "high": edges[1:], "pixels": pixels.astype(int)}
+    counts = {"low": edges[:-1], "high": edges[1:], "pixels": np.rint(pixels).astype(int)}
     error = np.abs(right - confidence).sum() / pixels.sum()
-    return Calibration(float(error), pd.DataFrame({**counts, **means}))
+    return Calibration(float(error), pd.DataFrame({**counts, **means}), float(brier))
 
 
-def _judged(truth: Any, probability: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence in the predicted class, and whether it is the true one, of each pixel."""
+def _judged(
+    truth: Any, probability: np.ndarray, index: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Confidence in the predicted class and whether it is the true one, of each pixel.
+
+    The last is the sum over pixels of squared differences of probability and truth.
+    """
     fits = probability.ndim == 3 and probability.size and probability.dtype.kind in "fui"
     if not fits or not (probability.min() >= 0 and probability.max() <= 1):
         raise KerasganError(
@@ -167,6 +196,7 @@ def _judged(truth: Any, probability: np.ndarray, index: int) -> tuple[np.ndarray
             f"probabilities. Received: {np.shape(truth) or 'no more truths'}"
         )
     pixels = probability.reshape(-1, probability.shape[-1]).astype(np.float64)
+    share = 0.5 if pixels.shape[1] == 1 else 1.0
     if pixels.shape[1] == 1:
         pixels = np.hstack([1 - pixels, pixels])
     truth = np.ravel(truth)
@@ -175,7 +205,9 @@ def _judged(truth: Any, probability: np.ndarray, index: int) -> tuple[np.ndarray
             f"Argument 'truths[{index}]' must hold whole numbers from 0 to {pixels.shape[1] - 1}. "
             f"Received: {truth.min()} to {truth.max()}"
         )
-    return pixels.max(1), pixels.argmax(1) == truth
+    true = np.take_along_axis(pixels, truth[:, None].astype(int), 1)[:, 0]
+    squares = share * (np.square(pixels).sum() - 2 * true.sum() + len(true))
+    return pixels.max(1), pixels.argmax(1) == truth, float(squares)
 
 
 def _surprise(logits: np.ndarray, labels: np.ndarray, exclusive: bool) -> float:

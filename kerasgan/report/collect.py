@@ -17,6 +17,7 @@ from kerasgan.data import Samples
 from kerasgan.evaluation.benchmark import check_some
 from kerasgan.evaluation.segmentation import check_samples, evaluate_masks
 from kerasgan.inference import Calibration, decide, expected_calibration_error, iterate_probability
+from kerasgan.inference.calibration import pool_calibrations
 from kerasgan.inference.card import printable
 from kerasgan.models import generator_of
 from kerasgan.models.outputs import refuse_classes, refuse_labels
@@ -111,7 +112,7 @@ def collect(
         table, summary = pd.DataFrame(rows), None
         table.insert(0, "name", list(samples.names))
     table["name"] = [printable(name) for name in samples.names]
-    return Collected(table, summary, _together(parts) if labelled else None, pictures)
+    return Collected(table, summary, pool_calibrations(parts) if labelled else None, pictures)
 
 
 def _confidence(probability: np.ndarray, mask: np.ndarray) -> float:
@@ -121,17 +122,3 @@ def _confidence(probability: np.ndarray, mask: np.ndarray) -> float:
         sure = probability.max(-1)
     drawn = mask != 0
     return float(sure[drawn].mean(dtype=np.float64) if drawn.any() else sure.mean(dtype=np.float64))
-
-
-def _together(parts: list[Calibration]) -> Calibration:
-    """The calibration of all pixels from that of each image."""
-    tables = [part.table for part in parts]
-    pixels = sum(table["pixels"].to_numpy() for table in tables)
-    sums = [
-        sum((table["pixels"] * table[name]).fillna(0).to_numpy() for table in tables)
-        for name in ("confidence", "accuracy")
-    ]
-    with np.errstate(invalid="ignore"):
-        confidence, accuracy = (total / pixels for total in sums)
-    table = tables[0].assign(pixels=pixels, confidence=confidence, accuracy=accuracy)
-    return Calibration(float(np.abs(sums[1] - sums[0]).sum() / pixels.sum()), table)

@@ -4,8 +4,10 @@ In come a model and `Samples`; out come tables (pandas), a row for each image, w
 bootstrap intervals. `evaluate` predicts first: how an output is read as a mask is decided in
 `kerasgan.models.outputs`, what a mask file means in `kerasgan.data.masks`.
 
-- Masks: `segmentation` (scores), `surface` (distances), `cross` (cross-validation), `breakdown`
-  (by size and group), `paired` (one model against another), `baseline` (a threshold on colour).
+- Masks: `segmentation` (scores), `surface` (outlines), `lesions`, `centreline` (thin structures),
+  `summary` (means and pooled scores of one dataset or several), `cross` (cross-validation),
+  `breakdown` (by size and group), `paired` (one model against another), `baseline` (a threshold on
+  colour).
 - Explanations: `benchmark` (images, rules and controls that every measure runs on), `faithfulness`
   and `removal`, `localisation` and `regions`, `context`, `complexity`, `stability`, `sanity`;
   `advise` (which rule to use); `callbacks` (while a network learns).
@@ -18,21 +20,17 @@ from kerasgan.evaluation.baseline import ColorThreshold, fit_color_threshold
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, summarize_maps
 from kerasgan.evaluation.breakdown import by_group, by_size, worst
 from kerasgan.evaluation.callbacks import WatchExplanations
+from kerasgan.evaluation.centreline import cldice
 from kerasgan.evaluation.complexity import complexity
 from kerasgan.evaluation.context import context, relevance_between_objects, top_images
 from kerasgan.evaluation.cross import cross_validate
 from kerasgan.evaluation.faithfulness import faithfulness
+from kerasgan.evaluation.lesions import lesion_scores
 from kerasgan.evaluation.localisation import localisation
 from kerasgan.evaluation.paired import paired_difference
 from kerasgan.evaluation.removal import removal_curve
 from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
-from kerasgan.evaluation.segmentation import (
-    evaluate,
-    evaluate_masks,
-    save_table,
-    summarize,
-    summary_text,
-)
+from kerasgan.evaluation.segmentation import evaluate, evaluate_masks, save_table
 from kerasgan.evaluation.shortcuts import (
     Shortcuts,
     inpainting_effect,
@@ -41,7 +39,14 @@ from kerasgan.evaluation.shortcuts import (
 )
 from kerasgan.evaluation.spectral import Clusters, relevance_clusters
 from kerasgan.evaluation.stability import stability
-from kerasgan.evaluation.surface import hausdorff_95, mean_surface_distance, surface_distances
+from kerasgan.evaluation.summary import summarize, summary_table, summary_text
+from kerasgan.evaluation.surface import (
+    boundary_iou,
+    hausdorff_95,
+    mean_surface_distance,
+    surface_dice,
+    surface_distances,
+)
 
 __all__ = [
     # First floor: scores of masks, and which explanation to believe.
@@ -60,6 +65,11 @@ __all__ = [
     # Advanced: masks.
     "evaluate_masks",
     "summarize",
+    "summary_table",
+    "lesion_scores",
+    "surface_dice",
+    "boundary_iou",
+    "cldice",
     "hausdorff_95",
     "mean_surface_distance",
     "surface_distances",

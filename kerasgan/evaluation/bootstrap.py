@@ -1,26 +1,78 @@
-"""Means over images drawn anew: the bootstrap behind every interval."""
+"""Sums and means over images drawn anew: the bootstrap behind every interval."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Callable, Optional
+
 import numpy as np
 
+from kerasgan.errors import KerasganError
 from kerasgan.validation import check_number, check_whole_number
 
+Groups = Optional[Callable[[str], Hashable]]
 
-def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+
+def resampled_means(
+    values: np.ndarray,
+    resamples: int,
+    seed: Any,
+    rows: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
     """Draw rows with replacement, the same for all columns, and take each column's mean.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     there = ~np.isnan(values)
-    values = np.where(there, values, 0)
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
+    sums = resampled_sums(np.hstack([np.where(there, values, 0), there]), resamples, seed, rows)
     with np.errstate(invalid="ignore"):
-        for resample in means:
-            drawn = rng.integers(len(values), size=len(values))
-            resample[:] = values[drawn].sum(0) / there[drawn].sum(0)
-    return means
+        return sums[:, : values.shape[1]] / sums[:, values.shape[1] :]
+
+
+def resampled_sums(
+    values: np.ndarray, resamples: int, seed: Any, rows: Sequence[np.ndarray] | None = None
+) -> np.ndarray:
+    """Draw rows, or whole groups of `rows`, with replacement, and take each column's sum.
+
+    Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, section 3.8: groups
+    are drawn, and what is in a group stays together.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(values) if rows is None else len(rows)
+    sums = np.empty((resamples, values.shape[1]))
+    for resample in sums:
+        drawn = rng.integers(count, size=count)
+        if rows is not None:
+            drawn = np.concatenate([rows[group] for group in drawn])
+        resample[:] = values[drawn].sum(0)
+    return sums
+
+
+def group_rows(names: Iterable[str], groups: Groups) -> list[np.ndarray] | None:
+    """Return the rows of each group, or None without groups."""
+    if groups is None:
+        return None
+    if not callable(groups):
+        raise KerasganError(
+            "Argument 'groups' must be a function from the name of an image to its group. "
+            f"Received: {groups!r}"
+        )
+    rows: dict[Hashable, list[int]] = {}
+    for row, name in enumerate(names):
+        group = groups(name)
+        try:
+            rows.setdefault(group, []).append(row)
+        except TypeError:
+            raise KerasganError(
+                f"Argument 'groups' must return something hashable, such as text. Received: "
+                f"{group!r} for {name!r}"
+            ) from None
+    if len(rows) < 2:
+        raise KerasganError(
+            "Argument 'groups' must tell the images apart into two groups or more. "
+            f"Received: {list(rows)} for all of them"
+        )
+    return [np.array(indices) for indices in rows.values()]
 
 
 def interval(means: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -12,6 +12,8 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.surface import DISTANCES
 from kerasgan.validation import check_whole_number, is_whole
 
+LOW_IS_GOOD = (*DISTANCES, "false_positives_per_image", "brier", "ece")
+
 
 def by_size(table: pd.DataFrame, bins: int | Iterable[float] = 4) -> pd.DataFrame:
     """Take the mean of every score for small and large structures apart.
@@ -95,7 +97,8 @@ def worst(table: pd.DataFrame, count: int = 10, column: str = "dice") -> pd.Data
     Args:
         table: What `evaluate` returned.
         count: How many images, 1 at least; all, if there are fewer.
-        column: The score to go by. The lowest is the worst, but of a distance the highest.
+        column: The score to go by. The lowest is the worst, but of a distance, of false positives
+            and of a calibration error the highest.
 
     Returns:
         Rows of the table, the worst first, equals in the order of the table. Images without a value
@@ -117,7 +120,7 @@ def worst(table: pd.DataFrame, count: int = 10, column: str = "dice") -> pd.Data
         raise KerasganError(f"Argument 'column' must be a column of numbers. Received: {column!r}")
     check_whole_number("count", count, 1)
     values = table[column].to_numpy(np.float64)
-    values = -values if column.startswith(tuple(DISTANCES)) else values
+    values = -values if column.startswith(LOW_IS_GOOD) else values
     order = np.argsort(values, kind="stable")  # NaN comes last
     return table.iloc[order[: min(count, np.sum(~np.isnan(values)))]]
 

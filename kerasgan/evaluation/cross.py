@@ -11,6 +11,7 @@ from typing import Any, Callable
 import pandas as pd
 
 from kerasgan.data import Samples
+from kerasgan.data.files import read_header
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import segmentation
 from kerasgan.evaluation.breakdown import column_means
@@ -20,7 +21,10 @@ from kerasgan.validation import check_choice, check_number, check_whole_number
 
 SETUP = "cross_validation.json"
 SCORES_FILE = "scores.csv"
-OPTIONS = ("threshold", "empty", "surface", "scores", "size", "mode", "batch_size", "preprocess")
+OPTIONS = (
+    *("threshold", "empty", "surface", "scores", "tolerance", "spacing", "overlap", "connectivity"),
+    *("size", "mode", "batch_size", "preprocess"),
+)
 
 
 def cross_validate(
@@ -62,15 +66,15 @@ def cross_validate(
             anything, such as a dict. None for the code of `fit` itself; what `fit` refers to is not
             seen.
         verbose: Whether to say which fold is under way.
-        **options: As for `evaluate`: `threshold`, `empty`, `surface`, `scores`, `size`, `mode`,
-            `batch_size`, `preprocess`.
+        **options: As for `evaluate`: `threshold`, `empty`, `surface`, `scores`, `tolerance`,
+            `spacing`, `overlap`, `connectivity`, `size`, `mode`, `batch_size`, `preprocess`.
 
     Returns:
         The table of `evaluate` for all samples, in their order, with a column `fold` (text: the
         group that was held out, else "1", "2", ...). `attrs["summary"]` has the means and intervals
-        over all images, and `folds`: for each fold its number of `images` and the mean of each of
-        the `scores`. Folds share most of their training images, so their spread understates how
-        much training on other data would change.
+        over all images, or over groups if there are any, and `folds`: for each fold its number of
+        `images` and the mean of each of the `scores`. Folds share most of their training images, so
+        their spread understates how much training on other data would change.
 
     Raises:
         KerasganError: If samples, folds, groups or the fraction cannot be used, `fit` returns no
@@ -119,7 +123,7 @@ def cross_validate(
             table = _run(training, held_out, fit, fold_folder, (fraction, seed, groups), options)
         table.insert(1, "fold", label)
         tables.append(table)
-    return _together(samples, tables, before.name, options)
+    return _together(samples, tables, before.name, groups, options)
 
 
 def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:
@@ -163,12 +167,13 @@ def _carve(training, fraction, seed, groups) -> tuple[Samples, Samples | None]:
     return training.split_groups(groups, random.Random(seed).sample(known, count))
 
 
-def _together(samples, tables, preprocess, options) -> pd.DataFrame:
+def _together(samples, tables, preprocess, groups, options) -> pd.DataFrame:
     order = {name: index for index, name in enumerate(samples.names)}
     folds = {
         table["fold"].iloc[0]: {"images": len(table), "scores": column_means(table)}
         for table in tables
     }
+    headers = map(read_header, samples.mask_paths)
     for table in tables:
         table.attrs = {}
     table = pd.concat(tables).sort_values("name", key=lambda names: names.map(order))
@@ -178,7 +183,9 @@ def _together(samples, tables, preprocess, options) -> pd.DataFrame:
         "threshold": options.get("threshold", 0.5) if samples.classes == 1 else None,
         "empty": options.get("empty", "agree"),
         "preprocess": preprocess,
-        **segmentation.summarize(table),
+        **segmentation.summarize(
+            table, groups=groups, pixels=[h.height * h.width for h in headers]
+        ),
         "folds": folds,
     }
     return table

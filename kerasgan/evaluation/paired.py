@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
+from kerasgan.evaluation.bootstrap import Groups, check_draws, group_rows, interval, resampled_means
 
 
 def paired_difference(
     table_a: pd.DataFrame,
     table_b: pd.DataFrame,
     *,
+    groups: Groups = None,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -26,16 +27,18 @@ def paired_difference(
     Args:
         table_a: What `evaluate` returned for the first model, or the same read from a file.
         table_b: Likewise for the second, on the same images, in any order.
+        groups: From the name of an image to its group: patient, video, surgery. Whole groups are
+            drawn then.
         confidence: Share of the bootstrap differences inside the interval, between 0 and 1.
-        resamples: How often images are drawn.
+        resamples: How often images or groups are drawn.
         seed: Key of the draws.
 
     Returns:
-        One row for each column of numbers that both tables have, but the true area: `score`, its
-        name; `mean_a` and `mean_b`; `difference`, the second less the first; `low` and `high`, its
-        percentile interval; `p`, two-sided: twice the share of resamples whose difference is zero
-        or of the other sign, 1 at most; `images`, those with a value in both tables, on which all
-        of the row rests.
+        One row for each column of numbers that both tables have, but the true area and the number
+        of true lesions: `score`, its name; `mean_a` and `mean_b`; `difference`, the second less the
+        first; `low` and `high`, its percentile interval; `p`, two-sided: twice the share of
+        resamples whose difference is zero or of the other sign, 1 at most; `images`, those with a
+        value in both tables, on which all of the row rests.
 
     Raises:
         KerasganError: If the tables are not of the same images, one image is there twice, the true
@@ -53,21 +56,23 @@ def paired_difference(
     """
     check_draws(confidence, resamples)
     table_a, table_b = _aligned(table_a, table_b)
-    rows = []
+    rows, grouped = [], group_rows(table_a.index, groups)
     for column in table_a.select_dtypes("number"):
-        if column not in table_b or column.startswith("true_area"):
+        if column not in table_b or column.startswith(("true_area", "lesions")):
             continue
         pair = np.stack([table_a[column], table_b[column]], axis=1).astype(np.float64)
-        pair = pair[~np.isnan(pair).any(axis=1)]
+        every = pair[:, 1:] - pair[:, :1]
+        pair = pair[~np.isnan(every[:, 0])]
         row = {"score": column, "mean_a": np.nan, "mean_b": np.nan, "difference": np.nan}
         row.update(low=np.nan, high=np.nan, p=np.nan, images=len(pair))
         if len(pair):
             difference = pair[:, 1:] - pair[:, :1]
-            drawn = resampled_means(difference, resamples, seed)[:, 0]
+            drawn = difference if grouped is None else every
+            drawn = resampled_means(drawn, resamples, seed, grouped)[:, 0]
             row["mean_a"], row["mean_b"] = pair.mean(axis=0)
             row["difference"] = difference.mean()
             row["low"], row["high"] = interval(drawn, confidence)
-            row["p"] = _two_sided(drawn)
+            row["p"] = _two_sided(drawn[~np.isnan(drawn)])
         rows.append(row)
     if not rows:
         raise KerasganError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional, Union
 
@@ -20,30 +20,61 @@ import pandas as pd
 
 from kerasgan.counts import EMPTY_POLICIES, SCORES, Counts, count_labels, score
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError
-from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
-from kerasgan.evaluation.surface import DISTANCES, surface_row
+from kerasgan.errors import KerasganError, warn
+from kerasgan.evaluation.bootstrap import Groups, group_rows
+from kerasgan.evaluation.centreline import centreline_row
+from kerasgan.evaluation.lesions import CONNECTIVITY, LESION_SCORES, OVERLAP, lesion_scores
+from kerasgan.evaluation.summary import (
+    Evaluated,
+    summarize,
+    summarize_evaluated,
+    summarize_gaps,
+)
+from kerasgan.evaluation.surface import DISTANCES, SHARES, TOLERANCE, surface_row
 from kerasgan.inference import decide, iterate_probability
+from kerasgan.inference.calibration import (
+    Calibration,
+    expected_calibration_error,
+    pool_calibrations,
+)
 from kerasgan.inference.members import with_input_shape
 from kerasgan.models.outputs import refuse_classes, refuse_labels
-from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
+from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
-from kerasgan.validation import check_choice
+from kerasgan.validation import check_choice, check_number, check_pair
 
 AHEAD = 8
+SETS = {
+    "distances": tuple(DISTANCES),
+    "surface": (*DISTANCES, *SHARES),
+    "lesions": LESION_SCORES,
+    "centreline": ("cldice",),
+    "calibration": ("brier", "ece"),
+}
+"""Sets of scores that can be asked for by name -> their columns."""
+MASK_SETS = ("distances", "surface", "lesions", "centreline")
+"""Those that need no probabilities."""
+SUMS = ("true_area", "predicted_area", "lesions", "false_positives_per_image")
+"""Columns that are added up over classes, where others are averaged."""
 Score = Callable[[np.ndarray, np.ndarray], Any]
-OwnScores = Optional[Union[Mapping[str, Score], Sequence[Score], Score]]
+AskedScores = Optional[Union[str, Mapping[str, Score], Sequence[Union[str, Score]], Score]]
+Spacing = Union[float, Sequence[float], Callable[[str], Union[float, Sequence[float]]]]
 
 
 def evaluate(
     model: Any,
-    samples: Samples,
+    samples: Samples | Mapping[str, Samples],
     *,
     threshold: float = 0.5,
     empty: str = "agree",
     surface: bool = False,
-    scores: OwnScores = None,
+    scores: AskedScores = None,
+    tolerance: float = TOLERANCE,
+    spacing: Spacing = 1.0,
+    overlap: float = OVERLAP,
+    connectivity: int = CONNECTIVITY,
+    groups: Groups = None,
     verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
@@ -54,39 +85,86 @@ def evaluate(
 
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
-        samples: Labelled `Samples`, with as many classes as the network.
+        samples: Labelled `Samples`, with as many classes as the network; or several, by name, as
+            `{"inside": test, "other hospital": frames}`. The first is what others are held against.
         threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
         empty: What a score is where there is nothing to divide by, as no true foreground:
             `"agree"`, 1 where both masks are equal and 0 where not; `"medai"`, both masks are
             inverted where the true one is empty; `"nan"`, NaN, which means leave out.
-        surface: Whether to measure distances between outlines too.
-        scores: Scores of your own, as for `evaluate_masks`.
+        surface: As `scores="distances"`.
+        scores: Further scores: names of sets, functions of your own, or a list of both, as for
+            `evaluate_masks`; here also `"calibration"`.
+        tolerance: As for `evaluate_masks`, like the next three.
+        spacing: Size of a pixel.
+        overlap: Jaccard index above which lesions match.
+        connectivity: 8 or 4.
+        groups: From the name of an image to its group: patient, video, surgery. Intervals are then
+            over groups, not over images.
         verbose: Whether to show a progress bar.
         **options: `size`, `mode`, `batch_size`, `preprocess`, as for
             `kerasgan.inference.iterate_probability`.
 
     Returns:
-        The table of `evaluate_masks`, with `threshold` and `preprocess` in its summary.
+        The table of `evaluate_masks`, with `threshold` and `preprocess` in its summary. With
+        "calibration" there are two more columns: `brier`, the mean over pixels of the squared
+        difference of probability and truth (with several classes summed over them, so up to 2),
+        and `ece`, the expected calibration error of the image; `summary["reliability"]` is the
+        table of `kerasgan.inference.Calibration` over the pixels of all images, as lists.
+        Of several datasets the table has a column `dataset` in front, and `attrs["summary"]` has
+        `datasets`, the summary of each, and `gaps`: for each but the first its `reference`, the
+        first, and the `difference` of every one of `scores` and `pooled` from it, `low` to `high`.
 
     Raises:
-        KerasganError: If model, samples or an option cannot be used.
+        KerasganError: If model, samples or an option cannot be used, or datasets differ in classes.
 
     Example:
-        >>> table = kg.evaluate(gan, test, empty="medai")  # doctest: +SKIP
+        >>> table = kg.evaluate(gan, test, scores="all", tolerance=4)  # doctest: +SKIP
+        >>> table = kg.evaluate(gan, {"inside": test, "other": frames})  # doctest: +SKIP
         >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
     """
-    check_samples(samples, empty)
-    scores = named_scores(scores)
-    model = with_input_shape(model, samples, options.get("size"))
-    refuse_labels(model, "evaluate")
-    refuse_classes(model, samples)
-    before = preprocess_of(model, options.get("preprocess"))
-    maps = iterate_probability(model, samples, **{**options, "preprocess": before})
-    masks = (decide(probability, threshold) for probability in maps)
-    judged = {"empty": empty, "surface": surface, "scores": scores, "verbose": verbose}
-    table = evaluate_masks(samples, masks, **judged)
-    table.attrs["summary"]["threshold"] = threshold if samples.classes == 1 else None
-    table.attrs["summary"]["preprocess"] = before.name
+    several = isinstance(samples, Mapping)
+    datasets = dict(samples) if several else {"": samples}
+    _check_datasets(datasets, several, empty, groups)
+    scores = named_scores(scores, surface)
+    settings = {"tolerance": tolerance, "overlap": overlap, "connectivity": connectivity}
+    settings = {"spacing": spacing, **settings}
+    _check_settings(**settings)
+    judged: dict[Any, Evaluated] = {}
+    summaries: dict[Any, dict[str, Any]] = {}
+    for dataset, part in datasets.items():
+        network = with_input_shape(model, part, options.get("size"))
+        refuse_labels(network, "evaluate")
+        refuse_classes(network, part)
+        before = preprocess_of(network, options.get("preprocess"))
+        if verbose and several:
+            print(f"{dataset}: {len(part)} images")
+        calibrations: list[Calibration] = []
+        masks = _decided(
+            iterate_probability(network, part, **{**options, "preprocess": before}),
+            threshold,
+            part if "calibration" in scores else None,
+            calibrations,
+        )
+        found = _judge(part, masks, empty, scores, settings, verbose)
+        if calibrations:
+            found = _with_calibration(found, calibrations)
+        judged[dataset] = found
+        facts = {"empty": empty, "threshold": threshold if part.classes == 1 else None}
+        facts.update(preprocess=before.name, **_stated(scores, settings))
+        summary = {"images": len(part), **facts, **summarize_evaluated(found, groups)}
+        if calibrations:
+            reliability = pool_calibrations(calibrations).table
+            summary["reliability"] = reliability.to_dict("list")
+        summaries[dataset] = summary
+    if not several:
+        table = judged[""].table
+        table.attrs["summary"] = summaries[""]
+        return table
+    tables = {name: found.table for name, found in judged.items()}
+    table = pd.concat(tables, names=["dataset"]).reset_index("dataset").reset_index(drop=True)
+    gaps = summarize_gaps(judged, groups)
+    whole = {"images": len(table), "empty": empty, "datasets": summaries, "gaps": gaps}
+    table.attrs["summary"] = whole
     return table
 
 
@@ -96,7 +174,12 @@ def evaluate_masks(
     *,
     empty: str = "agree",
     surface: bool = False,
-    scores: OwnScores = None,
+    scores: AskedScores = None,
+    tolerance: float = TOLERANCE,
+    spacing: Spacing = 1.0,
+    overlap: float = OVERLAP,
+    connectivity: int = CONNECTIVITY,
+    groups: Groups = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
     """Score masks that come from anywhere against the true ones.
@@ -107,24 +190,38 @@ def evaluate_masks(
             boolean or {0, 1}, or labels for several classes. A generator is read as it goes, so
             only one mask is held in memory.
         empty: As for `evaluate`.
-        surface: Whether to measure distances between outlines too, which takes one to three tenths
-            of a second for each class in an image of 1920 x 1072.
-        scores: Scores of your own, as a dict from names to functions, or functions that are called
-            as their score. Each takes the true and the predicted mask of an image, bool (height,
-            width), and returns a number, or NaN where there is none. With several classes it is
-            called for each against the rest. One thread calls it, one image after the other.
+        surface: As `scores="distances"`.
+        scores: Further scores, one or a list of: `"distances"` between outlines, `"surface"`, the
+            same and what share of the outlines is right, `"lesions"`, `"centreline"`, or `"all"` of
+            these; and scores of your own, as a dict from names to functions, or
+            functions that are called as their score. Each takes the true and the predicted mask of
+            an image, bool (height, width), and returns a number, or NaN where there is none. With
+            several classes it is called for each against the rest. One thread calls it, one image
+            after the other.
+        tolerance: Distance of outlines that is right still, for `surface_dice` and `boundary_iou`,
+            above 0, in pixels or in the unit of `spacing`. Choose it from how far the outlines of
+            two experts differ.
+        spacing: Height and width of a pixel in millimetres, one number for both, or a function
+            from the name of an image to either, for distances and "surface"; 1 for pixels.
+        overlap: Jaccard index above which a predicted lesion matches a true one, as for
+            `lesion_scores`.
+        connectivity: Whether pixels that touch at a corner belong to one lesion, 8, or not, 4.
+        groups: As for `evaluate`.
         verbose: Whether to show a progress bar.
 
     Returns:
         One row per image: `name`; `accuracy`, `jaccard`, `dice`, `recall`, `precision`, `f2`,
         `specificity`, all in [0, 1]; `true_area` and `predicted_area`, the foreground as a fraction
         of the frame. With n classes each class is scored against the rest: the columns above are
-        means over the classes 1 to n-1 (areas: sums), followed by those of each,
-        `jaccard_1` and so on. With `surface`, also `hausdorff_95` and `mean_surface_distance` in
-        pixels of the image: NaN where one of the masks is empty, since there is no distance then;
-        0 where both are (NaN where `empty` is `"nan"`). With `scores`, a column of each.
-        `attrs["summary"]` is what `summarize` returns, with the number of `images` and the policy,
-        `empty`.
+        means over the classes 1 to n-1 (areas and numbers of lesions: sums), followed by those of
+        each, `jaccard_1` and so on. With "distances", also `hausdorff_95` and
+        `mean_surface_distance`: NaN where one of the masks is empty, since there is no distance
+        then; 0 where both are (NaN where `empty` is `"nan"`). With "surface", these,
+        `surface_dice` and `boundary_iou`. With "lesions", the columns of `lesion_scores`; with
+        "centreline", `cldice`. `surface_dice`, `boundary_iou` and `cldice` are 0 where one of the
+        masks is empty and 1 where both are (NaN where `empty` is `"nan"`). With scores of your own,
+        a column of each. `attrs["summary"]` is what `summarize` returns, with the number of
+        `images`, the policy, `empty`, and the `settings` of scores that were asked for.
 
     Raises:
         KerasganError: If the samples are unlabelled, masks are too few, too many, of another size
@@ -137,13 +234,35 @@ def evaluate_masks(
         >>> def too_large(truth, predicted):
         ...     return predicted.sum() / truth.sum() - 1 if truth.any() else np.nan
         >>> whole = [np.ones((32, 32), bool)] * 2
-        >>> table = evaluate_masks(samples, whole, scores=too_large)
+        >>> table = evaluate_masks(samples, whole, scores=["lesions", too_large])
         >>> bool((table["too_large"] > 0).all())
         True
     """
     check_samples(samples, empty)
-    scores, labels = named_scores(scores), range(1, max(2, samples.classes))
+    scores = named_scores(scores, surface, MASK_SETS)
+    group_rows(samples.names, groups)
+    settings = {"tolerance": tolerance, "overlap": overlap, "connectivity": connectivity}
+    settings = {"spacing": spacing, **settings}
+    _check_settings(**settings)
+    found = _judge(samples, masks, empty, scores, settings, verbose)
+    facts = {"images": len(found.table), "empty": empty, **_stated(scores, settings)}
+    summary = summarize(found.table, groups=groups, pixels=found.pixels)
+    found.table.attrs["summary"] = {**facts, **summary}
+    return found.table
+
+
+def _judge(
+    samples: Samples,
+    masks: Iterable[np.ndarray],
+    empty: str,
+    scores: Mapping[str, Score | None],
+    settings: Mapping[str, Any],
+    verbose: bool,
+) -> Evaluated:
+    """Score masks as they come."""
+    labels, pixels = range(1, max(2, samples.classes)), []
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
+    further = set(scores) - {"calibration"}
 
     def judge(index: int, mask: Any) -> dict[str, Any]:
         name, truth, mask = samples.names[index], samples.mask(index), np.asarray(mask)
@@ -151,15 +270,11 @@ def evaluate_masks(
             counts = count_labels(truth, mask, max(2, samples.classes))
         except KerasganError as error:
             raise KerasganError(f"The mask of {name!r} cannot be scored. {error}") from error
+        pixels.append(truth.size)
         columns = _score_columns(counts, empty)
-        pairs = [(truth == label, mask == label) for label in labels if surface or scores]
-        if surface:
-            distances = [surface_row(*pair, empty) for pair in pairs]
-            columns.update({key: np.array([row[key] for row in distances]) for key in distances[0]})
-        for score_name, function in scores.items():
-            columns[score_name] = np.array(
-                [_own_score(score_name, function, *pair, name) for pair in pairs]
-            )
+        pairs = [(truth == label, mask == label) for label in labels if further]
+        rows = [_further_row(name, *pair, empty, scores, settings) for pair in pairs]
+        columns.update({key: np.array([row[key] for row in rows]) for key in (rows or [{}])[0]})
         return {"name": name, **_row(columns)}
 
     rows, masks, begun = [], iter(masks), deque()
@@ -188,115 +303,113 @@ def evaluate_masks(
             f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
             "Received: more"
         )
-    table = pd.DataFrame(rows)
-    table.attrs["summary"] = {"images": len(table), "empty": empty, **summarize(table)}
-    return table
+    return Evaluated(pd.DataFrame(rows), pixels)
 
 
-def summarize(
-    table: pd.DataFrame, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> dict[str, Any]:
-    """Take means over images, with bootstrap percentile intervals.
-
-    Images are drawn with replacement, the same ones for every column, and the mean taken again:
-    the interval says how far the mean would move with other images from the same source (Efron and
-    Tibshirani 1993, chapter 13), not with another training.
-
-    Args:
-        table: One row per image; every column of numbers is summarized. NaN is left out.
-        confidence: Share of the bootstrap means inside the interval, between 0 and 1.
-        resamples: How often images are drawn.
-        seed: Key of the draws.
-
-    Returns:
-        `{"confidence", "resamples", "seed", "scores": {column: {"mean", "low", "high", "images"}}}`
-        where `images` counts those that have a value.
-
-    Raises:
-        KerasganError: If the table has no row, or an argument is out of range.
-
-    Example:
-        >>> table = pd.DataFrame({"dice": [0.5, 0.7, 0.9]})
-        >>> round(summarize(table)["scores"]["dice"]["mean"], 3)
-        0.7
-    """
-    if table.empty:
-        raise KerasganError("Argument 'table' must have at least one row. Received: none")
-    check_draws(confidence, resamples)
-    numbers = table.select_dtypes("number")
-    values = numbers.to_numpy(np.float64)
-    means = resampled_means(values, resamples, seed)
-    scores = {}
-    for index, column in enumerate(numbers):
-        there = values[~np.isnan(values[:, index]), index]
-        low, high = interval(means[:, index], confidence)
-        scores[str(column)] = {
-            "mean": float(there.mean()) if there.size else float("nan"),
-            "low": low,
-            "high": high,
-            "images": int(there.size),
-        }
-    return {"confidence": confidence, "resamples": resamples, "seed": seed, "scores": scores}
+def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, float]:
+    """Scores that were asked for, of one class of one image."""
+    row: dict[str, float] = {}
+    for score_name, function in scores.items():
+        if function is not None:
+            row[score_name] = _own_score(score_name, function, truth, predicted, name)
+        elif score_name in ("distances", "surface"):
+            spacing = settings["spacing"]
+            if callable(spacing):
+                spacing = check_pair(f"spacing({name!r})", spacing(name), above=0)
+            measured = surface_row(truth, predicted, empty, settings["tolerance"], spacing)
+            row.update((column, measured[column]) for column in SETS[score_name])
+        elif score_name == "lesions":
+            how = {key: settings[key] for key in ("overlap", "connectivity")}
+            row.update(lesion_scores(truth, predicted, empty=empty, **how))
+        elif score_name == "centreline":
+            row.update(centreline_row(truth, predicted, empty))
+    return row
 
 
-def check_samples(samples: Samples, empty: str) -> None:
+def _decided(
+    maps: Iterable[np.ndarray],
+    threshold: float,
+    samples: Samples | None,
+    calibrations: list[Calibration],
+) -> Iterator[np.ndarray]:
+    """Give masks, and note how well calibrated the probabilities of labelled samples are."""
+    for index, probability in enumerate(maps):
+        if samples is not None:
+            truth = samples.mask(index)
+            calibrations.append(expected_calibration_error([truth], [probability]))
+        yield decide(probability, threshold)
+
+
+def _with_calibration(found: Evaluated, calibrations: list[Calibration]) -> Evaluated:
+    table = found.table
+    table["brier"] = [each.brier for each in calibrations]
+    table["ece"] = [each.error for each in calibrations]
+    bins = np.stack([each.sums() for each in calibrations])
+    return Evaluated(table, found.pixels, bins)
+
+
+def _stated(scores: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the sets of scores that were asked for."""
+    stated: dict[str, Any] = {}
+    if "surface" in scores:
+        stated["tolerance"] = settings["tolerance"]
+    if "surface" in scores or "distances" in scores:
+        spacing = settings["spacing"]
+        stated["spacing"] = "by name" if callable(spacing) else spacing
+    if "lesions" in scores:
+        stated.update(overlap=settings["overlap"], connectivity=settings["connectivity"])
+    return {"settings": stated} if stated else {}
+
+
+def _check_settings(tolerance: Any, spacing: Any, overlap: Any, connectivity: Any) -> None:
+    check_number("tolerance", tolerance, above=0)
+    if not callable(spacing):
+        check_pair("spacing", spacing, above=0)
+    check_number("overlap", overlap, least=0, below=1)
+    check_choice("connectivity", connectivity, (4, 8))
+
+
+def _check_datasets(datasets: Mapping[Any, Any], several: bool, empty: str, groups: Groups) -> None:
+    """Raise a `KerasganError` for datasets that cannot be scored together."""
+    if not datasets:
+        raise KerasganError("Argument 'samples' must hold a dataset at least. Received: none")
+    for name, samples in datasets.items():
+        if several and not (isinstance(name, str) and name.strip()):
+            raise KerasganError(
+                f"Argument 'samples' must name each dataset by a text. Received: {name!r}"
+            )
+        check_samples(samples, empty, f"samples[{name!r}]" if several else "samples")
+        try:
+            group_rows(samples.names, groups)
+        except KerasganError as error:
+            raise KerasganError(f"Dataset {name!r}: {error}" if several else str(error)) from error
+    (first, reference), *others = datasets.items()
+    seen = dict.fromkeys(map(os.fspath, reference.image_paths), first)
+    for name, samples in others:
+        if samples.classes != reference.classes:
+            raise KerasganError(
+                "Argument 'samples' must hold datasets of the same classes. Received: "
+                f"{first!r} with classes={reference.classes} and {name!r} with "
+                f"classes={samples.classes}"
+            )
+        paths = set(map(os.fspath, samples.image_paths))
+        shared = sorted(paths & set(seen))
+        if shared:
+            warn(
+                f"Datasets {seen[shared[0]]!r} and {name!r} share {len(shared)} images, such as "
+                f"{shared[0]}: the interval of the gap holds for datasets that share none"
+            )
+        seen = {**dict.fromkeys(paths, name), **seen}
+
+
+def check_samples(samples: Samples, empty: str, name: str = "samples") -> None:
     """Raise a `KerasganError` for samples that cannot be scored, or an unknown policy."""
     if not isinstance(samples, Samples) or samples.mask_paths is None or not len(samples):
         raise KerasganError(
-            "Argument 'samples' must be labelled Samples, as load_folder gives, at least one. "
+            f"Argument {name!r} must be labelled Samples, as load_folder gives, at least one. "
             f"Received: {samples!r}"
         )
     check_choice("empty", empty, EMPTY_POLICIES)
-
-
-def summary_text(table: pd.DataFrame) -> str:
-    """Put the summary of a table into words, a score a line.
-
-    Args:
-        table: What `evaluate` or `evaluate_masks` returned.
-
-    Returns:
-        Lines of at most 72 characters, or longer for long column names. After cross-validation each
-        ends with the lowest and the highest mean of a fold.
-
-    Raises:
-        KerasganError: If the table has no summary (pandas drops `attrs` in some operations).
-
-    Example:
-        >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP
-        120 images, threshold 0.5, empty masks: agree
-        mean and 95 % bootstrap interval over images
-        accuracy        0.912  [0.899, 0.924]
-    """
-    summary = table.attrs.get("summary")
-    if summary is None:
-        raise KerasganError(
-            "Argument 'table' must come from evaluate, with attrs['summary']. Received: a table "
-            "without; summarize(table) makes one"
-        )
-    images = summary["images"]
-    facts = [f"{images} image{'s' if images != 1 else ''}"]
-    if summary.get("threshold") is not None:
-        facts.append(f"threshold {summary['threshold']:g}")
-    facts.append(f"empty masks: {summary['empty']}")
-    if summary.get("preprocess", DEFAULT_PREPROCESS) != DEFAULT_PREPROCESS:
-        facts.append(f"preprocess {summary['preprocess']}")
-    folds = summary.get("folds", {})
-    if folds:
-        facts.insert(1, f"{len(folds)} folds")
-    width = max(map(len, summary["scores"]))
-    lines = [
-        ", ".join(facts),
-        f"mean and {100 * summary['confidence']:g} % bootstrap interval over images",
-    ]
-    for name, values in summary["scores"].items():
-        line = f"{name:<{width}}  {values['mean']:.3f}  [{values['low']:.3f}, {values['high']:.3f}]"
-        missing = images - values["images"]
-        line += f"  {missing} undefined" if missing else ""
-        means = [fold["scores"][name] for fold in folds.values()]
-        means = [mean for mean in means if not np.isnan(mean)]
-        lines.append(line + (f"  folds {min(means):.3f} to {max(means):.3f}" if means else ""))
-    return "\n".join(lines)
 
 
 def save_table(
@@ -337,23 +450,39 @@ def save_table(
     return path
 
 
-def named_scores(scores: OwnScores) -> dict[str, Score]:
-    """Return scores of one's own by name, or raise a `KerasganError`."""
-    if not isinstance(scores, Mapping):
-        several = scores if isinstance(scores, (list, tuple)) else [scores]
-        scores = {getattr(each, "__name__", repr(each)): each for each in several if each}
-        if len(scores) < sum(each is not None for each in several):
-            raise KerasganError(
-                f"Argument 'scores' must hold functions of different names. Received: {several}"
-            )
-    for name, function in scores.items():
-        known = (*SCORES, *DISTANCES, "name", "fold", "true_area", "predicted_area")
-        if not isinstance(name, str) or not callable(function) or name in known:
+def named_scores(
+    scores: AskedScores, surface: bool = False, sets: Sequence[str] = tuple(SETS)
+) -> dict[str, Score | None]:
+    """Return what is asked for by name: functions, or None for sets of scores of `SETS`."""
+    several = list(scores) if isinstance(scores, (list, tuple)) else [scores]
+    asked: list[tuple[Any, Any]] = [("distances", None)] if surface else []
+    for each in several:
+        if isinstance(each, Mapping):
+            asked += each.items()
+        elif isinstance(each, str) and each in (*sets, "all"):
+            asked += [(name, None) for name in (sets if each == "all" else [each])]
+        elif each is not None:
+            asked.append((getattr(each, "__name__", repr(each)), each))
+    own = [name for name, function in asked if function is not None]
+    if len(set(own)) < len(own):
+        raise KerasganError(
+            f"Argument 'scores' must hold functions of different names. Received: {several}"
+        )
+    of_sets = {name for name, function in asked if function is None and name in sets}
+    taken = [*SCORES, *DISTANCES, "dataset", "name", "fold", "true_area", "predicted_area"]
+    taken += [column for name in sets if name in of_sets for column in (name, *SETS[name])]
+    for name, function in asked:
+        if function is None and name in sets:
+            continue
+        if not isinstance(name, str) or not callable(function) or name in taken:
             raise KerasganError(
                 "Argument 'scores' must hold functions of a true and a predicted mask, by names "
-                f"other than {', '.join(known)}. Received: {name!r}: {function!r}"
+                f"other than {', '.join(dict.fromkeys(taken))}, or names of sets: "
+                f"{', '.join((*sets, 'all'))}. Received: {name!r}: {function!r}"
             )
-    return dict(scores)
+    if "surface" in of_sets:  # which holds the distances
+        asked = [pair for pair in asked if pair != ("distances", None)]
+    return dict(asked)
 
 
 def _own_score(
@@ -393,7 +522,7 @@ def _row(columns: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _over_classes(name: str, values: np.ndarray) -> float:
-    if name in ("true_area", "predicted_area"):
+    if name in SUMS:
         return float(values.sum())
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")

@@ -16,11 +16,14 @@ from kerasgan.counts import SCORES
 from kerasgan.data import load_folder
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import (
+    boundary_iou,
+    cldice,
     evaluate,
     evaluate_masks,
     save_table,
     summarize,
     summary_text,
+    surface_dice,
 )
 from kerasgan.inference import predict
 
@@ -410,3 +413,94 @@ def test_masks_are_made_no_more_than_a_few_ahead(tmp_path):
         return 0.0
 
     assert len(evaluate_masks(samples, masks(), scores=slow)) == 40
+
+
+class TestSetsOfScores:
+    def test_all_of_them_in_one_table(self, samples):
+        table = evaluate(bright(), samples, scores="all", tolerance=1.5, verbose=False)
+        assert list(table) == [
+            *("name", *A, "hausdorff_95", "mean_surface_distance", "surface_dice", "boundary_iou"),
+            *("lesions", "lesion_sensitivity", "false_positives_per_image", "lesion_f1"),
+            *("panoptic_quality", "cldice", "brier", "ece"),
+        ]
+        truth, found = samples.mask(0), predict(bright(), samples[:1])[0]
+        assert table["surface_dice"][0] == surface_dice(truth, found, 1.5)
+        assert table["boundary_iou"][0] == boundary_iou(truth, found, 1.5)
+        assert table["cldice"][0] == cldice(truth, found)
+        assert table["false_positives_per_image"].tolist() == [1, 1, 0]
+        settings = table.attrs["summary"]["settings"]
+        assert settings == {"tolerance": 1.5, "spacing": 1.0, "overlap": 0.5, "connectivity": 8}
+        assert "tolerance: 1.5" in summary_text(table)
+        masks = [samples.mask(index) for index in range(3)]
+        assert "cldice" in evaluate_masks(samples, masks, scores="all")
+
+    @pytest.mark.parametrize("empty", ["agree", "medai", "nan"])
+    def test_where_masks_are_empty(self, samples, empty):
+        table = evaluate(bright(), samples, scores="all", empty=empty, verbose=False)
+        both = math.nan if empty == "nan" else 1
+        for column in ("surface_dice", "boundary_iou", "cldice", "lesion_f1", "panoptic_quality"):
+            np.testing.assert_equal(table[column][1], 0, err_msg=column)
+            np.testing.assert_equal(table[column][2], both, err_msg=column)
+        assert table["lesion_sensitivity"][1:].isna().all()
+        assert table["lesions"].tolist() == [1, 0, 0]
+
+    def test_with_scores_of_ones_own(self, samples):
+        def area(truth, predicted):
+            return predicted.sum()
+
+        masks = [samples.mask(index) for index in range(3)]
+        table = evaluate_masks(samples, masks, scores=["lesions", area], surface=True)
+        assert {"area", "lesion_f1", "hausdorff_95"} <= set(table)
+        assert not {"surface_dice", "cldice"} & set(table)
+        alone = evaluate_masks(samples, masks, scores={"lesions": area, "brier": area})
+        assert alone["lesions"].tolist() == alone["brier"].tolist() == table["area"].tolist()
+        assert not {"lesions", "brier"} & set(alone.attrs["summary"]["pooled"])
+        both = evaluate_masks(samples, masks, scores="surface", surface=True)
+        assert list(both).count("hausdorff_95") == 1
+        assert "boundary_iou" in both
+
+    def test_of_several_classes(self, tmp_path):
+        truth, found = np.zeros((2, 9, 9), np.uint8)
+        truth[1, 1:3], found[1, 1:3] = 1, 1
+        truth[7, 1:3], found[7, 6:8] = 2, 2
+        truth[4, 4] = 2
+        samples = write(tmp_path / "data", {"a": (frame(found * 80), truth)}, classes=3)
+        row = evaluate_masks(samples, [found], scores=["lesions", "surface"]).iloc[0]
+        assert (row["lesions"], row["lesions_1"], row["lesions_2"]) == (3, 1, 2)
+        assert (row["false_positives_per_image"], row["lesion_sensitivity"]) == (1, 0.5)
+        assert (row["surface_dice_1"], row["surface_dice_2"], row["surface_dice"]) == (1, 0, 0.5)
+
+    def test_spacing_of_each_image(self, samples):
+        masks = [np.roll(samples.mask(index), 2, axis=1) for index in range(3)]
+        pixels = evaluate_masks(samples, masks, surface=True)
+        half = evaluate_masks(samples, masks, surface=True, spacing=0.5)
+        named = evaluate_masks(
+            samples, masks, scores="surface", spacing=lambda name: {"a": (1, 0.25)}.get(name, 1)
+        )
+        assert half["hausdorff_95"][0] == pixels["hausdorff_95"][0] / 2
+        assert named["hausdorff_95"][0] == pixels["hausdorff_95"][0] / 4
+        assert named.attrs["summary"]["settings"]["spacing"] == "by name"
+        with pytest.raises(KerasganError, match=r"spacing\('a'\)' must be a finite number above 0"):
+            evaluate_masks(samples, masks, surface=True, spacing=lambda name: 0)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"tolerance": 0},
+            {"spacing": -1},
+            {"spacing": "mm"},
+            {"overlap": 1},
+            {"connectivity": 6},
+            {"connectivity": None},
+            {"scores": "lesion"},
+            {"scores": ["all", "jaccard"]},
+            {"scores": ["all", {"cldice": max}]},
+            {"scores": [{"lesions": max}, "lesions"]},
+        ],
+    )
+    def test_bad_settings_are_refused_before_anything_runs(self, samples, options):
+        name = next(iter(options))
+        with pytest.raises(KerasganError, match=f"'{name}' must"):
+            evaluate(bright(), samples, verbose=False, **options)
+        with pytest.raises(KerasganError, match=f"'{name}' must"):
+            evaluate_masks(samples, iter([]), **options)

@@ -1,12 +1,21 @@
+import json
 import math
+import pathlib
 import re
 
+import field_constants
 import numpy as np
 import pytest
 from scipy.spatial.distance import directed_hausdorff
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation import hausdorff_95, mean_surface_distance, surface_distances
+from kerasgan.evaluation import (
+    boundary_iou,
+    hausdorff_95,
+    mean_surface_distance,
+    surface_dice,
+    surface_distances,
+)
 
 
 def outline(mask):
@@ -123,3 +132,64 @@ def test_bad_input(arguments, words):
     for function in (surface_distances, hausdorff_95, mean_surface_distance):
         with pytest.raises(KerasganError, match=re.escape(words)):
             function(*arguments)
+    for function in (surface_dice, boundary_iou):
+        with pytest.raises(KerasganError, match=re.escape(words)):
+            function(*arguments[:2], 2, *arguments[2:])
+
+
+PAIRS = field_constants.pairs()
+FIELD = json.loads(pathlib.Path(__file__).with_name("field.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_shares_of_the_outline_against_metrics_reloaded(name):
+    dices, ious = (iter(FIELD["pairs"][name][key]) for key in ("surface_dice", "boundary_iou"))
+    for tolerance in field_constants.TOLERANCES:
+        assert boundary_iou(*PAIRS[name], tolerance) == pytest.approx(next(ious), abs=1e-8)
+        for spacing in field_constants.SPACINGS:
+            got = surface_dice(*PAIRS[name], tolerance, spacing)
+            assert got == pytest.approx(next(dices), abs=1e-8)
+
+
+@pytest.mark.parametrize("spacing", [1.0, (0.5, 2.0)])
+@pytest.mark.parametrize("seed", range(6))
+def test_shares_of_the_outline_against_all_pairs(seed, spacing):
+    truth, prediction = blobs(seed)
+    spacing = np.broadcast_to(spacing, 2)
+    there, back = brute_force(truth, prediction, spacing)
+    for tolerance in (0.4, 1, 2.5):
+        wanted = np.mean(np.concatenate([there, back]) <= tolerance)
+        assert surface_dice(truth, prediction, tolerance, spacing) == pytest.approx(wanted)
+        rims = []
+        for mask in (truth, prediction):
+            pixels, edge = np.argwhere(mask), outline(mask)
+            nearest = np.sqrt((((pixels[:, None] - edge) * spacing) ** 2).sum(-1)).min(1)
+            rims.append(set(map(tuple, pixels[nearest < tolerance])))
+        wanted = len(rims[0] & rims[1]) / len(rims[0] | rims[1])
+        assert boundary_iou(truth, prediction, tolerance, spacing) == pytest.approx(wanted)
+
+
+def test_surface_dice_of_smooth_outlines_is_near_the_one_weighed_by_length():
+    for (truth, prediction), expected in zip(field_constants.disks(), FIELD["disks"]):
+        got = [surface_dice(truth, prediction, tolerance) for tolerance in (1, 2)]
+        np.testing.assert_allclose(got, expected, atol=0.12)
+
+
+def test_tolerance_in_millimetres():
+    truth, moved = np.zeros((2, 40, 60), bool)
+    truth[10:20, 10:20] = True
+    moved[10:20, 13:23] = True
+    assert surface_dice(truth, moved, 3) == surface_dice(truth, moved, 0.3, 0.1) == 1
+    assert surface_dice(truth, moved, 2) == surface_dice(truth, moved, 0.2, 0.1) < 1
+    assert boundary_iou(truth, moved, 2) == boundary_iou(truth, moved, 0.5, 0.25)
+
+
+def test_shares_of_empty_masks():
+    empty, dot = np.zeros((2, 4, 4), bool)
+    dot[1, 1] = True
+    for measure in (surface_dice, boundary_iou):
+        assert measure(empty, empty) == measure(dot, dot) == 1
+        assert measure(dot, empty) == measure(empty, dot) == 0
+        for bad in (0, -1, np.nan, "mm", None):
+            with pytest.raises(KerasganError, match="'tolerance' must be a finite number above 0"):
+                measure(dot, dot, bad)

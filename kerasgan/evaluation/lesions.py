@@ -1,0 +1,125 @@
+"""Scores that count lesions, not pixels: which were found, and what was found that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from kerasgan.counts import Counts, score
+from kerasgan.errors import KerasganError
+from kerasgan.validation import check_choice, check_number
+
+OVERLAP = 0.5
+CONNECTIVITY = 8
+LESION_SCORES = (
+    "lesions",
+    "lesion_sensitivity",
+    "false_positives_per_image",
+    "lesion_f1",
+    "panoptic_quality",
+)
+
+
+def lesion_scores(
+    truth: Any,
+    prediction: Any,
+    *,
+    overlap: float = OVERLAP,
+    connectivity: int | None = CONNECTIVITY,
+    empty: str = "agree",
+) -> dict[str, float]:
+    """Match true and predicted lesions one to one, and score what was found.
+
+    A lesion is a connected part of a mask; parts that touch are one lesion. Where lesions that
+    touch are told apart, pass instance labels and `connectivity=None`. A true and a predicted
+    lesion can match if their Jaccard index (IoU) is above `overlap`. The pair with the highest goes
+    first, then the next of those left; from 0.5 up no lesion has a second candidate.
+
+    Args:
+        truth: True mask (height, width), boolean or {0, 1}; with `connectivity=None`, whole numbers
+            with a number of its own for each lesion and 0 for the background.
+        prediction: Predicted mask, likewise.
+        overlap: Jaccard index above which two lesions match, from 0 up and below 1. With 0 a pixel
+            in common is enough.
+        connectivity: 8 if pixels that touch at a corner belong together, 4 if only those that share
+            a side do, None for instance labels.
+        empty: `"nan"` for NaN in `lesion_f1` and `panoptic_quality` where there is no lesion in
+            either mask, any other policy of `kerasgan.evaluation.evaluate` for 1.
+
+    Returns:
+        `lesions`, the number of true ones; `lesion_sensitivity`, the share of them that has a
+        match, NaN if there is none; `false_positives_per_image`, the number of predicted ones
+        without a match; `lesion_f1`, twice the matches over all lesions, true and predicted;
+        `panoptic_quality`, the sum of the matches' Jaccard indices over half of all lesions: the F1
+        times their mean index.
+
+    Raises:
+        KerasganError: If the masks are not of one shape with two axes, hold other values, or an
+            argument is out of range.
+
+    Example:
+        >>> found = lesion_scores([[1, 1, 0, 1, 0, 0]], [[1, 1, 0, 0, 0, 1]])
+        >>> found["lesion_sensitivity"], found["false_positives_per_image"]
+        (0.5, 1)
+
+    Source: Kirillov et al. 2019 (arXiv 1801.00868), equation 1; Maier-Hein et al. 2024 (Metrics
+    reloaded): mask IoU as criterion, greedy one-to-one assignment.
+    """
+    check_number("overlap", overlap, least=0, below=1)
+    check_choice("connectivity", connectivity, (4, 8, None))
+    true, predicted = (
+        _instances(name, mask, connectivity)
+        for name, mask in (("truth", truth), ("prediction", prediction))
+    )
+    if true.shape != predicted.shape:
+        raise KerasganError(
+            "Arguments 'truth' and 'prediction' must have the same shape. "
+            f"Received: {true.shape} and {predicted.shape}"
+        )
+    indices = _match(true, predicted, overlap)
+    lesions, found = int(true.max(initial=0)), len(indices)
+    false = int(predicted.max(initial=0)) - found
+    counts = Counts(found, false, lesions - found, 0)
+    f1 = float(score("dice", counts, empty="nan" if empty == "nan" else "agree"))
+    quality = f1 * float(np.mean(indices)) if found else f1
+    sensitivity = found / lesions if lesions else np.nan
+    return dict(zip(LESION_SCORES, (lesions, sensitivity, false, f1, quality)))
+
+
+def _match(true: np.ndarray, predicted: np.ndarray, overlap: float) -> list[float]:
+    """Jaccard indices of the pairs, the highest first."""
+    sizes, others = np.bincount(true.ravel()), np.bincount(predicted.ravel())
+    both = (true > 0) & (predicted > 0)
+    pairs, shared = np.unique(true[both] * len(others) + predicted[both], return_counts=True)
+    first, second = np.divmod(pairs, len(others))
+    indices = shared / (sizes[first] + others[second] - shared)
+    matched: list[float] = []
+    taken: tuple[set, set] = set(), set()
+    for pair in np.argsort(-indices, kind="stable"):
+        one, other, index = int(first[pair]), int(second[pair]), float(indices[pair])
+        if index > overlap and one not in taken[0] and other not in taken[1]:
+            taken[0].add(one)
+            taken[1].add(other)
+            matched.append(index)
+    return matched
+
+
+def _instances(name: str, mask: Any, connectivity: int | None) -> np.ndarray:
+    """Give each lesion a number, from 1 up without gaps: int64 (height, width)."""
+    mask = np.asarray(mask)
+    whole = mask.dtype.kind in "biu" or (mask.dtype.kind == "f" and (mask == np.floor(mask)).all())
+    most = np.inf if connectivity is None else 1
+    if mask.ndim != 2 or not whole or (mask.size and not 0 <= mask.min() <= mask.max() <= most):
+        kind = "whole numbers from 0 up" if connectivity is None else "boolean or {0, 1}"
+        advice = "" if connectivity is None else ". For instance labels pass connectivity=None"
+        raise KerasganError(
+            f"Argument {name!r} must be a mask (height, width), {kind}. Received: {mask.dtype} of "
+            f"shape {mask.shape}{advice}"
+        )
+    if connectivity is None:
+        values, numbers = np.unique(mask, return_inverse=True)
+        return numbers.reshape(mask.shape).astype(np.int64) + (values.size and values[0] != 0)
+    structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    return ndimage.label(mask, structure)[0].astype(np.int64)

@@ -1,0 +1,52 @@
+import json
+import pathlib
+
+import field_constants
+import numpy as np
+import pytest
+
+from kerasgan.errors import KerasganError
+from kerasgan.evaluation import cldice
+
+PAIRS = field_constants.pairs()
+FIELD = json.loads(pathlib.Path(__file__).with_name("field.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_against_metrics_reloaded(name):
+    assert cldice(*PAIRS[name]) == pytest.approx(FIELD["pairs"][name]["cldice"], abs=1e-8)
+
+
+def test_of_lines_counted_by_hand():
+    line = np.zeros((9, 40), bool)
+    line[4, 5:35] = True  # a line is its own centre line
+    half = line.copy()
+    half[:, 20:] = False
+    assert cldice(line, half) == pytest.approx(2 * 1 * 0.5 / 1.5)
+    thick = np.zeros_like(line)
+    thick[3:6, 5:35] = True
+    assert cldice(line, thick) == pytest.approx(1, abs=0.02)  # its centre line bends at the ends
+    broken = thick.copy()
+    broken[:, 15:21] = False
+    precision, sensitivity = 1, 24 / 30
+    assert cldice(line, broken) == pytest.approx(2 * precision * sensitivity / 1.8, abs=0.04)
+    assert cldice(line, np.roll(line, 2, 0)) == 0
+
+
+def test_empty_masks():
+    empty, dot = np.zeros((2, 4, 4), bool)
+    dot[1, 1] = True
+    assert cldice(empty, empty) == 1
+    assert cldice(dot, empty) == cldice(empty, dot) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (2, 5), (6, 6)])
+def test_small_blocks_have_a_centre(shape):
+    block = np.pad(np.ones(shape, bool), 2)
+    assert cldice(block, block) == cldice(block[2:-2, 2:-2], block[2:-2, 2:-2]) == 1
+
+
+@pytest.mark.parametrize("pair", [([[1]], [[1, 0]]), ([[2]], [[1]]), ([1], [1])])
+def test_bad_input(pair):
+    with pytest.raises(KerasganError, match="'truth'"):
+        cldice(*pair)

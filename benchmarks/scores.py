@@ -4,9 +4,9 @@ Example:
     python benchmarks/scores.py --write
 
 Prints, and with --write puts between the marks of docs/evaluate.md, the seconds of processor time
-that each set adds to the default table. Scenes and masks are drawn by `kerasgan.data.synthetic`; the masks that are
-scored are the true ones, four pixels further to the right, and probabilities are those masks
-blurred.
+that each set adds to the default table. Scenes and masks are drawn by `kerasgan.data.synthetic`;
+the masks that are scored are the true ones, four pixels further to the right, and probabilities are
+those masks blurred.
 """
 
 import argparse
@@ -67,7 +67,8 @@ def main():
     arguments = parser.parse_args()
     taken = measure(arguments.images, arguments.height, arguments.width)
     lines = [
-        f"{arguments.images} masks of {arguments.height} x {arguments.width} pixels, one class, "
+        f"What each set costs beyond the default table, {arguments.images} masks of "
+        f"{arguments.height} x {arguments.width} pixels, one class, "
         f"{os.cpu_count()} processors (`python benchmarks/scores.py`):",
         "",
         "| scores | processor seconds |",

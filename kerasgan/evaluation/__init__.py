@@ -7,7 +7,7 @@ bootstrap intervals. `evaluate` predicts first: how an output is read as a mask 
 - Masks: `segmentation` (scores), `surface` (outlines), `lesions`, `centreline` (thin structures),
   `summary` (means and pooled scores of one dataset or several), `cross` (cross-validation),
   `breakdown` (by size and group), `paired` (one model against another), `baseline` (a threshold on
-  colour).
+  colour), `referral` (which images a person should look at).
 - Explanations: `benchmark` (images, rules and controls that every measure runs on), `faithfulness`
   and `removal`, `localisation` and `regions`, `context`, `complexity`, `stability`, `sanity`;
   `advise` (which rule to use); `callbacks` (while a network learns).
@@ -28,6 +28,7 @@ from kerasgan.evaluation.faithfulness import faithfulness
 from kerasgan.evaluation.lesions import lesion_scores
 from kerasgan.evaluation.localisation import localisation
 from kerasgan.evaluation.paired import paired_difference
+from kerasgan.evaluation.referral import referral_curve
 from kerasgan.evaluation.removal import removal_curve
 from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
 from kerasgan.evaluation.segmentation import evaluate, evaluate_masks, save_table
@@ -58,6 +59,7 @@ __all__ = [
     "by_size",
     "by_group",
     "worst",
+    "referral_curve",
     "advise",
     "faithfulness",
     "summarize_maps",

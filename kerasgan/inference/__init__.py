@@ -6,6 +6,7 @@ probabilities, or the network itself for others. How an output is read as a mask
 
 - `predict` (masks and probabilities), `stream` (batches through networks), `members` (ensembles),
   `tiling` (windows and letterboxes), `views` (test-time augmentation), `clean` (components, holes).
+- `uncertainty` (where passes disagree), `novelty` (images unlike the training images).
 - `calibration` (temperature, calibration error), `bundle` (one zip to publish), `card` (the model
   card), `export` (SavedModel, ONNX).
 """
@@ -18,6 +19,7 @@ from kerasgan.inference.calibration import (
 )
 from kerasgan.inference.clean import clean_mask, fill_holes, largest_component
 from kerasgan.inference.export import export_onnx, export_predictor
+from kerasgan.inference.novelty import Novelty, fit_novelty
 from kerasgan.inference.predict import (
     decide,
     iterate_probability,
@@ -26,6 +28,7 @@ from kerasgan.inference.predict import (
     predict_to_folder,
 )
 from kerasgan.inference.stream import iterate_logits
+from kerasgan.inference.uncertainty import Uncertainty, predict_uncertainty, uncertainty_table
 
 __all__ = [
     # First floor.
@@ -34,10 +37,15 @@ __all__ = [
     "save_bundle",
     "load_bundle",
     "fit_temperature",
+    "fit_novelty",
+    "uncertainty_table",
     # Advanced.
     "predict_probability",
     "iterate_probability",
     "iterate_logits",
+    "predict_uncertainty",
+    "Uncertainty",
+    "Novelty",
     "decide",
     "clean_mask",
     "fill_holes",

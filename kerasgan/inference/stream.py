@@ -46,6 +46,7 @@ def iterate_logits(
     augment: bool | str = False,
     batch_size: int = 8,
     preprocess: str | Callable[[np.ndarray], Any] | None = None,
+    average: bool = True,
     verbose: bool = False,
 ) -> Iterator[Any]:
     """Run networks over one image after the other, holding a few batches in memory.
@@ -80,6 +81,8 @@ def iterate_logits(
             channels) in [-1, 1], to that. None for what its bundle says, else [-1, 1], of which a
             `KerasganWarning` tells once for a network that kerasgan did not make; "[-1,1]" says
             that it is so.
+        average: Whether logits are averaged over views and members. If not, `finish` gets those of
+            each pass: float32 (height, width, passes, classes).
         verbose: Whether to show a progress bar.
 
     Yields:
@@ -104,7 +107,7 @@ def iterate_logits(
     views = augmentation_views(augment, window)
     check_whole_number("batch_size", batch_size, 1)
     before = [preprocess_of(member.network, preprocess) for member in members]
-    names, load = _source(images, channels)
+    names, load = image_source(images, channels)
     if not isinstance(images, (Samples, str, os.PathLike)):
         check_range(images, before[0])
 
@@ -131,7 +134,11 @@ def iterate_logits(
         rest = _tiles(_ahead(pool, prepare, range(len(names)), 2 * batch_size))
         while tiles := list(itertools.islice(rest, batch_size)):
             batch = np.stack([tile.frame.cut(tile.frame.pixels, tile.number) for tile in tiles])
-            logits = _average(members, before, views, batch, [names[t.image] for t in tiles])
+            passes = _passes(members, before, views, batch, [names[t.image] for t in tiles])
+            if average:
+                logits = sum(passes) / np.float32(len(passes))
+            else:
+                logits = np.concatenate(passes, -1)
             yield from finished()
             for tile, values in zip(tiles, logits):
                 whole = tile.frame.blend(sums.pop(tile.image, None), tile.number, values)
@@ -139,6 +146,8 @@ def iterate_logits(
                     sums[tile.image] = whole
                     continue
                 inside, image_size = tile.frame.inside(whole), tile.frame.image_size
+                if not average:
+                    inside = inside.reshape(*inside.shape[:2], len(passes), -1)
                 done.append(pool.submit(finish, tile.image, inside, image_size))
         yield from finished()
     finally:
@@ -177,15 +186,15 @@ def _tiles(frames: Iterable[Frame]) -> Iterator[Tile]:
             yield Tile(index, frame, number)
 
 
-def _average(
+def _passes(
     members: Sequence[Member],
     before: Sequence[Preprocess],
     views: Sequence[View],
     batch: np.ndarray,
     names: Sequence[str],
-) -> np.ndarray:
-    """Mean logits of a batch over all members and views."""
-    total = 0.0
+) -> list[np.ndarray]:
+    """Logits of a batch under each view by each member, brought back to how the batch lay."""
+    passes = []
     for view in views:
         seen = np.ascontiguousarray(view.apply(batch))
         for member, preprocess in zip(members, before):
@@ -196,11 +205,13 @@ def _average(
                         f"Network '{member.network.name}' gave NaN or infinity for {name}: its "
                         "weights, or what preprocess returns, are not finite"
                     )
-            total = total + view.undo(logits)
-    return total / np.float32(len(views) * len(members))
+            passes.append(view.undo(logits))
+    return passes
 
 
-def _source(images: Any, channels: int | None) -> tuple[list[str], Callable[[int], np.ndarray]]:
+def image_source(
+    images: Any, channels: int | None
+) -> tuple[list[str], Callable[[int], np.ndarray]]:
     """The name of every image, and a function from position to image."""
     samples = to_samples(images)
     if samples is not None:

@@ -1,0 +1,281 @@
+"""Images unlike those that a network learned from: how far off their features lie."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from kerasgan.data import Samples
+from kerasgan.data.resize import check_image, resize_image
+from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
+from kerasgan.inference.members import input_size, members_of
+from kerasgan.inference.stream import image_source
+from kerasgan.models.functional import generator_of
+from kerasgan.models.preprocess import preprocess_of
+from kerasgan.storage import write_file
+from kerasgan.validation import check_number, invalid
+
+SHRINKAGE = 0.1
+BATCH = 8
+ARRAYS = ("center", "scale", "inverse", "usual")
+
+
+class Novelty:
+    """What the features of training images are, to tell images that are unlike them.
+
+    Made by `fit_novelty`, or read by `load`.
+
+    Attributes:
+        layers: Names of the layers whose features are compared.
+        threshold: Distance above which an image counts as unlike the training images.
+        share: Share of the validation images that were above it.
+
+    Example:
+        >>> novelty = kg.inference.fit_novelty(gan, train, val)  # doctest: +SKIP
+        >>> novelty.measure(gan, "frames")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        known: dict[str, dict[str, np.ndarray]],
+        threshold: float = float("inf"),
+        share: float = 0.0,
+    ):
+        self.layers = list(known)
+        self.threshold, self.share = float(threshold), float(share)
+        self._known = known
+
+    def measure(
+        self,
+        model: Any,
+        images: Any,
+        *,
+        size: int | tuple[int, int] | None = None,
+        preprocess: Any = None,
+    ) -> pd.DataFrame:
+        """Measure how far images are from the training images, and warn of those that are far.
+
+        Args:
+            model: The model that was given to `fit_novelty`.
+            images: As for `kerasgan.predict`; masks are not needed.
+            size: As for `iterate_logits`.
+            preprocess: As for `iterate_logits`.
+
+        Returns:
+            A row for each image: `name`; `distance`, from 0 up, about 1 for usual images;
+            `novel`, whether it is above the threshold.
+
+        Raises:
+            KerasganError: If model or images cannot be used, or the model has no such layer.
+        """
+        names, features = _features(model, images, self.layers, size, preprocess)
+        for layer, values in features.items():
+            channels = self._known[layer]["center"].size
+            if values.shape[1] != channels:
+                raise KerasganError(
+                    f"Argument 'model' must be the model of fit_novelty: layer '{layer}' has "
+                    f"{channels // 2} channels. Received: one of {values.shape[1] // 2}"
+                )
+        distances = _distances(features, self._known)
+        novel = distances > self.threshold
+        if novel.any():
+            worst = names[int(distances.argmax())]
+            warnings.warn(
+                f"{novel.sum()} of {len(names)} images are unlike the training images, most of all "
+                f"{worst} (distance {distances.max():.2f}, threshold {self.threshold:.2f}; about "
+                f"{self.share:.0%} of usual images are above it). Look at their masks before you "
+                "rely on them",
+                KerasganWarning,
+                stacklevel=2,
+            )
+        return pd.DataFrame({"name": names, "distance": distances, "novel": novel})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write it to a file, without pickle.
+
+        Args:
+            path: The file, `*.npz`; replaced if it exists.
+
+        Raises:
+            KerasganError: If the name has another ending, or the file cannot be written.
+        """
+        path = _check_name(path)
+        file, numbers = io.BytesIO(), {"threshold": self.threshold, "share": self.share}
+        arrays = {
+            f"{n}/{name}": a
+            for n, known in enumerate(self._known.values())
+            for name, a in known.items()
+        }
+        np.savez_compressed(file, layers=np.array(self.layers), **numbers, **arrays)
+        try:
+            write_file(path, file.getvalue())
+        except OSError as error:
+            raise KerasganError(f"'{path}' cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Novelty:
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The same, for the model that it was fitted with.
+
+        Raises:
+            KerasganError: If the file is missing, or of something else.
+        """
+        path = _check_name(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                known = {
+                    str(layer): {name: file[f"{number}/{name}"] for name in ARRAYS}
+                    for number, layer in enumerate(file["layers"])
+                }
+                threshold, share = float(file["threshold"]), float(file["share"])
+            for each in known.values():
+                size = each["center"].size
+                if [each[name].shape for name in ARRAYS] != [(size,), (size,), (size, size), ()]:
+                    raise ValueError("its arrays do not fit each other")
+            return cls(known, threshold, share)
+        except Exception as error:  # numpy and zipfile have many for a broken file
+            raise KerasganError(f"'{path}' holds no Novelty of kerasgan: {error}") from error
+
+
+def fit_novelty(
+    model: Any,
+    train: Samples,
+    validation: Samples,
+    *,
+    layers: Sequence[str] | None = None,
+    quantile: float = 0.99,
+    size: int | tuple[int, int] | None = None,
+    preprocess: Any = None,
+) -> Novelty:
+    """Learn to tell images that are unlike the training images.
+
+    Features are mean and deviation of each channel of a layer over the image. A layer's distance is
+    Mahalanobis' to the training images, relative to the median of the validation images; an image's
+    distance is the mean over the layers. The threshold comes from the validation images, which are
+    of the same kind as the training images but were not trained on.
+
+    Args:
+        model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
+        train: The `Samples` that the model was trained on, at least 10; labels are not needed.
+        validation: `Samples` of the same kind that it was not trained on.
+        layers: Names of the layers whose features are compared; None for the last layer of each
+            height and width on the way down to the smallest.
+        quantile: Share of the validation images below the threshold, between 0 and 1. At 0.99 about
+            one in a hundred images of the usual kind is above it.
+        size: As for `iterate_logits`.
+        preprocess: As for `iterate_logits`.
+
+    Returns:
+        A `Novelty`.
+
+    Raises:
+        KerasganError: If there are too few images, a layer is unknown, or an argument cannot be
+            used.
+
+    Example:
+        >>> novelty = kg.inference.fit_novelty(gan, train, val)  # doctest: +SKIP
+        >>> novelty.save("novelty.npz")  # doctest: +SKIP
+
+    Source: Lee et al. 2018 (arXiv 1807.03888), for one class and with deviations beside means; the
+    correlations are shrunk by a tenth towards none.
+    """
+    check_number("quantile", quantile, above=0, below=1)
+    for name, samples, least in (("train", train, 10), ("validation", validation, 1)):
+        if len(samples) < least:
+            raise invalid(name, f"at least {least} images", len(samples))
+    network = generator_of(model)
+    layers = _way_down(network) if layers is None else list(layers)
+    known = {}
+    for layer, values in _features(network, train, layers, size, preprocess)[1].items():
+        scale = values.std(0)
+        scale[scale == 0] = 1
+        correlations = np.cov((values - values.mean(0)) / scale, rowvar=False, bias=True)
+        shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * np.eye(len(scale))
+        arrays = values.mean(0), scale, np.linalg.inv(shrunk), np.ones(())
+        known[layer] = dict(zip(ARRAYS, arrays))
+    _, usual = _features(network, validation, layers, size, preprocess)
+    for layer, each in known.items():
+        each["usual"] = np.median(_distances({layer: usual[layer]}, known))
+    distances = _distances(usual, known)
+    threshold = np.quantile(distances, quantile)
+    return Novelty(known, threshold, np.mean(distances > threshold))
+
+
+def _distances(features: dict[str, np.ndarray], known: dict[str, Any]) -> np.ndarray:
+    """Mean over the layers of how far each image is, relative to usual images."""
+    total = 0.0
+    for layer, values in features.items():
+        center, scale, inverse, usual = (known[layer][name] for name in ARRAYS)
+        apart = (values - center) / scale
+        total = total + np.sqrt(np.einsum("ni,ij,nj->n", apart, inverse, apart)) / usual
+    return total / len(features)
+
+
+def _way_down(network: keras.Model) -> list[str]:
+    """Name the last layer of each height and width up to the last one of the smallest."""
+    areas = {}
+    for each in network.layers[1:]:
+        shape = getattr(each.output, "shape", ())
+        if len(shape) == 4 and None not in shape[1:3]:
+            areas[each.name] = shape[1] * shape[2]
+    if not areas:
+        raise KerasganError(
+            f"Argument 'layers' must be given: network '{network.name}' has no fixed size, so no "
+            "layer of it is the smallest"
+        )
+    names = list(areas)
+    down = names[: len(names) - names[::-1].index(min(reversed(names), key=areas.get))]
+    return list({areas[name]: name for name in down}.values())
+
+
+def _features(
+    model: Any, images: Any, layers: Sequence[str], size: Any, preprocess: Any
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Names of the images, and their features (images, 2 x channels) by layer."""
+    network = generator_of(model)
+    outputs = {each.name: each.output for each in network.layers}
+    for layer in layers:
+        if layer not in outputs:
+            raise unknown_name("layers", layer, list(outputs))
+        if len(getattr(outputs[layer], "shape", ())) != 4:
+            raise invalid("layers", "layers of maps (batch, height, width, channels)", layer)
+    (member,) = members_of(network)
+    window, before = input_size(member, size), preprocess_of(network, preprocess)
+    run = tf.function(keras.Model(network.inputs, [outputs[layer] for layer in layers]))
+    names, load = image_source(images, network.inputs[0].shape[-1])
+    rows = []
+    for start in range(0, len(names), BATCH):
+        chosen = range(start, min(start + BATCH, len(names)))
+        batch = [resize_image(check_image(load(i), f"images[{i}]"), window) for i in chosen]
+        maps = [
+            np.asarray(each, np.float64) for each in tf.nest.flatten(run(before(np.stack(batch))))
+        ]
+        rows.append([np.hstack([each.mean((1, 2)), each.std((1, 2))]) for each in maps])
+    features = {layer: np.concatenate(parts) for layer, parts in zip(layers, zip(*rows))}
+    for layer, values in features.items():
+        wrong = ~np.isfinite(values).all(1)
+        if wrong.any():
+            name = names[int(wrong.argmax())]
+            raise KerasganError(f"Layer '{layer}' gave NaN or infinity for {name}")
+    return names, features
+
+
+def _check_name(path: str | os.PathLike) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix != ".npz":
+        raise KerasganError(f"Argument 'path' must end in '.npz'. Received: '{path}'")
+    return path

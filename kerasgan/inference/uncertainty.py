@@ -1,0 +1,143 @@
+"""How far the passes of a prediction agree: over views of the image, over networks, or both."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kerasgan.counts import count, score
+from kerasgan.data.resize import resize_back
+from kerasgan.errors import KerasganError
+from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
+from kerasgan.inference.predict import decide
+from kerasgan.inference.stream import iterate_logits, to_samples
+
+
+class Uncertainty(NamedTuple):
+    """How uncertain the mask of one image is.
+
+    Attributes:
+        entropy: float32 (height, width), from 0 to log2(classes) bits: the entropy of the mean
+            probability. High at borders, and where the networks are undecided.
+        disagreement: float32 (height, width), in bits, at most the entropy: the part of it that
+            comes from differences between the passes (mutual information). 0 where all agree.
+        mask_disagreement: from 0, all passes give the same mask, to 1, no two masks overlap: 1 less
+            the mean Dice of all pairs of passes, averaged over the foreground classes.
+
+    Example:
+        >>> Uncertainty(np.zeros((2, 2)), np.zeros((2, 2)), 0.0).mask_disagreement
+        0.0
+    """
+
+    entropy: np.ndarray
+    disagreement: np.ndarray
+    mask_disagreement: float
+
+
+def predict_uncertainty(
+    model: Any, images: Any, *, augment: bool | str = True, **options: Any
+) -> list[Uncertainty]:
+    """Measure pixel by pixel how far several passes over each image agree.
+
+    The passes are views of test-time augmentation, the networks of an ensemble, or both.
+
+    Args:
+        model: As for `kerasgan.predict`; a list of models is an ensemble.
+        images: As for `kerasgan.predict`.
+        augment: As for `iterate_logits`: True for eight views, `"flips"` for four. False with an
+            ensemble alone.
+        **options: `size`, `mode`, `overlap`, `scale`, `batch_size`, `preprocess` and `verbose`, as
+            for `iterate_logits`.
+
+    Returns:
+        An `Uncertainty` for each image, whose maps are of the size of the image.
+
+    Raises:
+        KerasganError: If there is a single pass, or model, images or an option cannot be used.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> (found,) = kg.inference.predict_uncertainty(model, np.zeros((1, 48, 64, 3)))
+        >>> found.entropy.shape, bool((found.disagreement <= found.entropy).all())
+        ((48, 64), True)
+
+    Source: mutual information, Houlsby et al. 2011 (arXiv 1112.5745); views, Wang et al. 2019
+    (arXiv 1807.07356); pairs of masks, Roy et al. 2019 (arXiv 1811.09800).
+    """
+    model = with_input_shape(model, images, options.get("size"))
+    members = members_of(model)
+    if augment is False and len(members) == 1:
+        raise KerasganError(
+            "Argument 'augment' must be True or 'flips' for a single network, since one pass "
+            "agrees with itself; or pass several networks as 'model'. Received: False"
+        )
+    exclusive, labels = members[0].exclusive, members[0].labels
+
+    def finish(_: int, logits: np.ndarray, image_size: tuple[int, int]) -> Uncertainty:
+        passes = [
+            resize_back(to_probabilities(each, exclusive), image_size)
+            for each in np.moveaxis(logits, 2, 0)
+        ]
+        entropy = _entropy(np.mean(passes, 0), exclusive)
+        disagreement = entropy - np.mean([_entropy(each, exclusive) for each in passes], 0)
+        masks = [_foreground(each, labels) for each in passes]
+        pairs = [
+            score("dice", count(*pair, axis=(0, 1))) for pair in itertools.combinations(masks, 2)
+        ]
+        return Uncertainty(entropy, np.maximum(disagreement, 0), 1 - float(np.mean(pairs)))
+
+    return list(iterate_logits(model, images, finish, augment=augment, average=False, **options))
+
+
+def uncertainty_table(model: Any, images: Any, **options: Any) -> pd.DataFrame:
+    """Measure how uncertain the mask of each image is, to send the most uncertain ones to a person.
+
+    Args:
+        model: As for `predict_uncertainty`.
+        images: As for `predict_uncertainty`.
+        **options: As for `predict_uncertainty`.
+
+    Returns:
+        A row for each image: `name`; `entropy` and `disagreement`, means of the maps of
+        `Uncertainty` over all pixels; `mask_disagreement`.
+
+    Raises:
+        KerasganError: If there is a single pass, or model, images or an option cannot be used.
+
+    Example:
+        >>> table = kg.inference.uncertainty_table(gan, test)  # doctest: +SKIP
+        >>> table.sort_values("mask_disagreement").tail()  # doctest: +SKIP
+    """
+    samples = to_samples(images)
+    measured = predict_uncertainty(model, images if samples is None else samples, **options)
+    names = [f"images[{i}]" for i in range(len(measured))] if samples is None else samples.names
+    return pd.DataFrame(
+        {
+            "name": list(names),
+            "entropy": [float(each.entropy.mean()) for each in measured],
+            "disagreement": [float(each.disagreement.mean()) for each in measured],
+            "mask_disagreement": [each.mask_disagreement for each in measured],
+        }
+    )
+
+
+def _foreground(probability: np.ndarray, labels: bool) -> np.ndarray:
+    """Decided masks of all classes but the background, (height, width, masks)."""
+    mask, classes = decide(probability, labels=labels), probability.shape[-1]
+    if labels:
+        return mask
+    return mask[..., None] if classes == 1 else mask[..., None] == np.arange(1, classes)
+
+
+def _entropy(probability: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Entropy of each pixel in bits; of labels that may overlap their mean."""
+    p = probability.astype(np.float64)
+    if not exclusive:
+        p = np.stack([p, 1 - p], -1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = -np.where(p > 0, p * np.log2(p), 0).sum(-1)
+    return (bits if exclusive else bits.mean(-1)).astype(np.float32)

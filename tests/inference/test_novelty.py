@@ -1,0 +1,117 @@
+"""Images unlike the training images, against distances computed by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgan as kg
+
+fit = kg.inference.fit_novelty
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    samples = kg.data.synthetic.write_dataset(tmp_path_factory.mktemp("s"), count=20, size=32)
+    return samples[:12], samples[12:]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return kg.models.unet(size=32, filters=4, levels=2)
+
+
+@pytest.fixture(scope="module")
+def novelty(model, scenes):
+    return fit(model, *scenes)
+
+
+def features(model, layer, images):
+    maps = keras.Model(model.input, model.get_layer(layer).output)(images).numpy().astype("float64")
+    return np.hstack([maps.mean((1, 2)), maps.std((1, 2))])
+
+
+@pytest.mark.filterwarnings("ignore:.*unlike the training images")
+def test_distances_are_mahalanobis_relative_to_usual_images(model, scenes, novelty):
+    train, usual = (np.stack([each.image(i) for i in range(len(each))]) for each in scenes)
+    expected = []
+    for layer in novelty.layers:
+        known = features(model, layer, train)
+        scale = np.where(known.std(0) == 0, 1, known.std(0))
+        correlations = (
+            ((known - known.mean(0)) / scale).T @ ((known - known.mean(0)) / scale)
+        ) / 12
+        shrunk = 0.9 * correlations + 0.1 * np.eye(len(scale))
+        apart = (features(model, layer, usual) - known.mean(0)) / scale
+        distances = [np.sqrt(row @ np.linalg.solve(shrunk, row)) for row in apart]
+        expected.append(distances / np.median(distances))
+    table = novelty.measure(model, scenes[1])
+    np.testing.assert_allclose(table.distance, np.mean(expected, 0), rtol=1e-3)
+    np.testing.assert_array_equal(table.novel, table.distance > novelty.threshold)
+
+
+def test_the_layers_are_the_last_of_each_size_on_the_way_down(model, novelty):
+    shapes = {x.name: tuple(x.output.shape)[1] for x in model.layers[1:]}
+    assert [shapes[name] for name in novelty.layers] == [32, 16, 8]
+    deepest = [n for n, side in shapes.items() if side == 8][-1]
+    assert novelty.layers[-1] == deepest
+    order = list(shapes)
+    before = order[: order.index(deepest)]
+    for name in novelty.layers[:-1]:
+        assert [n for n in before if shapes[n] == shapes[name]][-1] == name
+
+
+def test_other_pictures_are_novel_and_named(model, novelty):
+    rng = np.random.default_rng(0)
+    noise = rng.choice([-1.0, 1.0], (3, 32, 32, 3)).astype("float32")
+    with pytest.warns(kg.KerasganWarning, match=r"3 of 3 images .* images\[\d\] \(distance"):
+        table = novelty.measure(model, noise)
+    assert table.novel.all()
+    assert list(table.name) == ["images[0]", "images[1]", "images[2]"]
+
+
+def test_images_of_the_same_kind_pass_without_a_warning(model, scenes):
+    wide = fit(model, *scenes, quantile=0.999)
+    inside = wide.measure(model, scenes[0])
+    assert not inside.novel.any()
+
+
+def test_the_threshold_is_a_quantile_of_the_validation_images(model, scenes):
+    high = fit(model, *scenes, quantile=0.9)
+    with pytest.warns(kg.KerasganWarning, match="1 of 8 images"):
+        distances = high.measure(model, scenes[1]).distance
+    assert high.threshold == pytest.approx(np.quantile(distances, 0.9))
+
+
+def test_it_is_saved_and_loaded(model, scenes, novelty, tmp_path):
+    novelty.save(tmp_path / "novelty.npz")
+    again = kg.inference.Novelty.load(tmp_path / "novelty.npz")
+    assert (again.layers, again.threshold) == (novelty.layers, novelty.threshold)
+    first, second = (each.measure(model, scenes[0]).distance for each in (novelty, again))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_files_that_cannot_be_used_are_named(novelty, tmp_path):
+    with pytest.raises(kg.KerasganError, match=r"'path' must end in '\.npz'"):
+        novelty.save(tmp_path / "novelty")
+    with pytest.raises(kg.KerasganError, match=r"b\.npz' cannot be written"):
+        novelty.save(tmp_path / "no" / "b.npz")
+    np.savez(tmp_path / "other.npz", features=np.ones(3))
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("other", "text", "missing"):
+        with pytest.raises(kg.KerasganError, match=rf"{name}\.npz' holds no Novelty"):
+            kg.inference.Novelty.load(tmp_path / f"{name}.npz")
+
+
+def test_arguments_that_cannot_be_used_are_named(model, scenes, novelty):
+    with pytest.raises(kg.KerasganError, match="layers"):
+        fit(model, *scenes, layers=["no_such"])
+    with pytest.raises(kg.KerasganError, match="'train' must be at least 10 images"):
+        fit(model, scenes[0][:9], scenes[1])
+    with pytest.raises(kg.KerasganError, match="'quantile' must be"):
+        fit(model, *scenes, quantile=1.0)
+    wider = kg.models.unet(size=32, filters=8, levels=2)
+    with pytest.raises(kg.KerasganError, match=r"'model' must be the model of fit_novelty"):
+        novelty.measure(wider, scenes[1])
+    other = kg.models.residual_unet(size=32, filters=4, levels=1)
+    with pytest.raises(kg.KerasganError, match="layers"):
+        novelty.measure(other, scenes[1])

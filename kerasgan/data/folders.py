@@ -193,11 +193,11 @@ def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "
         )
 
 
-def list_some(names: Sequence[str], what: str) -> str:
-    """Count names and show the first five, for an error."""
+def list_some(names: Sequence[str], what: str, most: int = 5) -> str:
+    """Count names and show the first few, for an error."""
     if not names:
         return ""
-    return f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return f"{len(names)} {what}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}"
 
 
 def files_below(

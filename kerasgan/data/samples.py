@@ -302,10 +302,13 @@ class Samples:
                 f"Groups, and argument 'held_out', must be hashable, such as text: {error}. "
                 f"Received: {held_out!r}"
             ) from None
-        if not wanted or not wanted < set(groups):
+        known, unknown = (sorted(part, key=str) for part in (set(groups), wanted - set(groups)))
+        if not wanted or unknown or len(wanted) == len(known):
+            received = list_some([*map(repr, unknown)], "unknown groups")
             raise KerasganError(
-                f"Argument 'held_out' must name some, not all, of the groups "
-                f"{sorted(set(groups), key=str)}. Received: {held_out!r}"
+                "Argument 'held_out' must name some, not all, of the "
+                f"{list_some([*map(repr, known)], 'groups', 10)}. "
+                f"Received: {received or ('all' if wanted else 'none')}"
             )
         return self._divide([group in wanted for group in groups])
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from kerasgan.counts import EMPTY_POLICIES, SCORES, Counts, count_labels, score
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError, warn
+from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.evaluation.bootstrap import Groups, group_rows
 from kerasgan.evaluation.centreline import centreline_row
 from kerasgan.evaluation.lesions import CONNECTIVITY, LESION_SCORES, OVERLAP, lesion_scores
@@ -461,6 +461,8 @@ def named_scores(
             asked += each.items()
         elif isinstance(each, str) and each in (*sets, "all"):
             asked += [(name, None) for name in (sets if each == "all" else [each])]
+        elif isinstance(each, str):
+            raise _unknown_score(each, sets)
         elif each is not None:
             asked.append((getattr(each, "__name__", repr(each)), each))
     own = [name for name, function in asked if function is not None]
@@ -483,6 +485,26 @@ def named_scores(
     if "surface" in of_sets:  # which holds the distances
         asked = [pair for pair in asked if pair != ("distances", None)]
     return dict(asked)
+
+
+def _unknown_score(name: str, sets: Sequence[str]) -> KerasganError:
+    """Return the error for a name that is no set of scores, but perhaps a score of one."""
+    if name in (*SCORES, "true_area", "predicted_area"):
+        return KerasganError(
+            f"Argument 'scores' must hold further ones: {name!r} is there without being asked for"
+        )
+    owner = next((each for each in SETS if name == each or name in SETS[each]), None)
+    if owner in sets:
+        return KerasganError(
+            f"Argument 'scores' must hold sets: {name!r} is a score of the set {owner!r}. "
+            f"Pass scores={owner!r}"
+        )
+    if owner is not None:
+        return KerasganError(
+            f"Argument 'scores' must do without {name!r}, which needs probabilities: pass the "
+            "model to kerasgan.evaluate"
+        )
+    return unknown_name("scores", name, (*sets, "all"))
 
 
 def _own_score(

@@ -471,6 +471,13 @@ class Explainer:
 
 def _misfit(spec: tf.TensorSpec, source: str, shape: Sequence[int]) -> KerasganError:
     """Returns the error of images of another shape than the model's."""
-    return KerasganError(
-        f"The model takes images of shape {tuple(spec.shape[1:])}. {source} {tuple(shape[1:])}"
-    )
+    expected, shape = tuple(spec.shape[1:]), tuple(shape[1:])
+    advice = ""
+    if len(expected) == len(shape) == 3:
+        *sides, channels = expected
+        if channels in (1, 3) and channels != shape[-1]:
+            advice = f". Load them so: load_folder(..., channels={channels})"
+        elif None not in sides and sides != list(shape[:2]):
+            size = sides[0] if sides[0] == sides[1] else tuple(sides)
+            advice = f". Images of that size: samples.batches(8, size={size})"
+    return KerasganError(f"The model takes images of shape {expected}. {source} {shape}{advice}")

@@ -15,6 +15,7 @@ from kerasgan import models
 from kerasgan.data.augment import Augmentation, from_fields
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_multiple, check_power_of_two
+from kerasgan.models.encoders import ENCODERS
 from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
@@ -170,8 +171,10 @@ class Recipe:
             if getattr(self, name) is not None and not with_encoder:
                 raise KerasganError(
                     f"Argument '{name}' goes with the generator 'encoder_unet'. Received: "
-                    f"{getattr(self, name)!r} with the generator {self.generator!r}"
+                    f"{getattr(self, name)!r} with the generator {self.generator!r}. "
+                    f"{self._line_with_encoder()}"
                 )
+        check_choice("encoder", self.encoder, (*ENCODERS, None))
         self.augmentation()
         for field in dataclasses.fields(self):
             name, kinds, value = field.name, str(field.type), getattr(self, field.name)
@@ -181,6 +184,14 @@ class Recipe:
             elif value is not None and kinds.startswith("int"):
                 least = 0 if name in ("seed", "discriminator_warmup") else 1
                 check_whole_number(name, value, least, MOST.get(name, math.inf))
+
+    def _line_with_encoder(self) -> str:
+        """The call that gives this recipe its encoder, one that there is."""
+        encoder = self.encoder if self.encoder in list(ENCODERS) else "efficientnet_lite0"
+        changes = {"generator": "encoder_unet", "encoder": encoder, "weights": self.weights}
+        settings = [f"{key}={value!r}" for key, value in changes.items() if value is not None]
+        name = self.name if self.name in names() else "fast"
+        return f"Write: kg.recipes.get({', '.join([repr(name), *settings])})"
 
     def augmentation(self) -> bool | Augmentation:
         """Return what `samples.batches` takes as `augment`.

@@ -188,9 +188,22 @@ def test_split_groups():
     assert {surgery(name) for name in rest.names} == {"s0", "s2"}
     rest, _ = listed().split_groups(surgery, ["s1", "s2"])
     assert {surgery(name) for name in rest.names} == {"s0"}
-    for wrong in ("s3", ["s0", "s1", "s2"], []):
-        with pytest.raises(KerasganError, match=r"\['s0', 's1', 's2'\]"):
+    for wrong, told in (
+        ("s3", "1 unknown groups: 's3'"),
+        (["s1", "s3", 1], "2 unknown groups: 1, 's3'"),
+        (["s0", "s1", "s2"], "all"),
+        (["s0", "s1", "s2", "s3"], "1 unknown groups: 's3'"),
+        ([], "none"),
+    ):
+        with pytest.raises(KerasganError, match=f"3 groups: 's0', 's1', 's2'. Received: {told}$"):
             listed().split_groups(surgery, wrong)
+
+
+def test_of_many_groups_only_some_are_shown():
+    told = "1000 groups: .*Received: 1 unknown groups: 'no'"
+    with pytest.raises(KerasganError, match=told) as error:
+        listed(1000).split_groups(str, "no")
+    assert str(error.value).count("/x") == 10
 
 
 def test_folds_hold_each_sample_once():

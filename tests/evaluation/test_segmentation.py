@@ -350,7 +350,6 @@ class TestOwnScores:
     @pytest.mark.parametrize(
         "scores",
         [
-            "dice",
             {"dice": lambda t, p: 1.0},
             {"hausdorff_95": lambda t, p: 1.0},
             {"name": lambda t, p: 1.0},
@@ -362,6 +361,24 @@ class TestOwnScores:
     def test_that_cannot_be_one_is_refused_before_anything_runs(self, samples, scores):
         with pytest.raises(KerasganError, match="'scores' must hold functions"):
             evaluate(bright(), samples, scores=scores, verbose=False)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("surface_dice", "'surface_dice' is a score of the set 'surface'.*scores='surface'"),
+            ("hausdorff_95", "scores='distances'"),
+            ("cldice", "scores='centreline'"),
+            ("ece", "scores='calibration'"),
+            ("lesion", r"one of .*Did you mean 'lesions'\?"),
+            ("nothing like it", "one of distances, surface.*'nothing like it'$"),
+            ("dice", "'dice' is there without being asked for"),
+            ("true_area", "'true_area' is there without"),
+        ],
+    )
+    def test_a_name_that_is_no_set_is_told_which_one_has_it(self, samples, name, told):
+        for scores in (name, ["lesions", name]):
+            with pytest.raises(KerasganError, match=told):
+                evaluate(bright(), samples, scores=scores, verbose=False)
 
     @pytest.mark.parametrize("value", [None, "good", np.ones(2), np.ones((1, 1)), np.inf, 1j])
     def test_that_gives_no_number_is_named(self, samples, value):

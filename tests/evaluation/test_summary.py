@@ -294,8 +294,9 @@ def test_calibration(classes, tmp_path):
     assert whole.brier == pytest.approx(np.average(briers, weights=pixels))
     np.testing.assert_allclose(summary["reliability"]["accuracy"], whole.table["accuracy"])
     assert summary["reliability"]["pixels"] == whole.table["pixels"].tolist()
-    with pytest.raises(KerasganError, match="names of sets"):
-        evaluate_masks(samples, truths, scores="calibration")
+    for name in ("calibration", "brier"):
+        with pytest.raises(KerasganError, match=f"'{name}', which needs probabilities"):
+            evaluate_masks(samples, truths, scores=name)
 
 
 def test_pixels_must_be_of_every_row():

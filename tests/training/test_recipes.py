@@ -113,8 +113,23 @@ def test_a_recipe_names_encoder_and_weights(tmp_path):
 
 @pytest.mark.parametrize("field", ["encoder", "weights"])
 def test_an_encoder_needs_its_generator(field):
-    with pytest.raises(kg.KerasganError, match=f"'{field}' goes with .*'encoder_unet'.*residual"):
-        kg.recipes.get("fast", **{field: "imagenet"})
+    told = f"'{field}' goes with .*'encoder_unet'.*residual.* Write: "
+    with pytest.raises(kg.KerasganError, match=told) as error:
+        kg.recipes.get("strong", size=64, **{field: "imagenet"})
+    recipe = eval(str(error.value).split("Write: ")[1])
+    assert (recipe.name, recipe.generator) == ("strong", "encoder_unet")
+    assert recipe.weights == ("imagenet" if field == "weights" else None)
+
+
+@pytest.mark.parametrize("encoder", ["resnet5", "ResNet50", "efficientnet_lite9", "", 3, ["vgg16"]])
+def test_an_unknown_encoder_is_told_at_once(encoder, tmp_path):
+    with pytest.raises(kg.KerasganError, match="'encoder' must be one of resnet50, vgg16"):
+        kg.recipes.get("fast", generator="encoder_unet", encoder=encoder)
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps({"name": "a", "generator": "encoder_unet", "encoder": encoder}))
+    with pytest.raises(kg.KerasganError, match="'encoder' must be one of"):
+        kg.recipes.Recipe.load(file)
+    assert kg.recipes.get("fast", generator="encoder_unet").encoder is None
 
 
 def test_a_size_that_the_networks_cannot_halve_is_refused():

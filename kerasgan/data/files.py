@@ -122,9 +122,12 @@ def open_picture(path: str) -> Iterator[Image.Image]:
             f"is not decoded. Tile it or make it smaller."
         ) from error
     except Exception as error:
-        empty = os.path.isfile(path) and not os.path.getsize(path)
-        kind = tiff.describe_tiff(path) if isinstance(error, UnidentifiedImageError) else ""
-        why = "it is empty (0 bytes)" if empty else kind or error or type(error).__name__
+        why = error if str(error) else type(error).__name__
+        if os.path.isfile(path) and not os.path.getsize(path):
+            why = "it is empty (0 bytes). Export it again, or remove it"
+        elif isinstance(error, UnidentifiedImageError):
+            other = "it holds none of these, whatever its name says. Export it again, or remove it"
+            why = tiff.describe_tiff(path) or other
         raise KerasganError(
             f"File {path} cannot be read as {', '.join(_FORMATS)}: {why}"
         ) from error

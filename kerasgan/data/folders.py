@@ -45,7 +45,10 @@ _LEFT_BEHIND = (
 def find_pairs(
     path: str | os.PathLike | None, images: str | os.PathLike | None, masks: object
 ) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path] | None]:
-    """Find image files and their masks, by name; `load_folder` says what is found."""
+    """Find image files and mask files, by name; `load_folder` says what is found.
+
+    Whether each has its other is checked by `kerasgan.data.headers.check_files`.
+    """
     if (path is None) == (images is None):
         raise KerasganError("Pass either 'path' or 'images', and not both.")
     if path is not None and masks is not ... and masks is not None:
@@ -64,7 +67,6 @@ def find_pairs(
     image_files = _by_name(image_files, "images")
     if mask_files is not None:
         mask_files = _by_name(mask_files, "masks", image_files)
-        check_pairs(image_files, mask_files)
     return image_files, mask_files
 
 

@@ -8,10 +8,11 @@ turn exchanges them, the mask's size tells which; a folder's masks are taken to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 from kerasgan.data.files import Header, read_header
-from kerasgan.data.folders import list_some
+from kerasgan.data.folders import check_pairs, list_some
 from kerasgan.errors import KerasganError, warn
 
 ORIENTATION_ADVICE = (
@@ -26,14 +27,62 @@ def sizes_agree(image: Header, mask: Header) -> tuple[bool, bool]:
     return image[:2] == mask[:2], image.stored == mask.stored
 
 
+def check_files(
+    images: Mapping[str, os.PathLike], masks: Mapping[str, os.PathLike] | None
+) -> list[Header]:
+    """Check all files of a folder, by name, and return the headers of images in order of names.
+
+    One error tells everything that is wrong.
+    """
+    headers: dict[tuple[str, str], Header] = {}
+    broken: dict[tuple[str, str], str] = {}
+    for what, files in (("image", images), ("mask", masks or {})):
+        for name in sorted(files):
+            try:
+                headers[what, name] = read_header(str(files[name]))
+            except KerasganError as error:
+                broken[what, name] = str(error)
+    unread = {name for _, name in broken}
+    images, masks = (
+        files and {name: str(files[name]) for name in sorted(files) if name not in unread}
+        for files in (images, masks)
+    )
+    problems = list(broken.values())[:5]
+    if len(broken) > 5:
+        problems.append(f"{len(broken) - 5} more files cannot be used.")
+    found = [headers["image", name] for name in images]
+    if masks is None:
+        checks = []
+    else:
+        pairs = [name for name in images if name in masks]
+        parts = [[files[name] for name in pairs] for files in (images, masks)]
+        read = [[headers[what, name] for name in pairs] for what in ("image", "mask")]
+        checks = [
+            lambda: check_pairs(images, masks),
+            lambda: check_mask_sizes(pairs, *parts, *read),
+        ]
+    for check in checks:
+        try:
+            check()
+        except KerasganError as error:
+            problems.append(str(error))
+    if len(problems) == 1:
+        raise KerasganError(problems[0])
+    if problems:
+        listed = "".join(f"\n- {problem}" for problem in problems)
+        raise KerasganError(f"The folder has several faults:{listed}")
+    warn_of_unread_bands(list(images.values()), found, "image")
+    return found
+
+
 def check_mask_sizes(
     names: Sequence[str],
     images: Sequence[str],
     masks: Sequence[str],
     image_headers: Sequence[Header],
+    mask_headers: Sequence[Header],
 ) -> None:
     """Check that masks have the size of their images and are turned as these are."""
-    mask_headers = [read_header(path) for path in masks]
     wrong, stored, unclear, as_turned = [], [], [], 0
     for index, (image, mask) in enumerate(zip(image_headers, mask_headers)):
         turned_fits, stored_fits = sizes_agree(image, mask)

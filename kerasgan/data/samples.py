@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from kerasgan.data import pipeline
 from kerasgan.data.augment import Augmentation
-from kerasgan.data.files import dark_shades, read_header, read_image
+from kerasgan.data.files import dark_shades, read_image
 from kerasgan.data.folders import find_pairs, list_some, strip_suffix
-from kerasgan.data.headers import check_mask_sizes, warn_of_unread_bands
+from kerasgan.data.headers import check_files
 from kerasgan.data.masks import Colors, interpret_masks, read_mask
 from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError, warn
@@ -409,8 +409,7 @@ def load_folder(
     image_files, mask_files = find_pairs(path, images, masks)
     names = sorted(image_files)
     image_paths = tuple(str(image_files[name]) for name in names)
-    headers = [read_header(file) for file in image_paths]
-    warn_of_unread_bands(image_paths, headers, "image")
+    headers = check_files(image_files, mask_files)
     inspected = image_paths[:: -(-len(names) // 8)]
     dark = {file: shades for file in inspected if (shades := dark_shades(file)) is not None}
     if 2 * len(dark) > len(inspected):
@@ -423,7 +422,6 @@ def load_folder(
     mask_paths = None
     if mask_files is not None:
         mask_paths = tuple(str(mask_files[name]) for name in names)
-        check_mask_sizes(names, image_paths, mask_paths, headers)
         if classes == 1 and colors is None:
             colors, note, questions = interpret_masks(names, mask_paths)
             if note:

@@ -322,6 +322,33 @@ def test_impossible_folders(save, tmp_path, monkeypatch, given, words):
         load_folder(**given)
 
 
+@pytest.mark.parametrize("other", ["images/notes.png", "masks/notes.png"])
+def test_all_faults_of_a_folder_are_told_at_once(save, tmp_path, other):
+    for name in "abcdef":
+        save(f"images/{name}.png", IMAGE)
+    for name in "def":
+        save(f"masks/{name}.png", MASK)
+    (tmp_path / other).write_text("no picture")
+    with pytest.raises(KerasganError) as error:
+        load_folder(tmp_path)
+    _, text, unpaired = str(error.value).splitlines()
+    assert f"{other} cannot be read" in text
+    assert "Export it again, or remove it" in text
+    assert "<_io" not in text
+    assert "6 images, 3 without mask: a, b, c." in unpaired
+    save("masks/d.png", MASK[:-1])
+    save("masks/z.png", MASK)
+    with pytest.raises(KerasganError) as error:
+        load_folder(tmp_path)
+    _, text, unpaired, sizes = str(error.value).splitlines()
+    assert "3 without mask: a, b, c; 1 masks without image: z." in unpaired
+    assert "1 differ: d" in sizes
+    for name in "abcdef":
+        (tmp_path / f"images/{name}.png").write_text("no picture")
+    with pytest.raises(KerasganError, match=r"[12] more files cannot be used"):
+        load_folder(tmp_path)
+
+
 @pytest.mark.parametrize("ruin", ["images/a.png", "masks/a.png"])
 def test_unreadable_files_are_found_on_loading(save, tmp_path, ruin):
     save("images/a.png", IMAGE)

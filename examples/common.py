@@ -250,4 +250,5 @@ def run(main):
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit("\nStopped. The same command with --resume goes on where it stopped.")
-    print(f"Done in {(time.time() - start) / 60:.1f} minutes. Everything is in {folder}/")
+    since = " since it was resumed" if "--resume" in sys.argv else ""
+    print(f"Done in {(time.time() - start) / 60:.1f} minutes{since}. Everything is in {folder}/")

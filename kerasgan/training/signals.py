@@ -6,7 +6,10 @@ import os
 import signal
 import threading
 
-NOTE = b"\nStopping after this step, to keep the run's state; once more to stop at once.\n"
+NOTE = (
+    b"\nStopping after this step, to keep the run's state; once more to stop at once. "
+    b"Continue with fit(resume=...), scripts with --resume.\n"
+)
 
 
 class StopSignals:

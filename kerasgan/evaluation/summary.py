@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ from kerasgan.evaluation.bootstrap import (
 from kerasgan.evaluation.lesions import LESION_SCORES
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS
 
+LOWER_IS_BETTER = (
+    *("hausdorff_95", "mean_surface_distance", "false_positives_per_image", "brier", "ece"),
+)
 CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
 
 
@@ -208,6 +212,9 @@ def summary_text(table: pd.DataFrame) -> str:
     width = max(len(column) for gap in summary["gaps"].values() for column in gap["scores"] or [""])
     for name, gap in summary["gaps"].items():
         lines += [f"gap: {name} - {gap['reference']}"]
+        lower = [column for column in LOWER_IS_BETTER if column in gap["scores"]]
+        if lower:
+            lines += textwrap.wrap(f"lower is better: {', '.join(lower)}", 72)
         for row in _summary_rows(gap, "difference", "difference"):
             lines.append(_line(row, width, sign="+"))
         lines.append("")
@@ -344,7 +351,10 @@ def _described(summary: Mapping[str, Any], title: str) -> list[str]:
     if "groups" in summary:
         drawn = f"mean over images, {share} {summary['groups']} groups of images"
     lines = [", ".join(facts), drawn]
-    lines += [f"{name}: {value}" for name, value in summary.get("settings", {}).items()]
+    settings = summary.get("settings", {})
+    unit = " pixels" if settings.get("spacing") == 1 else " mm"
+    units = {"spacing": unit, "tolerance": unit}
+    lines += [f"{name}: {value}{units.get(name, '')}" for name, value in settings.items()]
     width = max(map(len, summary["scores"]))
     for row in _summary_rows(summary, "mean", "value"):
         missing = images - row["images"]

@@ -447,7 +447,7 @@ class TestSetsOfScores:
         assert table["false_positives_per_image"].tolist() == [1, 1, 0]
         settings = table.attrs["summary"]["settings"]
         assert settings == {"tolerance": 1.5, "spacing": 1.0, "overlap": 0.5, "connectivity": 8}
-        assert "tolerance: 1.5" in summary_text(table)
+        assert "tolerance: 1.5 pixels\nspacing: 1.0 pixels\n" in summary_text(table)
         masks = [samples.mask(index) for index in range(3)]
         assert "cldice" in evaluate_masks(samples, masks, scores="all")
 

@@ -225,7 +225,7 @@ NETWORKS = {
 
 
 # Keras interpolates, and keeps some settings, in float32 even where all else is float64
-TOLERANCE = {"every layer": 1e-4, "norms and gates": 1e-4, "odd arrangements": 1e-4}
+TOLERANCE = {"every layer": 1e-3, "norms and gates": 1e-4, "odd arrangements": 1e-4}
 
 
 def images_for(model, count=2, seed=5):

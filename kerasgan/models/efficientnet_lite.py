@@ -8,6 +8,7 @@ import os
 import pathlib
 
 import keras
+import numpy as np
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.archives import load_error
@@ -126,6 +127,11 @@ def load_weights(model: keras.Model, number: int, path: str | os.PathLike) -> No
         missing = [name for name in wanted if name not in values]
         if missing:
             raise load_error(path, f"'{missing[0]}' of EfficientNet-Lite{number} is missing")
+        for name in wanted:
+            if values[name].dtype.kind != "f" or not np.isfinite(values[name]).all():
+                raise load_error(path, f"'{name}' holds numbers that are not finite")
+        if values[wanted[-1]].min(initial=0) < 0:
+            raise load_error(path, f"'{wanted[-1]}' holds a negative variance")
         kernel, *statistics = (values[name] for name in wanted)
         for layer, arrays, name in (
             (conv, [kernel.transpose(order) if kernel.ndim == 4 else kernel], wanted[0]),

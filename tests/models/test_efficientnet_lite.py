@@ -161,6 +161,52 @@ def test_a_file_that_asks_for_other_functions_is_refused(tmp_path, save):
         read_state_dict(path)
 
 
+HEADER = b"".join(pickle.dumps(part, 2) for part in HEAD)
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "a deep key": b"})" + b"\x85" * 3_000_000 + b"Ns.",
+        "a deep key in pieces": b"})" + b"N\x86" * 1_000_000 + b"Ns.",
+        "a number far off": b"}r" + struct.pack("<I", 2**29) + b".",
+        "a key that doubles": b"}X\x01\0\0\0x" + b"2\x86" * 27 + b"Ns.",
+        "a key that doubles by number": b"}X\x01\0\0\0xq\0" + b"h\0h\0\x86q\0" * 27 + b"Ns.",
+        "a function changed": REBUILD + b"N}X\x08\0\0\0__name__X\x01\0\0\0xs\x86b0}.",
+        "a function changed and kept": REBUILD + b"}X\x08\0\0\0__name__X\x01\0\0\0xsb.",
+        "a class changed": b"ccollections\nOrderedDict\n}X\x01\0\0\0aX\x01\0\0\0xsb.",
+        "pairs for a dictionary": b"ccollections\nOrderedDict\n](\x86N\x86\x85R.",
+        "nothing": b"",
+    }.values(),
+)
+def test_bombs_are_refused_at_once(tmp_path, content):
+    path = tmp_path / "bomb.pth"
+    path.write_bytes(HEADER + content)
+    with pytest.raises(kg.KerasganError, match=r"bomb\.pth' cannot be loaded"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("dtype", ["V4", "<c8", "S4", "O", ("<f4", 1)])
+def test_a_storage_of_another_type_is_refused(torch, save, dtype):
+    torch.kinds["float32"] = dtype
+    with pytest.raises(kg.KerasganError, match="no storage"):
+        read_state_dict(save({"a": np.ones(4, "float32")}))
+
+
+def test_many_tensors_of_one_storage_do_not_fill_the_memory(torch, tmp_path):
+    storage = Storage(np.ones(2**20, "float32"), torch.kinds["float32"])
+    fields = [storage, 0, (2**20,), (1,), False, collections.OrderedDict()]
+    tensors = {str(number): Call(torch.rebuild, *fields) for number in range(100)}
+    path = tmp_path / "many.pth"
+    with open(path, "wb") as file:
+        for part in (*HEAD, tensors, [str(id(storage))]):
+            Pickler(file, 2).dump(part)
+        file.write(struct.pack("<q", 2**20) + storage.values.tobytes())
+    with pytest.raises(kg.KerasganError, match="tensors are larger than"):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -172,7 +218,7 @@ def test_a_file_that_asks_for_other_functions_is_refused(tmp_path, save):
     ],
 )
 def test_a_tensor_outside_of_its_storage_is_refused(save, change):
-    with pytest.raises(kg.KerasganError, match=r"weights\.pth' .*does not fit its storage"):
+    with pytest.raises(kg.KerasganError, match=r"weights\.pth' .*(fit its storage|are larger)"):
         read_state_dict(save({"a": np.ones(4, "float32")}, change=change))
 
 
@@ -247,6 +293,20 @@ def test_what_a_file_lacks_is_named(save):
     state = state_of(0)
     del state["_blocks.15._bn2.bias"]
     with pytest.raises(kg.KerasganError, match=r"weights\.pth' .*'_blocks.15._bn2.bias'.*missing"):
+        unet(32, filters=1, encoder="efficientnet_lite0", weights=save(state))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("_conv_stem.weight", np.nan, "not finite"),
+        ("_blocks.3._bn1.running_var", -1.0, "negative variance"),
+    ],
+)
+def test_numbers_that_no_training_gives_are_named(save, name, value, reason):
+    state = state_of(0)
+    state[name].flat[0] = value
+    with pytest.raises(kg.KerasganError, match=rf"weights\.pth' .*'{name}.*{reason}"):
         unet(32, filters=1, encoder="efficientnet_lite0", weights=save(state))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +13,22 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError
+from kerasgan.explain.propagate import COLUMNS
 
 COLOURS = "RdBu_r"
 CLIPPED = 99.5
 ROWS = 8
 SMALLEST = 8
+CANCEL = 0.05
+"""Logits whose sum is a smaller share of their absolute sum are not divided by."""
+UNTOLD = 0.005
+"""The share of the explained logits that the ledger may miss, for the rest to be told."""
+LOST = [COLUMNS.index(column) for column in ("bias", "stabiliser", "unsupported")]
+DOTTED = {"colors": "0.45", "linewidths": 0.8, "linestyles": "dotted"}
 GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 
 
@@ -27,8 +36,9 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
     """Draws image, relevance over and beside it, that of layers, and mask, a row for each image.
 
     Channels are summed. The images of a column share one scale, positive red and negative blue.
-    Over the image, in grey, relevance is the more opaque the stronger it is. The predicted mask is
-    outlined. Of more than 8 images the first 8 are drawn. Arguments as of `Explanation.plot`.
+    Over the image, in grey, relevance is the more opaque the stronger it is. What is explained is
+    outlined, and by dots the predicted mask where that is another. Of more than 8 images the first
+    8 are drawn. Arguments as of `Explanation.plot`.
     """
     layers = some_layers(explanation.layers) if layers is None else list(layers)
     rows = min(len(explanation), ROWS)
@@ -38,22 +48,102 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
         size = f"{summed.shape[1]} × {summed.shape[2]}"
         maps[f"{part}\n{name}" if part else f"{name}\n{size}"] = summed
     columns = 3 + len(maps)
-    figure, axes = panels(rows, columns, (1.6 * columns + 0.8, 1.6 * rows + 0.5))
-    masks = _foreground(explanation.prediction)
+    texts = _row_texts(explanation, rows)
+    width, lines = 1.6 * columns + 1.0, sum(map(bool, texts)) + 2
+    figure, axes = panels(rows, columns, (width, 1.6 * rows + 0.4 + 0.17 * lines))
+    masks = _foreground(explanation.prediction[:rows])
+    explained = explanation.target[:rows].any(-1)
+    differ = [not np.array_equal(*pair) for pair in zip(explained, masks)]
     limits = {title: limit_of(summed) for title, summed in maps.items()}
-    for row in range(rows):
-        image, mask = to_picture(explanation.images[row]), masks[row]
-        outline = mask if outlines else None
-        show(axes[row, 0], "image", image, row, outline=outline)
+    one_scale = limits["relevance of pixels"] if len(maps) == 1 else None
+    scales = {title: "" if one_scale else f"\n±{_short(limits[title])}" for title in maps}
+    for row, mask in enumerate(masks):
+        image = to_picture(explanation.images[row])
+        lines = {"outline": explained[row], "dotted": mask if differ[row] else None}
+        lines = lines if outlines else {}
+        show(axes[row, 0], "image", image, row, **lines)
         title, summed = next(iter(maps.items()))
         over = overlay(image, summed[row], limits[title])
-        show(axes[row, 1], "relevance over the image", over, row, outline=outline, heat=True)
+        title = f"relevance over the image{scales[title]}"
+        show(axes[row, 1], title, over, row, heat=True, **lines)
         for axis, (title, summed) in zip(axes[row, 2:], maps.items()):
             picture = in_colours(summed[row], limits[title])
-            show(axis, title, picture, row, outline=outline, heat=True)
+            show(axis, title + scales[title], picture, row, heat=True, **lines)
         show(axes[row, -1], "predicted mask", mask, row, cmap="gray", vmin=0, vmax=1)
-    colour_bar(figure, axes, "one scale for each column of maps")
+        _write_below(axes[row, 0], texts[row])
+    colour_bar(figure, axes, "one scale for each column of maps", one_scale)
+    names = dict.fromkeys(explanation.targets[:rows])
+    told = [f"rule: {explanation.rule}"] if explanation.rule else []
+    if names:
+        told.append(f"target: {next(iter(names)) if len(names) == 1 else 'below each row'}")
+    if told:
+        text = textwrap.shorten(" · ".join(told), int(12 * width), placeholder=" …")
+        figure.suptitle(text, fontsize=10)
+    if outlines:
+        part = [mask.any() and not mask.all() for mask in explained]
+        _legend(figure, part, differ)
     return figure
+
+
+def _write_below(axis: Any, text: str) -> None:
+    """Writes a line below a row, from its first panel on; the panel becomes no wider by it."""
+    if text:
+        axis.set_xlabel(" ", fontsize=9, labelpad=3)
+        place = {"xy": (0, 0), "xycoords": "axes fraction", "textcoords": "offset points"}
+        below = axis.annotate(text, xytext=(0, -3), va="top", fontsize=9, **place)
+        below.set_in_layout(False)
+
+
+def _row_texts(explanation: Any, rows: int) -> list[str]:
+    """Says what is explained, where that differs, and how much of it reached the pixels."""
+    names = explanation.targets[:rows]
+    several = len(set(names)) > 1
+    texts = []
+    for row, share in enumerate(_shares(explanation, rows)):
+        parts = [textwrap.shorten(names[row], 60, placeholder=" …")] if several else []
+        explained = explanation.target[row].any(-1)
+        if explained.all() or not explained.any():
+            parts.append(f"{'all' if explained.any() else 'no'} pixels are explained")
+        if 0 <= share <= 1:
+            parts.append(f"{100 * share:.0f} % of the explained logits reached the pixels")
+        elif np.isfinite(share):
+            parts.append(f"relevance of pixels adds up to {100 * share:.0f} % of explained logits")
+        texts.append("; ".join(parts))
+    return texts
+
+
+def _shares(explanation: Any, rows: int) -> np.ndarray:
+    """Returns the share of the explained logits that reached the pixels, or NaN, for each image.
+
+    It is NaN where the ledger does not account for the explained logits, as for gradients or where
+    relevance started as something else, and where they cancel each other.
+    """
+    axes = tuple(range(1, explanation.logits.ndim))
+    logits = (explanation.target[:rows] * explanation.logits[:rows]).astype("float64")
+    total, reached = logits.sum(axes), explanation.relevance[:rows].sum(axes, dtype="float64")
+    ledger = explanation.arrays.get("ledger", np.full((1, len(COLUMNS), rows), np.nan))
+    lost = ledger[:, LOST, :rows].sum((0, 1), dtype="float64")
+    told = np.abs(reached + lost - total) <= UNTOLD * np.abs(total)
+    clear = np.abs(total) > CANCEL * np.abs(logits).sum(axes)
+    return np.divide(reached, total, out=np.full(rows, np.nan), where=told & clear)
+
+
+def _legend(figure: Figure, full: Sequence[bool], differ: Sequence[bool]) -> None:
+    """Says what the lines are, below the figure: in which rows there is which."""
+    explained = "explained" if any(differ) else "predicted mask, which is explained"
+    lines = [Line2D([], [], color="black", linewidth=1.2, label=explained)] if any(full) else []
+    if any(differ):
+        label = "predicted mask" if all(differ) else "predicted mask, where it is another"
+        dotted = {key[:-1]: value for key, value in DOTTED.items()}
+        lines.append(Line2D([], [], label=label, **{**dotted, "linewidth": 1.2}))
+    if lines:
+        place = {"loc": "outside lower left", "ncols": len(lines), "borderpad": 0.3}
+        figure.legend(handles=lines, fontsize=9, frameon=False, **place)
+
+
+def _short(limit: float) -> str:
+    """Writes a limit by its first two digits."""
+    return f"{float(f'{limit:.2g}'):g}"
 
 
 def panels(
@@ -76,10 +166,16 @@ def to_picture(image: np.ndarray) -> np.ndarray:
     return image if image.shape[-1] == 3 else np.repeat(image.mean(-1, keepdims=True), 3, -1)
 
 
-def colour_bar(figure: Figure, axes: np.ndarray, scale: str = "one scale for each map") -> None:
+def colour_bar(
+    figure: Figure,
+    axes: np.ndarray,
+    scale: str = "one scale for each map",
+    limit: float | None = None,
+) -> None:
     """Adds the colours of relevance to a figure; `axes` are all of it, in rows and columns.
 
-    `scale` says which maps share one, whose colours end where `limit_of` says.
+    `scale` says which maps share one, whose colours end where `limit_of` says: at `limit`, where it
+    is the same for all.
     """
     bar = figure.colorbar(
         ScalarMappable(Normalize(-1, 1), COLOURS),
@@ -88,7 +184,8 @@ def colour_bar(figure: Figure, axes: np.ndarray, scale: str = "one scale for eac
         aspect=14 * len(axes),
         pad=0.01,
     )
-    bar.set_ticks([-1, 0, 1], labels=["against", "0", "for"])
+    ends = [f"−{_short(limit)}\nagainst", f"{_short(limit)}\nfor"] if limit else ["against", "for"]
+    bar.set_ticks([-1, 0, 1], labels=[ends[0], "0", ends[1]])
     bar.set_label(scale, fontsize=7)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(labelsize=8, length=2)
@@ -134,11 +231,19 @@ def overlay(image: np.ndarray, relevance: np.ndarray, limit: float | None = None
 
 
 def show(
-    axis: Any, title: str, picture: np.ndarray, row: int, outline=None, heat=False, **settings
+    axis: Any,
+    title: str,
+    picture: np.ndarray,
+    row: int,
+    outline=None,
+    heat=False,
+    dotted=None,
+    **settings,
 ) -> None:
     """Fills one panel of a figure, with a title in the first row, and settings of `imshow`.
 
     `outline` is a mask, of any size; it is thinner where the picture shows relevance (`heat`).
+    `dotted` is another, whose outline is a thin dotted line.
     """
     axis.imshow(picture, interpolation="nearest", **settings)
     axis.set(xticks=[], yticks=[])
@@ -146,14 +251,24 @@ def show(
         spine.set(linewidth=0.4, color="0.6")
     if row == 0:
         axis.set_title(title, fontsize=8)
-    if outline is not None and outline.any() and not outline.all():
-        height, width = outline.shape
-        y = (np.arange(height) + 0.5) * picture.shape[0] / height - 0.5
-        x = (np.arange(width) + 0.5) * picture.shape[1] / width - 0.5
-        smooth = ndimage.gaussian_filter(outline.astype(float), height / 256)
-        axis.contour(x, y, smooth, [0.5], colors="black", linewidths=0.7 if heat else 1.6)
-        if not heat:
-            axis.contour(x, y, smooth, [0.5], colors="white", linewidths=0.8)
+    _outline(axis, picture, dotted, DOTTED)
+    _outline(axis, picture, outline, {"colors": "black", "linewidths": 0.7 if heat else 1.6})
+    if not heat:
+        _outline(axis, picture, outline, {"colors": "white", "linewidths": 0.8})
+
+
+def _outline(
+    axis: Any, picture: np.ndarray, mask: np.ndarray | None, settings: dict[str, Any]
+) -> None:
+    """Draws a smoothed outline of a mask, if there is one; what smoothing would erase is kept."""
+    if mask is None or not mask.any() or mask.all():
+        return
+    height, width = mask.shape
+    y = (np.arange(height) + 0.5) * picture.shape[0] / height - 0.5
+    x = (np.arange(width) + 0.5) * picture.shape[1] / width - 0.5
+    smooth = ndimage.gaussian_filter(mask.astype(float), height / 256)
+    near = ndimage.maximum_filter(smooth, 2 * int(np.ceil(height / 256)) + 1)
+    axis.contour(x, y, np.where(mask & (near <= 0.5), 1.0, smooth), [0.5], **settings)
 
 
 def _foreground(prediction: np.ndarray) -> np.ndarray:

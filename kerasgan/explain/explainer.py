@@ -90,6 +90,7 @@ class Explainer:
         if batch_size is not None:
             batch_size = check_whole_number("batch_size", batch_size, 1)
         self.method = methods.get(rule)
+        self.rule_name = methods.name_of(rule)
         self.model = generator_of(model)
         self.preprocess = preprocess_of(self.model, preprocess)
         self.batch_size = batch_size
@@ -186,6 +187,9 @@ class Explainer:
             )
         keep = () if perturbs else self._layers_to_keep(layers, images)
         target, traced, progress = targets.get(target), None, None
+        explained = targets.names_of(target, len(images))
+        if masks:
+            explained = [f"{name}, through {dict(through or {})}" for name in explained]
         parts = []
         for first, last, batch in self.batches(*inputs):
             if traced is None:
@@ -226,6 +230,8 @@ class Explainer:
             branches=traced.branches,
             gates=self.gates,
             parts=self._parts(inputs, names) if traced.layers else None,
+            rule=self.rule_name,
+            targets=explained,
         )
 
     def relevance(self, images: Any, target: Any = "prediction", start: str = "logit") -> tf.Tensor:

@@ -80,6 +80,8 @@ class Explanation:
             `ledger`, (rows, columns, batch), and of `skips`, (branches, batch).
         rows: Layer and kind of each row of "ledger".
         branches: Layer, source and path of each row of "branches".
+        rule: Name of the rule, or how it is written.
+        targets: What was explained in each image, likewise.
 
     Example:
         >>> e.save("e.npz")  # doctest: +SKIP
@@ -94,6 +96,8 @@ class Explanation:
         branches: Sequence[Sequence[str]] = (),
         gates: Mapping[str, Sequence[int]] | None = None,
         parts: Mapping[str, str] | None = None,
+        rule: str = "",
+        targets: Sequence[str] = (),
     ):
         self.images = arrays["images"]
         self.relevance = arrays["relevance"]
@@ -105,6 +109,7 @@ class Explanation:
         self.gates = {name: tuple(indices) for name, indices in (gates or {}).items()}
         self.arrays = {name: array for name, array in arrays.items() if name not in at_layers}
         self.rows, self.branches = list(rows), list(branches)
+        self.rule, self.targets = rule, list(targets)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -185,6 +190,7 @@ class Explanation:
             "branches": self.branches,
         }
         names.update(gates=self.gates, parts=self.layers.parts)
+        names.update(rule=self.rule, targets=self.targets)
         header = np.array(json.dumps(names))
         file = io.BytesIO()
         np.savez_compressed(file, header=header, **self.arrays, **layers)
@@ -229,13 +235,16 @@ class Explanation:
 
         Relevance is drawn over the image, where zero is transparent, and beside it alone. Images
         share the scale of a column, and layers are named by where they lie
-        (`e.layers.describe`).
+        (`e.layers.describe`). What is explained is outlined by a full line, the predicted mask,
+        where it is another, by a dotted one. Above stand rule and target, below each row the share
+        of the explained logits that reached the pixels, where the ledger accounts for all of them
+        and they do not cancel.
 
         Args:
             path: Of the picture to write; None to only return the figure.
             layers: Names of layers to draw too, from the image to the logits; None picks up to
                 three of those kept.
-            outlines: Whether the predicted mask is outlined, which can hide thin structures.
+            outlines: Whether there are outlines, which can hide thin structures.
 
         Returns:
             The `matplotlib.figure.Figure`.

@@ -126,6 +126,7 @@ class MergedExplainer:
         frames = [make_frame(image, self.window, *self.tiling) for image in checked]
         maps = [self._logits(frame) for frame in frames]
         logits = np.stack([frame.inside(whole) for frame, whole in zip(frames, maps)])
+        names = targets.names_of(target, len(images))
         target = targets.get(target).prepare(logits.shape, truth)
         weights = target.weights(tf.constant(logits)).numpy()
         warn_if_empty(weights)
@@ -134,7 +135,7 @@ class MergedExplainer:
             start = np.zeros_like(whole)
             frame.inside(start)[...] = chosen
             explained.append(self._relevance(frame, start))
-        return self._merged(images, logits, weights, frames, explained)
+        return self._merged(images, logits, weights, frames, explained, names)
 
     def _tiles(self, frame: Frame, view: View, array: np.ndarray) -> np.ndarray:
         tiles = [frame.cut(array, tile) for tile in range(len(frame.corners))]
@@ -185,6 +186,7 @@ class MergedExplainer:
         weights: np.ndarray,
         frames: Sequence[Frame],
         explained: Sequence[tuple[np.ndarray, list[list[Explanation]]]],
+        names: Sequence[str],
     ) -> Explanation:
         resized = [_placed(frame, relevance) for frame, (relevance, _) in zip(frames, explained)]
         arrays = {
@@ -211,7 +213,8 @@ class MergedExplainer:
         if rows and len(members) == 1:
             branches = members[0].branches
             arrays["branches"] = np.stack([_added(parts, "branches") for _, parts in explained], -1)
-        return Explanation(arrays, {}, rows, branches, self.gates)
+        rule = self.explainers[0].rule_name
+        return Explanation(arrays, {}, rows, branches, self.gates, rule=rule, targets=names)
 
 
 def _logits_of(explainer: Explainer, images: np.ndarray) -> np.ndarray:

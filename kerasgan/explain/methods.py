@@ -44,6 +44,20 @@ def rule_names() -> list[str]:
     return sorted(NAMED) + sorted([] if analyzers is None else analyzers.PRESETS)
 
 
+def name_of(rule: RuleLike) -> str:
+    """Says what a rule is called: its name, or how it is written.
+
+    Example:
+        >>> name_of("epsilon"), name_of(GradCAM(layer="bottleneck"))
+        ('epsilon', "GradCAM(layer='bottleneck')")
+    """
+    if isinstance(rule, str):
+        return rule
+    kind = rule if inspect.isclass(rule) else type(rule)
+    plain = kind is rule or kind.__repr__ is object.__repr__
+    return kind.__name__ if plain else repr(rule)
+
+
 def get(rule: RuleLike) -> Method:
     """Makes a method of a name, a rule, a composite or one of iNNvestigate's rule classes.
 

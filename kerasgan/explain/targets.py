@@ -522,6 +522,36 @@ def get(target: TargetLike) -> Target:
     return Mask(target)
 
 
+def name_of(target: TargetLike) -> str:
+    """Says what a target is called: its name, or how it is written, without arrays.
+
+    Example:
+        >>> name_of(FalsePositives() - Component(1)), name_of([[0.0, 1.0]])
+        ('false_positives - Component(index=1)', 'given weights')
+    """
+    target = get(target)
+    if isinstance(target, Difference):
+        return f"{name_of(target.plus)} - {name_of(target.minus)}"
+    if isinstance(target, Mask):
+        return "given weights"
+    if type(target).__repr__ is object.__repr__:
+        return type(target).__name__
+    written = repr(type(target)() if isinstance(target, _Compared) else target)
+    return {repr(kind()): name for name, kind in _NAMES.items()}.get(written, written)
+
+
+def names_of(target: TargetLike, count: int) -> list[str]:
+    """Says what is explained in each of `count` images.
+
+    Example:
+        >>> names_of("border", 2), names_of([Pixel(0, 1), "prediction"], 2)
+        (['border', 'border'], ['Pixel(y=0, x=1)', 'prediction'])
+    """
+    target = get(target)
+    several = target.targets if isinstance(target, Each) else [target] * count
+    return [name_of(one) for one in several]
+
+
 def _check_maps(target: Target, shape: Shape) -> None:
     """Raises where logits are no map of an image, (batch, height, width, classes)."""
     if len(shape) != 4:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from toys import IMAGES
+from toys import IMAGES, small
 
-from kerasgan.errors import KerasganError
-from kerasgan.explain import Explanation
+from kerasgan import targets
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.draw import draw, in_colours, limit_of, overlay, to_picture
 
 
@@ -45,18 +46,20 @@ def test_zero_is_white_in_the_middle_and_channels_are_summed():
 def test_images_of_a_column_share_a_scale_and_columns_have_their_own():
     small = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
     small[1] = small[0] / 4
+    limit = np.percentile(np.abs(small), 99.5)
     figure = draw(made(small, {"a": 1000 * small, "b": small[:, :4, :4]}), layers=["a", "b"])
     assert [axis.get_title() for axis in figure.axes[:6]] == [
         "image",
-        "relevance over the image",
-        "relevance of pixels",
-        "a\n8 × 8",
-        "b\n4 × 4",
+        *(
+            f"{title}\n±{limit:.2g}"
+            for title in ("relevance over the image", "relevance of pixels")
+        ),
+        f"a\n8 × 8\n±{float(f'{1000 * limit:.2g}'):g}",
+        f"b\n4 × 4\n±{np.percentile(np.abs(small[:, :4, :4]), 99.5):.2g}",
         "predicted mask",
     ]
     strong, weak = colours(figure.axes[2]), colours(figure.axes[8])
     np.testing.assert_allclose(strong, colours(figure.axes[3]), atol=1e-5)
-    limit = np.percentile(np.abs(small), 99.5)
     clipped = np.clip(small[..., 0] / limit, -1, 1)
     for picture, values in zip((strong, weak), clipped):
         np.testing.assert_allclose(picture, in_colours(values, 1.0), atol=1e-5)
@@ -148,3 +151,119 @@ def test_to_picture():
     assert to_picture(np.ones((2, 2, 1))).tolist() == np.ones((2, 2, 3)).tolist()
     grey = to_picture(np.array([0, 255], "uint8").reshape(1, 2, 1))
     assert grey[0, :, 0].tolist() == [0, 1]
+
+
+def lines(axis):
+    """Lines of a panel, full and dotted: the box around each, in pixels."""
+    boxes = {"full": [], "dotted": []}
+    for drawn in axis.collections:
+        kind = "full" if drawn.get_linestyle()[0][1] is None else "dotted"
+        boxes[kind] += [path.get_extents().extents.round() for path in drawn.get_paths()]
+    return {kind: [box.tolist() for box in found] for kind, found in boxes.items()}
+
+
+def legend(figure):
+    return [text.get_text() for one in figure.legends for text in one.get_texts()]
+
+
+def test_what_is_explained_is_outlined_and_the_prediction_dotted_where_it_is_another():
+    e = made(np.ones((2, 8, 8, 3), "float32"))
+    same = lines(draw(e).axes[2])
+    assert len(same["full"]) == 1
+    assert not same["dotted"]
+    assert legend(draw(e)) == ["predicted mask, which is explained"]
+    e.target[1] = 0
+    e.target[1, 2, 3:5] = -1
+    figure = draw(e)
+    assert lines(figure.axes[2]) == same
+    found = lines(figure.axes[6])
+    assert found["dotted"] == same["full"]
+    (box,) = found["full"]
+    assert box[0] >= 2
+    assert box[3] <= 3
+    assert len(legend(figure)) == 2
+    assert not legend(draw(e, outlines=False))
+    assert lines(draw(e, outlines=False).axes[6]) == {"full": [], "dotted": []}
+
+
+@pytest.mark.parametrize("weight", [0, 1])
+def test_all_or_no_pixels_explained_is_said_and_has_no_outline(weight):
+    e = made(np.ones((1, 8, 8, 3), "float32"))
+    e.target[:] = weight
+    figure = draw(e)
+    assert not lines(figure.axes[0])["full"]
+    assert lines(figure.axes[0])["dotted"]
+    assert legend(figure) == ["predicted mask"]
+    assert ("all" if weight else "no") in figure.axes[0].texts[0].get_text()
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_thin_structures_keep_their_outline(side):
+    from kerasgan.explain.draw import panels, show
+
+    mask = np.zeros((512, 512), bool)
+    mask[100 : 100 + side, 50:400] = True
+    mask[300:400, 300:400] = True
+    _, axes = panels(1, 1, (2, 2))
+    show(axes[0, 0], "", np.zeros((512, 512, 3)), 0, outline=mask, heat=True)
+    assert len(lines(axes[0, 0])["full"]) == 1
+    paths = axes[0, 0].collections[0].get_paths()[0].vertices
+    assert paths[:, 1].min() < 101
+    assert np.ptp(paths[paths[:, 1] < 110][:, 0]) > 340
+
+
+def below(figure, row=0, columns=4):
+    return [text.get_text() for text in figure.axes[row * columns].texts]
+
+
+def share(e):
+    explained = (e.target * e.logits).sum(dtype="float64")
+    return f"{100 * e.relevance.sum(dtype='float64') / explained:.0f} %"
+
+
+def test_rule_and_target_are_named_and_the_share_of_the_pixels_told(tmp_path):
+    e = Explainer(small(), "z-plus").explain(IMAGES[:1], np.ones((1, 8, 8, 1)), layers=())
+    e.save(tmp_path / "e.npz")
+    for drawn in (e, Explanation.load(tmp_path / "e.npz")):
+        figure = draw(drawn)
+        assert figure.get_suptitle() == "rule: z-plus · target: given weights"
+        assert share(e) in below(figure)[0]
+
+
+def test_each_row_names_its_own_target():
+    chosen = [targets.Pixel(3, 4), targets.Pixel(3, 4) - targets.Pixel(0, 0)]
+    e = Explainer(small(), "gradient").explain(IMAGES[:2], chosen, layers=())
+    figure = draw(e)
+    assert "below each row" in figure.get_suptitle()
+    assert below(figure) == ["Pixel(y=3, x=4)"]
+    assert below(figure, 1) == ["Pixel(y=3, x=4) - Pixel(y=0, x=0)"]
+
+
+def test_the_share_is_left_out_where_the_ledger_cannot_tell():
+    one = targets.Pixel(3, 4)
+    explainer = Explainer(small(), "epsilon")
+    assert len(below(draw(explainer.explain(IMAGES[:1], one, layers=())))) == 1
+    for options in ({"start": "ones"}, {"through": {"down_1": [0]}}):
+        assert not below(draw(explainer.explain(IMAGES[:1], one, layers=(), **options)))
+    with pytest.warns(KerasganWarning, match="empty"):
+        e = explainer.explain(IMAGES[:1], one - one, layers=())
+    assert below(draw(e)) == ["no pixels are explained"]
+    logits = e.logits[0, ..., 0]
+    cancel = np.zeros((1, 8, 8, 1), "float32")
+    cancel[0, 0, 0], cancel[0, 5, 5] = 1 / logits[0, 0], -0.99 / logits[5, 5]
+    assert not below(draw(explainer.explain(IMAGES[:1], cancel, layers=())))
+
+
+def test_a_file_that_names_neither_rule_nor_target_is_drawn():
+    figure = draw(made(IMAGES))
+    assert figure.get_suptitle() == ""
+    assert not below(figure)
+
+
+def test_the_colour_bar_has_numbers_where_one_scale_holds():
+    relevance = np.zeros((1, 8, 8, 1), "float32")
+    relevance[0, :4], relevance[0, 4:] = 1500, -1500
+    ends = [text.get_text() for text in draw(made(relevance)).axes[-1].get_yticklabels()]
+    assert ends == ["−1500\nagainst", "0", "1500\nfor"]
+    columns = draw(made(relevance, {"a": relevance}), layers=["a"]).axes
+    assert [text.get_text() for text in columns[-1].get_yticklabels()] == ["against", "0", "for"]

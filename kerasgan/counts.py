@@ -84,9 +84,11 @@ def count_labels(truth: Any, prediction: Any, classes: int) -> Counts:
         if labels.size and (
             labels.dtype.kind not in "biu" or not 0 <= labels.min() <= labels.max() < classes
         ):
+            known = labels.dtype.kind in "biuf"
+            values = f" from {labels.min()} to {labels.max()}" if known else ""
             raise KerasganError(
                 f"Argument {name!r} must hold whole labels from 0 to {classes - 1}. "
-                f"Received: {labels.dtype} from {labels.min()} to {labels.max()}"
+                f"Received: {labels.dtype}{values}"
             )
     pairs = truth.astype(np.int64).ravel() * classes + prediction.astype(np.int64).ravel()
     confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -92,6 +92,20 @@ def _check_two(
         raise invalid(name, expected, value) from None
 
 
+def check_plane(name: str, value: Any, expected: str) -> np.ndarray:
+    """Check an array of numbers or booleans, or lists of them, with two axes."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise KerasganError(
+            f"Argument '{name}' must be {expected}. Received: {type(value).__name__} ({error})"
+        ) from error
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        kind = f"{array.dtype} of shape {array.shape}" if array.ndim else type(value).__name__
+        raise KerasganError(f"Argument '{name}' must be {expected}. Received: {kind}")
+    return array
+
+
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
     """Check that a value is one of a few names, numbers or None, and return that one."""
     choices = list(choices)

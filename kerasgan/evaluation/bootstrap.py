@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Callable, Optional
 
 import numpy as np
+import pandas as pd
 
 from kerasgan.errors import KerasganError
 from kerasgan.validation import check_number, check_whole_number
@@ -59,7 +60,12 @@ def group_rows(names: Iterable[str], groups: Groups) -> list[np.ndarray] | None:
         )
     rows: dict[Hashable, list[int]] = {}
     for row, name in enumerate(names):
-        group = groups(name)
+        try:
+            group = groups(name)
+        except Exception as error:
+            raise KerasganError(
+                f"Argument 'groups' failed for {name!r}: {type(error).__name__}: {error}"
+            ) from error
         try:
             rows.setdefault(group, []).append(row)
         except TypeError:
@@ -67,6 +73,11 @@ def group_rows(names: Iterable[str], groups: Groups) -> list[np.ndarray] | None:
                 f"Argument 'groups' must return something hashable, such as text. Received: "
                 f"{group!r} for {name!r}"
             ) from None
+        if any(map(pd.isna, group if isinstance(group, tuple) else [group])):
+            raise KerasganError(
+                f"Argument 'groups' must return the group of every image. Received: {group!r} for "
+                f"{name!r}, a missing value; an image that stands alone can have its name as group"
+            )
     if len(rows) < 2:
         raise KerasganError(
             "Argument 'groups' must tell the images apart into two groups or more. "
@@ -84,7 +95,17 @@ def interval(means: np.ndarray, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def check_draws(confidence: float, resamples: int) -> None:
+def check_draws(confidence: float, resamples: int) -> tuple[float, int]:
     """Check a confidence and a number of resamples."""
-    check_number("confidence", confidence, above=0, below=1)
-    check_whole_number("resamples", resamples, 1)
+    confidence = check_number("confidence", confidence, above=0, below=1)
+    return confidence, check_whole_number("resamples", resamples, 1)
+
+
+def check_finite(argument: str, column: Any, values: np.ndarray, names: Sequence[Any]) -> None:
+    """Raise a `KerasganError` for scores of images that are infinite: no mean is left of them."""
+    infinite = np.flatnonzero(np.isinf(values))
+    if infinite.size:
+        raise KerasganError(
+            f"Argument {argument!r} must hold finite numbers, or NaN where there is none. "
+            f"Received: {values[infinite[0]]} in column {column!r} for {names[infinite[0]]!r}"
+        )

@@ -14,6 +14,7 @@ from kerasgan.data import Samples
 from kerasgan.data.files import read_header
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import segmentation
+from kerasgan.evaluation.bootstrap import group_rows
 from kerasgan.evaluation.breakdown import column_means
 from kerasgan.evaluation.result_cache import open_cache, read_result
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
@@ -96,7 +97,7 @@ def cross_validate(
     check_number("fraction", fraction, least=0, below=1)
     before = options.get("preprocess")
     before = preprocess_of(None, DEFAULT_PREPROCESS if before is None else before)
-    options["scores"] = segmentation.named_scores(options.get("scores"))
+    options["scores"] = segmentation.named_scores(options.get("scores"), samples.classes)
     parts = _parts(samples, folds, groups, seed)
     if folder is not None:
         folder = pathlib.Path(folder)
@@ -129,13 +130,8 @@ def cross_validate(
 def _parts(samples, folds, groups, seed) -> list[tuple[str, Samples, Samples]]:
     """Label, training part and held-out part of each fold."""
     known = list(samples.names)
-    if groups is not None:
+    if group_rows(samples.names, groups) is not None:
         known = sorted({groups(name) for name in samples.names}, key=str)
-        if len(known) < 2:
-            raise KerasganError(
-                "Argument 'groups' must tell the images apart into two groups or more. "
-                f"Received: {known} for all {len(samples)}"
-            )
         if folds is None:
             return [(str(group), *samples.split_groups(groups, [group])) for group in known]
     folds = 5 if folds is None else folds
@@ -168,6 +164,7 @@ def _carve(training, fraction, seed, groups) -> tuple[Samples, Samples | None]:
 
 
 def _together(samples, tables, preprocess, groups, options) -> pd.DataFrame:
+    threshold = check_number("threshold", options.get("threshold", 0.5), above=0, below=1)
     order = {name: index for index, name in enumerate(samples.names)}
     folds = {
         table["fold"].iloc[0]: {"images": len(table), "scores": column_means(table)}
@@ -180,7 +177,7 @@ def _together(samples, tables, preprocess, groups, options) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     table.attrs["summary"] = {
         "images": len(table),
-        "threshold": options.get("threshold", 0.5) if samples.classes == 1 else None,
+        "threshold": threshold if samples.classes == 1 else None,
         "empty": options.get("empty", "agree"),
         "preprocess": preprocess,
         **segmentation.summarize(

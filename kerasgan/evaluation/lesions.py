@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from kerasgan.counts import Counts, score
+from kerasgan.counts import EMPTY_POLICIES, Counts, score
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_choice, check_number
+from kerasgan.validation import check_choice, check_number, check_plane
 
 OVERLAP = 0.5
 CONNECTIVITY = 8
@@ -69,6 +69,7 @@ def lesion_scores(
     """
     check_number("overlap", overlap, least=0, below=1)
     check_choice("connectivity", connectivity, (4, 8, None))
+    check_choice("empty", empty, EMPTY_POLICIES)
     true, predicted = (
         _instances(name, mask, connectivity)
         for name, mask in (("truth", truth), ("prediction", prediction))
@@ -108,15 +109,16 @@ def _match(true: np.ndarray, predicted: np.ndarray, overlap: float) -> list[floa
 
 def _instances(name: str, mask: Any, connectivity: int | None) -> np.ndarray:
     """Give each lesion a number, from 1 up without gaps: int64 (height, width)."""
-    mask = np.asarray(mask)
-    whole = mask.dtype.kind in "biu" or (mask.dtype.kind == "f" and (mask == np.floor(mask)).all())
+    kind = "whole numbers from 0 up" if connectivity is None else "boolean or {0, 1}"
+    expected = f"a mask (height, width), {kind}"
+    mask = check_plane(name, mask, expected)
+    whole = mask.dtype.kind != "f" or (np.isfinite(mask) & (mask == np.floor(mask))).all()
     most = np.inf if connectivity is None else 1
-    if mask.ndim != 2 or not whole or (mask.size and not 0 <= mask.min() <= mask.max() <= most):
-        kind = "whole numbers from 0 up" if connectivity is None else "boolean or {0, 1}"
+    if not whole or (mask.size and not 0 <= mask.min() <= mask.max() <= most):
         advice = "" if connectivity is None else ". For instance labels pass connectivity=None"
         raise KerasganError(
-            f"Argument {name!r} must be a mask (height, width), {kind}. Received: {mask.dtype} of "
-            f"shape {mask.shape}{advice}"
+            f"Argument {name!r} must be {expected}. Received: {mask.dtype} of shape "
+            f"{mask.shape}{advice}"
         )
     if connectivity is None:
         values, numbers = np.unique(mask, return_inverse=True)

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.bootstrap import Groups, check_draws, group_rows, interval, resampled_means
+from kerasgan.evaluation.bootstrap import (
+    Groups,
+    check_draws,
+    check_finite,
+    group_rows,
+    interval,
+    resampled_means,
+)
 
 
 def paired_difference(
@@ -61,6 +68,8 @@ def paired_difference(
         if column not in table_b or column.startswith(("true_area", "lesions")):
             continue
         pair = np.stack([table_a[column], table_b[column]], axis=1).astype(np.float64)
+        for argument, values in zip(("table_a", "table_b"), pair.T):
+            check_finite(argument, column, values, table_a.index)
         every = pair[:, 1:] - pair[:, :1]
         pair = pair[~np.isnan(every[:, 0])]
         row = {"score": column, "mean_a": np.nan, "mean_b": np.nan, "difference": np.nan}

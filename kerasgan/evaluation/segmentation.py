@@ -7,6 +7,7 @@ large it is.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from collections import deque
@@ -42,7 +43,14 @@ from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
-from kerasgan.validation import check_choice, check_number, check_pair
+from kerasgan.validation import (
+    check_choice,
+    check_number,
+    check_pair,
+    check_plane,
+    invalid,
+    is_number,
+)
 
 AHEAD = 8
 SETS = {
@@ -125,10 +133,10 @@ def evaluate(
     several = isinstance(samples, Mapping)
     datasets = dict(samples) if several else {"": samples}
     _check_datasets(datasets, several, empty, groups)
-    scores = named_scores(scores, surface)
-    settings = {"tolerance": tolerance, "overlap": overlap, "connectivity": connectivity}
-    settings = {"spacing": spacing, **settings}
-    _check_settings(**settings)
+    classes = next(iter(datasets.values())).classes
+    scores = named_scores(scores, classes, surface)
+    threshold = check_number("threshold", threshold, above=0, below=1)
+    settings = _checked_settings(tolerance, spacing, overlap, connectivity)
     judged: dict[Any, Evaluated] = {}
     summaries: dict[Any, dict[str, Any]] = {}
     for dataset, part in datasets.items():
@@ -239,16 +247,26 @@ def evaluate_masks(
         True
     """
     check_samples(samples, empty)
-    scores = named_scores(scores, surface, MASK_SETS)
+    try:
+        masks = iter(masks)
+    except TypeError:
+        raise invalid("masks", "one mask for each of the samples", masks) from None
+    scores = named_scores(scores, samples.classes, surface, MASK_SETS)
     group_rows(samples.names, groups)
-    settings = {"tolerance": tolerance, "overlap": overlap, "connectivity": connectivity}
-    settings = {"spacing": spacing, **settings}
-    _check_settings(**settings)
-    found = _judge(samples, masks, empty, scores, settings, verbose)
+    settings = _checked_settings(tolerance, spacing, overlap, connectivity)
+    found = _judge(samples, _arrays(samples, masks), empty, scores, settings, verbose)
     facts = {"images": len(found.table), "empty": empty, **_stated(scores, settings)}
     summary = summarize(found.table, groups=groups, pixels=found.pixels)
     found.table.attrs["summary"] = {**facts, **summary}
     return found.table
+
+
+def _arrays(samples: Samples, masks: Any) -> Iterator[np.ndarray]:
+    for index, mask in enumerate(masks):
+        if index < len(samples):
+            expected = f"the mask (height, width) of {samples.names[index]!r}"
+            mask = check_plane(f"masks[{index}]", mask, f"{expected}: boolean, {{0, 1}} or labels")
+        yield mask
 
 
 def _judge(
@@ -264,8 +282,8 @@ def _judge(
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
     further = set(scores) - {"calibration"}
 
-    def judge(index: int, mask: Any) -> dict[str, Any]:
-        name, truth, mask = samples.names[index], samples.mask(index), np.asarray(mask)
+    def judge(index: int, mask: np.ndarray) -> dict[str, Any]:
+        name, truth = samples.names[index], samples.mask(index)
         try:
             counts = count_labels(truth, mask, max(2, samples.classes))
         except KerasganError as error:
@@ -273,11 +291,13 @@ def _judge(
         pixels.append(truth.size)
         columns = _score_columns(counts, empty)
         pairs = [(truth == label, mask == label) for label in labels if further]
+        for array in (array for pair in pairs for array in pair):
+            array.flags.writeable = False  # or a score of one's own could change the next ones
         rows = [_further_row(name, *pair, empty, scores, settings) for pair in pairs]
         columns.update({key: np.array([row[key] for row in rows]) for key in (rows or [{}])[0]})
         return {"name": name, **_row(columns)}
 
-    rows, masks, begun = [], iter(masks), deque()
+    rows, masks, begun, end = [], iter(masks), deque(), object()
 
     def take(most: int) -> None:
         while len(begun) > most:
@@ -288,8 +308,8 @@ def _judge(
     # Masks are made, by a network perhaps, while those before are judged.
     with ThreadPoolExecutor(1) as judging:
         for index in range(len(samples)):
-            mask = next(masks, None)
-            if mask is None:
+            mask = next(masks, end)
+            if mask is end:
                 take(0)
                 raise KerasganError(
                     f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
@@ -298,7 +318,7 @@ def _judge(
             begun.append(judging.submit(judge, index, mask))
             take(AHEAD)
         take(0)
-    if next(masks, None) is not None:
+    if next(masks, end) is not end:
         raise KerasganError(
             f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
             "Received: more"
@@ -315,7 +335,7 @@ def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, f
         elif score_name in ("distances", "surface"):
             spacing = settings["spacing"]
             if callable(spacing):
-                spacing = check_pair(f"spacing({name!r})", spacing(name), above=0)
+                spacing = _spacing_of(name, spacing)
             measured = surface_row(truth, predicted, empty, settings["tolerance"], spacing)
             row.update((column, measured[column]) for column in SETS[score_name])
         elif score_name == "lesions":
@@ -324,6 +344,16 @@ def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, f
         elif score_name == "centreline":
             row.update(centreline_row(truth, predicted, empty))
     return row
+
+
+def _spacing_of(name: str, spacing: Callable[[str], Any]) -> tuple[float, float]:
+    try:
+        value = spacing(name)
+    except Exception as error:
+        raise KerasganError(
+            f"Argument 'spacing' failed for {name!r}: {type(error).__name__}: {error}"
+        ) from error
+    return check_pair(f"spacing({name!r})", value, above=0)
 
 
 def _decided(
@@ -361,12 +391,18 @@ def _stated(scores: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
     return {"settings": stated} if stated else {}
 
 
-def _check_settings(tolerance: Any, spacing: Any, overlap: Any, connectivity: Any) -> None:
-    check_number("tolerance", tolerance, above=0)
+def _checked_settings(
+    tolerance: Any, spacing: Any, overlap: Any, connectivity: Any
+) -> dict[str, Any]:
     if not callable(spacing):
-        check_pair("spacing", spacing, above=0)
-    check_number("overlap", overlap, least=0, below=1)
-    check_choice("connectivity", connectivity, (4, 8))
+        pair = check_pair("spacing", spacing, above=0)
+        spacing = pair[0] if is_number(spacing) else pair
+    return {
+        "tolerance": check_number("tolerance", tolerance, above=0),
+        "spacing": spacing,
+        "overlap": check_number("overlap", overlap, least=0, below=1),
+        "connectivity": check_choice("connectivity", connectivity, (4, 8)),
+    }
 
 
 def _check_datasets(datasets: Mapping[Any, Any], several: bool, empty: str, groups: Groups) -> None:
@@ -384,7 +420,7 @@ def _check_datasets(datasets: Mapping[Any, Any], several: bool, empty: str, grou
         except KerasganError as error:
             raise KerasganError(f"Dataset {name!r}: {error}" if several else str(error)) from error
     (first, reference), *others = datasets.items()
-    seen = dict.fromkeys(map(os.fspath, reference.image_paths), first)
+    seen = dict.fromkeys(map(os.path.realpath, reference.image_paths), first)
     for name, samples in others:
         if samples.classes != reference.classes:
             raise KerasganError(
@@ -392,7 +428,7 @@ def _check_datasets(datasets: Mapping[Any, Any], several: bool, empty: str, grou
                 f"{first!r} with classes={reference.classes} and {name!r} with "
                 f"classes={samples.classes}"
             )
-        paths = set(map(os.fspath, samples.image_paths))
+        paths = set(map(os.path.realpath, samples.image_paths))
         shared = sorted(paths & set(seen))
         if shared:
             warn(
@@ -451,7 +487,7 @@ def save_table(
 
 
 def named_scores(
-    scores: AskedScores, surface: bool = False, sets: Sequence[str] = tuple(SETS)
+    scores: AskedScores, classes: int, surface: bool = False, sets: Sequence[str] = tuple(SETS)
 ) -> dict[str, Score | None]:
     """Return what is asked for by name: functions, or None for sets of scores of `SETS`."""
     several = list(scores) if isinstance(scores, (list, tuple)) else [scores]
@@ -471,16 +507,22 @@ def named_scores(
             f"Argument 'scores' must hold functions of different names. Received: {several}"
         )
     of_sets = {name for name, function in asked if function is None and name in sets}
-    taken = [*SCORES, *DISTANCES, "dataset", "name", "fold", "true_area", "predicted_area"]
-    taken += [column for name in sets if name in of_sets for column in (name, *SETS[name])]
+    columns = [*SCORES, "true_area", "predicted_area", *itertools.chain(*SETS.values())]
+    taken = {"dataset", "name", "fold", *columns, *SETS, "true_area_1"}
+    if classes > 2:
+        taken.update(f"{name}_{label}" for name in columns + own for label in range(1, classes))
     for name, function in asked:
         if function is None and name in sets:
             continue
-        if not isinstance(name, str) or not callable(function) or name in taken:
+        if not isinstance(name, str) or not callable(function):
             raise KerasganError(
-                "Argument 'scores' must hold functions of a true and a predicted mask, by names "
-                f"other than {', '.join(dict.fromkeys(taken))}, or names of sets: "
-                f"{', '.join((*sets, 'all'))}. Received: {name!r}: {function!r}"
+                "Argument 'scores' must hold functions of a true and a predicted mask, by name, or "
+                f"names of sets: {', '.join((*sets, 'all'))}. Received: {name!r}: {function!r}"
+            )
+        if name in taken:
+            raise KerasganError(
+                "Argument 'scores' must hold functions by names that no column and no set of "
+                f"scores has. Received: {name!r}. Pass another, as {{'my {name}': function}}"
             )
     if "surface" in of_sets:  # which holds the distances
         asked = [pair for pair in asked if pair != ("distances", None)]
@@ -512,12 +554,13 @@ def _own_score(
 ) -> float:
     try:
         value = function(truth, mask)
-        number = float(value)
+        plain = not (np.ndim(value) or np.iscomplexobj(value))
+        number = float(value) if plain else np.inf
     except Exception as error:
         raise KerasganError(
             f"Score {score!r} cannot be had of {name!r}: {type(error).__name__}: {error}"
         ) from error
-    if np.ndim(value) or np.isinf(number):
+    if np.isinf(number):
         raise KerasganError(
             f"Score {score!r} must return one number, NaN where there is none. Received: {value!r} "
             f"for {name!r}"

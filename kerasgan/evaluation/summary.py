@@ -14,12 +14,14 @@ from kerasgan.errors import KerasganError
 from kerasgan.evaluation.bootstrap import (
     Groups,
     check_draws,
+    check_finite,
     group_rows,
     interval,
     resampled_sums,
 )
 from kerasgan.evaluation.lesions import LESION_SCORES
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS
+from kerasgan.validation import check_whole_number
 
 LOWER_IS_BETTER = (
     *("hausdorff_95", "mean_surface_distance", "false_positives_per_image", "brier", "ece"),
@@ -105,7 +107,8 @@ def summarize_evaluated(
     seed: int = SEED,
 ) -> dict[str, Any]:
     """Do what `summarize` does, with calibration among the pooled scores."""
-    check_draws(confidence, resamples)
+    confidence, resamples = check_draws(confidence, resamples)
+    seed = check_whole_number("seed", seed, 0)
     found, rows = _statistics(evaluated), _rows(evaluated, groups)
     drawn = _draw(found, rows, resamples, seed)
     result: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
@@ -209,7 +212,8 @@ def summary_text(table: pd.DataFrame) -> str:
     lines = []
     for name, part in summary["datasets"].items():
         lines += [*_described(part, f"{name}: "), ""]
-    width = max(len(column) for gap in summary["gaps"].values() for column in gap["scores"] or [""])
+    columns = [column for gap in summary["gaps"].values() for column in gap["scores"]]
+    width = max(map(len, columns), default=0)
     for name, gap in summary["gaps"].items():
         lines += [f"gap: {name} - {gap['reference']}"]
         lower = [column for column in LOWER_IS_BETTER if column in gap["scores"]]
@@ -227,6 +231,8 @@ def _statistics(evaluated: Evaluated) -> dict[tuple[str, str], tuple[np.ndarray,
     found: dict[tuple[str, str], tuple[np.ndarray, Callable]] = {}
     for column in table.select_dtypes("number"):
         values = table[column].to_numpy(np.float64)
+        names = table.get("name", table.index)
+        check_finite("table", column, values, list(names))
         there = ~np.isnan(values)
         found["scores", str(column)] = np.stack([np.where(there, values, 0), there], 1), _ratio
     for column, parts in _pooled_parts(table, pixels).items():

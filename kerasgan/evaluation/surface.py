@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_number, check_pair
+from kerasgan.validation import check_number, check_pair, check_plane
 
 TOLERANCE = 2.0
 ROUNDING = 1e-9
@@ -278,11 +278,11 @@ def check_masks(truth: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mask(name: str, mask: Any) -> np.ndarray:
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or mask.dtype.kind not in "biuf" or not ((mask == 0) | (mask == 1)).all():
-        values = f"from {mask.min()} to {mask.max()}" if mask.dtype.kind in "iuf" else mask.dtype
+    expected = "a mask (height, width), boolean or {0, 1}"
+    mask = check_plane(name, mask, expected)
+    if not ((mask == 0) | (mask == 1)).all():
+        values = f"from {mask.min()} to {mask.max()}"
         raise KerasganError(
-            f"Argument {name!r} must be a mask (height, width), boolean or {{0, 1}}. "
-            f"Received: shape {mask.shape}, {values if mask.size else 'nothing'}"
+            f"Argument {name!r} must be {expected}. Received: shape {mask.shape}, {values}"
         )
     return mask.astype(bool)

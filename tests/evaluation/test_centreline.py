@@ -46,7 +46,18 @@ def test_small_blocks_have_a_centre(shape):
     assert cldice(block, block) == cldice(block[2:-2, 2:-2], block[2:-2, 2:-2]) == 1
 
 
-@pytest.mark.parametrize("pair", [([[1]], [[1, 0]]), ([[2]], [[1]]), ([1], [1])])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ([[1]], [[1, 0]]),
+        ([[2]], [[1]]),
+        ([1], [1]),
+        ([], []),
+        ([[1, 0], [1]], [[1]]),
+        (None, None),
+        (np.zeros((0, 2, 1)), np.zeros((0, 2, 1))),
+    ],
+)
 def test_bad_input(pair):
     with pytest.raises(KerasganError, match="'truth'"):
         cldice(*pair)

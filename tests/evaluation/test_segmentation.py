@@ -310,6 +310,10 @@ def test_bad_input(samples, tmp_path):
         summarize(pd.DataFrame({"dice": []}))
 
 
+BAD_VALUES = [None, "good", np.ones(2), np.ones(1), np.ones((1, 1)), [1.0], [[1], [1, 2]]]
+BAD_VALUES += [np.inf, 1j, np.complex128(1j)]
+
+
 class TestOwnScores:
     def area_error(truth, predicted):
         return abs(int(truth.sum()) - int(predicted.sum()))
@@ -353,6 +357,10 @@ class TestOwnScores:
             {"dice": lambda t, p: 1.0},
             {"hausdorff_95": lambda t, p: 1.0},
             {"name": lambda t, p: 1.0},
+            {"lesions": lambda t, p: 1.0},
+            {"brier": lambda t, p: 1.0},
+            {"surface": lambda t, p: 1.0},
+            {"true_area_1": lambda t, p: 1.0},
             {3: lambda t, p: 1.0},
             {"mine": "dice"},
             [area_error, area_error],
@@ -380,11 +388,34 @@ class TestOwnScores:
             with pytest.raises(KerasganError, match=told):
                 evaluate(bright(), samples, scores=scores, verbose=False)
 
-    @pytest.mark.parametrize("value", [None, "good", np.ones(2), np.ones((1, 1)), np.inf, 1j])
+    @pytest.mark.parametrize("value", BAD_VALUES)
     def test_that_gives_no_number_is_named(self, samples, value):
         masks = [samples.mask(index) for index in range(3)]
         with pytest.raises(KerasganError, match=r"Score 'mine' .*'a'"):
             evaluate_masks(samples, masks, scores={"mine": lambda truth, predicted: value})
+
+    @pytest.mark.parametrize("name", ["dice_1", "true_area_2", "lesions_1", "mine_2"])
+    def test_names_of_columns_of_classes_are_refused(self, samples, tmp_path, name):
+        levels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+        several = write(tmp_path / "several", {"a": (frame(levels), levels)}, classes=3)
+        scores = {"mine": TestOwnScores.area_error, name: TestOwnScores.area_error}
+        with pytest.raises(KerasganError, match=f"'scores' must hold functions .*'{name}'"):
+            evaluate_masks(several, iter([]), scores=scores)
+        evaluate_masks(several, [levels], scores={"dice_3": TestOwnScores.area_error})
+        masks = [samples.mask(index) for index in range(3)]
+        table = evaluate_masks(samples, masks, scores={"dice_1": TestOwnScores.area_error})
+        assert table["dice_1"].tolist() == [0, 0, 0]
+        assert "dice" in table.attrs["summary"]["pooled"]
+
+    @pytest.mark.parametrize("argument", [0, 1])
+    def test_cannot_change_the_masks_of_other_scores(self, samples, argument):
+        def clears(*masks):
+            masks[argument][:] = False
+            return 0.0
+
+        masks = [samples.mask(index) for index in range(3)]
+        with pytest.raises(KerasganError, match=r"Score 'clears' .*'a'.*read-only"):
+            evaluate_masks(samples, masks, scores=[clears, "lesions"])
 
     def test_that_fails_is_named_with_the_image(self, samples):
         def fails(truth, predicted):
@@ -411,6 +442,25 @@ class TestOwnScores:
         table = evaluate_masks(samples, iter(masks > 0), scores=mine)
         assert seen == table["mine"].tolist() == list(range(1, 21))
         assert len(threads) == 1
+
+
+BAD_MASKS = [None, "a", [[1, 0], [1]], [1, 0], np.zeros((8, 8, 1), int), np.zeros((0, 2, 1))]
+BAD_MASKS += [np.zeros((8, 8), object), np.zeros((8, 8), str), np.zeros((8, 8), complex), {"b": 1}]
+
+
+@pytest.mark.parametrize("bad", BAD_MASKS, ids=range(len(BAD_MASKS)))
+def test_what_is_no_mask_is_named_with_its_image(samples, bad):
+    masks = [samples.mask(index) for index in range(3)]
+    with pytest.raises(KerasganError, match=r"'masks\[1\]' must be the mask .* of 'b'"):
+        evaluate_masks(samples, [masks[0], bad, masks[2]])
+    with pytest.raises(KerasganError, match=r"each of the 3 samples. Received: more"):
+        evaluate_masks(samples, [*masks, bad])
+
+
+@pytest.mark.parametrize("masks", [5, None, np.float32(1)])
+def test_what_holds_no_masks_is_refused(samples, masks):
+    with pytest.raises(KerasganError, match="'masks' must be one mask for each"):
+        evaluate_masks(samples, masks)
 
 
 def test_masks_are_made_no_more_than_a_few_ahead(tmp_path):
@@ -469,9 +519,6 @@ class TestSetsOfScores:
         table = evaluate_masks(samples, masks, scores=["lesions", area], surface=True)
         assert {"area", "lesion_f1", "hausdorff_95"} <= set(table)
         assert not {"surface_dice", "cldice"} & set(table)
-        alone = evaluate_masks(samples, masks, scores={"lesions": area, "brier": area})
-        assert alone["lesions"].tolist() == alone["brier"].tolist() == table["area"].tolist()
-        assert not {"lesions", "brier"} & set(alone.attrs["summary"]["pooled"])
         both = evaluate_masks(samples, masks, scores="surface", surface=True)
         assert list(both).count("hausdorff_95") == 1
         assert "boundary_iou" in both
@@ -499,6 +546,29 @@ class TestSetsOfScores:
         assert named.attrs["summary"]["settings"]["spacing"] == "by name"
         with pytest.raises(KerasganError, match=r"spacing\('a'\)' must be a finite number above 0"):
             evaluate_masks(samples, masks, surface=True, spacing=lambda name: 0)
+
+    def test_a_spacing_that_fails_is_named_with_the_image(self, samples):
+        masks = [samples.mask(index) for index in range(3)]
+        sizes = {"a": 0.5}
+        with pytest.raises(KerasganError, match="'spacing' failed for 'b': KeyError") as error:
+            evaluate_masks(samples, masks, scores="surface", spacing=lambda name: sizes[name])
+        assert isinstance(error.value.__cause__, KeyError)
+        with pytest.raises(KerasganError, match=r"spacing\('b'\)' must be"):
+            evaluate_masks(samples, masks, scores="surface", spacing=sizes.get)
+
+    def test_settings_are_stated_as_plain_numbers(self, samples):
+        options = {"tolerance": np.float32(2), "spacing": np.array([1.0, 2.0])}
+        options.update(overlap=np.float64(0.5), connectivity=np.int64(4))
+        table = evaluate(
+            bright(), samples, scores="all", threshold=np.float32(0.5), verbose=False, **options
+        )
+        summary = json.loads(json.dumps(table.attrs["summary"]))
+        assert summary["threshold"] == 0.5
+        settings = {"tolerance": 2, "spacing": [1, 2], "overlap": 0.5, "connectivity": 4}
+        assert summary["settings"] == settings
+        plain = evaluate_masks(samples, predict(bright(), samples), surface=True, spacing=2)
+        assert plain.attrs["summary"]["settings"]["spacing"] == 2
+        pd.concat([table, table])  # which compares the summaries
 
     @pytest.mark.parametrize(
         "options",

@@ -178,6 +178,11 @@ def test_groups_reach_every_interval(inside):
     [
         (lambda name: "one", "two groups or more"),
         (lambda name: [name], "hashable"),
+        (lambda name: {}[name], "'groups' failed for 'p0_0': KeyError"),
+        (lambda name: float("nan"), "'groups' must return the group of every .*nan for 'p0_0'"),
+        (lambda name: (name, float("nan")), "a missing value"),
+        (lambda name: None, "a missing value"),
+        (lambda name: pd.NaT, "a missing value"),
         ("patient", "must be a function from the name"),
     ],
 )
@@ -250,6 +255,44 @@ def test_datasets_in_words_and_as_a_table(inside, outside):
     assert math.isnan(one.set_index("score")["pooled"]["true_area"])
     with pytest.raises(KerasganError, match="must come from evaluate"):
         summary_table(pd.DataFrame({"dice": [1.0]}))
+
+
+def test_shared_images_are_noticed_however_their_paths_are_spelt(inside, tmp_path, monkeypatch):
+    folder = pathlib.Path(inside.image_paths[0]).parents[1]
+    monkeypatch.chdir(folder.parent)
+    (tmp_path / "link").symlink_to(folder)
+    for spelt in (folder.name, f"{folder.name}/../{folder.name}", tmp_path / "link"):
+        again = load_folder(spelt)
+        with pytest.warns(KerasganWarning, match=r"'a' and 'b' share 8 images"):
+            evaluate(network(), {"a": inside, "b": again}, verbose=False)
+
+
+def test_one_dataset_by_name_in_words(inside):
+    table = evaluate(network(), {"inside": inside}, verbose=False)
+    alone = summary_text(evaluate(network(), inside, verbose=False))
+    assert summary_text(table) == f"inside: {alone}"
+    assert set(summary_table(table)["dataset"]) == {"inside"}
+
+
+def test_infinite_scores_are_refused_by_column_and_image():
+    table = pd.DataFrame({"name": ["a", "b"], "dice": [0.5, 1.0], "mine": [1.0, np.inf]})
+    with pytest.raises(KerasganError, match="inf in column 'mine' for 'b'"):
+        summarize(table)
+    with pytest.raises(KerasganError, match="-inf in column 'mine' for 1"):
+        summarize(-table[["mine"]])
+    finite = table.assign(mine=1.0)
+    for number, tables in (("a", (table, finite)), ("b", (finite, table))):
+        with pytest.raises(KerasganError, match=f"'table_{number}' .*column 'mine' for 'b'"):
+            paired_difference(*tables)
+
+
+def test_what_a_summary_states_are_plain_numbers():
+    table = pd.DataFrame({"dice": [0.5, 0.75]})
+    draws = {"confidence": np.float32(0.5), "resamples": np.int64(9), "seed": np.int64(3)}
+    summary = summarize(table, **draws)
+    assert json.loads(json.dumps(summary)) == summary
+    with pytest.raises(KerasganError, match="'seed' must be a whole number"):
+        summarize(table, seed=-1)
 
 
 def test_datasets_that_cannot_be_together_are_refused_by_name(inside, outside, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.errors import KerasganError
+from kerasgan.evaluation.breakdown import LOW_IS_GOOD
 from kerasgan.validation import invalid
 
 
@@ -16,7 +17,8 @@ def referral_curve(table: pd.DataFrame, by: str, score: str = "dice") -> pd.Data
         table: A row for each image, with a score, such as the table of `evaluate` merged with that
             of `kerasgan.inference.uncertainty_table` by `name`.
         by: Column of how uncertain each image is; those with the largest values go first.
-        score: Column of the score; images where it is NaN are left out.
+        score: Column of the score; images where it is NaN are left out. For distances and areas
+            of error, where low is good, as of `worst`, the images with the largest are the poor.
 
     Returns:
         A row for each number of images referred, from none to all but one: `referred`, as a share
@@ -39,10 +41,13 @@ def referral_curve(table: pd.DataFrame, by: str, score: str = "dice") -> pd.Data
     Source: the risk-coverage curve, Geifman and El-Yaniv 2017 (arXiv 1705.08500), for a score.
     """
     for name, column in (("by", by), ("score", score)):
-        if column not in table:
+        if not isinstance(table, pd.DataFrame):
+            raise invalid("table", "a DataFrame", type(table).__name__)
+        if not isinstance(column, str) or column not in table:
             raise invalid(name, f"a column of the table, {list(table)}", column)
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            raise invalid(name, "a column of numbers", column)
+        values = table[column]
+        if values.dtype.kind not in "biuf" or np.isinf(values.to_numpy(float)).any():
+            raise invalid(name, "a column of finite numbers", column)
     rows = table[table[score].notna()]
     if rows[by].isna().any():
         raise KerasganError(
@@ -53,6 +58,7 @@ def referral_curve(table: pd.DataFrame, by: str, score: str = "dice") -> pd.Data
         raise KerasganError(
             f"Argument 'table' must hold at least two images with '{score}'. Received: {len(rows)}"
         )
+    low_is_good = score.startswith(LOW_IS_GOOD)
     scores = rows[score].to_numpy(float)
     equal = rows.groupby(by)[score].transform("mean").to_numpy(float)
     order = np.argsort(rows[by].to_numpy(float), kind="stable")
@@ -61,13 +67,13 @@ def referral_curve(table: pd.DataFrame, by: str, score: str = "dice") -> pd.Data
             "referred": np.arange(len(rows)) / len(rows),
             "kept": _means(equal[order]),
             "random": scores.mean(),
-            "best": _means(np.sort(scores)[::-1]),
+            "best": _means(np.sort(scores) if low_is_good else np.sort(scores)[::-1]),
         }
     )
     kept, chance, best = (curve[name].mean() for name in ("kept", "random", "best"))
     spread = best - chance
     curve.attrs["area"] = float(kept)
-    curve.attrs["gain"] = float((kept - chance) / spread) if spread > 1e-12 else float("nan")
+    curve.attrs["gain"] = float((kept - chance) / spread) if abs(spread) > 1e-12 else float("nan")
     return curve
 
 

@@ -22,7 +22,7 @@ from kerasgan.inference.stream import image_source
 from kerasgan.models.functional import generator_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import write_file
-from kerasgan.validation import check_number, invalid
+from kerasgan.validation import check_number, check_path, invalid
 
 SHRINKAGE = 0.1
 BATCH = 8
@@ -138,14 +138,23 @@ class Novelty:
         try:
             with np.load(path, allow_pickle=False) as file:
                 known = {
-                    str(layer): {name: file[f"{number}/{name}"] for name in ARRAYS}
-                    for number, layer in enumerate(file["layers"])
+                    str(layer): {
+                        name: np.asarray(file[f"{number}/{name}"], np.float64) for name in ARRAYS
+                    }
+                    for number, layer in enumerate(np.atleast_1d(file["layers"]).ravel())
                 }
                 threshold, share = float(file["threshold"]), float(file["share"])
             for each in known.values():
                 size = each["center"].size
                 if [each[name].shape for name in ARRAYS] != [(size,), (size,), (size, size), ()]:
                     raise ValueError("its arrays do not fit each other")
+                if not all(np.isfinite(each[name]).all() for name in ARRAYS):
+                    raise ValueError("its numbers are not finite")
+                if min(each["scale"].min(), each["usual"]) <= 0:
+                    raise ValueError("it has a unit that is not above 0")
+                np.linalg.cholesky(each["inverse"])
+            if not known or not np.isfinite([threshold, share]).all():
+                raise ValueError("it has no layers, or no threshold")
             return cls(known, threshold, share)
         except Exception as error:  # numpy and zipfile have many for a broken file
             raise KerasganError(f"'{path}' holds no Novelty of kerasgan: {error}") from error
@@ -195,14 +204,19 @@ def fit_novelty(
     """
     check_number("quantile", quantile, above=0, below=1)
     for name, samples, least in (("train", train, 10), ("validation", validation, 1)):
+        if not isinstance(samples, Samples):
+            raise invalid(name, "Samples", type(samples).__name__)
         if len(samples) < least:
             raise invalid(name, f"at least {least} images", len(samples))
     network = generator_of(model)
     layers = _way_down(network) if layers is None else list(layers)
+    if not layers:
+        raise invalid("layers", "at least one name", layers)
     known = {}
     for layer, values in _features(network, train, layers, size, preprocess)[1].items():
         scale = values.std(0)
-        scale[scale == 0] = 1
+        constant = scale <= 1e-6 * (np.abs(values.mean(0)) + scale.max())
+        scale[constant] = max(float(scale.max()), 1.0)  # a dead channel has no unit of its own
         correlations = np.cov((values - values.mean(0)) / scale, rowvar=False, bias=True)
         shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * np.eye(len(scale))
         arrays = values.mean(0), scale, np.linalg.inv(shrunk), np.ones(())
@@ -254,13 +268,18 @@ def _features(
         if len(getattr(outputs[layer], "shape", ())) != 4:
             raise invalid("layers", "layers of maps (batch, height, width, channels)", layer)
     (member,) = members_of(network)
+    channels = network.inputs[0].shape[-1]
     window, before = input_size(member, size), preprocess_of(network, preprocess)
     run = tf.function(keras.Model(network.inputs, [outputs[layer] for layer in layers]))
-    names, load = image_source(images, network.inputs[0].shape[-1])
+    names, load = image_source(images, channels)
     rows = []
     for start in range(0, len(names), BATCH):
         chosen = range(start, min(start + BATCH, len(names)))
-        batch = [resize_image(check_image(load(i), f"images[{i}]"), window) for i in chosen]
+        loaded = [check_image(load(i), f"images[{i}]") for i in chosen]
+        for index, image in zip(chosen, loaded):
+            if image.shape[-1] != channels:
+                raise invalid(f"images[{index}]", f"an image of {channels} channels", image.shape)
+        batch = [resize_image(image, window) for image in loaded]
         maps = [
             np.asarray(each, np.float64) for each in tf.nest.flatten(run(before(np.stack(batch))))
         ]
@@ -275,7 +294,7 @@ def _features(
 
 
 def _check_name(path: str | os.PathLike) -> pathlib.Path:
-    path = pathlib.Path(path)
+    path = check_path("path", path)
     if path.suffix != ".npz":
         raise KerasganError(f"Argument 'path' must end in '.npz'. Received: '{path}'")
     return path

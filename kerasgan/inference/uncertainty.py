@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ class Uncertainty(NamedTuple):
     """How uncertain the mask of one image is.
 
     Attributes:
-        entropy: float32 (height, width), from 0 to log2(classes) bits: the entropy of the mean
-            probability. High at borders, and where the networks are undecided.
+        entropy: float32 (height, width), in bits: the entropy of the mean probability, from 0 to
+            log2(classes), or to 1 for a foreground channel. High at borders, and where the networks
+            are undecided.
         disagreement: float32 (height, width), in bits, at most the entropy: the part of it that
             comes from differences between the passes (mutual information). 0 where all agree.
         mask_disagreement: from 0, all passes give the same mask, to 1, no two masks overlap: 1 less
@@ -68,6 +70,10 @@ def predict_uncertainty(
     Source: mutual information, Houlsby et al. 2011 (arXiv 1112.5745); views, Wang et al. 2019
     (arXiv 1807.07356); pairs of masks, Roy et al. 2019 (arXiv 1811.09800).
     """
+    return list(_iterate(model, images, augment, options))
+
+
+def _iterate(model: Any, images: Any, augment: bool | str, options: dict) -> Iterator[Uncertainty]:
     model = with_input_shape(model, images, options.get("size"))
     members = members_of(model)
     if augment is False and len(members) == 1:
@@ -90,15 +96,19 @@ def predict_uncertainty(
         ]
         return Uncertainty(entropy, np.maximum(disagreement, 0), 1 - float(np.mean(pairs)))
 
-    return list(iterate_logits(model, images, finish, augment=augment, average=False, **options))
+    options = {**options, "augment": augment, "average": False}
+    return iterate_logits(model, images, finish, **options)
 
 
-def uncertainty_table(model: Any, images: Any, **options: Any) -> pd.DataFrame:
+def uncertainty_table(
+    model: Any, images: Any, *, augment: bool | str = True, **options: Any
+) -> pd.DataFrame:
     """Measure how uncertain the mask of each image is, to send the most uncertain ones to a person.
 
     Args:
         model: As for `predict_uncertainty`.
         images: As for `predict_uncertainty`.
+        augment: As for `predict_uncertainty`.
         **options: As for `predict_uncertainty`.
 
     Returns:
@@ -113,16 +123,15 @@ def uncertainty_table(model: Any, images: Any, **options: Any) -> pd.DataFrame:
         >>> table.sort_values("mask_disagreement").tail()  # doctest: +SKIP
     """
     samples = to_samples(images)
-    measured = predict_uncertainty(model, images if samples is None else samples, **options)
-    names = [f"images[{i}]" for i in range(len(measured))] if samples is None else samples.names
-    return pd.DataFrame(
-        {
-            "name": list(names),
-            "entropy": [float(each.entropy.mean()) for each in measured],
-            "disagreement": [float(each.disagreement.mean()) for each in measured],
-            "mask_disagreement": [each.mask_disagreement for each in measured],
-        }
-    )
+    measured = _iterate(model, images if samples is None else samples, augment, options)
+    rows = [
+        (float(each.entropy.mean()), float(each.disagreement.mean()), each.mask_disagreement)
+        for each in measured
+    ]
+    names = [f"images[{i}]" for i in range(len(rows))] if samples is None else samples.names
+    table = pd.DataFrame(rows, columns=["entropy", "disagreement", "mask_disagreement"])
+    table.insert(0, "name", list(names))
+    return table
 
 
 def _foreground(probability: np.ndarray, labels: bool) -> np.ndarray:

@@ -63,7 +63,11 @@ def test_images_without_a_score_are_left_out():
     [
         (table([0.5, 0.6], [1, 2]), {"by": "doubt"}, "'by' must be a column .*entropy.*doubt"),
         (table([0.5, 0.6], [1, 2]), {"by": "entropy", "score": "f1"}, "'score' must be a column"),
-        (table([0.5, 0.6], ["a", "b"]), {"by": "entropy"}, "'by' must be a column of numbers"),
+        (
+            table([0.5, 0.6], ["a", "b"]),
+            {"by": "entropy"},
+            "'by' must be a column of finite numbers",
+        ),
         (table([0.5, 0.6], [1, np.nan]), {"by": "entropy"}, "'entropy' has no value for 1"),
         (table([0.5, np.nan], [1, 2]), {"by": "entropy"}, "at least two images.*Received: 1"),
     ],
@@ -71,3 +75,18 @@ def test_images_without_a_score_are_left_out():
 def test_tables_that_cannot_be_used_are_named(rows, options, reason):
     with pytest.raises(kg.KerasganError, match=reason):
         curve_of(rows, **options)
+
+
+def test_the_largest_distances_are_the_poorest():
+    rows = pd.DataFrame({"hausdorff_95": [1.0, 9.0, 2.0, 5.0], "entropy": [0.1, 0.7, 0.3, 0.5]})
+    curve = curve_of(rows, "entropy", "hausdorff_95")
+    assert curve.attrs["gain"] == 1
+    assert list(curve["kept"]) == list(curve["best"]) == [4.25, 8 / 3, 1.5, 1.0]
+
+
+@pytest.mark.parametrize("column", [[np.inf, 1.0], [1j, 2.0]])
+def test_columns_without_order_are_refused(column):
+    with pytest.raises(kg.KerasganError, match="'by' must be a column of finite numbers"):
+        curve_of(table([0.5, 0.6], column), "entropy")
+    with pytest.raises(kg.KerasganError, match="'table' must be a DataFrame"):
+        curve_of(None, "entropy")

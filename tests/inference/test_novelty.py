@@ -115,3 +115,62 @@ def test_arguments_that_cannot_be_used_are_named(model, scenes, novelty):
     other = kg.models.residual_unet(size=32, filters=4, levels=1)
     with pytest.raises(kg.KerasganError, match="layers"):
         novelty.measure(other, scenes[1])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_are_named(model, novelty, channels):
+    with pytest.raises(kg.KerasganError, match=r"images\[\d\]' must be an image of 3 channels"):
+        novelty.measure(model, np.zeros((2, 32, 32, channels)))
+    with pytest.raises(kg.KerasganError, match=r"images\[1\]' must be an image of 3 channels"):
+        novelty.measure(model, [np.zeros((32, 32, 3)), np.zeros((32, 32, channels))])
+
+
+def test_other_things_than_samples_and_layers_are_refused(model, scenes):
+    for train in (None, "a folder of images"):
+        with pytest.raises(kg.KerasganError, match="'train' must be Samples"):
+            fit(model, train, scenes[1])
+    with pytest.raises(kg.KerasganError, match="'layers' must be at least one name"):
+        fit(model, *scenes, layers=[])
+    with pytest.raises(kg.KerasganError, match="'path'"):
+        kg.inference.Novelty.load(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threshold", np.nan),
+        ("0/scale", 0.0),
+        ("0/inverse", -1.0),
+        ("0/center", np.nan),
+        ("0/center", "text"),
+        ("layers", np.array([], "U1")),
+    ],
+)
+def test_files_that_were_changed_are_refused(novelty, tmp_path, name, value):
+    path = tmp_path / "novelty.npz"
+    novelty.save(path)
+    arrays = dict(np.load(path))
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+    elif isinstance(value, str):
+        arrays[name] = np.full(arrays[name].shape, value)
+    else:
+        arrays[name] = np.full_like(arrays[name], value)
+    np.savez(path, **arrays)
+    with pytest.raises(kg.KerasganError, match=r"novelty\.npz' holds no Novelty"):
+        kg.inference.Novelty.load(path)
+
+
+def test_a_channel_that_is_dead_in_training_does_not_decide_alone(scenes):
+    image = keras.Input((32, 32, 3))
+    conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(conv(image)))
+    kernel, bias = conv.get_weights()
+    kernel[..., 0], bias[0] = 0, 0.1
+    conv.set_weights([kernel, bias])
+    options = {"layers": ["conv"], "preprocess": "[-1,1]"}
+    novelty = fit(model, *scenes, **options)
+    bias[0] += 1e-6
+    conv.set_weights([kernel, bias])
+    distances = novelty.measure(model, scenes[0], preprocess="[-1,1]").distance
+    assert distances.max() < 100

@@ -42,13 +42,13 @@ REQUIRED = (
 
 UNKNOWN = "not recorded"
 DATA = {
-    "images": "Images, and a key of their content",
-    "masks": "Masks, likewise",
+    "images": "Images (number, hash of their content)",
+    "masks": "Masks (number, hash of their content)",
     "data": "Data",
-    "batches": "Batches an epoch",
+    "batches": "Batches per epoch",
     "batch_size": "Batch size",
     "size": "Height and width in training",
-    "mode": "Brought to it by",
+    "mode": "Resizing in training",
     "augment": "Augmentation",
     "seed": "Seed of order and augmentation",
 }
@@ -56,7 +56,7 @@ DONE = {
     "epochs": "Epochs done",
     "asked_epochs": "Epochs asked for",
     "kept_epoch": "Weights are of epoch",
-    "seed": "Seed of the start values",
+    "seed": "Seed of the initial weights",
     "precision": "Precision",
     "devices": "Devices",
     "seconds": "Seconds",
@@ -105,7 +105,10 @@ def recorded(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         )
         pairs = [(label, fact_text(data.get(name))) for name, label in DATA.items() if name in data]
         pairs += [
-            ("Validation images, and a key", fact_text(checked.get("images", checked.get("data")))),
+            (
+                "Validation images (number, hash)",
+                fact_text(checked.get("images", checked.get("data"))),
+            ),
             *((label, fact_text(fit.get(name))) for name, label in DONE.items()),
         ]
         which = f" ({number} of {len(fits)})" if len(fits) > 1 else ""

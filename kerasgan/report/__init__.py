@@ -5,7 +5,7 @@ or a matplotlib figure.
 
 - Pages: `html` (`write`, of one model), `comparison` (`compare`, of several), `page` (fills in the
   templates of `assets`), `output_folder` (writes the folder as a whole).
-- What they hold: `collect` (one pass over all images), `failures` (what went wrong, which images to
+- What they hold: `collect` (one pass over all images), `failures` (errors, which images to
   show), `model_results` and `significance` (of a comparison), `panels` and `pictures` (images shown
   in full), `charts`, `model_card` (facts of a model), `texts`.
 - Figures: `figures`, `methods`.

@@ -1,4 +1,4 @@
-"""One pass over all images: scores, calibration, thumbnails and what went wrong, image by image.
+"""One pass over all images: scores, calibration, thumbnails and errors of each image.
 
 No image and no mask is kept but as a thumbnail and a row of a table, so memory grows by about two
 kilobytes an image.

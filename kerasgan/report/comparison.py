@@ -63,11 +63,11 @@ def compare(
     overwrite: bool = False,
     verbose: bool = True,
 ) -> pathlib.Path:
-    """Write a report that holds two or more models against each other on the same images.
+    """Write a report that compares two or more models on the same images.
 
     The page is made as that of `write`, and put in place likewise. It shows what each model is; the
     scores of each with their intervals; the differences from the first model, image by image, with
-    paired bootstrap intervals and whether they may be chance; scores by size, failures and
+    paired bootstrap intervals and whether they are significant; scores by size, errors and
     calibration of each; how far the masks agree; and the images where the models differ most, where
     they agree and which are hard for all, with what each drew and what that rests on. Without true
     masks it shows agreement, and no scores.
@@ -347,15 +347,15 @@ def _summary_sentences(
     for result, row in zip(results[1:], differences[0]["rows"] if differences else ()):
         size, low, high = (signed(row[part], 3) for part in ("difference", "low", "high"))
         lines.append(
-            f"Dice of {result.name} less that of {results[0].name}: {size} (95 % interval {low} to "
-            f"{high}). {row['significance'].text}"
+            f"Dice of {result.name} minus Dice of {results[0].name}: {size} (95 % confidence "
+            f"interval {low} to {high}). {row['significance'].text}"
         )
     lines += [f"{result.name}: {sentences(result.collected)[1]}" for result in results]
     lowest = min(pairs, key=lambda pair: pair["mean"])
     lines.append(
-        f"Between the masks of {lowest['a'].name} and {lowest['b'].name}"
-        f"{', which agree least,' if len(pairs) > 1 else ''} the Dice score is "
-        f"{lowest['mean']:.2f} on average, {lowest['lowest']:.2f} at the lowest."
+        f"Agreement of {lowest['a'].name} and {lowest['b'].name}"
+        f"{' (the lowest of all pairs)' if len(pairs) > 1 else ''}: mean Dice score between their "
+        f"masks {lowest['mean']:.2f}, lowest {lowest['lowest']:.2f}."
     )
     return lines
 

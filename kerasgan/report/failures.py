@@ -1,4 +1,4 @@
-"""Which images went wrong, in what way, and which of them to show."""
+"""Errors of each image, and which images to show."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pandas as pd
 from scipy import ndimage
 
 SPECK = 1 / 5000
-"""Share of the frame below which a spot counts neither as an object nor as a false alarm."""
+"""Share of the frame below which a spot counts neither as an object nor as a false positive."""
 POOR = 0.5
 """Jaccard below which an object counts as found in part only."""
-KINDS = ("missed", "false alarm", "partial", "found", "rightly empty")
+KINDS = ("missed", "false positive", "partial", "found", "correctly empty")
 """What can be said of an image with a true mask; several hold at once."""
 FAILURES = KINDS[:3]
 
@@ -35,21 +35,21 @@ class ObjectCounts(NamedTuple):
 
 
 def count_objects(truth: np.ndarray, prediction: np.ndarray) -> ObjectCounts:
-    """Count objects in a true and a predicted mask, and those that nothing answers to."""
+    """Count objects in a true and a predicted mask, and those that do not overlap the other."""
     truth, prediction = np.asarray(truth).astype(int), np.asarray(prediction).astype(int)
     return ObjectCounts(*_without_answer(truth, prediction), *_without_answer(prediction, truth))
 
 
 def failure_kinds(findings: ObjectCounts, jaccard: float) -> list[str]:
-    """Say in words what went wrong in an image."""
+    """Name the errors of an image."""
     kinds = []
     if findings.missed:
         kinds.append("missed")
     if findings.false:
-        kinds.append("false alarm")
+        kinds.append("false positive")
     if findings.objects > findings.missed and jaccard < POOR:
         kinds.append("partial")
-    return kinds or (["found"] if findings.objects else ["rightly empty"])
+    return kinds or (["found"] if findings.objects else ["correctly empty"])
 
 
 class ShownImage(NamedTuple):

@@ -77,9 +77,10 @@ def mask_figure(
 ) -> Figure:
     """Draw images with their true and predicted masks, and where the two differ.
 
-    One row per image: the image; the outlines of both masks on it; what was found, missed and drawn
-    too much, on the image in grey. With masks of one kind alone, the image, and the image with what
-    is foreground filled in, and its share of the frame: so an inverted mask shows.
+    One row per image: the image; the outlines of both masks on it; true positive, false
+    negative and false positive pixels, on the image in grey. With masks of one kind alone, the
+    image, and the image with what is foreground filled in, and its share of the frame: so an
+    inverted mask shows.
 
     Args:
         images: Float images (height, width, channels) in [-1, 1], one or three channels; sizes may
@@ -141,7 +142,7 @@ def mask_figure(
                 _draw_outlines(panels[1], truth, prediction)
             if row == 0:
                 second = "Outlines" if both else "Foreground filled in"
-                captions = ["Image", second, "Found, missed, too much"]
+                captions = ["Image", second, "Errors"]
                 if both and not outlines:
                     del captions[1]
                 for panel, caption in zip(panels, captions):
@@ -384,7 +385,7 @@ def _note(axes, text: str) -> None:
 
 
 def compare_regions(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return what was found, drawn too much, missed, and found as another class."""
+    """Return true positive, false positive, false negative and wrong-class pixels."""
     true, found = truth != 0, prediction != 0
     both = true & found
     return both & (truth == prediction), found & ~true, true & ~found, both & (truth != prediction)
@@ -403,9 +404,9 @@ def _mask_legend(truths, predictions, outlines) -> list:
         return [Patch(facecolor=color, alpha=0.6, label=label)]
     drawn = Line2D([], [], color=PREDICTION, linestyle=DASHES, label="prediction")
     patches = [
-        Patch(color=HIT, label="found"),
-        Patch(color=EXTRA, label="too much"),
-        Patch(color=MISSED, label="missed"),
+        Patch(color=HIT, label="true positive"),
+        Patch(color=EXTRA, label="false positive"),
+        Patch(color=MISSED, label="false negative"),
     ]
     if any(compare_regions(t, p)[3].any() for t, p in zip(truths, predictions)):
         patches.append(Patch(color=WRONG_CLASS, label="wrong class"))

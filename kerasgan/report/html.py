@@ -1,4 +1,4 @@
-"""The transparency report: one page that a committee can read, and the files behind it."""
+"""The transparency report: one HTML page, and the files behind it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write(
 
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
-        samples: `Samples`. Without masks the report has no scores and no failures.
+        samples: `Samples`. Without masks the report has no scores and no errors.
         folder: New or empty; nothing else is ever written into.
         rules: What to explain by: a rule's name, a rule or another method; a list of these; or a
             dict from a name of your own to such a rule. `()` leaves explanations out, for a
@@ -78,7 +78,7 @@ def write(
         layers: Names of layers to show relevance at, from the image to the logits; None picks
             three. A prediction from windows or augmented views has none to show.
         images: How many images to show in full, 1 to 40: the worst, the median, the best, and
-            failures of each kind.
+            errors of each kind.
         card: What only people know, by the fields of the card of `kerasgan.inference.save_bundle`,
             and "licence": text, a list, or a dict of facts. The report names required fields that
             are missing.
@@ -93,7 +93,7 @@ def write(
         preprocess: What a network not trained on images in [-1, 1] takes: a name or a function, as
             for `kerasgan.predict`. The report says which.
         outlines: Whether figures show the outlines of masks, which can hide thin structures; in the
-            page they can be switched off at each case.
+            page they can be switched off for each image.
         gates: As for `Explainer`; the page names them.
         overwrite: Whether an earlier report in the folder may be replaced. One that was changed, or
             that other files were added to, never is.
@@ -147,7 +147,7 @@ def write(
             heading.capitalize(): [f"{label}: {value}" for label, value in pairs]
             for heading, pairs in {"written": [("On", date.isoformat())], **facts}.items()
         }
-        sections.update({"Scores": lines, "Limits of any such model": LIMITS})
+        sections.update({"Scores": lines, "Limits of all such models": LIMITS})
         text = card_text(title, stated, sections)
         (new / "model_card.md").write_text(text, encoding="utf-8")
         page = _page(

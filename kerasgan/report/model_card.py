@@ -19,7 +19,11 @@ from kerasgan.models import generator_of
 from kerasgan.storage import package_versions
 
 PACKAGES = ("innvestigate", "numpy", "scipy", "pandas")
-MODES = {"window": "cutting overlapping windows", "letterbox": "a border", "stretch": "stretching"}
+MODES = {
+    "window": "none: overlapping windows",
+    "letterbox": "letterbox (adds a border)",
+    "stretch": "stretching",
+}
 AUGMENTED = {True: "flips and right angles", "flips": "flips"}
 RECIPE = {"l1": "L1 loss"}
 ADVISED = ("augment", "batch_size", "epochs")  # what `fit` got is in what it recorded
@@ -98,8 +102,8 @@ def with_settings(
 ) -> dict[str, list[tuple[str, str]]]:
     """Add to the facts of a model how it was used here."""
     used = [
-        ("Takes", str(options["preprocess"])),
-        ("Images are brought to its size by", MODES[options["mode"]]),
+        ("Preprocessing", str(options["preprocess"])),
+        ("Resizing of images", MODES[options["mode"]]),
     ]
     if options["augment"]:
         used.append(("Averaged over views", AUGMENTED[options["augment"]]))

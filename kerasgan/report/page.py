@@ -14,9 +14,15 @@ from kerasgan._version import __version__
 from kerasgan.inference.card import printable
 from kerasgan.report import charts
 from kerasgan.report.failures import FAILURES, SPECK
-from kerasgan.report.panels import TARGETS
 from kerasgan.report.pictures import LEVELS, palette
-from kerasgan.report.texts import KIND_WORDS, RULES, SCORE_WORDS
+from kerasgan.report.texts import (
+    EMPTY_WORDS,
+    KIND_WORDS,
+    RULES,
+    SCORE_WORDS,
+    TARGETS,
+    conservation_sentence,
+)
 
 
 def render(template: str, **content: Any) -> str:
@@ -29,6 +35,7 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, percent=_percent, signed=signed, printable=printable)
+    environment.filters["conservation"] = conservation_sentence
     script = environment.loader.get_source(environment, "report.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment.get_template(template).render(
@@ -46,6 +53,7 @@ def render(template: str, **content: Any) -> str:
         levels=LEVELS,
         rule_words=RULES,
         score_words=SCORE_WORDS,
+        empty_words=EMPTY_WORDS,
     )
 
 

@@ -27,15 +27,10 @@ from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
 from kerasgan.report import pictures
 from kerasgan.report.failures import SPECK, ShownImage
 from kerasgan.report.figures import mask_figure
+from kerasgan.report.texts import TARGETS, map_sentence
 
 SIDE = 360
 TOGETHER = 6
-TARGETS = {
-    "prediction": "the predicted mask",
-    "false_positives": "what was drawn too much",
-    "false_negatives": "what was missed",
-}
-"""What is explained of an image, by the name of its target, in words."""
 
 
 class Panels:
@@ -196,7 +191,7 @@ class Panels:
                         placed = pictures.inside(region, size, self.placing)
                         region = pictures.resized(placed, size) > 0
                     entry.update(_shares(whole_map, region))
-                maps.append(entry)
+                maps.append({**entry, "text": map_sentence(entry)})
 
 
 def explain_without_warnings(
@@ -228,7 +223,7 @@ def heatmap_options(panels: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, 
 
 
 def balance(ledgers: Sequence[pd.DataFrame]) -> dict[str, Any]:
-    """Say where relevance went, over all images explained, and whether any was lost unseen.
+    """Say where relevance went, over all images explained, and whether it is conserved.
 
     `images`: how many had something to explain; `pixels`, `bias`, `stabiliser`, `unsupported`,
     `remainder`: mean shares of what was explained; `lost`: `largest_leak`; `balanced`: whether that
@@ -266,7 +261,7 @@ def _batch(part: Samples, size: Any, mode: str) -> tuple[np.ndarray, np.ndarray 
 
 
 def _shares(relevance: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """How much of a map speaks for the target, and how much lies inside it.
+    """How much of a map is positive, and how much lies inside the target.
 
     Beside it what lies inside of a map that is the same everywhere, `chance`, and of the target
     itself, blurred by the width that fits the map best, `masked`.

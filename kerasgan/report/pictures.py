@@ -127,7 +127,7 @@ def outline_layer(
 
 
 def error_layer(truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int]) -> str:
-    """Colour what was found, missed, drawn too much and given the wrong class, in a PNG."""
+    """Colour true positive, false positive, false negative and wrong-class pixels, in a PNG."""
     truth, prediction = resized(truth, size), resized(prediction, size)
     layer = np.zeros(size, np.uint8)
     for number, region in enumerate(compare_regions(truth, prediction), 1):

@@ -140,15 +140,15 @@ def test_the_table_sorts_and_filters(visit, report):
     assert [float(cell) for cell in column(page, 3)] == sorted(start, reverse=True)
     page.get_by_role("button", name="Name").click()
     assert column(page, 2) == [f"image_{i}" for i in range(6)]
-    page.get_by_label("Name holds").fill("E_4")
+    page.get_by_label("Name contains").fill("E_4")
     assert column(page, 2) == ["image_4"]
     assert page.locator("#shown").inner_text() == "1 of 6 shown"
-    page.get_by_label("Name holds").fill("")
+    page.get_by_label("Name contains").fill("")
     limit = sorted(start)[2]
-    page.get_by_label("Dice up to").fill(str(limit))
+    page.get_by_label("Dice at most").fill(str(limit))
     assert all(float(cell) <= limit for cell in column(page, 3))
     assert len(column(page, 3)) < 6
-    page.get_by_label("Dice up to").fill("")
+    page.get_by_label("Dice at most").fill("")
     kind = column(page, 10)[0].split()[0]
     options = page.locator("#filter-kind option").all_inner_texts()
     chosen = next(option for option in options if option.startswith(kind))
@@ -197,12 +197,8 @@ def test_values_are_read_by_pointer_and_by_keys(visit, report):
     playwright.expect(out).to_contain_text(f"Row {row}, column {column}:")
     level, limit = page.evaluate(LEVEL, [row - 1, column - 1])
     text = out.inner_text()
-    if level == 0:
-        assert "no say" in text
-    else:
-        shown = float(re.search(r"([+-]?[\d.]+(?:e[+-]?\d+)?) \(", text).group(1))
-        assert shown == pytest.approx(level / 63 * limit, rel=0.06)
-        assert ("speaks for" in text) == (level > 0)
+    shown = float(re.search(r" ([+-]?[\d.]+(?:e[+-]?\d+)?)(?: \(|\.$)", text).group(1))
+    assert shown == pytest.approx(level / 63 * limit, rel=0.06)
     page.mouse.move(1, 1)
     assert out.inner_text() == resting
     heat.focus()
@@ -264,21 +260,21 @@ def test_the_table_of_a_comparison_sorts_and_filters(visit, comparison):
     page = visit(comparison)
     heads = [head.strip() for head in page.locator("#table thead th").all_inner_texts()]
     assert heads[1:] == [
-        "Name", "True area", "Dice A", "Dice B", "B less A", "Apart", "Agreement", "Findings"
+        "Name", "True area", "Dice A", "Dice B", "B minus A", "Range", "Agreement", "Findings"
     ]  # fmt: skip
-    number = heads.index("B less A") + 1
+    number = heads.index("B minus A") + 1
     numbers = [float(cell.replace("\u2212", "-")) for cell in column(page, number)]
     assert len(set(numbers)) > 2
-    page.get_by_role("button", name="B less A").click()
+    page.get_by_role("button", name="B minus A").click()
     cells = [float(cell.replace("\u2212", "-")) for cell in column(page, number)]
     assert cells == sorted(numbers)
-    apart = [float(cell) for cell in column(page, heads.index("Apart") + 1)]
+    apart = [float(cell) for cell in column(page, heads.index("Range") + 1)]
     assert apart == [abs(cell) for cell in cells]
     limit = sorted(apart)[3]
-    page.get_by_label("Apart by at least").fill(str(limit))
+    page.get_by_label("Range at least").fill(str(limit))
     left = sum(value >= limit for value in apart)
     assert page.locator("#shown").inner_text() == f"{left} of 6 shown"
-    page.get_by_label("Apart by at least").fill("")
+    page.get_by_label("Range at least").fill("")
     options = page.locator("#filter-kind option").all_inner_texts()[1:]
     for option in options:
         page.get_by_label("Finding").select_option(option)

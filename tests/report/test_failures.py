@@ -36,9 +36,9 @@ def test_another_class_is_no_answer():
         (ObjectCounts(1, 0, 1, 0), 0.9, ["found"]),
         (ObjectCounts(1, 0, 1, 0), 0.4, ["partial"]),
         (ObjectCounts(1, 1, 0, 0), 0.0, ["missed"]),
-        (ObjectCounts(2, 1, 2, 1), 0.2, ["missed", "false alarm", "partial"]),
-        (ObjectCounts(0, 0, 1, 1), 0.0, ["false alarm"]),
-        (ObjectCounts(0, 0, 0, 0), 1.0, ["rightly empty"]),
+        (ObjectCounts(2, 1, 2, 1), 0.2, ["missed", "false positive", "partial"]),
+        (ObjectCounts(0, 0, 1, 1), 0.0, ["false positive"]),
+        (ObjectCounts(0, 0, 0, 0), 1.0, ["correctly empty"]),
     ],
 )
 def test_kinds(findings, jaccard, kinds):
@@ -48,7 +48,7 @@ def test_kinds(findings, jaccard, kinds):
 def test_choice_holds_ends_middle_and_each_failure():
     dice = np.arange(20) / 20
     finding = ["found"] * 20
-    finding[5], finding[6], finding[7] = "missed", "false alarm", "missed; partial"
+    finding[5], finding[6], finding[7] = "missed", "false positive", "missed; partial"
     table = pd.DataFrame({"dice": dice, "finding": finding})
     chosen = choose(table, "dice", 9)
     groups = {}
@@ -58,7 +58,7 @@ def test_choice_holds_ends_middle_and_each_failure():
     assert groups["median"] == [9, 10]
     assert groups["best"] == [18, 19]
     assert groups["missed"] == [5]
-    assert groups["false alarm"] == [6]
+    assert groups["false positive"] == [6]
     assert groups["partial"] == [7]
     assert len({image.index for image in chosen}) == len(chosen) == 9
 

@@ -78,7 +78,14 @@ def test_classes_are_outlined_and_confusions_coloured():
     wrong = (0.375 + np.array(to_rgb(figures.WRONG_CLASS))) / 2
     np.testing.assert_allclose(canvas[7, 10], wrong, atol=1e-6)
     legend = [text.get_text() for text in figure.legends[0].texts]
-    assert legend == ["truth", "prediction", "found", "too much", "missed", "wrong class"]
+    assert legend == [
+        "truth",
+        "prediction",
+        "true positive",
+        "false positive",
+        "false negative",
+        "wrong class",
+    ]
 
 
 def test_rows_keep_the_aspect_of_their_images(tmp_path):
@@ -216,7 +223,7 @@ def test_outlines_can_be_switched_off(labelled):
     assert len(figure.axes) == 2
     assert not [line for axes in figure.axes for line in axes.collections]
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words[0].startswith("found" if labelled else "prediction")
+    assert len(words) == (3 if labelled else 1)
     shown = np.asarray(figure.axes[1].images[-1].get_array())
     assert (shown[4, 4] != shown[12, 12]).any()
     outlined = mask_figure(image, truths, mask)

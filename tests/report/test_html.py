@@ -173,10 +173,27 @@ def test_shares_of_the_ledger():
     assert balance([pd.DataFrame([row])])["images"] == 0
 
 
+def test_the_summary_says_where_the_logits_went(report, model, samples):
+    """One number for the pixels and one for the biases, as in the conservation table."""
+    page = read(report)
+    shown = [e[2] for e in page.all("article")]
+    names = [next(name for name in samples.names if name in text.split()) for text in shown]
+    shares = []
+    for name in names:
+        image, _ = next(iter(samples[samples.names.index(name)].batches(1, size=32)))
+        e = kg.Explainer(model, "epsilon").explain(image)
+        if e.ledger["relevance_in"].iloc[0]:
+            shares.append(e.ledger["bias"].sum() / e.ledger["relevance_in"].iloc[0])
+    wanted = f"{100 * np.mean(shares):.1f} %"
+    assert wanted in page.text("ul", class_="sentences")
+    assert wanted in page.text("section", id="ledger")
+
+
 def test_one_image(model, samples, tmp_path):
     page = read(write(model, samples[2], tmp_path / "one"))
     assert len(page.all("article")) == 1
-    assert "On 1 image, the mean Dice score" in page.text("section", id="short")
+    dice = kg.evaluate(model, samples[2], verbose=False)["dice"][0]
+    assert f"{dice:.2f}" in page.text("ul", class_="sentences")
 
 
 def test_no_true_masks(model, samples, tmp_path):
@@ -184,7 +201,6 @@ def test_no_true_masks(model, samples, tmp_path):
     page = read(path)
     sections = {e[1].get("id") for e in page.all("section")}
     assert not sections & {"scores", "size", "failures", "calibration"}
-    assert "There are no true masks" in page.text("section", id="short")
     assert "Dice" not in page.text("table", id="table")
     kept = pd.read_csv(path.parent / "images.csv")
     assert list(kept) == ["name", "confidence", "predicted_area"]
@@ -285,7 +301,7 @@ def test_what_is_said_of_training_is_what_fit_did(tmp_path):
         assert "rotation5" in words
         assert "Epochsdone(1of2)2" in words
         assert "Weightsareofepoch(2of2)1" in words
-        assert "Validationimages,andakey(1of2)notrecorded" in words
+        assert words.count("(1of2)notrecorded") == 1
         assert not [text for text in ("size77", "epochs66") if text in words]
 
 
@@ -294,7 +310,7 @@ def test_shortcut_findings_are_shown(model, samples, tmp_path):
     page = read(write(model, samples[:2], tmp_path / "a", shortcuts=found, images=1))
     assert "text is <no> shortcut" in page.text("section", id="shortcuts")
     page = read(write(model, samples[:2], tmp_path / "b", images=1, mode="letterbox"))
-    assert "None were looked for" in page.text("section", id="shortcuts")
+    assert "kerasgan.evaluation.shortcuts" in page.text("section", id="shortcuts")
 
 
 def test_a_folder_with_other_files_is_left_alone(model, samples, tmp_path):
@@ -372,7 +388,7 @@ def test_a_report_without_explanations(model, samples, tmp_path, monkeypatch):
     page = read(path)
     page.check_closed()
     page.check_reachable()
-    assert "without explanations" in page.text("section", id="ledger")
+    assert not page.all("p", class_="balance good")
     assert "relevance" not in page.text("section", id="examples").lower()
     assert [e for e in page.all("input") if e[1].get("class") == "outlined"]
     names = {path.name for path in (path.parent / "figures").iterdir()}

@@ -34,7 +34,7 @@
   }, { rootMargin: "-20% 0px -75% 0px" });
   all("main > section").forEach((section) => watcher.observe(section));
 
-  // --- The table of every image ---
+  // --- The table of all images ---
 
   const table = one("#table");
   const body = table.tBodies[0];
@@ -112,16 +112,6 @@
     let ends = map.limit;
     let pixels = null;
 
-    const summary = () => {
-      if (!map) return "There is nothing to explain: no such pixel.";
-      if (map.place) return `Relevance at ${title(map)}, ${map.cells} cells: the deeper, the coarser.`;
-      if (map.positive === undefined) return "There is nothing to explain: no such pixel.";
-      let signs = `${percent(map.positive)} speaks for, ${percent(1 - map.positive)} against.`;
-      if (map.positive > 0.9995) signs = "All of it speaks for.";
-      if (map.positive < 0.0005) signs = "All of it speaks against.";
-      const where = map.target === "prediction" ? "the outline" : targets[map.target];
-      return `${signs} ${percent(map.inside)} lies inside ${where}: by chance ${percent(map.chance)}, of the mask alone ${percent(map.masked)}.`;
-    };
     const load = async () => {
       if (pixels || !map) return;
       const [wanted, image] = [map, new Image()];
@@ -141,15 +131,14 @@
       const level = levelAt(4 * (y * map.width + x));
       const share = (Math.abs(level) / levels) * (map.limit / (ends || 1));
       const strength = share > 0.9999 ? "at the end of the scale" : `${percent(share)} of the scale`;
-      read.textContent = level
-        ? `Row ${y + 1}, column ${x + 1}: ${level > 0 ? "speaks for" : "speaks against"}, ${signed((level / levels) * map.limit)} (${strength}).`
-        : `Row ${y + 1}, column ${x + 1}: no say (0).`;
+      const value = level ? `${signed((level / levels) * map.limit)} (${strength})` : "0";
+      read.textContent = `Row ${y + 1}, column ${x + 1}: relevance ${value}.`;
       Object.assign(cross.style, { left: `${(100 * (x + 0.5)) / map.width}%`, top: `${(100 * (y + 0.5)) / map.height}%` });
       cross.hidden = false;
     };
     const rest = () => {
       cross.hidden = true;
-      read.textContent = summary();
+      read.textContent = map ? map.text : "There is nothing to explain: the target has no pixels.";
     };
     const show = (rule, target, depth) => {
       const choice = maps.filter((entry) => entry.rule === rule && entry.target === target);

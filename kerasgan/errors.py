@@ -52,6 +52,12 @@ def did_you_mean(received, known: Iterable[str], most: int = 3) -> str:
     return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def install_command(extra: str) -> str:
+    """Return how to install an extra, for an error about what it brings."""
+    copy = f"in a copy of the repository pip install -e '.[{extra}]'"
+    return f"pip install 'kerasgan[{extra}]', or {copy}"
+
+
 def warn(text: str) -> None:
     """Warn at the line outside kerasgan that led here, so that each such line is told once."""
     inside = os.path.dirname(__file__) + os.sep

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.data.resize import MODES
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, install_command
 from kerasgan.inference.members import Member, input_size, members_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import atomic_replace
@@ -110,7 +110,7 @@ def export_onnx(
     """Write a network as an ONNX file, which ONNX Runtime and many others run.
 
     Its input `images` is float32 (batch, height, width, channels) in [-1, 1] of the network's size,
-    its output `probability` float32 of that size. Needs `pip install "kerasgan[onnx]"`.
+    its output `probability` float32 of that size. Needs the extra `onnx`.
 
     Args:
         model: As for `export_predictor`.
@@ -135,7 +135,7 @@ def export_onnx(
         tf2onnx, runtime = map(importlib.import_module, ("tf2onnx", "onnxruntime"))
     except ImportError as error:
         raise KerasganError(
-            f"ONNX needs packages that are not installed ({error}): pip install 'kerasgan[onnx]'"
+            f"ONNX needs packages that are not installed ({error}): {install_command('onnx')}"
         ) from error
     member, window = _member_of(model, size)
     function = _probability_function(member, temperature, preprocess)

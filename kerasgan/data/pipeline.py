@@ -26,7 +26,14 @@ from kerasgan.data.masks import MAX_INSPECTED, inverted_message, looks_inverted
 from kerasgan.data.resize import image_box, resize_mask, resize_pixels
 from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import content_key, file_keys, write_file
-from kerasgan.validation import check_choice, check_path, check_size, check_whole_number, invalid
+from kerasgan.validation import (
+    check_choice,
+    check_path,
+    check_seed,
+    check_size,
+    check_whole_number,
+    invalid,
+)
 
 _SHUFFLE, _AUGMENT = 1, 2
 _MANY = 10  # in fewer images a class may well be absent
@@ -147,7 +154,7 @@ def _check_arguments(
             f"Argument 'batch_size' must not exceed the number of images, {len(samples)}. "
             f"Received: {batch_size}"
         )
-    check_whole_number("seed", seed, 0)
+    check_seed(seed)
     check_choice("shuffle", shuffle, (True, False, None))
     check_path("cache", cache, "'memory' or the path of a folder")
     if isinstance(augment, Mapping):

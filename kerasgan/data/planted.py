@@ -30,7 +30,7 @@ from kerasgan.data.resize import resize_mask
 from kerasgan.data.samples import Samples, load_folder
 from kerasgan.data.synthetic_shapes import smooth_noise, smoothstep
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_choice, check_size
+from kerasgan.validation import check_choice, check_seed, check_size
 
 __all__ = ["cause", "scene", "write_dataset"]
 
@@ -162,6 +162,7 @@ def write_dataset(
         (('frame_0000', 'frame_0001'), (32, 32))
     """
     check_choice("cue", cue, CUES)
+    check_seed(seed)
 
     def draw(index: int) -> dict[str, np.ndarray]:
         image, mask, deciding = scene(cue, size, (seed, index), clean)

@@ -26,7 +26,7 @@ from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import file_keys
 from kerasgan.text import normalize_unicode, read_text
-from kerasgan.validation import check_choice, check_number, check_whole_number
+from kerasgan.validation import check_choice, check_number, check_seed, check_whole_number
 
 FILES = ("names", "image_paths", "mask_paths")
 
@@ -465,4 +465,5 @@ def _triple(color: Any) -> tuple[int, int, int]:
 
 def _drawn(names: Iterable[Hashable], seed: int) -> list:
     """The names in a random order that depends on nothing but each name and the seed."""
+    check_seed(seed)
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())

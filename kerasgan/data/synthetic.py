@@ -19,7 +19,15 @@ from kerasgan.data import synthetic_shapes as shapes
 from kerasgan.data.samples import Samples, load_folder
 from kerasgan.data.synthetic_shapes import smooth_noise, smoothstep
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_choice, check_path, check_size, check_whole_number, invalid
+from kerasgan.validation import (
+    MOST_SEED,
+    check_choice,
+    check_path,
+    check_seed,
+    check_size,
+    check_whole_number,
+    invalid,
+)
 
 __all__ = ["scene", "write_dataset"]
 
@@ -113,6 +121,7 @@ def write_dataset(
         >>> samples.names
         ('polyp_0000', 'polyp_0001')
     """
+    check_seed(seed)
 
     def draw(index: int) -> dict[str, np.ndarray]:
         image, mask = scene(kind, size, (seed, index), classes)
@@ -145,9 +154,11 @@ def write_scenes(
 def random_generator(kind: int, seed: int | Sequence[int]) -> np.random.Generator:
     """Random numbers for one kind of scene and one seed."""
     try:
-        return np.random.default_rng([kind, *np.atleast_1d(seed)])
-    except (TypeError, ValueError):
-        raise invalid("seed", "a whole number from 0 up, or a sequence of them", seed) from None
+        seeds = [check_seed(each) for each in (seed if isinstance(seed, Sequence) else [seed])]
+    except KerasganError:
+        expected = f"a whole number from 0 to {MOST_SEED}, or a sequence of them"
+        raise invalid("seed", expected, seed) from None
+    return np.random.default_rng([kind, *seeds])
 
 
 def make_grid(size) -> shapes.SceneGrid:

@@ -25,7 +25,7 @@ from kerasgan.evaluation.removal import BASELINES
 from kerasgan.explain import Explainer, rule_names
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
-from kerasgan.validation import check_choice, check_whole_number
+from kerasgan.validation import check_choice, check_seed, check_whole_number
 
 RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
 METRIC = "pixels dice gap"
@@ -138,6 +138,7 @@ def advise(
     check_choice("baseline", baseline, BASELINES)
     check_whole_number("steps", steps, 1)
     check_whole_number("images", images, 4)
+    check_seed(seed)
     check_some(samples, 4)
     drawn = np.random.default_rng(seed).permutation(len(samples))[:images]
     halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]

@@ -24,7 +24,7 @@ from scipy import ndimage
 from kerasgan.counts import count, score
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, warn
-from kerasgan.evaluation.bootstrap import interval, resampled_means
+from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.result_cache import open_cache, read_result
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.explain import Explainer, targets
@@ -32,7 +32,7 @@ from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.models.preprocess import preprocess_of
-from kerasgan.validation import invalid
+from kerasgan.validation import check_seed, invalid
 
 SETUP = "explanations.json"
 COLUMNS = ["name", "method", "kind", "metric", "value"]
@@ -187,7 +187,7 @@ class ExplanationBenchmark:
         self.samples = check_some(samples)
         self.target = targets.get(target)
         self.controls = CONTROLS if controls else {}
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.rules = named_rules(rules)
         if controls and "gradient" not in self.rules:
             self.rules["gradient"] = "gradient"
@@ -426,6 +426,8 @@ def summarize_maps(
         >>> summary[["metric", "method", "mean", "images", "undefined"]].values.tolist()
         [['mass', 'epsilon', 0.6, 2, 0]]
     """
+    check_draws(confidence, resamples)
+    check_seed(seed)
     keys = ["metric", "method", "kind"]
     wide = table.groupby(["name", *keys], sort=False)["value"].mean().unstack(keys)
     means = resampled_means(wide.to_numpy(np.float64), resamples, seed)

@@ -18,7 +18,7 @@ from kerasgan.evaluation.bootstrap import group_rows
 from kerasgan.evaluation.breakdown import column_means
 from kerasgan.evaluation.result_cache import open_cache, read_result
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, preprocess_of
-from kerasgan.validation import check_choice, check_number, check_whole_number
+from kerasgan.validation import check_choice, check_number, check_seed, check_whole_number
 
 SETUP = "cross_validation.json"
 SCORES_FILE = "scores.csv"
@@ -95,6 +95,7 @@ def cross_validate(
     for name in options:
         check_choice("options", name, OPTIONS)
     check_number("fraction", fraction, least=0, below=1)
+    check_seed(seed)
     before = options.get("preprocess")
     before = preprocess_of(None, DEFAULT_PREPROCESS if before is None else before)
     options["scores"] = segmentation.named_scores(options.get("scores"), samples.classes)

@@ -14,6 +14,7 @@ from kerasgan.evaluation.bootstrap import (
     interval,
     resampled_means,
 )
+from kerasgan.validation import check_seed
 
 
 def paired_difference(
@@ -62,6 +63,7 @@ def paired_difference(
     is added to both counts, so that p is never zero).
     """
     check_draws(confidence, resamples)
+    check_seed(seed)
     table_a, table_b = _aligned(table_a, table_b)
     rows, grouped = [], group_rows(table_a.index, groups)
     for column in table_a.select_dtypes("number"):

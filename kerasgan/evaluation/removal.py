@@ -15,7 +15,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from kerasgan.evaluation.benchmark import ExplainedBatch, check_maps, rng_of, target_scores
-from kerasgan.validation import check_choice, check_whole_number
+from kerasgan.validation import check_choice, check_seed, check_whole_number
 
 ORDERS = ("most", "least")
 FOUR = {(-1, 0): 1.0, (1, 0): 1.0, (0, -1): 1.0, (0, 1): 1.0}
@@ -225,6 +225,7 @@ def removal_curve(
     check_choice("units", units, UNITS)
     check_choice("baseline", baseline, BASELINES)
     check_whole_number("steps", steps, 1)
+    check_seed(seed)
     start = target_scores(batch.logits, batch.weights)
     curves = {score: np.full((len(maps), steps + 1), np.nan) for score in ("dice", "logit")}
     for i, (name, image, relevance) in enumerate(zip(batch.names, batch.images, maps)):

@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 
 from kerasgan.data import resize_back
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_whole_number
+from kerasgan.validation import check_seed, check_whole_number
 
 MOST = 10  # clusters that the eigengap chooses among
 RESTARTS = 10
@@ -93,6 +93,7 @@ def relevance_clusters(
     neighbours = int(np.ceil(np.log2(count))) if neighbours is None else neighbours
     check_whole_number("neighbours", neighbours, 1, count - 1)
     check_whole_number("size", size, 1, 1024)
+    check_seed(seed)
     if clusters is not None:
         check_whole_number("clusters", clusters, 1, count - 1)
     small = small_maps(maps, size).reshape(count, -1)

@@ -22,7 +22,7 @@ from kerasgan.evaluation.bootstrap import (
 from kerasgan.evaluation.breakdown import LOW_IS_GOOD
 from kerasgan.evaluation.lesions import LESION_SCORES
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS
-from kerasgan.validation import check_whole_number
+from kerasgan.validation import check_seed
 
 CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
 
@@ -106,7 +106,7 @@ def summarize_evaluated(
 ) -> dict[str, Any]:
     """Do what `summarize` does, with calibration among the pooled scores."""
     confidence, resamples = check_draws(confidence, resamples)
-    seed = check_whole_number("seed", seed, 0)
+    seed = check_seed(seed)
     found, rows = _statistics(evaluated), _rows(evaluated, groups)
     drawn = _draw(found, rows, resamples, seed)
     result: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}

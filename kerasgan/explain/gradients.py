@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kerasgan.explain.composites import Method, Result, Weigh
 from kerasgan.explain.graph import Graph, Run
-from kerasgan.validation import check_whole_number
+from kerasgan.validation import check_seed, check_whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +142,7 @@ class SmoothGrad(Method):
 
     def __post_init__(self) -> None:
         check_whole_number("samples", self.samples, 1)
+        check_seed(self.seed)
 
     def analyse(
         self, network: Graph, images: tf.Tensor, target: Weigh, start: Any = None

@@ -16,7 +16,14 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.composites import Method, Result, Weigh
 from kerasgan.explain.graph import Graph
-from kerasgan.validation import check_number, check_size, check_whole_number, invalid, is_number
+from kerasgan.validation import (
+    check_number,
+    check_seed,
+    check_size,
+    check_whole_number,
+    invalid,
+    is_number,
+)
 
 Fill = Union[str, float]
 
@@ -258,8 +265,9 @@ class RISE(Perturbation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("masks", 2), ("cells", 1), ("seed", 0)):
+        for name, least in (("masks", 2), ("cells", 1)):
             check_whole_number(name, getattr(self, name), least, 2**31 - 1)
+        check_seed(self.seed)
         check_number("probability", self.probability, above=0, below=1)
         _check_fill(self.fill)
 

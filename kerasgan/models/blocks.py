@@ -9,7 +9,14 @@ import keras
 import tensorflow as tf
 
 from kerasgan.stack import ONLY_FIRST_REPLICA, spectral_normalization
-from kerasgan.validation import check_number, check_size, check_whole_number, invalid, is_whole
+from kerasgan.validation import (
+    check_number,
+    check_seed,
+    check_size,
+    check_whole_number,
+    invalid,
+    is_whole,
+)
 
 
 @keras.saving.register_keras_serializable("kerasgan")
@@ -45,7 +52,7 @@ class SeededDropout(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.rate = check_number("rate", rate, least=0, below=1)
-        self.seed = int(seed)
+        self.seed = check_seed(seed)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
     def build(self, input_shape):

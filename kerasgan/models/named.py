@@ -27,6 +27,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.models.archives import load_error, name_in_errors
 from kerasgan.stack import built_within, path_of
 from kerasgan.storage import architecture_key
+from kerasgan.validation import check_seed
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 LEFT_OUT = ("weights",)  # an argument that names a file, whose content is among the weights
@@ -53,6 +54,7 @@ def register_builder(builder: Builder) -> Builder:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = {name: _to_python(value) for name, value in bound.arguments.items()}
+        check_seed(arguments.get("seed", 0))
         network = builder(**arguments)
         _records[network] = {
             "builder": builder.__name__,

@@ -20,7 +20,13 @@ from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION
-from kerasgan.validation import check_choice, check_number, check_whole_number, invalid
+from kerasgan.validation import (
+    MOST_SEED,
+    check_choice,
+    check_number,
+    check_whole_number,
+    invalid,
+)
 
 __all__ = ["Recipe", "build", "get", "names"]
 
@@ -55,7 +61,7 @@ MOST = {
     "classes": 255,
     "filters": 4096,
     "discriminator_filters": 4096,
-    "seed": 2**31 - 1,
+    "seed": MOST_SEED,
 }
 
 

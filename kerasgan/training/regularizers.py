@@ -11,12 +11,13 @@ import tensorflow as tf
 from kerasgan.data.region import Region, as_region, mean_fraction_inside
 from kerasgan.models.outputs import final_activation, to_probability, with_logits
 from kerasgan.training.replicas import sample_uniform
+from kerasgan.validation import check_seed
 
 
 class _RegionPenalty:
     def __init__(self, region: Region, seed: int = 0):
         self.region = as_region(region)
-        self.seed = seed
+        self.seed = check_seed(seed)
 
     def _key(self, step: tf.Tensor) -> tf.Tensor:
         return tf.stack([self.seed, tf.cast(step, tf.int32)])

@@ -341,7 +341,7 @@ def test_masks_that_nobody_looked_at_are_found_inverted(save, tmp_path):
         ({"batch_size": 4}, "'batch_size' must not exceed the number of images, 3. Received: 4"),
         ({"batch_size": 0}, "'batch_size' must be a whole number from 1 up"),
         ({"size": 0}, "'size' must be"),
-        ({"seed": -1}, "'seed' must be a whole number from 0 up"),
+        ({"seed": -1}, "'seed' must be a whole number from 0 to"),
         ({"augment": "strong"}, "'augment' must be True, False or an Augmentation"),
         ({"shuffle": 1}, "'shuffle' must be one of True, False, None"),
         ({"mode": "crop"}, "'mode' must be one of"),

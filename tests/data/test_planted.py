@@ -185,7 +185,7 @@ def test_other_samples_have_no_causes(tmp_path):
     [
         ({"cue": "markr"}, "'cue' must be one of texture.*Did you mean 'marker'"),
         ({"size": 15}, "'size' must be .* from 16 up"),
-        ({"seed": -1}, "'seed' must be a whole number from 0 up"),
+        ({"seed": -1}, "'seed' must be a whole number from 0 to"),
         ({"seed": None}, "'seed' must be"),
     ],
 )

@@ -21,9 +21,12 @@ from kerasgan.validation import check_number
 
 _CELLS = 4
 _MOVING = ("flip_horizontal", "flip_vertical", "right_angles", "rotation", "scale", "elastic")
-_LIMITS = {"rotation": 180, "scale": math.inf, "elastic": math.inf, "blur": math.inf}
+_LIMITS = {"rotation": 180, "gamma": 10, "border": 0.5}
+_LIMITS.update(dict.fromkeys(("scale", "elastic", "blur"), math.inf))
 _TURNS = ([1.0, 0, 0, 1], [0, -1.0, 1, 0], [-1.0, 0, 0, -1], [0, 1.0, -1, 0])
 _LUMA = (0.299, 0.587, 0.114)
+_SPOTS = 8
+_DOTS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Augmentation:
 
     The first three are probabilities. Of the others each image draws its own, uniformly between
     nothing and the strength given, in either direction where there are two.
+
+    Where images come from other hospitals, another camera, light, sharpness and frame are what
+    differs; the parts for that, `white_balance` to `border`, `noise`, `overlay` and `compression`,
+    are off unless they are asked for.
 
     Args:
         flip_horizontal: Probability of exchanging left and right.
@@ -47,13 +54,25 @@ class Augmentation:
         contrast: Largest stretch or compression about the image's mean colour, as a share.
         saturation: Largest stretch or compression of colour about grey, as a share; only where
             there are three channels.
+        white_balance: Largest gain or loss of light of each channel on its own, as a share; not
+            where there is one channel alone.
+        gamma: Largest exponent or root of light, which is in [0, 1]: 0.5 is from 1/1.5 to 1.5.
+        highlights: Largest length of bright spots with soft edges, as a share of the shorter side.
+        border: Largest share of the diagonal, at each end, that is black outside of an opening: a
+            rectangle, an ellipse or a shape with clipped corners.
         blur: Largest standard deviation of a Gaussian blur, in pixels.
+        noise: Largest standard deviation of Gaussian noise, as a share of the range of light; each
+            pixel and channel has its own.
+        overlay: Largest sides of a black rectangle in a corner, or of lines of white dots at the
+            left or right edge, as a share of the image's.
+        compression: Largest loss of JPEG quality: 0.7 is a quality from 100 to 30; only where there
+            are one or three channels.
         cutout: Largest sides of a rectangle filled with the image's mean colour, as a share of
-            the image's. The mask keeps what the rectangle hides.
+            the image's. The mask keeps what a rectangle, spot or border hides.
 
     Raises:
-        KerasganError: If a strength is negative, not finite, or above 1 (180 for the rotation),
-            scale, elastic and blur having no upper bound.
+        KerasganError: If a strength is negative, not finite, or above 1 (180 for the rotation, 10
+            for gamma, 0.5 for the border), scale, elastic and blur having no upper bound.
 
     Example:
         >>> Augmentation(rotation=0, elastic=0).flip_horizontal
@@ -69,7 +88,14 @@ class Augmentation:
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
+    white_balance: float = 0.0
+    gamma: float = 0.0
+    highlights: float = 0.0
+    border: float = 0.0
     blur: float = 0.7
+    noise: float = 0.0
+    overlay: float = 0.0
+    compression: float = 0.0
     cutout: float = 0.25
 
     def __post_init__(self) -> None:
@@ -97,16 +123,24 @@ def augment_pair(
     positions = _source_positions(size, draws, config)
     if positions is not None:
         image, mask = _read_linear(image, positions), _read_nearest(mask, positions)
+    image = _shine(image, config.highlights, draws)
     image = _recolor(image, draws, config)
+    image = _frame(image, config.border, draws)
     image = _blur(image, config.blur, draws)
-    return _cut_out(tf.clip_by_value(image, -1.0, 1.0), config.cutout, draws), mask
+    if config.noise:
+        strength = 2 * config.noise * draws["noise"]
+        image += strength * tf.random.stateless_normal(image.shape, draws.key(2))
+    image = tf.clip_by_value(_write_over(image, config.overlay, draws), -1.0, 1.0)
+    image = _compress(image, config.compression, draws)
+    return _cut_out(image, config.cutout, draws), mask
 
 
 _DRAWN = (
     *("flip_horizontal", "flip_vertical", "turn", "right_angles", "rotation", "scale", "top"),
     *("left", "elastic", "brightness", "contrast", "saturation", "blur", "cut_height"),
-    *("cut_width", "cut_top", "cut_left"),
-)
+    *("cut_width", "cut_top", "cut_left", "gamma", "highlights", "border", "opening", "noise"),
+    *("overlay", "writing", "overlay_top", "overlay_left", "compression"),
+)  # new ones go to the end: pictures of a key stay what they were
 
 
 class _Draws:
@@ -125,9 +159,9 @@ class _Draws:
         """Uniform in [-1, 1)."""
         return 2 * self._values[name] - 1
 
-    def normal(self, shape: list[int]) -> tf.Tensor:
-        key = tf.random.experimental.stateless_fold_in(self._key, 1)
-        return tf.random.stateless_normal(shape, key)
+    def key(self, number: int) -> tf.Tensor:
+        """The key of one more set of numbers."""
+        return tf.random.experimental.stateless_fold_in(self._key, number)
 
 
 def _source_positions(
@@ -169,7 +203,8 @@ def _turn(size: tuple[int, int], draws: _Draws, config: Augmentation) -> tf.Tens
 def _bend(size: tuple[int, int], draws: _Draws) -> tf.Tensor:
     """A smooth displacement (2, height, width) of unit strength at most."""
     grid = [round(_CELLS * side / min(size)) + 1 for side in size]
-    smooth = tf.image.resize(draws.normal([*grid, 2]), size, "bicubic")
+    normal = tf.random.stateless_normal([*grid, 2], draws.key(1))
+    smooth = tf.image.resize(normal, size, "bicubic")
     return tf.transpose(smooth, [2, 0, 1]) * draws["elastic"]
 
 
@@ -203,8 +238,31 @@ def _read_nearest(mask: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     return tf.gather(flat, row * width + column)
 
 
+def _shine(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+    if not strength:
+        return image
+    height, width = image.shape[:2]
+    short = min(height, width)
+    top, left, turn, length, breadth = tf.unstack(
+        tf.random.stateless_uniform([5, _SPOTS, 1, 1], draws.key(3))
+    )
+    down = tf.range(height, dtype=tf.float32)[:, None] / short - top * (height / short)
+    right = tf.range(width, dtype=tf.float32) / short - left * (width / short)
+    cosine, sine = tf.cos(np.pi * turn), tf.sin(np.pi * turn)
+    length = tf.maximum(strength * draws["highlights"] * (1 + length) / 4, 1e-4)
+    breadth = length * (0.3 + 0.7 * breadth)
+    along = right * (cosine / length) + down * (sine / length)
+    across = down * (cosine / breadth) - right * (sine / breadth)
+    nearest = tf.reduce_min(tf.square(along) + tf.square(across), 0)
+    return image + (1 - image) * tf.minimum(2 * tf.exp(-2 * nearest), 1.0)[..., None]
+
+
 def _recolor(image: tf.Tensor, draws: _Draws, config: Augmentation) -> tf.Tensor:
-    if config.saturation and image.shape[-1] == 3:
+    channels = image.shape[-1]
+    if config.white_balance and channels > 1:
+        gains = tf.random.stateless_uniform([channels], draws.key(4), -1, 1)
+        image = (image + 1) * (1 + config.white_balance * gains) - 1
+    if config.saturation and channels == 3:
         grey = tf.reduce_sum(image * tf.constant(_LUMA), -1, keepdims=True)
         image = grey + (image - grey) * (1 + config.saturation * draws.both_ways("saturation"))
     if config.contrast:
@@ -212,7 +270,22 @@ def _recolor(image: tf.Tensor, draws: _Draws, config: Augmentation) -> tf.Tensor
         image = mean + (image - mean) * (1 + config.contrast * draws.both_ways("contrast"))
     if config.brightness:
         image = (image + 1) * (1 + config.brightness * draws.both_ways("brightness")) - 1
+    if config.gamma:
+        light = tf.clip_by_value((image + 1) / 2, 0.0, 1.0)
+        exponent = tf.pow(1.0 + config.gamma, draws.both_ways("gamma"))
+        image = 2 * tf.exp(exponent * tf.math.log(light)) - 1  # six times as fast as tf.pow
     return image
+
+
+def _frame(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+    """Blacken what lies outside a ball about the middle: of the maximum, Euclid's or sum's norm."""
+    if not strength:
+        return image
+    y, x = (np.abs(2 * np.arange(side) + 1 - side) / side for side in image.shape[:2])
+    y = y[:, None]
+    norms = np.stack([np.maximum(y, x), np.hypot(y, x) / np.sqrt(2), (y + x) / 2])
+    norm = tf.constant(norms, tf.float32)[tf.cast(3 * draws["opening"], tf.int32)]
+    return tf.where((norm <= 1 - 2 * strength * draws["border"])[..., None], image, -1.0)
 
 
 def _blur(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
@@ -233,15 +306,43 @@ def _blur(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
     return image
 
 
+def _write_over(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+    """Cover a corner with black, or an edge with lines of dots as dense as letters."""
+    if not strength:
+        return image
+    writes, share = draws["writing"] < 0.5, strength * draws["overlay"]
+    top = tf.where(writes, draws["overlay_top"], tf.round(draws["overlay_top"]))
+    covered = _rectangle(image, [share, share], [top, tf.round(draws["overlay_left"])])
+    steps, short = np.arange(_DOTS), min(image.shape[:2])
+    dots = tf.random.stateless_uniform([_DOTS, _DOTS], draws.key(5)) < 0.5
+    dots &= (steps % 8 < 5)[:, None] & (steps % 4 < 3)
+    rows, columns = (np.arange(side) * _DOTS // short % _DOTS for side in image.shape[:2])
+    dots = tf.gather(tf.gather(dots, rows), columns, axis=1)[..., None]
+    return tf.where(covered & (dots | ~writes), tf.where(writes, 1.0, -1.0), image)
+
+
+def _compress(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+    if not strength or image.shape[-1] not in (1, 3):
+        return image
+    quality = tf.cast(tf.round(100 * (1 - strength * draws["compression"])), tf.int32)
+    light = tf.image.adjust_jpeg_quality((image + 1) / 2, quality)
+    return 2 * tf.ensure_shape(light, image.shape) - 1
+
+
 def _cut_out(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
     if not strength:
         return image
-    hidden = []
-    for axis, (length, start) in enumerate((("cut_height", "cut_top"), ("cut_width", "cut_left"))):
-        side = image.shape[axis]
-        extent = draws[length] * strength * side
-        first = draws[start] * (side - extent)
-        steps = tf.range(side, dtype=tf.float32)
-        hidden.append((steps >= tf.round(first)) & (steps < tf.round(first + extent)))
-    hole = (hidden[0][:, None] & hidden[1][None])[..., None]
+    shares = [draws[name] * strength for name in ("cut_height", "cut_width")]
+    hole = _rectangle(image, shares, [draws["cut_top"], draws["cut_left"]])
     return tf.where(hole, tf.reduce_mean(image, [0, 1]), image)
+
+
+def _rectangle(image: tf.Tensor, shares: list, places: list) -> tf.Tensor:
+    """Where a rectangle lies, (height, width, 1): its sides as shares, its place from 0 to 1."""
+    inside = []
+    for side, share, place in zip(image.shape, shares, places):
+        extent = share * side
+        first = place * (side - extent)
+        steps = tf.range(side, dtype=tf.float32)
+        inside.append((steps >= tf.round(first)) & (steps < tf.round(first + extent)))
+    return (inside[0][:, None] & inside[1])[..., None]

@@ -1,10 +1,12 @@
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
 from kerasgan.data import augment
@@ -15,7 +17,17 @@ RNG = np.random.default_rng(0)
 PARTS = [field.name for field in dataclasses.fields(Augmentation)]
 NOTHING = Augmentation(**dict.fromkeys(PARTS, 0))
 GEOMETRY = ("flip_horizontal", "flip_vertical", "right_angles", "rotation", "scale", "elastic")
-STRONG = Augmentation(rotation=180, scale=0.5, elastic=0.05, blur=2, cutout=0.5)
+ELSEWHERE = {
+    **{"white_balance": 0.4, "gamma": 1, "highlights": 0.3, "border": 0.2},
+    **{"noise": 0.1, "overlay": 0.5},
+}
+STRONG = Augmentation(rotation=180, scale=0.5, elastic=0.05, blur=2, cutout=0.5, **ELSEWHERE)
+COMPRESSED = dataclasses.replace(STRONG, compression=1)
+EARLIER = (
+    *("flip_horizontal", "flip_vertical", "turn", "right_angles", "rotation", "scale", "top"),
+    *("left", "elastic", "brightness", "contrast", "saturation", "blur", "cut_height"),
+    *("cut_width", "cut_top", "cut_left"),
+)
 SHAPES = pytest.mark.parametrize("shape", [(16, 16, 3), (12, 20, 1), (21, 14, 5)])
 
 
@@ -45,7 +57,7 @@ def test_nothing_changes_nothing(shape):
 @pytest.mark.parametrize("seed", range(4))
 def test_shapes_types_and_range_are_kept(shape, seed):
     image, mask = pair(shape)
-    new_image, new_mask = altered(image, mask, STRONG, seed)
+    new_image, new_mask = altered(image, mask, COMPRESSED, seed)
     assert (new_image.shape, new_image.dtype) == (image.shape, np.float32)
     assert (new_mask.shape, new_mask.dtype) == (mask.shape, np.uint8)
     assert np.abs(new_image).max() <= 1
@@ -194,6 +206,30 @@ def test_parts_do_not_disturb_each_other(part):
     np.testing.assert_array_equal(with_all, without)
 
 
+def test_draws_stay_in_their_places():
+    values = tf.random.stateless_uniform([len(EARLIER)], (3, 1)).numpy()
+    draws = augment._Draws((3, 1))
+    np.testing.assert_array_equal([draws[name] for name in EARLIER], values)
+    names = [*augment._DRAWN]
+    assert len(set(names)) == len(names)
+    values = tf.random.stateless_uniform([len(names)], (3, 1)).numpy()
+    assert len(set(values)) == len(names)
+
+
+@SHAPES
+@pytest.mark.parametrize("part", [*ELSEWHERE, "compression"])
+def test_a_part_that_does_next_to_nothing_changes_next_to_nothing(shape, part):
+    image, mask = (
+        ndimage.gaussian_filter(a, (2, 2, 0)[: a.ndim]) for a in map(np.array, pair(shape))
+    )
+    image, mask = tf.constant(image), tf.constant(mask)
+    other = dataclasses.replace(STRONG, **dict.fromkeys(ELSEWHERE, 0))
+    without, _ = altered(image, mask, other)
+    slightly, _ = altered(image, mask, dataclasses.replace(other, **{part: 1e-5}))
+    difference = np.abs(slightly - without)
+    assert difference.mean() < 0.05 if part == "compression" else difference.max() < 1e-3
+
+
 def test_one_hot_masks_move_as_labels_do():
     image, labels = pair((20, 28, 3))
     one_hot = tf.one_hot(labels, 4)
@@ -236,6 +272,140 @@ def test_contrast_keeps_the_mean_and_saturation_the_luma():
     np.testing.assert_allclose(altered(grey, mask, only(saturation=1))[0], grey, atol=1e-6)
 
 
+def test_white_balance_is_a_gain_of_each_channel_on_its_own():
+    light, mask, gains = np.linspace(0, 0.6, 12).reshape(4, 3, 1), tf.zeros([4, 3]), []
+    for seed in range(30):
+        image = tf.constant(np.repeat(2 * light - 1, 5, -1), tf.float32)
+        seen = (altered(image, mask, only(white_balance=0.3), seed)[0] + 1) / 2
+        gain = seen[-1, -1] / light[-1, -1]
+        np.testing.assert_allclose(seen, light * gain, atol=1e-6)
+        gains.append(gain)
+    assert 0.7 <= np.min(gains) < 0.75
+    assert 1.25 < np.max(gains) <= 1.3
+    assert np.abs(np.corrcoef(np.array(gains).T) - np.eye(5)).max() < 0.6
+    grey, mask = pair((8, 8, 1))
+    np.testing.assert_array_equal(altered(grey, mask, only(white_balance=1))[0], grey)
+
+
+@SHAPES
+def test_gamma_is_a_power_of_light(shape):
+    image, mask = pair(shape)
+    light, exponents = np.concatenate([(image.numpy() + 1).ravel() / 2, [0, 1]]), []
+    for seed in range(30):
+        exponent = 1.5 ** float(augment._Draws((7, seed)).both_ways("gamma"))
+        seen, _ = altered(image, mask, only(gamma=0.5), seed)
+        np.testing.assert_allclose((seen.ravel() + 1) / 2, light[:-2] ** exponent, atol=1e-5)
+        exponents.append(exponent)
+    assert 1 / 1.5 <= min(exponents) < 0.75
+    assert 1.33 < max(exponents) <= 1.5
+    black, white = (tf.fill([2, 2, 1], level) for level in (-1.0, 1.0))
+    for level in (black, white):
+        np.testing.assert_array_equal(altered(level, mask, only(gamma=10))[0], level)
+
+
+def test_noise_is_as_strong_as_said_and_of_each_pixel():
+    image, mask = tf.zeros([64, 64, 2]), tf.zeros([64, 64])
+    strengths = []
+    for seed in range(12):
+        noise = altered(image, mask, only(noise=0.1), seed)[0] / 2
+        drawn = float(augment._Draws((7, seed))["noise"])
+        strengths.append(noise.std())
+        assert noise.std() == pytest.approx(0.1 * drawn, rel=0.05, abs=1e-6)
+        assert abs((noise[1:] * noise[:-1]).mean()) < 0.1 * noise.var()
+        assert abs((noise[..., 0] * noise[..., 1]).mean()) < 0.1 * noise.var()
+    assert max(strengths) > 0.08
+
+
+@SHAPES
+def test_border_is_black_outside_of_one_of_three_openings(shape):
+    image, mask = pair(shape)
+    rows, columns = (np.abs((np.arange(side) + 0.5) * 2 / side - 1) for side in shape[:2])
+    seen = set()
+    for seed in range(30):
+        new_image, new_mask = altered(image, mask, only(border=0.3), seed)
+        np.testing.assert_array_equal(new_mask, mask)
+        black = (new_image == -1).all(-1)
+        np.testing.assert_array_equal(new_image[~black], image.numpy()[~black])
+        assert not black[shape[0] // 2, shape[1] // 2]
+        for turned in (black[::-1], black[:, ::-1]):
+            np.testing.assert_array_equal(black, turned)
+        open_to = 1 - 2 * 0.3 * float(augment._Draws((7, seed))["border"])
+        for name, reach in (
+            ("rectangle", np.maximum.outer(rows, columns)),
+            ("ellipse", np.sqrt(np.add.outer(rows**2, columns**2) / 2)),
+            ("corners", np.add.outer(rows, columns) / 2),
+        ):
+            if black.any() and not (black ^ (reach > open_to)).any():
+                seen.add(name)
+    assert len(seen) == 3
+
+
+@SHAPES
+def test_highlights_are_a_few_small_bright_spots(shape):
+    image, mask = tf.fill([4 * side for side in shape[:2]] + [shape[2]], -0.5), tf.zeros([1])
+    largest, areas = 8 * np.pi / 4 * (0.1 * min(image.shape[:2])) ** 2, []
+    for seed in range(20):
+        spots, _ = altered(image, mask, only(highlights=0.1), seed)
+        assert (spots >= -0.5).all()
+        assert (np.ptp(spots, -1) == 0).all()
+        assert ndimage.label(spots[..., 0] > 0.5, np.ones((3, 3)))[1] <= 8
+        areas.append((spots[..., 0] > 0.5).sum())
+        assert (spots[..., 0] > -0.45).sum() < 4 * largest
+    assert 0.1 * largest < max(areas) < largest
+
+
+@SHAPES
+def test_overlay_is_a_black_corner_or_white_dots_at_an_edge(shape):
+    image, mask = pair(shape)
+    kinds, places = set(), set()
+    for seed in range(60):
+        new_image, new_mask = altered(image, mask, only(overlay=0.5), seed)
+        np.testing.assert_array_equal(new_mask, mask)
+        changed = (new_image != image.numpy()).any(-1)
+        if changed.sum() < 4:
+            continue
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        assert np.ptp(rows) < 0.5 * shape[0] + 1
+        assert np.ptp(columns) < 0.5 * shape[1] + 1
+        (value,) = np.unique(new_image[changed])
+        kinds.add(value)
+        if value == -1:
+            assert changed.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+            places.add((rows[0] == 0, columns[0] == 0))
+            assert rows[0] == 0 or rows[-1] == shape[0] - 1
+            assert columns[0] == 0 or columns[-1] == shape[1] - 1
+    assert kinds == {-1, 1}
+    assert len(places) == 4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_compression_is_jpeg(channels, seed):
+    light = ndimage.gaussian_filter(RNG.uniform(-1, 2, (48, 64, 1)), (2, 2, 0)).clip(0, 1)
+    light = light * np.linspace(1, 0.6, channels)
+    image, mask = tf.constant(2 * light - 1, tf.float32), tf.zeros([48, 64])
+    quality = round(100 * (1 - 0.8 * float(augment._Draws((7, seed))["compression"])))
+    pixels, seen = (
+        np.uint8(np.rint(255 * light)),
+        altered(image, mask, only(compression=0.8), seed)[0],
+    )
+
+    def distance(quality):
+        file = io.BytesIO()
+        Image.fromarray(pixels.squeeze()).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        expected = np.array(Image.open(file)).reshape(pixels.shape)
+        return np.abs(255 * (seen + 1) / 2 - expected).mean()
+
+    assert distance(quality) < 2.5
+    assert distance(quality) < distance(max(5, quality - 25))
+    assert quality > 75 or distance(quality) < distance(quality + 25)
+
+
+def test_compression_leaves_other_channels_alone():
+    image, mask = pair((8, 8, 5))
+    np.testing.assert_array_equal(altered(image, mask, only(compression=1))[0], image)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_blur_is_gaussian(seed):
     image, mask = pair((18, 25, 3))
@@ -273,6 +443,11 @@ def test_cutout_hides_one_rectangle_under_the_mean_colour():
         ("rotation", 200, "0 to 180"),
         ("scale", -0.1, "0 up"),
         ("blur", float("inf"), "0 up"),
+        ("white_balance", 1.1, "0 to 1"),
+        ("gamma", 11, "0 to 10"),
+        ("border", 0.6, "0 to 0.5"),
+        ("noise", float("nan"), "0 to 1"),
+        ("overlay", -1, "0 to 1"),
     ],
 )
 def test_impossible_strengths(part, value, range_):
@@ -285,4 +460,4 @@ def test_impossible_strengths(part, value, range_):
 def test_tiny_images_survive_everything():
     for shape in ((1, 1, 3), (2, 5, 1)):
         image, mask = pair(shape)
-        assert np.isfinite(altered(image, mask, dataclasses.replace(STRONG, blur=9))[0]).all()
+        assert np.isfinite(altered(image, mask, dataclasses.replace(COMPRESSED, blur=9))[0]).all()

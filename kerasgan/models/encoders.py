@@ -103,9 +103,10 @@ def encoder_unet(
     """Build a U-Net on an encoder known from image classification, to begin from its weights.
 
     The image is scaled as the encoder's weights expect (layer `scale`), runs through the encoder
-    and comes up again in five steps: bilinear growth, a skip connection where the encoder has a
-    layer of that size, two 3 x 3 convolutions with batch norm and ReLU, `filters` of them at the
-    full size and twice as many a step down. It is one flat model: the encoder's layers keep their
+    and comes up again, a step for each size at which the encoder has a layer: bilinear growth, a
+    skip connection, two 3 x 3 convolutions with batch norm and ReLU, `filters` of them in the last
+    step and twice as many a step down. That step is at half the image's size (the full one for
+    VGG16), and the logits grow bilinearly. It is one flat model: the encoder's layers keep their
     names (`conv4_block6_out`; `conv1_relu` for DenseNet's "conv1/relu"), those of the way up are
     called `up_1_grow`, `up_1_skip`, `up_1_conv_a`, `mask`. EfficientNet's stochastic depth is left
     out, and for weights that want blue first it is the first kernel that is turned round.
@@ -168,12 +169,12 @@ def encoder_unet(
 
     # --- Up ---
     x = tensors[spec.bottom]
-    for step, width in enumerate((16, 8, 4, 2, 1), start=1):
+    for step, skip in enumerate(spec.skips[::-1], start=1):
         x = layers.UpSampling2D(interpolation="bilinear", name=f"up_{step}_grow")(x)
-        if step <= len(spec.skips):
-            x = layers.Concatenate(name=f"up_{step}_skip")([x, tensors[spec.skips[-step]]])
-        x = conv_block(x, filters * width, f"up_{step}", seeds)
-    model = keras.Model(image, mask_head(x, classes, seeds), name="encoder_unet")
+        x = layers.Concatenate(name=f"up_{step}_skip")([x, tensors[skip]])
+        x = conv_block(x, filters * 2 ** (len(spec.skips) - step), f"up_{step}", seeds)
+    factor = shape[0] // x.shape[1]
+    model = keras.Model(image, mask_head(x, classes, seeds, factor), name="encoder_unet")
     if source is not None:
         copy_weights(source, model, spec.blue_first)
     return model

@@ -59,7 +59,7 @@ class Augmentation:
         gamma: Largest exponent or root of light, which is in [0, 1]: 0.5 is from 1/1.5 to 1.5.
         highlights: Largest length of bright spots with soft edges, as a share of the shorter side.
         border: Largest share of the diagonal, at each end, that is black outside of an opening: a
-            rectangle, an ellipse or a shape with clipped corners.
+            rectangle, an ellipse or a shape with clipped corners. The mask is background there.
         blur: Largest standard deviation of a Gaussian blur, in pixels.
         noise: Largest standard deviation of Gaussian noise, as a share of the range of light; each
             pixel and channel has its own.
@@ -68,7 +68,7 @@ class Augmentation:
         compression: Largest loss of JPEG quality: 0.7 is a quality from 100 to 30; only where there
             are one or three channels.
         cutout: Largest sides of a rectangle filled with the image's mean colour, as a share of
-            the image's. The mask keeps what a rectangle, spot or border hides.
+            the image's. The mask keeps what a rectangle or spot hides.
 
     Raises:
         KerasganError: If a strength is negative, not finite, or above 1 (180 for the rotation, 10
@@ -125,7 +125,7 @@ def augment_pair(
         image, mask = _read_linear(image, positions), _read_nearest(mask, positions)
     image = _shine(image, config.highlights, draws)
     image = _recolor(image, draws, config)
-    image = _frame(image, config.border, draws)
+    image, mask = _frame(image, mask, config.border, draws)
     image = _blur(image, config.blur, draws)
     if config.noise:
         strength = 2 * config.noise * draws["noise"]
@@ -277,15 +277,22 @@ def _recolor(image: tf.Tensor, draws: _Draws, config: Augmentation) -> tf.Tensor
     return image
 
 
-def _frame(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
+def _frame(
+    image: tf.Tensor, mask: tf.Tensor, strength: float, draws: _Draws
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Blacken what lies outside a ball about the middle: of the maximum, Euclid's or sum's norm."""
     if not strength:
-        return image
+        return image, mask
     y, x = (np.abs(2 * np.arange(side) + 1 - side) / side for side in image.shape[:2])
     y = y[:, None]
     norms = np.stack([np.maximum(y, x), np.hypot(y, x) / np.sqrt(2), (y + x) / 2])
     norm = tf.constant(norms, tf.float32)[tf.cast(3 * draws["opening"], tf.int32)]
-    return tf.where((norm <= 1 - 2 * strength * draws["border"])[..., None], image, -1.0)
+    is_open = norm <= 1 - 2 * strength * draws["border"]
+    image = tf.where(is_open[..., None], image, -1.0)
+    if mask.shape.rank == 2:
+        return image, tf.where(is_open, mask, 0)
+    background = np.arange(mask.shape[-1]) == 0 if mask.shape[-1] > 1 else [False]
+    return image, tf.where(is_open[..., None], mask, tf.cast(background, mask.dtype))
 
 
 def _blur(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:

@@ -2,14 +2,16 @@
 
 Example:
     python benchmarks/results.py "Polyps=results/polyp" "Instruments=results/OP1,results/OP2"
+    python benchmarks/results.py --seeds "Polyps, fast=results/fast_0,results/fast_1"
     python benchmarks/results.py --reproduction results/reproduce
 
 Several folders, with a comma between, are the parts of one dataset held out in turn: their images
 are scored together. Sections of these titles between `<!-- results:start -->` and
 `<!-- results:end -->` are replaced, others stay, and so with the rows of the README's table, which
 stands on the page too. Smaller copies of the (first) runs' pictures go to docs/assets/results, that
-of the quickstart to the front page too. The second form puts the table of
-`examples/reproduce_paper.py` into docs/gan.md. Nothing is typed in by hand.
+of the quickstart to the front page too. The last form puts the table of
+`examples/reproduce_paper.py` into docs/gan.md. With `--seeds` the folders are one training with
+several seeds, a row of the table of seeds on the page. Nothing is typed in by hand.
 """
 
 import argparse
@@ -147,6 +149,24 @@ def section(title, folders):
     return "\n".join(lines), row
 
 
+def seeds_row(title, folders):
+    """Return the row of one training with several seeds in the table of seeds."""
+    runs = [facts_of(folder) for folder in folders]
+    runs.sort(key=lambda run: run["recipe"]["seed"])
+    settings = [{**run["recipe"], "seed": None} for run in runs]
+    if any(setting != settings[0] for setting in settings):
+        raise SystemExit(f"'{title}': the runs differ in more than the seed")
+    cells = []
+    for table, score in (("scores", "dice"), ("scores", "jaccard"), ("augmented", "dice")):
+        each = [run["tables"][table].set_index("name")[score] for run in runs]
+        mean = pd.concat(each, axis=1).mean(axis=1, skipna=False).rename(score).reset_index()
+        text = interval(kg.evaluation.summarize(mean)["scores"][score])
+        cells.append(f"{text}; {', '.join(f'{one.mean():.3f}' for one in each)}")
+    minutes = ", ".join(f"{run['training_minutes']:.0f}" for run in runs)
+    numbers = ", ".join(str(run["recipe"]["seed"]) for run in runs)
+    return " | ".join([f"| {title}", f"`{settings[0]['name']}`", numbers, *cells, f"{minutes} |"])
+
+
 def by_rule(table):
     """Return a pandas table with a row a rule as Markdown; missing numbers stay empty."""
     lines = ["| rule | " + " | ".join(table) + " |", "|---" * (1 + table.shape[1]) + "|"]
@@ -159,14 +179,22 @@ def by_rule(table):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", metavar="TITLE=FOLDER[,FOLDER]")
+    parser.add_argument("--seeds", nargs="*", default=[], metavar="TITLE=FOLDER,FOLDER")
     parser.add_argument("--reproduction", type=pathlib.Path, metavar="FOLDER")
     args = parser.parse_args()
     if args.reproduction:
         text = (args.reproduction / "table.md").read_text(encoding="utf-8")
         put(ROOT / "docs" / "gan.md", "reproduction", text)
+    page = ROOT / "docs" / "results.md"
+    if args.seeds:
+        lines = parts(page, "seeds")[1].splitlines()
+        rows = {line.split(" | ")[0][2:]: line for line in lines[2:]}
+        for run in args.seeds:
+            title, _, folders = run.partition("=")
+            rows[title] = seeds_row(title, list(map(pathlib.Path, folders.split(","))))
+        put(page, "seeds", "\n".join([*lines[:2], *rows.values()]))
     if not args.runs:
         return
-    page = ROOT / "docs" / "results.md"
     texts = re.findall(r"^## .*?(?=^## |\Z)", parts(page, "results")[1], re.M | re.S)
     sections = {text.splitlines()[0][3:]: text.strip() + "\n" for text in texts}
     rows = {line.split(" | ")[0][2:]: line for line in parts(page, "summary")[1].splitlines()[2:]}

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import resource
 import sys
 import time
@@ -32,7 +33,7 @@ def arguments(description, results, data=True):
     add("--results", default=results, help="folder for everything that is written")
     add("--resume", action="store_true", help="go on with the run in the results folder")
     add("--recipe", default="fast", choices=kg.recipes.names(), help="networks and losses")
-    add("--size", type=int, help="height and width in pixels, a power of two; the recipe's if not")
+    add("--size", type=int, help="height and width in pixels; the recipe's if left out")
     add("--filters", type=int, help="width of the generator; the recipe's if left out")
     add("--epochs", type=int, help="passes over the training images; the recipe's if left out")
     add("--batch-size", type=int, help="images a step; the recipe's if left out")
@@ -235,10 +236,12 @@ def drawn(folder, what, write):
 
 
 def layers_to_show(gan):
-    """Return the second to the fourth stage of the generator's way down."""
+    """Return three stages of the generator's way down, at 1/4 to 1/16 of the size or so."""
     names = [layer.name for layer in gan.generator.layers]
+    blocks = {name[:6]: name for name in names if re.match(r"block[235].*_(add|project_bn)$", name)}
     places = [f"down_{level}" for level in (2, 3, 4)]
-    return [place for place in places if any(name.startswith(f"{place}_") for name in names)]
+    places = [place for place in places if any(name.startswith(f"{place}_") for name in names)]
+    return places or list(blocks.values())
 
 
 def run(main):

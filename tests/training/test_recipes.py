@@ -1,6 +1,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 from refusals import refused
 
@@ -28,6 +29,20 @@ def test_fast_and_strong_are_a_residual_unet_against_a_steady_judge(name):
     assert "SpectralNormalization" in kinds
     assert "BatchNormalization" not in kinds
     assert gan._trained_generator is not gan.generator
+
+
+@pytest.mark.parametrize(("name", "size"), [("pretrained-fast", 160), ("pretrained", 256)])
+def test_pretrained_begin_from_imagenet_weights_without_a_judge(name, size, tmp_path, monkeypatch):
+    assert kg.recipes.get(name).size == size
+    gan = kg.recipes.build(name, size=32, filters=1)
+    assert gan.discriminator is None
+    kernel = gan.generator.get_layer("block7a_project_conv").get_weights()[0]
+    known = kg.models.encoder_unet(32, encoder="efficientnet_lite0", weights="imagenet")
+    np.testing.assert_array_equal(kernel, known.get_layer("block7a_project_conv").get_weights()[0])
+    gan.save(tmp_path / "model")
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)  # as without the extra
+    again = kg.SegmentationGAN.load(tmp_path / "model").generator
+    np.testing.assert_array_equal(kernel, again.get_layer("block7a_project_conv").get_weights()[0])
 
 
 def test_augmentation_is_named_by_its_fields():

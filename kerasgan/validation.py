@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,35 @@ def check_number(
     if not is_number(value) or not (least <= value <= most and above < value < below):
         raise invalid(name, f"a finite number {_range(least, most, above, below)}".strip(), value)
     return int(value) if is_whole(value) else float(value)
+
+
+def ask_by_name(argument: str, function: Callable[[str], Any], name: str) -> Any:
+    """Return what a function of the user's says of an image; one that fails is named with it."""
+    try:
+        return function(name)
+    except Exception as error:
+        raise KerasganError(
+            f"Argument '{argument}' failed for {name!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def ask_groups(argument: str, function: Any, names: Iterable[str]) -> list[Hashable]:
+    """Return the group of each image, as a function of the user's says."""
+    if not callable(function):
+        expected = "a function from the name of an image to its group"
+        raise invalid(argument, expected, function)
+    groups = []
+    for name in names:
+        group = ask_by_name(argument, function, name)
+        try:
+            hash(group)
+        except TypeError:
+            raise KerasganError(
+                f"Argument '{argument}' must return something hashable, such as text. Received: "
+                f"{group!r} for {name!r}"
+            ) from None
+        groups.append(group)
+    return groups
 
 
 def check_seed(value: Any) -> int:

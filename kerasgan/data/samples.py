@@ -26,7 +26,14 @@ from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import file_keys
 from kerasgan.text import normalize_unicode, read_text
-from kerasgan.validation import check_choice, check_number, check_seed, check_whole_number
+from kerasgan.validation import (
+    ask_groups,
+    check_choice,
+    check_number,
+    check_seed,
+    check_whole_number,
+    invalid,
+)
 
 FILES = ("names", "image_paths", "mask_paths")
 
@@ -285,7 +292,7 @@ class Samples:
             (rest, held_out), both in the order they have here.
 
         Raises:
-            KerasganError: If a group does not exist, or nothing would be left.
+            KerasganError: If a group does not exist, nothing would be left, or the key fails.
 
         Example:
             >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
@@ -293,15 +300,12 @@ class Samples:
             >>> test.names
             ('a1', 'a2')
         """
-        groups = [key(name) for name in self.names]
+        groups = ask_groups("key", key, self.names)
         several = isinstance(held_out, (list, tuple, set, np.ndarray))
         try:
-            wanted, _ = set(held_out if several else [held_out]), set(groups)
+            wanted = set(held_out if several else [held_out])
         except TypeError as error:
-            raise KerasganError(
-                f"Groups, and argument 'held_out', must be hashable, such as text: {error}. "
-                f"Received: {held_out!r}"
-            ) from None
+            raise invalid("held_out", "hashable groups, such as text", held_out) from error
         known, unknown = (sorted(part, key=str) for part in (set(groups), wanted - set(groups)))
         if not wanted or unknown or len(wanted) == len(known):
             received = list_some([*map(repr, unknown)], "unknown groups")
@@ -327,14 +331,14 @@ class Samples:
             k pairs (rest, fold).
 
         Raises:
-            KerasganError: If k is out of range.
+            KerasganError: If k is out of range, or the key fails.
 
         Example:
             >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
             >>> [len(fold) for rest, fold in samples.folds(3)]
             [1, 1, 1]
         """
-        groups = list(self.names) if key is None else [key(name) for name in self.names]
+        groups = list(self.names) if key is None else ask_groups("key", key, self.names)
         drawn = _drawn(set(groups), seed)
         k = check_whole_number("k", k, 2, len(drawn))
         fold = {group: i % k for i, group in enumerate(drawn)}

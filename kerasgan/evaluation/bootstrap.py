@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_number, check_whole_number
+from kerasgan.validation import ask_groups, check_number, check_whole_number
 
 Groups = Optional[Callable[[str], Hashable]]
 
@@ -53,26 +53,10 @@ def group_rows(names: Iterable[str], groups: Groups) -> list[np.ndarray] | None:
     """Return the rows of each group, or None without groups."""
     if groups is None:
         return None
-    if not callable(groups):
-        raise KerasganError(
-            "Argument 'groups' must be a function from the name of an image to its group. "
-            f"Received: {groups!r}"
-        )
     rows: dict[Hashable, list[int]] = {}
-    for row, name in enumerate(names):
-        try:
-            group = groups(name)
-        except Exception as error:
-            raise KerasganError(
-                f"Argument 'groups' failed for {name!r}: {type(error).__name__}: {error}"
-            ) from error
-        try:
-            rows.setdefault(group, []).append(row)
-        except TypeError:
-            raise KerasganError(
-                f"Argument 'groups' must return something hashable, such as text. Received: "
-                f"{group!r} for {name!r}"
-            ) from None
+    names = list(names)
+    for row, (name, group) in enumerate(zip(names, ask_groups("groups", groups, names))):
+        rows.setdefault(group, []).append(row)
         if any(map(pd.isna, group if isinstance(group, tuple) else [group])):
             raise KerasganError(
                 f"Argument 'groups' must return the group of every image. Received: {group!r} for "

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.surface import DISTANCES
-from kerasgan.validation import check_whole_number, is_whole
+from kerasgan.validation import ask_groups, check_whole_number, is_whole
 
 LOW_IS_GOOD = (*DISTANCES, "false_positives_per_image", "brier", "ece")
 
@@ -79,7 +79,7 @@ def by_group(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.Da
     """
     column = key if isinstance(key, str) else "name"
     _check_table(table, column)
-    groups = list(table[column]) if column == key else [key(name) for name in table["name"]]
+    groups = list(table[column]) if column == key else ask_groups("key", key, table["name"])
     rows = []
     for group in sorted(set(groups), key=_order):
         part = table[[other == group for other in groups]]

@@ -44,6 +44,7 @@ from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
 from kerasgan.validation import (
+    ask_by_name,
     check_choice,
     check_number,
     check_pair,
@@ -347,12 +348,7 @@ def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, f
 
 
 def _spacing_of(name: str, spacing: Callable[[str], Any]) -> tuple[float, float]:
-    try:
-        value = spacing(name)
-    except Exception as error:
-        raise KerasganError(
-            f"Argument 'spacing' failed for {name!r}: {type(error).__name__}: {error}"
-        ) from error
+    value = ask_by_name("spacing", spacing, name)
     return check_pair(f"spacing({name!r})", value, above=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -211,7 +212,7 @@ def summary_text(table: pd.DataFrame) -> str:
     for name, part in summary["datasets"].items():
         lines += [*_described(part, f"{name}: "), ""]
     columns = [column for gap in summary["gaps"].values() for column in gap["scores"]]
-    width = max(map(len, columns), default=0)
+    width = max((len(_shown(column)) for column in columns), default=0)
     for name, gap in summary["gaps"].items():
         lines += [f"gap: {name} - {gap['reference']}"]
         lower = [column for column in LOW_IS_GOOD if column in gap["scores"]]
@@ -333,8 +334,13 @@ def _summary_rows(summary: Mapping[str, Any], mean: str, pooled: str) -> list[di
     return rows
 
 
+def _shown(column: str) -> str:
+    """Say what the mean of a column is; that of the numbers of lesions is one for each image."""
+    return re.sub(r"^lesions(?=(_\d+)?$)", "true_lesions_per_image", column)
+
+
 def _line(row: Mapping[str, Any], width: int, sign: str = "") -> str:
-    line = f"{row['score']:<{width}}  {row['mean']:{sign}.3f}"
+    line = f"{_shown(row['score']):<{width}}  {row['mean']:{sign}.3f}"
     line += f"  [{row['low']:{sign}.3f}, {row['high']:{sign}.3f}]"
     return line if np.isnan(row["pooled"]) else f"{line}  pooled {row['pooled']:{sign}.3f}"
 
@@ -356,10 +362,11 @@ def _described(summary: Mapping[str, Any], title: str) -> list[str]:
         drawn = f"mean over images, {share} {summary['groups']} groups of images"
     lines = [", ".join(facts), drawn]
     settings = summary.get("settings", {})
-    unit = " pixels" if settings.get("spacing") == 1 else " mm"
-    units = {"spacing": unit, "tolerance": unit}
+    spacing = settings.get("spacing")
+    unit = " pixels" if spacing == 1 else " mm"
+    units = {"spacing": ", in mm" if spacing == "by name" else unit, "tolerance": unit}
     lines += [f"{name}: {value}{units.get(name, '')}" for name, value in settings.items()]
-    width = max(map(len, summary["scores"]))
+    width = max(len(_shown(column)) for column in summary["scores"])
     for row in _summary_rows(summary, "mean", "value"):
         missing = images - row["images"]
         line = _line({**row, "pooled": np.nan} if folds else row, width)

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.propagate import COLUMNS
+from kerasgan.validation import invalid
 
 COLOURS = "RdBu_r"
 CLIPPED = 99.5
@@ -32,7 +33,12 @@ DOTTED = {"colors": "0.45", "linewidths": 0.8, "linestyles": "dotted"}
 GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 
 
-def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool = True) -> Figure:
+def draw(
+    explanation: Any,
+    layers: Sequence[str] | None = None,
+    outlines: bool = True,
+    names: Sequence[str] | None = None,
+) -> Figure:
     """Draws image, relevance over and beside it, that of layers, and mask, a row for each image.
 
     Channels are summed. The images of a column share one scale, positive red and negative blue.
@@ -48,7 +54,7 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
         size = f"{summed.shape[1]} × {summed.shape[2]}"
         maps[f"{part}\n{name}" if part else f"{name}\n{size}"] = summed
     columns = 3 + len(maps)
-    texts = _row_texts(explanation, rows)
+    texts = _row_texts(explanation, rows, _checked_names(names, len(explanation)))
     width, lines = 1.6 * columns + 1.0, sum(map(bool, texts)) + 2
     figure, axes = panels(rows, columns, (width, 1.6 * rows + 0.4 + 0.17 * lines))
     masks = _foreground(explanation.prediction[:rows])
@@ -72,10 +78,10 @@ def draw(explanation: Any, layers: Sequence[str] | None = None, outlines: bool =
         show(axes[row, -1], "predicted mask", mask, row, cmap="gray", vmin=0, vmax=1)
         _write_below(axes[row, 0], texts[row])
     colour_bar(figure, axes, "one scale for each column of maps", one_scale)
-    names = dict.fromkeys(explanation.targets[:rows])
+    named = dict.fromkeys(explanation.targets[:rows])
     told = [f"rule: {explanation.rule}"] if explanation.rule else []
-    if names:
-        told.append(f"target: {next(iter(names)) if len(names) == 1 else 'below each row'}")
+    if named:
+        told.append(f"target: {next(iter(named)) if len(named) == 1 else 'below each row'}")
     if told:
         text = textwrap.shorten(" · ".join(told), int(12 * width), placeholder=" …")
         figure.suptitle(text, fontsize=10)
@@ -91,16 +97,31 @@ def _write_below(axis: Any, text: str) -> None:
         axis.set_xlabel(" ", fontsize=9, labelpad=3)
         place = {"xy": (0, 0), "xycoords": "axes fraction", "textcoords": "offset points"}
         below = axis.annotate(text, xytext=(0, -3), va="top", fontsize=9, **place)
+        below.set_parse_math(False)  # of a name with two dollar signs
         below.set_in_layout(False)
 
 
-def _row_texts(explanation: Any, rows: int) -> list[str]:
-    """Says what is explained, where that differs, and how much of it reached the pixels."""
-    names = explanation.targets[:rows]
-    several = len(set(names)) > 1
+def _checked_names(names: Any, count: int) -> Sequence[str]:
+    """Checks that there is a name for each image, or none at all."""
+    if names is None:
+        return []
+    known = list(names) if isinstance(names, (list, tuple, np.ndarray)) else [names] * (count + 1)
+    if len(known) != count or not all(isinstance(name, str) for name in known):
+        raise invalid("names", f"a text for each of the {count} images", names)
+    return known
+
+
+def _row_texts(explanation: Any, rows: int, names: Sequence[str]) -> list[str]:
+    """Says which image it is, what is explained, and how much of it reached the pixels.
+
+    The first two stand where they differ: `names` of the images may be none.
+    """
+    chosen = explanation.targets[:rows]
+    several = len(set(chosen)) > 1
     texts = []
     for row, share in enumerate(_shares(explanation, rows)):
-        parts = [textwrap.shorten(names[row], 60, placeholder=" …")] if several else []
+        parts = [name if len(name) <= 60 else f"… {name[-58:]}" for name in names[row : row + 1]]
+        parts += [textwrap.shorten(chosen[row], 60, placeholder=" …")] if several else []
         explained = explanation.target[row].any(-1)
         if explained.all() or not explained.any():
             parts.append(f"{'all' if explained.any() else 'no'} pixels are explained")

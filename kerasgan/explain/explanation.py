@@ -230,28 +230,34 @@ class Explanation:
         path: str | os.PathLike | None = None,
         layers: Sequence[str] | None = None,
         outlines: bool = True,
+        names: Sequence[str] | None = None,
     ) -> Any:
         """Draws image, relevance and predicted mask, a row for each image.
 
         Relevance is drawn over the image, where zero is transparent, and beside it alone. Images
         share the scale of a column, and layers are named by where they lie
         (`e.layers.describe`). What is explained is outlined by a full line, the predicted mask,
-        where it is another, by a dotted one. Above stand rule and target, below each row the share
-        of the explained logits that reached the pixels, where the ledger accounts for all of them
-        and they do not cancel.
+        where it is another, by a dotted one. Above stand rule and target, below each row the name
+        of the image, if there is one, and the share of the explained logits that reached the
+        pixels, where the ledger accounts for all of them and they do not cancel.
 
         Args:
             path: Of the picture to write; None to only return the figure.
             layers: Names of layers to draw too, from the image to the logits; None picks up to
                 three of those kept.
             outlines: Whether there are outlines, which can hide thin structures.
+            names: Of the images, one each, as `samples.names` has them.
 
         Returns:
             The `matplotlib.figure.Figure`.
+
+        Raises:
+            KerasganError: There are names, but not one text for each image; or the picture cannot
+                be written.
         """
         from kerasgan.explain.draw import draw, write_figure
 
-        return write_figure(draw(self, layers, outlines), path)
+        return write_figure(draw(self, layers, outlines, names), path)
 
 
 def _npz(path: str | os.PathLike) -> pathlib.Path:

@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import warnings
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,18 +16,21 @@ import pandas as pd
 import tensorflow as tf
 
 from kerasgan.data import Samples
-from kerasgan.data.resize import check_image, resize_image
+from kerasgan.data.resize import resize_image
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.stream import image_source
+from kerasgan.models.archives import TEXT_LIMIT, entries_of
 from kerasgan.models.functional import generator_of
-from kerasgan.models.preprocess import preprocess_of
+from kerasgan.models.preprocess import NAMES, Preprocess, preprocess_of
 from kerasgan.storage import write_file
 from kerasgan.validation import check_number, check_path, invalid
 
 SHRINKAGE = 0.1
 BATCH = 8
 ARRAYS = ("center", "scale", "inverse", "usual")
+NUMBERS = ("threshold", "share")
+MOST_LAYERS = 60
 
 
 class Novelty:
@@ -38,6 +42,8 @@ class Novelty:
         layers: Names of the layers whose features are compared.
         threshold: Distance above which an image counts as unlike the training images.
         share: Share of the validation images that were above it.
+        size: (height, width) in pixels at which the network ran.
+        preprocess: Name of what the network took.
 
     Example:
         >>> novelty = kg.inference.fit_novelty(gan, train, val)  # doctest: +SKIP
@@ -47,12 +53,16 @@ class Novelty:
     def __init__(
         self,
         known: dict[str, dict[str, np.ndarray]],
-        threshold: float = float("inf"),
-        share: float = 0.0,
+        threshold: float,
+        share: float,
+        size: tuple[int, int],
+        preprocess: str | Preprocess,
     ):
         self.layers = list(known)
         self.threshold, self.share = float(threshold), float(share)
-        self._known = known
+        self.size = int(size[0]), int(size[1])
+        self.preprocess = getattr(preprocess, "name", str(preprocess))
+        self._known, self._before = known, preprocess
 
     def measure(
         self,
@@ -67,17 +77,25 @@ class Novelty:
         Args:
             model: The model that was given to `fit_novelty`.
             images: As for `kerasgan.predict`; masks are not needed.
-            size: As for `iterate_logits`.
-            preprocess: As for `iterate_logits`.
+            size: Not needed: that of `fit_novelty`.
+            preprocess: Not needed, unless it was a function and this was loaded from a file: then
+                the same function.
 
         Returns:
             A row for each image: `name`; `distance`, from 0 up, about 1 for usual images;
             `novel`, whether it is above the threshold.
 
         Raises:
-            KerasganError: If model or images cannot be used, or the model has no such layer.
+            KerasganError: If model or images cannot be used, the model has no such layer, or size
+                or preprocess are not those of `fit_novelty`.
         """
-        names, features = _features(model, images, self.layers, size, preprocess)
+        network = generator_of(model)
+        (member,) = members_of(network)
+        window = input_size(member, self.size if size is None else size)
+        if window != self.size:
+            raise invalid("size", f"that of fit_novelty, {self.size}", size)
+        before = self._preprocess_for(network, preprocess)
+        names, features = _features(network, images, self.layers, window, before)
         for layer, values in features.items():
             channels = self._known[layer]["center"].size
             if values.shape[1] != channels:
@@ -99,8 +117,25 @@ class Novelty:
             )
         return pd.DataFrame({"name": names, "distance": distances, "novel": novel})
 
+    def _preprocess_for(self, network: keras.Model, preprocess: Any) -> Preprocess:
+        """Return what is done to images, which must be what was done for `fit_novelty`."""
+        if preprocess is None and isinstance(self._before, Preprocess):
+            return self._before
+        before = None if preprocess is None else preprocess_of(network, preprocess)
+        if before is None or (before.name, before.named) != (self.preprocess, self._is_named()):
+            kind = "" if self._is_named() else "the function "
+            raise invalid(
+                "preprocess", f"{kind}{self.preprocess!r}, as for fit_novelty", preprocess
+            )
+        return before
+
+    def _is_named(self) -> bool:
+        return isinstance(self._before, Preprocess) and self._before.named
+
     def save(self, path: str | os.PathLike) -> None:
         """Write it to a file, without pickle.
+
+        Of a function that was given as `preprocess` the name is written alone.
 
         Args:
             path: The file, `*.npz`; replaced if it exists.
@@ -109,13 +144,15 @@ class Novelty:
             KerasganError: If the name has another ending, or the file cannot be written.
         """
         path = _check_name(path)
-        file, numbers = io.BytesIO(), {"threshold": self.threshold, "share": self.share}
+        file = io.BytesIO()
+        facts = {"threshold": self.threshold, "share": self.share, "size": self.size}
+        facts.update(preprocess=self.preprocess, named=self._is_named())
         arrays = {
             f"{n}/{name}": a
             for n, known in enumerate(self._known.values())
             for name, a in known.items()
         }
-        np.savez_compressed(file, layers=np.array(self.layers), **numbers, **arrays)
+        np.savez_compressed(file, layers=np.array(self.layers), **facts, **arrays)
         try:
             write_file(path, file.getvalue())
         except OSError as error:
@@ -136,18 +173,17 @@ class Novelty:
         """
         path = _check_name(path)
         try:
+            _check_shapes(path)
             with np.load(path, allow_pickle=False) as file:
                 known = {
                     str(layer): {
                         name: np.asarray(file[f"{number}/{name}"], np.float64) for name in ARRAYS
                     }
-                    for number, layer in enumerate(np.atleast_1d(file["layers"]).ravel())
+                    for number, layer in enumerate(file["layers"])
                 }
-                threshold, share = float(file["threshold"]), float(file["share"])
+                threshold, share = (float(file[name]) for name in NUMBERS)
+                size, named, name = file["size"], bool(file["named"]), str(file["preprocess"])
             for each in known.values():
-                size = each["center"].size
-                if [each[name].shape for name in ARRAYS] != [(size,), (size,), (size, size), ()]:
-                    raise ValueError("its arrays do not fit each other")
                 if not all(np.isfinite(each[name]).all() for name in ARRAYS):
                     raise ValueError("its numbers are not finite")
                 if min(each["scale"].min(), each["usual"]) <= 0:
@@ -155,7 +191,10 @@ class Novelty:
                 np.linalg.cholesky(each["inverse"])
             if not known or not np.isfinite([threshold, share]).all():
                 raise ValueError("it has no layers, or no threshold")
-            return cls(known, threshold, share)
+            if size.min() < 1 or (named and name not in NAMES):
+                raise ValueError("it has no size, or another preprocess than there is")
+            before = Preprocess(name, NAMES[name]) if named else name
+            return cls(known, threshold, share, tuple(size), before)
         except Exception as error:  # numpy and zipfile have many for a broken file
             raise KerasganError(f"'{path}' holds no Novelty of kerasgan: {error}") from error
 
@@ -181,8 +220,8 @@ def fit_novelty(
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         train: The `Samples` that the model was trained on, at least 10; labels are not needed.
         validation: `Samples` of the same kind that it was not trained on.
-        layers: Names of the layers whose features are compared; None for the last layer of each
-            height and width on the way down to the smallest.
+        layers: Names of the layers whose features are compared, at most 60; None for the last
+            layer of each height and width on the way down to the smallest.
         quantile: Share of the validation images below the threshold, between 0 and 1. At 0.99 about
             one in a hundred images of the usual kind is above it.
         size: As for `iterate_logits`.
@@ -209,11 +248,13 @@ def fit_novelty(
         if len(samples) < least:
             raise invalid(name, f"at least {least} images", len(samples))
     network = generator_of(model)
-    layers = _way_down(network) if layers is None else list(layers)
-    if not layers:
-        raise invalid("layers", "at least one name", layers)
+    (member,) = members_of(network)
+    window, before = input_size(member, size), preprocess_of(network, preprocess)
+    layers = _way_down(network, window) if layers is None else list(layers)
+    if not 1 <= len(layers) <= MOST_LAYERS:
+        raise invalid("layers", f"at least one name and at most {MOST_LAYERS}", layers)
     known = {}
-    for layer, values in _features(network, train, layers, size, preprocess)[1].items():
+    for layer, values in _features(network, train, layers, window, before)[1].items():
         scale = values.std(0)
         constant = scale <= 1e-6 * (np.abs(values.mean(0)) + scale.max())
         scale[constant] = max(float(scale.max()), 1.0)  # a dead channel has no unit of its own
@@ -221,12 +262,12 @@ def fit_novelty(
         shrunk = (1 - SHRINKAGE) * correlations + SHRINKAGE * np.eye(len(scale))
         arrays = values.mean(0), scale, np.linalg.inv(shrunk), np.ones(())
         known[layer] = dict(zip(ARRAYS, arrays))
-    _, usual = _features(network, validation, layers, size, preprocess)
+    _, usual = _features(network, validation, layers, window, before)
     for layer, each in known.items():
         each["usual"] = np.median(_distances({layer: usual[layer]}, known))
     distances = _distances(usual, known)
     threshold = np.quantile(distances, quantile)
-    return Novelty(known, threshold, np.mean(distances > threshold))
+    return Novelty(known, threshold, np.mean(distances > threshold), window, before)
 
 
 def _distances(features: dict[str, np.ndarray], known: dict[str, Any]) -> np.ndarray:
@@ -239,50 +280,44 @@ def _distances(features: dict[str, np.ndarray], known: dict[str, Any]) -> np.nda
     return total / len(features)
 
 
-def _way_down(network: keras.Model) -> list[str]:
+def _maps(network: keras.Model) -> dict[str, Any]:
+    """Outputs (batch, height, width, channels) of the layers that have one, by name."""
+    alone = [each for each in network.layers if not isinstance(each, keras.Model)]
+    found = {each.name: getattr(each, "output", None) for each in alone}
+    return {name: out for name, out in found.items() if len(getattr(out, "shape", ())) == 4}
+
+
+def _way_down(network: keras.Model, window: tuple[int, int]) -> list[str]:
     """Name the last layer of each height and width up to the last one of the smallest."""
-    areas = {}
-    for each in network.layers[1:]:
-        shape = getattr(each.output, "shape", ())
-        if len(shape) == 4 and None not in shape[1:3]:
-            areas[each.name] = shape[1] * shape[2]
-    if not areas:
-        raise KerasganError(
-            f"Argument 'layers' must be given: network '{network.name}' has no fixed size, so no "
-            "layer of it is the smallest"
-        )
+    maps = dict(list(_maps(network).items())[1:])  # but for the image
+    image = tf.TensorSpec((1, *window, network.inputs[0].shape[-1]), network.inputs[0].dtype)
+    run = tf.function(keras.Model(network.inputs, maps), autograph=False)
+    shapes = run.get_concrete_function(image).structured_outputs
+    areas = {name: shapes[name].shape[1] * shapes[name].shape[2] for name in maps}
     names = list(areas)
     down = names[: len(names) - names[::-1].index(min(reversed(names), key=areas.get))]
     return list({areas[name]: name for name in down}.values())
 
 
 def _features(
-    model: Any, images: Any, layers: Sequence[str], size: Any, preprocess: Any
+    network: keras.Model,
+    images: Any,
+    layers: Sequence[str],
+    window: tuple[int, int],
+    before: Preprocess,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Names of the images, and their features (images, 2 x channels) by layer."""
-    network = generator_of(model)
-    outputs = {each.name: each.output for each in network.layers}
+    outputs = _maps(network)
     for layer in layers:
         if layer not in outputs:
             raise unknown_name("layers", layer, list(outputs))
-        if len(getattr(outputs[layer], "shape", ())) != 4:
-            raise invalid("layers", "layers of maps (batch, height, width, channels)", layer)
-    (member,) = members_of(network)
-    channels = network.inputs[0].shape[-1]
-    window, before = input_size(member, size), preprocess_of(network, preprocess)
     run = tf.function(keras.Model(network.inputs, [outputs[layer] for layer in layers]))
-    names, load = image_source(images, channels)
+    names, load = image_source(images, network)
     rows = []
     for start in range(0, len(names), BATCH):
         chosen = range(start, min(start + BATCH, len(names)))
-        loaded = [check_image(load(i), f"images[{i}]") for i in chosen]
-        for index, image in zip(chosen, loaded):
-            if image.shape[-1] != channels:
-                raise invalid(f"images[{index}]", f"an image of {channels} channels", image.shape)
-        batch = [resize_image(image, window) for image in loaded]
-        maps = [
-            np.asarray(each, np.float64) for each in tf.nest.flatten(run(before(np.stack(batch))))
-        ]
+        batch = np.stack([resize_image(load(index), window) for index in chosen])
+        maps = [np.asarray(each, np.float64) for each in tf.nest.flatten(run(before(batch)))]
         rows.append([np.hstack([each.mean((1, 2)), each.std((1, 2))]) for each in maps])
     features = {layer: np.concatenate(parts) for layer, parts in zip(layers, zip(*rows))}
     for layer, values in features.items():
@@ -291,6 +326,32 @@ def _features(
             name = names[int(wrong.argmax())]
             raise KerasganError(f"Layer '{layer}' gave NaN or infinity for {name}")
     return names, features
+
+
+def _check_shapes(path: pathlib.Path) -> None:
+    """Raise unless a file holds arrays that fit each other, before one of them is unpacked."""
+
+    def header(name: str) -> tuple[tuple[int, ...], str]:
+        with archive.open(entries[f"{name}.npy"]) as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return shape, dtype.kind
+
+    with zipfile.ZipFile(path) as archive:
+        entries = entries_of(archive, path)
+        layers, kind = header("layers")
+        if len(layers) != 1 or kind != "U" or entries["layers.npy"].file_size > TEXT_LIMIT:
+            raise ValueError("it has no names of layers")
+        facts = {"threshold": ((), "f"), "share": ((), "f"), "size": ((2,), "i")}
+        facts.update(preprocess=((), "U"), named=((), "b"))
+        for number in range(layers[0]):
+            (size, *_), _ = header(f"{number}/center")
+            shapes = ((size,), (size,), (size, size), ())
+            facts.update((f"{number}/{name}", (one, "f")) for name, one in zip(ARRAYS, shapes))
+        if any(header(name) != fact for name, fact in facts.items()):
+            raise ValueError("its arrays do not fit each other")
+        if len(entries) != len(facts) + 1:
+            raise ValueError("it holds something else beside them")
 
 
 def _check_name(path: str | os.PathLike) -> pathlib.Path:

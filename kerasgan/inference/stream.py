@@ -102,23 +102,16 @@ def iterate_logits(
     """
     members = members_of(with_input_shape(model, images, size))
     (window,) = {input_size(member, size) for member in members}
-    channels = members[0].network.inputs[0].shape[-1]
     check_tiling(mode, overlap, scale)
     views = augmentation_views(augment, window)
     check_whole_number("batch_size", batch_size, 1)
     before = [preprocess_of(member.network, preprocess) for member in members]
-    names, load = image_source(images, channels)
+    names, load = image_source(images, members[0].network)
     if not isinstance(images, (Samples, str, os.PathLike)):
         check_range(images, before[0])
 
     def prepare(index: int) -> Frame:
-        image = check_image(load(index), f"images[{index}]")
-        if channels not in (None, image.shape[-1]):
-            raise KerasganError(
-                f"Argument 'images' must have {channels} channels, as the input of "
-                f"'{members[0].network.name}'. Received: {image.shape[-1]} in images[{index}]"
-            )
-        return make_frame(image, window, mode, overlap, scale)
+        return make_frame(load(index), window, mode, overlap, scale)
 
     def finished() -> Iterator[Any]:
         while done:
@@ -210,10 +203,10 @@ def _passes(
 
 
 def image_source(
-    images: Any, channels: int | None
+    images: Any, network: keras.Model
 ) -> tuple[list[str], Callable[[int], np.ndarray]]:
-    """The name of every image, and a function from position to image."""
-    samples = to_samples(images)
+    """The name of every image, and a function from position to an image that the network takes."""
+    samples, channels = to_samples(images), network.inputs[0].shape[-1]
     if samples is not None:
         if channels not in (None, 1, 3):
             raise KerasganError(
@@ -237,4 +230,14 @@ def image_source(
         )
     if not names:
         raise KerasganError("Argument 'images' must hold at least one image. Received: none")
-    return names, load
+
+    def load_checked(index: int) -> np.ndarray:
+        image = check_image(load(index), f"images[{index}]")
+        if channels not in (None, image.shape[-1]):
+            raise KerasganError(
+                f"Argument 'images' must have {channels} channels, as the input of "
+                f"'{network.name}'. Received: {image.shape[-1]} in images[{index}]"
+            )
+        return image
+
+    return names, load_checked

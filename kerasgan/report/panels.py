@@ -143,7 +143,8 @@ class Panels:
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"
                 path = figures / f"explanation_{file}.png"
-                main.plot(path, layers=self.layers, outlines=self.outlines)
+                names = _numbered(whole)
+                main.plot(path, layers=self.layers, outlines=self.outlines, names=names)
             self.ledgers[rule].append(
                 main.ledger.assign(image=lambda table: table["image"] + start)
             )
@@ -290,9 +291,13 @@ def _pictures(shown: dict[str, Any]) -> dict[str, Any]:
     return {**encoded, "height": size[0], "width": size[1]}
 
 
+def _numbered(whole: Sequence[Any]) -> list[str]:
+    """What figures call the images of a report."""
+    return [f"image {place}" for place in range(1, len(whole) + 1)]
+
+
 def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path, outlines: bool) -> None:
     images = [shown["image"] for shown in whole]
     truths = None if whole[0]["truth"] is None else [shown["truth"] for shown in whole]
-    names = [f"image {place}" for place in range(1, len(whole) + 1)]
     predictions = [shown["prediction"] for shown in whole]
-    mask_figure(images, truths, predictions, names, path, outlines=outlines)
+    mask_figure(images, truths, predictions, _numbered(whole), path, outlines=outlines)

@@ -264,8 +264,25 @@ def test_groups_and_numbers_of_numpy():
     assert len(samples.folds(np.int64(2))) == 2
     assert samples.split(np.float32(0.5))[1].names == samples.split(0.5)[1].names
     for key, held_out in ((list, "s0"), (group, {"s0": 1})):
-        with pytest.raises(KerasganError, match="must be hashable"):
+        with pytest.raises(KerasganError, match="hashable"):
             samples.split_groups(key, held_out)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (lambda name: {}[name], "'key' failed for '[^']*': KeyError"),
+        (lambda name: name.split("_")[9], "'key' failed for '[^']*': IndexError"),
+        (lambda: "a", "'key' failed for '[^']*': TypeError"),
+        (lambda name: [name], r"'key' must return something hashable.*Received: \['"),
+        ("s0", "'key' must be a function from the name of an image to its group. Received: 's0'"),
+    ],
+)
+def test_a_key_that_gives_no_group_is_named_with_the_image(key, words):
+    with pytest.raises(KerasganError, match=words):
+        listed().split_groups(key, "s0")
+    with pytest.raises(KerasganError, match=words):
+        listed().folds(2, key=key)
 
 
 @pytest.mark.parametrize(

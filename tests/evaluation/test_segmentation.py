@@ -510,6 +510,7 @@ class TestSetsOfScores:
             np.testing.assert_equal(table[column][2], both, err_msg=column)
         assert table["lesion_sensitivity"][1:].isna().all()
         assert table["lesions"].tolist() == [1, 0, 0]
+        assert "\ntrue_lesions_per_image" in summary_text(table)
 
     def test_with_scores_of_ones_own(self, samples):
         def area(truth, predicted):
@@ -544,6 +545,7 @@ class TestSetsOfScores:
         assert half["hausdorff_95"][0] == pixels["hausdorff_95"][0] / 2
         assert named["hausdorff_95"][0] == pixels["hausdorff_95"][0] / 4
         assert named.attrs["summary"]["settings"]["spacing"] == "by name"
+        assert "spacing: by name, in mm\n" in summary_text(named)
         with pytest.raises(KerasganError, match=r"spacing\('a'\)' must be a finite number above 0"):
             evaluate_masks(samples, masks, surface=True, spacing=lambda name: 0)
 

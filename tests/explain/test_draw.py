@@ -239,6 +239,23 @@ def test_each_row_names_its_own_target():
     assert below(figure, 1) == ["Pixel(y=3, x=4) - Pixel(y=0, x=0)"]
 
 
+def test_images_are_named_below_their_rows(tmp_path):
+    names = ["costs_$5_to_$9", "b/_^{"]
+    e = Explainer(small(), "gradient").explain(IMAGES[:2], targets.Pixel(3, 4), layers=())
+    figure = e.plot(tmp_path / "e.png", names=names)
+    assert [below(figure), below(figure, 1)] == [[names[0]], [names[1]]]
+    assert "target: Pixel(y=3, x=4)" in figure.get_suptitle()
+    whole = Explainer(small(), "z-plus").explain(IMAGES[:2], np.ones((2, 8, 8, 1)), layers=())
+    for row, (text,) in enumerate(below(draw(whole, names=tuple(names)), n) for n in range(2)):
+        assert text.startswith(f"{names[row]}; all pixels are explained")
+    long = [f"{'folder/' * 20}{n}" for n in range(2)]
+    ends = [below(draw(e, names=long), row)[0][-2:] for row in range(2)]
+    assert ends == ["/0", "/1"]
+    for wrong in (names[:1], "ab", [1, 2], 3, []):
+        with pytest.raises(KerasganError, match="'names' must be a text for each of the 2 images"):
+            e.plot(names=wrong)
+
+
 def test_the_share_is_left_out_where_the_ledger_cannot_tell():
     one = targets.Pixel(3, 4)
     explainer = Explainer(small(), "epsilon")

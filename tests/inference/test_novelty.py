@@ -1,5 +1,8 @@
 """Images unlike the training images, against distances computed by hand."""
 
+import io
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -119,9 +122,9 @@ def test_arguments_that_cannot_be_used_are_named(model, scenes, novelty):
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_images_of_other_channels_are_named(model, novelty, channels):
-    with pytest.raises(kg.KerasganError, match=r"images\[\d\]' must be an image of 3 channels"):
+    with pytest.raises(kg.KerasganError, match=r"must have 3 channels, .* in images\[\d\]"):
         novelty.measure(model, np.zeros((2, 32, 32, channels)))
-    with pytest.raises(kg.KerasganError, match=r"images\[1\]' must be an image of 3 channels"):
+    with pytest.raises(kg.KerasganError, match=r"must have 3 channels, .* in images\[1\]"):
         novelty.measure(model, [np.zeros((32, 32, 3)), np.zeros((32, 32, channels))])
 
 
@@ -144,6 +147,10 @@ def test_other_things_than_samples_and_layers_are_refused(model, scenes):
         ("0/center", np.nan),
         ("0/center", "text"),
         ("layers", np.array([], "U1")),
+        ("size", np.array([0, 32])),
+        ("size", np.array([32])),
+        ("preprocess", np.array("[0,2]")),
+        ("another", np.zeros(3)),
     ],
 )
 def test_files_that_were_changed_are_refused(novelty, tmp_path, name, value):
@@ -161,6 +168,7 @@ def test_files_that_were_changed_are_refused(novelty, tmp_path, name, value):
         kg.inference.Novelty.load(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*unlike the training images")
 def test_a_channel_that_is_dead_in_training_does_not_decide_alone(scenes):
     image = keras.Input((32, 32, 3))
     conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
@@ -172,5 +180,75 @@ def test_a_channel_that_is_dead_in_training_does_not_decide_alone(scenes):
     novelty = fit(model, *scenes, **options)
     bias[0] += 1e-6
     conv.set_weights([kernel, bias])
-    distances = novelty.measure(model, scenes[0], preprocess="[-1,1]").distance
+    distances = novelty.measure(model, scenes[0]).distance
     assert distances.max() < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("features", (10**8,)), ("0/inverse", (10**6, 10**6)), ("layers", (10**9,)), ("size", (9, 9))],
+)
+def test_a_file_that_cannot_be_one_is_refused_before_it_is_unpacked(
+    novelty, tmp_path, monkeypatch, name, shape
+):
+    novelty.save(tmp_path / "usual.npz")
+    header = io.BytesIO()
+    descr = "<U9" if name == "layers" else "<f8"
+    facts = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, facts)
+    with (
+        zipfile.ZipFile(tmp_path / "usual.npz") as usual,
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in usual.namelist():
+            if entry != f"{name}.npy":
+                bomb.writestr(entry, usual.read(entry))
+        bomb.writestr(f"{name}.npy", header.getvalue() + bytes(2**20))
+    unpacked = []
+    monkeypatch.setattr(np, "load", lambda *_, **__: unpacked.append(True))
+    with pytest.raises(kg.KerasganError, match=r"bomb\.npz' holds no Novelty"):
+        kg.inference.Novelty.load(tmp_path / "bomb.npz")
+    assert not unpacked
+
+
+@pytest.fixture(scope="module")
+def open_model():
+    """A network of images of any size, in [0, 1]."""
+    x = image = keras.Input((None, None, 3))
+    for name, stride in (("wide", 1), ("deep", 2)):
+        x = keras.layers.Conv2D(3, 3, stride, padding="same", activation="relu", name=name)(x)
+    x = keras.layers.UpSampling2D()(x)
+    return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def test_size_and_preprocess_are_kept(open_model, scenes, tmp_path):
+    fitted = fit(open_model, *scenes, size=(16, 24), preprocess="[0,1]")
+    assert fitted.layers == ["wide", "deep"]
+    fitted.save(tmp_path / "novelty.npz")
+    loaded = kg.inference.Novelty.load(tmp_path / "novelty.npz")
+    assert (loaded.size, loaded.preprocess) == ((16, 24), "[0,1]")
+    expected = fitted.measure(open_model, scenes[0], size=(16, 24), preprocess="[0,1]")
+    for each in (fitted, loaded):
+        found = each.measure(open_model, scenes[0])
+        np.testing.assert_array_equal(found.distance, expected.distance)
+    with pytest.raises(kg.KerasganError, match=r"'size' must be that of fit_novelty, \(16, 24\)"):
+        loaded.measure(open_model, scenes[0], size=32)
+    with pytest.raises(kg.KerasganError, match=r"'preprocess' must be '\[0,1\]', as for fit"):
+        loaded.measure(open_model, scenes[0], preprocess="imagenet")
+    with pytest.raises(kg.KerasganError, match="'size' must be given"):
+        fit(open_model, *scenes, preprocess="[0,1]")
+
+
+def test_a_function_that_preprocesses_is_asked_for_after_loading(open_model, scenes, tmp_path):
+    def halved(images):
+        return images / 2
+
+    fitted = fit(open_model, *scenes, size=16, preprocess=halved)
+    fitted.save(tmp_path / "novelty.npz")
+    loaded = kg.inference.Novelty.load(tmp_path / "novelty.npz")
+    for preprocess in (None, "[-1,1]", np.negative):
+        with pytest.raises(kg.KerasganError, match="'preprocess' must be the function 'halved'"):
+            loaded.measure(open_model, scenes[0], preprocess=preprocess)
+    found = loaded.measure(open_model, scenes[0], preprocess=halved)
+    expected = fitted.measure(open_model, scenes[0])
+    np.testing.assert_array_equal(found.distance, expected.distance)

@@ -132,6 +132,14 @@ def test_an_iteration_broken_off_counts_as_an_epoch(pairs):
     assert dataset.epoch.numpy() == 1
 
 
+def test_samples_are_augmented_each_in_its_own_way(save, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    for name in "abcd":
+        save(f"images/{name}.png", pixels)
+    images = whole(load_folder(tmp_path / "images", masks=None).batches(4, 16, augment=True))
+    assert len(np.unique(images, axis=0)) == 4
+
+
 def test_augmentation_depends_on_the_sample_not_on_its_batch(pairs):
     samples = load_folder(pairs(6))
     single = whole(samples.batches(1, 16, augment=True, shuffle=False))

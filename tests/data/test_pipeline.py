@@ -136,7 +136,7 @@ def test_samples_are_augmented_each_in_its_own_way(save, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     for name in "abcd":
         save(f"images/{name}.png", pixels)
-    images = whole(load_folder(tmp_path / "images", masks=None).batches(4, 16, augment=True))
+    (images,) = load_folder(tmp_path / "images", masks=None).batches(4, 16, augment=True)
     assert len(np.unique(images, axis=0)) == 4
 
 

@@ -9,7 +9,7 @@ from keras import layers
 from stacks import tf
 
 import kerasgan as kg
-from kerasgan.models.trace import layers_in, trace, trace_network
+from kerasgan.models.trace import clear_trace, layers_in, trace, trace_network
 from kerasgan.stack import KERAS_3
 
 
@@ -98,6 +98,48 @@ def test_custom_gradients_are_passed():
     image = keras.Input((8, 8, 3))
     found = trace_network(keras.Model(image, tf.nn.swish(image)))
     assert kinds(found) == ["Image", "Mul", "Sigmoid", "Mul"]
+
+
+@tf.custom_gradient
+def halved_beside(x):
+    return (tf.nn.relu(x), x / 2), lambda first, second: second
+
+
+def test_each_value_of_a_custom_gradient_is_its_own():
+    image = keras.Input((8, 8, 3))
+    half = layers.Lambda(lambda x: halved_beside(x)[1])(image)
+    assert kinds(trace_network(keras.Model(image, half))) == ["Image", "RealDiv"]
+
+
+def test_each_output_and_each_activation_has_a_trace_of_its_own():
+    image = keras.Input((8, 8, 3))
+    ends = [layers.Conv2D(1, 1, activation=name, name=name)(image) for name in ("relu", "tanh")]
+    model = keras.Model(image, ends)
+    for output, kind in enumerate(("Relu", "Tanh")):
+        found = trace_network(model, output)
+        assert found.steps[-1].kind == kind
+    assert trace_network(model, 1) is found
+    model.get_layer("tanh").activation = keras.activations.sigmoid
+    again = trace_network(model, 1)
+    assert again.steps[-1].kind == "Sigmoid"
+    clear_trace(model)
+    assert trace_network(model, 1) is not again
+
+
+class Shifted(layers.Layer):
+    def build(self, shape):
+        self.shift = self.add_weight(name="shift", shape=(3,), initializer="ones")
+
+    def call(self, x):
+        return tf.cast(x, tf.float16) + tf.cast(self.shift, tf.float16)
+
+
+def test_numbers_in_another_precision_and_of_the_image():
+    image = keras.Input((8, 8, 3))
+    found = trace_network(keras.Model(image, Shifted()(image)))
+    of_image, shift = found.output.step.inputs
+    assert found.number(of_image) is None
+    np.testing.assert_array_equal(found.number(shift), [1, 1, 1])
 
 
 def test_numbers_of_variables_are_those_of_now():

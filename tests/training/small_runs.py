@@ -16,7 +16,8 @@ IMAGES, MASKS = some_data(6)
 
 
 def small_gan(**changes):
-    return kg.recipes.build("pix2pix", **{"size": 32, "filters": 2, **changes})
+    small = {"size": 32, "filters": 2, "discriminator": "pixel_discriminator"}
+    return kg.recipes.build("pix2pix", **{**small, **changes})
 
 
 def fit(gan, epochs, **kwargs):

@@ -140,11 +140,11 @@ def poison(network, layer, place):
 
 def test_weights_that_are_broken_before_the_first_step():
     gan = small_gan()
-    poison(gan.discriminator, "patch_2_conv", 0)
+    poison(gan.discriminator, "pixel_2_conv", 0)
     before = gan.generator.get_weights()
     with pytest.raises(
         kg.KerasganError,
-        match=r"cannot begin: not finite: weight 'patch_2_conv/kernel' of the discriminator\. Load",
+        match=r"cannot begin: not finite: weight 'pixel_2_conv/kernel' of the discriminator\. Load",
     ):
         gan.fit(IMAGES, MASKS, verbose=0)
     for found, kept in zip(gan.generator.get_weights(), before):

@@ -39,6 +39,8 @@ def test_a_network_is_rebuilt_of_its_record(name, tmp_path):
     for ours, theirs in zip(network.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(named.sample_output(network), named.sample_output(again))
+    kinds = [[(type(x), x.name) for x in each.layers] for each in (network, again)]
+    assert kinds[0] == kinds[1]
     assert kg.models.record_of(again) == record
 
 

@@ -10,6 +10,8 @@ import pathlib
 import pytest
 import tensorflow as tf
 
+from kerasgan.stack import KERAS_3
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -27,6 +29,12 @@ NIGHTLY = (  # browsers, packaging, pages, scripts
     "test_packaging.py",
     "test_site.py",
 )
+ONCE = (  # what no stack changes: .ci/run tests it on one
+    "benchmarks/test_default_rule.py",
+    "benchmarks/test_outside.py",
+    "report/test_browser.py",
+    "test_contributing.py",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -34,6 +42,16 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(ROOT)
         if {place.as_posix(), place.parts[0]} & set(NIGHTLY):
             item.add_marker(pytest.mark.nightly)
+        if place.as_posix() in ONCE and not KERAS_3:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give all tests of a file to one process, so that what they share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import pathlib
 import re
 
 import pandas as pd
-from pages import parts, put
+from pages import parts, put, put_sections
 from PIL import Image
 
 import kerasgan as kg
@@ -195,13 +195,12 @@ def main():
         put(page, "seeds", "\n".join([*lines[:2], *rows.values()]))
     if not args.runs:
         return
-    texts = re.findall(r"^## .*?(?=^## |\Z)", parts(page, "results")[1], re.M | re.S)
-    sections = {text.splitlines()[0][3:]: text.strip() + "\n" for text in texts}
+    sections = {}
     rows = {line.split(" | ")[0][2:]: line for line in parts(page, "summary")[1].splitlines()[2:]}
     for run in args.runs:
         title, _, folders = run.partition("=")
         sections[title], rows[title] = section(title, list(map(pathlib.Path, folders.split(","))))
-    put(page, "results", "\n".join(sections.values()))
+    put_sections(page, "results", sections)
     head = [
         "| data | recipe | images | Jaccard | Dice | Jaccard, augmented | colour threshold |",
         "|---|---|---|---|---|---|---|",

@@ -64,15 +64,33 @@ def recipe_from(args, samples=None):
     changes = {} if samples is None else {"channels": samples.channels}
     changes.update((name, getattr(args, name)) for name in names)
     changes = {name: value for name, value in changes.items() if value is not None}
-    for setting in args.set:
-        name, equals, value = setting.partition("=")
+    return kg.recipes.get(args.recipe, **{**changes, **settings_from(args.set)})
+
+
+def settings_from(words):
+    """Return the settings that FIELD=VALUE name, values as JSON or else as text."""
+    settings = {}
+    for word in words:
+        name, equals, value = word.partition("=")
         if not equals:
-            raise kg.KerasganError(f"Argument '--set' must be FIELD=VALUE. Received: {setting!r}")
+            raise kg.KerasganError(f"Argument '--set' must be FIELD=VALUE. Received: {word!r}")
         try:
-            changes[name] = json.loads(value)
+            settings[name] = json.loads(value)
         except ValueError:
-            changes[name] = value
-    return kg.recipes.get(args.recipe, **changes)
+            settings[name] = value
+    return settings
+
+
+def rest_and_test(samples, data, names=None):
+    """Return what may be learned from, and what is reported on.
+
+    The latter are the images that the file `names` names, or splits/val.txt in the data, or a
+    tenth drawn at random.
+    """
+    official = pathlib.Path(data) / "splits" / "val.txt"
+    if names or official.is_file():
+        return samples.split_by_names(names or official)
+    return samples.split(0.1, seed=0)
 
 
 def results_folder(path, resume):
@@ -101,28 +119,32 @@ class Seconds(keras.callbacks.Callback):
         logs["seconds"] = time.time() - self.start
 
 
-def train(recipe, training, validation, folder):
-    """Train; return the model of the epoch with the best validation Dice, and facts of the run."""
-    options = {"size": recipe.size, "seed": recipe.seed}
+def train(recipe, training, validation, folder, gan=None, callbacks=(), **options):
+    """Train; return the model of the epoch with the best validation Dice, and facts of the run.
+
+    `gan` may be another than the recipe's, and `options` of `fit` others than the recipe's.
+    """
+    options = {"epochs": recipe.epochs, "verbose": 1 if sys.stdout.isatty() else 2, **options}
+    shown = {"size": recipe.size, "seed": recipe.seed}
     batches = training.batches(
-        recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **options
+        recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **shown
     )
-    checked = validation.batches(min(recipe.batch_size, len(validation)), **options)
+    checked = validation.batches(min(recipe.batch_size, len(validation)), **shown)
     recipe.save(folder / "recipe.json")
     best = folder / "model"
-    gan = recipe.build()
+    gan = gan or recipe.build()
     callbacks = [
         Seconds(),
+        *callbacks,
         kg.training.SaveBest(best, monitor="val_dice"),
         keras.callbacks.CSVLogger(folder / "training.csv", append=True),
     ]
     history = gan.fit(
         batches,
         validation_data=checked,
-        epochs=recipe.epochs,
         callbacks=callbacks,
         resume=folder / "state",
-        verbose=1 if sys.stdout.isatty() else 2,
+        **options,
     )
     minutes = sum(history.history["seconds"]) / 60
     print(f"Trained {len(history.epoch)} epochs in {minutes:.1f} minutes")
@@ -168,7 +190,7 @@ def command():
     """Return the command line from scratch, folders elsewhere cut down to their last name."""
     words = [pathlib.Path(x).name if os.path.isabs(x) or ".." in x else x for x in sys.argv[1:]]
     words = [word for word in words if word != "--resume"]
-    return " ".join(["python", f"examples/{pathlib.Path(sys.argv[0]).name}", *words])
+    return " ".join(["python", "/".join(pathlib.Path(sys.argv[0]).absolute().parts[-2:]), *words])
 
 
 def report(gan, facts, training, samples, folder, rule, shown=6):

@@ -1,7 +1,5 @@
 """Train, score and explain a polyp segmenter on Kvasir-SEG (or a folder laid out like it)."""
 
-import pathlib
-
 import common
 
 import kerasgan as kg
@@ -18,12 +16,7 @@ def main():
 
     samples = kg.data.load_folder(args.data)
     recipe = common.recipe_from(args, samples)
-    official = pathlib.Path(args.data) / "splits" / "val.txt"
-    if args.test_names or official.is_file():
-        rest, test = samples.split_by_names(args.test_names or official)
-    else:
-        rest, test = samples.split(0.1, seed=0)
-
+    rest, test = common.rest_and_test(samples, args.data, args.test_names)
     folder = common.results_folder(args.results, args.resume)
     return common.experiment(args, recipe, folder, rest, test, 0.1)
 

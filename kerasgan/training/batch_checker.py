@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -27,10 +28,12 @@ class BatchChecker:
     """Checks batches; raises on the first fault, and warns once of each kind of doubt.
 
     `argument` is what the data came as; `form`, which decides what the correcting line looks like,
-    is "arrays", "batches" of `samples.batches`, "dataset" or "yielded".
+    is "arrays", "batches" of `samples.batches`, "dataset" or "yielded". `one_pixel` is the layer of
+    batch normalisation that a batch of one image gives one value, if there is one.
     """
 
-    def __init__(self, generator: keras.Model, argument: str, form: str):
+    def __init__(self, generator: keras.Model, argument: str, form: str, one_pixel: str = ""):
+        self.one_pixel = one_pixel
         self.wanted = tuple(generator.input_shape[1:]), tuple(generator.output_shape[1:])
         self.network, self.argument, self.form = generator.name, argument, form
         self.names = ("x", "y") if form == "arrays" else ("image", "mask")
@@ -47,7 +50,20 @@ class BatchChecker:
         self.shapes(image.shape, mask.shape)
         ends = self._check_image(image, number, before)
         self._check_mask(mask, number, before)
+        if number is not None:
+            self.warn_of_one_image(len(image), number)
         return ends
+
+    def warn_of_one_image(self, size: int | None, number: int | None = None) -> None:
+        """Warn if the size of a batch leaves a layer one value, whose variance is 0."""
+        if self.one_pixel and size == 1:
+            self._warn(
+                "one",
+                f"has a batch of one image{_in(number)}, of which batch normalisation "
+                f"'{self.one_pixel}' is given one value for each channel: in training it gives a "
+                "constant, and in prediction something else. Take batches of two images or more "
+                "(of a remainder too), or larger images, or freeze it: layer.trainable = False",
+            )
 
     def warn_of_range(self, low: float, high: float, number: int = 0) -> None:
         """Warn of images that all lie from 0 to 1, in the first batch that is not all zero."""
@@ -285,6 +301,16 @@ class BatchChecker:
 
     def _argument(self, index: int) -> str:
         return "y" if index and (self.argument, self.form) == ("x", "arrays") else self.argument
+
+
+def one_pixel_layer(networks: Iterable[keras.Model]) -> str:
+    """Name a layer of batch normalisation that learns from one pixel an image; "" for none."""
+    for layer in (layer for network in networks for layer in network.layers):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            shape = tuple(getattr(getattr(layer, "output", None), "shape", ()))
+            if shape and set(shape[1:-1]) <= {1}:
+                return layer.name
+    return ""
 
 
 def _in(number: int | None) -> str:

@@ -27,7 +27,7 @@ from kerasgan.training.adversarial import (
     feature_matching_loss,
     gradient_norm_penalties,
 )
-from kerasgan.training.batch_checker import NO_WEIGHTS
+from kerasgan.training.batch_checker import NO_WEIGHTS, one_pixel_layer
 from kerasgan.training.learner import clone_with_precision, ramped_momentum, update_ema
 from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
@@ -323,7 +323,8 @@ class SegmentationGAN(keras.Model):
         store.warn_of_new_optimizers(self)
         checks.check_scaling(self.generator)
         given, options = x, dict(kwargs)
-        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"))
+        one_pixel = one_pixel_layer(self._networks())
+        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), one_pixel)
         if kwargs.get("validation_data") is not None:
             parts = kwargs["validation_data"], kwargs.get("validation_steps")
             kwargs["validation_data"] = inspection.check_validation_data(self.generator, *parts)
@@ -370,7 +371,8 @@ class SegmentationGAN(keras.Model):
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        x, y = self._check_data(x, y, weights)
+        weights["batch_size"] = getattr(x, "shape", (None,))[0]
+        x, y = self._check_data(x, y, weights, None, one_pixel_layer(self._networks()))
         self._copy_weights_to_trained()
         self._reset_scores(kwargs)
         return super().train_on_batch(x, y, **kwargs)
@@ -392,12 +394,13 @@ class SegmentationGAN(keras.Model):
                 "Call compile() before fit() or evaluate(), or build the GAN from a recipe"
             )
 
-    def _check_data(self, x, y, options, steps=None):
+    def _check_data(self, x, y, options, steps=None, one_pixel=""):
         self._check_compiled()
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
-        return inspection.check_batches(self.generator, x, y, steps=steps)
+        how = {"steps": steps, "one_pixel": one_pixel, "batch_size": options.get("batch_size")}
+        return inspection.check_batches(self.generator, x, y, **how)
 
     def make_train_function(self, force=False):
         """Return what `fit` calls for a step; it moves nothing while `_skips_steps` is true."""

@@ -38,23 +38,35 @@ CHUNK = 64
 KERASGAN_MESSAGE = re.compile(r"Kerasgan(Error|Warning): (.+)")
 
 
-def check_batches(generator: keras.Model, x, y=None, argument: str = "x", steps=None) -> tuple:
+def check_batches(
+    generator: keras.Model,
+    x,
+    y=None,
+    argument: str = "x",
+    steps=None,
+    one_pixel: str = "",
+    batch_size: int | None = None,
+) -> tuple:
     """Return what `fit` or `evaluate` got, such that every batch of it is checked when it is read.
 
-    `argument` is its name in errors, `steps` how many batches an epoch has, if the caller said so.
+    `argument` is its name in errors, `steps` how many batches an epoch has, if the caller said so,
+    and `batch_size` how many images of arrays are in one. `one_pixel` is as of `BatchChecker`.
     """
     if isinstance(x, tf.distribute.DistributedDataset):
         return x, y
     sequence, dataset = isinstance(x, keras.utils.Sequence), isinstance(x, tf.data.Dataset)
     if not (sequence or dataset or hasattr(x, "__next__")):
-        return _arrays(x, y, BatchChecker(generator, argument, "arrays"))
+        checker = BatchChecker(generator, argument, "arrays", one_pixel)
+        x, y = _arrays(x, y, checker)
+        checker.warn_of_one_image(_last_batch(len(x), batch_size or 32))
+        return x, y
     if y is not None:
         raise KerasganError(
             f"Argument 'y' must be None where '{argument}' gives images and masks together. "
             f"Received: {argument} of type {type(x).__name__}, y of type {type(y).__name__}"
         )
     form = "batches" if _is_from_samples(x) else "dataset"
-    checker = BatchChecker(generator, argument, form if dataset else "yielded")
+    checker = BatchChecker(generator, argument, form if dataset else "yielded", one_pixel)
     if dataset:
         return _dataset(x, checker, steps), None
     return (_CheckedSequence(x, checker, steps) if sequence else _stream(x, checker)), None
@@ -108,6 +120,10 @@ def unwrap_errors():
         if str(error).startswith("Unknown variable"):
             raise KerasganError(MOVED) from error
         raise
+
+
+def _last_batch(count: int, batch_size: int) -> int:
+    return 1 if batch_size == 1 else count % batch_size
 
 
 # --- Arrays ---
@@ -175,6 +191,10 @@ def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.
     if length == tf.data.INFINITE_CARDINALITY and steps is None:
         checker.fail(f"{ENDLESS}, or leave repeat out")
     if checker.form == "batches":
+        facts = getattr(dataset, "origin", {"images": "0", "batch_size": 1})
+        checker.warn_of_one_image(
+            _last_batch(int(facts["images"].split(",")[0]), facts["batch_size"])
+        )
         return dataset
     classes = checker.wanted[1][-1]
     known = not any(None in shape[1:] for shape in shapes)
@@ -195,6 +215,7 @@ def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.
         parts = tf.cast(image, tf.float32), tf.cast(mask, tf.float32)
         fine = tf.constant(known) & _is_unremarkable(*parts, classes)
         fine &= tf.shape(image)[0] == tf.shape(mask)[0]
+        fine &= (tf.shape(image)[0] > 1) | (not checker.one_pixel)
         call = lambda: tf.py_function(report, [number, image, mask], tf.bool)  # noqa: E731
         with tf.control_dependencies([tf.cond(fine, lambda: True, call)]):
             return tf.identity(image), tf.identity(mask)

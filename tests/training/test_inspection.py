@@ -1,5 +1,6 @@
 """Data as people feed them: right ones train, wrong ones are named with a line that mends them."""
 
+import contextlib
 import re
 import warnings
 
@@ -11,6 +12,7 @@ from refusals import refused
 from small_runs import some_data
 
 import kerasgan as kg
+from kerasgan.training.batch_checker import one_pixel_layer
 from kerasgan.training.inspection import (
     cast_batch,
     check_batches,
@@ -508,3 +510,74 @@ def test_one_callback_needs_no_list(gan):
 @pytest.mark.parametrize("name", ["evaluate", "train_on_batch", "test_on_batch"])
 def test_what_was_not_compiled_says_so(name):
     refused("compile", getattr(kg.SegmentationGAN(network()), name), IMAGES, MASKS)
+
+
+# --- A batch of one image, normalised over one pixel ---
+
+
+def with_one_pixel(side=4, norm=None):
+    """A network that shrinks images of 4 x 4 to one pixel, normalised over the batch."""
+    image = keras.Input((side, side, 3))
+    x = keras.layers.Conv2D(2, 4, strides=4)(image)
+    x = (norm or keras.layers.BatchNormalization(name="norm"))(x)
+    x = keras.layers.UpSampling2D(4)(x)
+    return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def small_batches(kind, count, size):
+    images = np.random.default_rng(0).uniform(-1, 1, (count, 4, 4, 3)).astype("float32")
+    masks = (images[..., :1] > 0).astype("float32")
+    pairs = [(images[i : i + size], masks[i : i + size]) for i in range(0, count, size)]
+    if kind == "arrays":
+        return {"x": images, "y": masks, "batch_size": size}
+    if kind == "generator":
+        return {"x": iter(pairs)}
+    return {"x": tf.data.Dataset.from_tensor_slices((images, masks)).batch(size)}
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "generator"])
+def test_a_batch_of_one_is_a_warning_where_one_pixel_is_normalised(kind):
+    network = with_one_pixel()
+    layer = one_pixel_layer([network])
+
+    def read(count, size):
+        data = small_batches(kind, count, size)
+        with unwrap_errors():
+            checked, _ = check_batches(network, **data, one_pixel=layer)
+            return len(list(checked))
+
+    for count, size in ((2, 2), (4, 2)):
+        read(count, size)
+    for count, size in ((1, 1), (3, 2)):
+        with pytest.warns(kg.KerasganWarning, match="batch of one image.* 'norm' .* two images"):
+            read(count, size)
+
+
+def test_batches_of_samples_are_known_to_end_in_one(tmp_path):
+    samples = kg.data.synthetic.write_dataset(tmp_path / "s", count=3, size=16)
+    network = with_one_pixel()
+    for size, warned in ((3, False), (2, True), (1, True)):
+        batches = samples.batches(size, size=4)
+        expected = pytest.warns(kg.KerasganWarning, match="one image")
+        with expected if warned else contextlib.nullcontext():
+            check_batches(network, batches, one_pixel=one_pixel_layer([network]))
+
+
+def test_which_layers_normalise_one_pixel():
+    assert one_pixel_layer([with_one_pixel()]) == "norm"
+    assert one_pixel_layer([with_one_pixel(8)]) == ""
+    assert one_pixel_layer([with_one_pixel(norm=keras.layers.LayerNormalization())]) == ""
+    frozen = with_one_pixel()
+    frozen.get_layer("norm").trainable = False
+    assert one_pixel_layer([frozen]) == ""
+
+
+def test_fit_and_train_on_batch_warn_of_a_batch_of_one():
+    gan = kg.SegmentationGAN(with_one_pixel())
+    gan.compile(losses={"dice": 1.0})
+    data = small_batches("arrays", 1, 1)
+    with pytest.warns(kg.KerasganWarning, match="one image"):
+        gan.fit(**data, verbose=0)
+    with pytest.warns(kg.KerasganWarning, match="one image"):
+        gan.train_on_batch(data["x"], data["y"])
+    gan.evaluate(**data, verbose=0)

@@ -1,16 +1,36 @@
 """How much do masks lose when images look as if they came from another hospital?
 
+Example:
+    python benchmarks/outside.py --data kvasir-seg --examples examples.png
+    python benchmarks/outside.py --data kvasir-seg --models polyps.zip --results outside.csv
+
 `simulate` changes an image in one of `KINDS` of ways: another camera, light, transmission or frame.
 It shares no code with `kerasgan.data.Augmentation`, so that networks can be trained with the one
 and scored under the other. Each kind has one strength, at which a person still sees the polyp.
+
+Models are bundles, used with their own preprocessing, or folders of `SegmentationGAN.save`. Each is
+scored on the validation part, a tenth of the images that are not in splits/val.txt, seed 0: as it
+is, and changed in every way, with the same changes for all models. Printed are the mean Dice of
+each kind, the mean over all kinds, and its gap from the unchanged images with a 95 % bootstrap
+interval over images, of which each is its own pair. The file of results has a row for each model,
+kind and image.
 """
 
+import argparse
 import io
+import os
+import pathlib
+import tempfile
 import zlib
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from scipy import interpolate, ndimage
+
+import kerasgan as kg
 
 MOST_HIDDEN = 0.2
 """Largest share of a mask that a frame or a square may cover."""
@@ -249,3 +269,114 @@ def along_line(light, length, angle):
     steps = np.linspace(-0.5, 0.5, 25) * length * min(light.shape[:2])
     offsets = np.rint(np.outer(steps, [np.sin(angle), np.cos(angle)])).astype(int)
     return sum(shifted(light, *offset) for offset in offsets) / np.float32(len(offsets))
+
+
+# --- Scoring ---
+
+
+def validation_part(folder):
+    """Return the images that choices are made on."""
+    rest, _ = kg.data.load_folder(folder).split_by_names(pathlib.Path(folder) / "splits/val.txt")
+    return rest.split(0.1, seed=0)[1]
+
+
+def pixels(samples, index):
+    """Return image and mask as `simulate` takes them."""
+    image = np.uint8(np.rint(127.5 * (samples.image(index) + 1)))
+    return image, np.uint8(samples.mask(index))
+
+
+def changed(samples, kind, folder):
+    """Write the images and masks, changed in one way, into a folder; return them as samples."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for index, name in enumerate(samples.names):
+        image, mask = simulate(*pixels(samples, index), kind, index)
+        for part, array in (("images", image), ("masks", 255 * mask)):
+            Image.fromarray(array).save(folder / part / f"{name}.png", compress_level=1)
+    return kg.data.load_folder(folder, colors=[0, 255])
+
+
+def load(path):
+    """Return the function from samples to masks of a bundle or a folder."""
+    if pathlib.Path(path).is_dir():
+        gan = kg.SegmentationGAN.load(path)
+        return lambda samples: kg.predict(gan, samples, verbose=False)
+    bundle = kg.inference.load_bundle(path)
+    return lambda samples: bundle.predict(samples, verbose=False)
+
+
+def score(models, samples):
+    """Return a table with a row for each model, kind and image; `models` are functions, by name."""
+    tables = []
+    for kind in ("clean", *KINDS):
+        with tempfile.TemporaryDirectory() as folder:
+            part = samples if kind == "clean" else changed(samples, kind, pathlib.Path(folder))
+            for model, segment in models.items():
+                table = kg.evaluation.evaluate_masks(part, segment(part))
+                tables.append(table.assign(model=model, kind=kind))
+                print(f"{model}, {kind}: Dice {table['dice'].mean():.3f}", flush=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+def summary(table):
+    """Return a row for each model: mean Dice of each kind, over kinds, and the gap."""
+    rows = {}
+    for model, of_model in table.groupby("model", sort=False):
+        means = of_model.groupby("kind", sort=False)["dice"].mean()
+        clean = of_model["kind"] == "clean"
+        inside, outside = (
+            part.groupby("name", as_index=False)["dice"].mean()
+            for part in (of_model[clean], of_model[~clean])
+        )
+        gap = kg.evaluation.paired_difference(inside, outside).loc[0]
+        rows[model] = {kind: f"{mean:.3f}" for kind, mean in means.items()}
+        rows[model]["mean over kinds"] = f"{gap['mean_b']:.3f}"
+        rows[model]["gap"] = f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+    return pd.DataFrame(rows)
+
+
+def contact_sheet(samples, count=10, side=160):
+    """Return a picture of some images, one a row, as they are and changed in every way."""
+    font = ImageFont.load_default(16)
+    kinds = ["clean", *KINDS]
+    sheet = Image.new("RGB", (side * len(kinds), 24 + side * count), "white")
+    drawn = ImageDraw.Draw(sheet)
+    for row, index in enumerate(np.linspace(0, len(samples) - 1, count).round().astype(int)):
+        for column, kind in enumerate(kinds):
+            image, mask = pixels(samples, index)
+            if kind != "clean":
+                image, mask = simulate(image, mask, kind, int(index))
+            small = np.array(Image.fromarray(image).resize((side, side), Image.LANCZOS))
+            inside = np.array(Image.fromarray(255 * mask).resize((side, side))) > 127
+            small[inside & ~ndimage.binary_erosion(inside)] = (0, 255, 0)
+            sheet.paste(Image.fromarray(small), (side * column, 24 + side * row))
+            drawn.text((side * column + 4, 2), kind, "black", font)
+    return sheet
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="folder of images/, masks/, splits/val.txt")
+    parser.add_argument("--models", nargs="*", default=[], help="bundles, or folders of models")
+    parser.add_argument("--results", type=pathlib.Path, help="CSV to write")
+    parser.add_argument("--examples", type=pathlib.Path, help="picture of the changes to write")
+    arguments = parser.parse_args()
+    samples = validation_part(arguments.data)
+    if arguments.examples:
+        contact_sheet(samples).save(arguments.examples)
+    if arguments.models:
+        table = score({path: load(path) for path in arguments.models}, samples)
+        if arguments.results:
+            kg.evaluation.save_table(table, arguments.results, overwrite=True)
+        found = summary(table)
+        lines = ["| images | " + " | ".join(found) + " |", "|---" * (1 + found.shape[1]) + "|"]
+        lines += [f"| {kind} | " + " | ".join(row) + " |" for kind, row in found.iterrows()]
+        print(f"\nMean Dice of {len(samples)} images, seed 0:\n")
+        print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
+
+import kerasgan as kg
 
 SHAPES = pytest.mark.parametrize("shape", [(64, 64), (48, 96), (97, 61)])
 KINDS = (
@@ -72,3 +75,40 @@ def test_zoom_moves_image_and_mask_together(outside, kind):
         assert ((new[..., 0] > 100) == (new_mask > 0)).mean() > 0.99
         area = 0.36 if kind == "zoom out" else 1 / 0.36
         assert new_mask.sum() == pytest.approx(area * mask.sum(), rel=0.4)
+
+
+def test_scores_of_every_kind_and_the_gap(outside, tmp_path):
+    names = [f"i{number}" for number in range(10)]
+    for part in ("images", "masks", "splits"):
+        (tmp_path / part).mkdir()
+    for number, name in enumerate(names):
+        image, mask = pair((40, 52), number)
+        Image.fromarray(image).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(255 * mask).save(tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "splits/val.txt").write_text("i0\ni1\n")
+    reported = kg.data.load_folder(tmp_path)
+    samples = outside.validation_part(tmp_path)
+    assert len(samples) == 1
+    assert not {"i0", "i1"} & set(samples.names)
+    samples = reported[:3]
+
+    def truth(part):
+        return [part.mask(index) for index in range(len(part))]
+
+    def before(part):
+        return truth(samples)
+
+    table = outside.score({"truth": truth, "before": before}, samples)
+    assert len(table) == 2 * 3 * (1 + len(KINDS))
+    found = outside.summary(table)
+    assert set(found["truth"].drop("gap")) == {"1.000"}
+    assert found.loc["gap", "truth"] == "+0.000 (+0.000 to +0.000)"
+    of_before = table[table["model"] == "before"]
+    for kind, mean in of_before.groupby("kind")["dice"].mean().items():
+        assert found.loc[kind, "before"] == f"{mean:.3f}"
+        assert mean == 1 or kind in (*MOVING, *COVERING)
+    mean = of_before[of_before["kind"] != "clean"]["dice"].mean()
+    assert found.loc["mean over kinds", "before"] == f"{mean:.3f}"
+    assert found.loc["gap", "before"].startswith(f"{mean - 1:+.3f} (")
+    sheet = outside.contact_sheet(samples, count=2, side=20)
+    assert sheet.size == (20 * (1 + len(KINDS)), 24 + 2 * 20)

@@ -85,6 +85,7 @@ setup(
     # Python is started; setuptools' import hook would lose to one that holds the repository.
     package_dir={"": "."},
     package_data={"kerasgan": ["py.typed"], "kerasgan.report": ["assets/*"]},
+    entry_points={"console_scripts": ["kerasgan = kerasgan.cli.command:main"]},
     python_requires=">=3.9,<3.14",
     install_requires=[
         "h5py>=3.7,<4",

@@ -17,9 +17,9 @@ from pages import put
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "kerasgan"
-ROOMS = ("data", "models", "training", "inference", "explain", "evaluation", "report")
+ROOMS = ("data", "models", "training", "inference", "explain", "evaluation", "report", "cli")
 SHARED = "shared modules"
-WIDTH, BOX, HEIGHT, TOP, STEP = 880, 104, 48, 196, 27
+WIDTH, BOX, HEIGHT, TOP, STEP = 880, 92, 48, 196, 24
 GAP = (WIDTH - len(ROOMS) * BOX - 20) / (len(ROOMS) - 1)
 
 
@@ -44,7 +44,7 @@ def imported(node):
 def imports():
     """Return how many statements of each room import from each other room."""
     counts = collections.Counter()
-    for file in sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}):
+    for file in sorted(set(PACKAGE.rglob("*.py")) - set(PACKAGE.glob("_*.py"))):
         room = room_of(file.relative_to(PACKAGE).parts[:-1])
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             counts.update((room, other) for other in imported(node) - {room})

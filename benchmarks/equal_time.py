@@ -45,6 +45,7 @@ from results import ROOT, copy_smaller, interval, slug
 from rival import FILTERS, duck_net
 
 import kerasgan as kg
+from kerasgan.cli import doctor, runs
 from kerasgan.storage import write_file
 from kerasgan.training.guards import cosine_factor
 
@@ -132,7 +133,7 @@ def train(side, recipe, seconds, folder, data, names, reported):
         budget = Budget(seconds, recipe, folder.name)
         options = {"epochs": ENDLESS, "verbose": 0}
         gan = networks(side, recipe)
-        gan, facts = common.train(recipe, *parts[:2], folder, gan, [budget], **options)
+        gan, facts = runs.train(recipe, *parts[:2], folder, gan, [budget], **options)
         facts.update(
             side=side,
             seed=recipe.seed,
@@ -161,7 +162,7 @@ def train(side, recipe, seconds, folder, data, names, reported):
 def split(data, names, recipe):
     """Return images to train on, to choose on and to report on."""
     samples = dataclasses.replace(kg.data.load_folder(data), channels=recipe.channels)
-    rest, test = common.rest_and_test(samples, data, names)
+    rest, test = runs.rest_and_test(samples, data, names)
     return [*rest.split(0.1, seed=0), test]
 
 
@@ -247,7 +248,7 @@ def differences(long):
 
 def markdown(args, recipe, trials, long):
     """Return what was found as Markdown."""
-    images, machine = long[0]["images"], common.machine()
+    images, machine = long[0]["images"], doctor.machine()
     gpus = ", ".join(machine["gpus"]) or "no GPU"
     tried = pd.DataFrame(trials).pivot(
         index="learning_rate", columns="side", values="validation_dice"
@@ -329,12 +330,12 @@ def main():
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     args.trial = args.budget / 6 if args.trial is None else args.trial
-    recipe = kg.recipes.get(args.recipe, **common.settings_from(args.set))
+    recipe = kg.recipes.get(args.recipe, **runs.settings_from(args.set))
     folder = args.results or ROOT / "results" / "equal_time" / args.recipe
     folder.mkdir(parents=True, exist_ok=True)
     names = [part.names for part in split(args.data, args.test_names, recipe)]
     given = {"recipe": dataclasses.asdict(recipe), "budget": args.budget, "trial": args.trial}
-    check_settings(folder, {**given, "images": names, **common.machine()})
+    check_settings(folder, {**given, "images": names, **doctor.machine()})
     trials, long = compared(args, recipe, folder)
     curves(long, folder)
     columns = [name for name, value in long[0].items() if isinstance(value, (int, float, str))]

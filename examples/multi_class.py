@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import kerasgan as kg
+from kerasgan.cli import runs
+from kerasgan.cli.doctor import machine
 from kerasgan.explain.draw import colour_bar, limit_of, overlay, show, to_picture
 
 CLASSES = ("background", "polyp", "instrument")
@@ -26,9 +28,9 @@ def main():
         rule="epsilon-gamma-box",
     )
     args = parser.parse_args()
-    recipe = dataclasses.replace(common.recipe_from(args), classes=len(CLASSES))
+    recipe = dataclasses.replace(runs.recipe_from(args), classes=len(CLASSES))
 
-    folder = common.results_folder(args.results, args.resume)
+    folder = runs.results_folder(args.results, args.resume)
     drawn = folder / "data"
     if drawn.exists():
         samples = kg.data.load_folder(drawn, classes=len(CLASSES))
@@ -40,11 +42,11 @@ def main():
     rest, test = samples.split(1 / 6, seed=0)
     training, validation = rest.split(1 / 6, seed=0)
     print(f"{len(training)} images to train, {len(validation)} to choose, {len(test)} to report")
-    gan, facts = common.train(recipe, training, validation, folder)
+    gan, facts = runs.train(recipe, training, validation, folder)
 
     table = kg.evaluate(gan, test, surface=True, empty="nan", verbose=False)
     facts["images"]["reported"] = len(test)
-    facts.update(command=common.command(), scores=table.attrs["summary"], **common.machine())
+    facts.update(command=common.command(), scores=table.attrs["summary"], **machine())
     (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     kg.evaluation.save_table(table, folder / "scores.csv", overwrite=True)
     print(f"\nOf the {len(test)} images to report, those with the class in truth or prediction:")

@@ -3,6 +3,7 @@
 import common
 
 import kerasgan as kg
+from kerasgan.cli import runs
 
 
 def main():
@@ -11,9 +12,9 @@ def main():
     parser.add_argument("--kind", default="polyp", choices=["polyp", "instrument"])
     parser.set_defaults(epochs=30, filters=16)
     args = parser.parse_args()
-    recipe = common.recipe_from(args)
+    recipe = runs.recipe_from(args)
 
-    folder = common.results_folder(args.results, args.resume)
+    folder = runs.results_folder(args.results, args.resume)
     samples = common.drawn(
         folder,
         f"{args.count} scenes",

@@ -1,13 +1,12 @@
 """Write a report about a trained model, or about several on the same images, for people."""
 
 import argparse
-import json
 import pathlib
 
 import common
 
 import kerasgan as kg
-from kerasgan.text import read_text
+from kerasgan.cli import tasks
 
 
 def main():
@@ -38,75 +37,18 @@ def main():
     add("--overwrite", action="store_true", help="replace an earlier report")
     args = parser.parse_args()
 
-    if (args.model is None) == (not args.run):
+    options = vars(args)
+    runs, model, data = (options.pop(name) for name in ("run", "model", "data"))
+    if (model is None) == (not runs):
         raise kg.KerasganError("Pass --model, or --run two or more times to compare")
-    if args.run and (args.card or args.shortcuts):
+    if runs and (args.card or args.shortcuts):
         raise kg.KerasganError("Arguments '--card' and '--shortcuts' are for one model, --model")
-    if args.run:
-        return compare(args)
-    gan = kg.SegmentationGAN.load(args.model)
-    samples = load(args, gan)
-    card = read_card(args.card)
-    found = kg.evaluation.shortcuts(gan, samples) if args.shortcuts else None
-    page = kg.report.write(
-        gan,
-        samples,
-        args.out,
-        rules=args.rules,
-        images=24 if args.shown is None else args.shown,
-        mode=args.mode,
-        augment=args.augment,
-        card=card,
-        shortcuts=found,
-        overwrite=args.overwrite,
-    )
-    return page.parent
-
-
-def compare(args):
-    """Write the report about several models; return its folder."""
-    models = {}
-    for run in args.run:
-        name, _, folder = ("", "", run) if pathlib.Path(run).exists() else run.rpartition("=")
-        folder = pathlib.Path(folder)
-        name = name or folder.resolve().name
-        if name in models:
-            raise kg.KerasganError(
-                f"Argument '--run' must name every run once. Received: {name!r} twice; pass "
-                "--run NAME=FOLDER"
-            )
-        inside = folder / "model"
-        models[name] = kg.SegmentationGAN.load(inside if inside.is_dir() else folder)
-    samples = load(args, next(iter(models.values()), None))
-    page = kg.report.compare(
-        models,
-        samples,
-        args.out,
-        rules=args.rules,
-        images=12 if args.shown is None else args.shown,
-        mode=args.mode,
-        augment=args.augment,
-        overwrite=args.overwrite,
-    )
-    return page.parent
-
-
-def load(args, gan):
-    """Return the samples to report on, with the classes of a model."""
-    masks = {"masks": None} if args.no_masks else {}
-    samples = kg.data.load_folder(args.data, classes=gan.generator.output_shape[-1], **masks)
-    if args.names:
-        samples = samples.split_by_names(args.names)[1]
-    return samples[: args.limit]
-
-
-def read_card(path):
-    if path is None:
-        return None
-    try:
-        return json.loads(read_text(path))
-    except (OSError, ValueError) as error:
-        raise kg.KerasganError(f"Argument '--card' must be a JSON file: {error}") from error
+    if runs:
+        del options["card"], options["shortcuts"]
+        answer = tasks.compare(data, models=runs, option="--run", **options)
+    else:
+        answer = tasks.report(data, model=model, **options)
+    return pathlib.Path(answer.facts["page"]).parent
 
 
 common.run(main)

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan import storage
+from kerasgan.cli.doctor import machine
 from kerasgan.data.resize import resize_back, resize_image
 
 ROWS = (
@@ -316,7 +317,7 @@ def main():
         raise kg.KerasganError(
             f"'{folder}' holds runs of other sizes or epochs; choose another --results"
         )
-    facts = {"settings": settings, "command": common.command(), **common.machine()}
+    facts = {"settings": settings, "command": common.command(), **machine()}
     kept.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     # Rows 1 and 2 are one training.

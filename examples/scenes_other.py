@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage, spatial
 
 import kerasgan as kg
+from kerasgan.cli import runs
 from kerasgan.data.synthetic_shapes import SceneGrid, smooth_noise, smoothstep
 
 RETINA = np.array([0.80, 0.40, 0.20])
@@ -133,8 +134,8 @@ def write_dataset(folder, draw, count, size, seed=0):
 
 def experiment(args, draw):
     """Draw scenes into the results folder, train on some, report on others; return the folder."""
-    recipe = common.recipe_from(args)
-    folder = common.results_folder(args.results, args.resume)
+    recipe = runs.recipe_from(args)
+    folder = runs.results_folder(args.results, args.resume)
     samples = common.drawn(
         folder,
         f"{args.count} scenes",

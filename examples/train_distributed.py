@@ -14,6 +14,7 @@ import pandas as pd
 import tensorflow as tf
 
 import kerasgan as kg
+from kerasgan.cli import runs
 
 
 def place():
@@ -73,12 +74,12 @@ def main():
     parser.add_argument("--processors", type=int, default=2, help="logical ones, without GPUs")
     parser.set_defaults(epochs=5, filters=8)
     args = parser.parse_args()
-    recipe = common.recipe_from(args)
+    recipe = runs.recipe_from(args)
     number, count = place()
 
     folder = pathlib.Path(args.results)
     if number == 0:  # the others wait for it in `devices`
-        common.results_folder(folder, args.resume)
+        runs.results_folder(folder, args.resume)
         if args.data is None:
             common.drawn(
                 folder,

@@ -7,6 +7,7 @@ The surgery is what stands before the first underscore of a name, as in the Endo
 import common
 
 import kerasgan as kg
+from kerasgan.cli import runs
 
 
 def surgery(name):
@@ -22,7 +23,7 @@ def main():
     args = parser.parse_args()
 
     samples = kg.data.load_folder(args.data)
-    recipe = common.recipe_from(args, samples)
+    recipe = runs.recipe_from(args, samples)
     surgeries = sorted({surgery(name) for name in samples.names})
     if 1 < len(surgeries) < len(samples):
         held_out = args.held_out or surgeries[-1]
@@ -31,7 +32,7 @@ def main():
     else:
         rest, test = samples.split(0.2, seed=0)
 
-    folder = common.results_folder(args.results, args.resume)
+    folder = runs.results_folder(args.results, args.resume)
     return common.experiment(args, recipe, folder, rest, test, 0.15)
 
 

@@ -3,6 +3,7 @@
 import common
 
 import kerasgan as kg
+from kerasgan.cli import runs
 
 
 def main():
@@ -15,9 +16,9 @@ def main():
     args = parser.parse_args()
 
     samples = kg.data.load_folder(args.data)
-    recipe = common.recipe_from(args, samples)
-    rest, test = common.rest_and_test(samples, args.data, args.test_names)
-    folder = common.results_folder(args.results, args.resume)
+    recipe = runs.recipe_from(args, samples)
+    rest, test = runs.rest_and_test(samples, args.data, args.test_names)
+    folder = runs.results_folder(args.results, args.resume)
     return common.experiment(args, recipe, folder, rest, test, 0.1)
 
 

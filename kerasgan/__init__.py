@@ -6,25 +6,46 @@ each mask rests on. The rooms of the package, in the order in which data pass th
 """
 
 import os
-import warnings
+from typing import TYPE_CHECKING, Any
 
 from kerasgan import _requirements  # first: it refuses what cannot work
 
 # TensorFlow's start-up notices, some of which it calls errors. "0" in the environment shows them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-with warnings.catch_warnings():
-    # TensorFlow 2.14 itself uses names that newer releases of its dependencies deprecate.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    _requirements.import_keras()
-
-from kerasgan import data, evaluation, explain, inference, models, report, training
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation import advise, evaluate
-from kerasgan.explain import Explainer, targets
-from kerasgan.inference import predict
-from kerasgan.training import SegmentationGAN, recipes
+
+if TYPE_CHECKING or not _requirements.is_command():
+    _requirements.import_keras()
+    from kerasgan._public import (
+        Explainer,
+        SegmentationGAN,
+        advise,
+        data,
+        evaluate,
+        evaluation,
+        explain,
+        inference,
+        models,
+        predict,
+        recipes,
+        report,
+        targets,
+        training,
+    )
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Give the command, which begins without TensorFlow, a name once it asks for it."""
+        if name not in __all__:
+            raise AttributeError(f"module 'kerasgan' has no attribute {name!r}")
+        _requirements.check_packages()
+        _requirements.import_keras()
+        from kerasgan import _public
+
+        return getattr(_public, name)
+
 
 __all__ = [
     "Explainer",

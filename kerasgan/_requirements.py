@@ -1,13 +1,15 @@
 """Importing this module refuses what kerasgan cannot run on, in one sentence.
 
 It comes first in `kerasgan`, so that the sentence comes before any other failure. What is installed
-is read from its metadata, so a wrong TensorFlow is named even where it would not import.
+is read from its metadata, so a wrong TensorFlow is named even where it would not import. The
+command checks later, when it imports TensorFlow, so that `kerasgan doctor` can say what is wrong.
 """
 
 import contextlib
 import os
 import sys
 import tempfile
+import warnings
 
 TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-macos", "tensorflow-intel")
 OLDER = '"tensorflow>=2.14,<2.15" "keras>=2.14,<2.15"'
@@ -51,6 +53,13 @@ def _check_packages(python):
 
 def import_keras():
     """Import Keras without TensorFlow's notices."""
+    with warnings.catch_warnings():
+        # TensorFlow 2.14 itself uses names that newer releases of its dependencies deprecate.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _import_keras()
+
+
+def _import_keras():
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow":
         try:
@@ -95,5 +104,17 @@ def _without_notices():
             os.close(shown)
 
 
+def is_command():
+    """Say whether Python was started as `kerasgan` or as `python -m kerasgan`."""
+    started = sys.argv[0] if getattr(sys, "argv", None) else ""
+    return started == "-m" or os.path.basename(started) in ("kerasgan", "kerasgan.exe")
+
+
+def check_packages():
+    """Refuse what is installed, in one sentence, if kerasgan cannot run on it."""
+    _check_packages(sys.version_info[:2])
+
+
 _check_python(sys.version_info[:2])
-_check_packages(sys.version_info[:2])
+if not is_command():
+    check_packages()

@@ -89,7 +89,10 @@ def test_the_front_page_of_the_docs_has_the_code_of_the_readme():
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_scripts_and_their_options_exist(page):
-    shared = (ROOT / "examples" / "common.py").read_text(encoding="utf-8")
+    shared = "".join(
+        (ROOT / file).read_text(encoding="utf-8")
+        for file in ("examples/common.py", "kerasgan/cli/command.py")
+    )
     for script, rest in re.findall(r"python (examples/\w+\.py)([^\n`|]*)", page.read_text("utf-8")):
         assert (ROOT / script).is_file(), script
         source = (ROOT / script).read_text(encoding="utf-8") + shared

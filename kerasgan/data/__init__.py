@@ -14,10 +14,15 @@ In come a folder of images and masks, or medical files that `convert` turns into
 - `synthetic.py`, `planted.py`: drawn scenes with known masks, and with known causes.
 """
 
-from kerasgan.data import convert, planted, synthetic
-from kerasgan.data.augment import Augmentation
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from kerasgan.data.resize import resize_back, resize_image
 from kerasgan.data.samples import Samples, load_folder
+
+if TYPE_CHECKING:
+    from kerasgan.data import convert, planted, synthetic
+    from kerasgan.data.augment import Augmentation
 
 __all__ = [
     "Augmentation",
@@ -29,3 +34,12 @@ __all__ = [
     "resize_image",
     "synthetic",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what takes longer, some of it TensorFlow, once it is asked for."""
+    if name == "Augmentation":
+        return importlib.import_module("kerasgan.data.augment").Augmentation
+    if name in __all__:
+        return importlib.import_module(f"kerasgan.data.{name}")
+    raise AttributeError(f"module 'kerasgan.data' has no attribute {name!r}")

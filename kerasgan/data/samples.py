@@ -1,7 +1,8 @@
 """Finding, checking and splitting image and mask files.
 
 A `Samples` is a list of paths: sizes are compared from headers, and no pixel is decoded here but
-those of up to eight images, to warn of what would be dark.
+those of up to eight images, to warn of what would be dark. TensorFlow is imported when batches are
+asked for, so that a folder is checked at once.
 """
 
 from __future__ import annotations
@@ -11,20 +12,16 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
-import tensorflow as tf
 
-from kerasgan.data import pipeline
-from kerasgan.data.augment import Augmentation
 from kerasgan.data.files import dark_shades, read_image
 from kerasgan.data.folders import find_pairs, list_some, strip_suffix
 from kerasgan.data.headers import check_files
 from kerasgan.data.masks import Colors, interpret_masks, read_mask
 from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError, warn
-from kerasgan.storage import file_keys
 from kerasgan.text import normalize_unicode, read_text
 from kerasgan.validation import (
     ask_groups,
@@ -34,6 +31,11 @@ from kerasgan.validation import (
     check_whole_number,
     invalid,
 )
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from kerasgan.data.augment import Augmentation
 
 FILES = ("names", "image_paths", "mask_paths")
 
@@ -99,6 +101,8 @@ class Samples:
 
     def _content_for_key(self) -> list:
         """Give `storage.content_key` names, the bytes of the files, and how they are read."""
+        from kerasgan.storage import file_keys
+
         masks = None if self.mask_paths is None else file_keys(self.mask_paths)
         return [self.names, file_keys(self.image_paths), masks, self.settings()]
 
@@ -195,6 +199,8 @@ class Samples:
             >>> image.shape, mask.shape
             (TensorShape([2, 16, 16, 3]), TensorShape([2, 16, 16, 1]))
         """
+        from kerasgan.data import pipeline
+
         return pipeline.make_batches(self, batch_size, size, augment, seed, shuffle, mode, cache)
 
     def split_by_names(self, names: str | os.PathLike | Iterable[str]) -> tuple[Samples, Samples]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import textwrap
@@ -18,6 +19,7 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.propagate import COLUMNS
+from kerasgan.storage import write_file
 from kerasgan.validation import invalid
 
 COLOURS = "RdBu_r"
@@ -320,8 +322,12 @@ def write_figure(figure: Figure, path: str | os.PathLike | None) -> Figure:
     """
     if path is not None:
         try:
-            pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
+            path = pathlib.Path(path)
+            path = path if path.suffix else path.with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = io.BytesIO()
+            figure.savefig(content, format=path.suffix[1:].lower())
+            write_file(path, content.getvalue())
         except (OSError, ValueError) as error:
             raise KerasganError(
                 f"Argument 'path' must be a figure file that can be written. Received: {path} "

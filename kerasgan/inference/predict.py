@@ -9,6 +9,7 @@ are in inference mode, so a mask does not depend on the batch it came in.
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.inference.clean import clean_mask, cleaning_steps
 from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
 from kerasgan.inference.stream import is_array, iterate_logits, to_samples
+from kerasgan.storage import write_file
 from kerasgan.validation import check_number
 
 
@@ -158,7 +160,10 @@ def predict_to_folder(
             parent.mkdir(parents=True, exist_ok=True)
         for path, probability in zip(paths, iterate_probability(model, samples, **options)):
             mask = clean_mask(decide(probability, threshold), clean)
-            Image.fromarray(mask * np.uint8(255) if mask.dtype == bool else mask).save(path)
+            picture = Image.fromarray(mask * np.uint8(255) if mask.dtype == bool else mask)
+            content = io.BytesIO()
+            picture.save(content, "PNG")
+            write_file(path, content.getbuffer())
     except OSError as error:
         raise KerasganError(
             f"Argument 'folder' must be a folder that can be written. Received: {folder} ({error})"

@@ -1,0 +1,417 @@
+"""The subcommands of `kerasgan`, their options, what they print, and how they end.
+
+Built on argparse: it comes with Python and answers `--help` at once, where Typer would bring three
+packages and more time at every start for completion that argcomplete gives argparse as well.
+
+What was found or done goes to stdout, in words or (`--json`) as one JSON object; progress, warnings
+and errors go to stderr. Exit codes: 0 all is well, 1 something given cannot be used, 2 the command
+line is wrong, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import math
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import kerasgan as kg
+from kerasgan._version import __version__
+from kerasgan.errors import KerasganError, KerasganWarning
+
+PATHS = (
+    "folder",
+    "folders",
+    "images",
+    "source",
+    "run",
+    "model",
+    "masks",
+    "unlabelled",
+    "config",
+    "card",
+)
+"""Options that name what must be there already."""
+IN_WORDS = (  # how messages of the library are said on a command line
+    (r"pass images=\.\.\. and masks=\.\.\.", "pass the one with images as FOLDER, and --masks"),
+    (r"\bpass masks=None", "pass --no-masks"),
+    (r"\bmasks=None", "--no-masks"),
+    (r"\boverwrite=True", "--overwrite"),
+    (r"\bcolors=(\[[^\]]*\])", lambda m: f"--colors '{m[1].translate(BRACKETS)}'"),
+)
+BRACKETS = str.maketrans("()", "[]")
+STOPPED = "Stopped. What was written so far is whole"
+RESUMED = "Stopped. The same command with --resume goes on where it stopped"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        words: What stands behind `kerasgan` on the command line; None for what does.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> main(["check"])  # doctest: +SKIP
+        2
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        args = _parser().parse_args(words)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0)
+    stdout, warned = sys.stdout, []
+    with _warnings_on_stderr(warned):
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                answer = _run(args, words)
+        except (KerasganError, ImportError, OSError) as error:
+            return _fail(error)
+        except KeyboardInterrupt:
+            print(f"\n{RESUMED if args.command == 'train' else STOPPED}.", file=sys.stderr)
+            return 130
+    if args.json:
+        facts = {**answer.facts, "warnings": warned}
+        text = json.dumps(_plain(facts), indent=2)
+    else:
+        text = "\n".join(map(_one_line, answer.text.split("\n")))
+    encoding = getattr(stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stdout, flush=True)
+    except BrokenPipeError:  # as in `kerasgan doctor | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0 if answer.error is None else _fail(answer.error)
+
+
+def _run(args: argparse.Namespace, words: list[str]) -> Any:
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "function", "json")}
+    for name in PATHS:
+        paths = options.get(name)
+        for path in [paths] if isinstance(paths, str) else paths or ():
+            if not os.path.lexists(path):
+                raise KerasganError(f"{_shown(name)}: there is no file or folder '{path}'")
+    module, _, function = args.function.partition(".")
+    if module in ("tasks", "runs"):
+        _ = kg.models  # TensorFlow, without its notices
+    if args.command == "train":
+        options["words"] = words
+    return getattr(importlib.import_module(f"kerasgan.cli.{module}"), function)(**options)
+
+
+def _shown(name: str) -> str:
+    of_options = ("model", "masks", "unlabelled", "config", "card")
+    return f"Argument '--{name}'" if name in of_options else f"Argument {name.upper()}"
+
+
+def _fail(error: Any) -> int:
+    print(f"Error: {_said(str(error) or type(error).__name__)}", file=sys.stderr)
+    return 1
+
+
+def _said(text: str) -> str:
+    """A message of the library as one line of the command."""
+    for pattern, words in IN_WORDS:
+        text = re.sub(pattern, words, text)
+    return _one_line(text.replace(":\n- ", ": ").replace("\n- ", "; "))
+
+
+def _one_line(text: str) -> str:
+    """A text with escapes for what is no letter, such as a line break in the name of a file."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
+@contextlib.contextmanager
+def _warnings_on_stderr(warned: list[str]) -> Iterator[None]:
+    """Tell a warning of kerasgan in one line, and note it."""
+
+    def show(message: Any, category: type, *rest: Any) -> None:
+        if not issubclass(category, KerasganWarning):
+            return before(message, category, *rest)
+        warned.append(str(message))
+        print(f"Warning: {_said(str(message))}", file=sys.stderr)
+        return None
+
+    with warnings.catch_warnings():
+        before, warnings.showwarning = warnings.showwarning, show
+        warnings.simplefilter("always", KerasganWarning)
+        yield
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+# --- The options ---
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kerasgan",
+        description="Segment medical images, and show what each mask rests on.",
+        epilog="From a folder with images/ and masks/ to a report:\n\n"
+        "  kerasgan check FOLDER --out check.png\n"
+        "  kerasgan train FOLDER --out RUN\n"
+        "  kerasgan report FOLDER --model RUN --names RUN/names.txt --out REPORT\n\n"
+        "kerasgan COMMAND --help explains each. `kerasgan doctor` says what is installed.",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"kerasgan {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, function: str, text: str, example: str) -> Any:
+        part = commands.add_parser(
+            name,
+            help=text[0].lower() + text[1:].split(". ")[0].rstrip("."),
+            description=text,
+            epilog=f"Example:\n  {example}",
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        part.set_defaults(function=function)
+        part.add_argument("--json", action="store_true", help="print one JSON object")
+        return part.add_argument
+
+    add = command(
+        "check",
+        "check.check",
+        "Say what a folder holds and how it will be read. Decodes every file, trains nothing.",
+        "kerasgan check Kvasir-SEG --out check.png",
+    )
+    add("folder", metavar="FOLDER", help="folder with images/ and masks/, or x.png and x_mask.png")
+    add("--out", metavar="FILE", help="picture of some images and masks to write")
+    _add_masks(add, no_masks=True)
+    add("--classes", type=int, default=1, help="1 for a foreground, n > 1 with the background")
+
+    add = command(
+        "train",
+        "runs.train_folder",
+        "Train on a folder, score and explain the part kept for it. RUN, which is then a model to "
+        "all\nother commands, gets the networks, tables, pictures, bundle.zip, and run.json, which "
+        "describes\nthe run.",
+        "kerasgan train Kvasir-SEG --out RUN --recipe fast --epochs 16",
+    )
+    add("folder", metavar="FOLDER", nargs="?", help="folder with images/ and masks/")
+    add("--out", metavar="RUN", required=True, help="folder for everything that is written")
+    add("--config", metavar="FILE", help="run.json of another run: what is not given is as there")
+    add("--test-names", metavar="FILE", help="names to report on; splits/val.txt, or a tenth")
+    add("--unlabelled", metavar="FOLDER", help="images without masks to learn from too")
+    _add_masks(add)
+    add("--classes", type=int, help="1 for a foreground, n > 1 with the background")
+    add_recipe_options(add)
+    commands.choices["train"].set_defaults(recipe=None, rule=None, seed=None)
+
+    add = command(
+        "predict",
+        "tasks.predict",
+        "Segment images. Writes each mask as PNG, of the image's size.",
+        "kerasgan predict frames --model RUN --out masks",
+    )
+    add("images", metavar="IMAGES", help="a folder of images, or one image")
+    _add_model(add)
+    add("--out", metavar="MASKS", required=True, help="folder for the masks")
+    add("--threshold", type=float, help="probability that counts; 0.5, or as a bundle says")
+    _add_views(add)
+    add("--overwrite", action="store_true", help="replace masks of earlier runs")
+
+    add = command(
+        "evaluate",
+        "tasks.evaluate",
+        "Score the masks of a model against true ones. Prints means and 95 %% intervals.",
+        "kerasgan evaluate Kvasir-SEG --model RUN --names RUN/names.txt --out scores",
+    )
+    add(
+        "folders", metavar="FOLDER", nargs="+", help="with masks; the first is compared with others"
+    )
+    _add_model(add)
+    add("--out", metavar="FOLDER", help="folder for scores.csv, a row per image, and scores.txt")
+    _add_masks(add)
+    add("--names", metavar="FILE", help="text file of the images to score; all if left out")
+    sets = "distances, surface, lesions, centreline, calibration, all"
+    add("--scores", nargs="+", metavar="SET", help=f"further scores: {sets}")
+    add("--threshold", type=float, help="probability that counts; 0.5, or as a bundle says")
+    add("--augment", action="store_true", help="average over flips and right angles")
+
+    add = command(
+        "explain",
+        "tasks.explain",
+        "Show which pixels the masks of a model rest on. Writes a picture and the arrays of each.",
+        "kerasgan explain frames --model RUN --out heatmaps --rule epsilon",
+    )
+    add("images", metavar="IMAGES", help="a folder of images, or one image")
+    _add_model(add)
+    add("--out", metavar="HEATMAPS", required=True, help="folder for pictures and arrays")
+    add("--rule", help="how to explain; `kerasgan doctor` lists the names")
+    add("--target", default="prediction", help="what to explain: prediction, border")
+    add("--layers", nargs="*", metavar="LAYER", help="to show, such as down_2; three if left out")
+    add("--limit", type=int, metavar="N", help="explain the first N images only")
+
+    add = command(
+        "report",
+        "tasks.report",
+        "Write a report about a model. One HTML page: scores, failures, explanations, model card.",
+        "kerasgan report Kvasir-SEG --model RUN --names RUN/names.txt --out report",
+    )
+    _add_model(add)
+    add("--card", metavar="FILE", help="JSON: what only you know, such as intended_use and limits")
+    add("--shortcuts", action="store_true", help="look for shortcuts too; takes longer")
+    _add_report(add)
+
+    add = command(
+        "compare",
+        "tasks.compare",
+        "Write a report about several models. All see the same images.",
+        "kerasgan compare Kvasir-SEG --model RUN_1 --model mine=RUN_2 --out both",
+    )
+    add(
+        "--model",
+        dest="models",
+        action="append",
+        required=True,
+        metavar="NAME=RUN",
+        help="twice or more: RUN or NAME=RUN; the others are held against the first",
+    )
+    _add_report(add)
+
+    add = command(
+        "bundle",
+        "tasks.bundle",
+        "Pack the model of a run into one file, to give away. It holds no code.",
+        "kerasgan bundle RUN --out polyps.zip --card card.json --licence CC-BY-4.0",
+    )
+    add("run", metavar="RUN", help="what `kerasgan train` wrote, or a saved model")
+    add("--out", metavar="FILE", required=True, help="the zip to write; it must not exist")
+    add("--card", metavar="FILE", help="JSON with the fields of the model's card")
+    add("--licence", help="under which the weights may be used, as CC-BY-4.0")
+    add("--limit", type=float, default=20, metavar="MB", help="largest size in MB; 20")
+
+    add = command(
+        "export",
+        "tasks.export",
+        "Write a network for where there is no kerasgan. ONNX or TensorFlow's SavedModel.",
+        "kerasgan export RUN --out polyps.onnx",
+    )
+    add("model", metavar="RUN", help="what `kerasgan train` wrote, a saved model or a bundle")
+    add("--out", metavar="PATH", required=True, help="a file that ends in .onnx, or a folder")
+    add("--explain", metavar="RULE", help="write the explainer by this rule instead: a SavedModel")
+
+    add = command(
+        "convert",
+        "tasks.convert",
+        "Turn medical files into a folder of images and masks. Needs the extra of the format.",
+        "kerasgan convert dicom CT --masks SEG --window 40 400 --out slices",
+    )
+    add("format", choices=("dicom", "nifti", "coco", "video", "pictures"), help="of the source")
+    add("source", metavar="SOURCE", help="file or folder; of COCO the JSON file")
+    add("--out", metavar="FOLDER", required=True, help="new, or a conversion that was interrupted")
+    add("--masks", metavar="PATH", help="dicom, nifti: file or folder with the masks")
+    add(
+        "--window", nargs=2, type=float, metavar=("LEVEL", "WIDTH"), help="dicom, nifti: grey scale"
+    )
+    add("--classes", type=int, help="dicom, nifti: n > 1 keeps labels 0 to n - 1")
+    add("--axis", help="nifti: axial, coronal or sagittal")
+    add("--images", metavar="FOLDER", help="coco: where its file names start from")
+    add("--categories", nargs="+", metavar="NAME", help="coco: which to draw; all if left out")
+    add("--every", type=int, metavar="N", help="video: every Nth frame")
+    add("--times", nargs="+", type=float, metavar="SECOND", help="video: these moments")
+    add("--low", type=float, help="pictures: the value that becomes black")
+    add("--high", type=float, help="pictures: the value that becomes white")
+
+    command(
+        "doctor",
+        "doctor.doctor",
+        "Say what is installed and what is missing. Names the line that mends it.",
+        "kerasgan doctor",
+    )
+    if "_ARGCOMPLETE" in os.environ:
+        importlib.import_module("argcomplete").autocomplete(parser)
+    return parser
+
+
+def add_recipe_options(add: Any) -> None:
+    """Add the options of a training run: those of its recipe, and how it is explained."""
+    add("--resume", action="store_true", help="go on with the run in that folder")
+    add("--recipe", default="fast", metavar="NAME", help="networks and losses; fast")
+    add("--size", type=int, help="height and width in pixels; the recipe's if left out")
+    add("--filters", type=int, help="width of the generator; the recipe's if left out")
+    add("--epochs", type=int, help="passes over the training images; the recipe's if left out")
+    add("--batch-size", type=int, help="images a step; the recipe's if left out")
+    add("--learning-rate", type=float, help="Adam's; the recipe's if left out")
+    add("--precision", help="float32, bfloat16 (where the processor has it) or float16 (GPUs)")
+    weight = "weight of that loss; the recipe's if left out"
+    add("--l1", type=float, help=weight)
+    add("--cross-entropy", type=float, help=weight)
+    add("--dice", type=float, help=weight)
+    add("--adversarial-weight", type=float, help="0 trains without the discriminator")
+    add("--rule", default="epsilon-gamma-box", metavar="NAME", help="for explaining")
+    add("--seed", type=int, default=0, help="of start values, order, augmentation and dropout")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any other field of the recipe, as often as wanted: --set adversarial=hinge",
+    )
+
+
+def _add_model(add: Any) -> None:
+    add("--model", metavar="RUN", required=True, help="a run, a saved model, or a bundle (.zip)")
+
+
+def _add_masks(add: Any, no_masks: bool = False) -> None:
+    add("--masks", metavar="FOLDER", help="folder of the masks, where FOLDER holds images alone")
+    if no_masks:
+        add("--no-masks", action="store_true", help="the images have no masks, or not to be used")
+    add(
+        "--colors",
+        type=_json,
+        metavar="JSON",
+        help="how masks show each class, background first: '[0, 128]' or '[[0,0,0],[255,0,0]]'",
+    )
+
+
+def _add_views(add: Any) -> None:
+    add("--mode", help="stretch, letterbox or window: how images are brought to the model's size")
+    add("--augment", action="store_true", help="average over flips and right angles")
+
+
+def _add_report(add: Any) -> None:
+    add("folder", metavar="FOLDER", help="folder with images/ and, for scores, masks/")
+    add("--out", metavar="REPORT", required=True, help="folder to write")
+    add("--names", metavar="FILE", help="text file of the images to report on; all if left out")
+    _add_masks(add, no_masks=True)
+    add("--rules", nargs="+", metavar="RULE", help="to explain by; `kerasgan doctor` lists them")
+    add("--shown", type=int, metavar="N", help="images shown in full; 24, or 12 to compare")
+    add("--limit", type=int, metavar="N", help="report on the first N images only")
+    _add_views(add)
+    add("--overwrite", action="store_true", help="replace an earlier report")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise argparse.ArgumentTypeError(f"not JSON: {text!r}") from None

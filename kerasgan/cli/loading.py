@@ -1,0 +1,121 @@
+"""Models, samples and JSON files from what a command line names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import kerasgan as kg
+from kerasgan.data.samples import Samples, load_folder
+from kerasgan.errors import KerasganError, warn
+from kerasgan.text import read_text
+from kerasgan.validation import check_path, check_whole_number
+
+RUN = "run.json"
+
+
+class Answer(NamedTuple):
+    """What a subcommand found or did: for programs, for people, and what was wrong all the same."""
+
+    facts: dict[str, Any]
+    text: str
+    error: str | None = None
+
+
+def load_model(path: str | os.PathLike) -> Any:
+    """Load the model of a training run, a saved model, or a bundle."""
+    path = check_path("model", path)
+    if path.suffix == ".zip" and not path.is_dir():
+        return kg.inference.load_bundle(path)
+    inside = path / "model"
+    try:
+        return kg.SegmentationGAN.load(inside if (path / "recipe.json").is_file() else path)
+    except OSError as error:
+        raise KerasganError(f"Model '{path}' cannot be read: {error}") from error
+
+
+def classes_of(model: Any) -> int:
+    """Return how many classes a model tells apart; 1 for a foreground."""
+    return model.generator.output_shape[-1]
+
+
+def options_of(model: Any, known: Iterable[str]) -> dict[str, Any]:
+    """Return how the author of a bundle says to predict with it, where that can be heeded."""
+    stated = dict(getattr(model, "preprocessing", {}))
+    left_out = sorted(stated.keys() - {*known})
+    if left_out:
+        warn(f"The bundle's settings {', '.join(left_out)} are not used here, only by 'predict'")
+    return {name: value for name, value in stated.items() if name not in left_out}
+
+
+def places_of(folder: Any, masks: Any = None, no_masks: bool = False) -> dict[str, Any]:
+    """Return which folders `load_folder` is to look into."""
+    if masks is not None and no_masks:
+        raise KerasganError("Pass either '--masks' or '--no-masks', and not both")
+    if masks is not None:
+        return {"images": folder, "masks": masks}
+    return {"path": folder, "masks": None} if no_masks else {"path": folder}
+
+
+def load_samples(
+    folder: str | os.PathLike,
+    *,
+    masks: str | os.PathLike | None = None,
+    no_masks: bool = False,
+    classes: int = 1,
+    colors: Any = None,
+    names: Any = None,
+    limit: int | None = None,
+) -> Samples:
+    """Find images and masks, then take those with given names, and the first so many of them."""
+    samples = load_folder(**places_of(folder, masks, no_masks), classes=classes, colors=colors)
+    if names is not None:
+        samples = samples.split_by_names(names)[1]
+    return first_of(samples, limit)
+
+
+def first_of(samples: Samples, limit: int | None) -> Samples:
+    """Return the first so many samples, or all."""
+    return samples if limit is None else samples[: check_whole_number("--limit", limit, 1)]
+
+
+def warn_of_known_images(
+    model: str | os.PathLike, folder: str | os.PathLike, samples: Samples
+) -> None:
+    """Warn if a model learnt from some of the images that it is to be scored on."""
+    model = pathlib.Path(model)
+    runs = [place / RUN for place in (model, model.parent)]  # it may be a part of its run
+    path = next((path for path in runs if path.is_file()), None)
+    if path is None:
+        return
+    data = read_json("model", path).get("data", {})
+    if os.path.realpath(folder) != os.path.realpath(str(data.get("folder"))):
+        return
+    known = [name for name in samples.names if name not in {*data.get("test_names", ())}]
+    if known:
+        warn(
+            f"{len(known)} of these {len(samples)} images, such as {known[0]!r}, were used in "
+            f"training: scores on them say little. For the others pass --names "
+            f"{path.with_name('names.txt')}"
+        )
+
+
+def read_json(argument: str, path: str | os.PathLike) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
+    try:
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise KerasganError(f"Argument '--{argument}': '{path}' cannot be read: {error}") from error
+    if not isinstance(content, Mapping):
+        raise KerasganError(
+            f"Argument '--{argument}': '{path}' must hold a JSON object, such as {{}}"
+        )
+    return dict(content)
+
+
+def read_card(path: str | os.PathLike | None) -> dict[str, Any]:
+    """Read what people say of a model, by field."""
+    return {} if path is None else read_json("card", path)

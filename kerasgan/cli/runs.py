@@ -1,0 +1,334 @@
+"""A training run: its options, its recipe, the training, and what is written into its folder."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import inspect
+import json
+import os
+import pathlib
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasgan as kg
+from kerasgan._version import __version__
+from kerasgan.cli.doctor import machine
+from kerasgan.cli.loading import RUN, Answer, load_samples, read_json
+from kerasgan.cli.tasks import layers_to_show, pack
+from kerasgan.data.samples import Samples, load_folder
+from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
+from kerasgan.storage import is_new_or_empty, write_file
+
+DATA = ("folder", "masks", "classes", "colors", "test_names", "unlabelled")
+DESCRIBED = ("kerasgan", "data", "recipe", "rule")
+
+
+def train_folder(**options: Any) -> Answer:
+    """Train on a folder, score and explain the part kept for it, and pack the model.
+
+    A run is described by `run.json` in its folder, which `--config` takes for another run, and
+    `--resume` for the same one.
+    """
+    args = argparse.Namespace(**options)
+    described = pathlib.Path(args.out) / RUN
+    given = args.config or (described if args.resume and described.is_file() else None)
+    config = _read_description(given) if given else {"data": {}, "recipe": {}}
+    data = {**dict.fromkeys(DATA), "classes": 1, **config["data"]}
+    asked = {name: getattr(args, name) for name in DATA}
+    if asked["folder"] is not None:
+        data.update(folder=None, masks=None, test_names=None)
+    data.update({name: value for name, value in asked.items() if value is not None})
+    if data["folder"] is None:
+        raise KerasganError(
+            "Name the FOLDER with the images and masks, or a run that does with --config"
+        )
+    what = {name: data[name] for name in ("masks", "classes", "colors")}
+    samples = load_samples(data["folder"], **what)
+    recipe = recipe_from(args, samples, config["recipe"])
+    rule = args.rule or config.get("rule") or kg.explain.methods.DEFAULT_RULE
+    kg.explain.methods.get(rule)
+    frames = _unlabelled(data["unlabelled"])
+    rest, test = rest_and_test(samples, data["folder"], data["test_names"])
+    places = {
+        name: None if data[name] is None else os.path.abspath(data[name])
+        for name in ("folder", "masks", "unlabelled")
+    }
+    described_now = {
+        "kerasgan": __version__,
+        "data": {**data, **places, "test_names": list(test.names)},
+        "recipe": dataclasses.asdict(recipe),
+        "rule": rule,
+    }
+    folder = results_folder(args.out, args.resume, "--out")
+    write_file(folder / RUN, json.dumps(described_now, indent=2) + "\n")
+    words = [word for word in args.words if word != "--resume"]
+    command = " ".join(["kerasgan", *map(_without_folders, words)])
+    facts = experiment(recipe, folder, rest, test, 0.1, rule, command, frames)
+    bundle = folder / "bundle.zip"
+    bundle.unlink(missing_ok=True)
+    facts.update(run=str(folder), bundle=str(bundle))
+    with warnings.catch_warnings():  # nobody has been asked for a card
+        warnings.filterwarnings("ignore", "The card of ", KerasganWarning)
+        facts["bundle_sha256"], _ = pack(folder, bundle)
+    scores = facts["scores"]["scores"]
+    means = ", ".join(f"{name} {scores[name]['mean']:.3f}" for name in ("dice", "jaccard"))
+    text = f"Mean {means} on {len(test)} images that took no part in any choice"
+    return Answer(facts, f"{text}. Everything is in {folder}{os.sep}")
+
+
+def _read_description(path: str | os.PathLike) -> dict[str, Any]:
+    """Read what `train` wrote of a run, or somebody by hand; parts of it may be left out."""
+    config = read_json("config", path)
+    config = {"data": {}, "recipe": {}, **config}
+    for part, known in (("", DESCRIBED), ("data", DATA)):
+        fields = config[part] if part else config
+        if not isinstance(fields, dict) or not isinstance(config["recipe"], dict):
+            raise KerasganError(f"'{path}': 'data' and 'recipe' must be JSON objects")
+        for name in fields:
+            if name not in known:
+                raise unknown_name(f"{path}", name, known)
+    for name in ("folder", "masks", "unlabelled"):
+        if not isinstance(config["data"].get(name), (str, type(None))):
+            raise KerasganError(f"'{path}': '{name}' must be the path of a folder")
+    return config
+
+
+def _unlabelled(folder: str | None) -> Samples | None:
+    if folder is None:
+        return None
+    if "unlabelled" not in inspect.signature(kg.SegmentationGAN.fit).parameters:
+        raise KerasganError(
+            "Argument '--unlabelled' cannot be used: this version of kerasgan trains on images "
+            "with masks only"
+        )
+    return load_folder(folder, masks=None)
+
+
+def _without_folders(word: str) -> str:
+    return pathlib.Path(word).name if os.path.isabs(word) or ".." in word else word
+
+
+def recipe_from(
+    args: argparse.Namespace, samples: Samples | None = None, described: dict | None = None
+) -> Any:
+    """Return the recipe that options describe, or change; channels and classes are the samples'."""
+    names = ("size", "filters", "epochs", "batch_size", "seed", "learning_rate", "precision")
+    names += ("l1", "cross_entropy", "dice", "adversarial_weight")
+    changes = {"channels": samples.channels, "classes": samples.classes} if samples else {}
+    changes.update((name, getattr(args, name)) for name in names)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    changes.update(settings_from(args.set))
+    described = {} if args.recipe else dict(described or {})
+    name = args.recipe or described.pop("name", "fast")
+    return kg.recipes.get(name, **{**described, **changes})
+
+
+def settings_from(words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that FIELD=VALUE name, values as JSON or else as text."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise KerasganError(f"Argument '--set' must be FIELD=VALUE. Received: {word!r}")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+def rest_and_test(samples: Samples, data: str | os.PathLike, names: Any = None) -> tuple:
+    """Return what may be learned from, and what is reported on.
+
+    The latter are the images that `names` names, a file or a list, or splits/val.txt in the data,
+    or a tenth drawn at random.
+    """
+    official = pathlib.Path(data) / "splits" / "val.txt"
+    if names or official.is_file():
+        return samples.split_by_names(names or official)
+    return samples.split(0.1, seed=0)
+
+
+def results_folder(
+    path: str | os.PathLike, resume: bool, option: str = "--results"
+) -> pathlib.Path:
+    """Return the folder to write to; an old one is only used to go on with its run."""
+    folder = pathlib.Path(path)
+    if not is_new_or_empty(folder) and not resume:
+        raise KerasganError(
+            f"'{folder}' exists. Pass --resume to go on with its run, or another {option}"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise KerasganError(f"Results cannot be written to '{folder}': {error}") from error
+    return folder
+
+
+class Seconds(keras.callbacks.Callback):
+    """Add the seconds that an epoch took, validation included, to its log."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.start = time.time()
+
+    def on_epoch_end(self, epoch, logs):
+        """Log the seconds."""
+        logs["seconds"] = time.time() - self.start
+
+
+def train(
+    recipe: Any,
+    training: Samples,
+    validation: Samples,
+    folder: pathlib.Path,
+    gan: kg.SegmentationGAN | None = None,
+    callbacks: Sequence[Any] = (),
+    unlabelled: Samples | None = None,
+    **options: Any,
+) -> tuple[kg.SegmentationGAN, dict[str, Any]]:
+    """Train; return the model of the epoch with the best validation Dice, and facts of the run.
+
+    `gan` may be another than the recipe's, and `options` of `fit` others than the recipe's.
+    """
+    options = {"epochs": recipe.epochs, "verbose": 1 if sys.stdout.isatty() else 2, **options}
+    shown = {"size": recipe.size, "seed": recipe.seed}
+    batches = training.batches(
+        recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **shown
+    )
+    checked = validation.batches(min(recipe.batch_size, len(validation)), **shown)
+    if unlabelled is not None:
+        frames = dataclasses.replace(unlabelled, channels=recipe.channels)
+        options["unlabelled"] = frames.batches(min(recipe.batch_size, len(frames)), **shown)
+    recipe.save(folder / "recipe.json")
+    best = folder / "model"
+    gan = gan or recipe.build()
+    callbacks = [
+        Seconds(),
+        *callbacks,
+        kg.training.SaveBest(best, monitor="val_dice"),
+        keras.callbacks.CSVLogger(folder / "training.csv", append=True),
+    ]
+    history = gan.fit(
+        batches,
+        validation_data=checked,
+        callbacks=callbacks,
+        resume=folder / "state",
+        **options,
+    )
+    minutes = sum(history.history["seconds"]) / 60
+    print(f"Trained {len(history.epoch)} epochs in {minutes:.1f} minutes")
+    kg.report.training_figure(history, folder / "training.png")
+    gan = kg.SegmentationGAN.load(best)
+    dice = history.history["val_dice"]
+    print(f"Best validation Dice {max(dice):.3f} in epoch {int(np.argmax(dice)) + 1}: {best}")
+    facts = {
+        "recipe": dataclasses.asdict(recipe),
+        "images": {"training": len(training), "validation": len(validation)},
+        "epochs": len(history.epoch),
+        "best_epoch": int(np.argmax(dice)) + 1,
+        "validation_dice": max(dice),
+        "training_minutes": minutes,
+        "peak_memory_gib": _peak_memory(),
+    }
+    return gan, facts
+
+
+def _peak_memory() -> float | None:
+    """The most memory that this process has used, in GiB; None on Windows, which does not say."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return None
+
+
+def report(
+    gan: kg.SegmentationGAN,
+    facts: dict[str, Any],
+    training: Samples,
+    samples: Samples,
+    folder: pathlib.Path,
+    rule: str,
+    command: str,
+    shown: int = 6,
+) -> dict[str, Any]:
+    """Score the reported part once, and draw masks and explanations of some of its images.
+
+    Beside the network stands the best threshold on colour, found on the training images. Returns
+    what `facts.json` holds.
+    """
+    table = kg.evaluate(gan, samples)
+    augmented = kg.evaluate(gan, samples, augment=True)
+    tables = {"scores": table, "augmented": augmented}
+    color = None
+    if samples.classes == 1:
+        # A threshold on colour reads grey as colour.
+        known, unknown = (dataclasses.replace(part, channels=3) for part in (training, samples))
+        color = kg.evaluation.fit_color_threshold(known, size=facts["recipe"]["size"])
+        guesses = (color(unknown.image(i)) for i in range(len(samples)))
+        tables["control"] = kg.evaluation.evaluate_masks(samples, guesses)
+        facts["control_feature"] = color.feature
+    facts["images"]["reported"] = len(samples)
+    facts.update({name: scored.attrs["summary"] for name, scored in tables.items()})
+    facts = {"command": command, **facts, "rule": rule, **machine()}
+    write_file(folder / "facts.json", json.dumps(facts, indent=2) + "\n")
+    for name, scored in tables.items():
+        file = "scores.csv" if name == "scores" else f"scores_{name}.csv"
+        kg.evaluation.save_table(scored, folder / file, overwrite=True)
+    write_file(folder / "names.txt", "\n".join(samples.names) + "\n")
+    text = kg.evaluation.summary_text(table)
+    write_file(folder / "scores.txt", text + "\n")
+    print(f"\nScores on {len(samples)} images that took no part in any choice:\n{text}\n")
+    means = {name: scored["jaccard"].mean() for name, scored in tables.items()}
+    words = f"Mean Jaccard {means['scores']:.2f}; with test-time augmentation "
+    words += f"{means['augmented']:.2f}"
+    if color is not None:
+        words += (
+            f"; of the best colour threshold on the training images ({color.feature}): "
+            f"{means['control']:.2f}"
+        )
+    print(words)
+
+    drawn = samples[np.linspace(0, len(samples) - 1, min(shown, len(samples))).astype(int)]
+    images = [drawn.image(i) for i in range(len(drawn))]
+    truths = [drawn.mask(i) for i in range(len(drawn))]
+    masks = kg.predict(gan, drawn)
+    kg.report.mask_figure(images, truths, masks, drawn.names, folder / "masks.png")
+    kg.report.score_figure(table, folder / "scores.png")
+
+    batch = next(iter(drawn.batches(len(drawn), size=gan.generator.input_shape[1:3])))[0]
+    explainer = kg.Explainer(gan.generator, rule=rule)
+    explanation = explainer.explain(batch, target="prediction", layers=layers_to_show(gan))
+    explanation.save(folder / "explanation.npz")
+    explanation.plot(folder / "explanation.png")
+    return facts
+
+
+def experiment(
+    recipe: Any,
+    folder: pathlib.Path,
+    rest: Samples,
+    test: Samples,
+    fraction: float,
+    rule: str,
+    command: str,
+    unlabelled: Samples | None = None,
+) -> dict[str, Any]:
+    """Split off a validation part, train and report; return the facts of the run."""
+    rest, test = (dataclasses.replace(part, channels=recipe.channels) for part in (rest, test))
+    training, validation = rest.split(fraction, seed=0)
+    print(f"{len(training)} images to train, {len(validation)} to choose, {len(test)} to report")
+    gan, facts = train(recipe, training, validation, folder, unlabelled=unlabelled)
+    return report(gan, facts, training, test, folder, rule, command)

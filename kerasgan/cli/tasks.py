@@ -1,0 +1,326 @@
+"""What is done with a trained model: predict, evaluate, explain, report, compare, pack, export."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import pathlib
+import re
+import tempfile
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+import kerasgan as kg
+from kerasgan.cli.loading import (
+    Answer,
+    classes_of,
+    first_of,
+    load_model,
+    load_samples,
+    options_of,
+    read_card,
+    warn_of_known_images,
+)
+from kerasgan.data.samples import Samples
+from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.inference.stream import to_samples
+from kerasgan.storage import is_new_or_empty, write_file
+
+KEPT = ("recipe.json", "facts.json", "scores.csv", "scores.txt", "training.csv")
+WINDOWS = ("size", "mode", "augment", "threshold", "preprocess")
+VIEWS = (*WINDOWS, "overlap", "scale", "temperature")
+
+
+def predict(
+    images: str | os.PathLike,
+    *,
+    model: str | os.PathLike,
+    out: str | os.PathLike,
+    threshold: float | None = None,
+    mode: str | None = None,
+    augment: bool = False,
+    overwrite: bool = False,
+) -> Answer:
+    """Write the mask of each image as PNG, of the image's size."""
+    loaded = load_model(model)
+    options = options_of(loaded, (*VIEWS, "clean"))
+    options.update({k: v for k, v in {"threshold": threshold, "mode": mode}.items() if v})
+    if augment:
+        options["augment"] = True
+    paths = kg.inference.predict_to_folder(
+        loaded, images, out, overwrite=overwrite, verbose=True, **options
+    )
+    facts = {"folder": os.fspath(out), "masks": [os.fspath(path) for path in paths]}
+    return Answer(facts, f"{len(paths)} masks written to {out}")
+
+
+def evaluate(
+    folders: Sequence[str | os.PathLike],
+    *,
+    model: str | os.PathLike,
+    out: str | os.PathLike | None = None,
+    names: str | os.PathLike | None = None,
+    masks: str | os.PathLike | None = None,
+    colors: Any = None,
+    scores: Sequence[str] | None = None,
+    threshold: float | None = None,
+    augment: bool = False,
+) -> Answer:
+    """Score masks against the true ones, on one or several folders."""
+    if (names or masks) and len(folders) > 1:
+        raise KerasganError("'--names' and '--masks' are for one FOLDER. Received: several")
+    if out is not None and not is_new_or_empty(pathlib.Path(out)):
+        raise KerasganError(f"Argument '--out' must be new or empty. Received: {out}")
+    loaded = load_model(model)
+    options = options_of(loaded, VIEWS)
+    options.update({"threshold": threshold} if threshold else {})
+    if augment:
+        options["augment"] = True
+    datasets: dict[str, Samples] = {}
+    for folder in folders:
+        name = _new_name(folder, datasets, "folder")
+        datasets[name] = load_samples(
+            folder, masks=masks, colors=colors, names=names, classes=classes_of(loaded)
+        )
+        warn_of_known_images(model, folder, datasets[name])
+    samples = datasets if len(datasets) > 1 else next(iter(datasets.values()))
+    table = kg.evaluate(loaded, samples, scores=list(scores) if scores else None, **options)
+    text, facts = kg.evaluation.summary_text(table), dict(table.attrs["summary"])
+    if out is not None:
+        folder = pathlib.Path(out)
+        kg.evaluation.save_table(table, folder / "scores.csv")
+        write_file(folder / "scores.txt", text + "\n")
+        facts["folder"] = os.fspath(out)
+    return Answer(facts, text)
+
+
+def explain(
+    images: str | os.PathLike,
+    *,
+    model: str | os.PathLike,
+    out: str | os.PathLike,
+    rule: str | None = None,
+    target: str = "prediction",
+    layers: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> Answer:
+    """Write, for each image, a picture of what its mask rests on, and the arrays behind it."""
+    folder = pathlib.Path(out)
+    if not is_new_or_empty(folder):
+        raise KerasganError(f"'{folder}' exists and is not empty: pass another folder")
+    loaded = load_model(model)
+    options = options_of(loaded, ("size", "mode", "preprocess"))
+    options.pop("preprocess", None)  # which the network keeps itself
+    options.setdefault("size", loaded.generator.input_shape[1:3])
+    rule = rule or kg.explain.methods.DEFAULT_RULE
+    explainer = kg.Explainer(loaded, rule=rule)
+    samples = dataclasses.replace(
+        first_of(to_samples(images), limit), channels=loaded.generator.input_shape[-1]
+    )
+    layers = layers_to_show(loaded) if layers is None else list(layers)
+    bar = keras.utils.Progbar(len(samples), unit_name="image")
+    written = []
+    for name, image in zip(samples.names, samples.batches(1, **options)):
+        explanation = explainer.explain(image, target=target, layers=layers)
+        path = folder / pathlib.Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        explanation.plot(f"{path}.png", layers=layers)
+        explanation.save(f"{path}.npz")
+        written.append(f"{path}.png")
+        bar.add(1)
+    facts = {"folder": str(folder), "rule": rule, "target": target, "pictures": written}
+    return Answer(facts, f"{len(written)} explanations by {rule} written to {folder}")
+
+
+def layers_to_show(model: Any) -> list[str]:
+    """Return three stages of the generator's way down, at 1/4 to 1/16 of the size or so."""
+    names = [layer.name for layer in model.generator.layers]
+    blocks = {name[:6]: name for name in names if re.match(r"block[235].*_(add|project_bn)$", name)}
+    places = [f"down_{level}" for level in (2, 3, 4)]
+    places = [place for place in places if any(name.startswith(f"{place}_") for name in names)]
+    return places or list(blocks.values())
+
+
+def report(
+    folder: str | os.PathLike,
+    *,
+    model: str | os.PathLike,
+    out: str | os.PathLike,
+    card: str | os.PathLike | None = None,
+    shortcuts: bool = False,
+    shown: int | None = None,
+    **options: Any,
+) -> Answer:
+    """Write the report about a model."""
+    stated = read_card(card)
+    loaded = load_model(model)
+    samples = _samples_for_report(folder, loaded, options)
+    warn_of_known_images(model, folder, samples)
+    found = kg.evaluation.shortcuts(loaded, samples) if shortcuts else None
+    page = kg.report.write(
+        loaded,
+        samples,
+        out,
+        images=24 if shown is None else shown,
+        card=stated,
+        shortcuts=found,
+        **_chosen(options_of(loaded, WINDOWS), options),
+    )
+    return Answer({"page": os.fspath(page), "images": len(samples)}, f"Report: {page}")
+
+
+def compare(
+    folder: str | os.PathLike,
+    *,
+    models: Sequence[str],
+    out: str | os.PathLike,
+    shown: int | None = None,
+    option: str = "--model",
+    **options: Any,
+) -> Answer:
+    """Write the report about several models on the same images; each is a path or NAME=PATH."""
+    loaded: dict[str, Any] = {}
+    for named in models:
+        name, _, path = ("", "", named) if pathlib.Path(named).exists() else named.rpartition("=")
+        name = name or _new_name(path, loaded, f"{option} NAME=PATH")
+        if name in loaded:
+            raise KerasganError(
+                f"Argument '{option}' must name every model once: {name!r} is twice"
+            )
+        loaded[name] = load_model(path)
+    if len(loaded) < 2:
+        raise KerasganError(f"Pass {option} two or more times to compare")
+    samples = _samples_for_report(folder, next(iter(loaded.values())), options)
+    by_model = {name: options_of(model, WINDOWS) for name, model in loaded.items()}
+    stated = {
+        option: {name: of[option] for name, of in by_model.items() if option in of}
+        for option in WINDOWS
+    }
+    page = kg.report.compare(
+        loaded,
+        samples,
+        out,
+        images=12 if shown is None else shown,
+        **_chosen({name: of for name, of in stated.items() if of}, options),
+    )
+    facts = {"page": os.fspath(page), "images": len(samples), "models": list(loaded)}
+    return Answer(facts, f"Comparison: {page}")
+
+
+def _new_name(path: str | os.PathLike, taken: Any, option: str) -> str:
+    name = pathlib.Path(path).resolve().name
+    if name in taken:
+        raise KerasganError(
+            f"Two of the paths end in {name!r}, which would be the name of both: pass one "
+            f"{option} each"
+        )
+    return name
+
+
+def _samples_for_report(folder: Any, model: Any, options: dict[str, Any]) -> Samples:
+    """Take what says which images are meant out of the options, and load these."""
+    known = ("masks", "no_masks", "colors", "names", "limit")
+    chosen = {name: options.pop(name) for name in known if name in options}
+    return load_samples(folder, classes=classes_of(model), **chosen)
+
+
+def _chosen(stated: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a report: what the user says, else what a bundle does, else the default."""
+    return {**stated, **{name: value for name, value in options.items() if value}}
+
+
+def bundle(
+    run: str | os.PathLike,
+    *,
+    out: str | os.PathLike,
+    card: str | os.PathLike | None = None,
+    licence: str | None = None,
+    limit: float = 20,
+) -> Answer:
+    """Pack the model of a finished run into one file."""
+    out = pathlib.Path(out)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", KerasganWarning)
+        digest, size = pack(run, out, card=read_card(card), licence=licence, limit=limit)
+    notes = [str(warning.message) for warning in seen]
+    facts = {"bundle": os.fspath(out), "megabytes": size, "sha256": digest, "notes": notes}
+    lines = [*(f"Note: {note}" for note in notes), f"{out}: {size:.1f} MB, SHA-256 {digest}"]
+    return Answer(facts, "\n".join(lines))
+
+
+def pack(
+    run: str | os.PathLike,
+    out: pathlib.Path,
+    *,
+    card: dict[str, Any] | None = None,
+    licence: str | None = None,
+    limit: float | None = None,
+) -> tuple[str, float]:
+    """Write the bundle of a run; return its SHA-256 and its size in MB (10^6 bytes)."""
+    if out.exists():
+        raise KerasganError(f"Argument '--out' names a file that exists: {out}")
+    gan = load_model(run)
+    with tempfile.TemporaryDirectory() as temporary:
+        part = pathlib.Path(temporary) / out.name
+        digest = kg.inference.save_bundle(
+            gan,
+            part,
+            card=card,
+            licence=licence,
+            attachments=[path for name in KEPT if (path := pathlib.Path(run) / name).is_file()],
+        )
+        size = part.stat().st_size / 1e6
+        if limit is not None and size > limit:
+            raise KerasganError(
+                f"The bundle would take {size:.1f} MB, above --limit {limit:g}; train with fewer "
+                "filters, or raise the limit"
+            )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(out, part.read_bytes())
+    return digest, size
+
+
+def export(
+    model: str | os.PathLike,
+    *,
+    out: str | os.PathLike,
+    explain: str | None = None,
+) -> Answer:
+    """Write a network for where there is no kerasgan: ONNX if the path ends so, else SavedModel."""
+    loaded = load_model(model)
+    if explain is not None:
+        path = kg.explain.export_explainer(kg.Explainer(loaded, rule=explain), out)
+        return Answer({"path": os.fspath(path), "rule": explain}, f"Explainer written to {path}")
+    options = options_of(loaded, ("size", "temperature", "preprocess", "mode"))
+    if pathlib.Path(out).suffix == ".onnx":
+        options.pop("mode", None)
+        path = kg.inference.export_onnx(loaded, out, **options)
+    else:
+        path = kg.inference.export_predictor(loaded, out, **options)
+    return Answer({"path": os.fspath(path)}, f"Network written to {path}")
+
+
+def convert(
+    format: str, source: str | os.PathLike, *, out: str | os.PathLike, **options: Any
+) -> Answer:
+    """Turn medical files into a folder of pictures, which every other subcommand takes."""
+    function = getattr(kg.data.convert, f"from_{format}")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in inspect.signature(function).parameters:
+            raise KerasganError(f"Argument '--{name}' is not for {format}")
+    if format == "coco":
+        images = given.pop("images", None)
+        if images is None:
+            raise KerasganError("coco needs --images, the folder that its file names start from")
+        table = function(source, images, out, **given)
+    else:
+        table = function(source, out, **given)
+    facts = {"folder": os.fspath(out), "pictures": len(table)}
+    return Answer(
+        facts, f"{len(table)} pictures written to {out}; look at them: kerasgan check {out}"
+    )

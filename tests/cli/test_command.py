@@ -1,0 +1,238 @@
+import json
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasgan as kg
+from kerasgan.cli import check, doctor, tasks
+from kerasgan.cli.loading import Answer
+
+COMMANDS = (
+    *("check", "train", "predict", "evaluate", "explain", "report", "compare"),
+    *("bundle", "export", "convert", "doctor"),
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(run, name):
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert f"Example:\n  kerasgan {name}" in out
+    assert "--json" in out
+
+
+def test_help_comes_without_tensorflow():
+    code = (
+        "import runpy, sys; sys.argv = ['-m', '--help']\n"
+        "try: runpy.run_module('kerasgan', run_name='__main__')\n"
+        "except SystemExit as stop: sys.exit(stop.code or 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nonsense"],
+        ["check"],
+        ["train", "folder"],
+        ["predict", "images", "--model", "run"],
+        ["predict", "images", "--model", "run", "--out", "m", "--threshold", "half"],
+        ["evaluate", "--model", "run"],
+        ["check", "folder", "--colors", "red"],
+        ["convert", "gif", "a", "--out", "b"],
+        ["doctor", "--force"],
+    ],
+)
+def test_a_wrong_command_line_is_2(run, words):
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: kerasgan")
+
+
+def test_ctrl_c_is_130(run, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "doctor", stop)
+    code, out, err = run("doctor", "--json")
+    assert (code, out) == (130, "")
+    assert "Stopped" in err
+
+
+def test_stdout_holds_the_json_alone(run, monkeypatch):
+    def found():
+        print("progress")
+        warnings.warn("a\nb", kg.KerasganWarning, stacklevel=1)
+        numbers = {"nan": np.float32("nan"), "one": np.int64(1), 2: (float("inf"), "\udcff")}
+        return Answer(numbers, "x\x1b[31m\udcff")
+
+    monkeypatch.setattr(doctor, "doctor", found)
+    code, out, err = run("doctor", "--json")
+    assert code == 0
+    wanted = {"nan": None, "one": 1, "2": [None, "\udcff"], "warnings": ["a\nb"]}
+    assert json.loads(out) == wanted
+    assert err == "progress\nWarning: a\\nb\n"
+    _, out, _ = run("doctor")
+    assert out == "x\\x1b[31m\\udcff\n"
+
+
+def test_a_disk_that_is_full_is_one_line(refused, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(doctor, "doctor", full)
+    assert "No space left" in refused("doctor")
+
+
+def test_doctor(answer, monkeypatch):
+    found = answer("doctor")
+    assert found["recipes"] == kg.recipes.names()
+    assert found["rules"] == kg.explain.rule_names()
+    assert found["devices"]
+    assert found["innvestigate_in_use"] == ("lrp.z" in found["rules"])
+    monkeypatch.setattr(doctor, "version_of", lambda name: None)
+    extra = answer("doctor")["extras"]["dicom"]
+    assert extra["missing"] == ["pydicom"]
+    assert "kerasgan[dicom]" in extra["install"]
+
+
+def test_doctor_knows_the_extras_of_setup(monkeypatch):
+    import setuptools
+
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    root = pathlib.Path(kg.__file__).parents[1]
+    monkeypatch.chdir(root)
+    exec(
+        compile((root / "setup.py").read_text(), str(root / "setup.py"), "exec"),
+        {"__file__": str(root / "setup.py")},
+    )
+    for extra, (_, *packages) in doctor.EXTRAS.items():
+        wanted = " ".join(given["extras_require"][extra])
+        assert all(package in wanted for package in packages)
+    assert given["entry_points"]["console_scripts"] == ["kerasgan = kerasgan.cli.command:main"]
+
+
+def test_a_stack_that_cannot_be_used_is_told(run, monkeypatch):
+    def refuse():
+        raise ImportError("kerasgan runs on other versions: run `pip install ...`.")
+
+    monkeypatch.setattr(kg.explain, "rule_names", refuse)
+    code, out, err = run("doctor")
+    assert code == 1
+    assert "numpy" in out
+    assert "Error: kerasgan runs on other versions" in err
+
+
+def test_masks_and_scores(answer, refused, scenes, model, tmp_path):
+    out = tmp_path / "masks"
+    written = answer("predict", scenes / "images", "--model", model, "--out", out)["masks"]
+    network = kg.SegmentationGAN.load(model)
+    for path, expected in zip(written, kg.predict(network, scenes / "images")):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)) > 0, expected)
+    assert "--overwrite" in refused("predict", scenes / "images", "--model", model, "--out", out)
+    one = scenes / "images" / "s1.png"
+    assert answer("predict", one, "--model", model, "--out", out, "--overwrite")["masks"] == [
+        str(out / "s1.png")
+    ]
+    scores = answer("evaluate", scenes, "--model", model, "--out", tmp_path / "scores")
+    table = kg.evaluate(network, kg.data.load_folder(scenes), verbose=False)
+    assert scores["scores"]["dice"]["mean"] == pytest.approx(table["dice"].mean())
+    assert (tmp_path / "scores" / "scores.csv").is_file()
+    (tmp_path / "names.txt").write_text("s0\ns3\n")
+    options = ("--model", model, "--names", tmp_path / "names.txt")
+    assert answer("evaluate", scenes, *options)["images"] == 2
+    assert "new or empty" in refused("evaluate", scenes, *options, "--out", tmp_path / "scores")
+
+
+def test_a_bundle_predicts_as_its_author_set_it(answer, refused, scenes, model, tmp_path):
+    network = kg.SegmentationGAN.load(model)
+    file = tmp_path / "b.zip"
+    with pytest.warns(kg.KerasganWarning, match="The card"):
+        kg.inference.save_bundle(network, file, preprocessing={"threshold": 0.25})
+    found = answer("predict", scenes / "images", "--model", file, "--out", tmp_path / "m")
+    assert "The card" in found["warnings"][0]
+    expected = kg.predict(network, scenes / "images", threshold=0.25)
+    for path, mask in zip(found["masks"], expected):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)) > 0, mask)
+    packed = answer("bundle", model, "--out", tmp_path / "c.zip", "--licence", "MIT")
+    assert packed["megabytes"] < 1
+    assert "exists" in refused("bundle", model, "--out", tmp_path / "c.zip")
+    file.write_bytes(file.read_bytes()[:-100])
+    refused("evaluate", scenes, "--model", file)
+
+
+def test_what_is_no_model(refused, scenes, tmp_path):
+    text = tmp_path / "model.txt"
+    text.write_text("a model")
+    (tmp_path / "zip.zip").write_text("no zip")
+    for place in (text, tmp_path / "zip.zip", scenes, tmp_path / "nowhere"):
+        for words in (("predict", scenes), ("evaluate", scenes), ("explain", scenes)):
+            line = refused(*words, "--model", place, "--out", tmp_path / "out")
+            assert place.name in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_other_classes(refused, scenes, tmp_path):
+    network = kg.models.unet(size=32, filters=2, levels=1, classes=3)
+    kg.SegmentationGAN(network).save(tmp_path / "three")
+    assert "masks" in refused("evaluate", scenes, "--model", tmp_path / "three")
+
+
+def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
+    out = ("--out", tmp_path / "out")
+    for words, part in (
+        (("predict", scenes / "images", "--model", model, *out, "--threshold", 2), "threshold"),
+        (("predict", scenes / "images", "--model", model, *out, "--mode", "crop"), "mode"),
+        (("explain", scenes / "images", "--model", model, *out, "--rule", "lrpp"), "rule"),
+        (("explain", scenes / "images", "--model", model, *out, "--target", "cause"), "target"),
+        (("explain", scenes / "images", "--model", model, *out, "--limit", 0), "--limit"),
+        (("evaluate", scenes, scenes, "--model", model), "data"),
+        (("evaluate", scenes, "--model", model, "--scores", "roc"), "scores"),
+        (("compare", scenes, "--model", model, *out), "two or more"),
+        (("compare", scenes, "--model", model, "--model", model, *out), "NAME=PATH"),
+        (("report", scenes, "--model", model, *out, "--card", scenes / "masks/s0.png"), "--card"),
+        (("bundle", model, "--out", tmp_path / "b.gz"), ".zip"),
+        (("convert", "video", scenes, *out, "--low", 3), "--low"),
+        (("convert", "coco", scenes / "masks/s0.png", *out), "--images"),
+        (("convert", "pictures", scenes / "images", *out, "--low", 5, "--high", 1), "high"),
+        (("train", *out), "FOLDER"),
+        (("train", scenes, *out, "--recipe", "slow"), "fast"),
+        (("train", scenes, *out, "--set", "sead=1"), "seed"),
+        (("train", scenes, *out, "--rule", "lrpp"), "rule"),
+        (("train", scenes, *out, "--config", scenes / "masks/s0.png"), "--config"),
+        (("train", scenes, "--out", scenes), "--resume"),
+    ):
+        assert part in refused(*words), words
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_converted(answer, tmp_path):
+    (tmp_path / "deep").mkdir()
+    pixels = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep" / "x.png")
+    words = ("pictures", tmp_path / "deep", "--out", tmp_path / "out", "--low", 0, "--high", 4095)
+    assert answer("convert", *words)["pictures"] == 1
+    assert answer("check", tmp_path / "out", "--no-masks")["images"] == 1
+
+
+def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):
+    assert list(check.progress([1, 2], 2, "images")) == [1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    list(check.progress([1, 2], 2, "images"))
+    assert "2/2 images, 0 s left" in capsys.readouterr().err
+
+
+def test_layers_that_are_shown():
+    network = kg.models.unet(size=32, filters=2, levels=3)
+    assert tasks.layers_to_show(kg.SegmentationGAN(network)) == ["down_2", "down_3"]

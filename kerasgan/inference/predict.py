@@ -156,13 +156,12 @@ def predict_to_folder(
             f"{existing[0]}. Pass another folder, or overwrite=True"
         )
     try:
-        for parent in {path.parent for path in paths}:
-            parent.mkdir(parents=True, exist_ok=True)
         for path, probability in zip(paths, iterate_probability(model, samples, **options)):
             mask = clean_mask(decide(probability, threshold), clean)
             picture = Image.fromarray(mask * np.uint8(255) if mask.dtype == bool else mask)
             content = io.BytesIO()
             picture.save(content, "PNG")
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, content.getbuffer())
     except OSError as error:
         raise KerasganError(

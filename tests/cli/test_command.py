@@ -213,6 +213,7 @@ def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
         (("train", scenes, "--out", scenes), "--resume"),
     ):
         assert part in refused(*words), words
+        assert not (tmp_path / "out").exists(), words
     assert not (tmp_path / "out").exists()
 
 

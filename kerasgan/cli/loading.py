@@ -31,8 +31,9 @@ def load_model(path: str | os.PathLike) -> Any:
     if path.suffix == ".zip" and not path.is_dir():
         return kg.inference.load_bundle(path)
     inside = path / "model"
+    is_run = inside.is_dir() or (path / "recipe.json").is_file()
     try:
-        return kg.SegmentationGAN.load(inside if (path / "recipe.json").is_file() else path)
+        return kg.SegmentationGAN.load(inside if is_run else path)
     except OSError as error:
         raise KerasganError(f"Model '{path}' cannot be read: {error}") from error
 

@@ -279,6 +279,10 @@ def as_rule(given: Any) -> Rule | None:
 class EpsilonGammaBox(Composite):
     """The default: the box rule on pixels, gamma between, epsilon at the end.
 
+    Depthwise convolutions of rectified values, as in MobileNet and EfficientNet-Lite, share evenly:
+    each of their outputs is a sum of few contributions that nearly cancel, and behind many of them
+    the gamma rule ends in noise.
+
     Source: Montavon et al. 2019 (doi 10.1007/978-3-030-28954-6_10), where gamma is for lower layers
     alone; of normalizations by their own statistic, Achtibat et al. 2024 (arXiv 2402.05602).
     """
@@ -290,6 +294,7 @@ class EpsilonGammaBox(Composite):
             (first, ZBox(-1, 1, widen=True)),
             (dense, Epsilon()),
             (last, Epsilon()),
+            (depthwise_rectified, Flat()),
             (anything, Gamma(0.25)),
         )
 
@@ -334,6 +339,12 @@ def dense(node: Node) -> bool:
         Composite((dense, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
     """
     return node.main.kind in MIXING and node.main.kind != "Einsum" and node.rank == 2
+
+
+def depthwise_rectified(node: Node) -> bool:
+    """Fits a depthwise convolution right behind ReLU or ReLU6."""
+    is_depthwise = node.main.kind == "DepthwiseConv2dNative"
+    return is_depthwise and node.inputs[0].step.kind in RECTIFIED
 
 
 def _fits(which: Which, node: Node) -> bool:

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from agreement_weights import EPSILON, HEADS, TOKENS, WIDTH
 
-from kerasgan.explain import AlphaBeta, Composite, Epsilon, Explainer, anything
+from kerasgan.explain import AlphaBeta, Composite, Epsilon, Explainer, Gamma, ZBox, anything, first
 
 L = keras.layers
 CONSTANTS = json.loads(pathlib.Path(__file__).with_name("agreement.json").read_text())
@@ -25,7 +25,9 @@ COMPOSITES = {
     "epsilon-plus": "epsilon-plus",
     "epsilon-alpha2beta1": Composite((L.Dense, Epsilon()), (anything, AlphaBeta(2, 1))),
     "epsilon-alpha2beta1-flat": "epsilon-alpha2beta1-flat",
-    "epsilon-gamma-box": "epsilon-gamma-box",
+    "epsilon-gamma-box": Composite(  # ours has another rule for depthwise convolutions
+        (first, ZBox(-1, 1, widen=True)), (L.Dense, Epsilon()), (anything, Gamma(0.25))
+    ),
 }
 
 

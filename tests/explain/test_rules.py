@@ -7,7 +7,7 @@ import tensorflow as tf
 from toys import linear_of
 
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.explain import Composite, Explainer
+from kerasgan.explain import Composite, Explainer, anything, first, last
 from kerasgan.explain.rules import (
     AlphaBeta,
     Epsilon,
@@ -232,3 +232,23 @@ def test_faults_of_ones_own_rules_are_named():
 def test_a_pair_that_fits_no_layer_is_told():
     with pytest.warns(KerasganWarning, match=r"'onyl\*'.*\['only'\]"):
         Explainer(model_of_one(), Composite(("onyl*", Flat()), ("*", Epsilon())))
+
+
+@pytest.mark.parametrize(
+    ("activation", "stride", "rule"),
+    [("relu", 1, Flat()), ("relu6", 2, Flat()), ("swish", 1, Gamma(0.25)), ("linear", 2, Gamma())],
+)
+def test_the_default_spreads_evenly_in_depthwise_convolutions_behind_relu(activation, stride, rule):
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 1, use_bias=False)(image))
+    x = layers.ReLU(6.0)(x) if activation == "relu6" else layers.Activation(activation)(x)
+    x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name="wide")(x)
+    x = layers.Conv2D(3, 1)(layers.BatchNormalization()(x))
+    model = keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
+    box = ZBox(-1, 1, widen=True)
+    written = Composite((first, box), (last, Epsilon()), ("wide", rule), (anything, Gamma(0.25)))
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
+    default, expected = (Explainer(model, **o).explain(images) for o in ({}, {"rule": written}))
+    np.testing.assert_allclose(default.relevance, expected.relevance, atol=1e-6)
+    assert np.abs(default.relevance).max() > 1e-4

@@ -28,7 +28,14 @@ from kerasgan.training.adversarial import (
     gradient_norm_penalties,
 )
 from kerasgan.training.batch_checker import NO_WEIGHTS, one_pixel_layer
-from kerasgan.training.learner import clone_with_precision, ramped_momentum, update_ema
+from kerasgan.training.learner import (
+    clone_with_precision,
+    copy_frozen_weights,
+    follow_frozen_layers,
+    frozen_wrapped_weights,
+    ramped_momentum,
+    update_ema,
+)
 from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.record import Record
@@ -225,6 +232,7 @@ class SegmentationGAN(keras.Model):
         replicas.check_scope(self, optimizer, discriminator_optimizer)
         pair = optimizers.make_optimizers(optimizer, discriminator_optimizer, precision)
         super().compile(optimizer=pair[0], **kwargs)
+        vars(self)["_keras_options"] = kwargs
         self._loss_functions, self.loss_weights = functions, losses
         self._settings = {**settings, "jit_compile": bool(self.jit_compile)}
         self.adversarial_weight = float(settings["adversarial_weight"])
@@ -233,6 +241,7 @@ class SegmentationGAN(keras.Model):
         if replicas.is_distributed():
             for network in self._networks():
                 replicas.synchronize_batch_norm(network, sync_batch_norm)
+        vars(self)["_learns"] = vars(self)["_learned"] = self._follow_frozen_layers()
         self._penalty = penalty(self._trained_generator) if penalty and penalty_weight else None
         self._penalty_weight = float(penalty_weight)
         self._rates = [
@@ -319,7 +328,7 @@ class SegmentationGAN(keras.Model):
             KerasganError: if the model is not compiled, the data do not fit the networks, or the
                 folder holds the state of other networks, settings or data, or cannot be written.
         """
-        self._check_compiled()
+        self._start_training()
         store.warn_of_new_optimizers(self)
         checks.check_scaling(self.generator)
         given, options = x, dict(kwargs)
@@ -336,7 +345,6 @@ class SegmentationGAN(keras.Model):
         if self._settings["schedule"] == "cosine":
             watching.append(guards.CosineSchedule(self._settings["warmup"]))
         watching.append(record)
-        self._copy_weights_to_trained()
         fit = _with_data_for_keras(self, super().fit)
         if resume is not None:
             history = runs.run(fit, self, x, y, resume, initial_epoch, watching, callbacks, kwargs)
@@ -347,10 +355,34 @@ class SegmentationGAN(keras.Model):
         record.close(callbacks)
         return history
 
-    def _copy_weights_to_trained(self):
-        """Start training from the weights of the networks that the user holds."""
+    def _follow_frozen_layers(self) -> dict[str, bool]:
+        """Freeze in the networks that learn what is frozen in those that the user holds."""
+        pairs = {"generator": (self.generator, self._trained_generator)}
+        if self.discriminator_optimizer is not None:
+            pairs["discriminator"] = self.discriminator, self._trained_discriminator
+        return {
+            f"{name} of the {role}": learns
+            for role, pair in pairs.items()
+            for name, learns in follow_frozen_layers(*pair).items()
+        }
+
+    def _start_training(self):
+        """Start from the weights and the frozen layers of the networks that the user holds."""
+        self._check_compiled()
+        learns = self._follow_frozen_layers()
+        for name in learns:
+            if learns[name] and not self._learned.get(name, True):
+                raise KerasganError(
+                    f"Layer {name} was frozen when compile() was called, and is not now. Call "
+                    "compile() again, so that the optimizer knows its weights"
+                )
+        if learns != self._learns:  # the step is traced anew; Keras 2.14 trains what learned then
+            super().compile(optimizer=self.optimizer, **self._keras_options)
+            vars(self)["_learns"] = learns
         averaged = self._settings["ema_momentum"] and self.optimizer.iterations.numpy() > 0
-        if self._trained_generator is not self.generator and not averaged:
+        if averaged:
+            copy_frozen_weights(self.generator, self._trained_generator)
+        elif self._trained_generator is not self.generator:
             self._trained_generator.set_weights(self.generator.get_weights())
         if self._trained_discriminator is not self.discriminator:
             self._trained_discriminator.set_weights(self.discriminator.get_weights())
@@ -372,8 +404,8 @@ class SegmentationGAN(keras.Model):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         weights["batch_size"] = getattr(x, "shape", (None,))[0]
+        self._start_training()
         x, y = self._check_data(x, y, weights, None, one_pixel_layer(self._networks()))
-        self._copy_weights_to_trained()
         self._reset_scores(kwargs)
         return super().train_on_batch(x, y, **kwargs)
 
@@ -431,6 +463,8 @@ class SegmentationGAN(keras.Model):
         by the discriminator's weights is computed.
         """
         image, mask, fraction = self._read(data)
+        still = [w for network in self._networks() for w in frozen_wrapped_weights(network)]
+        still = [(weight, tf.identity(weight)) for weight in still]
 
         # 1. Segment the images; compute the losses that compare the result with the true masks.
         with tf.GradientTape() as generator_tape:
@@ -470,6 +504,9 @@ class SegmentationGAN(keras.Model):
         if self.adversarial_weight:
             pair = discriminator_gradients, discriminator_variables
             optimizers.apply_gradients(self.discriminator_optimizer, *pair)
+
+        for weight, value in still:
+            weight.assign(value)
 
         # 4. Where copies were trained, bring their weights to the networks that predict.
         if self._trained_discriminator is not self.discriminator:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
+
+from kerasgan.stack import layers_of
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """Keras' dtype policies, by the format that convolutions compute in."""
@@ -29,8 +33,51 @@ def clone_with_precision(network: keras.Model, precision: str) -> keras.Model:
         return type(layer).from_config(config)
 
     copy = keras.models.clone_model(network, clone_function=clone)
+    follow_frozen_layers(network, copy)
     copy.set_weights(network.get_weights())
     return copy
+
+
+def follow_frozen_layers(network: keras.Model, copy: keras.Model) -> dict[str, bool]:
+    """Freeze in a copy of a network what is frozen in the network, which may be the copy itself.
+
+    Returns whether each layer learns, by its name and those of what it is in.
+    """
+    if copy is not network:
+        copy.trainable = network.trainable
+    learns = {}
+    for name, layer, other, above in _layer_pairs(network, copy, network.trainable):
+        if other is not layer:
+            other.trainable = layer.trainable
+        learns[name] = bool(above and layer.trainable)
+    return learns
+
+
+def copy_frozen_weights(network: keras.Model, copy: keras.Model) -> None:
+    """Give the frozen layers of a copy the weights that they have in the network."""
+    for _, layer, other, above in _layer_pairs(network, copy, network.trainable):
+        if not (above and layer.trainable):
+            other.set_weights(layer.get_weights())
+
+
+def frozen_wrapped_weights(network: keras.Model) -> list:
+    """Return the weights of frozen wrappers: spectral normalisation moves them even so."""
+    wrappers = [x for x in layers_of(network) if isinstance(x, keras.layers.Wrapper)]
+    frozen = [x for x in wrappers if not (x.trainable and x.layer.trainable)]
+    return [weight for layer in frozen for weight in layer.weights]
+
+
+def _layer_pairs(network, copy, learns, inside="") -> Iterator[tuple]:
+    """Yield layers at any depth, outer ones first: name, layer, copy, whether all around learns."""
+    for layer, other in zip(network.layers, copy.layers):
+        name = f"'{layer.name}'{inside}"
+        yield name, layer, other, learns
+        below = learns and layer.trainable
+        if isinstance(layer, keras.Model):
+            yield from _layer_pairs(layer, other, below, f" in {name}")
+        else:
+            for part, its_copy in zip(layers_of(layer), layers_of(other)):
+                yield f"'{part.name}' in {name}", part, its_copy, below
 
 
 def _layers_from_last_weights(network: keras.Model) -> set[str]:

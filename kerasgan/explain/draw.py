@@ -248,7 +248,7 @@ def overlay(image: np.ndarray, relevance: np.ndarray, limit: float | None = None
     height, width = image.shape[:2]
     rows = np.arange(height) * relevance.shape[0] // height
     relevance = relevance[rows][:, np.arange(width) * relevance.shape[1] // width]
-    grey = np.repeat(image @ GREY, 3).reshape(image.shape)
+    grey = np.repeat(np.clip(image @ GREY, 0, 1), 3).reshape(image.shape)
     alpha = opacity(relevance, limit)[..., None]
     return (1 - alpha) * grey + alpha * in_colours(relevance, limit)[..., :3]
 

@@ -35,6 +35,13 @@ PICTURES = {
     "training": "Losses and scores during training",
     "scores": "Jaccard of every image against the size of the object",
 }
+SEEDS = [
+    "The same with several seeds. Each cell has the mean over seeds and images, its interval over",
+    "images (of which each has its mean over seeds), and the mean of each seed.",
+    "",
+    "| data | recipe | seeds | Dice | Jaccard | Dice, augmented | minutes |",
+    "|---|---|---|---|---|---|---|",
+]
 FOLDED = ['<details markdown="1">', "<summary>Training, and scores by size</summary>", ""]
 
 
@@ -79,12 +86,12 @@ def described(facts):
     weights = ", ".join(
         f"{name.replace('_', ' ')} {recipe[name]:g}" for name in WEIGHTS if recipe[name]
     )
+    adversarial = f" ({recipe['adversarial']})" if recipe["adversarial_weight"] else ""
     return (
         f"{images['training']} images to train, {images['validation']} to choose the epoch, "
         f"{images['reported']} to report. Recipe `{recipe['name']}` (`{recipe['generator']}`) at "
         f"{recipe['size']} pixels, {recipe['filters']} filters, batch {recipe['batch_size']}, "
-        f"learning rate {recipe['learning_rate']:g}, loss weights {weights} "
-        f"({recipe['adversarial']}), "
+        f"learning rate {recipe['learning_rate']:g}, loss weights {weights}{adversarial}, "
         f"{recipe['precision']}, seed {recipe['seed']}; {facts['epochs']} epochs in "
         f"{facts['training_minutes']:.0f} minutes (training and validation), at most "
         f"{facts['peak_memory_gib']:.1f} GiB of memory, on {facts['processor']}, {gpus}; best "
@@ -187,12 +194,12 @@ def main():
         put(ROOT / "docs" / "gan.md", "reproduction", text)
     page = ROOT / "docs" / "results.md"
     if args.seeds:
-        lines = parts(page, "seeds")[1].splitlines()
-        rows = {line.split(" | ")[0][2:]: line for line in lines[2:]}
+        lines = parts(page, "seeds")[1].splitlines()[len(SEEDS) :]
+        rows = {line.split(" | ")[0][2:]: line for line in lines}
         for run in args.seeds:
             title, _, folders = run.partition("=")
             rows[title] = seeds_row(title, list(map(pathlib.Path, folders.split(","))))
-        put(page, "seeds", "\n".join([*lines[:2], *rows.values()]))
+        put(page, "seeds", "\n".join([*SEEDS, *rows.values()]))
     if not args.runs:
         return
     sections = {}

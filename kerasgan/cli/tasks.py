@@ -48,7 +48,7 @@ def predict(
     """Write the mask of each image as PNG, of the image's size."""
     loaded = load_model(model)
     options = options_of(loaded, (*VIEWS, "clean"))
-    options.update({k: v for k, v in {"threshold": threshold, "mode": mode}.items() if v})
+    options.update(_given(threshold=threshold, mode=mode))
     if augment:
         options["augment"] = True
     paths = kg.inference.predict_to_folder(
@@ -77,7 +77,7 @@ def evaluate(
         raise KerasganError(f"Argument '--out' must be new or empty. Received: {out}")
     loaded = load_model(model)
     options = options_of(loaded, VIEWS)
-    options.update({"threshold": threshold} if threshold else {})
+    options.update(_given(threshold=threshold))
     if augment:
         options["augment"] = True
     datasets: dict[str, Samples] = {}
@@ -230,7 +230,12 @@ def _samples_for_report(folder: Any, model: Any, options: dict[str, Any]) -> Sam
 
 def _chosen(stated: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options of a report: what the user says, else what a bundle does, else the default."""
-    return {**stated, **{name: value for name, value in options.items() if value}}
+    return {**stated, **_given(**options)}
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that the user gave: neither left out nor a switch that is off."""
+    return {k: v for k, v in options.items() if v is not None and v is not False}
 
 
 def bundle(

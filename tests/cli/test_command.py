@@ -192,6 +192,8 @@ def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
     out = ("--out", tmp_path / "out")
     for words, part in (
         (("predict", scenes / "images", "--model", model, *out, "--threshold", 2), "threshold"),
+        (("predict", scenes / "images", "--model", model, *out, "--threshold", 0), "threshold"),
+        (("evaluate", scenes, "--model", model, "--threshold", 0), "threshold"),
         (("predict", scenes / "images", "--model", model, *out, "--mode", "crop"), "mode"),
         (("explain", scenes / "images", "--model", model, *out, "--rule", "lrpp"), "rule"),
         (("explain", scenes / "images", "--model", model, *out, "--target", "cause"), "target"),
@@ -206,6 +208,7 @@ def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
         (("convert", "coco", scenes / "masks/s0.png", *out), "--images"),
         (("convert", "pictures", scenes / "images", *out, "--low", 5, "--high", 1), "high"),
         (("train", *out), "FOLDER"),
+        (("train", scenes, *out, "--unlabelled", scenes), "--unlabelled"),
         (("train", scenes, *out, "--recipe", "slow"), "fast"),
         (("train", scenes, *out, "--set", "sead=1"), "seed"),
         (("train", scenes, *out, "--rule", "lrpp"), "rule"),

@@ -1,7 +1,6 @@
 """What the training scripts share: their options, and how they begin and end."""
 
 import argparse
-import os
 import pathlib
 import sys
 import time
@@ -20,14 +19,14 @@ def arguments(description, results, data=True):
         parser.add_argument("--data", required=True, help="folder with images/ and masks/")
     parser.add_argument("--results", default=results, help="folder for everything that is written")
     add_recipe_options(parser.add_argument)
+    parser.set_defaults(rule=kg.explain.methods.DEFAULT_RULE)
     return parser
 
 
 def command():
     """Return the command line from scratch, folders elsewhere cut down to their last name."""
-    words = [pathlib.Path(x).name if os.path.isabs(x) or ".." in x else x for x in sys.argv[1:]]
-    words = [word for word in words if word != "--resume"]
-    return " ".join(["python", "/".join(pathlib.Path(sys.argv[0]).absolute().parts[-2:]), *words])
+    script = "/".join(pathlib.Path(sys.argv[0]).absolute().parts[-2:])
+    return runs.command_line("python", script, *sys.argv[1:])
 
 
 def experiment(args, recipe, folder, rest, test, fraction):

@@ -164,10 +164,6 @@ def _plain(value: Any) -> Any:
 # --- The options ---
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    pass
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kerasgan",
@@ -177,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         "  kerasgan train FOLDER --out RUN\n"
         "  kerasgan report FOLDER --model RUN --names RUN/names.txt --out REPORT\n\n"
         "kerasgan COMMAND --help explains each. `kerasgan doctor` says what is installed.",
-        formatter_class=_Formatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"kerasgan {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -188,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
             help=text[0].lower() + text[1:].split(". ")[0].rstrip("."),
             description=text,
             epilog=f"Example:\n  {example}",
-            formatter_class=_Formatter,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         part.set_defaults(function=function)
@@ -222,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_masks(add)
     add("--classes", type=int, help="1 for a foreground, n > 1 with the background")
     add_recipe_options(add)
-    commands.choices["train"].set_defaults(recipe=None, rule=None, seed=None)
+    commands.choices["train"].set_defaults(recipe=None, seed=None)
 
     add = command(
         "predict",
@@ -366,7 +362,7 @@ def add_recipe_options(add: Any) -> None:
     add("--cross-entropy", type=float, help=weight)
     add("--dice", type=float, help=weight)
     add("--adversarial-weight", type=float, help="0 trains without the discriminator")
-    add("--rule", default="epsilon-gamma-box", metavar="NAME", help="for explaining")
+    add("--rule", metavar="NAME", help="for explaining")
     add("--seed", type=int, default=0, help="of start values, order, augmentation and dropout")
     add(
         "--set",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import inspect
 import json
 import os
 import pathlib
@@ -23,7 +22,7 @@ from kerasgan._version import __version__
 from kerasgan.cli.doctor import machine
 from kerasgan.cli.loading import RUN, Answer, load_samples, read_json
 from kerasgan.cli.tasks import layers_to_show, pack
-from kerasgan.data.samples import Samples, load_folder
+from kerasgan.data.samples import Samples
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.storage import is_new_or_empty, write_file
 
@@ -55,7 +54,11 @@ def train_folder(**options: Any) -> Answer:
     recipe = recipe_from(args, samples, config["recipe"])
     rule = args.rule or config.get("rule") or kg.explain.methods.DEFAULT_RULE
     kg.explain.methods.get(rule)
-    frames = _unlabelled(data["unlabelled"])
+    if data["unlabelled"] is not None:
+        raise KerasganError(
+            "Argument '--unlabelled' cannot be used: this version of kerasgan trains on images "
+            "with masks only"
+        )
     rest, test = rest_and_test(samples, data["folder"], data["test_names"])
     places = {
         name: None if data[name] is None else os.path.abspath(data[name])
@@ -69,9 +72,8 @@ def train_folder(**options: Any) -> Answer:
     }
     folder = results_folder(args.out, args.resume, "--out")
     write_file(folder / RUN, json.dumps(described_now, indent=2) + "\n")
-    words = [word for word in args.words if word != "--resume"]
-    command = " ".join(["kerasgan", *map(_without_folders, words)])
-    facts = experiment(recipe, folder, rest, test, 0.1, rule, command, frames)
+    command = command_line("kerasgan", *args.words)
+    facts = experiment(recipe, folder, rest, test, 0.1, rule, command)
     bundle = folder / "bundle.zip"
     bundle.unlink(missing_ok=True)
     facts.update(run=str(folder), bundle=str(bundle))
@@ -101,19 +103,10 @@ def _read_description(path: str | os.PathLike) -> dict[str, Any]:
     return config
 
 
-def _unlabelled(folder: str | None) -> Samples | None:
-    if folder is None:
-        return None
-    if "unlabelled" not in inspect.signature(kg.SegmentationGAN.fit).parameters:
-        raise KerasganError(
-            "Argument '--unlabelled' cannot be used: this version of kerasgan trains on images "
-            "with masks only"
-        )
-    return load_folder(folder, masks=None)
-
-
-def _without_folders(word: str) -> str:
-    return pathlib.Path(word).name if os.path.isabs(word) or ".." in word else word
+def command_line(*words: str) -> str:
+    """Return a command line from scratch, folders elsewhere cut down to their last name."""
+    named = (pathlib.Path(x).name if os.path.isabs(x) or ".." in x else x for x in words)
+    return " ".join(word for word in named if word != "--resume")
 
 
 def recipe_from(
@@ -194,7 +187,6 @@ def train(
     folder: pathlib.Path,
     gan: kg.SegmentationGAN | None = None,
     callbacks: Sequence[Any] = (),
-    unlabelled: Samples | None = None,
     **options: Any,
 ) -> tuple[kg.SegmentationGAN, dict[str, Any]]:
     """Train; return the model of the epoch with the best validation Dice, and facts of the run.
@@ -207,9 +199,6 @@ def train(
         recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **shown
     )
     checked = validation.batches(min(recipe.batch_size, len(validation)), **shown)
-    if unlabelled is not None:
-        frames = dataclasses.replace(unlabelled, channels=recipe.channels)
-        options["unlabelled"] = frames.batches(min(recipe.batch_size, len(frames)), **shown)
     recipe.save(folder / "recipe.json")
     best = folder / "model"
     gan = gan or recipe.build()
@@ -324,11 +313,10 @@ def experiment(
     fraction: float,
     rule: str,
     command: str,
-    unlabelled: Samples | None = None,
 ) -> dict[str, Any]:
     """Split off a validation part, train and report; return the facts of the run."""
     rest, test = (dataclasses.replace(part, channels=recipe.channels) for part in (rest, test))
     training, validation = rest.split(fraction, seed=0)
     print(f"{len(training)} images to train, {len(validation)} to choose, {len(test)} to report")
-    gan, facts = train(recipe, training, validation, folder, unlabelled=unlabelled)
+    gan, facts = train(recipe, training, validation, folder)
     return report(gan, facts, training, test, folder, rule, command)

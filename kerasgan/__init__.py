@@ -44,7 +44,8 @@ else:
         _requirements.import_keras()
         from kerasgan import _public
 
-        return getattr(_public, name)
+        globals()[name] = found = getattr(_public, name)
+        return found
 
 
 __all__ = [

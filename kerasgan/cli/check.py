@@ -60,6 +60,7 @@ def check(
             folder, masks=masks, no_masks=no_masks, classes=classes, colors=colors
         )
     seen, unusable = _decode(samples)
+    copies = _copies(seen)
     facts: dict[str, Any] = {
         "folder": os.path.abspath(folder),
         "images": len(samples),
@@ -69,14 +70,14 @@ def check(
         "colors": samples.colors,
         "sizes": _sizes(seen.values()),
         "unusable": unusable[:MOST_LISTED],
-        "copies": _copies(seen)[:MOST_LISTED],
+        "copies": copies[:MOST_LISTED],
         "odd": [str(warning.message) for warning in caught],
     }
     if samples.mask_paths is not None:
         facts["mask_values"] = _values(samples)
         facts["read_as"] = note.getvalue().strip() or _usual(samples)
         facts["foreground"] = _foreground(seen)
-    facts["odd"] += _odd(facts, len(_copies(seen)))
+    facts["odd"] += _odd(facts, len(copies))
     if out is not None:
         facts["picture"] = _draw(samples, seen, out)
     error = None

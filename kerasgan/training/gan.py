@@ -332,8 +332,7 @@ class SegmentationGAN(keras.Model):
         store.warn_of_new_optimizers(self)
         checks.check_scaling(self.generator)
         given, options = x, dict(kwargs)
-        one_pixel = one_pixel_layer(self._networks())
-        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), one_pixel)
+        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), learns=True)
         if kwargs.get("validation_data") is not None:
             parts = kwargs["validation_data"], kwargs.get("validation_steps")
             kwargs["validation_data"] = inspection.check_validation_data(self.generator, *parts)
@@ -405,7 +404,7 @@ class SegmentationGAN(keras.Model):
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         weights["batch_size"] = getattr(x, "shape", (None,))[0]
         self._start_training()
-        x, y = self._check_data(x, y, weights, None, one_pixel_layer(self._networks()))
+        x, y = self._check_data(x, y, weights, learns=True)
         self._reset_scores(kwargs)
         return super().train_on_batch(x, y, **kwargs)
 
@@ -426,8 +425,9 @@ class SegmentationGAN(keras.Model):
                 "Call compile() before fit() or evaluate(), or build the GAN from a recipe"
             )
 
-    def _check_data(self, x, y, options, steps=None, one_pixel=""):
+    def _check_data(self, x, y, options, steps=None, learns=False):
         self._check_compiled()
+        one_pixel = one_pixel_layer(self._networks()) if learns else ""
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))

@@ -107,10 +107,10 @@ def _checked_names(names: Any, count: int) -> Sequence[str]:
     """Checks that there is a name for each image, or none at all."""
     if names is None:
         return []
-    known = list(names) if isinstance(names, (list, tuple, np.ndarray)) else [names] * (count + 1)
-    if len(known) != count or not all(isinstance(name, str) for name in known):
+    several = isinstance(names, (list, tuple, np.ndarray)) and len(names) == count
+    if not several or not all(isinstance(name, str) for name in names):
         raise invalid("names", f"a text for each of the {count} images", names)
-    return known
+    return names
 
 
 def _row_texts(explanation: Any, rows: int, names: Sequence[str]) -> list[str]:

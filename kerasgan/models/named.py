@@ -30,7 +30,7 @@ from kerasgan.storage import architecture_key
 from kerasgan.validation import check_seed
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {}
-LEFT_OUT = ("weights",)  # an argument that names a file, whose content is among the weights
+LEFT_OUT = ("weights", "frozen_stages")  # in a record the weights and "frozen" hold their effect
 MOST = {"size": 16_384, "depths": 1000, "filters": 65_536, "decoder_filters": 65_536}
 MOST.update(channels=4096, classes=4096)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -47,6 +47,7 @@ DISCRIMINATORS = (
     "image_discriminator",
     "feature_critic",
 )
+ENCODING = ("encoder", "weights", "frozen_stages")
 KINDS: dict[str, Any] = {
     "bool": bool,
     "dict": dict,
@@ -77,6 +78,7 @@ class Recipe:
             `"image_discriminator"`, `"feature_critic"`.
         encoder: of `encoder_unet`, such as `"efficientnet_lite0"`; None for other generators.
         weights: where the encoder begins, as for `encoder_unet`: `"imagenet"`, a file, or None.
+        frozen_stages: how many of the encoder's stages keep these weights, as for `encoder_unet`.
         size: height and width in pixels, a power of two from 32 up; a multiple of 32 for
             `encoder_unet` without a discriminator.
         channels: channels of the image.
@@ -129,6 +131,7 @@ class Recipe:
     discriminator: str = "patch_discriminator"
     encoder: str | None = None
     weights: str | None = None
+    frozen_stages: int = 0
     size: int = 512
     channels: int = 3
     classes: int = 1
@@ -173,8 +176,8 @@ class Recipe:
             check_multiple(self.size, 32)
         else:
             check_power_of_two(self.size)
-        for name in ("encoder", "weights"):
-            if getattr(self, name) is not None and not with_encoder:
+        for name in ENCODING:
+            if getattr(self, name) and not with_encoder:
                 raise KerasganError(
                     f"Argument '{name}' goes with the generator 'encoder_unet'. Received: "
                     f"{getattr(self, name)!r} with the generator {self.generator!r}. "
@@ -188,7 +191,7 @@ class Recipe:
             if value is not None and kinds.startswith("float"):
                 check_number(name, value, least=0, below=1 if name == "beta_1" else math.inf)
             elif value is not None and kinds.startswith("int"):
-                least = 0 if name in ("seed", "discriminator_warmup") else 1
+                least = 0 if name in ("seed", "discriminator_warmup", "frozen_stages") else 1
                 check_whole_number(name, value, least, MOST.get(name, math.inf))
 
     def _line_with_encoder(self) -> str:
@@ -235,12 +238,12 @@ class Recipe:
             'pix2pix_generator'
         """
         shape = {"size": self.size, "channels": self.channels, "classes": self.classes}
-        starts = {"encoder": self.encoder, "weights": self.weights}
+        starts = {name: getattr(self, name) for name in ENCODING}
         generator = getattr(models, self.generator)(
             **shape,
             filters=self.filters,
             seed=self.seed,
-            **{name: value for name, value in starts.items() if value is not None},
+            **{name: value for name, value in starts.items() if value},
         )
         discriminator = None
         if self.adversarial_weight:
@@ -348,6 +351,7 @@ PRETRAINED: dict[str, Any] = {
     "generator": "encoder_unet",
     "encoder": "efficientnet_lite0",
     "weights": "imagenet",
+    "frozen_stages": 2,
     "filters": 16,
     "discriminator_filters": None,
     "adversarial_weight": 0.0,
@@ -377,8 +381,8 @@ RECIPES = {
     ),
     "fast": Recipe(name="fast", epochs=32, **RESIDUAL),
     "strong": Recipe(name="strong", epochs=200, **RESIDUAL),
-    "pretrained-fast": Recipe(name="pretrained-fast", **{**PRETRAINED, "size": 160, "epochs": 18}),
-    "pretrained": Recipe(name="pretrained", **{**PRETRAINED, "size": 256, "epochs": 24}),
+    "pretrained-fast": Recipe(name="pretrained-fast", **{**PRETRAINED, "size": 160, "epochs": 26}),
+    "pretrained": Recipe(name="pretrained", **{**PRETRAINED, "size": 256, "epochs": 44}),
 }
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 from stacks import path_of
 
 import kerasgan as kg
@@ -19,6 +20,10 @@ IMAGE = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32"
 def original(name, **options):
     build = getattr(keras.applications, ENCODERS[name].build)
     return build(include_top=False, weights=None, **options)
+
+
+def weights_of(model, name):
+    return model.get_layer(name).get_weights()
 
 
 def preprocessed(name, pixels):
@@ -117,6 +122,41 @@ def test_a_grey_image_is_taken_as_a_colour_image_without_colour(vgg_file):
     np.testing.assert_array_equal(received, colour(np.repeat(IMAGE[..., :1], 3, -1)))
     explanation = kg.Explainer(grey, rule="epsilon").explain(IMAGE[..., :1])
     assert explanation.relevance.shape == (1, 32, 32, 1)
+
+
+def test_frozen_stages_keep_weights_and_statistics(tmp_path):
+    file = tmp_path / "mobilenet_v2.weights.h5"
+    with_random_weights(original("mobilenet_v2")).save_weights(file)
+    skips = ENCODERS["mobilenet_v2"].skips
+    for stages, end in [(2, skips[1]), (5, "out_relu")]:
+        model = unet(32, filters=1, encoder="mobilenet_v2", weights=file, frozen_stages=stages)
+        before = {layer.name: layer.get_weights() for layer in model.layers}
+        gan = kg.SegmentationGAN(model)
+        gan.compile(keras.optimizers.Adam(0.1), losses={"dice": 1.0})
+        mask = np.float32(IMAGE[..., :1] > 0)
+        gan.fit(np.repeat(IMAGE, 2, 0), np.repeat(mask, 2, 0), batch_size=2, epochs=1, verbose=0)
+        names = [layer.name for layer in model.layers]
+        split = names.index(end) + 1
+        unchanged = {
+            name
+            for name in names
+            if all(map(np.array_equal, before[name], weights_of(model, name)))
+        }
+        norms = {name for name in names[split:] if len(before[name]) == 4}
+        assert unchanged >= set(names[:split])
+        assert norms
+        assert not unchanged & norms
+        gan.save(tmp_path / str(stages))
+        loaded = kg.SegmentationGAN.load(tmp_path / str(stages)).generator
+        assert [x.trainable for x in loaded.layers] == [x.trainable for x in model.layers]
+
+
+def test_stages_are_not_frozen_at_random_weights(vgg_file):
+    refused("frozen_stages", unet, 32, encoder="vgg16", frozen_stages=1)
+    for wrong in (-1, 7, 1.5, True):
+        refused("frozen_stages", unet, 32, encoder="vgg16", weights=vgg_file, frozen_stages=wrong)
+    model = unet(32, filters=1, encoder="vgg16", weights=vgg_file, frozen_stages=6)
+    assert not model.get_layer("block5_conv3").trainable
 
 
 def test_names_do_not_depend_on_what_was_built_before():

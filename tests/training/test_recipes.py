@@ -37,6 +37,8 @@ def test_pretrained_begin_from_imagenet_weights_without_a_judge(name, size, tmp_
     gan = kg.recipes.build(name, size=32, filters=1)
     assert gan.discriminator is None
     kernel = gan.generator.get_layer("block7a_project_conv").get_weights()[0]
+    assert not gan.generator.get_layer("block2b_project_bn").trainable
+    assert gan.generator.get_layer("block3a_expand_conv").trainable
     known = kg.models.encoder_unet(32, encoder="efficientnet_lite0", weights="imagenet")
     np.testing.assert_array_equal(kernel, known.get_layer("block7a_project_conv").get_weights()[0])
     gan.save(tmp_path / "model")
@@ -124,9 +126,15 @@ def test_a_recipe_names_encoder_and_weights(tmp_path):
     weights = tmp_path / "no.h5"
     with pytest.raises(kg.KerasganError, match=r"'weights' must be None.*no\.h5"):
         kg.recipes.build("fast", **changes, weights=str(weights))
+    refused(
+        "'frozen_stages' must be 0 where 'weights' is None",
+        kg.recipes.build,
+        "pretrained",
+        weights=None,
+    )
 
 
-@pytest.mark.parametrize("field", ["encoder", "weights"])
+@pytest.mark.parametrize("field", ["encoder", "weights", "frozen_stages"])
 def test_an_encoder_needs_its_generator(field):
     told = f"'{field}' goes with .*'encoder_unet'.*residual.* Write: "
     with pytest.raises(kg.KerasganError, match=told) as error:

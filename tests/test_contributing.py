@@ -10,6 +10,18 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TAKEN = ("kerasgan", "tests", "docs/api", "pyproject.toml")
+NAMES = """
+import pathlib
+
+import kerasgan as kg
+
+
+def test_names():
+    assert pathlib.Path(kg.__file__).parents[1] == pathlib.Path.cwd()
+    assert "absolute" in kg.explain.rule_names()
+    assert "tiny" in kg.recipes.names()
+    assert kg.explain.Absolute.__doc__
+"""
 
 
 def blocks(text, language):
@@ -34,21 +46,22 @@ def test_a_rule_and_a_recipe_are_added_as_printed(tmp_path):
         done = subprocess.run(git, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr + change
     commands = [line for block in blocks(text, "bash") for line in block.splitlines()]
-    tests = [line.split()[1] for line in commands if line.startswith("pytest tests/")]
-    assert "tests/explain/test_rules.py::test_by_hand" in tests
-    assert {"tests/explain/test_rules.py", "tests/training/test_recipes.py"} <= set(tests)
-    code = (
-        "import kerasgan as kg\n"
-        "assert 'absolute' in kg.explain.rule_names() and 'tiny' in kg.recipes.names()\n"
-        "assert kg.explain.Absolute.__doc__\n"
+    tests = {line.split()[1] for line in commands if line.startswith("pytest tests/")}
+    assert {"tests/explain/test_rules.py", "tests/training/test_recipes.py"} <= tests
+    assert all((tmp_path / test.partition("::")[0]).is_file() for test in tests)
+    one = {test for test in tests if "::" in test}
+    assert one == {"tests/explain/test_rules.py::test_by_hand"}
+    added = re.findall(r"^\+def (test_\w+)", "".join(changes), re.MULTILINE)
+    assert len(added) == 1
+    names = tmp_path / "tests" / "test_names.py"
+    names.write_text(NAMES, encoding="utf-8")
+    wanted = [names, *sorted(one), f"tests/training/test_recipes.py::{added[0]}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *map(str, wanted)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    for command in (["-c", code], ["-m", "pytest", "-q", "-x", *sorted(set(tests))]):
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout

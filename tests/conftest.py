@@ -35,9 +35,11 @@ ONCE = (  # what no stack changes: .ci/run tests it on one
     "report/test_browser.py",
     "test_contributing.py",
 )
+SHORT = ("benchmarks", "data", "fuzz")  # many files of a few seconds: they come last
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[0] in SHORT)
     for item in items:
         place = item.path.relative_to(ROOT)
         if {place.as_posix(), place.parts[0]} & set(NIGHTLY):
@@ -48,9 +50,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give all tests of a file to one process, so that what they share is made once."""
+    """Give all tests of a file to one process, so that what they share is made once.
+
+    Files come in the order of collection: short ones last, so that processes end together.
+    """
     from xdist.scheduler import LoadFileScheduling
 
+    config.option.loadscopereorder = False
     return LoadFileScheduling(config, log)
 
 

@@ -31,7 +31,7 @@ def main():
     add("--rules", nargs="+", default=both, help="rules to explain by")
     add("--shown", type=int, help="images shown in full, at most 40; 24, or 12 to compare")
     add("--limit", type=int, help="report on the first so many images only")
-    add("--mode", default="stretch", help="stretch, letterbox or window, as for kg.predict")
+    add("--mode", help="stretch, letterbox or window, as for kg.predict; as in training if not")
     add("--augment", action="store_true", help="average over flips and right angles")
     add("--shortcuts", action="store_true", help="look for shortcuts too; takes longer")
     add("--overwrite", action="store_true", help="replace an earlier report")

@@ -46,10 +46,10 @@ def classes_of(model: Any) -> int:
 def options_of(model: Any, known: Iterable[str]) -> dict[str, Any]:
     """Return how the author of a bundle says to predict with it, where that can be heeded."""
     stated = dict(getattr(model, "preprocessing", {}))
-    left_out = sorted(stated.keys() - {*known})
+    left_out = sorted(stated.keys() - {*known, "scale"})  # which the network keeps itself
     if left_out:
         warn(f"The bundle's settings {', '.join(left_out)} are not used here, only by 'predict'")
-    return {name: value for name, value in stated.items() if name not in left_out}
+    return {name: value for name, value in stated.items() if name in known}
 
 
 def places_of(folder: Any, masks: Any = None, no_masks: bool = False) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def train(
     `gan` may be another than the recipe's, and `options` of `fit` others than the recipe's.
     """
     options = {"epochs": recipe.epochs, "verbose": 1 if sys.stdout.isatty() else 2, **options}
-    shown = {"size": recipe.size, "seed": recipe.seed}
+    shown = {"size": recipe.size, "seed": recipe.seed, **framing(dataclasses.asdict(recipe))}
     batches = training.batches(
         recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **shown
     )
@@ -231,6 +231,11 @@ def train(
         "peak_memory_gib": _peak_memory(),
     }
     return gan, facts
+
+
+def framing(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return how the settings of a recipe bring images to the network, for `samples.batches`."""
+    return {name: settings[name] for name in ("mode", "scale", "foreground") if name in settings}
 
 
 def _peak_memory() -> float | None:
@@ -297,7 +302,8 @@ def report(
     kg.report.mask_figure(images, truths, masks, drawn.names, folder / "masks.png")
     kg.report.score_figure(table, folder / "scores.png")
 
-    batch = next(iter(drawn.batches(len(drawn), size=gan.generator.input_shape[1:3])))[0]
+    size, how = gan.generator.input_shape[1:3], framing(facts["recipe"])
+    batch = next(iter(drawn.batches(len(drawn), size, **how)))[0]
     explainer = kg.Explainer(gan.generator, rule=rule)
     explanation = explainer.explain(batch, target="prediction", layers=layers_to_show(gan))
     explanation.save(folder / "explanation.npz")

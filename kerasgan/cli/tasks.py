@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 import pathlib
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -26,8 +27,10 @@ from kerasgan.cli.loading import (
     warn_of_known_images,
 )
 from kerasgan.data.samples import Samples
+from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.inference.stream import to_samples
+from kerasgan.models.framing import framing_of
 from kerasgan.storage import is_new_or_empty, write_file
 
 KEPT = ("recipe.json", "facts.json", "scores.csv", "scores.txt", "training.csv")
@@ -116,16 +119,28 @@ def explain(
     options = options_of(loaded, ("size", "mode", "preprocess"))
     options.pop("preprocess", None)  # which the network keeps itself
     options.setdefault("size", loaded.generator.input_shape[1:3])
+    options["mode"] = framing_of([loaded.generator], options.get("mode")).mode
     rule = rule or kg.explain.methods.DEFAULT_RULE
-    explainer = kg.Explainer(loaded, rule=rule)
     samples = dataclasses.replace(
         first_of(to_samples(images), limit), channels=loaded.generator.input_shape[-1]
     )
-    layers = layers_to_show(loaded) if layers is None else list(layers)
+    if options["mode"] == WINDOW:  # all windows of the whole image, whose layers have no one map
+        if layers:
+            raise KerasganError(
+                "Argument '--layers' is for networks that see whole images, and this one sees "
+                f"windows of them. Received: {layers}"
+            )
+        layers = []
+        explain_one = kg.explain.MergedExplainer(loaded, rule, **options).explain
+        shown: Iterable[Any] = (samples.image(index)[None] for index in range(len(samples)))
+    else:
+        layers = layers_to_show(loaded) if layers is None else list(layers)
+        explain_one = functools.partial(kg.Explainer(loaded, rule=rule).explain, layers=layers)
+        shown = samples.batches(1, **options)
     bar = keras.utils.Progbar(len(samples), unit_name="image")
     written = []
-    for name, image in zip(samples.names, samples.batches(1, **options)):
-        explanation = explainer.explain(image, target=target, layers=layers)
+    for name, image in zip(samples.names, shown):
+        explanation = explain_one(image, target=target)
         path = folder / pathlib.Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         explanation.plot(f"{path}.png", layers=layers)

@@ -8,10 +8,13 @@ entered at any batch, and what was left out is not even decoded. `samples` are `
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
+import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
@@ -23,7 +26,8 @@ from kerasgan._version import __version__
 from kerasgan.data.augment import Augmentation, augment_pair, from_fields
 from kerasgan.data.files import read_image
 from kerasgan.data.masks import MAX_INSPECTED, inverted_message, looks_inverted
-from kerasgan.data.resize import image_box, resize_mask, resize_pixels
+from kerasgan.data.resize import resize_mask, resize_pixels
+from kerasgan.data.windows import WINDOW, check_windows, cut_window, reflection, window_box
 from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import content_key, file_keys, write_file
 from kerasgan.validation import (
@@ -35,7 +39,8 @@ from kerasgan.validation import (
     invalid,
 )
 
-_SHUFFLE, _AUGMENT = 1, 2
+_SHUFFLE, _AUGMENT, _WINDOW = 1, 2, 3
+_HEAD = 16  # bytes: height and width of a frame, and of the image in it, as int32
 _MANY = 10  # in fewer images a class may well be absent
 
 
@@ -48,12 +53,19 @@ def make_batches(
     shuffle: bool | None,
     mode: str,
     cache: str | os.PathLike,
+    scale: float | None,
+    foreground: float | None,
 ) -> tf.data.Dataset:
     """Build the dataset that `Samples.batches` returns and describes."""
     config = _check_arguments(samples, batch_size, augment, seed, shuffle, cache)
-    height, width = check_size("size", size)
-    image_box((1, 1), size, mode)
     count, labelled = len(samples), samples.mask_paths is not None
+    if foreground is not None and not labelled:
+        raise KerasganError(
+            "Argument 'foreground' needs masks to find foreground in. Received: "
+            f"foreground={foreground!r} for {samples!r}"
+        )
+    mode, scale, foreground = check_windows(mode, scale, foreground)
+    height, width = check_size("size", size)
     shuffle = config is not None if shuffle is None else shuffle
 
     images = file_keys(samples.image_paths)
@@ -69,15 +81,24 @@ def make_batches(
         "shuffle": shuffle,
         "seed": int(seed),
     }
+    if mode == WINDOW:
+        origin.update(scale=scale, foreground=foreground if labelled else None)
 
+    how = (height, width), mode, scale
     if cache == "memory":
-        fetch = _cached_in_memory(samples, (height, width), mode)
+        fetch = _cached_in_memory(samples, *how)
     else:
         made_of = [images] + [masks] * labelled
-        fetch = _cached_on_disk(samples, (height, width), mode, pathlib.Path(cache), made_of)
+        fetch = _cached_on_disk(samples, *how, pathlib.Path(cache), made_of)
 
     def example(now: tf.Tensor, index: tf.Tensor):
-        image, labels = fetch(index)
+        image, labels = _from_bytes(fetch(index), samples.channels)
+        if mode == WINDOW:
+            drawn = _key(seed, _WINDOW, now if shuffle else tf.zeros_like(now))
+            key = tf.random.experimental.stateless_fold_in(drawn, index)
+            image, labels = cut_window(image, labels, key, (height, width), foreground)
+        image = tf.ensure_shape(image, (height, width, samples.channels))
+        labels = tf.ensure_shape(labels, (height, width))
         image = tf.cast(image, tf.float32) * np.float32(2 / 255) - 1.0
         if config is not None:
             key = tf.random.experimental.stateless_fold_in(_key(seed, _AUGMENT, now), index)
@@ -170,12 +191,60 @@ def _key(seed: int, purpose: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, purpose], tf.int64), epoch)
 
 
-def _decode(samples: Any, size: tuple[int, int], mode: str, index: int):
+def _decode(samples: Any, size: tuple[int, int], mode: str, scale: float, index: int) -> bytes:
+    """Give what is cached of a sample: its sizes, the pixels of its frame, and their labels."""
     image = read_image(samples.image_paths[index], samples.channels)
-    image = resize_pixels(image, size, mode)
-    if samples.mask_paths is None:
-        return image, np.zeros(size, np.uint8)
-    return image, resize_mask(samples.mask(index), size, mode)
+    labels = None if samples.mask_paths is None else samples.mask(index)
+    if mode == WINDOW:
+        box = window_box(image.shape[:2], size, scale)
+        shown = np.ix_(*reflection(box, size))
+        inner = box[2:]
+        image = resize_pixels(image, inner)[shown]
+        labels = None if labels is None else resize_mask(labels, inner)[shown]
+    else:
+        inner = size
+        image = resize_pixels(image, size, mode)
+        labels = None if labels is None else resize_mask(labels, size, mode)
+    labels = np.zeros(image.shape[:2], np.uint8) if labels is None else labels
+    head = np.array([*labels.shape, *inner], "<i4")
+    return b"".join(part.tobytes() for part in (head, image, labels))
+
+
+def _from_bytes(content: tf.Tensor, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
+    content = tf.io.decode_raw(content, tf.uint8)
+    sizes = tf.bitcast(tf.reshape(content[:_HEAD], [4, 4]), tf.int32)
+    height, width = tf.unstack(tf.cast(sizes, tf.int64)[:2])
+    end = _HEAD + height * width * channels
+    image = tf.reshape(content[_HEAD:end], [height, width, channels])
+    return image, tf.reshape(content[end:], [height, width])
+
+
+def _read_sizes(content: bytes) -> list[int]:
+    return np.frombuffer(content[:_HEAD], "<i4").tolist()
+
+
+def _check_content(samples: Any, size: tuple[int, int], mode: str, contents: Iterable) -> None:
+    """Warn of masks that nothing can be learned from, and of windows larger than all images."""
+    inner: list[list[int]] = []
+
+    def masks() -> Iterator[np.ndarray]:
+        for content in contents:
+            height, width, *image_size = _read_sizes(content)
+            inner.append(image_size)
+            labels = np.frombuffer(content, np.uint8)[-height * width :]
+            yield labels.reshape(height, width)
+
+    if samples.mask_paths is not None:
+        _check_labels(samples, masks())
+    elif mode == WINDOW:
+        collections.deque(masks(), 0)
+    if mode == WINDOW and (np.array(inner) <= size).all() and (np.array(inner) < size).any():
+        largest = tuple(max(inner, key=math.prod))
+        warn(
+            f"Argument 'size' exceeds all {len(inner)} images at this scale, the largest "
+            f"{largest}: each window is a whole image, filled up by reflection. Received: {size}; "
+            "pass a smaller size, or mode='letterbox'"
+        )
 
 
 def _in_threads(function: Callable[[int], object], count: int) -> list:
@@ -183,33 +252,37 @@ def _in_threads(function: Callable[[int], object], count: int) -> list:
         return list(pool.map(function, range(count)))
 
 
-def _cached_in_memory(samples: Any, size: tuple[int, int], mode: str) -> Callable:
-    images = np.empty((len(samples), *size, samples.channels), np.uint8)
-    masks = np.zeros((len(samples), *size), np.uint8)
-
-    def fill(index: int) -> None:
-        images[index], masks[index] = _decode(samples, size, mode, index)
-
-    _in_threads(fill, len(samples))
-    _check_labels(samples, masks)
+def _cached_in_memory(samples: Any, size: tuple[int, int], mode: str, scale: float) -> Callable:
+    decode = functools.partial(_decode, samples, size, mode, scale)
+    contents = _in_threads(decode, len(samples))
+    _check_content(samples, size, mode, contents)
     with tf.device("CPU:0"):
-        images, masks = tf.constant(images), tf.constant(masks)
-    return lambda index: (tf.gather(images, index), tf.gather(masks, index))
+        contents = tf.constant(contents)
+    return lambda index: tf.gather(contents, index)
 
 
 def _cached_on_disk(
-    samples: Any, size: tuple[int, int], mode: str, folder: pathlib.Path, made_of: list
+    samples: Any,
+    size: tuple[int, int],
+    mode: str,
+    scale: float,
+    folder: pathlib.Path,
+    made_of: list,
 ) -> Callable:
-    """One file a sample, named by a key of its content: the image's bytes, then the mask's."""
-    how = [size, mode, samples.settings(), __version__, PILLOW, np.__version__]
-    shape = (*size, samples.channels)
-    image_bytes, mask_bytes = int(np.prod(shape)), int(np.prod(size))
+    """One file a sample, named by a key of its content."""
+    how = [size, mode, scale, samples.settings(), __version__, PILLOW, np.__version__]
+
+    def is_whole(path: pathlib.Path) -> bool:
+        if not path.is_file() or path.stat().st_size <= _HEAD:
+            return False
+        with path.open("rb") as file:
+            height, width, *_ = _read_sizes(file.read(_HEAD))
+        return path.stat().st_size == _HEAD + height * width * (samples.channels + 1)
 
     def store(index: int) -> str:
         path = folder / f"{content_key([*how, *(files[index] for files in made_of)])}.raw"
-        if not path.is_file() or path.stat().st_size != image_bytes + mask_bytes:
-            image, labels = _decode(samples, size, mode, index)
-            write_file(path, image.tobytes() + labels.tobytes())
+        if not is_whole(path):
+            write_file(path, _decode(samples, size, mode, scale, index))
         return str(path)
 
     try:
@@ -219,23 +292,14 @@ def _cached_on_disk(
         raise KerasganError(
             f"Argument 'cache' must be 'memory' or a folder to write into: {error}"
         ) from error
-    masks = (np.fromfile(path, np.uint8)[image_bytes:].reshape(size) for path in paths)
-    _check_labels(samples, masks)
+    _check_content(samples, size, mode, (pathlib.Path(path).read_bytes() for path in paths))
     with tf.device("CPU:0"):
         paths = tf.constant(paths)
-
-    def fetch(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        content = tf.io.decode_raw(tf.io.read_file(tf.gather(paths, index)), tf.uint8)
-        image, mask = content[:image_bytes], content[image_bytes:]
-        return tf.reshape(image, shape), tf.reshape(mask, size)
-
-    return fetch
+    return lambda index: tf.io.read_file(tf.gather(paths, index))
 
 
 def _check_labels(samples: Any, masks: Iterable[np.ndarray]) -> None:
     """Warn of masks from which nothing, or not every class, can be learned, or of inverted ones."""
-    if samples.mask_paths is None:
-        return
     present = np.zeros(256, bool)
     inverted = []
     for name, labels in zip(samples.names, masks):

@@ -160,6 +160,8 @@ class Samples:
         shuffle: bool | None = None,
         mode: str = "stretch",
         cache: str | os.PathLike = "memory",
+        scale: float | None = None,
+        foreground: float | None = None,
     ) -> tf.data.Dataset:
         """Give batches of images and masks, one pass over all samples an epoch.
 
@@ -179,9 +181,19 @@ class Samples:
             seed: Key of shuffling and augmentation, from 0 up.
             shuffle: Whether to shuffle in every epoch; None does so when augmenting, and else
                 keeps the order of `names`.
-            mode: "stretch" to fill `size`, "letterbox" to keep the aspect within black borders.
-            cache: "memory" keeps the resized 8-bit pixels there; a folder keeps them in files
-                that later runs find again.
+            mode: "stretch" to fill `size`, "letterbox" to keep the aspect within black borders,
+                "window" to cut from each image one window of `size` at full resolution: a new one
+                in every epoch where samples are shuffled, else, as for validation, always the same.
+                Images smaller than a window are filled up by reflection, as `predict` does. Scores
+                of windows are not those of images: see `kerasgan.evaluate`.
+            cache: "memory" keeps the resized 8-bit pixels there, of windows whole images; a folder
+                keeps them in files that later runs find again.
+            scale: For "window" alone: by how much images are enlarged before windows are cut, above
+                0; 1 if None.
+            foreground: For "window" alone: probability that a window is one that holds a random
+                pixel of foreground, of a class drawn evenly among those in the image, at a random
+                place in the window; 0.5 if None. The others lie anywhere, as do those of images
+                without foreground or mask.
 
         Returns:
             Dataset of (image, mask): float32 (batch, height, width, channels) in [-1, 1] and
@@ -201,7 +213,9 @@ class Samples:
         """
         from kerasgan.data import pipeline
 
-        return pipeline.make_batches(self, batch_size, size, augment, seed, shuffle, mode, cache)
+        return pipeline.make_batches(
+            self, batch_size, size, augment, seed, shuffle, mode, cache, scale, foreground
+        )
 
     def split_by_names(self, names: str | os.PathLike | Iterable[str]) -> tuple[Samples, Samples]:
         r"""Split off the samples with given names.

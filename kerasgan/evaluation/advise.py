@@ -75,7 +75,7 @@ def advise(
     baseline: str = "blur",
     steps: int = 8,
     size: int | tuple[int, int] | None = None,
-    mode: str = "stretch",
+    mode: str | None = None,
     seed: int = 0,
     preprocess: Any = None,
     gates: Gates | None = None,
@@ -103,7 +103,7 @@ def advise(
         baseline: What removed pixels are replaced by, as for `faithfulness`.
         steps: Of the removal curves.
         size: Side in pixels or (height, width); needed where the network takes any size.
-        mode: "stretch" or "letterbox", as in training.
+        mode: As for `ExplanationBenchmark`.
         seed: Key of the draw, of ties and of the bootstrap.
         preprocess: What the network takes, as for `Explainer`.
         gates: As of `Explainer`.

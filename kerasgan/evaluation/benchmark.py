@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from kerasgan.counts import count, score
 from kerasgan.data import Samples
+from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, warn
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.result_cache import open_cache, read_result
@@ -31,6 +32,7 @@ from kerasgan.explain import Explainer, targets
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.validation import check_seed, invalid
 
@@ -147,7 +149,8 @@ class ExplanationBenchmark:
         target: What is explained, as for `Explainer.explain`; no array.
         size: Side in pixels or (height, width); needed where the network takes any size.
         batch_size: Images at once.
-        mode: "stretch" or "letterbox", as in training.
+        mode: "stretch", "letterbox" or "window", which takes from each image one window that holds
+            foreground, where there is any; None for what training says, else "stretch".
         controls: Whether to measure the controls too: a random map, edges, the target, and the
             plain gradient.
         seed: Key of all that is random.
@@ -178,7 +181,7 @@ class ExplanationBenchmark:
         target: Any = "prediction",
         size: int | tuple[int, int] | None = None,
         batch_size: int = 8,
-        mode: str = "stretch",
+        mode: str | None = None,
         controls: bool = True,
         seed: int = 0,
         preprocess: Any = None,
@@ -204,7 +207,11 @@ class ExplanationBenchmark:
                 "of any size"
             )
         self.size = network_size if size is None else size
-        self.batch_size, self.mode = min(batch_size, len(samples)), mode
+        self.batch_size = min(batch_size, len(samples))
+        self.mode, scale = framing_of([self.explainer.model], mode)
+        self.windows = {}
+        if self.mode == WINDOW:
+            self.windows = {"scale": scale, "foreground": 1.0 if samples.mask_paths else None}
 
     @property
     def methods(self) -> dict[str, str]:
@@ -226,7 +233,7 @@ class ExplanationBenchmark:
 
     def __iter__(self) -> Iterator[ExplainedBatch]:
         batches = self.samples.batches(
-            self.batch_size, size=self.size, shuffle=False, mode=self.mode
+            self.batch_size, size=self.size, shuffle=False, mode=self.mode, **self.windows
         )
         start = 0
         for batch in batches:

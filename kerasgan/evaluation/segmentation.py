@@ -21,6 +21,7 @@ import pandas as pd
 
 from kerasgan.counts import EMPTY_POLICIES, SCORES, Counts, count_labels, score
 from kerasgan.data import Samples
+from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.evaluation.bootstrap import Groups, group_rows
 from kerasgan.evaluation.centreline import centreline_row
@@ -39,6 +40,8 @@ from kerasgan.inference.calibration import (
     pool_calibrations,
 )
 from kerasgan.inference.members import with_input_shape
+from kerasgan.models.framing import framing_of
+from kerasgan.models.functional import generator_of
 from kerasgan.models.outputs import refuse_classes, refuse_labels
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import write_file
@@ -111,14 +114,16 @@ def evaluate(
             over groups, not over images.
         verbose: Whether to show a progress bar.
         **options: `size`, `mode`, `batch_size`, `preprocess`, as for
-            `kerasgan.inference.iterate_probability`.
+            `kerasgan.inference.iterate_probability`: images are brought to the network as in
+            training, in windows if it was trained on windows.
 
     Returns:
-        The table of `evaluate_masks`, with `threshold` and `preprocess` in its summary. With
-        "calibration" there are two more columns: `brier`, the mean over pixels of the squared
-        difference of probability and truth (with several classes summed over them, so up to 2),
-        and `ece`, the expected calibration error of the image; `summary["reliability"]` is the
-        table of `kerasgan.inference.Calibration` over the pixels of all images, as lists.
+        The table of `evaluate_masks`, with `threshold`, `preprocess` and `mode`, of windows also
+        `scale`, in its summary. With "calibration" there are two more columns: `brier`, the mean
+        over pixels of the squared difference of probability and truth (with several classes summed
+        over them, so up to 2), and `ece`, the expected calibration error of the image;
+        `summary["reliability"]` is the table of `kerasgan.inference.Calibration` over the pixels of
+        all images, as lists.
         Of several datasets the table has a column `dataset` in front, and `attrs["summary"]` has
         `datasets`, the summary of each, and `gaps`: for each but the first its `reference`, the
         first, and the `difference` of every one of `scores` and `pooled` from it, `low` to `high`.
@@ -145,6 +150,7 @@ def evaluate(
         refuse_labels(network, "evaluate")
         refuse_classes(network, part)
         before = preprocess_of(network, options.get("preprocess"))
+        framing = framing_of([generator_of(network)], options.get("mode"), options.get("scale"))
         if verbose and several:
             print(f"{dataset}: {len(part)} images")
         calibrations: list[Calibration] = []
@@ -159,7 +165,8 @@ def evaluate(
             found = _with_calibration(found, calibrations)
         judged[dataset] = found
         facts = {"empty": empty, "threshold": threshold if part.classes == 1 else None}
-        facts.update(preprocess=before.name, **_stated(scores, settings))
+        facts.update(preprocess=before.name, mode=framing.mode, **_stated(scores, settings))
+        facts.update({"scale": framing.scale} if framing.mode == WINDOW else {})
         summary = {"images": len(part), **facts, **summarize_evaluated(found, groups)}
         if calibrations:
             reliability = pool_calibrations(calibrations).table

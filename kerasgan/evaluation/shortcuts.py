@@ -19,6 +19,7 @@ import tensorflow as tf
 from kerasgan.counts import count, score
 from kerasgan.data import Samples
 from kerasgan.data.resize import resize_pixels
+from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.artifacts import elsewhere, find_regions, inpaint_regions
 from kerasgan.evaluation.benchmark import (
@@ -336,6 +337,11 @@ def _finder(
     """From a batch to the regions of its images, bool (batch, height, width), by name."""
     if not callable(find):
         raise KerasganError(f"Argument 'find' must be a function of an image. Received: {find!r}")
+    if benchmark.mode == WINDOW:
+        raise KerasganError(
+            "Shortcuts are looked for in whole images, and not in windows of them. Received: "
+            f"mode='window', or '{benchmark.explainer.model.name}', which was trained on windows"
+        )
     index = {name: position for position, name in enumerate(benchmark.samples.names)}
     known: list[str] = []
 

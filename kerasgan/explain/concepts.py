@@ -39,6 +39,7 @@ from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.functions import channel_mask
 from kerasgan.explain.targets import TargetLike
+from kerasgan.models.framing import whole_image_mode
 from kerasgan.validation import check_size, check_whole_number
 
 
@@ -167,7 +168,7 @@ def most_relevant(
     target: TargetLike = "prediction",
     *,
     size: int | tuple[int, int] | None = None,
-    mode: str = "stretch",
+    mode: str | None = None,
     batch_size: int = 8,
     verbose: bool = False,
 ) -> Concepts:
@@ -183,7 +184,8 @@ def most_relevant(
         count: How many images to keep for each channel.
         target: What to explain in each image; as of `Explainer.explain`, without arrays.
         size: Side or (height, width) at which the network runs; None for the size that it takes.
-        mode: "stretch" or "letterbox": how images were resized in training.
+        mode: "stretch" or "letterbox": how images of another size are resized; None for what
+            training says, else "stretch". For a network trained on windows, pass such windows.
         batch_size: Images that are explained at once.
         verbose: Whether to show a progress bar.
 
@@ -244,7 +246,7 @@ def most_relevant(
 
 
 def _loader(
-    explainer: Explainer, images: Any, size: Any, mode: str
+    explainer: Explainer, images: Any, size: Any, mode: str | None
 ) -> Callable[[Sequence[int]], np.ndarray]:
     """Returns a function from indices to a batch of images of the size of the network."""
     if not len(images):
@@ -267,9 +269,12 @@ def _loader(
 
     def load(indices: Sequence[int]) -> np.ndarray:
         batch = [np.asarray(read(int(index))) for index in indices]
+        if all(image.shape[:2] == size for image in batch):
+            return np.stack(batch)
+        resizing = whole_image_mode(explainer.model, mode)
         return np.stack(
             [
-                image if image.shape[:2] == size else resize_image(image, size, mode)
+                image if image.shape[:2] == size else resize_image(image, size, resizing)
                 for image in batch
             ]
         )

@@ -475,6 +475,9 @@ class Explainer:
         return {**{node.name: node.name for node in self.graph.nodes}, **self.graph.names}
 
 
+WHOLE = "images of any size: kg.explain.MergedExplainer(model)"
+
+
 def _misfit(spec: tf.TensorSpec, source: str, shape: Sequence[int]) -> KerasganError:
     """Returns the error of images of another shape than the model's."""
     expected, shape = tuple(spec.shape[1:]), tuple(shape[1:])
@@ -485,5 +488,5 @@ def _misfit(spec: tf.TensorSpec, source: str, shape: Sequence[int]) -> KerasganE
             advice = f". Load them so: load_folder(..., channels={channels})"
         elif None not in sides and sides != list(shape[:2]):
             size = sides[0] if sides[0] == sides[1] else tuple(sides)
-            advice = f". Images of that size: samples.batches(8, size={size})"
+            advice = f". Images of that size: samples.batches(8, size={size}); {WHOLE}"
     return KerasganError(f"The model takes images of shape {expected}. {source} {shape}{advice}")

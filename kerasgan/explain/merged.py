@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.data.resize import check_image
+from kerasgan.data.windows import reflection
 from kerasgan.errors import KerasganError
 from kerasgan.explain import methods, targets
 from kerasgan.explain.explainer import Explainer, Gates
@@ -25,8 +26,9 @@ from kerasgan.explain.logits import warn_if_empty
 from kerasgan.explain.original_size import to_original
 from kerasgan.explain.propagate import COLUMNS
 from kerasgan.inference.members import input_size, members_of
-from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_frame, reflection
+from kerasgan.inference.tiling import OVERLAP, Frame, check_tiling, make_frame
 from kerasgan.inference.views import View, augmentation_views
+from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import check_range
 
 
@@ -37,9 +39,9 @@ class MergedExplainer:
         model: As for `kerasgan.predict`: a model, or a list of models, whose logits are averaged.
         rule: As of `Explainer`.
         size: As of `kerasgan.inference.iterate_logits`, as the next five.
-        mode: "stretch", "letterbox" or "window".
+        mode: "stretch", "letterbox" or "window"; None for what training says, else "stretch".
         overlap: Share of a window that the next one covers again.
-        scale: By how much images are enlarged before they are cut into windows.
+        scale: By how much images are enlarged before they are cut into windows; None likewise.
         augment: Test-time augmentation, True, False or "flips".
         preprocess: As of `Explainer`; a function takes a batch in [-1, 1].
         batch_size: How many images or windows to explain at once; None for as many as take 1 GiB.
@@ -64,15 +66,16 @@ class MergedExplainer:
         rule: methods.RuleLike = methods.DEFAULT_RULE,
         *,
         size: int | tuple[int, int] | None = None,
-        mode: str = "stretch",
+        mode: str | None = None,
         overlap: float = OVERLAP,
-        scale: float = SCALE,
+        scale: float | None = None,
         augment: bool | str = False,
         preprocess: str | Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
         gates: Gates | None = None,
     ):
         members = members_of(model)
+        mode, scale = framing_of([member.network for member in members], mode, scale)
         check_tiling(mode, overlap, scale)
         self.window = input_size(members[0], size)
         self.views = augmentation_views(augment, self.window)

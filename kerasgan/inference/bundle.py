@@ -23,6 +23,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasgan.data.windows import MOST_SCALE, SCALE, WINDOW
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.inference.card import (
     card_text,
@@ -35,7 +36,7 @@ from kerasgan.inference.clean import cleaning_steps
 from kerasgan.inference.export import new_path
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.predict import predict, predict_probability
-from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
+from kerasgan.inference.tiling import OVERLAP, check_tiling
 from kerasgan.inference.views import augmentation_views
 from kerasgan.models import generator_of
 from kerasgan.models.archives import (
@@ -47,6 +48,7 @@ from kerasgan.models.archives import (
     read_json,
     unpack,
 )
+from kerasgan.models.framing import framing_of, set_framing
 from kerasgan.models.named import record_of, sample_output, save_weights
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, NAMES, preprocess_of, set_preprocess
 from kerasgan.storage import file_sha256, package_versions
@@ -71,7 +73,7 @@ PREPROCESSING = {
     "clean": (),
     "preprocess": DEFAULT_PREPROCESS,
 }
-MOST_PIXELS, MOST_SCALE, MOST_OVERLAP = 8192, 16, 0.95
+MOST_PIXELS, MOST_OVERLAP = 8192, 0.95
 MOST_BESIDE = 64 * 2**20
 
 
@@ -121,7 +123,7 @@ class Bundle:
         Returns:
             As `kerasgan.predict`.
         """
-        return predict(self.generator, images, **{**self.preprocessing, **options})
+        return predict(self.generator, images, **self._with(options))
 
     def predict_probability(self, images: Any, **options: Any) -> Any:
         """Give the probabilities behind the masks, likewise.
@@ -134,10 +136,15 @@ class Bundle:
             As `kerasgan.inference.predict_probability`.
         """
         decided = ("threshold", "clean")
-        preprocessing = {
-            name: value for name, value in self.preprocessing.items() if name not in decided
-        }
-        return predict_probability(self.generator, images, **{**preprocessing, **options})
+        taken = {k: v for k, v in self._with(options).items() if k in options or k not in decided}
+        return predict_probability(self.generator, images, **taken)
+
+    def _with(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options of the bundle and of the user, whose `mode` may make those of windows idle."""
+        own = dict(self.preprocessing)
+        if options.get("mode") not in (None, WINDOW):
+            own = {name: value for name, value in own.items() if name not in ("overlap", "scale")}
+        return {**own, **options}
 
 
 def save_bundle(
@@ -163,7 +170,7 @@ def save_bundle(
             and "name", "developed_by", "version", "date", "users", "out_of_scope", "hardware",
             "training", "factors", "metrics", "results" and "ethics".
         licence: Under which the weights may be used, such as "CC-BY-4.0".
-        preprocessing: How to predict with it, where that is not the usual way: `size`, `mode`,
+        preprocessing: How to predict with it, where that is not as in training: `size`, `mode`,
             `overlap`, `scale`, `augment`, `temperature`, `threshold`, `clean`, `preprocess` (a
             name), as for `predict`.
         recipe: Settings that it was trained with; those of a `SegmentationGAN` by itself.
@@ -206,7 +213,8 @@ def save_bundle(
             "Argument 'preprocessing' must have a 'preprocess' that is a name, since a bundle "
             f"holds no code: one of {', '.join(NAMES)}. Received: the function '{before.name}'"
         )
-    preprocessing["preprocess"] = before.name
+    framing = framing_of([network], preprocessing.get("mode"), preprocessing.get("scale"))
+    preprocessing.update(preprocess=before.name, **framing._asdict())
     function = getattr(build, "__name__", "build") if build is not None else None
     texts, licence = check_card_texts(card, licence)
     meta: dict[str, Any] = {
@@ -224,6 +232,7 @@ def save_bundle(
         "networks": {"generator": _entry(network, build, meta["preprocessing"]["size"], function)},
         "recipe": recipe,
         "preprocess": before.name,
+        "framing": framing if "mode" in meta["preprocessing"] else None,
         "fits": fits,
         "compile": None,
     }
@@ -372,6 +381,8 @@ def _read(path: pathlib.Path, limit: int, sha256: str | None = None, build: Any 
         members_of(generator)
         preprocessing = _check_preprocessing(meta["preprocessing"], generator)
         set_preprocess(generator, preprocessing.get("preprocess", DEFAULT_PREPROCESS))
+        if "mode" in preprocessing:
+            set_framing(generator, preprocessing["mode"], preprocessing.get("scale"))
     return Bundle(
         generator=generator,
         recipe=settings["recipe"],

@@ -49,6 +49,8 @@ DATA = {
     "batch_size": "Batch size",
     "size": "Height and width in training",
     "mode": "Resizing in training",
+    "scale": "Scale of windows in training",
+    "foreground": "Share of windows that hold foreground",
     "augment": "Augmentation",
     "seed": "Seed of order and augmentation",
 }

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.data.resize import MODES
 from kerasgan.errors import KerasganError, install_command
 from kerasgan.inference.members import Member, input_size, members_of
+from kerasgan.models.framing import whole_image_mode
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import atomic_replace
-from kerasgan.validation import check_choice, check_number, check_whole_number
+from kerasgan.validation import check_number, check_whole_number
 
 TOLERANCE = 1e-5
 OPSET = 17
@@ -31,7 +31,7 @@ def export_predictor(
     folder: str | os.PathLike,
     *,
     size: int | tuple[int, int] | None = None,
-    mode: str = "stretch",
+    mode: str | None = None,
     temperature: float = 1.0,
     preprocess: str | Callable[[Any], Any] | None = None,
 ) -> pathlib.Path:
@@ -49,7 +49,8 @@ def export_predictor(
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         folder: Folder to write; it must not exist.
         size: Side or (height, width) in pixels, where the network takes images of any size.
-        mode: How images are brought to the network's size: "stretch" or "letterbox".
+        mode: How images are brought to the network's size: "stretch" or "letterbox"; None for what
+            training says, else "stretch". What is written cuts no windows.
         temperature: What logits are divided by, as for `iterate_probability`.
         preprocess: What the network takes, as for `iterate_logits`; it becomes part of what is
             written. A function must be of TensorFlow's operations.
@@ -70,8 +71,8 @@ def export_predictor(
         >>> saved.signatures["pixels"](pixels=frames)["probability"].shape
         TensorShape([1, 48, 64, 1])
     """
-    check_choice("mode", mode, MODES)
     member, window = _member_of(model, size)
+    mode = whole_image_mode(member.network, mode)
     function = _probability_function(member, temperature, preprocess)
     channels = member.network.inputs[0].shape[-1]
     images = tf.TensorSpec((None, *window, channels), tf.float32, "images")

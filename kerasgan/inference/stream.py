@@ -18,8 +18,9 @@ from kerasgan.data import Samples, load_folder
 from kerasgan.data.resize import check_image
 from kerasgan.errors import KerasganError
 from kerasgan.inference.members import Member, input_size, members_of, with_input_shape
-from kerasgan.inference.tiling import OVERLAP, SCALE, Frame, check_tiling, make_frame
+from kerasgan.inference.tiling import OVERLAP, Frame, check_tiling, make_frame
 from kerasgan.inference.views import View, augmentation_views
+from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
 from kerasgan.validation import check_whole_number
 
@@ -40,9 +41,9 @@ def iterate_logits(
     finish: Finish,
     *,
     size: int | tuple[int, int] | None = None,
-    mode: str = "stretch",
+    mode: str | None = None,
     overlap: float = OVERLAP,
-    scale: float = SCALE,
+    scale: float | None = None,
     augment: bool | str = False,
     batch_size: int = 8,
     preprocess: str | Callable[[np.ndarray], Any] | None = None,
@@ -65,13 +66,15 @@ def iterate_logits(
             letterbox's border) and image size to what is wanted. Called in a thread.
         size: Side in pixels or (height, width) at which the network runs. Needed where the network
             takes any size; else None or the size it takes.
-        mode: "stretch" or "letterbox": images are resized, as in training; "window": the network
-            runs over the image in windows of its own size. Smaller images are filled up by
-            reflection.
+        mode: "stretch" or "letterbox": images are resized; "window": the network runs over the
+            image in windows of its own size. Smaller images are filled up by reflection. None for
+            what its training or its bundle says, else "stretch". To resize images otherwise than in
+            training is a `KerasganWarning`.
         overlap: Share of a window that the next one covers again, at least, from 0 to below 1.
             For "window" alone, as `scale`.
         scale: By how much images are enlarged before they are cut into windows: what was 300 pixels
-            wide at a scale of 0.5 is 150 wide to the network.
+            wide at a scale of 0.5 is 150 wide to the network. None for the scale of its training
+            on windows, else 1.
         augment: Test-time augmentation: True for the eight flips and right angles (the four flips
             where the network is not square), "flips" for the four flips, False for none.
         batch_size: Images or windows that pass through a network at once.
@@ -102,6 +105,7 @@ def iterate_logits(
     """
     members = members_of(with_input_shape(model, images, size))
     (window,) = {input_size(member, size) for member in members}
+    mode, scale = framing_of([member.network for member in members], mode, scale)
     check_tiling(mode, overlap, scale)
     views = augmentation_views(augment, window)
     check_whole_number("batch_size", batch_size, 1)

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerasgan.data.resize import MODES, Box, image_box, resize_image
+from kerasgan.data.resize import Box, image_box, resize_image
+from kerasgan.data.windows import FRAMINGS, SCALE, reflection, window_box
 from kerasgan.errors import KerasganError
 from kerasgan.validation import check_choice, check_number
 
 OVERLAP = 0.5
-SCALE = 1.0
 
 
 class Frame(NamedTuple):
@@ -88,7 +88,7 @@ class Frame(NamedTuple):
 
 def check_tiling(mode: str, overlap: Any, scale: Any) -> None:
     """Raise a `KerasganError` for options that no frame can be made with."""
-    check_choice("mode", mode, [*MODES, "window"])
+    check_choice("mode", mode, FRAMINGS)
     check_number("overlap", overlap, least=0, below=1)
     check_number("scale", scale, above=0)
     if mode != "window" and (overlap, scale) != (OVERLAP, SCALE):
@@ -104,10 +104,8 @@ def make_frame(
     """Make the frame of an image, float32 (height, width, channels) in [-1, 1]."""
     size = image.shape[:2]
     if mode == "window":
-        scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        image = image if scaled == size else resize_image(image, scaled)
-        top, left = (max(0, want - have) // 2 for want, have in zip(window, scaled))
-        box = Box(top, left, *scaled)
+        box = window_box(size, window, scale)
+        image = image if box[2:] == size else resize_image(image, box[2:])
         image = image[np.ix_(*reflection(box, window))]
     else:
         box = image_box(size, window, mode)
@@ -116,14 +114,6 @@ def make_frame(
     rows, columns = map(_profiles, starts, window, image.shape)
     corners = [(top, left) for top in starts[0] for left in starts[1]]
     return Frame(image, box, size, mode, window, rows, columns, corners)
-
-
-def reflection(box: Box, window: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Say which row and column of an image each row and column of its frame shows."""
-    top, left, height, width = box
-    below, right = max(0, window[0] - height) - top, max(0, window[1] - width) - left
-    rows = np.pad(np.arange(height), (top, below), "reflect")
-    return rows, np.pad(np.arange(width), (left, right), "reflect")
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:

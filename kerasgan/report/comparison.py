@@ -41,7 +41,7 @@ FEW = 20
 MOST_MODELS = 10
 MOST_PANELS = 120
 """Images times models: what keeps the page below 25 MB."""
-DEFAULTS = {"threshold": 0.5, "mode": "stretch", "augment": False}  # of the rest, None
+DEFAULTS = {"threshold": 0.5, "augment": False}  # of the rest, None
 
 
 def compare(
@@ -55,7 +55,7 @@ def compare(
     threshold: Any = 0.5,
     empty: str = "agree",
     size: Any = None,
-    mode: Any = "stretch",
+    mode: Any = None,
     augment: Any = False,
     batch_size: int = 8,
     preprocess: Any = None,
@@ -156,7 +156,8 @@ def compare(
             verbose=verbose,
             **options,
         )
-        facts = with_settings(model_facts(model), {**options, "gates": part.gates}, classes)
+        used = {**options, "mode": part.predicting["mode"], "gates": part.gates}
+        facts = with_settings(model_facts(model), used, classes)
         results.append(ModelResult(letter, names[name], facts, collected, masks))
     pairs = model_results.agreements(results, classes)
     rows = model_results.wide_table(results, pairs)

@@ -47,7 +47,7 @@ def write(
     threshold: float = 0.5,
     empty: str = "agree",
     size: int | tuple[int, int] | None = None,
-    mode: str = "stretch",
+    mode: str | None = None,
     augment: bool | str = False,
     batch_size: int = 8,
     preprocess: Any = None,
@@ -87,7 +87,7 @@ def write(
         threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
         empty: As for `kerasgan.evaluate`.
         size: As for `kerasgan.evaluate`.
-        mode: "stretch" or "letterbox", as in training, or "window", as for `kerasgan.predict`.
+        mode: "stretch", "letterbox" or "window", as for `kerasgan.predict`; None as in training.
         augment: Test-time augmentation, True, False or "flips", as for `kerasgan.predict`.
         batch_size: Images at once.
         preprocess: What a network not trained on images in [-1, 1] takes: a name or a function, as
@@ -129,7 +129,8 @@ def write(
     options["threshold"] = threshold
     panels = Panels(model, samples, [], named, layers, outlines=outlines, gates=gates, **options)
     collected = collect(model, samples, empty=empty, verbose=verbose, **options)
-    facts = with_settings(model_facts(model), {**options, "gates": panels.gates}, samples.classes)
+    used = {**options, "mode": panels.predicting["mode"], "gates": panels.gates}
+    facts = with_settings(model_facts(model), used, samples.classes)
     column = "dice" if collected.labelled else "confidence"
     panels.chosen = choose(collected.table, column, images)
     with replace_report_folder(path, overwrite) as new:

@@ -20,7 +20,7 @@ from kerasgan.storage import package_versions
 
 PACKAGES = ("innvestigate", "numpy", "scipy", "pandas")
 MODES = {
-    "window": "none: overlapping windows",
+    "window": "none, or to a scale: overlapping windows",
     "letterbox": "letterbox (adds a border)",
     "stretch": "stretching",
 }

@@ -23,7 +23,7 @@ from kerasgan.explain.draw import some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import members_of
-from kerasgan.inference.tiling import OVERLAP, SCALE, check_tiling
+from kerasgan.models.framing import framing_of
 from kerasgan.report import pictures
 from kerasgan.report.failures import SPECK, ShownImage
 from kerasgan.report.figures import mask_figure
@@ -51,7 +51,7 @@ class Panels:
         *,
         threshold: float = 0.5,
         size: Any = None,
-        mode: str = "stretch",
+        mode: str | None = None,
         augment: bool | str = False,
         batch_size: int = 8,
         preprocess: Any = None,
@@ -59,7 +59,7 @@ class Panels:
         gates: Any = None,
     ):
         options: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size}
-        check_tiling(mode, OVERLAP, SCALE)
+        mode = framing_of([member.network for member in members_of(model)], mode).mode
         self.merged = mode == "window" or augment is not False
         if self.merged and layers:
             raise KerasganError(

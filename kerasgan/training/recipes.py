@@ -13,9 +13,12 @@ import keras
 
 from kerasgan import models
 from kerasgan.data.augment import Augmentation, from_fields
+from kerasgan.data.resize import MODES
+from kerasgan.data.windows import check_windows
 from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.models.blocks import check_multiple, check_power_of_two
 from kerasgan.models.encoders import ENCODERS
+from kerasgan.models.framing import set_framing
 from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
@@ -113,6 +116,10 @@ class Recipe:
         jit_compile: whether steps are compiled by XLA, on a single device.
         augment: whether training images are augmented, or how: fields of
             `kerasgan.data.Augmentation` by name.
+        mode: how images are brought to the size, as for `samples.batches`: "stretch", "letterbox"
+            or "window". The network expects them so from then on; `kerasgan.predict` knows.
+        scale: of windows, as for `samples.batches`; None for 1.
+        foreground: share of windows that hold foreground, as for `samples.batches`; None for 0.5.
         batch_size: images a step, of all devices together.
         epochs: passes over the training images.
         seed: of start values, shuffling, augmentation and dropout.
@@ -164,6 +171,9 @@ class Recipe:
     sync_batch_norm: bool = True
     jit_compile: bool = False
     augment: bool | dict = True
+    mode: str = "stretch"
+    scale: float | None = None
+    foreground: float | None = None
     batch_size: int = 8
     epochs: int = 10
     seed: int = 0
@@ -185,6 +195,7 @@ class Recipe:
                 )
         check_choice("encoder", self.encoder, (*ENCODERS, None))
         self.augmentation()
+        check_windows(self.mode, self.scale, self.foreground)
         for field in dataclasses.fields(self):
             name, kinds, value = field.name, str(field.type), getattr(self, field.name)
             _check_kind(name, kinds, value)
@@ -264,6 +275,8 @@ class Recipe:
             **{name: value for name, value in settings.items() if name in arguments},
         )
         gan.recipe = settings
+        if self.mode != MODES[0]:
+            set_framing(gan.generator, self.mode, self.scale)
         return gan
 
     def _optimizer(self, rate, decay):

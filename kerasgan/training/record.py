@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import architecture_key, content_key, package_versions
 from kerasgan.training.feed import ARRAYS
 
@@ -83,6 +83,16 @@ class Record(keras.callbacks.Callback):
             size = options.get("validation_batch_size") or options.get("batch_size")
             validation = data_of(*pair, options={"batch_size": size, "shuffle": False})
         self.entry: dict[str, Any] = {"data": data_of(x, y, options), "validation": validation}
+        trained, checked = (
+            [facts.get(name) for name in ("mode", "scale")]
+            for facts in (self.entry["data"], validation or {})
+        )
+        if trained[0] and checked[0] and trained != checked:
+            warn(
+                "Validation images are brought to the network by (mode, scale) "
+                f"{tuple(checked)}, training images by {tuple(trained)}: 'val_' scores are of "
+                "objects of another size or shape. Pass the same mode and scale to both batches"
+            )
         self.entry.update(epochs=0, kept_epoch=0)
         self._before: float | None = 0.0
         self._began, self._noted = 0.0, False

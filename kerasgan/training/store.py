@@ -13,9 +13,11 @@ import safetensors.numpy
 import tensorflow as tf
 
 from kerasgan.data.folders import list_some
+from kerasgan.data.windows import WINDOW, check_windows
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models import named
 from kerasgan.models.archives import LIMIT, load_error, name_in_errors
+from kerasgan.models.framing import get_framing, set_framing
 from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
@@ -30,7 +32,7 @@ LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")  # by operating systems
 OPTIMIZERS = "optimizers.safetensors"
 NETWORKS = ("generator", "discriminator")
 FILES = (SETTINGS, OPTIMIZERS, *(f"{x}{y}" for x in NETWORKS for y in (".safetensors", ".keras")))
-FIELDS = ("networks", "recipe", "preprocess", "fits", "compile")
+FIELDS = ("networks", "recipe", "preprocess", "framing", "fits", "compile")
 FORMAT = 2
 OTHER = "/other_"
 ROLES = {"m": "momentum", "v": "velocity", "vhat": "velocity_hat", "u": "norm"}
@@ -108,6 +110,8 @@ def load_model(kind, folder, custom_objects=None, build=None):
     gan.recipe = settings["recipe"]
     if settings["preprocess"] is not None:
         set_preprocess(gan.generator, settings["preprocess"])
+    if settings["framing"] is not None:
+        set_framing(gan.generator, *settings["framing"])
     gan.fits.extend(settings["fits"])
     if settings["compile"] is not None:
         with name_in_errors(folder / SETTINGS):
@@ -145,6 +149,7 @@ def write(gan, folder: pathlib.Path) -> None:
         "networks": {role: write_network(each, folder, role) for role, each in networks.items()},
         "recipe": gan.recipe,
         "preprocess": get_preprocess(gan.generator),
+        "framing": get_framing(gan.generator),
         "fits": gan.fits,
         "compile": gan.compile_settings(),
     }
@@ -201,6 +206,14 @@ def check_settings(settings: Any, path: pathlib.Path) -> dict:
             raise TypeError(f"{key} is no table")
     if settings.setdefault("preprocess", None) not in (None, *NAMES):
         raise KeyError("preprocess")
+    framing = settings.setdefault("framing", None)
+    if framing is not None:
+        if not (isinstance(framing, list) and len(framing) == 2):
+            raise TypeError("framing is no pair")
+        try:
+            check_windows(framing[0], framing[1] if framing[0] == WINDOW else None)
+        except KerasganError as error:
+            raise ValueError(f"framing: {error}") from error
     fits = settings.setdefault("fits", [])
     if not isinstance(fits, list) or not all(isinstance(one, dict) for one in fits):
         raise TypeError("fits are no list of tables")

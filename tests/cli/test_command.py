@@ -11,6 +11,7 @@ from PIL import Image
 import kerasgan as kg
 from kerasgan.cli import check, doctor, tasks
 from kerasgan.cli.loading import Answer
+from kerasgan.models.framing import set_framing
 
 COMMANDS = (
     *("check", "train", "predict", "evaluate", "explain", "report", "compare"),
@@ -240,3 +241,18 @@ def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):
 def test_layers_that_are_shown():
     network = kg.models.unet(size=32, filters=2, levels=3)
     assert tasks.layers_to_show(kg.SegmentationGAN(network)) == ["down_2", "down_3"]
+
+
+def test_a_network_of_windows_is_explained_over_the_whole_image(answer, refused, scenes, tmp_path):
+    gan = kg.SegmentationGAN(kg.models.unet(size=16, filters=2, levels=1))
+    set_framing(gan.generator, "window")
+    gan.save(tmp_path / "model")
+    images = scenes / "images"
+    words = ("explain", images, "--model", tmp_path / "model", "--rule", "gradient")
+    answer(*words, "--out", tmp_path / "maps", "--limit", 1)
+    found = np.load(tmp_path / "maps" / "s0.npz")["relevance"]
+    merged = kg.explain.MergedExplainer(gan, "gradient", mode="window")
+    image = kg.data.load_folder(images, masks=None).image(0)[None]
+    np.testing.assert_array_equal(found, merged.explain(image).relevance)
+    last = refused(*words, "--out", tmp_path / "more", "--layers", "down_1")
+    assert "--layers" in last

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasgan.data.windows import reflection
 from kerasgan.explain.original_size import to_original
-from kerasgan.inference.tiling import make_frame, reflection
+from kerasgan.inference.tiling import make_frame
 from kerasgan.inference.views import augmentation_views
 
 SIDE = st.integers(1, 90)

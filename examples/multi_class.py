@@ -75,7 +75,7 @@ def with_all_classes(samples, most=5):
 def explain(gan, samples, rule, path):
     """Draw what speaks for each class: for its logit, and for its lead over the runner-up."""
     size = gan.generator.input_shape[1:3]
-    images, _ = next(iter(samples.batches(len(samples), size=size)))
+    images, _ = next(iter(samples.batches(len(samples), size, **runs.framing(gan.recipe))))
     explainer = kg.Explainer(gan, rule=rule)
     maps, inside = {}, {}
     for index, name in enumerate(CLASSES[1:], start=1):

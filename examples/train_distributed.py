@@ -5,6 +5,7 @@ the same command and its own TF_CONFIG, and a results folder that all share; doc
 has it for Slurm and Kubernetes. Scenes are drawn where no data are named.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -40,10 +41,11 @@ def devices(count, processors):
 
 
 def train(strategy, recipe, training, validation, folder, verbose):
+    how = runs.framing(dataclasses.asdict(recipe))
     batches = training.batches(
-        recipe.batch_size, recipe.size, recipe.augmentation(), recipe.seed, shuffle=True
+        recipe.batch_size, recipe.size, recipe.augmentation(), recipe.seed, shuffle=True, **how
     )
-    checked = validation.batches(min(recipe.batch_size, len(validation)), recipe.size)
+    checked = validation.batches(min(recipe.batch_size, len(validation)), recipe.size, **how)
     with strategy.scope():
         gan = recipe.build()
     best = kg.training.SaveBest(folder / "model", monitor="val_dice")
@@ -62,7 +64,8 @@ def score(samples, folder, rule, number):
     gan = kg.SegmentationGAN.load(folder / "model")
     table = kg.evaluate(gan, samples)
     kg.evaluation.save_table(table, folder / f"scores_{number}.csv", overwrite=True)
-    batch = next(iter(samples[:4].batches(min(4, len(samples)), gan.recipe["size"])))[0]
+    some, how = samples[:4], runs.framing(gan.recipe)
+    batch = next(iter(some.batches(len(some), gan.recipe["size"], **how)))[0]
     explanation = kg.Explainer(gan.generator, rule=rule).explain(batch, target="prediction")
     explanation.save(folder / f"explanation_{number}.npz")
 

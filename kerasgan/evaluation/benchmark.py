@@ -209,7 +209,7 @@ class ExplanationBenchmark:
         self.size = network_size if size is None else size
         self.batch_size = min(batch_size, len(samples))
         self.mode, scale = framing_of([self.explainer.model], mode)
-        self.windows = {}
+        self.windows: dict[str, Any] = {}
         if self.mode == WINDOW:
             self.windows = {"scale": scale, "foreground": 1.0 if samples.mask_paths else None}
 

@@ -256,8 +256,9 @@ def _cached_in_memory(samples: Any, size: tuple[int, int], mode: str, scale: flo
     decode = functools.partial(_decode, samples, size, mode, scale)
     contents = _in_threads(decode, len(samples))
     _check_content(samples, size, mode, contents)
+    more = [b""] * 128  # TensorFlow copies fewer into the graph, which holds 2 GB at most
     with tf.device("CPU:0"):
-        contents = tf.constant(contents)
+        contents = tf.constant(contents + more)
     return lambda index: tf.gather(contents, index)
 
 

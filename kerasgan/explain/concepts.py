@@ -24,7 +24,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kerasgan.data import Samples
-from kerasgan.data.resize import resize_image
 from kerasgan.errors import KerasganError, KerasganWarning, warn
 from kerasgan.explain.draw import (
     colour_bar,
@@ -39,7 +38,7 @@ from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.functions import channel_mask
 from kerasgan.explain.targets import TargetLike
-from kerasgan.models.framing import whole_image_mode
+from kerasgan.models.framing import bring_whole
 from kerasgan.validation import check_size, check_whole_number
 
 
@@ -269,15 +268,7 @@ def _loader(
 
     def load(indices: Sequence[int]) -> np.ndarray:
         batch = [np.asarray(read(int(index))) for index in indices]
-        if all(image.shape[:2] == size for image in batch):
-            return np.stack(batch)
-        resizing = whole_image_mode(explainer.model, mode)
-        return np.stack(
-            [
-                image if image.shape[:2] == size else resize_image(image, size, resizing)
-                for image in batch
-            ]
-        )
+        return bring_whole(explainer.model, batch, size, mode)
 
     return load
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, install_command
 from kerasgan.inference.members import Member, input_size, members_of
-from kerasgan.models.framing import whole_image_mode
+from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.storage import atomic_replace
 from kerasgan.validation import check_number, check_whole_number
@@ -49,8 +50,9 @@ def export_predictor(
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         folder: Folder to write; it must not exist.
         size: Side or (height, width) in pixels, where the network takes images of any size.
-        mode: How images are brought to the network's size: "stretch" or "letterbox"; None for what
-            training says, else "stretch". What is written cuts no windows.
+        mode: How `pixels` brings images to the network's size: "stretch" or "letterbox"; None for
+            what training says, else "stretch". With "window" there is no `pixels`: who runs what is
+            written cuts windows.
         temperature: What logits are divided by, as for `iterate_probability`.
         preprocess: What the network takes, as for `iterate_logits`; it becomes part of what is
             written. A function must be of TensorFlow's operations.
@@ -72,7 +74,7 @@ def export_predictor(
         TensorShape([1, 48, 64, 1])
     """
     member, window = _member_of(model, size)
-    mode = whole_image_mode(member.network, mode)
+    mode = framing_of([member.network], mode).mode
     function = _probability_function(member, temperature, preprocess)
     channels = member.network.inputs[0].shape[-1]
     images = tf.TensorSpec((None, *window, channels), tf.float32, "images")
@@ -85,9 +87,12 @@ def export_predictor(
         return {"probability": _at_own_size(function, pixels, window, mode)}
 
     module = tf.Module()
+    calls = {"serving_default": (from_images, images), "pixels": (from_pixels, pixels)}
+    if mode == WINDOW:
+        del calls["pixels"]
     signatures = {
-        "serving_default": tf.function(from_images, autograph=False).get_concrete_function(images),
-        "pixels": tf.function(from_pixels, autograph=False).get_concrete_function(pixels),
+        name: tf.function(call, autograph=False).get_concrete_function(spec)
+        for name, (call, spec) in calls.items()
     }
     module.variables_read = [v for call in signatures.values() for v in call.graph.variables]
     with new_path(folder) as part:

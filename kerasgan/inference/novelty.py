@@ -16,12 +16,11 @@ import pandas as pd
 import tensorflow as tf
 
 from kerasgan.data import Samples
-from kerasgan.data.resize import resize_image
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
 from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.stream import image_source
 from kerasgan.models.archives import TEXT_LIMIT, entries_of
-from kerasgan.models.framing import whole_image_mode
+from kerasgan.models.framing import bring_whole
 from kerasgan.models.functional import generator_of
 from kerasgan.models.preprocess import NAMES, Preprocess, preprocess_of
 from kerasgan.storage import write_file
@@ -312,13 +311,12 @@ def _features(
     for layer in layers:
         if layer not in outputs:
             raise unknown_name("layers", layer, list(outputs))
-    mode = whole_image_mode(network)
     run = tf.function(keras.Model(network.inputs, [outputs[layer] for layer in layers]))
     names, load = image_source(images, network)
     rows = []
     for start in range(0, len(names), BATCH):
         chosen = range(start, min(start + BATCH, len(names)))
-        batch = np.stack([resize_image(load(index), window, mode) for index in chosen])
+        batch = bring_whole(network, [load(index) for index in chosen], window)
         maps = [np.asarray(each, np.float64) for each in tf.nest.flatten(run(before(batch)))]
         rows.append([np.hstack([each.mean((1, 2)), each.std((1, 2))]) for each in maps])
     features = {layer: np.concatenate(parts) for layer, parts in zip(layers, zip(*rows))}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
-from kerasgan.data.resize import MODES
-from kerasgan.data.windows import FRAMINGS, SCALE, WINDOW, check_windows
+from kerasgan.data.resize import MODES, resize_image
+from kerasgan.data.windows import FOREGROUND, FRAMINGS, SCALE, WINDOW, check_windows
 from kerasgan.errors import KerasganError, warn
 from kerasgan.validation import check_choice
 
@@ -42,38 +43,71 @@ def get_framing(network: keras.Model) -> Framing | None:
     return _known.get(network)
 
 
+def note_framing(
+    network: keras.Model, data: Mapping[str, Any], recipe: Mapping[str, Any] | None
+) -> None:
+    """Set what a network is trained on, if known; warn if its recipe says otherwise."""
+    if "mode" not in data:
+        return
+    set_framing(network, data["mode"], data.get("scale"))
+    default = {"mode": MODES[0], "scale": SCALE, "foreground": FOREGROUND}
+    stated, given = (
+        {name: value for name in default if (value := facts.get(name)) is not None}
+        for facts in (recipe or {}, data)
+    )
+    if stated.get("mode", MODES[0]) != MODES[0] and {**default, **stated} != {**default, **given}:
+        says, comes = (", ".join(f"{k}={v!r}" for k, v in x.items()) for x in (stated, given))
+        warn(
+            f"The recipe says {says}, and 'fit' is given images of {comes}. Pass mode, scale and "
+            "foreground of the recipe to samples.batches"
+        )
+
+
 def framing_of(networks: Sequence[keras.Model], mode: Any = None, scale: Any = None) -> Framing:
     """Return how to bring images to networks: as asked for, else as in training, else stretched.
 
     It is an error if training was not alike for all of them and nothing is asked for, and a warning
     if whole images are asked for otherwise than in training.
     """
-    known = [(network.name, _known[network]) for network in networks if network in _known]
-    if mode is None and len({framing for _, framing in known}) > 1:
-        each = "; ".join(f"'{name}': {framing}" for name, framing in known)
-        raise KerasganError(
-            "Argument 'mode' must be given for models that were not trained on images brought to "
-            f"them alike. Received: {each}"
-        )
-    trained = known[0][1] if known else Framing()
-    mode = trained.mode if mode is None else check_choice("mode", mode, FRAMINGS)
-    for name, framing in known:
+    known = {network: _known[network] for network in networks if network in _known}
+    if mode is None:
+        mode = _agreed("mode", known) or MODES[0]
+    mode = check_choice("mode", mode, FRAMINGS)
+    for network, framing in known.items():
         if mode not in (WINDOW, framing.mode):
             warn(
-                f"Network '{name}' was trained on images of {framing}, and sees these with mode="
-                f"'{mode}', where objects have another size or shape: leave 'mode' out"
+                f"Network '{network.name}' was trained on images of {framing}, and sees these with "
+                f"mode='{mode}', where objects have another size or shape: leave 'mode' out"
             )
-    if scale is None:
-        scale = trained.scale if mode == WINDOW else SCALE
-    return Framing(mode, scale)
+    if scale is None and mode == WINDOW:
+        scale = _agreed("scale", {k: v for k, v in known.items() if v.mode == WINDOW})
+    return Framing(mode, SCALE if scale is None else scale)
 
 
-def whole_image_mode(network: keras.Model, mode: Any = None) -> str:
-    """Return how whole images are resized for a network, as `framing_of`; windows are refused."""
-    if mode is None and framing_of([network]).mode == WINDOW:
+def _agreed(part: str, known: dict[keras.Model, Framing]) -> Any:
+    """Return what all networks were trained with, None if nothing is known; or raise."""
+    values = {getattr(framing, part) for framing in known.values()}
+    if len(values) > 1:
+        each = "; ".join(f"'{network.name}': {framing}" for network, framing in known.items())
+        raise KerasganError(
+            f"Argument '{part}' must be given for models that were not trained on images brought "
+            f"to them alike. Received: {each}"
+        )
+    return values.pop() if values else None
+
+
+def bring_whole(
+    network: keras.Model, images: Sequence[np.ndarray], size: tuple[int, int], mode: Any = None
+) -> np.ndarray:
+    """Stack images, float32 in [-1, 1], after resizing those of another size, as `framing_of`."""
+    if all(image.shape[:2] == size for image in images):
+        return np.stack(images)
+    framing = framing_of([network], mode)
+    if mode is None and framing.mode == WINDOW:
         raise KerasganError(
             f"Network '{network.name}' was trained on windows of images, and whole images cannot "
-            "be resized for it here. Use kg.predict or kg.evaluate, which cut windows, or pass "
-            "windows, as samples.batches(..., mode='window') gives them"
+            f"be resized for it here. Pass images of {size}, such as windows; kg.predict and "
+            "kg.evaluate cut them"
         )
-    return check_choice("mode", framing_of([network], mode).mode, MODES)
+    resizing = check_choice("mode", framing.mode, MODES)
+    return np.stack([resize_image(image, size, resizing) for image in images])

@@ -156,7 +156,7 @@ def compare(
             verbose=verbose,
             **options,
         )
-        used = {**options, "mode": part.predicting["mode"], "gates": part.gates}
+        used = {**options, **part.framing._asdict(), "gates": part.gates}
         facts = with_settings(model_facts(model), used, classes)
         results.append(ModelResult(letter, names[name], facts, collected, masks))
     pairs = model_results.agreements(results, classes)

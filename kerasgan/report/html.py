@@ -129,7 +129,7 @@ def write(
     options["threshold"] = threshold
     panels = Panels(model, samples, [], named, layers, outlines=outlines, gates=gates, **options)
     collected = collect(model, samples, empty=empty, verbose=verbose, **options)
-    used = {**options, "mode": panels.predicting["mode"], "gates": panels.gates}
+    used = {**options, **panels.framing._asdict(), "gates": panels.gates}
     facts = with_settings(model_facts(model), used, samples.classes)
     column = "dice" if collected.labelled else "confidence"
     panels.chosen = choose(collected.table, column, images)

@@ -20,7 +20,7 @@ from kerasgan.storage import package_versions
 
 PACKAGES = ("innvestigate", "numpy", "scipy", "pandas")
 MODES = {
-    "window": "none, or to a scale: overlapping windows",
+    "window": "none: overlapping windows",
     "letterbox": "letterbox (adds a border)",
     "stretch": "stretching",
 }
@@ -105,6 +105,8 @@ def with_settings(
         ("Preprocessing", str(options["preprocess"])),
         ("Resizing of images", MODES[options["mode"]]),
     ]
+    if options["mode"] == "window":
+        used.append(("Scale of windows", f"{options['scale']:g}"))
     if options["augment"]:
         used.append(("Averaged over views", AUGMENTED[options["augment"]]))
     if classes == 1:

@@ -59,7 +59,9 @@ class Panels:
         gates: Any = None,
     ):
         options: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size}
-        mode = framing_of([member.network for member in members_of(model)], mode).mode
+        networks = [member.network for member in members_of(model)]
+        self.framing = framing_of(networks, mode)
+        mode = self.framing.mode
         self.merged = mode == "window" or augment is not False
         if self.merged and layers:
             raise KerasganError(
@@ -75,7 +77,7 @@ class Panels:
         }
         first = next(iter(self.explainers.values()), None)
         self.gates = {} if first is None else first.gates
-        self.network = members_of(model)[0].network
+        self.network = networks[0]
         self.model, self.samples, self.chosen = model, samples, list(chosen)
         layers = layers if rules else ()
         self.layers = None if layers is None else list(layers)

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.framing import set_framing
+from kerasgan.models.framing import note_framing
 from kerasgan.models.outputs import to_probability, to_signed_mask, with_logits
 from kerasgan.models.preprocess import get_preprocess, set_preprocess
 from kerasgan.training import checks, feed, guards, inspection, optimizers, replicas, store, workers
@@ -340,9 +340,7 @@ class SegmentationGAN(keras.Model):
         record = Record(given if y is None else x, y, options)
         if get_preprocess(self.generator) is None:
             set_preprocess(self.generator)  # it learns to take what it is trained on
-        if "mode" in record.entry["data"]:
-            data = record.entry["data"]
-            set_framing(self.generator, data["mode"], data.get("scale"))
+        note_framing(self.generator, record.entry["data"], self.recipe)
         callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
         watching = [guards.NonFiniteGuard()]
         if self._settings["schedule"] == "cosine":

@@ -43,7 +43,7 @@ def test_a_window_is_a_piece_of_the_image_with_its_mask(places, tmp_path, cache)
     cache = cache if cache == "memory" else tmp_path / "cache"
     dataset = samples.batches(2, (32, 40), mode="window", shuffle=True, cache=cache)
     assert dataset.element_spec[0] == tf.TensorSpec((None, 32, 40, 3), tf.float32)
-    images, masks = epochs(dataset, 12)
+    images, masks = epochs(dataset, 8)
     corners = set()
     for image, mask in zip(images, masks):
         top, left, index = image[0, 0]
@@ -52,7 +52,7 @@ def test_a_window_is_a_piece_of_the_image_with_its_mask(places, tmp_path, cache)
         whole = samples.mask(index)
         np.testing.assert_array_equal(mask, whole[top : top + 32, left : left + 40])
         corners.add((index, top, left))
-    assert len(corners) > 24  # of 36: what is cached is not one window
+    assert len(corners) > 16  # of 24: what is cached is not one window
 
 
 def test_how_many_windows_hold_foreground(places):
@@ -90,7 +90,7 @@ def test_a_rare_class_is_drawn_as_often_as_a_common_one(save, tmp_path):
 
 def test_windows_are_keyed_by_seed_epoch_and_sample(places):
     samples = places()
-    options = {"mode": "window", "augment": True, "seed": 3}
+    options = {"mode": "window", "shuffle": True, "seed": 3}
     dataset = samples.batches(1, 24, **options)
     first, second = epochs(dataset, 1), epochs(dataset, 1)
     assert (np.sort(first[0], 0) != np.sort(second[0], 0)).any()
@@ -144,6 +144,27 @@ def test_whole_images_are_cached_once(places, tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         epochs(samples.batches(3, 24, mode="window", cache=cache), 1)[0], first[0]
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_windows_of_grey_images_are_grey(save, tmp_path, channels):
+    levels = np.arange(40 * 50).reshape(40, 50).astype(np.uint8)
+    save("images/a.png", levels)
+    save("masks/a.png", np.where(levels > 200, 255, 0).astype(np.uint8))
+    samples = load_folder(tmp_path, channels=channels)
+    ((images, masks),) = samples.batches(1, 16, mode="window", foreground=1)
+    pixels = np.rint((images[0] + 1) * 127.5)
+    assert pixels.shape == (16, 16, channels)
+    np.testing.assert_array_equal(pixels[..., 0] > 200, masks[0, ..., 0])
+    np.testing.assert_array_equal(np.diff(pixels, axis=1) % 256, 1)
+
+
+def test_pixels_in_memory_are_no_part_of_a_graph(places):
+    """Of which TensorFlow takes 2 GB at most."""
+    fetch = pipeline._cached_in_memory(places(), (32, 32), "window", 1.0)
+    call = tf.function(fetch).get_concrete_function(tf.TensorSpec((), tf.int64))
+    assert call.graph.as_graph_def().ByteSize() < 40 * 64
+    assert len(call(tf.constant(1, tf.int64)).numpy()) == 16 + 64 * 64 * 4
 
 
 def test_images_without_foreground_or_masks_give_windows_from_anywhere(places, save, tmp_path):

@@ -173,7 +173,7 @@ class TestRefusals:
     def test_arguments(self, tmp_path):
         network = FAMILIES["unet"]()
         for options, message in (
-            ({"mode": "window"}, "'mode' must be one of stretch, letterbox"),
+            ({"mode": "crop"}, "'mode' must be one of stretch, letterbox"),
             ({"temperature": 0}, "temperature"),
             ({"size": 64}, "'size' must be what"),
         ):

@@ -1,27 +1,26 @@
 """A network remembers how images were brought to it in training, wherever it goes."""
 
+import dataclasses
 import json
+import re
 import warnings
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from refusals import refused
 
 import kerasgan as kg
-from kerasgan.models.framing import Framing, framing_of, get_framing, set_framing
+from kerasgan.models.framing import Framing, framing_of, get_framing, note_framing, set_framing
+from kerasgan.training.record import Record
 
 OTHERWISE = r"trained on images of mode='{}'.*mode='{}', where objects have another size"
 
 
 def small(**options):
-    return kg.models.unet(size=32, filters=2, levels=2, **options)
-
-
-def compiled(**options):
-    gan = kg.SegmentationGAN(small(**options))
-    gan.compile(losses={"dice": 1.0})
-    return gan
+    return kg.models.unet(size=16, filters=2, levels=1, **options)
 
 
 def write_scenes(folder, count, shape, draw):
@@ -46,14 +45,15 @@ def spot(rng, image, mask):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    return write_scenes(tmp_path_factory.mktemp("scenes"), 4, (70, 90), spot)
+    return write_scenes(tmp_path_factory.mktemp("scenes"), 2, (40, 50), spot)
 
 
 @pytest.fixture(scope="module")
 def trained(scenes):
     """A GAN that was trained on windows at half resolution."""
-    gan = compiled()
-    gan.fit(scenes.batches(2, 32, mode="window", scale=0.5), epochs=1, verbose=0)
+    gan = kg.SegmentationGAN(small())
+    gan.compile(losses={"dice": 1.0}, run_eagerly=True)
+    gan.fit(scenes.batches(2, 16, mode="window", scale=0.5), epochs=1, verbose=0)
     return gan
 
 
@@ -64,20 +64,17 @@ def bundle_of(model, folder, **options):
         return kg.inference.load_bundle(folder / "a.zip")
 
 
-def same_masks(model, other, images, **options):
-    ours, theirs = kg.predict(model, images), kg.predict(other, images, **options)
-    return all(np.array_equal(a, b) for a, b in zip(ours, theirs))
+def probability(model, scenes, **options):
+    return kg.inference.predict_probability(model, scenes[:1], **options)[0]
 
 
 def test_what_fit_was_given_is_what_is_expected(trained, scenes):
     assert get_framing(trained.generator) == ("window", 0.5)
     copy = small()
     copy.set_weights(trained.generator.get_weights())
-    assert same_masks(trained, copy, scenes, mode="window", scale=0.5)
-    assert not np.array_equal(
-        kg.inference.predict_probability(trained, scenes)[0],
-        kg.inference.predict_probability(copy, scenes)[0],
-    )
+    windows = probability(copy, scenes, mode="window", scale=0.5)
+    np.testing.assert_array_equal(probability(trained, scenes), windows)
+    assert not np.array_equal(probability(copy, scenes), windows)
     summary = kg.evaluate(trained, scenes, verbose=False).attrs["summary"]
     assert (summary["mode"], summary["scale"]) == ("window", 0.5)
     summary = kg.evaluate(copy, scenes, verbose=False).attrs["summary"]
@@ -94,12 +91,12 @@ def test_a_saved_model_and_a_bundle_know_it(trained, scenes, tmp_path):
     again = kg.SegmentationGAN.load(tmp_path / "model")
     assert get_framing(again.generator) == ("window", 0.5)
     bundle = bundle_of(trained, tmp_path)
-    assert bundle.preprocessing == {"size": (32, 32), "mode": "window", "scale": 0.5}
-    for model in (again, bundle, bundle.generator):
-        assert same_masks(trained, model, scenes)
+    assert bundle.preprocessing == {"size": (16, 16), "mode": "window", "scale": 0.5}
+    assert get_framing(bundle.generator) == ("window", 0.5)
+    expected = probability(trained, scenes)
+    np.testing.assert_array_equal(bundle.predict_probability(scenes[:1])[0], expected)
     with pytest.warns(kg.KerasganWarning, match=OTHERWISE.format("window", "stretch")):
-        stretched = bundle.predict(scenes, mode="stretch")
-    assert stretched[0].shape == (70, 90)
+        assert not np.array_equal(probability(bundle, scenes, mode="stretch"), expected)
     settings = tmp_path / "model" / "kerasgan.json"
     written = settings.read_text()
     for broken in (["window", 1e9], ["crop", 1], ["window", "x"], "window", ["window"], {"a": 1}):
@@ -112,7 +109,6 @@ def test_a_saved_model_and_a_bundle_know_it(trained, scenes, tmp_path):
     unaware = kg.SegmentationGAN.load(tmp_path / "model")
     assert get_framing(unaware.generator) is None
     assert framing_of([unaware.generator]).mode == "stretch"
-    assert same_masks(unaware, unaware.generator, scenes, mode="stretch")
 
 
 def test_a_bundle_of_another_mode_is_its_authors_word_and_a_warning(trained, scenes, tmp_path):
@@ -121,13 +117,15 @@ def test_a_bundle_of_another_mode_is_its_authors_word_and_a_warning(trained, sce
     assert get_framing(bundle.generator).mode == "letterbox"
 
 
-@pytest.mark.parametrize("asked", ["stretch", "letterbox"])
-def test_whole_images_for_a_network_of_windows_are_a_warning(trained, scenes, asked):
-    for ask in (
-        lambda: kg.predict(trained, scenes, mode=asked),
-        lambda: kg.evaluate(trained, scenes, mode=asked, verbose=False),
-        lambda: kg.explain.MergedExplainer(trained, "gradient", mode=asked),
-        lambda: kg.evaluation.ExplanationBenchmark(trained, scenes, "gradient", mode=asked),
+def test_whole_images_for_a_network_of_windows_are_a_warning(trained, scenes):
+    for asked, ask in (
+        ("letterbox", lambda: kg.predict(trained, scenes[:1], mode="letterbox")),
+        ("stretch", lambda: kg.evaluate(trained, scenes, mode="stretch", verbose=False)),
+        ("letterbox", lambda: kg.explain.MergedExplainer(trained, "gradient", mode="letterbox")),
+        (
+            "stretch",
+            lambda: kg.evaluation.ExplanationBenchmark(trained, scenes, "gradient", mode="stretch"),
+        ),
     ):
         with pytest.warns(kg.KerasganWarning, match=OTHERWISE.format("window", asked)):
             ask()
@@ -144,64 +142,103 @@ def test_windows_of_a_network_of_whole_images_are_asked_for_and_no_warning():
 
 
 def test_members_must_agree_or_be_told(scenes):
-    one, other, unknown = small(seed=1), small(seed=2), small(seed=3)
+    one, other, boxed, unknown = (small(seed=seed) for seed in range(4))
     set_framing(one, "window", 0.5)
     set_framing(other, "window", 1.0)
-    refused(
-        "'mode' must be given for models that were not trained", kg.predict, [one, other], scenes
-    )
+    set_framing(boxed, "letterbox")
+    words = "must be given for models that were not trained on images brought to them alike"
+    refused(f"'scale' {words}", kg.predict, [one, other], scenes)
+    refused(f"'mode' {words}", framing_of, [one, boxed])
+    refused(f"'scale' {words}", framing_of, [one, other], "window")
     assert framing_of([one, unknown]) == Framing("window", 0.5)
-    masks = kg.predict([one, other], scenes[:1], mode="window", scale=1.0)
-    assert masks[0].shape == (70, 90)
+    assert framing_of([boxed, one], "window") == Framing("window", 0.5)
+    assert framing_of([one, other], scale=0.25) == Framing("window", 0.25)
 
 
-def test_what_resizes_whole_images_refuses_windows(trained, scenes, tmp_path):
+def test_what_resizes_whole_images_refuses_windows(trained, scenes):
     words = "was trained on windows of images"
-    refused(words, kg.inference.export_predictor, trained, tmp_path / "exported")
-    many = scenes[[0, 1, 2, 3] * 3]
+    many = scenes[[0, 1] * 6]
     refused(words, kg.inference.fit_novelty, trained, many, scenes)
     explainer = kg.Explainer(trained, "epsilon")
-    refused(words, kg.explain.most_relevant, explainer, scenes, "down_2")
+    refused(words, kg.explain.most_relevant, explainer, scenes, "down_1")
     refused("trained on windows", kg.evaluation.inpainting_effect, trained, scenes, verbose=False)
     refused("MergedExplainer", explainer.explain, scenes.image(0)[None])
-    windows = next(iter(scenes.batches(4, 32, mode="window", scale=0.5)))[0].numpy()
+    windows = next(iter(scenes.batches(2, 16, mode="window", scale=0.5)))[0].numpy()
     pixel = kg.targets.Pixel(9, 9)
-    assert len(kg.explain.most_relevant(explainer, windows, "down_2", target=pixel).mean)
+    assert len(kg.explain.most_relevant(explainer, windows, "down_1", target=pixel).mean)
+
+
+def test_what_is_exported_takes_windows_and_resizes_nothing(trained, tmp_path):
+    folder = kg.inference.export_predictor(trained, tmp_path / "exported")
+    signatures = tf.saved_model.load(folder).signatures
+    assert list(signatures) == ["serving_default"]
+    window = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        signatures["serving_default"](images=window)["probability"],
+        kg.inference.predict_probability(trained, window, scale=1.0),
+        atol=1e-6,
+    )
 
 
 def test_measures_of_explanations_look_at_windows(trained, scenes):
     benchmark = kg.evaluation.ExplanationBenchmark(trained, scenes, "gradient", controls=False)
     batch = next(iter(benchmark))
-    expected = scenes.batches(4, 32, mode="window", scale=0.5, foreground=1.0)
+    expected = scenes.batches(2, 16, mode="window", scale=0.5, foreground=1.0)
     np.testing.assert_array_equal(batch.images, next(iter(expected))[0])
 
 
 def test_a_report_shows_whole_images_in_windows(trained, scenes, tmp_path):
     page = kg.report.write(trained, scenes, tmp_path / "report", rules=(), images=1, verbose=False)
-    assert "overlapping windows" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "overlapping windows" in text
+    assert re.search(r"Scale of windows\W(.|\n){0,40}\b0\.5\b", text)
 
 
 def test_validation_of_another_kind_is_a_warning(scenes):
-    gan = compiled()
+    windows, whole = scenes.batches(2, 16, mode="window"), scenes.batches(2, 16)
     with pytest.warns(kg.KerasganWarning, match=r"Validation images .*\('stretch', None\)"):
-        gan.fit(
-            scenes.batches(2, 32, mode="window"),
-            validation_data=scenes.batches(2, 32),
-            epochs=1,
-            verbose=0,
-        )
+        Record(windows, None, {"validation_data": whole})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Record(windows, None, {"validation_data": scenes.batches(1, 16, mode="window")})
 
 
 def test_recipes_hold_it(tmp_path):
     recipe = kg.recipes.get("fast", mode="window", scale=0.5, foreground=0.7)
     recipe.save(tmp_path / "recipe.json")
     assert kg.recipes.Recipe.load(tmp_path / "recipe.json") == recipe
-    few = {"size": 32, "filters": 2, "adversarial_weight": 0.0, "mode": "letterbox"}
-    assert get_framing(kg.recipes.build("fast", **few).generator) == ("letterbox", 1)
+    few = {"generator": "unet", "size": 32, "filters": 2, "adversarial_weight": 0.0}
+    built = kg.recipes.build("pix2pix", **few, mode="letterbox")
+    assert get_framing(built.generator) == ("letterbox", 1)
     refused("'mode' must be one of", kg.recipes.get, "fast", mode="crop")
     refused("'foreground' goes with mode='window'", kg.recipes.get, "fast", foreground=0.5)
     refused("'scale' goes with", kg.recipes.get, "fast", mode="letterbox", scale=2)
     refused("'foreground' must be", kg.recipes.get, "fast", mode="window", foreground=2)
+
+
+@pytest.mark.parametrize(
+    ("stated", "given", "told"),
+    [
+        ({"mode": "window"}, {"mode": "window"}, False),
+        ({"mode": "window", "scale": 1, "foreground": 0.5}, {"mode": "window"}, False),
+        ({"mode": "letterbox"}, {"mode": "letterbox"}, False),
+        ({}, {"mode": "window", "scale": 0.5}, False),
+        ({"mode": "window"}, {}, True),
+        ({"mode": "letterbox"}, {}, True),
+        ({"mode": "letterbox"}, {"mode": "window"}, True),
+        ({"mode": "window", "scale": 0.5}, {"mode": "window"}, True),
+        ({"mode": "window", "foreground": 1}, {"mode": "window"}, True),
+    ],
+)
+def test_batches_that_are_not_those_of_the_recipe_are_a_warning(stated, given, told):
+    recipe, network = kg.recipes.get("fast", **stated), keras.Sequential()
+    windows = {"scale": 1.0, "foreground": 0.5} if given.get("mode") == "window" else {}
+    data = {"mode": "stretch", **windows, **given}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        note_framing(network, data, dataclasses.asdict(recipe))
+    assert [str(one.message)[:15] for one in seen] == ["The recipe says"] * told
+    assert get_framing(network) == (data["mode"], data.get("scale", 1))
 
 
 def line(rng, image, mask):

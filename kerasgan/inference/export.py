@@ -38,8 +38,8 @@ def export_predictor(
 ) -> pathlib.Path:
     """Write a network as a SavedModel, which TensorFlow, TensorFlow Serving and others run.
 
-    It has two signatures, both of which give a dict with `"probability"`, float32 in [0, 1], one
-    channel for the foreground or one for each class:
+    It has two signatures, of a network trained on windows the first alone. Both give a dict with
+    `"probability"`, float32 in [0, 1], one channel for the foreground or one for each class:
 
     - `"serving_default"` takes `images`, float32 (batch, height, width, channels) in [-1, 1] of the
       network's size, and gives maps of that size;

@@ -100,7 +100,8 @@ def bring_whole(
     network: keras.Model, images: Sequence[np.ndarray], size: tuple[int, int], mode: Any = None
 ) -> np.ndarray:
     """Stack images, float32 in [-1, 1], after resizing those of another size, as `framing_of`."""
-    if all(image.shape[:2] == size for image in images):
+    fitting = [image.shape[:2] == size for image in images]
+    if all(fitting):
         return np.stack(images)
     framing = framing_of([network], mode)
     if mode is None and framing.mode == WINDOW:
@@ -110,4 +111,5 @@ def bring_whole(
             "kg.evaluate cut them"
         )
     resizing = check_choice("mode", framing.mode, MODES)
-    return np.stack([resize_image(image, size, resizing) for image in images])
+    pairs = zip(images, fitting)
+    return np.stack([x if fits else resize_image(x, size, resizing) for x, fits in pairs])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 import kerasgan as kg
-from kerasgan.cli import check, doctor, tasks
+from kerasgan.cli import check, doctor, runs, tasks
 from kerasgan.cli.loading import Answer
 from kerasgan.models.framing import set_framing
 
@@ -219,6 +220,56 @@ def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
         assert part in refused(*words), words
         assert not (tmp_path / "out").exists(), words
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Collect what runs would be trained by, and train none."""
+    seen = []
+
+    def experiment(recipe, folder, rest, test, fraction, rule, command):
+        seen.append((recipe, folder, rest.names, test.names, rule))
+        return {"scores": {"scores": {name: {"mean": 0.0} for name in ("dice", "jaccard")}}}
+
+    monkeypatch.setattr(runs, "experiment", experiment)
+    monkeypatch.setattr(runs, "pack", lambda folder, path: ("", 0))
+    return seen
+
+
+def test_what_a_run_is_trained_by_is_read_from_its_folder(
+    answer, refused, trainings, scenes, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    one, other = tmp_path / "one", tmp_path / "other"
+    words = ("--recipe", "pix2pix", "--size", 32, "--filters", 2, "--rule", "gradient")
+    answer("train", scenes.name, "--out", one, *words, "--set", "mode=window", "--set", "scale=2")
+    assert "--resume" in refused("train", scenes, "--out", one)
+    monkeypatch.chdir(scenes)
+    answer("train", "--out", one, "--resume", "--epochs", 3)
+    answer("train", "--config", one / "run.json", "--out", other, "--seed", 5, "--rule", "epsilon")
+    (recipe, *first), (resumed, *second), (again, folder, *third) = trainings
+    assert (recipe.filters, recipe.mode, recipe.scale, recipe.epochs) == (2, "window", 2, 50)
+    assert (resumed, *second) == (dataclasses.replace(recipe, epochs=3), *first)
+    assert again == dataclasses.replace(recipe, epochs=3, seed=5)
+    assert (folder, *third) == (other, *first[1:3], "epsilon")
+    described = json.loads((one / "run.json").read_text())
+    assert json.loads((other / "run.json").read_text())["data"] == described["data"]
+    config = tmp_path / "own.json"
+    for text, part in (
+        ('{"recipe": {"sead": 1}}', "seed"),
+        ('{"recipe": []}', "JSON objects"),
+        ('{"data": {"floder": "x"}}', "folder"),
+        ('{"data": {"folder": 3}}', "folder"),
+        ("{}", "FOLDER"),
+    ):
+        config.write_text(text)
+        data = () if "data" in text or text == "{}" else (scenes,)
+        assert part in refused("train", *data, "--config", config, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    config.write_text(json.dumps({"data": {"folder": str(scenes), "test_names": ["s2"]}}))
+    answer("train", "--config", config, "--out", tmp_path / "new")
+    assert trainings[-1][3] == ("s2",)
+    assert trainings[-1][0].name == "fast"
 
 
 def test_pictures_are_converted(answer, tmp_path):

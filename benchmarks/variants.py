@@ -1,0 +1,134 @@
+"""Train variants of a recipe with several seeds and compare them on the validation part.
+
+Example:
+    python benchmarks/variants.py --data kvasir-seg --recipe pretrained --seeds 0 1 2 \
+        --set size=128 epochs=8 --variant frozen_stages=0 --variant frozen_stages=2 --write
+
+A variant is one or several fields of the recipe, with a comma between; `--set` changes all of them.
+Every one gets the same images, a tenth of which, chosen by seed 0, is the validation part; images
+in --test-names (splits/val.txt of the data) take no part. Each run is made in a process of its own,
+and kept in --results: a stopped script goes on where it stopped. Printed, and with --write put into
+docs/train.md, is a row for each variant: the best validation Dice of its epochs, mean and by seed,
+and seconds that the processor's cores worked for a training image, all cores together, validation
+included.
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import shutil
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from equal_time import ROOT, common, split
+from pages import put_sections
+
+import kerasgan as kg
+from kerasgan.cli import doctor, runs
+from kerasgan.storage import write_file
+
+HEAD = ["| variant | validation Dice | by seed | core seconds an image |", "|---|---|---|---|"]
+
+
+def train(recipe, folder, data, names):
+    """Train a variant with one seed, and write what it scored and cost."""
+    os.setsid()  # Ctrl-C is for the process that waits, which passes it on
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        training, validation, _ = split(data, names, recipe)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        _, facts = runs.train(recipe, training, validation, folder)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    except kg.KerasganError as error:
+        sys.exit(f"{folder.name}: {error}")
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    facts["core_seconds"] = spent / (recipe.epochs * len(training))
+    write_file(folder / "facts.json", json.dumps(facts, indent=2) + "\n")
+    shutil.rmtree(folder / "state")
+
+
+def run(recipe, folder, data, names):
+    """Train in a process of its own, unless that was done; return its facts."""
+    file = folder / "facts.json"
+    if not file.is_file():
+        process = multiprocessing.get_context("spawn").Process(
+            target=train, args=(recipe, folder, data, names)
+        )
+        process.start()
+        try:
+            process.join()
+        finally:
+            if process.is_alive():
+                process.terminate()  # it writes its state first
+                process.join()
+        if process.exitcode:
+            sys.exit(f"{folder.name} failed; see above")
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    if facts["recipe"] != json.loads(json.dumps(dataclasses.asdict(recipe))):
+        sys.exit(f"'{folder}' was trained with other settings. Pass another --results")
+    return facts
+
+
+def row(variant, found):
+    """Return a row of the table."""
+    dice = [facts["validation_dice"] for facts in found]
+    cost = min(facts["core_seconds"] for facts in found)
+    by_seed = ", ".join(f"{each:.3f}" for each in dice)
+    return f"| `{variant}` | {sum(dice) / len(dice):.3f} | {by_seed} | {cost:.3f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", required=True, help="folder with images/ and masks/")
+    add("--test-names", help="file with the names left out (splits/val.txt in the data)")
+    add("--recipe", default="pretrained", choices=kg.recipes.names())
+    add("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of all variants")
+    add("--variant", action="append", required=True, metavar="FIELD=VALUE[,...]")
+    add("--seeds", type=int, nargs="+", default=[0], help="a run of each (0)")
+    add("--results", type=pathlib.Path, help="folder for everything that is written")
+    add("--write", action="store_true", help="put the table into docs/train.md")
+    args = parser.parse_args()
+    folder = args.results or ROOT / "results" / "variants" / args.recipe
+    lines, finished = list(HEAD), []
+    for variant in args.variant:
+        fields = runs.settings_from([*args.set, *variant.split(",")])
+        recipes = [kg.recipes.get(args.recipe, **fields, seed=seed) for seed in args.seeds]
+        places = [folder / f"{variant.replace('/', '_')}-seed-{seed}" for seed in args.seeds]
+        shared = args.data, args.test_names
+        finished += [found := [run(*each, *shared) for each in zip(recipes, places)]]
+        lines.append(row(variant, found))
+        print(lines[-1], flush=True)
+    images, machine = finished[0][0]["images"], doctor.machine()
+    text = "\n".join(
+        [
+            f"`{common.command()}`",
+            "",
+            f"{images['training']} images to train, {images['validation']} to choose, on "
+            f"{machine['processor']}, {', '.join(machine['gpus']) or 'no GPU'}. Python "
+            f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}.",
+            "",
+            *lines,
+        ]
+    )
+    print(f"\n{text}\n\nThe runs are in {folder}/")
+    if args.write:
+        title = f"Variants of {args.recipe}"
+        page = ROOT / "docs" / "train.md"
+        put_sections(page, "variants", {title: f"### {title}\n\n{text}\n"}, "###")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except kg.KerasganError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command goes on where it stopped.")

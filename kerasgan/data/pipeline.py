@@ -150,7 +150,7 @@ def finish_epochs(
 ) -> tf.data.Dataset:
     """Prefetch batches made of `epoch_indices`, state their number, and attach the variables.
 
-    The length is that of a whole epoch, also where `start` leaves batches out.
+    Attached is the number of images in the last batch too. The length is that of a whole epoch, also where `start` leaves batches out.
     """
     options = tf.data.Options()
     # Autotuning's thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.
@@ -161,6 +161,7 @@ def finish_epochs(
     steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
     dataset = batches.prefetch(2).apply(steps).with_options(options)
     dataset.epoch, dataset.start = epoch, start
+    dataset.last_batch = count % batch_size or batch_size
     return dataset
 
 

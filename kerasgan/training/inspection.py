@@ -58,7 +58,8 @@ def check_batches(
     if not (sequence or dataset or hasattr(x, "__next__")):
         checker = BatchChecker(generator, argument, "arrays", one_pixel)
         x, y = _arrays(x, y, checker)
-        checker.warn_of_one_image(_last_batch(len(x), batch_size or 32))
+        batch_size = batch_size or 32
+        checker.warn_of_one_image(len(x) % batch_size or batch_size)
         return x, y
     if y is not None:
         raise KerasganError(
@@ -120,10 +121,6 @@ def unwrap_errors():
         if str(error).startswith("Unknown variable"):
             raise KerasganError(MOVED) from error
         raise
-
-
-def _last_batch(count: int, batch_size: int) -> int:
-    return 1 if batch_size == 1 else count % batch_size
 
 
 # --- Arrays ---
@@ -191,10 +188,7 @@ def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.
     if length == tf.data.INFINITE_CARDINALITY and steps is None:
         checker.fail(f"{ENDLESS}, or leave repeat out")
     if checker.form == "batches":
-        facts = getattr(dataset, "origin", {"images": "0", "batch_size": 1})
-        checker.warn_of_one_image(
-            _last_batch(int(facts["images"].split(",")[0]), facts["batch_size"])
-        )
+        checker.warn_of_one_image(dataset.last_batch)
         return dataset
     classes = checker.wanted[1][-1]
     known = not any(None in shape[1:] for shape in shapes)

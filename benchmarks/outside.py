@@ -12,8 +12,8 @@ Models are bundles, used with their own preprocessing, or folders of `Segmentati
 scored on the validation part, a tenth of the images that are not in splits/val.txt, seed 0: as it
 is, and changed in every way, with the same changes for all models. Printed are the mean Dice of
 each kind, the mean over all kinds, and its gap from the unchanged images with a 95 % bootstrap
-interval over images, of which each is its own pair. The file of results has a row for each model,
-kind and image.
+interval over images, of which each is its own pair; with --write they are put into docs/train.md.
+The file of results has a row for each model, kind and image.
 """
 
 import argparse
@@ -27,11 +27,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pandas as pd
+from pages import put
 from PIL import Image, ImageDraw, ImageFont
 from scipy import interpolate, ndimage
 
 import kerasgan as kg
 
+PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "train.md"
 MOST_HIDDEN = 0.2
 """Largest share of a mask that a frame or a square may cover."""
 
@@ -363,6 +365,7 @@ def main():
     parser.add_argument("--models", nargs="*", default=[], help="bundles, or folders of models")
     parser.add_argument("--results", type=pathlib.Path, help="CSV to write")
     parser.add_argument("--examples", type=pathlib.Path, help="picture of the changes to write")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/train.md")
     arguments = parser.parse_args()
     samples = validation_part(arguments.data)
     if arguments.examples:
@@ -374,8 +377,10 @@ def main():
         found = summary(table)
         lines = ["| images | " + " | ".join(found) + " |", "|---" * (1 + found.shape[1]) + "|"]
         lines += [f"| {kind} | " + " | ".join(row) + " |" for kind, row in found.iterrows()]
-        print(f"\nMean Dice of {len(samples)} images, seed 0:\n")
-        print("\n".join(lines))
+        text = "\n".join([f"Mean Dice of {len(samples)} images, seed 0:", "", *lines])
+        print(f"\n{text}")
+        if arguments.write:
+            put(PAGE, "outside", text)
 
 
 if __name__ == "__main__":

@@ -148,9 +148,10 @@ def epoch_indices(count: int, batch_size: int, seed: int, shuffle: bool):
 def finish_epochs(
     batches: tf.data.Dataset, count: int, batch_size: int, epoch: tf.Variable, start: tf.Variable
 ) -> tf.data.Dataset:
-    """Prefetch batches made of `epoch_indices`, state their number, and attach the variables.
+    """Prefetch batches made of `epoch_indices`, state their number, and attach what is known.
 
-    Attached is the number of images in the last batch too. The length is that of a whole epoch, also where `start` leaves batches out.
+    The length is that of a whole epoch, also where `start` leaves batches out. Attached are both
+    variables and the number of images in the last batch.
     """
     options = tf.data.Options()
     # Autotuning's thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.

@@ -96,7 +96,7 @@ def record_of(network: keras.Model) -> dict[str, Any] | None:
     """
     if network not in _records:
         return None
-    frozen = [layer.name for layer in network.layers if layer.weights and not layer.trainable]
+    frozen = [layer.name for layer in network.layers if not layer.trainable]
     record = {**_records[network], "trainable": network.trainable, "frozen": frozen}
     key = architecture_key(network)
     if _verified.get(network) != key:
@@ -157,7 +157,7 @@ def rebuild(record: Any, most: int | None = None) -> keras.Model:
         if not learns:
             network.trainable = False
         for layer in network.layers:
-            if layer.weights and layer.trainable == (layer.name in frozen):
+            if layer.trainable == (layer.name in frozen):
                 layer.trainable = not layer.trainable
     except KerasganError:
         raise

@@ -70,18 +70,20 @@ def test_networks_made_of_others_have_none():
     assert kg.models.record_of(keras.models.clone_model(network)) is None
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_what_is_frozen_stays_so(whole):
+@pytest.mark.parametrize("what", ["whole", "layer", "without weights", "all but the last"])
+def test_what_is_frozen_stays_so(what):
     network = small()
-    if whole:
+    if what == "whole":
         network.trainable = False
         network.get_layer("mask_conv").trainable = True
+    elif what == "all but the last":
+        for layer in network.layers:
+            layer.trainable = layer.name.startswith("mask")
     else:
-        network.get_layer("down_1_bn_a").trainable = False
+        name = {"layer": "down_1_bn_a", "without weights": "down_1_act_a"}[what]
+        network.get_layer(name).trainable = False
     again = kg.models.rebuild(kg.models.record_of(network))
-    flags = [
-        [layer.trainable for layer in each.layers if layer.weights] for each in (network, again)
-    ]
+    flags = [[layer.trainable for layer in each.layers] for each in (network, again)]
     assert flags[0] == flags[1]
     assert len(set(flags[0])) == 2
 

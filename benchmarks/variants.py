@@ -2,7 +2,7 @@
 
 Example:
     python benchmarks/variants.py --data kvasir-seg --recipe pretrained --seeds 0 1 2 \
-        --set size=128 epochs=8 --variant frozen_stages=0 --variant frozen_stages=2 --write
+        --set size=128 --set epochs=8 --variant frozen_stages=0 --variant frozen_stages=2 --write
 
 A variant is one or several fields of the recipe, with a comma between; `--set` changes all of them.
 Every one gets the same images, a tenth of which, chosen by seed 0, is the validation part; images
@@ -90,23 +90,22 @@ def main():
     add("--data", required=True, help="folder with images/ and masks/")
     add("--test-names", help="file with the names left out (splits/val.txt in the data)")
     add("--recipe", default="pretrained", choices=kg.recipes.names())
-    add("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of all variants")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all variants")
     add("--variant", action="append", required=True, metavar="FIELD=VALUE[,...]")
     add("--seeds", type=int, nargs="+", default=[0], help="a run of each (0)")
     add("--results", type=pathlib.Path, help="folder for everything that is written")
     add("--write", action="store_true", help="put the table into docs/train.md")
     args = parser.parse_args()
     folder = args.results or ROOT / "results" / "variants" / args.recipe
-    lines, finished = list(HEAD), []
+    lines, shared = list(HEAD), (args.data, args.test_names)
     for variant in args.variant:
         fields = runs.settings_from([*args.set, *variant.split(",")])
         recipes = [kg.recipes.get(args.recipe, **fields, seed=seed) for seed in args.seeds]
         places = [folder / f"{variant.replace('/', '_')}-seed-{seed}" for seed in args.seeds]
-        shared = args.data, args.test_names
-        finished += [found := [run(*each, *shared) for each in zip(recipes, places)]]
-        lines.append(row(variant, found))
+        finished = [run(*each, *shared) for each in zip(recipes, places)]
+        lines.append(row(variant, finished))
         print(lines[-1], flush=True)
-    images, machine = finished[0][0]["images"], doctor.machine()
+    images, machine = finished[0]["images"], doctor.machine()
     text = "\n".join(
         [
             f"`{common.command()}`",

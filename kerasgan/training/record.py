@@ -84,14 +84,14 @@ class Record(keras.callbacks.Callback):
             validation = data_of(*pair, options={"batch_size": size, "shuffle": False})
         self.entry: dict[str, Any] = {"data": data_of(x, y, options), "validation": validation}
         trained, checked = (
-            [facts.get(name) for name in ("mode", "scale")]
+            ", ".join(f"{name}={facts[name]!r}" for name in ("mode", "scale") if name in facts)
             for facts in (self.entry["data"], validation or {})
         )
-        if trained[0] and checked[0] and trained != checked:
+        if trained and checked and trained != checked:
             warn(
-                "Validation images are brought to the network by (mode, scale) "
-                f"{tuple(checked)}, training images by {tuple(trained)}: 'val_' scores are of "
-                "objects of another size or shape. Pass the same mode and scale to both batches"
+                f"Validation images are given with {checked}, training images with {trained}: "
+                "'val_' scores are of objects of another size or shape. Pass the same mode and "
+                "scale to both batches"
             )
         self.entry.update(epochs=0, kept_epoch=0)
         self._before: float | None = 0.0

@@ -390,7 +390,8 @@ def test_a_run_is_tied_to_its_data_and_settings(tmp_path):
         network = {"size": 32, "filters": 2, "levels": 2, "seed": 0, **options.pop("network", {})}
         gan = kg.SegmentationGAN(kg.models.unet(**network))
         gan.compile(keras.optimizers.Adam(rate), **settings)
-        checked = checked if checked is None else checked.batches(2, size=32)
+        mode = options.get("mode", "stretch")
+        checked = checked if checked is None else checked.batches(2, size=32, mode=mode)
         data = samples.batches(**options)
         where = {"resume": tmp_path / "run", "verbose": 0}
         return gan.fit(data, validation_data=checked, epochs=epochs, **where)

@@ -196,7 +196,7 @@ def test_a_report_shows_whole_images_in_windows(trained, scenes, tmp_path):
 
 def test_validation_of_another_kind_is_a_warning(scenes):
     windows, whole = scenes.batches(2, 16, mode="window"), scenes.batches(2, 16)
-    with pytest.warns(kg.KerasganWarning, match=r"Validation images .*'stretch', .*'window', scale"):
+    with pytest.warns(kg.KerasganWarning, match="Validation .*'stretch', .*'window', scale"):
         Record(windows, None, {"validation_data": whole})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -72,6 +72,7 @@ def visit(browser, address):  # noqa: F811
 
     def opened(path="", size="wide", scheme="light"):
         context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
+        context.set_default_timeout(120_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(f"{page.url}: {message.text}"))

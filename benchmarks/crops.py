@@ -11,6 +11,7 @@ the marks `crops` of docs/own-data.md, which are to be set there first.
 """
 
 import argparse
+import dataclasses
 import os
 import time
 
@@ -22,6 +23,7 @@ from pages import parts, put
 from results import ROOT
 
 import kerasgan as kg
+from kerasgan.cli.runs import framing
 
 PAGE = ROOT / "docs" / "own-data.md"
 SCORES = ("dice", "jaccard")
@@ -44,9 +46,7 @@ def run(train, validation, arguments, seed, way):
         recipe.size,
         augment=recipe.augmentation(),
         seed=seed,
-        mode=recipe.mode,
-        scale=recipe.scale,
-        foreground=recipe.foreground,
+        **framing(dataclasses.asdict(recipe)),
     )
     start = time.perf_counter()
     gan.fit(batches, epochs=recipe.epochs, verbose=0)

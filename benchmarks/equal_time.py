@@ -26,10 +26,8 @@ of docs/results.md.
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
-import shutil
 import signal
 import sys
 import time
@@ -39,6 +37,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import pandas as pd
 import tensorflow as tf
+from kept_runs import facts_of
 from matplotlib.figure import Figure
 from pages import put_sections
 from results import ROOT, copy_smaller, interval, slug
@@ -124,39 +123,31 @@ def networks(side, recipe):
     return gan
 
 
-def train(side, recipe, seconds, folder, data, names, reported):
-    """Train a side for some seconds, score it if it is reported, and write what was found."""
-    os.setsid()  # Ctrl-C is for the process that waits, which passes it on
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = split(data, names, recipe)
-        budget = Budget(seconds, recipe, folder.name)
-        options = {"epochs": ENDLESS, "verbose": 0}
-        gan = networks(side, recipe)
-        gan, facts = runs.train(recipe, *parts[:2], folder, gan, [budget], **options)
-        facts.update(
-            side=side,
-            seed=recipe.seed,
-            learning_rate=recipe.learning_rate,
-            parameters=gan.generator.count_params(),
-            seconds=budget.spent,
-            steps=budget.steps,
-            memory_gib=facts["peak_memory_gib"],
-            load=os.getloadavg()[0],
-        )
-        if tf.config.list_physical_devices("GPU"):
-            memory = tf.config.experimental.get_memory_info("GPU:0")
-            facts["memory_gib"] = memory["peak"] / 2**30
-        if reported:
-            table = kg.evaluate(gan, parts[2], verbose=False)
-            facts["scores"] = table.attrs["summary"]["scores"]
-            kg.evaluation.save_table(table, folder / "scores.csv", overwrite=True)
-        write_file(folder / "facts.json", json.dumps(facts, indent=2) + "\n")
-    except kg.KerasganError as error:
-        sys.exit(f"{folder.name}: {error}")
-    shutil.rmtree(folder / "state")
-    if not reported:
-        shutil.rmtree(folder / "model")
+def train(folder, side, recipe, seconds, data, names, reported):
+    """Train a side for some seconds, score it if it is reported, and return what was found."""
+    parts = split(data, names, recipe)
+    budget = Budget(seconds, recipe, folder.name)
+    options = {"epochs": ENDLESS, "verbose": 0}
+    gan = networks(side, recipe)
+    gan, facts = runs.train(recipe, *parts[:2], folder, gan, [budget], **options)
+    facts.update(
+        side=side,
+        seed=recipe.seed,
+        learning_rate=recipe.learning_rate,
+        parameters=gan.generator.count_params(),
+        seconds=budget.spent,
+        steps=budget.steps,
+        memory_gib=facts["peak_memory_gib"],
+        load=os.getloadavg()[0],
+    )
+    if tf.config.list_physical_devices("GPU"):
+        memory = tf.config.experimental.get_memory_info("GPU:0")
+        facts["memory_gib"] = memory["peak"] / 2**30
+    if reported:
+        table = kg.evaluate(gan, parts[2], verbose=False)
+        facts["scores"] = table.attrs["summary"]["scores"]
+        kg.evaluation.save_table(table, folder / "scores.csv", overwrite=True)
+    return facts
 
 
 def split(data, names, recipe):
@@ -168,20 +159,8 @@ def split(data, names, recipe):
 
 def run(side, recipe, seconds, folder, data, names, reported=False):
     """Train in a process of its own, unless that was done; return its facts, None if it failed."""
-    file = folder / "facts.json"
-    if not file.is_file():
-        work = side, recipe, seconds, folder, data, names, reported
-        process = multiprocessing.get_context("spawn").Process(target=train, args=work)
-        process.start()
-        try:
-            process.join()
-        finally:
-            if process.is_alive():
-                process.terminate()  # it writes its state first
-                process.join()
-        if process.exitcode not in (0, 1):
-            sys.exit(process.exitcode)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    work = side, recipe, seconds, data, names, reported
+    return facts_of(folder, train, *work, keep_model=reported)
 
 
 # --------------------------------------------------------------------------- all runs

@@ -29,11 +29,12 @@ import numpy as np
 import pandas as pd
 from pages import put
 from PIL import Image, ImageDraw, ImageFont
+from results import ROOT
 from scipy import interpolate, ndimage
 
 import kerasgan as kg
 
-PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "train.md"
+PAGE = ROOT / "docs" / "train.md"
 MOST_HIDDEN = 0.2
 """Largest share of a mask that a frame or a square may cover."""
 

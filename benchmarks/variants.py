@@ -16,59 +16,38 @@ included.
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 import resource
-import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from equal_time import ROOT, common, split
+from kept_runs import facts_of
 from pages import put_sections
 
 import kerasgan as kg
 from kerasgan.cli import doctor, runs
-from kerasgan.storage import write_file
 
 HEAD = ["| variant | validation Dice | by seed | core seconds an image |", "|---|---|---|---|"]
 
 
-def train(recipe, folder, data, names):
-    """Train a variant with one seed, and write what it scored and cost."""
-    os.setsid()  # Ctrl-C is for the process that waits, which passes it on
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        training, validation, _ = split(data, names, recipe)
-        before = resource.getrusage(resource.RUSAGE_SELF)
-        _, facts = runs.train(recipe, training, validation, folder)
-        after = resource.getrusage(resource.RUSAGE_SELF)
-    except kg.KerasganError as error:
-        sys.exit(f"{folder.name}: {error}")
+def train(folder, recipe, data, names):
+    """Train a variant with one seed; return what it scored and cost."""
+    training, validation, _ = split(data, names, recipe)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    _, facts = runs.train(recipe, training, validation, folder)
+    after = resource.getrusage(resource.RUSAGE_SELF)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    facts["core_seconds"] = spent / (recipe.epochs * len(training))
-    write_file(folder / "facts.json", json.dumps(facts, indent=2) + "\n")
-    shutil.rmtree(folder / "state")
+    return {**facts, "core_seconds": spent / (recipe.epochs * len(training))}
 
 
 def run(recipe, folder, data, names):
     """Train in a process of its own, unless that was done; return its facts."""
-    file = folder / "facts.json"
-    if not file.is_file():
-        process = multiprocessing.get_context("spawn").Process(
-            target=train, args=(recipe, folder, data, names)
-        )
-        process.start()
-        try:
-            process.join()
-        finally:
-            if process.is_alive():
-                process.terminate()  # it writes its state first
-                process.join()
-        if process.exitcode:
-            sys.exit(f"{folder.name} failed; see above")
-    facts = json.loads(file.read_text(encoding="utf-8"))
+    facts = facts_of(folder, train, recipe, data, names)
+    if facts is None:
+        sys.exit(f"{folder.name} failed; see above")
     if facts["recipe"] != json.loads(json.dumps(dataclasses.asdict(recipe))):
         sys.exit(f"'{folder}' was trained with other settings. Pass another --results")
     return facts

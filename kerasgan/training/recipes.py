@@ -186,11 +186,11 @@ class Recipe:
             check_multiple(self.size, 32)
         else:
             check_power_of_two(self.size)
-        for name in ENCODING:
-            if getattr(self, name) and not with_encoder:
+        for name, value in self._encoding().items():
+            if not with_encoder:
                 raise KerasganError(
                     f"Argument '{name}' goes with the generator 'encoder_unet'. Received: "
-                    f"{getattr(self, name)!r} with the generator {self.generator!r}. "
+                    f"{value!r} with the generator {self.generator!r}. "
                     f"{self._line_with_encoder()}"
                 )
         check_choice("encoder", self.encoder, (*ENCODERS, None))
@@ -204,6 +204,11 @@ class Recipe:
             elif value is not None and kinds.startswith("int"):
                 least = 0 if name in ("seed", "discriminator_warmup", "frozen_stages") else 1
                 check_whole_number(name, value, least, MOST.get(name, math.inf))
+
+    def _encoding(self) -> dict[str, Any]:
+        """What is said of the encoder, by name."""
+        said = {name: getattr(self, name) for name in ENCODING}
+        return {name: value for name, value in said.items() if value not in (None, 0)}
 
     def _line_with_encoder(self) -> str:
         """The call that gives this recipe its encoder, one that there is."""
@@ -249,12 +254,11 @@ class Recipe:
             'pix2pix_generator'
         """
         shape = {"size": self.size, "channels": self.channels, "classes": self.classes}
-        starts = {name: getattr(self, name) for name in ENCODING}
         generator = getattr(models, self.generator)(
             **shape,
             filters=self.filters,
             seed=self.seed,
-            **{name: value for name, value in starts.items() if value},
+            **self._encoding(),
         )
         discriminator = None
         if self.adversarial_weight:

@@ -126,6 +126,7 @@ def test_a_recipe_names_encoder_and_weights(tmp_path):
     weights = tmp_path / "no.h5"
     with pytest.raises(kg.KerasganError, match=r"'weights' must be None.*no\.h5"):
         kg.recipes.build("fast", **changes, weights=str(weights))
+    refused("'weights' must be None.*Received: ''", kg.recipes.build, "fast", **changes, weights="")
     refused(
         "'frozen_stages' must be 0 where 'weights' is None",
         kg.recipes.build,

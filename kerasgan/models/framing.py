@@ -33,9 +33,14 @@ class Framing(NamedTuple):
 _known: weakref.WeakKeyDictionary[keras.Model, Framing] = weakref.WeakKeyDictionary()
 
 
+def check_framing(mode: Any, scale: Any = None) -> Framing:
+    """Return how a file says that a network expects its images; a scale is of windows alone."""
+    return Framing(*check_windows(mode, scale if mode == WINDOW else None)[:2])
+
+
 def set_framing(network: keras.Model, mode: str, scale: float | None = None) -> None:
     """Set how a network expects its images, for as long as the object lives."""
-    _known[network] = Framing(*check_windows(mode, scale if mode == WINDOW else None)[:2])
+    _known[network] = check_framing(mode, scale)
 
 
 def get_framing(network: keras.Model) -> Framing | None:

@@ -13,11 +13,10 @@ import safetensors.numpy
 import tensorflow as tf
 
 from kerasgan.data.folders import list_some
-from kerasgan.data.windows import WINDOW, check_windows
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models import named
 from kerasgan.models.archives import LIMIT, load_error, name_in_errors
-from kerasgan.models.framing import get_framing, set_framing
+from kerasgan.models.framing import check_framing, get_framing, set_framing
 from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
@@ -211,7 +210,7 @@ def check_settings(settings: Any, path: pathlib.Path) -> dict:
         if not (isinstance(framing, list) and len(framing) == 2):
             raise TypeError("framing is no pair")
         try:
-            check_windows(framing[0], framing[1] if framing[0] == WINDOW else None)
+            check_framing(*framing)
         except KerasganError as error:
             raise ValueError(f"framing: {error}") from error
     fits = settings.setdefault("fits", [])

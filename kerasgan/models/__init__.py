@@ -6,7 +6,8 @@ functional `keras.Model`s from images in [-1, 1] to masks, whose layers all have
 Which file to open:
 
 - `unets.py`, `encoders.py`, `transformers.py`: U-Nets, with parts that they share in `blocks.py`
-- `discriminators.py`: PatchGAN, PixelGAN, ImageGAN, SegAN's critic
+- `discriminators.py`: PatchGAN, PixelGAN, ImageGAN, one that sees the mask alone, SegAN's
+  critic
 - `functional.py`: a SavedModel, a subclassed or another network as a functional model
 - `outputs.py`: whether an output is a logit, a probability or a mask in [-1, 1], and its logits;
   decided by `trace.py`, the operations of a network, and `ranges.py`, the ranges of their values
@@ -18,6 +19,7 @@ from kerasgan.models.blocks import SeededDropout, WeightClip
 from kerasgan.models.discriminators import (
     feature_critic,
     image_discriminator,
+    mask_discriminator,
     patch_discriminator,
     pixel_discriminator,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "final_activation",
     "generator_of",
     "image_discriminator",
+    "mask_discriminator",
     "nested_unet",
     "patch_discriminator",
     "pix2pix_generator",

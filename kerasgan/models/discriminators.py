@@ -108,6 +108,55 @@ def pixel_discriminator(
 
 
 @register_builder
+def mask_discriminator(
+    size: int | tuple[int, int] = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 64,
+    spectral_norm: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a fully convolutional discriminator that sees the mask alone, not the image.
+
+    Five 4 x 4 convolutions of stride 2: `filters`, 2, 4 and 8 times as many, one; LeakyReLU 0.2
+    between, no batch norm. Where few masks are known, a discriminator that sees the image can learn
+    these images by heart; this one can only know what masks look like.
+
+    Args:
+        size: height and width in pixels, an int or (height, width), from 1 up.
+        channels: channels of the image, which is taken and not looked at, from 1 up.
+        classes: channels of the mask, from 1 up.
+        filters: channels behind the first convolution, from 1 up; 64 in the paper.
+        spectral_norm: as for `patch_discriminator`.
+        seed: int, for the kernels' start values.
+
+    Returns:
+        A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
+        (batch, height, width, classes) in [-1, 1]] -> logits (batch, height/32, width/32, 1),
+        rounded up.
+
+    Raises:
+        KerasganError: if an argument is out of range.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.mask_discriminator(size=96, filters=2).output_shape
+        (None, 3, 3, 1)
+
+    Source: Hung et al. 2018 (arXiv 1802.07934), section 3.3.
+    """
+    inputs = discriminator_inputs(size, channels, classes, filters)
+    x = inputs[1]
+    for level in range(1, 6):
+        how = {"strides": 2, "padding": "same"}
+        how["kernel_initializer"] = keras.initializers.HeNormal(seed=1000 * seed + 100 + level)
+        width = filters * 2 ** (level - 1) if level < 5 else 1
+        x = conv(x, width, 4, "mask", level, spectral_norm, seed, **how)
+        x = activated(x, f"mask_{level}", False) if level < 5 else x
+    return keras.Model(inputs, logits_output(x), name="mask_discriminator")
+
+
+@register_builder
 def image_discriminator(
     size: int = 128,
     channels: int = 3,
@@ -238,7 +287,8 @@ def conv(x, width: int, side: int, name: str, level: int, spectral_norm: bool, s
     """Apply the convolution of a level, with spectral normalisation or not."""
     name = f"{name}_{level}_conv"
     inner = f"{name}_inner" if spectral_norm else name
-    layer = layers.Conv2D(width, side, name=inner, **blocks.conv_settings(seed, 100 + level), **how)
+    how = {**blocks.conv_settings(seed, 100 + level), **how}
+    layer = layers.Conv2D(width, side, name=inner, **how)
     return blocks.apply_spectral_norm(layer, x, name) if spectral_norm else layer(x)
 
 

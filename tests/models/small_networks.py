@@ -18,6 +18,7 @@ GENERATORS = {
 DISCRIMINATORS = (
     "patch_discriminator",
     "pixel_discriminator",
+    "mask_discriminator",
     "image_discriminator",
     "feature_critic",
 )

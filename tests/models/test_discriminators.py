@@ -143,6 +143,24 @@ def test_pixel_discriminator_has_the_parameters_of_its_layers():
     assert model.count_params() == (5 * 4 + 4) + (4 * 8 + 8) + 4 * 8 + (8 + 1)
 
 
+def test_mask_discriminator_sees_the_mask_alone():
+    for spectral_norm in (False, True):
+        model = models.mask_discriminator(
+            size=(40, 64), channels=1, classes=2, filters=3, spectral_norm=spectral_norm
+        )
+        assert model.output_shape == (None, 2, 2, 1)
+        image, signed_mask = tf.ones((1, 40, 64, 1)), tf.ones((1, 40, 64, 2))
+        with tf.GradientTape() as tape:
+            tape.watch([image, signed_mask])
+            output = model([image, signed_mask])
+        by_image, by_mask = tape.gradient(output, [image, signed_mask])
+        assert by_image is None
+        assert np.any(by_mask)
+    widths = [2, 3, 6, 12, 24, 1]
+    wanted = sum(16 * a * b + b for a, b in zip(widths, widths[1:]))
+    assert models.mask_discriminator(classes=2, filters=3).count_params() == wanted
+
+
 # --- The critic ---
 
 

@@ -48,7 +48,8 @@ def run(recipe, folder, data, names):
     facts = facts_of(folder, train, recipe, data, names)
     if facts is None:
         sys.exit(f"{folder.name} failed; see above")
-    if facts["recipe"] != json.loads(json.dumps(dataclasses.asdict(recipe))):
+    then = {**dataclasses.asdict(kg.recipes.Recipe(recipe.name)), **facts["recipe"]}
+    if then != json.loads(json.dumps(dataclasses.asdict(recipe))):
         sys.exit(f"'{folder}' was trained with other settings. Pass another --results")
     return facts
 

@@ -113,6 +113,13 @@ def make_batches(
     dataset = indices.map(_plain(example), os.cpu_count() or 1, deterministic=True)
     dataset = finish_epochs(dataset.batch(batch_size), count, batch_size, epoch, start)
     dataset.origin = origin
+
+    def endless(steps: int) -> tf.data.Dataset:
+        indices, position = endless_indices(count, batch_size, seed, shuffle, steps)
+        examples = indices.map(_plain(example), os.cpu_count() or 1, deterministic=True)
+        return finish_endless(examples.batch(batch_size, drop_remainder=True), position)
+
+    dataset.endless = endless
     return dataset
 
 
@@ -135,14 +142,52 @@ def epoch_indices(count: int, batch_size: int, seed: int, shuffle: bool):
         return now, first
 
     def order(now: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.range(count, dtype=tf.int64)
-        if shuffle:
-            order_key = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
-            indices = tf.gather(indices, tf.argsort(order_key, stable=True))
-        indices = indices[first * batch_size :]
-        return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (now, index))
+        return _indices_of_epoch(now, first * batch_size, count, seed, shuffle)
 
     return tf.data.Dataset.range(1).map(_plain(begin)).flat_map(_plain(order)), epoch, start
+
+
+def endless_indices(count: int, batch_size: int, seed: int, shuffle: bool, steps: int):
+    """Give the pairs of `epoch_indices`, epoch behind epoch without an end.
+
+    Returns the dataset and a variable, `position`: how many whole batches the next iteration leaves
+    out. Each iteration adds `steps` to it.
+    """
+    positions, position = positions_of_iterations(steps)
+
+    def epochs(done: tf.Tensor) -> tf.data.Dataset:
+        first = done * batch_size
+
+        def order(now: tf.Tensor) -> tf.data.Dataset:
+            return _indices_of_epoch(now, tf.maximum(first - now * count, 0), count, seed, shuffle)
+
+        return tf.data.Dataset.range(first // count, tf.int64.max).flat_map(_plain(order))
+
+    return positions.flat_map(_plain(epochs)), position
+
+
+def positions_of_iterations(steps: int):
+    """Give, in each iteration, how many batches came before it; and the variable that says so."""
+    with tf.device("CPU:0"):
+        position = tf.Variable(0, trainable=False, dtype=tf.int64, name="position")
+
+    def begin(_: tf.Tensor) -> tf.Tensor:
+        done = position.read_value()
+        with tf.control_dependencies([done]):
+            position.assign_add(steps, read_value=False)
+        return done
+
+    return tf.data.Dataset.range(1).map(_plain(begin)), position
+
+
+def _indices_of_epoch(
+    now: tf.Tensor, first: tf.Tensor, count: int, seed: int, shuffle: bool
+) -> tf.data.Dataset:
+    indices = tf.range(count, dtype=tf.int64)
+    if shuffle:
+        order_key = tf.random.stateless_uniform([count], _key(seed, _SHUFFLE, now))
+        indices = tf.gather(indices, tf.argsort(order_key, stable=True))
+    return tf.data.Dataset.from_tensor_slices(indices[first:]).map(lambda index: (now, index))
 
 
 def finish_epochs(
@@ -153,17 +198,28 @@ def finish_epochs(
     The length is that of a whole epoch, also where `start` leaves batches out. Attached are both
     variables and the number of images in the last batch.
     """
+    dataset = _prefetched(batches, -(-count // batch_size))
+    dataset.epoch, dataset.start = epoch, start
+    dataset.last_batch = count % batch_size or batch_size
+    return dataset
+
+
+def finish_endless(batches: tf.data.Dataset, position: tf.Variable) -> tf.data.Dataset:
+    """Prefetch batches without an end, say that they have none, and attach their position."""
+    dataset = _prefetched(batches, tf.data.INFINITE_CARDINALITY)
+    dataset.position = position
+    return dataset
+
+
+def _prefetched(batches: tf.data.Dataset, length: int) -> tf.data.Dataset:
     options = tf.data.Options()
     # Autotuning's thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.
     options.autotune.enabled = False
     # Where several machines train together, each takes its part of every batch.
     share = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = share
-    steps = tf.data.experimental.assert_cardinality(-(-count // batch_size))
-    dataset = batches.prefetch(2).apply(steps).with_options(options)
-    dataset.epoch, dataset.start = epoch, start
-    dataset.last_batch = count % batch_size or batch_size
-    return dataset
+    length = tf.data.experimental.assert_cardinality(length)
+    return batches.prefetch(2).apply(length).with_options(options)
 
 
 _plain = tf.autograph.experimental.do_not_convert

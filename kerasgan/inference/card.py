@@ -101,11 +101,14 @@ def recorded(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Say what each call of `fit` recorded of itself, which may come from a stranger's file."""
     facts = [] if fits else [("Training", UNKNOWN)]
     for number, fit in enumerate(fits, 1):
-        data, checked = (
+        data, checked, free = (
             part if isinstance(part, Mapping) else {}
-            for part in (fit.get("data"), fit.get("validation"))
+            for part in (fit.get("data"), fit.get("validation"), fit.get("unlabelled"))
         )
         pairs = [(label, fact_text(data.get(name))) for name, label in DATA.items() if name in data]
+        if free:
+            images = fact_text(free.get("images", free.get("data")))
+            pairs.append(("Unlabelled images (number, hash)", images))
         pairs += [
             (
                 "Validation images (number, hash)",

@@ -8,7 +8,8 @@ Which file to open:
 
 - `gan.py`: what happens in a training step, and `compile`, `fit`, `save`, `load`
 - `recipes.py`: complete settings by name; `callbacks.py`, `metrics.py`: what is logged and shown
-- `losses.py`, `adversarial.py`, `regularizers.py`: segmentation and adversarial losses, penalties
+- `losses.py`, `adversarial.py`, `unlabelled.py`, `regularizers.py`: losses on masks, of the
+  adversary, on images without masks, and penalties
 - `optimizers.py`, `learner.py`, `guards.py`: optimizers, moving averages, learning rates, NaN
 - `inspection.py`, `batch_checker.py`, `checks.py`: what data, batches and settings must be
 - `store.py`: the folder of a saved model; `record.py`: notes on what it was trained on

@@ -14,7 +14,8 @@ from kerasgan.training.replicas import sample_uniform
 from kerasgan.validation import check_choice
 
 
-def _mean_entropy(label: float, logits: tf.Tensor) -> tf.Tensor:
+def mean_entropy(label: float, logits: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy of a label and logits."""
     labels = tf.fill(tf.shape(logits), tf.cast(label, logits.dtype))
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
 
@@ -25,8 +26,8 @@ def vanilla(real: tf.Tensor, fake: tf.Tensor, smoothing: float = 0.0) -> tuple:
     Source: Goodfellow et al. 2014 (arXiv 1406.2661); the half as in Isola et al. 2017; smoothing as
     in Salimans et al. 2016 (arXiv 1606.03498), section 3.4.
     """
-    discriminator_loss = _mean_entropy(1.0 - smoothing, real) + _mean_entropy(0.0, fake)
-    return _mean_entropy(1.0, fake), discriminator_loss / 2
+    discriminator_loss = mean_entropy(1.0 - smoothing, real) + mean_entropy(0.0, fake)
+    return mean_entropy(1.0, fake), discriminator_loss / 2
 
 
 def least_squares(real: tf.Tensor, fake: tf.Tensor, smoothing: float = 0.0) -> tuple:

@@ -28,15 +28,26 @@ class BatchChecker:
     """Checks batches; raises on the first fault, and warns once of each kind of doubt.
 
     `argument` is what the data came as; `form`, which decides what the correcting line looks like,
-    is "arrays", "batches" of `samples.batches`, "dataset" or "yielded". `one_pixel` is the layer of
+    is "arrays", "batches" of `samples.batches`, "dataset", "yielded", or "images", a dataset of
+    images alone, which may be `ours` of `samples.batches`. `one_pixel` is the layer of
     batch normalisation that a batch of one image gives one value, if there is one.
     """
 
-    def __init__(self, generator: keras.Model, argument: str, form: str, one_pixel: str = ""):
+    def __init__(
+        self,
+        generator: keras.Model,
+        argument: str,
+        form: str,
+        one_pixel: str = "",
+        ours: bool = False,
+    ):
         self.one_pixel = one_pixel
+        self.ours = ours or form == "batches"
         self.wanted = tuple(generator.input_shape[1:]), tuple(generator.output_shape[1:])
         self.network, self.argument, self.form = generator.name, argument, form
-        self.names = ("x", "y") if form == "arrays" else ("image", "mask")
+        self.names = ("image", "mask")
+        if form == "arrays":
+            self.names = ("unlabelled" if argument == "unlabelled" else "x", "y")
         self._floating = [True, True]
         self._warned: set[str] = set()
         self._zero_batches = 0
@@ -53,6 +64,19 @@ class BatchChecker:
         if number is not None:
             self.warn_of_one_image(len(image), number)
         return ends
+
+    def check_images(self, image, number: int | None = None, before: int = 0) -> tuple:
+        """Check a batch of images without masks; return their least and greatest value."""
+        image = self._real(image, 0)
+        self.check_shape(image.shape)
+        return self._check_image(image, number, before)
+
+    def check_shape(self, shape) -> None:
+        """Raise unless a shape, which may hold None, is one of images without masks."""
+        shape = tuple(shape)
+        fits = all(side is not None for side in self.wanted[1][:2])
+        size = self.wanted[1][:2] if fits else shape[1:3]
+        self.shapes(shape, (*shape[:1], *size, *self.wanted[1][2:]))
 
     def warn_of_one_image(self, size: int | None, number: int | None = None) -> None:
         """Warn if the size of a batch leaves a layer one value, whose variance is 0."""
@@ -151,7 +175,8 @@ class BatchChecker:
             return f"{'; ' + what if what else ''}: {self._line(**{name: text})}"
 
         if _fits(shape, want):
-            line = "data = data.batch(8)" if self.form == "dataset" else "x[None], y[None]"
+            datasets = ("dataset", "images")
+            line = "data = data.batch(8)" if self.form in datasets else "x[None], y[None]"
             return f"; is this one image, not a batch of them: `{line}`"
         other = shapes[1 - index]
         if _fits(shape[1:], self.wanted[1 - index]) and _fits(other[1:], want):
@@ -160,7 +185,7 @@ class BatchChecker:
             return mend("tf.transpose({0}, (0, 2, 3, 1))", "the channels come first")
         last = shape[-1] if len(shape) == 4 else None
         if not _fits(shape[1:3], want[:2]) or len(shape) not in (3, 4):
-            if self.form == "batches":
+            if self.ours:
                 return f"; use samples.batches(..., size={want[:2]})"
             if len(shape) != 4 or None in want[:2]:
                 return ""
@@ -282,6 +307,8 @@ class BatchChecker:
         for text, name, floating in zip((image, mask), self.names, self._floating):
             number = name if floating else f"tf.cast({name}, tf.float32)"
             parts.append(text.format(name, f=number))
+        if self.form == "images":
+            return f"`data = data.map(lambda image: {parts[0]})`"
         if self.form in ("batches", "dataset"):
             return f"`data = data.map(lambda image, mask: ({', '.join(parts)}))`"
         if self.form == "yielded":

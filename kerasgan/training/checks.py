@@ -97,6 +97,10 @@ def check_settings(settings: dict, penalty, penalty_weight) -> None:
 
 def check_xla(jit_compile: bool | None, losses: dict) -> None:
     """Raise if XLA is to compile what it cannot."""
+    views = [name for name in ("mean_teacher", "pseudo_labels") if name in losses]
+    if jit_compile and views:
+        where = f"with the unlabelled loss '{views[0]}': XLA cannot draw its view of an image"
+        raise invalid("jit_compile", f"False {where}", True)
     if jit_compile and "boundary" in losses:
         where = "with the loss 'boundary': XLA has no distance transform"
         raise invalid("jit_compile", f"False {where}", True)

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.data.pipeline import epoch_indices, finish_epochs
+from kerasgan.data.pipeline import (
+    endless_indices,
+    epoch_indices,
+    finish_endless,
+    finish_epochs,
+    positions_of_iterations,
+)
 
 ARRAYS = (np.ndarray, tf.Tensor)
 
@@ -17,6 +23,9 @@ def set_position(x, epoch: int, start: int = 0) -> None:
         variable = getattr(x, name, None)
         if isinstance(variable, tf.Variable):
             variable.assign(value)
+    position = getattr(x, "position", None)
+    if isinstance(position, tf.Variable):
+        position.assign(epoch * x.steps + start)
 
 
 def batches_from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.data.Dataset:
@@ -33,6 +42,65 @@ def batches_from_arrays(x, y, batch_size: int, shuffle: bool, seed: int) -> tf.d
     return finish_epochs(batches, len(x), batch_size, epoch, start)
 
 
+def arrays_as_dataset(x, y, options: dict, seed: int) -> tuple:
+    """Return arrays as `batches_from_arrays`, unless Keras alone can part them; others as they are.
+
+    What is then no option of `fit` any more is taken out of `options`.
+    """
+    both = isinstance(x, ARRAYS) and isinstance(y, ARRAYS)
+    if not both or options.get("steps_per_epoch") is not None or options.get("validation_split"):
+        return x, y
+    shuffle = options.pop("shuffle", True) is not False
+    batch_size = options.pop("batch_size", None) or 32
+    options["validation_batch_size"] = options.get("validation_batch_size") or batch_size
+    return batches_from_arrays(x, y, batch_size, shuffle, seed), None
+
+
+def pair_with_unlabelled(labelled: tf.data.Dataset, unlabelled, steps: int) -> tf.data.Dataset:
+    """Put a batch of unlabelled images beside each labelled one: ((image, unlabelled), mask).
+
+    `unlabelled` goes on from epoch to epoch of `steps` steps, in an order of its own, and begins
+    anew when it ends. The step that is entered decides where it stands, as for the labelled data.
+    """
+    if hasattr(unlabelled, "endless"):
+        stream = unlabelled.endless(steps)
+    else:
+        positions, position = positions_of_iterations(steps)
+        length = length_of(unlabelled) or tf.int64.max
+
+        def again(done: tf.Tensor) -> tf.data.Dataset:
+            return unlabelled.repeat().skip(done % length)
+
+        again = tf.autograph.experimental.do_not_convert(again)
+        stream = finish_endless(positions.flat_map(again), position)
+    pairs = tf.data.Dataset.zip((labelled, stream))
+    pairs = pairs.map(lambda pair, images: ((pair[0], images), pair[1]))
+    pairs.steps, pairs.position = steps, stream.position
+    for name in ("epoch", "start"):
+        if hasattr(labelled, name):
+            setattr(pairs, name, getattr(labelled, name))
+    return pairs
+
+
+def images_from_array(images, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Return whole batches of unlabelled images, in an order as of `batches_from_arrays`."""
+    with tf.device("CPU:0"):
+        images = _tensor(images)
+    count = len(images)
+
+    def batches(indices):
+        indices = indices.batch(batch_size, drop_remainder=True)
+        return indices.map(lambda _, index: tf.gather(images, index))
+
+    def endless(steps: int) -> tf.data.Dataset:
+        indices, position = endless_indices(count, batch_size, seed, True, steps)
+        return finish_endless(batches(indices), position)
+
+    dataset = batches(epoch_indices(count, batch_size, seed, True)[0])
+    dataset.endless = endless
+    return dataset
+
+
 def continue_from(x, y, options: dict, seed: int, first: int, epoch: int, step: int, known=None):
     """Return `x` and `y` to train on from a step of an epoch on, and whether that is possible.
 
@@ -41,13 +109,7 @@ def continue_from(x, y, options: dict, seed: int, first: int, epoch: int, step: 
     datasets that do not know their length. Generators are read from the start of an epoch alone.
     """
     steps = options.get("steps_per_epoch")
-    if isinstance(x, ARRAYS) and isinstance(y, ARRAYS):
-        if steps is not None or options.get("validation_split"):
-            return x, y, False
-        shuffle = options.pop("shuffle", True) is not False
-        batch_size = options.pop("batch_size", None) or 32
-        options["validation_batch_size"] = options.get("validation_batch_size") or batch_size
-        x, y = batches_from_arrays(x, y, batch_size, shuffle, seed), None
+    x, y = arrays_as_dataset(x, y, options, seed)
     if not isinstance(x, tf.data.Dataset):
         return x, y, False
     if steps is not None and steps != length_of(x):  # one iterator for all epochs

@@ -40,6 +40,7 @@ from kerasgan.training.learner import (
 from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.record import Record
+from kerasgan.training.unlabelled import PLAIN, Unlabelled, check_given, check_terms, named_weights
 
 
 def _after_batch_is_read(step):
@@ -69,6 +70,10 @@ class SegmentationGAN(keras.Model):
     `discriminator_accuracy` (the fraction of real and generated masks that it classifies rightly),
     `jaccard` and `dice` (mean over images, at network size), with `val_` before it for validation
     data.
+
+    Images without masks can be learned from too: `unlabelled_losses` of `compile`, `unlabelled` of
+    `fit`.
+
     `optimizer`, which learning-rate callbacks act on, is the generator's.
 
     `generator` is always the network that predicts, in float32. Where its weights are a moving
@@ -141,6 +146,8 @@ class SegmentationGAN(keras.Model):
         schedule: str = "constant",
         warmup: float = 0.0,
         ema_momentum: float = 0.0,
+        unlabelled_losses: dict[str, float] | None = None,
+        unlabelled_rampup: int = 0,
         precision: str = "float32",
         penalty: Callable | None = None,
         penalty_weight: float = 1.0,
@@ -177,6 +184,12 @@ class SegmentationGAN(keras.Model):
             warmup: share of the steps in which a cosine schedule rises first, in [0, 1).
             ema_momentum: of the moving average of the generator's weights, in [0, 1); it predicts
                 in place of the last weights. 0 for none. Early on the average is shorter.
+            unlabelled_losses: weight of each loss on unlabelled images, which `fit` is then given,
+                from 0 up, by name. Of the discriminator: `"adversarial"`, `"self_training"`. Of a
+                critic that comes with it: `"output_adaptation"`, `"entropy_adaptation"`. Of the
+                network that predicts, as a teacher: `"mean_teacher"` (with `ema_momentum`),
+                `"cutmix"`, `"pseudo_labels"`. Each is logged, as `unlabelled_cutmix_loss`.
+            unlabelled_rampup: steps over which these weights rise from nearly 0.
             precision: that convolutions are trained in: `"float32"`; `"bfloat16"` where the
                 processor has it; `"float16"`, with loss scaling, on GPUs. Weights, logits and
                 losses, and the network that predicts, are float32 in each.
@@ -205,7 +218,6 @@ class SegmentationGAN(keras.Model):
         functions, losses = named_losses(
             losses, self.generator.output_shape[1:], bool(kwargs.get("run_eagerly"))
         )
-        checks.check_xla(kwargs.get("jit_compile"), losses)
         check_adversarial(adversarial, label_smoothing)
         settings: dict[str, Any] = {
             "losses": losses,
@@ -219,12 +231,17 @@ class SegmentationGAN(keras.Model):
             "schedule": schedule,
             "warmup": warmup,
             "ema_momentum": ema_momentum,
+            "unlabelled_losses": named_weights(unlabelled_losses),
+            "unlabelled_rampup": unlabelled_rampup,
             "precision": precision,
             "sync_batch_norm": sync_batch_norm,
         }
         checks.check_settings(settings, penalty, penalty_weight)
         if self.discriminator is None:
             settings["adversarial_weight"] = 0.0
+        free = settings["unlabelled_losses"]
+        checks.check_xla(kwargs.get("jit_compile"), {**losses, **free})
+        check_terms(free, settings, self.generator.output_shape[1:], self.discriminator)
         if not (any(losses.values()) or settings["adversarial_weight"] or penalty):
             raise KerasganError(
                 "There is nothing to learn from: every weight in 'losses' is 0, and there is "
@@ -239,23 +256,24 @@ class SegmentationGAN(keras.Model):
         self.adversarial_weight = float(settings["adversarial_weight"])
         self._prepare_generator()
         self._prepare_discriminator(pair[1])
+        length, shape = settings["unlabelled_rampup"], self.generator.output_shape[1:]
+        vars(self)["_unlabelled"] = Unlabelled(free, length, shape) if free else None
         if replicas.is_distributed():
             for network in self._networks():
                 replicas.synchronize_batch_norm(network, sync_batch_norm)
         vars(self)["_learns"] = vars(self)["_learned"] = self._follow_frozen_layers()
         self._penalty = penalty(self._trained_generator) if penalty and penalty_weight else None
         self._penalty_weight = float(penalty_weight)
-        self._rates = [
-            (each, optimizers.peak_learning_rate(each, schedule))
-            for each in (self.optimizer, self.discriminator_optimizer)
-            if each is not None
-        ]
+        own = [each for each in (self.optimizer, self.discriminator_optimizer) if each is not None]
+        own += self._unlabelled.optimizers.values() if free else []
+        self._rates = [(each, optimizers.peak_learning_rate(each, schedule)) for each in own]
         names = ["generator_loss", *(f"{name}_loss" for name in losses)]
         names += ["penalty_loss"] * (self._penalty is not None)
         if self.adversarial_weight:
             names += ["adversarial_loss", "discriminator_loss"]
             names += ["feature_loss"] * bool(feature_matching)
             names += ["discriminator_accuracy"] * (adversarial in THRESHOLDS)
+        names += self._unlabelled.names if free else []
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self._overlaps = [Jaccard(), Dice()]
         self.compiled = True
@@ -302,12 +320,26 @@ class SegmentationGAN(keras.Model):
     @workers.explain_lost_workers
     @guards.silence_slow_callbacks()
     @inspection.unwrap_errors()
-    def fit(self, x=None, y=None, *, resume=None, initial_epoch=0, callbacks=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *,
+        unlabelled=None,
+        resume=None,
+        initial_epoch=0,
+        callbacks=None,
+        **kwargs,
+    ):
         """Train; as `keras.Model.fit`, and able to go on where an earlier run stopped.
 
         Args:
             x: what Keras takes; usually `samples.batches(...)`.
             y: masks, where `x` is an array of images.
+            unlabelled: images without masks, for `unlabelled_losses` of `compile`: usually
+                `frames.batches(...)`, of `frames = load_folder(images=..., masks=None)`; or another
+                dataset of image batches, or an array of images. Each step sees a batch of both. An
+                epoch is one of `x`; the unlabelled images go round in an order of their own.
             resume: a folder for the state of the run, written between steps: behind the first, at
                 least every minute, at each epoch's end, and on SIGINT or SIGTERM, which then stop
                 it. The last two states are kept. If it holds one already, the run goes on from
@@ -332,12 +364,16 @@ class SegmentationGAN(keras.Model):
         self._start_training()
         store.warn_of_new_optimizers(self)
         checks.check_scaling(self.generator)
+        check_given(self._settings["unlabelled_losses"], unlabelled)
         given, options = x, dict(kwargs)
         x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), learns=True)
+        data, pair = (given if y is None else x, y), None
+        if unlabelled is not None:
+            x, y, pair = self._beside(x, y, unlabelled, kwargs)
         if kwargs.get("validation_data") is not None:
             parts = kwargs["validation_data"], kwargs.get("validation_steps")
             kwargs["validation_data"] = inspection.check_validation_data(self.generator, *parts)
-        record = Record(given if y is None else x, y, options)
+        record = Record(*data, options, unlabelled)
         if get_preprocess(self.generator) is None:
             set_preprocess(self.generator)  # it learns to take what it is trained on
         note_framing(self.generator, record.entry["data"], self.recipe)
@@ -345,16 +381,34 @@ class SegmentationGAN(keras.Model):
         watching = [guards.NonFiniteGuard()]
         if self._settings["schedule"] == "cosine":
             watching.append(guards.CosineSchedule(self._settings["warmup"]))
+        if unlabelled is not None:
+            watching.append(guards.HarmGuard())
         watching.append(record)
         fit = _with_data_for_keras(self, super().fit)
         if resume is not None:
-            history = runs.run(fit, self, x, y, resume, initial_epoch, watching, callbacks, kwargs)
+            places = resume, initial_epoch
+            history = runs.run(fit, self, x, y, pair, *places, watching, callbacks, kwargs)
         else:
+            x = x if pair is None else pair(x)
             feed.set_position(x, initial_epoch)
             callbacks = [*watching, *callbacks]
             history = fit(x, y, initial_epoch=initial_epoch, callbacks=callbacks, **kwargs)
         record.close(callbacks)
         return history
+
+    def _beside(self, x, y, unlabelled, options):
+        """Return labelled batches, and what puts unlabelled ones beside them."""
+        seed = int((self.recipe or {}).get("seed") or 0)
+        size = options.get("batch_size") or 32
+        x, y = feed.arrays_as_dataset(x, y, options, seed)
+        steps = inspection.check_labelled(x, options.get("steps_per_epoch"))
+        terms = self._settings["unlabelled_losses"]
+        unlabelled = inspection.check_unlabelled(
+            self.generator, unlabelled, size, 2 if "cutmix" in terms else 1
+        )
+        if not isinstance(unlabelled, tf.data.Dataset):
+            unlabelled = feed.images_from_array(unlabelled, size, seed)
+        return x, y, lambda labelled: feed.pair_with_unlabelled(labelled, unlabelled, steps)
 
     def _follow_frozen_layers(self) -> dict[str, bool]:
         """Freeze in the networks that learn what is frozen in those that the user holds."""
@@ -406,6 +460,11 @@ class SegmentationGAN(keras.Model):
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         weights["batch_size"] = getattr(x, "shape", (None,))[0]
         self._start_training()
+        if self._settings["unlabelled_losses"]:
+            raise KerasganError(
+                "train_on_batch() takes labelled images alone, and compile() was given "
+                "unlabelled_losses; call fit(..., unlabelled=...), or compile without them"
+            )
         x, y = self._check_data(x, y, weights, learns=True)
         self._reset_scores(kwargs)
         return super().train_on_batch(x, y, **kwargs)
@@ -464,16 +523,26 @@ class SegmentationGAN(keras.Model):
         is handed to the generator's tape, so the generator runs once, and no gradient of this loss
         by the discriminator's weights is computed.
         """
+        data, free = replicas.split_unlabelled(data)
         image, mask, fraction = self._read(data)
+        views, inside = {}, None
+        if free is not None:
+            free = inspection.cast_image(free[0], self.generator), free[1]
+            views, inside = self._unlabelled.views(free[0], self._key())
         still = [w for network in self._networks() for w in frozen_wrapped_weights(network)]
         still = [(weight, tf.identity(weight)) for weight in still]
 
         # 1. Segment the images; compute the losses that compare the result with the true masks.
         with tf.GradientTape() as generator_tape:
-            probability, logits = self._segment(image, training=True)
+            probability, logits, drawn = self._segment_all(image, views)
             fake = to_signed_mask(probability)
             generator_loss, logs = self._segmentation_loss(image, mask, probability, logits, True)
             part = replicas.weight_loss(generator_loss, fraction)
+            if free is not None:
+                free_loss, parts = self._unlabelled_loss(free[0], drawn, inside)
+                part += replicas.weight_loss(free_loss, free[1])
+                generator_loss += replicas.relative_loss(free_loss, free[1], fraction)
+                logs.update(parts)
             target = optimizers.scale_loss(self.optimizer, part)
         targets, target_gradients = [target], [tf.ones_like(target)]
 
@@ -499,13 +568,17 @@ class SegmentationGAN(keras.Model):
             generator_loss += adversarial_loss
             logs.update(parts, discriminator_loss=discriminator_loss)
 
-        # 3. Move both networks by their gradients.
+        # 3. Move all networks by their gradients.
         variables = self._trained_generator.trainable_variables
         gradients = generator_tape.gradient(targets, variables, output_gradients=target_gradients)
         optimizers.apply_gradients(self.optimizer, gradients, variables)
         if self.adversarial_weight:
             pair = discriminator_gradients, discriminator_variables
             optimizers.apply_gradients(self.discriminator_optimizer, *pair)
+        if free is not None and self._unlabelled.critics:
+            pair = probability, drawn[PLAIN][0]
+            parts = self._unlabelled.train_critics(*pair, (fraction, free[1]))
+            logs.update(parts)
 
         for weight, value in still:
             weight.assign(value)
@@ -519,7 +592,8 @@ class SegmentationGAN(keras.Model):
             update_ema(self.generator, self._trained_generator, momentum)
 
         # 5. Update the means that are logged.
-        return self._log(mask, probability, generator_loss, logs, fraction)
+        free_fraction = fraction if free is None else free[1]
+        return self._log(mask, probability, generator_loss, logs, fraction, free_fraction)
 
     @_after_batch_is_read
     def test_step(self, data):
@@ -533,7 +607,9 @@ class SegmentationGAN(keras.Model):
             )
             generator_loss += adversarial_loss
             logs.update(parts, discriminator_loss=discriminator_loss)
-        return self._log(mask, probability, generator_loss, logs, fraction)
+        scores = self._log(mask, probability, generator_loss, logs, fraction)
+        unseen = self._unlabelled.names if self._unlabelled else ()
+        return {name: value for name, value in scores.items() if name not in unseen}
 
     def _read(self, data):
         """Return this device's images and masks, float32, and their fraction of the batch."""
@@ -544,6 +620,34 @@ class SegmentationGAN(keras.Model):
         """Return probabilities and logits, of the network that is trained or of that in use."""
         output, logits = self._with_logits[training](image, training=training)
         return to_probability(tf.cast(output, tf.float32), self.activation), logits
+
+    def _segment_all(self, image, views):
+        """Return probabilities and logits of labelled images, and both of views of others, by view.
+
+        The network sees them as one batch, so that batch normalisation treats them alike.
+        """
+        if not views:
+            return *self._segment(image, training=True), {}
+        sizes = [tf.shape(each)[0] for each in (image, *views.values())]
+        found = self._segment(tf.concat([image, *views.values()], 0), training=True)
+        first, *others = zip(*(tf.split(each, sizes) for each in found))
+        return *first, dict(zip(views, others))
+
+    def _unlabelled_loss(self, image, drawn, inside):
+        """Return the weighted sum of the losses on unlabelled images, and each of them by name."""
+
+        def teach():
+            return self._segment(image, training=False)[0]
+
+        def judge(probability):
+            verdict = self._discriminators[True](
+                [image, to_signed_mask(probability)], training=True
+            )
+            verdict = verdict[0] if self._settings["feature_matching"] else verdict
+            return tf.cast(verdict, tf.float32)
+
+        kind, step = self._settings["adversarial"], self._step()
+        return self._unlabelled.loss(drawn, inside, teach, judge, kind, step)
 
     def _segmentation_loss(self, image, mask, probability, logits, training):
         """Return the weighted sum of penalty and segmentation losses, and each of them by name."""
@@ -589,6 +693,11 @@ class SegmentationGAN(keras.Model):
         real = to_signed_mask(mask)
         return gradient_norm_penalties(score, image, real, fake, self._settings, self._step())
 
+    def _key(self):
+        """Return the key of what is random in this step."""
+        seed = int((self.recipe or {}).get("seed") or 0) % 2**31
+        return tf.stack([tf.constant(seed), self._step()])
+
     def _step(self):
         return tf.cast(self.optimizer.iterations, tf.int32)
 
@@ -597,12 +706,14 @@ class SegmentationGAN(keras.Model):
         wait = self._settings["discriminator_warmup"]
         return tf.cast(self._step() >= wait, tf.float32) if wait else 1.0
 
-    def _log(self, mask, probability, generator_loss, parts, fraction):
+    def _log(self, mask, probability, generator_loss, parts, fraction, free_fraction=None):
+        unlabelled = self._unlabelled.names if self._unlabelled else ()
         for name, value in {"generator_loss": generator_loss, **parts}.items():
             # Else TensorFlow adds the parts of a sum to the running total one by one, in an order
             # that is not the same in every process.
             value = tf.reduce_sum(tf.stack([value, tf.zeros_like(value)]))
-            self._means[name].update_state(value, fraction)
+            share = free_fraction if name in unlabelled else fraction
+            self._means[name].update_state(value, share)
         for metric in self._overlaps:
             counts = tf.fill(tf.shape(mask)[:1], tf.cast(fraction > 0, tf.float32))
             metric.update_state(mask, probability, counts)
@@ -679,6 +790,7 @@ class SegmentationGAN(keras.Model):
         """Return every network whose weights a step changes."""
         networks = [self.generator, self._trained_generator]
         networks += [self.discriminator, self._trained_discriminator]
+        networks += self._unlabelled.critics.values() if self._unlabelled else []
         return [x for i, x in enumerate(networks) if x is not None and x not in networks[:i]]
 
 

@@ -18,6 +18,7 @@ from kerasgan.training.inspection import EMPTY
 from kerasgan.training.optimizers import learning_rate_of
 
 PERFECT, PATIENCE = 0.99, 3  # accuracy of a discriminator, epochs
+FALL = 0.1  # of validation Dice
 TRACE_AFTER = 20  # steps; short runs are over before tracing pays
 
 
@@ -165,6 +166,32 @@ class NonFiniteGuard(keras.callbacks.Callback):
         )
 
 
+class HarmGuard(keras.callbacks.Callback):
+    """Warn where validation falls and stays low while the network learns from unlabelled images."""
+
+    def __init__(self):
+        super().__init__()
+        self._best, self._best_epoch, self._below = -math.inf, 0, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Compare this epoch's validation with the best so far."""
+        dice = (logs or {}).get("val_dice")
+        if dice is None:
+            return
+        if dice > self._best:
+            self._best, self._best_epoch = dice, epoch
+        self._below = self._below + 1 if dice < self._best - FALL else 0
+        if self._below == PATIENCE:
+            warn(
+                f"Validation Dice was {self._best:.3f} in epoch {self._best_epoch + 1}, and has "
+                f"been more than {FALL} below that in the last {PATIENCE} epochs, {dice:.3f} in "
+                "this one: the unlabelled images may do harm, as where they show something else "
+                "than the labelled ones. Lower their weights in unlabelled_losses, or raise "
+                "unlabelled_rampup, and compare with a run without them. The weights of the best "
+                "epoch are kept by a callback: kg.training.SaveBest(folder)"
+            )
+
+
 @contextlib.contextmanager
 def silence_end_of_data(options: dict):
     """Silence Keras 3's warning that data of unknown length have ended, if no steps were given."""
@@ -202,6 +229,9 @@ def _weights(gan) -> dict:
         "discriminator": gan.discriminator,
         "trained copy of the discriminator": gan._trained_discriminator,
     }
+    if gan._unlabelled is not None:
+        critics = gan._unlabelled.critics
+        roles.update({f"critic of '{name}'": critic for name, critic in critics.items()})
     weights, seen = {}, set()
     for role, network in roles.items():
         for index, weight in enumerate(network.weights if network is not None else ()):
@@ -217,7 +247,7 @@ def _optimizers(gan) -> dict:
     return {
         f"'{path_of(variable)}' ({key}) of the optimizers": variable
         for key, variable in store.optimizer_variables(gan).items()
-        if not key.startswith("learner/")
+        if not key.startswith(("learner/", "critic/"))
     }
 
 

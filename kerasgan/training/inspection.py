@@ -34,6 +34,7 @@ MOVED = (
     "An optimizer that compile() was given has moved the weights of another network before, or of "
     "this one in another precision; compile with a new one"
 )
+LABELLED = "gives images with masks, and masks would be left unused"
 CHUNK = 64
 KERASGAN_MESSAGE = re.compile(r"Kerasgan(Error|Warning): (.+)")
 
@@ -90,6 +91,119 @@ def check_validation_data(generator: keras.Model, data, steps=None):
             if next(iter(x), None) is None:
                 raise KerasganError(EMPTY)
     return x
+
+
+def check_labelled(x, steps: int | None) -> int:
+    """Return how many steps an epoch has; raise unless unlabelled batches can stand beside `x`."""
+    if not isinstance(x, tf.data.Dataset):
+        raise KerasganError(
+            "Argument 'x' must, beside 'unlabelled', be a tf.data.Dataset such as "
+            "samples.batches(8, size=...), or arrays x and y without steps_per_epoch and "
+            f"validation_split. Received: {type(x).__name__}"
+        )
+    length = int(x.cardinality())
+    if steps is None and length == tf.data.UNKNOWN_CARDINALITY:
+        raise KerasganError(
+            "Argument 'x' must, beside 'unlabelled', have a known number of batches: pass "
+            "steps_per_epoch, or x.apply(tf.data.experimental.assert_cardinality(n))"
+        )
+    return length if steps is None else steps
+
+
+def check_unlabelled(generator: keras.Model, x, batch_size: int, least: int = 1):
+    """Return the unlabelled images that `fit` got: an array, or a dataset that checks its batches.
+
+    `batch_size` is that of arrays; `least` how many images of a batch are needed.
+    """
+    if isinstance(x, Samples):
+        raise KerasganError(
+            "Argument 'unlabelled' must be batches of images; call its method batches. Received: "
+            f"{x!r}"
+        )
+    if isinstance(x, tf.data.Dataset):
+        checker = BatchChecker(generator, "unlabelled", "images", ours=_is_from_samples(x))
+        return _images_dataset(x, checker, least)
+    if not hasattr(x, "__len__") or isinstance(x, (str, bytes, dict, keras.utils.Sequence)):
+        raise KerasganError(
+            "Argument 'unlabelled' must be a tf.data.Dataset of image batches such as "
+            "frames.batches(8, size=...), of frames = load_folder(images=..., masks=None), or an "
+            f"array of images. Received: {type(x).__name__}"
+        )
+    if isinstance(x, (tuple, list)) and len(x) == 2 and np.ndim(x[0]) == 4:
+        raise KerasganError(f"Argument 'unlabelled' {LABELLED}; pass the images alone")
+    checker = BatchChecker(generator, "unlabelled", "arrays")
+    images = _array(x, "images", checker)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
+    ends = [checker.check_images(images[part], before=part.start) for part in parts]
+    if len(images) < max(batch_size, least):
+        raise KerasganError(
+            f"Argument 'unlabelled' must hold as many images as a batch, {max(batch_size, least)}, "
+            f"or more. Received: {len(images)}"
+        )
+    if batch_size < least:
+        _refuse_batch_of(batch_size)
+    checker.warn_of_range(min(low for low, _ in ends), max(high for _, high in ends))
+    return images
+
+
+def _refuse_batch_of(count: int):
+    raise KerasganError(
+        "Argument 'unlabelled' must have batches of two images or more: the loss 'cutmix' mixes "
+        f"them. Received: batches of {count}"
+    )
+
+
+def _images_dataset(dataset: tf.data.Dataset, checker: BatchChecker, least: int):
+    spec = dataset.element_spec
+    if isinstance(spec, (tuple, list, dict)) and len(spec) > 1:
+        checker.fail(
+            f"{LABELLED}. Load the folder with load_folder(images=..., masks=None), or leave the "
+            "masks out: unlabelled.map(lambda image, mask: image)"
+        )
+    if not isinstance(spec, tf.TensorSpec):
+        checker.fail(f"must give one image tensor. Received: {type(spec).__name__}")
+    checker.dtype(spec.dtype, 0)
+    shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
+    checker.check_shape(shape)
+    if None in shape[1:]:
+        checker.fail(
+            f"must give images of known size. Received: shape {tuple(shape)}; "
+            "dataset.map(lambda image: tf.ensure_shape(image, (None, height, width, channels)))"
+        )
+    if int(dataset.cardinality()) == 0:
+        checker.fail("holds no batch")
+    if checker.ours:
+        size = int(dataset.origin["batch_size"])
+        return dataset if size >= least else _refuse_batch_of(size)
+    faults: list[KerasganError] = []
+
+    def report(number, image):
+        if faults:
+            raise faults[0]
+        try:
+            if len(image) < least:
+                _refuse_batch_of(len(image))
+            ends = checker.check_images(image.numpy(), int(number))
+            checker.warn_of_range(*ends, int(number))
+        except KerasganError as error:
+            faults.append(error)
+            raise
+        return True
+
+    def check(number, image):
+        pixels = tf.cast(image, tf.float32)
+        fine = _is_in_range(pixels) & (tf.shape(image)[0] >= least)
+        call = lambda: tf.py_function(report, [number, image], tf.bool)  # noqa: E731
+        with tf.control_dependencies([tf.cond(fine, lambda: True, call)]):
+            return tf.identity(image)
+
+    unconverted = tf.autograph.experimental.do_not_convert
+    return dataset.enumerate().map(unconverted(check))
+
+
+def cast_image(image: tf.Tensor, generator: keras.Model) -> tf.Tensor:
+    """Cast images to float32 and reshape them to four dimensions, within a step."""
+    return _shaped(image, generator.input_shape)
 
 
 def cast_batch(image: tf.Tensor, mask: tf.Tensor, generator: keras.Model) -> tuple:
@@ -220,10 +334,14 @@ def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.
 
 def _is_unremarkable(image: tf.Tensor, mask: tf.Tensor, classes: int) -> tf.Tensor:
     """Whether a batch's values give no reason for an error or a warning."""
-    least, most = tf.reduce_min(image), tf.reduce_max(image)
-    fine = (least >= -1) & (least < 0) & (most <= 1) & tf.math.is_finite(tf.reduce_sum(image))
+    fine = _is_in_range(image)
     fine &= tf.reduce_all((mask == 0) | (mask == 1))
     return fine & tf.reduce_all(tf.reduce_sum(mask, -1) == 1) if classes > 1 else fine
+
+
+def _is_in_range(image: tf.Tensor) -> tf.Tensor:
+    least, most = tf.reduce_min(image), tf.reduce_max(image)
+    return (least >= -1) & (least < 0) & (most <= 1) & tf.math.is_finite(tf.reduce_sum(image))
 
 
 # --- Generators and sequences ---

@@ -32,10 +32,15 @@ def cross_entropy(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     It is computed from logits, so that a pixel which is confidently wrong has its full gradient.
     """
+    return tf.reduce_mean(cross_entropy_of_pixels(truth, logits))
+
+
+def cross_entropy_of_pixels(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each pixel, (batch, height, width)."""
     entropy = truth * _log_probability(logits)
     if truth.shape[-1] == 1:
         entropy += (1 - truth) * _log_probability(-logits)
-    return -tf.reduce_mean(tf.reduce_sum(entropy, axis=-1))
+    return -tf.reduce_sum(entropy, axis=-1)
 
 
 def _log_probability(logits: tf.Tensor) -> tf.Tensor:

@@ -23,6 +23,7 @@ from kerasgan.storage import write_file
 from kerasgan.text import read_text
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION
+from kerasgan.training.unlabelled import named_weights
 from kerasgan.validation import (
     MOST_SEED,
     check_choice,
@@ -47,6 +48,7 @@ GENERATORS = (
 DISCRIMINATORS = (
     "patch_discriminator",
     "pixel_discriminator",
+    "mask_discriminator",
     "image_discriminator",
     "feature_critic",
 )
@@ -59,6 +61,7 @@ KINDS: dict[str, Any] = {
     "None": type(None),
     "str": str,
 }
+FROM_ZERO = ("seed", "discriminator_warmup", "frozen_stages", "unlabelled_rampup")
 MOST = {
     "size": 8192,
     "channels": 1024,
@@ -78,7 +81,7 @@ class Recipe:
         generator: name of a function of `kerasgan.models`, such as `"pix2pix_generator"`,
             `"unet"`, `"residual_unet"`.
         discriminator: likewise: `"patch_discriminator"`, `"pixel_discriminator"`,
-            `"image_discriminator"`, `"feature_critic"`.
+            `"mask_discriminator"`, `"image_discriminator"`, `"feature_critic"`.
         encoder: of `encoder_unet`, such as `"efficientnet_lite0"`; None for other generators.
         weights: where the encoder begins, as for `encoder_unet`: `"imagenet"`, a file, or None.
         frozen_stages: how many of the encoder's stages keep these weights, as for `encoder_unet`.
@@ -111,6 +114,8 @@ class Recipe:
         schedule: `"constant"` or `"cosine"`.
         warmup: share of the steps in which a cosine schedule rises.
         ema_momentum: of the moving average of the generator's weights; 0 for none.
+        unlabelled_losses: weights of the losses on unlabelled images, by name; None for none.
+        unlabelled_rampup: steps over which these weights rise.
         precision: `"float32"`, `"bfloat16"` or `"float16"`.
         sync_batch_norm: whether batch normalisation looks at the images of all devices.
         jit_compile: whether steps are compiled by XLA, on a single device.
@@ -167,6 +172,8 @@ class Recipe:
     schedule: str = "constant"
     warmup: float = 0.0
     ema_momentum: float = 0.0
+    unlabelled_losses: dict | None = None
+    unlabelled_rampup: int = 0
     precision: str = "float32"
     sync_batch_norm: bool = True
     jit_compile: bool = False
@@ -195,6 +202,7 @@ class Recipe:
                 )
         check_choice("encoder", self.encoder, (*ENCODERS, None))
         self.augmentation()
+        named_weights(self.unlabelled_losses)
         check_windows(self.mode, self.scale, self.foreground)
         for field in dataclasses.fields(self):
             name, kinds, value = field.name, str(field.type), getattr(self, field.name)
@@ -202,7 +210,7 @@ class Recipe:
             if value is not None and kinds.startswith("float"):
                 check_number(name, value, least=0, below=1 if name == "beta_1" else math.inf)
             elif value is not None and kinds.startswith("int"):
-                least = 0 if name in ("seed", "discriminator_warmup", "frozen_stages") else 1
+                least = 0 if name in FROM_ZERO else 1
                 check_whole_number(name, value, least, MOST.get(name, math.inf))
 
     def _encoding(self) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], above: str = ""
     changes = []
     for name in sorted({*then, *now}):
         one, other = (facts.get(name, "not given") for facts in (then, now))
+        if not (name in then and name in now) and not (then.get(name) or now.get(name)):
+            continue  # a setting that came later, and is off
         if isinstance(one, dict) and isinstance(other, dict):
             changes += differences(one, other, f"{above}{name}.")
         elif json.dumps(one) != json.dumps(other):
@@ -75,7 +77,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], above: str = ""
 class Record(keras.callbacks.Callback):
     """Note in `gan.fits` what this call of `fit` was given and has done so far."""
 
-    def __init__(self, x, y, options: Mapping[str, Any]):
+    def __init__(self, x, y, options: Mapping[str, Any], unlabelled=None):
         super().__init__()
         validation = options.get("validation_data")
         if validation is not None:
@@ -83,15 +85,22 @@ class Record(keras.callbacks.Callback):
             size = options.get("validation_batch_size") or options.get("batch_size")
             validation = data_of(*pair, options={"batch_size": size, "shuffle": False})
         self.entry: dict[str, Any] = {"data": data_of(x, y, options), "validation": validation}
-        trained, checked = (
+        if unlabelled is not None:
+            self.entry["unlabelled"] = _described_images(unlabelled)
+        trained, checked, free = (
             ", ".join(f"{name}={facts[name]!r}" for name in ("mode", "scale") if name in facts)
-            for facts in (self.entry["data"], validation or {})
+            for facts in (self.entry["data"], validation or {}, self.entry.get("unlabelled", {}))
         )
         if trained and checked and trained != checked:
             warn(
                 f"Validation images are given with {checked}, training images with {trained}: "
                 "'val_' scores are of objects of another size or shape. Pass the same mode and "
                 "scale to both batches"
+            )
+        if trained and free and trained != free:
+            warn(
+                f"Unlabelled images are given with {free}, labelled ones with {trained}: their "
+                "objects have another size or shape. Pass the same mode and scale to both batches"
             )
         self.entry.update(epochs=0, kept_epoch=0)
         self._before: float | None = 0.0
@@ -147,6 +156,13 @@ class Record(keras.callbacks.Callback):
                 continue
             if all(map(np.array_equal, best, self.model.get_weights())):
                 self.entry["kept_epoch"] = callback.best_epoch + 1
+
+
+def _described_images(images) -> dict[str, Any]:
+    if isinstance(images, tf.data.Dataset):
+        return data_of(images)
+    images = np.asarray(images)
+    return {"images": f"{len(images)}, {content_key(images)}"}
 
 
 def _to_json(facts: dict[str, Any]) -> dict[str, Any]:

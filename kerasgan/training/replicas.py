@@ -120,20 +120,31 @@ def run_on_all_machines(gan, function, step):
 
 
 def _distribute(data, devices: int):
-    """Order every batch of (image, mask) by device, and add the weight of each image, 1 or 0."""
+    """Order every batch of (image, mask) by device, and add the weight of each image, 1 or 0.
+
+    Of ((image, unlabelled), mask) both kinds of images get weights, and are brought to one number,
+    since TensorFlow cuts all parts of a batch at the same places.
+    """
     if not isinstance(data, tf.data.Dataset) or len(data.element_spec) != 2:
         return data
 
-    def order(image, mask):
-        count = tf.shape(image)[0]
-        device, offset = tf.range(devices)[:, None], tf.range(-(-count // devices))[None]
+    def order(count, most):
+        device, offset = tf.range(devices)[:, None], tf.range(-(-most // devices))[None]
         share = count // devices + tf.cast(device < count % devices, tf.int32)
         before = device * (count // devices) + tf.minimum(device, count % devices)
         indices = tf.reshape((before + offset) % count, [-1])
-        weights = tf.reshape(tf.cast(offset < share, tf.float32), [-1])
-        return tf.gather(image, indices), tf.gather(mask, indices), weights
+        return indices, tf.reshape(tf.cast(offset < share, tf.float32), [-1])
 
-    ordered = data.map(order)
+    def order_batch(image, mask):
+        images = image if isinstance(image, tuple) else (image,)
+        counts = [tf.shape(each)[0] for each in images]
+        ordered = [order(count, tf.reduce_max(tf.stack(counts))) for count in counts]
+        found = tuple(tf.gather(each, part[0]) for each, part in zip(images, ordered))
+        weights = tuple(part[1] for part in ordered)
+        mask = tf.gather(mask, ordered[0][0])
+        return (found, mask, weights) if len(images) > 1 else (found[0], mask, weights[0])
+
+    ordered = data.map(order_batch)
     for name in ("epoch", "start"):
         if hasattr(data, name):
             setattr(ordered, name, getattr(data, name))
@@ -154,6 +165,24 @@ def local_batch(data):
     return image[:least], mask[:least], local_fraction(count)
 
 
+def split_unlabelled(data):
+    """Part ((image, unlabelled), mask) into (image, mask) and (unlabelled, fraction), if it is so.
+
+    Other batches are returned as they are, with None. The fraction is as of `local_batch`.
+    """
+    images, mask, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if not isinstance(images, tuple):
+        return data, None
+    weights = (None, None) if weights is None else weights
+    image, fraction = local_batch((images[1], images[1], weights[1]))[::2]
+    return (images[0], mask, weights[0]), (image, fraction)
+
+
+def images_before(count: tf.Tensor) -> tf.Tensor:
+    """Return how many images of the batch are on devices before this one, which has `count`."""
+    return tf.cast(_counts(count)[0], tf.int32) if is_distributed() else tf.zeros((), tf.int32)
+
+
 def local_fraction(count: tf.Tensor) -> tf.Tensor:
     """Return this device's fraction of the batch, of which it has `count` images."""
     return tf.cast(count, tf.float32) / _counts(count)[1]
@@ -162,6 +191,11 @@ def local_fraction(count: tf.Tensor) -> tf.Tensor:
 def weight_loss(loss: tf.Tensor, fraction):
     """Return what a device's mean loss adds to that of the whole batch."""
     return loss if isinstance(fraction, float) else loss * fraction
+
+
+def relative_loss(loss: tf.Tensor, fraction, other):
+    """Return a mean loss of one fraction of a batch as one of another fraction, with one total."""
+    return loss if isinstance(fraction, float) else tf.math.divide_no_nan(loss * fraction, other)
 
 
 def reduce_metrics(metrics) -> dict[str, tf.Tensor]:

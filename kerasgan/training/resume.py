@@ -23,14 +23,18 @@ from kerasgan.training.signals import StopSignals
 
 SECONDS, SHARE = 60.0, 100  # between two states: so long, and so often the time a state takes
 VARIABLES, BEST = "variables", "best.npz"
+OTHERS = ("validation", "unlabelled")
 
 
-def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: dict):
-    """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`."""
+def run(fit, gan, x, y, pair, folder, initial_epoch: int, guards, callbacks, options: dict):
+    """Train, or go on training, with the state kept in a folder; see `SegmentationGAN.fit`.
+
+    `pair`, unless it is None, puts unlabelled batches beside those of labelled data.
+    """
     record, options = guards[-1], dict(options)
     recipe = {name: value for name, value in (gan.recipe or {}).items() if name != "epochs"}
     facts = {"recipe": recipe, "settings": settings_of(gan)}
-    facts.update((name, record.entry[name]) for name in ("data", "validation"))
+    facts.update((name, record.entry.get(name)) for name in ("data", "validation", "unlabelled"))
     state = RunState(folder, callbacks, guards, facts)
     epoch = state.restore(gan, initial_epoch)
     step = state.step
@@ -40,6 +44,9 @@ def run(fit, gan, x, y, folder, initial_epoch: int, guards, callbacks, options: 
     first = state.epochs[0] if state.epochs else epoch
     at = first, epoch, step, state.length
     x, y, state.within = feed.continue_from(x, y, options, int(recipe.get("seed") or 0), *at)
+    if pair is not None:
+        x = pair(x)
+        feed.set_position(x, epoch, step)
     state.data = x
     if state.stopped_early():
         options["epochs"] = epoch
@@ -141,7 +148,7 @@ class RunState(keras.callbacks.Callback):
         changes = []
         for part in self.facts or {}:
             one, other = then.get(part) or {}, self.facts[part] or {}
-            above = {"recipe": "recipe.", "validation": "validation "}.get(part, "")
+            above = {"recipe": "recipe."}.get(part, f"{part} " if part in OTHERS else "")
             if part != "recipe" or (one and other):
                 changes += differences(one, other, above)
         if changes:

@@ -326,7 +326,9 @@ def _load_optimizer(config, path: pathlib.Path):
 
 
 def optimizer_variables(gan) -> dict:
-    """The optimizers' variables and, if it is a copy, the trained generator's weights, by name.
+    """The optimizers' variables, and weights that no network in use has, by name.
+
+    These are the trained generator's, if it is a copy, and those of critics.
 
     Learning rates are left out: those are settings. Moments have the name of their weight and what
     both Keras call them; what is no moment of one weight has a number.
@@ -335,11 +337,16 @@ def optimizer_variables(gan) -> dict:
     if gan.discriminator_optimizer is not None:
         pairs.append(("discriminator", gan.discriminator_optimizer, gan._trained_discriminator))
     variables: dict[str, Any] = {}
+    critics = gan._unlabelled.critics if gan._unlabelled is not None else {}
+    pairs += [(name, gan._unlabelled.optimizers[name], critics[name]) for name in critics]
     for role, optimizer, network in pairs:
         variables.update((f"{role}/{name}", each) for name, each in _variables(optimizer, network))
     if gan._trained_generator is not gan.generator:
         trained = named.named_weights(gan._trained_generator).items()
         variables.update((f"learner/{name}", weight) for name, weight in trained)
+    for name, critic in critics.items():
+        weights = named.named_weights(critic).items()
+        variables.update((f"critic/{name}/{weight}", value) for weight, value in weights)
     return variables
 
 

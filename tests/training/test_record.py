@@ -94,6 +94,7 @@ def test_what_each_kind_of_data_tells():
 def test_differences_are_named_with_both_values():
     then = {"a": 1, "b": {"c": [1, 2], "d": None}, "gone": float("nan"), "same": float("nan")}
     now = {"a": 1.0, "b": {"c": [1, 3], "d": None}, "new": "x" * 99, "same": float("nan")}
+    now.update(later=None, off={}, none=0)  # settings that came later, and are off
     assert differences(then, now) == [
         "a (1, now 1.0)",
         "b.c ([1, 2], now [1, 3])",

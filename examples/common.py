@@ -29,9 +29,9 @@ def command():
     return runs.command_line("python", script, *sys.argv[1:])
 
 
-def experiment(args, recipe, folder, rest, test, fraction):
+def experiment(args, recipe, folder, rest, test, fraction, unlabelled=None):
     """Split off a validation part, train, report; return the folder."""
-    runs.experiment(recipe, folder, rest, test, fraction, args.rule, command())
+    runs.experiment(recipe, folder, rest, test, fraction, args.rule, command(), unlabelled)
     return folder
 
 

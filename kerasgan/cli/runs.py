@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -22,11 +23,15 @@ from kerasgan._version import __version__
 from kerasgan.cli.doctor import machine
 from kerasgan.cli.loading import RUN, Answer, load_samples, read_json
 from kerasgan.cli.tasks import layers_to_show, pack
-from kerasgan.data.samples import Samples
-from kerasgan.errors import KerasganError, KerasganWarning, unknown_name
-from kerasgan.storage import is_new_or_empty, write_file
+from kerasgan.data.files import read_image
+from kerasgan.data.samples import Samples, load_folder
+from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
+from kerasgan.storage import content_key, is_new_or_empty, write_file
 
 DATA = ("folder", "masks", "classes", "colors", "test_names", "unlabelled")
+UNLABELLED_LOSSES = {"cutmix": 1.0}
+"""What a recipe that says nothing else learns from images without masks by."""
+
 DESCRIBED = ("kerasgan", "data", "recipe", "rule")
 
 
@@ -54,12 +59,8 @@ def train_folder(**options: Any) -> Answer:
     recipe = recipe_from(args, samples, config["recipe"])
     rule = args.rule or config.get("rule") or kg.explain.methods.DEFAULT_RULE
     kg.explain.methods.get(rule)
-    if data["unlabelled"] is not None:
-        raise KerasganError(
-            "Argument '--unlabelled' cannot be used: this version of kerasgan trains on images "
-            "with masks only"
-        )
     rest, test = rest_and_test(samples, data["folder"], data["test_names"])
+    recipe, frames = with_unlabelled(recipe, data["unlabelled"], test)
     places = {
         name: None if data[name] is None else os.path.abspath(data[name])
         for name in ("folder", "masks", "unlabelled")
@@ -73,7 +74,7 @@ def train_folder(**options: Any) -> Answer:
     folder = results_folder(args.out, args.resume, "--out")
     write_file(folder / RUN, json.dumps(described_now, indent=2) + "\n")
     command = command_line("kerasgan", *args.words)
-    facts = experiment(recipe, folder, rest, test, 0.1, rule, command)
+    facts = experiment(recipe, folder, rest, test, 0.1, rule, command, frames)
     bundle = folder / "bundle.zip"
     bundle.unlink(missing_ok=True)
     facts.update(run=str(folder), bundle=str(bundle))
@@ -150,6 +151,66 @@ def rest_and_test(samples: Samples, data: str | os.PathLike, names: Any = None) 
     return samples.split(0.1, seed=0)
 
 
+def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples) -> tuple:
+    """Return a recipe that learns from the images in a folder too, and these; None for no folder.
+
+    Where the recipe has no `unlabelled_losses`, it gets `UNLABELLED_LOSSES`. Images that are
+    reported on must not be among them, whatever they are called.
+    """
+    if folder is None:
+        if recipe.unlabelled_losses:
+            raise KerasganError(
+                f"The recipe has unlabelled_losses ({', '.join(recipe.unlabelled_losses)}), which "
+                "need images without masks: pass their folder as --unlabelled"
+            )
+        return recipe, None
+    if not recipe.unlabelled_losses:
+        recipe = dataclasses.replace(recipe, unlabelled_losses=dict(UNLABELLED_LOSSES))
+        print(f"The recipe has no unlabelled_losses; used are {recipe.unlabelled_losses}")
+    frames = load_folder(folder, masks=None, channels=recipe.channels)
+    if len(frames) < recipe.batch_size:
+        raise KerasganError(
+            f"Argument '--unlabelled': '{folder}' holds {len(frames)} images, fewer than a batch "
+            f"of {recipe.batch_size}. Add images, or lower --batch-size"
+        )
+    same = same_pixels(frames, test)
+    if same:
+        first, other = next(iter(same.items()))
+        raise KerasganError(
+            f"Argument '--unlabelled': {len(same)} of its images are among those that are reported "
+            f"on, such as {frames.image_paths[first]}, which is {test.image_paths[other]}: scores "
+            "on them would say too much. Take them out of the folder"
+        )
+    return recipe, frames
+
+
+def same_pixels(samples: Samples, others: Samples) -> dict[int, int]:
+    """Find images with the same pixels, whatever their names and formats; positions by position."""
+
+    def key(path: str) -> str:
+        return content_key(read_image(path, 3))
+
+    def keys(paths: Sequence[str]) -> list[str]:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            return list(pool.map(key, paths))
+
+    known = {key: index for index, key in enumerate(keys(others.image_paths))}
+    found = enumerate(keys(samples.image_paths))
+    return {index: known[key] for index, key in found if key in known}
+
+
+def without(frames: Samples, validation: Samples) -> Samples:
+    """Return the unlabelled images that no choice is made on, with a warning of the others."""
+    same = same_pixels(frames, validation)
+    if not same:
+        return frames
+    warn(
+        f"{len(same)} of the unlabelled images are among those that the epoch is chosen on, such "
+        f"as {frames.image_paths[next(iter(same))]}; they are left out"
+    )
+    return frames[[index for index in range(len(frames)) if index not in same]]
+
+
 def results_folder(
     path: str | os.PathLike, resume: bool, option: str = "--results"
 ) -> pathlib.Path:
@@ -187,17 +248,25 @@ def train(
     folder: pathlib.Path,
     gan: kg.SegmentationGAN | None = None,
     callbacks: Sequence[Any] = (),
+    unlabelled: Samples | None = None,
     **options: Any,
 ) -> tuple[kg.SegmentationGAN, dict[str, Any]]:
     """Train; return the model of the epoch with the best validation Dice, and facts of the run.
 
     `gan` may be another than the recipe's, and `options` of `fit` others than the recipe's.
+    `unlabelled` are images for the recipe's `unlabelled_losses`.
     """
     options = {"epochs": recipe.epochs, "verbose": 1 if sys.stdout.isatty() else 2, **options}
     shown = {"size": recipe.size, "seed": recipe.seed, **framing(dataclasses.asdict(recipe))}
     batches = training.batches(
         recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **shown
     )
+    if unlabelled is not None:
+        frames = dataclasses.replace(unlabelled, channels=recipe.channels)
+        free = {name: value for name, value in shown.items() if name != "foreground"}
+        options["unlabelled"] = frames.batches(
+            recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **free
+        )
     checked = validation.batches(min(recipe.batch_size, len(validation)), **shown)
     recipe.save(folder / "recipe.json")
     best = folder / "model"
@@ -221,9 +290,10 @@ def train(
     gan = kg.SegmentationGAN.load(best)
     dice = history.history["val_dice"]
     print(f"Best validation Dice {max(dice):.3f} in epoch {int(np.argmax(dice)) + 1}: {best}")
+    extra = {} if unlabelled is None else {"unlabelled": len(unlabelled)}
     facts = {
         "recipe": dataclasses.asdict(recipe),
-        "images": {"training": len(training), "validation": len(validation)},
+        "images": {"training": len(training), "validation": len(validation), **extra},
         "epochs": len(history.epoch),
         "best_epoch": int(np.argmax(dice)) + 1,
         "validation_dice": max(dice),
@@ -319,10 +389,14 @@ def experiment(
     fraction: float,
     rule: str,
     command: str,
+    unlabelled: Samples | None = None,
 ) -> dict[str, Any]:
     """Split off a validation part, train and report; return the facts of the run."""
     rest, test = (dataclasses.replace(part, channels=recipe.channels) for part in (rest, test))
     training, validation = rest.split(fraction, seed=0)
     print(f"{len(training)} images to train, {len(validation)} to choose, {len(test)} to report")
-    gan, facts = train(recipe, training, validation, folder)
+    if unlabelled is not None:
+        unlabelled = without(unlabelled, validation)
+        print(f"{len(unlabelled)} images without masks beside them")
+    gan, facts = train(recipe, training, validation, folder, unlabelled=unlabelled)
     return report(gan, facts, training, test, folder, rule, command)

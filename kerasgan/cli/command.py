@@ -336,6 +336,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--low", type=float, help="pictures: the value that becomes black")
     add("--high", type=float, help="pictures: the value that becomes white")
 
+    add = command(
+        "app",
+        "serve.app",
+        "Look at images in the browser: mask, probability, and what any pixel rests on. Ctrl-C\n"
+        "ends it. Only this computer can open the page; with another --host a token is asked for.\n"
+        "Needs the extra app.",
+        "kerasgan app RUN --images Kvasir-SEG",
+    )
+    add("model", metavar="RUN", help="what `kerasgan train` wrote, a saved model or a bundle")
+    add("--images", metavar="FOLDER", help="images to choose from, with masks or without")
+    add("--host", default="127.0.0.1", help="address to listen at; 127.0.0.1")
+    add("--port", type=int, default=8080, help="port to listen at; 8080. 0 for any that is free")
+
     command(
         "doctor",
         "doctor.doctor",

@@ -15,6 +15,7 @@ from kerasgan.errors import install_command
 
 PACKAGES = ("tensorflow", "keras", "innvestigate", "tensorflow-addons", "numpy", "pandas", "pillow")
 EXTRAS = {  # of setup.py, with what each brings and what that is for
+    "app": ("the browser app", "nicegui"),
     "coco": ("COCO annotations", "pycocotools"),
     "dicom": ("DICOM images", "pydicom"),
     "nifti": ("NIfTI volumes", "nibabel"),

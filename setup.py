@@ -16,9 +16,10 @@ KERAS_3_FROM = "3.11" if os.environ.get("KERASGAN_STACK") == "keras-3" else "3.1
 OLDER = f"python_version >= '3.9' and python_version < '{KERAS_3_FROM}'"
 NEWER = f"python_version >= '{KERAS_3_FROM}' and python_version < '3.14'"
 
-FORMATS = {  # that kerasgan.data.convert reads, by extra
+FORMATS = {  # that kerasgan.data.convert reads and writes, by extra
     "coco": "pycocotools>=2.0.8,<3",
     "dicom": "pydicom>=2.4,<4",
+    "highdicom": "highdicom>=0.27,<0.29; python_version >= '3.10'",  # writes DICOM; no earlier ones
     "nifti": "nibabel>=5.2,<6",
     "video": "av>=15,<19",
 }

@@ -83,6 +83,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
         "dicom",
         "docs",
         "gpu",
+        "highdicom",
         "imagenet",
         "nifti",
         "onnx",

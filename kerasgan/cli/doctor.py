@@ -18,6 +18,7 @@ EXTRAS = {  # of setup.py, with what each brings and what that is for
     "app": ("the browser app", "nicegui"),
     "coco": ("COCO annotations", "pycocotools"),
     "dicom": ("DICOM images", "pydicom"),
+    "highdicom": ("writing DICOM, on Python 3.10 or later", "highdicom"),
     "nifti": ("NIfTI volumes", "nibabel"),
     "video": ("videos", "av"),
     "onnx": ("export to ONNX", "onnx", "onnxruntime", "tf2onnx"),

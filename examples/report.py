@@ -26,7 +26,7 @@ def main():
         "times, the first is what the others are held against; NAME=FOLDER to name it",
     )
     add("--out", default="report", help="folder to write")
-    add("--card", help="JSON file: what only you know, such as intended_use and limits")
+    add("--card", help="JSON file: what only you know; the card.json of a report, filled in")
     both = [kg.explain.methods.DEFAULT_RULE, "epsilon"]
     add("--rules", nargs="+", default=both, help="rules to explain by")
     add("--shown", type=int, help="images shown in full, at most 40; 24, or 12 to compare")

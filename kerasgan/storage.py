@@ -20,7 +20,7 @@ import sys
 import sysconfig
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -126,6 +126,11 @@ def file_keys(paths: Iterable[str | os.PathLike]) -> list[str]:
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(_file_key, paths))
+
+
+def files_fact(keys: Sequence[str]) -> str:
+    """Say in a record how many files there were, and a key of all, of what `file_keys` returned."""
+    return f"{len(keys)}, {content_key(keys)}"
 
 
 def _file_key(path: str | os.PathLike) -> str:

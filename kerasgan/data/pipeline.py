@@ -29,7 +29,7 @@ from kerasgan.data.masks import MAX_INSPECTED, inverted_message, looks_inverted
 from kerasgan.data.resize import resize_mask, resize_pixels
 from kerasgan.data.windows import WINDOW, check_windows, cut_window, reflection, window_box
 from kerasgan.errors import KerasganError, warn
-from kerasgan.storage import content_key, file_keys, write_file
+from kerasgan.storage import content_key, file_keys, files_fact, write_file
 from kerasgan.validation import (
     check_choice,
     check_path,
@@ -71,8 +71,8 @@ def make_batches(
     images = file_keys(samples.image_paths)
     masks = file_keys(samples.mask_paths) if labelled else None
     origin = {
-        "images": f"{count}, {content_key(images)}",
-        "masks": f"{count}, {content_key(masks)}" if labelled else None,
+        "images": files_fact(images),
+        "masks": None if masks is None else files_fact(masks),
         **samples.settings(),
         "batch_size": int(batch_size),
         "size": [height, width],

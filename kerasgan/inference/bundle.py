@@ -168,7 +168,8 @@ def save_bundle(
         card: What others have to know, as text: "segments", "intended_use", "limits",
             "training_data", "evaluation_data", "contact" and "citation", which should all be there,
             and "name", "developed_by", "version", "date", "users", "out_of_scope", "hardware",
-            "training", "factors", "metrics", "results" and "ethics".
+            "training", "factors", "metrics", "results" and "ethics"; and what checklists of
+            guidelines ask, such as "ethics_approval": `kerasgan.report.write` lists these fields.
         licence: Under which the weights may be used, such as "CC-BY-4.0".
         preprocessing: How to predict with it, where that is not as in training: `size`, `mode`,
             `overlap`, `scale`, `augment`, `temperature`, `threshold`, `clean`, `preprocess` (a

@@ -34,7 +34,77 @@ FIELDS = {
     "ethics": "Ethical considerations",
     "limits": "Known limits",
 }
-"""What a card may state, and the heading of each."""
+"""What a card may state of a model, and the heading of each."""
+STUDY = {
+    "title": "Title of the study",
+    "abstract": "Summary of the study",
+    "background": "Medical background and earlier models",
+    "objectives": "Aims of the study",
+    "study_design": "Prospective or retrospective",
+    "inequalities": "Known inequalities between groups of patients",
+    "data_dates": "Dates of the data",
+    "setting": "Centres and level of care",
+    "eligibility": "Who was included and excluded",
+    "treatments": "Treatments received",
+    "subsets": "Choice of subsets of the data",
+    "earlier_processing": "What was done to the images before",
+    "data_quality": "Checks of the quality of the data",
+    "deidentification": "De-identification",
+    "missing_data": "Missing data",
+    "acquisition": "How the images were acquired",
+    "image_choice": "Who chose the images, and how",
+    "reference_standard": "How the true masks were made",
+    "reference_reason": "Why the true masks were made in this way",
+    "annotators": "Who drew the true masks, with which training",
+    "test_annotation": "Who drew the true masks of the test images, and how",
+    "blinding": "What annotators did not know",
+    "annotator_agreement": "Agreement between annotators",
+    "split": "How images were divided into training, validation and test",
+    "split_level": "Level at which the parts are disjoint, such as patients",
+    "sample_size": "How the number of images was chosen",
+    "design_reason": "Why this kind of model",
+    "class_imbalance": "Methods against class imbalance",
+    "selection": "How the final model was chosen",
+    "threshold_choice": "How the threshold was chosen",
+    "fairness": "Approaches to fairness",
+    "updating": "Updates of the model after evaluation",
+    "test_source": "Whether the images of the report come from the source of the training images",
+    "test_conditions": "How far the images of the report are as in clinical use",
+    "data_differences": "Differences between training and evaluation data",
+    "external_testing": "Test on data from elsewhere",
+    "robustness": "Robustness",
+    "participants": "Patients or examinations, included and excluded",
+    "demographics": "Demographic and clinical data of the patients, in each part",
+    "representativeness": "How far the data represent the intended patients",
+    "groups": "Performance for groups of patients",
+    "centres": "Differences between centres",
+    "interpretation": "Interpretation of the results",
+    "implications": "What follows for practice",
+    "next_steps": "Next steps of research",
+    "ethics_approval": "Ethics committee, consent or waiver",
+    "funding": "Funding",
+    "conflicts": "Conflicts of interest",
+    "protocol": "Protocol of the study",
+    "registration": "Registration of the study",
+    "data_availability": "Availability of the data",
+    "code_availability": "Availability of code and trained model",
+    "involvement": "Involvement of patients and the public",
+    "input_quality": "What to do with poor images",
+    "user_skill": "What users have to do and to know",
+    "risks": "Risks to health, safety and fundamental rights",
+    "security": "Software engineering and security",
+    "planned_changes": "Changes determined beforehand",
+    "human_oversight": "Human oversight",
+    "maintenance": "Lifetime, maintenance, updates",
+    "logs": "Logs",
+    "expertise": "Disciplines that took part",
+    "human_team": "Performance of people with the model",
+    "monitoring": "Monitoring in use",
+    "information_place": "Where users find the information",
+    "information_time": "When users get the information",
+}
+"""What it may state of the study and the use of a model, as reporting guidelines ask."""
+KNOWN = {**FIELDS, **STUDY}
 REQUIRED = (
     *("segments", "intended_use", "limits", "training_data", "evaluation_data"),
     *("contact", "citation", "licence"),
@@ -68,19 +138,19 @@ DONE = {
 
 
 def check_card(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:
-    """Check a card and return pairs of label and text for every field, in the order of `FIELDS`.
+    """Check a card and return pairs of label and text for every field, in the order of `KNOWN`.
 
     A value is text, a number, a list of these, or a dict of facts. The label is empty where there
     is none, and the list is empty where nothing is stated.
     """
     if card is not None and not isinstance(card, Mapping):
         raise KerasganError(
-            f"Argument 'card' must be a dict with some of the fields {', '.join(FIELDS)}. "
+            f"Argument 'card' must be a dict with some of the fields {', '.join(KNOWN)}. "
             f"Received: {type(card).__name__}"
         )
     for name in card or {}:
-        check_choice("card", name, FIELDS)
-    return {name: _statements((card or {}).get(name)) for name in FIELDS}
+        check_choice("card", name, KNOWN)
+    return {name: _statements((card or {}).get(name)) for name in KNOWN}
 
 
 def check_card_texts(card: Any, licence: Any) -> tuple[dict[str, str], str | None]:
@@ -132,7 +202,7 @@ def card_text(
     fields = {
         label: [f"{key}: {value}" if key else value for key, value in stated.get(name, ())]
         or ["Not stated" + (": ask before you use it." if name == "licence" else ".")]
-        for name, label in FIELDS.items()
+        for name, label in KNOWN.items()
         if stated.get(name) or name in missing
     }
     lines = [f"# Model card: {_plain(title)}", ""]

@@ -7,7 +7,8 @@ or a matplotlib figure.
   templates of `assets`), `output_folder` (writes the folder as a whole).
 - What they hold: `collect` (one pass over all images), `failures` (errors, which images to
   show), `model_results` and `significance` (of a comparison), `panels` and `pictures` (images shown
-  in full), `charts`, `model_card` (facts of a model), `texts`.
+  in full), `charts`, `model_card` (facts of a model), `checklist` and `guidelines` (what
+  reporting guidelines ask, and how far it is answered), `texts`.
 - Figures: `figures`, `methods`.
 """
 

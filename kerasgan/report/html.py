@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from kerasgan.explain.explainer import Gates
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.inference.card import FIELDS, card_text, check_card, missing_fields
 from kerasgan.models.preprocess import preprocess_of
-from kerasgan.report import charts
+from kerasgan.report import charts, checklist
 from kerasgan.report.collect import Collected, collect
 from kerasgan.report.failures import KINDS, choose
 from kerasgan.report.figures import score_figure
@@ -60,10 +61,11 @@ def write(
 
     The page, `index.html`, holds everything it shows: it can be opened from disk, mailed and
     printed, and loads nothing from anywhere. Beside it lie `images.csv`, a row per image, and with
-    true masks `summary.csv` and `by_size.csv`; `model_card.md`; the folder `figures`; and
-    `report.json`, by which a later call knows what it may replace. Everything is written beside the
-    folder first and put in place at the end: a call that fails or is stopped leaves nothing, and
-    an earlier report as it was.
+    true masks `summary.csv` and `by_size.csv`; `checklist.csv`, the lines of reporting guidelines,
+    answered as far as the run and the card go; `card.json`, all fields of the card, to be filled in
+    and passed as `card`; `model_card.md`; the folder `figures`; and `report.json`, by which a later
+    call knows what it may replace. Everything is written beside the folder first and put in place
+    at the end: a call that fails or is stopped leaves nothing, and an earlier report as it was.
 
     Memory grows by about two kilobytes an image. The page takes some 100 kilobytes for each image
     shown in full and 3 for each image in the table.
@@ -81,7 +83,7 @@ def write(
             errors of each kind.
         card: What only people know, by the fields of the card of `kerasgan.inference.save_bundle`,
             and "licence": text, a list, or a dict of facts. The report names required fields that
-            are missing.
+            are missing, and in its checklists the others.
         shortcuts: What `kerasgan.evaluation.shortcuts` returned; None to say that none were looked
             for.
         threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
@@ -139,7 +141,14 @@ def write(
         date = datetime.date.today()
         title = _first(stated["name"]) or dict(facts["recipe"]).get("name") or panels.network.name
         lines = sentences(collected, threshold if samples.classes == 1 else None)
-        tables = _tables(collected)
+        balances = {rule: balance(ledgers) for rule, ledgers in panels.ledgers.items()}
+        checklists = checklist.fill(
+            stated,
+            checklist.run_facts(
+                model, panels.network, samples, collected, facts, balances, len(shown), shortcuts
+            ),
+        )
+        tables = {**_tables(collected), "checklist": checklist.to_table(checklists)}
         for name, table in tables.items():
             save_table(table, new / f"{name}.csv")
         if collected.labelled:
@@ -151,6 +160,8 @@ def write(
         sections.update({"Scores": lines, "Limits of all such models": LIMITS})
         text = card_text(title, stated, sections)
         (new / "model_card.md").write_text(text, encoding="utf-8")
+        fields = json.dumps(checklist.to_card(stated), indent=1, ensure_ascii=False)
+        (new / "card.json").write_text(fields + "\n", encoding="utf-8")
         page = _page(
             title=title,
             date=_first(stated["date"]) or date.isoformat(),
@@ -160,9 +171,11 @@ def write(
             collected=collected,
             sizes=tables.get("by_size"),
             panels=_with_rows(shown, collected),
-            balances={rule: balance(ledgers) for rule, ledgers in panels.ledgers.items()},
+            balances=balances,
             layers=panels.layers,
             shortcuts=shortcuts,
+            checklists=checklists,
+            known=checklist.trained_on(model, samples),
         )
         (new / "index.html").write_text(page, encoding="utf-8")
     return path / "index.html"

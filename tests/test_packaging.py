@@ -78,10 +78,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE))
     assert extras == {
         "all",
+        "app",
         "coco",
         "dicom",
         "docs",
         "gpu",
+        "highdicom",
         "imagenet",
         "nifti",
         "onnx",

@@ -44,10 +44,15 @@ IN_WORDS = (  # how messages of the library are said on a command line
     (r"\bpass masks=None", "pass --no-masks"),
     (r"\bmasks=None", "--no-masks"),
     (r"\boverwrite=True", "--overwrite"),
+    (
+        r"Argument 'pictures' must be a folder that from_(\w+)",
+        r"IMAGES must be what `kerasgan convert \1`",
+    ),
     (r"\bcolors=(\[[^\]]*\])", lambda m: f"--colors '{m[1].translate(BRACKETS)}'"),
 )
 BRACKETS = str.maketrans("()", "[]")
 STOPPED = "Stopped. What was written so far is whole"
+MASKS = ("png", "overlay", "coco", "nifti", "dicom-seg")
 RESUMED = "Stopped. The same command with --resume goes on where it stopped"
 
 
@@ -223,12 +228,22 @@ def _parser() -> argparse.ArgumentParser:
     add = command(
         "predict",
         "tasks.predict",
-        "Segment images. Writes each mask as PNG, of the image's size.",
+        "Segment images. Writes each mask as PNG, of the image's size, or in another format. For\n"
+        "dicom-seg and nifti IMAGES is a folder that `kerasgan convert` wrote: masks go back to "
+        "where\nits pictures came from.",
         "kerasgan predict frames --model RUN --out masks",
     )
     add("images", metavar="IMAGES", help="a folder of images, or one image")
     _add_model(add)
-    add("--out", metavar="MASKS", required=True, help="folder for the masks")
+    add("--out", metavar="MASKS", required=True, help="folder for the masks; of coco a .json file")
+    add("--format", choices=MASKS, default="png", help="png if left out")
+    add(
+        "--segments",
+        type=_json,
+        metavar="JSON",
+        help='coco, dicom-seg: what labels 1 to n are, \'["liver", "lesion"]\'; of dicom-seg also '
+        'with codes, \'[{"name": "liver", "type": ["10200004", "SCT", "Liver"]}]\'',
+    )
     add("--threshold", type=float, help="probability that counts; 0.5, or as a bundle says")
     _add_views(add)
     add("--overwrite", action="store_true", help="replace masks of earlier runs")
@@ -264,6 +279,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", default="prediction", help="what to explain: prediction, border")
     add("--layers", nargs="*", metavar="LAYER", help="to show, such as down_2; three if left out")
     add("--limit", type=int, metavar="N", help="explain the first N images only")
+    add(
+        "--format",
+        choices=("png", "dicom-map"),
+        default="png",
+        help="png (with arrays) if left out; dicom-map: IMAGES is what `kerasgan convert dicom` "
+        "wrote",
+    )
 
     add = command(
         "report",
@@ -335,6 +357,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--times", nargs="+", type=float, metavar="SECOND", help="video: these moments")
     add("--low", type=float, help="pictures: the value that becomes black")
     add("--high", type=float, help="pictures: the value that becomes white")
+
+    add = command(
+        "app",
+        "serve.app",
+        "Look at images in the browser: mask, probability, and what any pixel rests on. Ctrl-C\n"
+        "ends it. Only this computer can open the page; with another --host a token is asked for.\n"
+        "Needs the extra app.",
+        "kerasgan app RUN --images Kvasir-SEG",
+    )
+    add("model", metavar="RUN", help="what `kerasgan train` wrote, a saved model or a bundle")
+    add("--images", metavar="FOLDER", help="images to choose from, with masks or without")
+    add("--host", default="127.0.0.1", help="address to listen at; 127.0.0.1")
+    add("--port", type=int, default=8080, help="port to listen at; 8080. 0 for any that is free")
 
     command(
         "doctor",

@@ -15,8 +15,10 @@ from kerasgan.errors import install_command
 
 PACKAGES = ("tensorflow", "keras", "innvestigate", "tensorflow-addons", "numpy", "pandas", "pillow")
 EXTRAS = {  # of setup.py, with what each brings and what that is for
+    "app": ("the browser app", "nicegui"),
     "coco": ("COCO annotations", "pycocotools"),
     "dicom": ("DICOM images", "pydicom"),
+    "highdicom": ("writing DICOM, on Python 3.10 or later", "highdicom"),
     "nifti": ("NIfTI volumes", "nibabel"),
     "video": ("videos", "av"),
     "onnx": ("export to ONNX", "onnx", "onnxruntime", "tf2onnx"),

@@ -10,12 +10,13 @@ import pathlib
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 import kerasgan as kg
+from kerasgan.cli.formats import Lazy, check_segments, write_masks
 from kerasgan.cli.loading import (
     Answer,
     classes_of,
@@ -47,18 +48,36 @@ def predict(
     mode: str | None = None,
     augment: bool = False,
     overwrite: bool = False,
+    format: str = "png",
+    segments: Any = None,
 ) -> Answer:
-    """Write the mask of each image as PNG, of the image's size."""
+    """Write the mask of each image, of the image's size, in a format."""
+    if overwrite and format != "png":
+        raise KerasganError(f"Argument '--overwrite' is for png. Received: --format {format}")
     loaded = load_model(model)
+    segments = check_segments(format, segments, classes_of(loaded))
     options = options_of(loaded, (*VIEWS, "clean"))
     options.update(_given(threshold=threshold, mode=mode))
     if augment:
         options["augment"] = True
-    paths = kg.inference.predict_to_folder(
-        loaded, images, out, overwrite=overwrite, verbose=True, **options
+    samples = to_samples(images)
+    predict_to = functools.partial(
+        kg.inference.predict_to_folder,
+        loaded,
+        samples,
+        overwrite=overwrite,
+        verbose=True,
+        **options,
     )
+    if format == "png":
+        paths = predict_to(out)
+    else:
+        paths = write_masks(
+            format, samples.names, predict_to, images, out, classes_of(loaded), segments
+        )
     facts = {"folder": os.fspath(out), "masks": [os.fspath(path) for path in paths]}
-    return Answer(facts, f"{len(paths)} masks written to {out}")
+    files = "" if len(paths) == len(samples) else f" ({len(paths)} files)"
+    return Answer(facts, f"{len(samples)} masks written to {out}{files}")
 
 
 def evaluate(
@@ -110,9 +129,12 @@ def explain(
     target: str = "prediction",
     layers: Sequence[str] | None = None,
     limit: int | None = None,
+    format: str = "png",
 ) -> Answer:
-    """Write, for each image, a picture of what its mask rests on, and the arrays behind it."""
+    """Write, for each image, what its mask rests on: a picture and arrays, or parametric maps."""
     folder = pathlib.Path(out)
+    if format != "png" and layers:
+        raise KerasganError(f"Argument '--layers' is for png. Received: --format {format}")
     if not is_new_or_empty(folder):
         raise KerasganError(f"'{folder}' exists and is not empty: pass another folder")
     loaded = load_model(model)
@@ -124,7 +146,8 @@ def explain(
     samples = dataclasses.replace(
         first_of(to_samples(images), limit), channels=loaded.generator.input_shape[-1]
     )
-    if options["mode"] == WINDOW:  # all windows of the whole image, whose layers have no one map
+    windows = options["mode"] == WINDOW  # all of the whole image, whose layers have no one map
+    if windows:
         if layers:
             raise KerasganError(
                 "Argument '--layers' is for networks that see whole images, and this one sees "
@@ -132,23 +155,44 @@ def explain(
             )
         layers = []
         explain_one = kg.explain.MergedExplainer(loaded, rule, **options).explain
-        shown: Iterable[Any] = (samples.image(index)[None] for index in range(len(samples)))
     else:
-        layers = layers_to_show(loaded) if layers is None else list(layers)
+        shown = layers_to_show(loaded) if layers is None else list(layers)
+        layers = shown if format == "png" else []
         explain_one = functools.partial(kg.Explainer(loaded, rule=rule).explain, layers=layers)
-        shown = samples.batches(1, **options)
     bar = keras.utils.Progbar(len(samples), unit_name="image")
-    written = []
-    for name, image in zip(samples.names, shown):
+
+    def explained(index: int) -> Any:
+        one = samples[index : index + 1]
+        image = one.image(0)[None] if windows else next(iter(one.batches(1, **options)))
         explanation = explain_one(image, target=target)
-        path = folder / pathlib.Path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        explanation.plot(f"{path}.png", layers=layers)
-        explanation.save(f"{path}.npz")
-        written.append(f"{path}.png")
         bar.add(1)
+        return explanation
+
+    if format == "dicom-map":
+        place_of = {name: index for index, name in enumerate(samples.names)}
+
+        def relevance(name: str) -> Any:
+            found = explained(place_of[name]).relevance[0]
+            if windows:
+                return found
+            size = samples.image(place_of[name]).shape[:2]
+            return kg.explain.to_original(found, size, options["mode"]).relevance
+
+        paths = kg.data.convert.to_dicom_map(
+            Lazy(samples.names, relevance), images, out, description=f"{target} by {rule}"[:64]
+        )
+        written = [os.fspath(path) for path in paths]
+    else:
+        written = []
+        for index, name in enumerate(samples.names):
+            explanation = explained(index)
+            path = folder / pathlib.Path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            explanation.plot(f"{path}.png", layers=layers)
+            explanation.save(f"{path}.npz")
+            written.append(f"{path}.png")
     facts = {"folder": str(folder), "rule": rule, "target": target, "pictures": written}
-    return Answer(facts, f"{len(written)} explanations by {rule} written to {folder}")
+    return Answer(facts, f"{len(samples)} explanations by {rule} written to {folder}")
 
 
 def layers_to_show(model: Any) -> list[str]:

@@ -154,7 +154,8 @@ def _without_role(key: pathlib.PurePosixPath) -> pathlib.PurePosixPath:
 
 def _is_mask_name(key: pathlib.PurePosixPath, names: set[str]) -> bool:
     name = strip_suffix(str(key))
-    return name.lower().endswith("_mask") or _without_suffix(name) in names - {name}
+    plain = _without_suffix(name)
+    return name.lower().endswith("_mask") or (plain != name and plain in names)
 
 
 def _without_suffix(name: str) -> str:

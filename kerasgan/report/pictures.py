@@ -23,6 +23,7 @@ from kerasgan.report.figures import PREDICTION, REGION_COLOURS, TRUTH, compare_r
 
 LEVELS = 63
 CASING = "#000000"
+PROBABILITY = "viridis"
 
 
 class Map(NamedTuple):
@@ -133,6 +134,25 @@ def error_layer(truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int]
     for number, region in enumerate(compare_regions(truth, prediction), 1):
         layer[region] = number
     return _layer(layer, [(colour, 150) for colour in REGION_COLOURS])
+
+
+def region_layer(region: np.ndarray, size: tuple[int, int]) -> str:
+    """Draw the outline of a region, white between black, on a transparent PNG."""
+    line = _outline(resized(region, size))
+    layer = ndimage.binary_dilation(line, np.ones((3, 3))).astype(np.uint8)
+    layer[line] = 2
+    return _layer(layer, [(CASING, 170), ("#ffffff", 255)])
+
+
+def probability_layer(probability: np.ndarray, size: tuple[int, int]) -> str:
+    """Colour probabilities (height, width) from 0 to 1, in a PNG; 0 is transparent, 1 is yellow."""
+    levels = Image.fromarray(np.rint(255 * np.clip(probability, 0, 1)).astype(np.uint8))
+    picture = levels.resize(size[::-1], Image.Resampling.BILINEAR)
+    shares = np.arange(256) / 255
+    colours = colormaps[PROBABILITY](shares)[:, :3]
+    picture.putpalette((255 * colours).astype(np.uint8).ravel().tolist())
+    opaque = np.rint(255 * np.minimum(1, 4 * shares) * 0.65).astype(np.uint8)
+    return _address(picture, "png", optimize=True, transparency=opaque.tobytes())
 
 
 def inside(array: np.ndarray, image_size: tuple[int, int], mode: str) -> np.ndarray:

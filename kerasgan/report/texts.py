@@ -46,6 +46,7 @@ TARGETS = {
     "prediction": "predicted mask",
     "false_positives": "false positives",
     "false_negatives": "false negatives",
+    "chosen": "what is explained",
 }
 """What is explained of an image, by the name of its target, in words."""
 

@@ -16,7 +16,7 @@ from kerasgan.models.framing import set_framing
 
 COMMANDS = (
     *("check", "train", "predict", "evaluate", "explain", "report", "compare"),
-    *("bundle", "export", "convert", "doctor"),
+    *("bundle", "export", "convert", "app", "doctor"),
 )
 
 

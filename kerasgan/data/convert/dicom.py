@@ -15,7 +15,9 @@ import pandas as pd
 
 from kerasgan.data.convert import dicom_masks, output, sources
 from kerasgan.data.convert.dicom_pixels import Display, open_header
+from kerasgan.data.convert.predictions import KEY
 from kerasgan.errors import KerasganError
+from kerasgan.storage import file_keys
 from kerasgan.validation import check_whole_number
 
 _NO_IMAGES = (dicom_masks.SEGMENTATION, "1.2.840.10008.5.1.4.1.1.481.3")
@@ -66,7 +68,8 @@ def from_dicom(
 
     Returns:
         The table in `manifest.csv`: name, source, mask, frame, patient, series, how values became
-        grey, and the distance of rows and columns in mm.
+        grey, the distance of rows and columns in mm, and `source_key`, by which `to_dicom_seg` sees
+        that the source is as it was.
 
     Raises:
         KerasganError: If a file cannot be used, its compression has no decoder, a series has
@@ -104,12 +107,13 @@ def from_dicom(
         numbers = itertools.count(1)
         for image in members:
             with sources.errors_naming(image.file.path, "DICOM"):
+                (key,) = file_keys([image.file.path])
                 for frame, pixels, how in display(image.file.path):
                     mask, source = None, ""
                     if mask_of is not None:
                         labels, source = mask_of(image, frame, pixels.shape[:2])
                         mask = sources.label_mask(labels, classes, source)
-                    row = _row(image, frame, how, source)
+                    row = {**_row(image, frame, how, source), KEY: key}
                     yield output.Picture(_name(image.header, next(numbers)), pixels, mask, row)
 
     settings = {"from": "dicom", "window": limits, "classes": classes, "masks": masks is not None}

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data.convert import output, sources
+from kerasgan.data.convert.predictions import KEY
 from kerasgan.errors import KerasganError
+from kerasgan.storage import file_keys
 from kerasgan.validation import check_choice, check_whole_number
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -49,8 +51,9 @@ def from_nifti(
             to n-1, for `load_folder(out, classes=n)`.
 
     Returns:
-        The table in `manifest.csv`: name, source, mask, slice, low and high (what became black
-        and white), and the distances of rows, columns and slices in the file's unit, mostly mm.
+        The table in `manifest.csv`: name, source, mask, axis, slice, low and high (what became
+        black and white), the distances of rows, columns and slices in the file's unit, mostly mm,
+        and `source_key`, by which `to_nifti` sees that the source is as it was.
 
     Raises:
         KerasganError: If a file cannot be used, a mask lies on another grid or has no image, or
@@ -79,20 +82,23 @@ def from_nifti(
         if mask is not None:
             labels, mask_affine, _ = _read(nibabel, mask)
             _check_grid(volume.path, values.shape, affine, mask, labels.shape, mask_affine)
-            labels = _as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
+            labels = as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
         low, high = limits or sources.robust_range(values, volume.path)
         sources.check_finite_values(values, volume.path)
         across = np.delete(spacing, AXES[axis])
-        for index, pixels in enumerate(_as_seen(values, AXES[axis])):
+        (key,) = file_keys([volume.path])
+        for index, pixels in enumerate(as_seen(values, AXES[axis])):
             row = {
                 "source": str(volume.path),
                 "mask": str(mask or ""),
+                "axis": axis,
                 "slice": index,
                 "low": low,
                 "high": high,
                 "row_distance": float(across[1]),
                 "column_distance": float(across[0]),
                 "slice_distance": float(spacing[AXES[axis]]),
+                KEY: key,
             }
             name = output.safe_name(*volume.parts, f"{index:04}")
             picture = sources.to_uint16(pixels, low, high)
@@ -151,6 +157,6 @@ def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple
         )
 
 
-def _as_seen(values: np.ndarray, axis: int) -> np.ndarray:
-    """(slices, rows, columns) of an RAS+ volume."""
+def as_seen(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return a view of an RAS+ volume as (slices, rows, columns)."""
     return np.moveaxis(values, axis, 0)[:, ::-1, ::-1].swapaxes(1, 2)

@@ -3,7 +3,7 @@
 from kerasgan import data, evaluation, explain, inference, models, report, training
 from kerasgan.evaluation import advise, evaluate
 from kerasgan.explain import Explainer, targets
-from kerasgan.inference import predict
+from kerasgan.inference import predict, pretrained
 from kerasgan.training import SegmentationGAN, recipes
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "inference",
     "models",
     "predict",
+    "pretrained",
     "recipes",
     "report",
     "targets",

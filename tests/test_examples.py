@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -98,6 +99,39 @@ def test_the_bundle_of_a_run_loads_and_predicts_alike(quickstart, tmp_path):
     done = run("bundle", "--run", folder, "--out", tmp_path / "b.zip", "--limit", "0.001")
     assert "above --limit 0.001" in done.stderr
     assert not (tmp_path / "b.zip").exists()
+
+
+def test_a_run_becomes_a_trained_network_with_a_name(quickstart, tmp_path):
+    folder, _ = quickstart
+    fields = ["segments", "intended_use", "limits", "training_data", "evaluation_data"]
+    card = dict.fromkeys([*fields, "contact", "citation"], "See the paper.")
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    networks, others = tmp_path / "networks", tmp_path / "other" / "clinic"
+    kg.data.synthetic.write_dataset(others, count=2, size=32, seed=9)
+    options = ["--run", folder, "--name", "drawn", "--version", "1.0", "--licence", "MIT"]
+    options += ["--terms", "None: drawn.", "--card", tmp_path / "card.json", "--folder", networks]
+    done = run("pretrained", *options, "--data", others)
+    assert done.returncode == 1
+    assert not networks.exists()
+    done = run("pretrained", *options, "--data", folder / "data", "--outside", others)
+    assert done.returncode == 0, done.stderr
+    noted = json.loads((folder / "facts.json").read_text())["scores"]["scores"]
+    (entry,) = kg.inference.read_catalogue(networks)
+    assert [(score["outside"], score["images"]) for score in entry["scores"]] == [
+        (False, 3), (False, 3), (True, 2), (True, 2)
+    ]  # fmt: skip
+    assert entry["scores"][0]["mean"] == pytest.approx(noted["dice"]["mean"], abs=1e-3)
+    network = kg.SegmentationGAN.load(folder / "model").generator
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
+    bundle = kg.pretrained("drawn", folder=networks)
+    np.testing.assert_array_equal(bundle.generator(image), network(image))
+    facts = tmp_path / "changed" / "facts.json"
+    shutil.copytree(folder, facts.parent)
+    facts.write_text(json.dumps({"scores": {"scores": {"dice": {"mean": 0.123}}}}))
+    options = ["--run", facts.parent, *options[2:4], "--version", "2.0", *options[6:]]
+    done = run("pretrained", *options, "--data", folder / "data")
+    assert "and the run noted 0.123" in done.stderr
+    assert len(kg.inference.read_catalogue(networks)) == 1
 
 
 def test_a_stopped_run_is_resumed(tmp_path):

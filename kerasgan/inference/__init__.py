@@ -8,7 +8,7 @@ probabilities, or the network itself for others. How an output is read as a mask
   `tiling` (windows and letterboxes), `views` (test-time augmentation), `clean` (components, holes).
 - `uncertainty` (where passes disagree), `novelty` (images unlike the training images).
 - `calibration` (temperature, calibration error), `bundle` (one zip to publish), `card` (the model
-  card), `export` (SavedModel, ONNX).
+  card), `pretrained` (a folder of bundles, by name), `export` (SavedModel, ONNX).
 """
 
 from kerasgan.inference.bundle import Bundle, load_bundle, save_bundle
@@ -27,6 +27,7 @@ from kerasgan.inference.predict import (
     predict_probability,
     predict_to_folder,
 )
+from kerasgan.inference.pretrained import add_to_catalogue, pretrained, read_catalogue
 from kerasgan.inference.stream import iterate_logits
 from kerasgan.inference.uncertainty import Uncertainty, predict_uncertainty, uncertainty_table
 
@@ -36,6 +37,7 @@ __all__ = [
     "predict_to_folder",
     "save_bundle",
     "load_bundle",
+    "pretrained",
     "fit_temperature",
     "fit_novelty",
     "uncertainty_table",
@@ -53,6 +55,8 @@ __all__ = [
     "Calibration",
     "expected_calibration_error",
     "Bundle",
+    "read_catalogue",
+    "add_to_catalogue",
     "export_onnx",
     "export_predictor",
 ]

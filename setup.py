@@ -52,7 +52,7 @@ EXTRAS = {
     "test": [
         *FORMATS.values(),
         APP,
-        IMAGENET[0],
+        *IMAGENET,
         *ONNX,
         "hypothesis>=6.80,<7",
         "mypy>=1.11,<3",

@@ -407,7 +407,10 @@ RECIPES = {
     "fast": Recipe(name="fast", epochs=32, **RESIDUAL),
     "strong": Recipe(name="strong", epochs=200, **RESIDUAL),
     "pretrained-fast": Recipe(name="pretrained-fast", **{**PRETRAINED, "size": 160, "epochs": 26}),
-    "pretrained": Recipe(name="pretrained", **{**PRETRAINED, "size": 256, "epochs": 44}),
+    "pretrained": Recipe(
+        name="pretrained",
+        **{**PRETRAINED, "encoder": "efficientnet_lite2", "size": 256, "epochs": 36},
+    ),
 }
 
 
@@ -424,7 +427,8 @@ def names() -> list[str]:
         augmentation, averaged weights, in minutes on two cores. `"strong"`: the same for longer.
         `"pretrained-fast"`: a U-Net on EfficientNet-Lite0 with ImageNet weights (the extra
         `imagenet`) at 160 pixels, without a discriminator, augmented by what differs between
-        hospitals, in minutes on two cores. `"pretrained"`: the same at 256 pixels and for longer.
+        hospitals, in minutes on two cores. `"pretrained"`: on EfficientNet-Lite2 at 256 pixels, in
+        an hour.
 
     Example:
         >>> import kerasgan as kg

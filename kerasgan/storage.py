@@ -300,6 +300,8 @@ PLAIN: dict[type, Callable[[Any], tuple[str, str]]] = {
     type(...): lambda value: ("ellipsis", ""),
 }
 NO_CONTENT = {"__module__", "__qualname__", "__doc__", "__firstlineno__", "_abc_impl"}
+PACKAGES = ("site-packages", "dist-packages")
+"""Where packages are installed, for one user or by the system too."""
 SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
@@ -359,7 +361,8 @@ def _release(module: str | None) -> str | None:
     if file is None:
         return platform.python_version() if root in sys.builtin_module_names else None
     installed = {pathlib.Path(sysconfig.get_path(p)) for p in ("stdlib", "purelib", "platlib")}
-    if installed.isdisjoint(pathlib.Path(file).parents):
+    folders = pathlib.Path(file).parents
+    if installed.isdisjoint(folders) and not any(x.name in PACKAGES for x in folders):
         return None
     return str(getattr(package, "__version__", platform.python_version()))
 

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import importlib
 import os
 import shutil
 import subprocess
@@ -354,3 +355,20 @@ def test_another_process_finds_the_same_keys(samples):
     held = {"samples", "target", "rule"}
     mine = content_key([samples, target, held, kg.explain.Gamma(0.3), {"b": [2.5], "a": 1}])
     assert found.stdout.split()[-2:] == [mine, content_key(eval(OF_KERAS))]
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages", "mine"])
+def test_what_is_installed_counts_by_its_version(folder, tmp_path, monkeypatch):
+    """Also where it is for one user alone, or in an environment below this one."""
+    place, name = tmp_path / folder, f"elsewhere_{folder[:4]}"
+    place.mkdir()
+    text = "import threading\nclass Kept:\n    held = threading.local()\n"
+    (place / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept = importlib.import_module(name).Kept()
+    if folder == "mine":
+        with pytest.raises(kg.KerasganError, match="cannot be known"):
+            content_key(kept)
+    else:
+        assert content_key(kept) == content_key(kept)

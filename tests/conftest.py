@@ -18,6 +18,7 @@ tf.config.set_logical_device_configuration(
 
 ROOT = pathlib.Path(__file__).parent
 NIGHTLY = (  # browsers, packaging, pages, scripts
+    "app/test_app_browser.py",
     "benchmarks",
     "examples",
     "fuzz",
@@ -30,6 +31,7 @@ NIGHTLY = (  # browsers, packaging, pages, scripts
     "test_site.py",
 )
 ONCE = (  # what no stack changes: .ci/run tests it on one
+    "app/test_app_browser.py",
     "benchmarks/test_default_rule.py",
     "benchmarks/test_outside.py",
     "report/test_browser.py",

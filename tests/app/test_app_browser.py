@@ -1,0 +1,195 @@
+"""The app in a browser: headless Chromium, driven by Playwright."""
+
+import concurrent.futures
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from browsers import SIZES, browser  # noqa: F401
+from PIL import Image
+
+import kerasgan as kg
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+pytest.importorskip("nicegui", reason="NiceGUI is not installed")
+
+NAMES = ["<b>a & b", "second"]
+READY = "text => document.querySelector('.kg-status').textContent.includes(text)"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of an app with two images, and the process."""
+    folder = tmp_path_factory.mktemp("app")
+    kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1)).save(folder / "model")
+    for part in ("images", "masks"):
+        (folder / "data" / part).mkdir(parents=True)
+    for number, name in enumerate(NAMES):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 60, 3), np.uint8)
+        mask = np.zeros((40, 60), np.uint8)
+        mask[10:20, 20:40] = 255
+        Image.fromarray(pixels).save(folder / "data" / "images" / f"{name}.png")
+        Image.fromarray(mask).save(folder / "data" / "masks" / f"{name}.png")
+    (folder / "started").mkdir()
+    words = ["app", folder / "model", "--images", folder / "data", "--port", "0", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kerasgan", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder / "started",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if found := re.search(r"http://\S+", line):
+            break
+    else:
+        pytest.fail("".join(told))
+    reader = threading.Thread(target=lambda: told.extend(process.stderr), daemon=True)
+    reader.start()
+    yield found[0], process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    reader.join(5)
+    assert '"images": 2' in process.stdout.read()
+    assert not [line for line in told if "Traceback" in line or "Error" in line], told
+    assert os.listdir(folder / "started") == []
+    process.stdout.close()
+    process.stderr.close()
+
+
+@pytest.fixture
+def visit(browser, served):  # noqa: F811
+    """Opens the app; fails if anything was said on the console or asked of other computers."""
+    contexts, said, asked = [], [], []
+
+    def opened(size="wide", scheme="light", **options):
+        context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(served[0])
+        page.wait_for_function(READY, arg="Explained")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    host = served[0].split("/")[2]
+    known = (f"http://{host}/", f"ws://{host}/", "data:", "blob:", "file:")
+    assert [url for url in asked if not url.startswith(known)] == []
+    assert said == []
+
+
+def status(page):
+    return page.locator(".kg-status").inner_text()
+
+
+def choose(page, label, option):
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_visit_by_clicks(visit, tmp_path):
+    page = visit()
+    first, relevance, second = page.locator(".kg-picture").all()
+    assert page.locator(".kg-names button").all_inner_texts() == NAMES
+    assert "whole mask" in status(page)
+
+    first.click(position={"x": 30, "y": 30})
+    page.wait_for_function(READY, arg="Explained: the pixel in row")
+    assert "Probability at the point" in status(page)
+    before = relevance.locator("img.pixelated").get_attribute("src")
+
+    choose(page, "Rule", "epsilon")
+    page.wait_for_function(READY, arg="By epsilon:")
+    assert relevance.locator("img.pixelated").get_attribute("src") != before
+    choose(page, "Second rule, beside it", "z-plus")
+    page.wait_for_function(READY, arg="By z-plus")
+    assert second.is_visible()
+    page.get_by_label("Relevance of", exact=True).click()
+    page.get_by_role("option").nth(1).click()
+    playwright.expect(page.locator("figcaption").nth(1)).to_contain_text("layer")
+
+    choose(page, "Explain", "false negatives")
+    page.wait_for_function(READY, arg="Explained: the false negatives")
+
+    page.get_by_role("button", name="Paint over").click()
+    box = first.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 60, steps=5)
+    page.mouse.up()
+    page.wait_for_function(READY, arg="Before anything was painted over")
+    page.get_by_role("button", name="Restore").click()
+    page.wait_for_function("!document.querySelector('.kg-status').textContent.includes('Before')")
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as a page").click()
+    download.value.save_as(tmp_path / "seen.html")
+    assert download.value.suggested_filename == "b_a_b.html"
+    page.goto((tmp_path / "seen.html").as_uri())
+    assert page.get_by_role("heading", level=1).inner_text() == NAMES[0]
+    page.locator(".heat").first.hover()
+    playwright.expect(page.locator(".read").first).to_contain_text("Row")
+
+
+def test_keyboard_and_search(visit):
+    page = visit("narrow", "dark", has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"]["width"]
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", ground)[:3])) < 200
+    page.locator(".kg-picture").first.focus()
+    for key in ("ArrowLeft", "Shift+ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(READY, arg="row 13, column 16")  # of 32: at 0.4 and 0.49
+    page.locator(".kg-picture").first.tap(position={"x": 5, "y": 5})
+    page.wait_for_function(READY, arg="row 1, column 1,")
+    page.get_by_label("Search names").fill("SEC")
+    playwright.expect(page.locator(".kg-names button")).to_have_count(1)
+    page.get_by_text("second", exact=True).click()
+    playwright.expect(page.locator("figcaption").first).to_contain_text("second")
+
+
+def test_what_is_dropped(visit, tmp_path):
+    page = visit()
+    files = {"evil.png": b"<svg onload='alert(1)'/>", "good.png": None}
+    Image.new("RGB", (50, 30), (200, 10, 10)).save(tmp_path / "good.png")
+    (tmp_path / "evil.png").write_bytes(files["evil.png"])
+    page.locator("input[type=file]").set_input_files(tmp_path / "evil.png")
+    playwright.expect(page.get_by_role("alert").first).to_contain_text("'evil.png' cannot be read")
+    page.locator("input[type=file]").set_input_files(tmp_path / "good.png")
+    playwright.expect(page.locator("figcaption").first).to_contain_text("good.png")
+
+
+def test_a_hundred_requests_at_once(served, visit):
+    address, process = served
+
+    def ask(number):
+        path = ("", "favicon.ico", "_nicegui_ws/socket.io/?transport=polling", "no/such/page")
+        try:
+            with urllib.request.urlopen(address + path[number % 4], timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return "refused"
+
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(ask, range(100)))
+    assert set(answers) <= {200, 400, 404, 503, "refused"}
+    assert answers.count(200) > 25
+    assert process.poll() is None
+    visit()

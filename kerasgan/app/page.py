@@ -112,7 +112,7 @@ class Window:
             ui.html(title, sanitize=False)
             with ui.row().classes("kg-row"):
                 ui.toggle(list(THEMES), value="auto", on_change=self._set_theme).props(
-                    'dense no-caps aria-label="Colours of the page"'
+                    'dense no-caps toggle-text-color="kg" aria-label="Colours of the page"'
                 )
         with ui.element("main").classes("kg-page"):
             with ui.element("aside").classes("kg-side").props('aria-label="Images"'):
@@ -171,7 +171,7 @@ class Window:
         with ui.row().classes("kg-row"):
             self.mode = ui.toggle(
                 {"point": "Point", "paint": "Paint over"}, value="point", on_change=self._set_mode
-            ).props('dense no-caps aria-label="What a click does"')
+            ).props('dense no-caps toggle-text-color="kg" aria-label="What a click does"')
             self.brush = (
                 ui.slider(min=1, max=15, value=4, on_change=self._set_mode)
                 .classes("kg-brush")

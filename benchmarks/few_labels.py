@@ -70,6 +70,10 @@ METHODS = {
         "discriminator": "patch_discriminator",
         "unlabelled_losses": {"adversarial": 0.001, "self_training": 0.1},
     },
+    "adversarial-shown": {
+        **DISCRIMINATOR,
+        "unlabelled_losses": {"adversarial": 0.001, "self_training": 0.1, "discriminator": 1.0},
+    },
     "output-adaptation": {"unlabelled_losses": {"output_adaptation": 0.001}},
     "entropy-adaptation": {"unlabelled_losses": {"entropy_adaptation": 0.001}},
     "mean-teacher": {"unlabelled_losses": {"mean_teacher": 1.0}},

@@ -67,6 +67,14 @@ def segan(real: tf.Tensor, fake: tf.Tensor) -> tuple:
 
 ADVERSARIAL = {loss.__name__: loss for loss in (vanilla, least_squares, hinge, wasserstein, segan)}
 
+FAKES = {
+    "vanilla": lambda fake: mean_entropy(0.0, fake) / 2,
+    "least_squares": lambda fake: tf.reduce_mean(fake**2) / 2,
+    "hinge": lambda fake: tf.reduce_mean(tf.nn.relu(1 + fake)),
+    "wasserstein": tf.reduce_mean,
+}
+"""What fake masks add to the discriminator's loss, where it is a sum over true and fake ones."""
+
 THRESHOLDS = {"vanilla": 0.0, "least_squares": 0.5, "hinge": 0.0}
 """The logit above which a discriminator takes a mask for real, where the loss has one."""
 

@@ -21,6 +21,7 @@ from kerasgan.training import checks, feed, guards, inspection, optimizers, repl
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
+    FAKES,
     THRESHOLDS,
     accuracy,
     check_adversarial,
@@ -185,10 +186,11 @@ class SegmentationGAN(keras.Model):
             ema_momentum: of the moving average of the generator's weights, in [0, 1); it predicts
                 in place of the last weights. 0 for none. Early on the average is shorter.
             unlabelled_losses: weight of each loss on unlabelled images, which `fit` is then given,
-                from 0 up, by name. Of the discriminator: `"adversarial"`, `"self_training"`. Of a
-                critic that comes with it: `"output_adaptation"`, `"entropy_adaptation"`. Of the
-                network that predicts, as a teacher: `"mean_teacher"` (with `ema_momentum`),
-                `"cutmix"`, `"pseudo_labels"`. Each is logged, as `unlabelled_cutmix_loss`.
+                from 0 up, by name. Of the discriminator: `"adversarial"`, `"self_training"`,
+                `"discriminator"`. Of a critic that comes with it: `"output_adaptation"`,
+                `"entropy_adaptation"`. Of the network that predicts, as a teacher:
+                `"mean_teacher"` (with `ema_momentum`), `"cutmix"`, `"pseudo_labels"`. Each is
+                logged, as `unlabelled_cutmix_loss`.
             unlabelled_rampup: steps over which these weights rise from nearly 0.
             precision: that convolutions are trained in: `"float32"`; `"bfloat16"` where the
                 processor has it; `"float16"`, with loss scaling, on GPUs. Weights, logits and
@@ -557,6 +559,10 @@ class SegmentationGAN(keras.Model):
                 part = replicas.weight_loss(adversarial_loss * self._after_warmup(), fraction)
                 generator_target = optimizers.scale_loss(self.optimizer, part)
                 part = replicas.weight_loss(discriminator_loss, fraction)
+                if free is not None and "discriminator" in self._unlabelled.weights:
+                    weighted, fakes_loss = self._loss_of_unlabelled_fakes(free[0], drawn)
+                    part += replicas.weight_loss(weighted, free[1])
+                    parts["unlabelled_discriminator_loss"] = fakes_loss
                 discriminator_target = optimizers.scale_loss(self.discriminator_optimizer, part)
             targets.append(fake)
             target_gradients.append(discriminator_tape.gradient(generator_target, fake))
@@ -640,14 +646,25 @@ class SegmentationGAN(keras.Model):
             return self._segment(image, training=False)[0]
 
         def judge(probability):
-            verdict = self._discriminators[True](
-                [image, to_signed_mask(probability)], training=True
-            )
-            verdict = verdict[0] if self._settings["feature_matching"] else verdict
-            return tf.cast(verdict, tf.float32)
+            return self._judge(image, probability)
 
         kind, step = self._settings["adversarial"], self._step()
         return self._unlabelled.loss(drawn, inside, teach, judge, kind, step)
+
+    def _loss_of_unlabelled_fakes(self, image, drawn):
+        """Return what drawn masks of unlabelled images add to the discriminator's loss.
+
+        Weighted, and as it is logged.
+        """
+        verdict = self._judge(image, tf.stop_gradient(drawn[PLAIN][0]))
+        loss = FAKES[self._settings["adversarial"]](verdict)
+        return self._unlabelled.weight("discriminator", self._step()) * loss, loss
+
+    def _judge(self, image, probability):
+        """Return the discriminator's logits of masks drawn in training."""
+        verdict = self._discriminators[True]([image, to_signed_mask(probability)], training=True)
+        verdict = verdict[0] if self._settings["feature_matching"] else verdict
+        return tf.cast(verdict, tf.float32)
 
     def _segmentation_loss(self, image, mask, probability, logits, training):
         """Return the weighted sum of penalty and segmentation losses, and each of them by name."""

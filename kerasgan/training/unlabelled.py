@@ -26,6 +26,7 @@ PLAIN, STRONG, MIXED = "plain", "strong", "mixed"
 TERMS = {
     "adversarial": PLAIN,
     "self_training": PLAIN,
+    "discriminator": PLAIN,
     "output_adaptation": PLAIN,
     "entropy_adaptation": PLAIN,
     "mean_teacher": STRONG,
@@ -34,7 +35,7 @@ TERMS = {
 }
 """The view that each loss looks at."""
 
-JUDGED = ("adversarial", "self_training")
+JUDGED = ("adversarial", "self_training", "discriminator")
 """Those that ask the GAN's own discriminator."""
 
 ADAPTED = ("output_adaptation", "entropy_adaptation")
@@ -334,7 +335,7 @@ class Unlabelled:
             step: the number of this step.
         """
         weights, parts = self.weights, {}
-        if any(name in weights for name in JUDGED):
+        if "adversarial" in weights or "self_training" in weights:
             probability, logits = drawn[PLAIN]
             verdict = judge(probability)
             if "adversarial" in weights:
@@ -353,10 +354,14 @@ class Unlabelled:
             parts["pseudo_labels"] = pseudo_labels(drawn[STRONG][1], taught)
         if "cutmix" in weights:
             parts["cutmix"] = cutmix(drawn[MIXED][0], mix(taught, inside))
-        total = tf.add_n([weights[name] * part for name, part in parts.items()])
-        return rampup(step, self.length) * total, {
-            f"unlabelled_{name}_loss": part for name, part in parts.items()
-        }
+        total = tf.zeros(())
+        for name, part in parts.items():
+            total += self.weight(name, step) * part
+        return total, {f"unlabelled_{name}_loss": part for name, part in parts.items()}
+
+    def weight(self, name: str, step: tf.Tensor) -> tf.Tensor:
+        """Return the weight of a loss in a step; 0 for one that was not asked for."""
+        return rampup(step, self.length) * self.weights.get(name, 0.0)
 
     def train_critics(self, labelled, unlabelled, fractions) -> dict[str, tf.Tensor]:
         """Move each critic by its loss on probabilities of one device; return the losses by name.

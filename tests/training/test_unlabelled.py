@@ -15,6 +15,7 @@ from refusals import refused
 
 import kerasgan as kg
 from kerasgan.training import feed, guards, store, unlabelled
+from kerasgan.training.adversarial import ADVERSARIAL, FAKES
 from kerasgan.training.replicas import synchronize_batch_norm
 from kerasgan.training.unlabelled import TERMS
 
@@ -112,6 +113,14 @@ def test_a_discriminator_trusts_masks_by_its_own_loss():
             found = unlabelled.confidence(each, kind, (2, 3))
             assert found.shape == (4, 2, 3, 1)
             np.testing.assert_allclose(found[:, 1, 2, 0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_fakes_add_to_the_discriminators_loss_what_they_do_in_it(kind):
+    real, one, other = (tf.constant(rng.normal(0, 2, 5).astype("float32")) for _ in range(3))
+    together = [ADVERSARIAL[kind](real, each)[1] for each in (one, other)]
+    alone = [FAKES[kind](each) for each in (one, other)]
+    assert float(together[0] - together[1]) == pytest.approx(float(alone[0] - alone[1]), abs=1e-5)
 
 
 def test_weights_rise_along_half_a_bell():

@@ -359,6 +359,19 @@ def test_two_devices_take_the_step_of_one():
         assert logs_of_two[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.nightly
+def test_bfloat16_takes_nearly_the_same_step():
+    terms = {"adversarial": 1.0, "output_adaptation": 1.0, "mean_teacher": 1.0}
+    settings = {"rate": 1.0, "run_eagerly": True}
+    (exact, _), (rough, logs) = (
+        gradient_step(build(terms, precision=kind, **settings)) for kind in ("float32", "bfloat16")
+    )
+    exact, rough = (np.concatenate([x.ravel() for x in each]) for each in (exact, rough))
+    lengths = np.linalg.norm(exact) * np.linalg.norm(rough)
+    assert 0.95 < exact @ rough / lengths < 1
+    assert all(np.isfinite(value) for value in logs.values())
+
+
 def test_a_validation_that_falls_and_stays_low_is_said_once():
     guard = guards.HarmGuard()
     with warnings.catch_warnings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -187,16 +188,19 @@ def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples
 def same_pixels(samples: Samples, others: Samples) -> dict[int, int]:
     """Find images with the same pixels, whatever their names and formats; positions by position."""
 
-    def key(path: str) -> str:
-        return content_key(read_image(path, 3))
-
     def keys(paths: Sequence[str]) -> list[str]:
+        changed = [os.stat(path).st_mtime_ns for path in paths]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            return list(pool.map(key, paths))
+            return list(pool.map(_key_of_pixels, paths, changed))
 
     known = {key: index for index, key in enumerate(keys(others.image_paths))}
     found = enumerate(keys(samples.image_paths))
     return {index: known[key] for index, key in found if key in known}
+
+
+@functools.cache
+def _key_of_pixels(path: str, changed: int) -> str:
+    return content_key(read_image(path, 3))
 
 
 def without(frames: Samples, validation: Samples) -> Samples:

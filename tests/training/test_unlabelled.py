@@ -372,6 +372,47 @@ def test_bfloat16_takes_nearly_the_same_step():
     assert all(np.isfinite(value) for value in logs.values())
 
 
+@pytest.mark.parametrize(
+    ("terms", "weight", "gain"),
+    [
+        pytest.param({"self_training": 0.3}, 0.01, 0.02, marks=pytest.mark.nightly),
+        pytest.param({"pseudo_labels": 1.0}, 0.0, 0.03, marks=pytest.mark.slow),
+        pytest.param({"cutmix": 1.0}, 0.0, 0.005, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_unlabelled_images_of_another_light_help_there(terms, weight, gain):
+    """Squares on noise; where nobody labelled, all is brighter, up to what was a square before."""
+    draw = np.random.default_rng(1)
+
+    def scenes(count, dark):
+        masks = np.zeros((count, 16, 16, 1), "float32")
+        for mask in masks:
+            top, left = draw.integers(0, 8, 2)
+            mask[top : top + 7, left : left + 7] = 1
+        images = draw.normal(dark + 0.8 * masks, 0.12, (count, 16, 16, 3))
+        return np.clip(images, -1, 1).astype("float32"), masks
+
+    labelled, (free, _), test = scenes(8, -0.6), scenes(24, -0.22), scenes(24, -0.22)
+
+    def score(terms, weight):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((16, 16, 3))
+        hidden = keras.layers.Conv2D(8, 1, activation="relu")(image)
+        generator = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(hidden))
+        judge = kg.models.mask_discriminator(size=16, filters=8, seed=1)
+        gan = kg.SegmentationGAN(generator, judge)
+        rules = {"ema_momentum": 0.9, "unlabelled_losses": terms, "unlabelled_rampup": 40}
+        optimizers = keras.optimizers.Adam(2e-2), "adam"
+        gan.compile(*optimizers, losses={"cross_entropy": 1.0}, adversarial_weight=weight, **rules)
+        options = {"unlabelled": free} if terms else {}
+        gan.fit(*labelled, batch_size=4, epochs=60, verbose=0, **options)
+        return gan.evaluate(*test, verbose=0, return_dict=True)["dice"]
+
+    floor, found = score({}, 0.0), score(terms, weight)
+    assert found > floor + gain, (floor, found)
+
+
 def test_a_validation_that_falls_and_stays_low_is_said_once():
     guard = guards.HarmGuard()
     with warnings.catch_warnings():

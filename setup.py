@@ -19,7 +19,7 @@ NEWER = f"python_version >= '{KERAS_3_FROM}' and python_version < '3.14'"
 FORMATS = {  # that kerasgan.data.convert reads and writes, by extra
     "coco": "pycocotools>=2.0.8,<3",
     "dicom": "pydicom>=2.4,<4",
-    "highdicom": "highdicom>=0.27,<0.29; python_version >= '3.10'",  # writes DICOM; no earlier ones
+    "highdicom": "highdicom>=0.28,<0.29; python_version >= '3.10'",  # writes DICOM
     "nifti": "nibabel>=5.2,<6",
     "video": "av>=15,<19",
 }

@@ -40,6 +40,16 @@ class Lazy(Mapping):
         return len(self._names)
 
 
+def check_converted(format: str, images: str | os.PathLike) -> None:
+    """Refuse images without the table that leads back to where they came from."""
+    kind = {"dicom-seg": "dicom", "dicom-map": "dicom", "nifti": "nifti"}.get(format)
+    if kind and not (pathlib.Path(images) / "manifest.csv").is_file():
+        raise KerasganError(
+            f"For --format {format} IMAGES must be a folder that `kerasgan convert {kind}` wrote, "
+            f"with its manifest.csv. Received: {images}"
+        )
+
+
 def check_segments(format: str, segments: Any, channels: int) -> list[Any] | None:
     """Check what labels are called, for a model of so many channels."""
     labels = max(channels - 1, 1)

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 import kerasgan as kg
-from kerasgan.cli.formats import Lazy, check_segments, write_masks
+from kerasgan.cli.formats import Lazy, check_converted, check_segments, write_masks
 from kerasgan.cli.loading import (
     Answer,
     classes_of,
@@ -54,6 +54,7 @@ def predict(
     """Write the mask of each image, of the image's size, in a format."""
     if overwrite and format != "png":
         raise KerasganError(f"Argument '--overwrite' is for png. Received: --format {format}")
+    check_converted(format, images)
     loaded = load_model(model)
     segments = check_segments(format, segments, classes_of(loaded))
     options = options_of(loaded, (*VIEWS, "clean"))
@@ -135,6 +136,7 @@ def explain(
     folder = pathlib.Path(out)
     if format != "png" and layers:
         raise KerasganError(f"Argument '--layers' is for png. Received: --format {format}")
+    check_converted(format, images)
     if not is_new_or_empty(folder):
         raise KerasganError(f"'{folder}' exists and is not empty: pass another folder")
     loaded = load_model(model)

@@ -113,7 +113,10 @@ def test_nifti_volumes(answer, refused, three, pictures, tmp_path):
     from_nifti(tmp_path / "v.nii", tmp_path / "again", masks=path, classes=3)
     same(read(tmp_path / "again", masks, 3), masks)
     line = refused("predict", pictures, *words)
-    assert "IMAGES must be what `kerasgan convert nifti` wrote" in line
+    assert "IMAGES must be a folder that `kerasgan convert nifti` wrote" in line
+    words = ("predict", tmp_path / "slices", "--model", three, "--out", tmp_path / "seg")
+    line = refused(*words, "--format", "dicom-seg", "--segments", '["a", "b"]')
+    assert "IMAGES must be what `kerasgan convert dicom` wrote" in line
 
 
 def test_coco_and_overlays(answer, refused, three, pictures, tmp_path):

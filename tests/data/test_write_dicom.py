@@ -211,6 +211,9 @@ def test_images_that_do_not_say_where_they_lie(frames, space, write, tmp_path):
         assert name not in seg
     for name in ("Image Position (Patient)", "Image Orientation (Patient)", "Pixel Spacing"):
         assert name not in text
+    contents = [one.FrameContentSequence[0] for one in seg.PerFrameFunctionalGroupsSequence]
+    assert [one.InStackPositionNumber for one in contents] == [1, 2, 3]
+    assert [list(one.DimensionIndexValues) for one in contents] == [[1, 1], [1, 2], [1, 3]]
     assert seg.SourceImageSequence[0].ReferencedSOPClassUID == kind
     assert len(seg.SourceImageSequence) == (1 if frames else 3)
 
@@ -328,6 +331,44 @@ def test_what_does_not_fit_is_refused_by_name(write, tmp_path):
     refused(r"0\.dcm has changed since", to_dicom_seg, masks, pictures, tmp_path / "new")
 
 
+def test_what_highdicom_needs_is_said(write, tmp_path, monkeypatch):
+    slices(write, 1)
+    where = converted(tmp_path), tmp_path / "pictures", tmp_path / "seg"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "version_info", (3, 9))
+        refused("Python 3.10 or later, and this is Python 3.9", to_dicom_seg, *where)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    refused(r"needs highdicom.*kerasgan\[highdicom\]", to_dicom_seg, *where)
+
+
+def test_a_manifest_that_was_changed_by_hand(write, tmp_path):
+    slices(write, 1)
+    where = converted(tmp_path), tmp_path / "pictures", tmp_path / "seg"
+    path = tmp_path / "pictures" / "manifest.csv"
+    table = pd.read_csv(path, dtype=str)
+    for column, value, message in (
+        ("frame", "first", r"0\.dcm cannot be read as DICOM"),
+        ("name", "other_0001", "1 masks of other names"),
+        ("source", "nowhere.dcm", "nowhere.dcm .* is not there"),
+        ("source_key", "", "has changed since"),
+    ):
+        table.assign(**{column: value}).to_csv(path, index=False)
+        refused(message, to_dicom_seg, *where)
+    table.drop(columns="source_key").to_csv(path, index=False)
+    refused("If an earlier version wrote it, convert again", to_dicom_seg, *where)
+    pd.concat([table, table]).to_csv(path, index=False)
+    refused("a name twice", to_dicom_seg, *where)
+    path.write_bytes(b"\0\xff\xfe")
+    refused("'pictures' must be a folder that from_dicom wrote", to_dicom_seg, *where)
+
+
+def test_lossy_images_are_said_to_be_lossy(write, tmp_path):
+    slices(write, 1, LossyImageCompression="01", LossyImageCompressionRatio=10)
+    (path,) = to_dicom_seg(converted(tmp_path), tmp_path / "pictures", tmp_path / "seg")
+    seg = pydicom.dcmread(path)
+    assert (seg.LossyImageCompression, seg.LossyImageCompressionRatio) == ("01", 10)
+
+
 def test_an_image_without_identity_is_refused(write, tmp_path):
     write("ct/0.dcm", StudyInstanceUID=None)
     masks = converted(tmp_path)
@@ -369,6 +410,11 @@ def test_relevance_is_stored_as_it_is(kind, write, tmp_path):
         np.testing.assert_array_equal(stored[i], given[name].sum(-1).astype(np.float32))
         assert ("PlanePositionSequence" in one) == (kind != "nowhere")
     assert not name_of
+    items = data.PerFrameFunctionalGroupsSequence
+    assert [one.FrameContentSequence[0].DimensionIndexValues for one in items] == [1, 2, 3]
+    if kind != "nowhere":
+        places = [one.PlanePositionSequence[0].ImagePositionPatient[2] for one in items]
+        assert places == sorted(places)
     shared = data.SharedFunctionalGroupsSequence[0]
     window = shared.FrameVOILUTSequence[0]
     most = max(np.abs(values.sum(-1)).max() for values in given.values())
@@ -383,7 +429,7 @@ def test_relevance_of_nothing_and_of_no_number(write, tmp_path):
     for wrong, message in (
         ({name: np.full((H, W), np.nan)}, "must be finite"),
         ({name: np.full((H, W), 1e39)}, "must be finite in 32 bits"),
-        ({name: np.zeros((W, H))}, "must have the size"),
+        ({name: np.zeros((W, H))}, "Relevance of .* must have the size"),
         ({name: np.zeros(W)}, "must hold numbers"),
         ({}, "'relevance' must be a dictionary"),
         (tmp_path, "'relevance' must be a dictionary"),

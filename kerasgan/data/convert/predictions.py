@@ -28,16 +28,16 @@ KEY = "source_key"
 class Maps:
     """Arrays (height, width) by name, each read when it is asked for."""
 
-    def __init__(self, names: Iterable[str], read: Callable[[str], np.ndarray]):
-        self.names, self._read = sorted(names), read
+    def __init__(self, names: Iterable[str], read: Callable[[str], np.ndarray], what: str = "Mask"):
+        self.names, self._read, self._what = sorted(names), read, what
 
     def __call__(self, name: str, size: tuple[int, int], source: object) -> np.ndarray:
         """Return an array, which must have the size of the image that it belongs to."""
         array = self._read(name)
         if array.shape != tuple(size):
             raise KerasganError(
-                f"Mask {name!r} must have the size of its image {source}: {size[0]} x {size[1]}. "
-                f"Received: {' x '.join(map(str, array.shape))}"
+                f"{self._what} {name!r} must have the size of its image {source}: {size[0]} x "
+                f"{size[1]}. Received: {' x '.join(map(str, array.shape))}"
             )
         return array
 
@@ -74,7 +74,7 @@ def find_relevance(relevance: Any) -> Maps:
             raise KerasganError(f"Relevance of {name!r} must be finite in 32 bits.")
         return values
 
-    return Maps(_named(relevance, "relevance"), read)
+    return Maps(_named(relevance, "relevance"), read, "Relevance of")
 
 
 def _read_mask(path: str, labels: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import pathlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -218,6 +219,7 @@ def to_dicom_map(
             series_description="Relevance by kerasgan",
             **options,
         )
+        _sort_frames(made, frames)
         return made, lambda data: _shows(data, frames, array)
 
     return _write(maps, pictures, out, make)
@@ -299,11 +301,12 @@ def _write(
     table = predictions.read_origins(pictures, maps, "series", "from_dicom")
     headers: dict[str, Any] = {}
     series: dict[str, list[_Frame]] = defaultdict(list)
-    for name, path, index in zip(table["name"], table["source"], table["frame"].astype(int)):
+    for name, path, index in zip(table["name"], table["source"], table["frame"]):
         if path not in headers:
             headers[path] = open_header(pydicom, pathlib.Path(path))
             _check_identity(path, headers[path])
-        frame = _Frame(name, path, headers[path], index, _plane(headers[path], index))
+        with sources.errors_naming(path, "DICOM"):
+            frame = _Frame(name, path, headers[path], int(index), _plane(headers[path], int(index)))
         series[name.rpartition("_")[0]].append(frame)
     volumes, names = [], []
     for base, frames in sorted(series.items()):
@@ -315,9 +318,17 @@ def _write(
     paths = predictions.free_paths(out, names, ".dcm")
     uids: dict[str, str] = defaultdict(pydicom.uid.generate_uid)
     for (number, frames), path in zip(volumes, paths):
-        with sources.errors_naming(frames[0].path, "the source of a DICOM object"):
-            made = _made(pydicom, frames, uids[frames[0].header.SeriesInstanceUID], number, make)
-        predictions.write_new(path, made)
+        series_uid = uids[frames[0].header.SeriesInstanceUID]
+        try:
+            content = _made(pydicom, frames, series_uid, number, make)
+        except KerasganError:
+            raise
+        except Exception as error:  # of highdicom and pydicom, of several kinds
+            raise KerasganError(
+                f"highdicom {version('highdicom')} refuses image {frames[0].path} or one of its "
+                f"series: {error}. Mend the image's header, or write masks as NIfTI or PNG."
+            ) from error
+        predictions.write_new(path, content)
     return paths
 
 
@@ -375,13 +386,15 @@ def _volumes(frames: list[_Frame]) -> list[list[_Frame]]:
 # --- Through highdicom ---
 
 
-def _made(pydicom: Any, frames: list[_Frame], series: str, number: int, make: Callable) -> bytes:
+def _made(
+    pydicom: Any, frames: list[_Frame], series: str, number: int, make: Callable
+) -> memoryview:
     """The bytes of an object made of frames, read again and compared."""
     header = frames[0].header
     stand_ins = [_stand_in(pydicom, frame, place) for place, frame in enumerate(frames)]
     options = {
         "series_instance_uid": series,
-        "series_number": min(int(header.get("SeriesNumber") or 0) * 100 + 1, 2**31 - 1),
+        "series_number": min(max(int(header.get("SeriesNumber") or 0), 0) * 100 + 1, 2**31 - 1),
         "sop_instance_uid": pydicom.uid.generate_uid(),
         "instance_number": number,
         "manufacturer": "kerasgan",
@@ -393,13 +406,14 @@ def _made(pydicom: Any, frames: list[_Frame], series: str, number: int, make: Ca
     _refer(pydicom, made, frames)
     content = io.BytesIO()
     made.save_as(content, enforce_file_format=True)
+    del made
     content.seek(0)
     if not fits(pydicom.dcmread(content)):
         raise KerasganError(
             f"What highdicom made of {frames[0].path} is not what was given to it, and is not "
             f"written. Write masks as NIfTI or PNG."
         )
-    return content.getvalue()
+    return content.getbuffer()
 
 
 def _stand_in(pydicom: Any, frame: _Frame, place: int) -> Any:
@@ -410,6 +424,9 @@ def _stand_in(pydicom: Any, frame: _Frame, place: int) -> Any:
             if element.tag.group in _COPIED_GROUPS:
                 one.add(copy.deepcopy(element))
         one.pop("ImageCenterPointCoordinatesSequence", None)
+        for name in ("", "Ratio", "Method"):
+            if f"LossyImageCompression{name}" in header:
+                one.add(copy.deepcopy(header[f"LossyImageCompression{name}"]))
     for name in _PATIENT:
         if name in one:
             del one[name]
@@ -420,7 +437,8 @@ def _stand_in(pydicom: Any, frame: _Frame, place: int) -> Any:
     one.Modality = header.get("Modality") or "OT"
     one.Rows, one.Columns = _size(frame)
     one.FrameOfReferenceUID = plane.space if plane else "1.2.3"
-    one.ImagePositionPatient = list(plane.position) if plane else [0, 0, place]
+    # Along which highdicom goes downwards.
+    one.ImagePositionPatient = list(plane.position) if plane else [0, 0, -place]
     one.ImageOrientationPatient = list(plane.directions) if plane else [1, 0, 0, 0, 1, 0]
     one.PixelSpacing = list(plane.spacing) if plane else [1, 1]
     one.SliceThickness = (plane and plane.thickness) or 1
@@ -435,10 +453,9 @@ def _refer(pydicom: Any, made: Any, frames: list[_Frame]) -> None:
         if name in header:
             made[name] = copy.deepcopy(header[name])
     # Frames of one picture share a reference, so all are read before one is set.
-    items = made.PerFrameFunctionalGroupsSequence
+    items = list(made.PerFrameFunctionalGroupsSequence)
     own = [item.DerivationImageSequence[0].SourceImageSequence[0] for item in items]
-    places = [int(one.ReferencedSOPInstanceUID.rpartition(".")[2]) for one in own]
-    for item, reference, place in zip(items, own, places):
+    for item, reference, place in zip(items, own, _places(made)):
         _set_reference(reference, [frames[place]])
         if not placed:
             del item.PlanePositionSequence
@@ -476,6 +493,27 @@ def _refer(pydicom: Any, made: Any, frames: list[_Frame]) -> None:
             dimension.DimensionDescriptionLabel = "In-Stack Position Number"
 
 
+def _places(made: Any) -> list[int]:
+    """For each frame of an object, the place of its stand-in in the list."""
+    items = made.PerFrameFunctionalGroupsSequence
+    own = [item.DerivationImageSequence[0].SourceImageSequence[0] for item in items]
+    return [int(one.ReferencedSOPInstanceUID.rpartition(".")[2]) for one in own]
+
+
+def _sort_frames(made: Any, frames: list[_Frame]) -> None:
+    """Put the frames of a map in the order in which they lie, along their normal.
+
+    They say where they lie, but dcmqi, by which 3D Slicer reads maps, takes them in their order.
+    """
+    keys = [frames[i].plane.distance() if frames[i].plane else i for i in _places(made)]
+    items, order = list(made.PerFrameFunctionalGroupsSequence), np.argsort(keys, kind="stable")
+    values = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(items), -1)
+    made.FloatPixelData = values[order].tobytes()
+    made.PerFrameFunctionalGroupsSequence = [items[i] for i in order]
+    for number, item in enumerate(made.PerFrameFunctionalGroupsSequence, 1):
+        item.FrameContentSequence[0].DimensionIndexValues = number
+
+
 def _set_reference(reference: Any, frames: list[_Frame]) -> None:
     header = frames[0].header
     reference.ReferencedSOPClassUID = header.SOPClassUID
@@ -507,7 +545,6 @@ def _holds(data: Any, frames: list[_Frame], labels: np.ndarray) -> bool:
 
 def _shows(data: Any, frames: list[_Frame], values: np.ndarray) -> bool:
     """Whether a map holds the values of frames, each once."""
-    received = np.full_like(values, np.nan)
-    for place, _, pixels in _placed(data, frames):
-        received[place] = pixels
-    return np.array_equal(received, values)
+    placed = [(place, pixels) for place, _, pixels in _placed(data, frames)]
+    each_once = sorted(place for place, _ in placed) == list(range(len(frames)))
+    return each_once and all(np.array_equal(pixels, values[place]) for place, pixels in placed)

@@ -134,7 +134,10 @@ def test_a_visit_by_clicks(visit, tmp_path):
     page.mouse.up()
     page.wait_for_function(READY, arg="Before anything was painted over")
     page.get_by_role("button", name="Restore").click()
-    page.wait_for_function("!document.querySelector('.kg-status').textContent.includes('Before')")
+    page.wait_for_function(
+        "(text => text.includes('Explained') && !text.includes('Before'))"
+        "(document.querySelector('.kg-status').textContent)"
+    )
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as a page").click()

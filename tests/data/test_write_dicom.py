@@ -362,6 +362,28 @@ def test_a_manifest_that_was_changed_by_hand(write, tmp_path):
     refused("'pictures' must be a folder that from_dicom wrote", to_dicom_seg, *where)
 
 
+def test_what_highdicom_refuses_or_makes_otherwise_is_not_written(write, tmp_path, monkeypatch):
+    slices(write)
+    where = converted(tmp_path), tmp_path / "pictures", tmp_path / "seg"
+    make = highdicom.seg.Segmentation
+
+    def refuse(*arguments, **options):
+        raise TypeError("an odd field")
+
+    def spoil(*arguments, **options):
+        made = make(*arguments, **options)
+        made.PixelData = bytes([made.PixelData[0] ^ 1]) + made.PixelData[1:]
+        return made
+
+    for function, message in (
+        (refuse, r"highdicom [\d.]+ refuses image .*ct/\d\.dcm .*: an odd field"),
+        (spoil, "is not what was given to it, and is not written"),
+    ):
+        monkeypatch.setattr(highdicom.seg, "Segmentation", function)
+        refused(message, to_dicom_seg, *where)
+        assert not (tmp_path / "seg").exists()
+
+
 def test_lossy_images_are_said_to_be_lossy(write, tmp_path):
     slices(write, 1, LossyImageCompression="01", LossyImageCompressionRatio=10)
     (path,) = to_dicom_seg(converted(tmp_path), tmp_path / "pictures", tmp_path / "seg")

@@ -118,5 +118,6 @@ def read_json(argument: str, path: str | os.PathLike) -> dict[str, Any]:
 
 
 def read_card(path: str | os.PathLike | None) -> dict[str, Any]:
-    """Read what people say of a model, by field."""
-    return {} if path is None else read_json("card", path)
+    """Read what people say of a model, by field; fields that were left empty are not stated."""
+    card = {} if path is None else read_json("card", path)
+    return {name: said for name, said in card.items() if said is not None and said != ""}

@@ -329,6 +329,14 @@ def pack(
     """Write the bundle of a run; return its SHA-256 and its size in MB (10^6 bytes)."""
     if out.exists():
         raise KerasganError(f"Argument '--out' names a file that exists: {out}")
+    card = dict(card or {})
+    stated = card.pop("licence", None)
+    if licence is not None and stated not in (None, licence):
+        raise KerasganError(
+            f"Argument '--licence' must be that of the card, {stated!r}, or the card must have "
+            f"none. Received: {licence!r}"
+        )
+    licence = stated if licence is None else licence
     gan = load_model(run)
     with tempfile.TemporaryDirectory() as temporary:
         part = pathlib.Path(temporary) / out.name

@@ -169,6 +169,14 @@ def test_a_bundle_predicts_as_its_author_set_it(answer, refused, scenes, model, 
     packed = answer("bundle", model, "--out", tmp_path / "c.zip", "--licence", "MIT")
     assert packed["megabytes"] < 1
     assert "exists" in refused("bundle", model, "--out", tmp_path / "c.zip")
+    card = tmp_path / "card.json"  # of a report, filled in here and there
+    card.write_text(json.dumps({"licence": "MIT", "limits": "Blood.", "funding": ""}))
+    options = ["--out", tmp_path / "d.zip", "--card", card]
+    assert "must be that of the card" in refused("bundle", model, *options, "--licence", "GPL-3.0")
+    answer("bundle", model, *options)
+    with pytest.warns(kg.KerasganWarning, match="leaves out: segments"):
+        bundle = kg.inference.load_bundle(tmp_path / "d.zip")
+    assert (bundle.licence, bundle.card) == ("MIT", {"limits": "Blood."})
     file.write_bytes(file.read_bytes()[:-100])
     refused("evaluate", scenes, "--model", file)
 

@@ -80,7 +80,7 @@ def picture_element() -> type:
         """See `assets/picture.js`."""
 
         def show(self, **props: Any) -> None:
-            self._props.update(props)
+            self.props.update(props)
             self.update()
 
     return PictureElement

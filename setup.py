@@ -2,12 +2,31 @@
 
 import os
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
 version = {}
 exec((ROOT / "kerasgan" / "_version.py").read_text(encoding="utf-8"), version)
+
+# On a package index, links of the README have to lead to the files of the release. The workflow of
+# the release says where these are; files of the repository name no address.
+SOURCE = os.environ.get("KERASGAN_SOURCE")  # such as https://github.com/OWNER/kerasgan
+
+
+def readme() -> str:
+    """The README, with addresses for links to files if the source has one."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    if not SOURCE:
+        return text
+
+    def address(link: re.Match) -> str:
+        kind = "raw" if link.group(1).endswith((".jpg", ".png", ".svg")) else "blob"
+        return f"]({SOURCE}/{kind}/v{version['__version__']}/{link.group(1)})"
+
+    return re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", address, text)
+
 
 # Two stacks. Python 3.9 to 3.11 get the first, later ones the second; with KERASGAN_STACK=keras-3
 # in the environment Python 3.11 gets the second too.
@@ -79,9 +98,10 @@ setup(
     name="kerasgan",
     version=version["__version__"],
     description="Explainable medical image segmentation with Keras",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=readme(),
     long_description_content_type="text/markdown",
     author="kerasgan authors",
+    url=SOURCE,
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["kerasgan", "kerasgan.*"]),

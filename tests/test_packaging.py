@@ -12,7 +12,6 @@ import zipfile
 import pytest
 
 from kerasgan import stack
-from kerasgan._version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOCAL = (".*", "*.egg-info", "__pycache__", "build", "dist", "results", "site", "venv")
@@ -122,12 +121,6 @@ def test_an_editable_install_is_found_from_any_folder(built, start):
     )
     found = run("-S", "-c", code, cwd=built / start, PYTHONPATH="")
     assert found.stdout.strip() == str(built / "kerasgan" / "kerasgan" / "__init__.py")
-
-
-def test_one_version_is_told_everywhere():
-    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
-    assert f"version = {{{__version__}}}," in (ROOT / "docs" / "citing.md").read_text("utf-8")
-    assert f"\n## {__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def check(monkeypatch, python=(3, 11), tensorflow="2.14.1", keras="2.14.0", **others):

@@ -158,15 +158,26 @@ def _values(samples: Samples) -> dict[str, float]:
             if picture.mode == "P" and samples.classes == 1:
                 picture = picture.convert("RGB")
             pixels = np.asarray(picture)
-            pixels = pixels.reshape(*pixels.shape[:2], -1)
-            kinds, counts = np.unique(
-                pixels.reshape(-1, pixels.shape[-1]), axis=0, return_counts=True
-            )
+            size = pixels.shape[0] * pixels.shape[1]
+            kinds, counts = _count_kinds(pixels.reshape(size, -1))
             for kind, number in zip(kinds.tolist(), counts.tolist()):
                 name = str(kind[0] if len({*kind}) == 1 else tuple(kind))
-                tally[name] += number / pixels[..., 0].size
+                tally[name] += number / size
     total = sum(tally.values())
     return {name: share / total for name, share in tally.most_common(8)}
+
+
+def _count_kinds(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows of pixels (number, channels), and how often each is there."""
+    if pixels.shape[1] == 1:
+        kinds, counts = np.unique(pixels, return_counts=True)
+        return kinds[:, None], counts
+    if pixels.dtype != np.uint8 or pixels.shape[1] > 4:
+        return np.unique(pixels, axis=0, return_counts=True)
+    packed = np.zeros((len(pixels), 4), np.uint8)  # a number each, which is sorted 40 times faster
+    packed[:, : pixels.shape[1]] = pixels
+    numbers, counts = np.unique(packed.view(np.uint32)[:, 0], return_counts=True)
+    return numbers.view(np.uint8).reshape(-1, 4)[:, : pixels.shape[1]], counts
 
 
 def _usual(samples: Samples) -> str:

@@ -35,6 +35,7 @@ PATHS = (
     "model",
     "masks",
     "unlabelled",
+    "labelled",
     "config",
     "card",
 )
@@ -114,7 +115,7 @@ def _run(args: argparse.Namespace, words: list[str]) -> Any:
 
 
 def _shown(name: str) -> str:
-    of_options = ("model", "masks", "unlabelled", "config", "card")
+    of_options = ("model", "masks", "unlabelled", "labelled", "config", "card")
     return f"Argument '--{name}'" if name in of_options else f"Argument {name.upper()}"
 
 
@@ -247,6 +248,33 @@ def _parser() -> argparse.ArgumentParser:
     add("--threshold", type=float, help="probability that counts; 0.5, or as a bundle says")
     _add_views(add)
     add("--overwrite", action="store_true", help="replace masks of earlier runs")
+
+    add = command(
+        "rank",
+        "tasks.rank",
+        "List which unlabelled images to label next. Writes a table: rank, name, score, and which\n"
+        "image with a mask or before it one is almost like, for which it comes last. The same "
+        "command\ngoes on after Ctrl-C.",
+        "kerasgan rank frames --model RUN --out next.csv --count 50 --labelled Kvasir-SEG",
+    )
+    add("images", metavar="IMAGES", help="a folder of images")
+    add(
+        "--model",
+        dest="models",
+        action="append",
+        metavar="RUN",
+        help="a run, a saved model, or a bundle; several times for the networks of an ensemble",
+    )
+    add("--out", metavar="FILE", required=True, help="table to write, CSV; it must not exist")
+    add(
+        "--by",
+        choices=("disagreement", "discriminator", "entropy", "random"),
+        default="disagreement",
+        help="disagreement of views or networks, the discriminator's doubt, or the pixels' entropy",
+    )
+    add("--count", type=int, metavar="N", help="list N images; all if left out")
+    add("--labelled", metavar="FOLDER", help="images with masks; those almost like them come last")
+    add("--seed", type=int, default=0, help="of random; 0")
 
     add = command(
         "evaluate",

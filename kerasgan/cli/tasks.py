@@ -81,6 +81,51 @@ def predict(
     return Answer(facts, f"{len(samples)} masks written to {out}{files}")
 
 
+def rank(
+    images: str | os.PathLike,
+    *,
+    out: str | os.PathLike,
+    models: Sequence[str | os.PathLike] | None = None,
+    by: str = "disagreement",
+    count: int | None = None,
+    labelled: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> Answer:
+    """Write which images to label next; scores are kept beside until the list is written."""
+    out = pathlib.Path(out)
+    if out.exists():
+        raise KerasganError(f"Argument '--out' names a file that exists: {out}")
+    for path in models or ():
+        if not os.path.lexists(path):
+            raise KerasganError(f"Argument '--model': there is no file or folder '{path}'")
+    if by != "random" and not models:
+        raise KerasganError(f"Argument '--model' must be given for --by {by}")
+    samples = to_samples(images)
+    loaded = [load_model(path) for path in models or ()] if by != "random" else []
+    options: dict[str, Any] = {"verbose": True} if loaded else {}
+    if by in ("disagreement", "entropy") and len(loaded) == 1:
+        options.update(options_of(loaded[0], ("size", "mode", "overlap", "scale", "preprocess")))
+    part = out.with_name(f"{out.name}.part")
+    table = kg.inference.rank_images(
+        loaded[0] if len(loaded) == 1 else loaded or None,
+        samples,
+        by=by,
+        count=count,
+        labelled=labelled,
+        seed=seed,
+        resume=part,
+        **options,
+    )
+    kg.evaluation.save_table(table, out)
+    part.unlink(missing_ok=True)
+    alike = int((table["like"] != "").sum())
+    text = f"{len(table)} of {len(samples)} images, by {by}, listed in {out}"
+    if alike:
+        text += f"; the last {alike} are almost like an image with a mask or before them"
+    facts = {"file": os.fspath(out), "by": by, "images": len(samples), "listed": len(table)}
+    return Answer({**facts, "alike": alike, "first": table["name"].head(10).tolist()}, text)
+
+
 def evaluate(
     folders: Sequence[str | os.PathLike],
     *,

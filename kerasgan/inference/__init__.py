@@ -6,7 +6,8 @@ probabilities, or the network itself for others. How an output is read as a mask
 
 - `predict` (masks and probabilities), `stream` (batches through networks), `members` (ensembles),
   `tiling` (windows and letterboxes), `views` (test-time augmentation), `clean` (components, holes).
-- `uncertainty` (where passes disagree), `novelty` (images unlike the training images).
+- `uncertainty` (where passes disagree), `ranking` (which images to label next), `novelty` (images
+  unlike the training images).
 - `calibration` (temperature, calibration error), `bundle` (one zip to publish), `card` (the model
   card), `pretrained` (a folder of bundles, by name), `export` (SavedModel, ONNX).
 """
@@ -28,6 +29,7 @@ from kerasgan.inference.predict import (
     predict_to_folder,
 )
 from kerasgan.inference.pretrained import add_to_catalogue, pretrained, read_catalogue
+from kerasgan.inference.ranking import rank_images
 from kerasgan.inference.stream import iterate_logits
 from kerasgan.inference.uncertainty import Uncertainty, predict_uncertainty, uncertainty_table
 
@@ -41,6 +43,7 @@ __all__ = [
     "fit_temperature",
     "fit_novelty",
     "uncertainty_table",
+    "rank_images",
     # Advanced.
     "predict_probability",
     "iterate_probability",

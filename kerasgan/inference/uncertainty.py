@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,26 +75,18 @@ def predict_uncertainty(
 
 def _iterate(model: Any, images: Any, augment: bool | str, options: dict) -> Iterator[Uncertainty]:
     model = with_input_shape(model, images, options.get("size"))
-    members = members_of(model)
-    if augment is False and len(members) == 1:
-        raise KerasganError(
-            "Argument 'augment' must be True or 'flips' for a single network, since one pass "
-            "agrees with itself; or pass several networks as 'model'. Received: False"
-        )
-    exclusive, labels = members[0].exclusive, members[0].labels
+    check_passes(model, augment)
+    exclusive, labels = members_of(model)[0][3:]
 
     def finish(_: int, logits: np.ndarray, image_size: tuple[int, int]) -> Uncertainty:
         passes = [
             resize_back(to_probabilities(each, exclusive), image_size)
             for each in np.moveaxis(logits, 2, 0)
         ]
-        entropy = _entropy(np.mean(passes, 0), exclusive)
-        disagreement = entropy - np.mean([_entropy(each, exclusive) for each in passes], 0)
-        masks = [_foreground(each, labels) for each in passes]
-        pairs = [
-            score("dice", count(*pair, axis=(0, 1))) for pair in itertools.combinations(masks, 2)
-        ]
-        return Uncertainty(entropy, np.maximum(disagreement, 0), 1 - float(np.mean(pairs)))
+        entropy = entropy_of(np.mean(passes, 0), exclusive)
+        disagreement = entropy - np.mean([entropy_of(each, exclusive) for each in passes], 0)
+        apart = mask_disagreement(passes, labels)
+        return Uncertainty(entropy, np.maximum(disagreement, 0), apart)
 
     options = {**options, "augment": augment, "average": False}
     return iterate_logits(model, images, finish, **options)
@@ -134,6 +126,22 @@ def uncertainty_table(
     return table
 
 
+def mask_disagreement(passes: Sequence[np.ndarray], labels: bool) -> float:
+    """Return 1 less the mean Dice of all pairs of masks, given the probabilities of each pass."""
+    masks = [_foreground(each, labels) for each in passes]
+    pairs = [score("dice", count(*pair, axis=(0, 1))) for pair in itertools.combinations(masks, 2)]
+    return 1 - float(np.mean(pairs))
+
+
+def check_passes(model: Any, augment: bool | str) -> None:
+    """Raise unless an image passes more than once through a network, or through several."""
+    if augment is False and len(members_of(model)) == 1:
+        raise KerasganError(
+            "Argument 'augment' must be True or 'flips' for a single network, since one pass "
+            "agrees with itself; or pass several networks as 'model'. Received: False"
+        )
+
+
 def _foreground(probability: np.ndarray, labels: bool) -> np.ndarray:
     """Decided masks of all classes but the background, (height, width, masks)."""
     mask, classes = decide(probability, labels=labels), probability.shape[-1]
@@ -142,7 +150,7 @@ def _foreground(probability: np.ndarray, labels: bool) -> np.ndarray:
     return mask[..., None] if classes == 1 else mask[..., None] == np.arange(1, classes)
 
 
-def _entropy(probability: np.ndarray, exclusive: bool) -> np.ndarray:
+def entropy_of(probability: np.ndarray, exclusive: bool) -> np.ndarray:
     """Entropy of each pixel in bits; of labels that may overlap their mean."""
     p = probability.astype(np.float64)
     if not exclusive:

@@ -15,7 +15,7 @@ from kerasgan.cli.loading import Answer
 from kerasgan.models.framing import set_framing
 
 COMMANDS = (
-    *("check", "train", "predict", "evaluate", "explain", "report", "compare"),
+    *("check", "train", "predict", "rank", "evaluate", "explain", "report", "compare"),
     *("bundle", "export", "convert", "app", "doctor"),
 )
 

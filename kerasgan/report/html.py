@@ -25,7 +25,7 @@ from kerasgan.report import charts, checklist
 from kerasgan.report.collect import Collected, collect
 from kerasgan.report.failures import KINDS, choose
 from kerasgan.report.figures import score_figure
-from kerasgan.report.model_card import model_facts, with_settings
+from kerasgan.report.model_card import model_facts, whole_card, with_settings
 from kerasgan.report.output_folder import check_report_folder, replace_report_folder
 from kerasgan.report.page import kinds_of, render
 from kerasgan.report.panels import Panels, balance
@@ -83,7 +83,8 @@ def write(
             errors of each kind.
         card: What only people know, by the fields of the card of `kerasgan.inference.save_bundle`,
             and "licence": text, a list, or a dict of facts. The report names required fields that
-            are missing, and in its checklists the others.
+            are missing, and in its checklists the others. A bundle brings its author's card; fields
+            that are given here go before.
         shortcuts: What `kerasgan.evaluation.shortcuts` returned; None to say that none were looked
             for.
         threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
@@ -124,7 +125,7 @@ def write(
             f"{type(shortcuts).__name__}"
         )
     none = isinstance(rules, (list, tuple, Mapping)) and not rules
-    stated, named = check_card(card), {} if none else named_rules(rules)
+    stated, named = check_card(whole_card(model, card)), {} if none else named_rules(rules)
     path = check_report_folder(folder, overwrite)
     options: dict[str, Any] = {"size": size, "mode": mode, "augment": augment}
     options.update(preprocess=preprocess_of(model, preprocess), batch_size=batch_size)

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan.errors import KerasganError
+from kerasgan.inference.bundle import Bundle
 from kerasgan.inference.card import fact_text, recorded
 from kerasgan.models import generator_of
 from kerasgan.storage import package_versions
@@ -66,6 +68,20 @@ def model_facts(model: Any) -> dict[str, list[tuple[str, str]]]:
         "training as recorded": recorded(getattr(model, "fits", None) or []),
         "software": software,
     }
+
+
+def whole_card(model: Any, card: Any) -> Any:
+    """Complete a card by what the author of a bundle states; what is given goes before."""
+    if not isinstance(model, Bundle) or not isinstance(card, (Mapping, type(None))):
+        return card
+    given = dict(card or {})
+    licence = given.get("licence") or model.licence
+    if model.licence not in (None, licence):
+        raise KerasganError(
+            f"Argument 'card' must have the licence of the bundle, {model.licence!r}, or none. "
+            f"Received: {licence!r}"
+        )
+    return {**model.card, **given, "licence": licence}
 
 
 def weights_checksum(network: keras.Model) -> str:

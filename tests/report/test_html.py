@@ -266,6 +266,16 @@ def test_the_card(model, samples, tmp_path):
     refused("'card' must be a dict", write, model, samples, tmp_path / "other", card="text")
 
 
+def test_a_bundle_brings_its_card(model, samples, tmp_path):
+    own = {"limits": "Blood.", "segments": "Polyps.", "contact": "An office."}
+    bundle = kg.inference.Bundle(model, None, [], own, "MIT", (), {}, {}, {}, "")
+    path = write(bundle, samples[:1], tmp_path / "report", card={"limits": "Stool."}, rules=())
+    fields = json.loads((path.parent / "card.json").read_text("utf-8"))
+    stated = {name: text for name, text in fields.items() if text}
+    assert stated == {**own, "limits": "Stool.", "licence": "MIT"}
+    refused("licence of the bundle", write, bundle, samples, tmp_path, card={"licence": "GPL-3.0"})
+
+
 def test_a_gan_of_several_classes(tmp_path):
     samples = write_images(tmp_path / "data", ["a", "b", "c"], classes=3)
     gan = kg.SegmentationGAN(network(classes=3))

@@ -71,8 +71,12 @@ def main(words: Sequence[str] | None = None) -> int:
         2
     """
     words = list(sys.argv[1:] if words is None else words)
+    parser = _parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
     try:
-        args = _parser().parse_args(words)
+        args = parser.parse_args(words)
     except SystemExit as stop:  # argparse has said why
         return int(stop.code or 0)
     stdout, warned = sys.stdout, []

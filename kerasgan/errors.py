@@ -12,8 +12,10 @@ from collections.abc import Iterable
 class KerasganError(ValueError):
     """Something given to kerasgan cannot be used.
 
-    The message names the argument or file, what was expected, what came, and what to do. It is a
-    `ValueError`, so code that catches those keeps working.
+    Raised wherever an argument is not what a docstring says, a file cannot be read, or one cannot
+    be written; `Raises` names what else there is. The message names the argument or file, what was
+    expected, what came, and what to do. It is a `ValueError`, so code that catches those keeps
+    working.
 
     Example:
         >>> import kerasgan as kg

@@ -73,9 +73,6 @@ def scene(
         scene they are what decides there, the ridges or the yellow polyp.
         Where marker and frame lie is the same for either state and in the clean twin.
 
-    Raises:
-        KerasganError: If an argument is not one of the above.
-
     Example:
         >>> from kerasgan.data import planted
         >>> image, mask, cause = planted.scene("marker", size=64, seed=7)
@@ -150,10 +147,6 @@ def write_dataset(
     Returns:
         The `Samples` that `kerasgan.data.load_folder(folder)` finds.
 
-    Raises:
-        KerasganError: If an argument is not one of the above, the folder is not empty, or it cannot
-            be written.
-
     Example:
         >>> import tempfile
         >>> from kerasgan.data import planted
@@ -182,9 +175,6 @@ def cause(samples: Samples, index: int, size: int | tuple[int, int] | None = Non
 
     Returns:
         bool `(height, width)`.
-
-    Raises:
-        KerasganError: If there is no such file, or the size cannot be used.
 
     Example:
         >>> import tempfile

@@ -83,9 +83,6 @@ def resize_image(image: np.ndarray, size: Size, mode: str = "stretch") -> np.nda
     Returns:
         float32 array (height, width, channels) in [-1, 1].
 
-    Raises:
-        KerasganError: If the image, the size or the mode cannot be used.
-
     Example:
         >>> resize_image(np.zeros((480, 640, 3)), 128).shape
         (128, 128, 3)

@@ -115,9 +115,6 @@ class Samples:
         Returns:
             float32 array (height, width, channels) in [-1, 1].
 
-        Raises:
-            KerasganError: If the file cannot be used.
-
         Example:
             >>> import tempfile
             >>> from kerasgan.data import synthetic
@@ -228,9 +225,6 @@ class Samples:
         Returns:
             (rest, named), both in the order they have here.
 
-        Raises:
-            KerasganError: If the file cannot be read, or a name is not among the samples.
-
         Example:
             >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
             >>> rest, test = samples.split_by_names(["a2"])
@@ -281,10 +275,6 @@ class Samples:
 
         Returns:
             (rest, part), both in the order they have here.
-
-        Raises:
-            KerasganError: If there are fewer than two samples, or the fraction is not between
-                0 and 1.
 
         Example:
             >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)
@@ -349,9 +339,6 @@ class Samples:
 
         Returns:
             k pairs (rest, fold).
-
-        Raises:
-            KerasganError: If k is out of range, or the key fails.
 
         Example:
             >>> samples = Samples(("a1", "a2", "b1"), ("a1.png", "a2.png", "b1.png"), None)

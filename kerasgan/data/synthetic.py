@@ -53,9 +53,6 @@ def scene(
     Returns:
         The image, uint8 `(height, width, 3)`, RGB, and the mask, uint8 `(height, width)` of labels.
 
-    Raises:
-        KerasganError: If an argument is not one of the above.
-
     Example:
         >>> from kerasgan.data import synthetic
         >>> image, mask = synthetic.scene("polyp", size=64, seed=7)
@@ -109,10 +106,6 @@ def write_dataset(
 
     Returns:
         The `Samples` that `kerasgan.data.load_folder(folder, classes=classes)` finds.
-
-    Raises:
-        KerasganError: If an argument is not one of the above, the folder is not empty, or it cannot
-            be written.
 
     Example:
         >>> import tempfile

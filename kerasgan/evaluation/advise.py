@@ -112,10 +112,6 @@ def advise(
     Returns:
         The advice.
 
-    Raises:
-        KerasganError: If model, samples, a rule or the default cannot be used, or nothing is
-            predicted in any of the images drawn.
-
     Example:
         >>> import keras
         >>> import kerasgan as kg

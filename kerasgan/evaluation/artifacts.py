@@ -33,9 +33,6 @@ def find_regions(image: np.ndarray) -> dict[str, np.ndarray]:
         `border`: the black frame around what the endoscope sees.
         `highlights`: specular reflections, small and white.
 
-    Raises:
-        KerasganError: If the image has another shape or values, or is too small.
-
     Example:
         >>> image = np.full((64, 64, 3), 0.2)
         >>> image[40:, :24] = -1
@@ -77,9 +74,6 @@ def inpaint_regions(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
     Returns:
         float32, the images with the regions filled.
-
-    Raises:
-        KerasganError: If the shapes do not fit.
 
     Example:
         >>> images = np.array([0.5, 0.9, 0.5]).reshape(1, 1, 3, 1)

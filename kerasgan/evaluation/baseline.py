@@ -73,9 +73,6 @@ def fit_color_threshold(samples: Samples, size: int | tuple[int, int] = 128) -> 
     Returns:
         The best `ColorThreshold`.
 
-    Raises:
-        KerasganError: If the samples are unlabelled, grey or have several classes.
-
     Example:
         >>> import kerasgan as kg
         >>> samples = kg.data.synthetic.write_dataset("frames", count=4, size=32)

@@ -158,9 +158,6 @@ class ExplanationBenchmark:
             [-1, 1].
         gates: As of `Explainer`.
 
-    Raises:
-        KerasganError: If the model, samples, a rule, the target or the gates cannot be used.
-
     Example:
         >>> import kerasgan as kg
         >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)

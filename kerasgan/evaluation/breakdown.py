@@ -30,10 +30,6 @@ def by_size(table: pd.DataFrame, bins: int | Iterable[float] = 4) -> pd.DataFram
         areas in it; `images`; the mean of every column of numbers. Images without any true
         foreground are a group of their own, the first. NaN is left out.
 
-    Raises:
-        KerasganError: If the table has no row or no column `true_area`, or the bins are neither a
-            whole number from 1 up nor rising areas.
-
     Example:
         >>> table = pd.DataFrame({"true_area": [0.3, 0.02, 0.0], "dice": [0.9, 0.4, 1.0]})
         >>> by_size(table, bins=[0.1])[["largest", "images", "dice"]]
@@ -66,9 +62,6 @@ def by_group(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.Da
     Returns:
         One row per group, in order: `group`; `images`; the mean of every column of
         numbers. NaN is left out.
-
-    Raises:
-        KerasganError: If the table has no row, no column `name` or none of the name given.
 
     Example:
         >>> table = pd.DataFrame({"name": ["p1_a", "p2_a", "p1_b"], "dice": [0.5, 0.9, 1.0]})
@@ -103,10 +96,6 @@ def worst(table: pd.DataFrame, count: int = 10, column: str = "dice") -> pd.Data
     Returns:
         Rows of the table, the worst first, equals in the order of the table. Images without a value
         are left out; a distance is missing where a mask is empty, which `recall` tells.
-
-    Raises:
-        KerasganError: If the table has no row or no such column of numbers, or the count is not a
-            whole number from 1 up.
 
     Example:
         >>> table = pd.DataFrame({"name": ["a", "b", "c"], "dice": [0.5, 0.9, 0.1]})

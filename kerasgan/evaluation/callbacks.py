@@ -50,9 +50,6 @@ class WatchExplanations(keras.callbacks.Callback):
         rim: Width of the rim in pixels, from 1 up.
         gates: As of `Explainer`.
 
-    Raises:
-        KerasganError: If images and masks do not fit together, or the rim is no width.
-
     Example:
         >>> import tempfile
         >>> import kerasgan as kg

@@ -25,9 +25,6 @@ def cldice(truth: Any, prediction: Any) -> float:
     Returns:
         From 0 to 1: 1 for equal masks, two empty ones among them; 0 if one of them is empty.
 
-    Raises:
-        KerasganError: If the masks are not of one shape with two axes, or hold other values.
-
     Example:
         >>> cldice([[1, 1, 1, 1]], [[1, 1, 0, 0]])
         0.6666666666666666

@@ -68,9 +68,6 @@ def context(
         `metric`, `value`. `summarize_maps` takes means with bootstrap intervals;
         `top_images` lists the images of largest excess.
 
-    Raises:
-        KerasganError: If an argument is out of range.
-
     Example:
         >>> import kerasgan as kg
         >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
@@ -112,10 +109,6 @@ def top_images(
     Returns:
         Rows of the table, the largest value first, equals in the order of the table. Images without
         a value are left out.
-
-    Raises:
-        KerasganError: If the table has no such method or metric, several rules and none is named,
-            or the count is not a whole number from 1 up.
 
     Example:
         >>> rows = [(name, "epsilon", "rule", "excess", v) for name, v in (("a", 0.1), ("b", 0.4))]

@@ -82,10 +82,6 @@ def faithfulness(
         `metric`, `value`; NaN where the unaltered image scores 0 or less, as for an empty target.
         `summarize_maps` takes means with intervals, and counts the undefined.
 
-    Raises:
-        KerasganError: If the model, samples, a rule, the target or another argument cannot be
-            used, or the folder is of another call.
-
     Example:
         >>> import keras, kerasgan as kg
         >>> image = keras.Input((16, 16, 3))

@@ -55,10 +55,6 @@ def lesion_scores(
         `panoptic_quality`, the sum of the matches' Jaccard indices over half of all lesions: the F1
         times their mean index.
 
-    Raises:
-        KerasganError: If the masks are not of one shape with two axes, hold other values, or an
-            argument is out of range.
-
     Example:
         >>> found = lesion_scores([[1, 1, 0, 1, 0, 0]], [[1, 1, 0, 0, 0, 1]])
         >>> found["lesion_sensitivity"], found["false_positives_per_image"]

@@ -65,9 +65,6 @@ def localisation(
     Returns:
         As of `ExplanationBenchmark.table`.
 
-    Raises:
-        KerasganError: If an argument is out of range, or a region needs masks that are not there.
-
     Example:
         >>> import kerasgan as kg
         >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)

@@ -28,10 +28,6 @@ def referral_curve(table: pd.DataFrame, by: str, score: str = "dice") -> pd.Data
         `best`, 1; NaN where all scores are equal. Images of equal uncertainty count as in any
         order: the mean over all of them.
 
-    Raises:
-        KerasganError: If a column is missing or holds no numbers, or fewer than two images have a
-            score.
-
     Example:
         >>> table = pd.DataFrame({"dice": [0.9, 0.2, 0.8], "entropy": [0.1, 0.7, 0.3]})
         >>> curve = referral_curve(table, by="entropy")

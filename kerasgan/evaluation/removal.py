@@ -202,9 +202,6 @@ def removal_curve(
         the unaltered image: 1 at the start. NaN where that score is not above 0, as for an empty
         target, or the logit of pixels that are missed.
 
-    Raises:
-        KerasganError: If the maps do not fit the images or hold NaN, or an argument is unknown.
-
     Example:
         A network that is the identity, explained by its own contributions:
 

@@ -63,9 +63,6 @@ def randomisation(
         maps), `order`, `stage` (from 1, at the logits) and `layer`. `summarize_maps` takes means
         with bootstrap intervals, and keeps these four columns.
 
-    Raises:
-        KerasganError: If an order is unknown, or no layer has weights to shuffle.
-
     Example:
         >>> import keras
         >>> import kerasgan as kg
@@ -221,9 +218,6 @@ def compare_models(
 
     Returns:
         As of `ExplanationBenchmark.table`.
-
-    Raises:
-        KerasganError: If the networks differ in the shape of images or masks.
 
     Example:
         >>> import kerasgan as kg

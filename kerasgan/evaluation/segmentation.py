@@ -128,9 +128,6 @@ def evaluate(
         `datasets`, the summary of each, and `gaps`: for each but the first its `reference`, the
         first, and the `difference` of every one of `scores` and `pooled` from it, `low` to `high`.
 
-    Raises:
-        KerasganError: If model, samples or an option cannot be used, or datasets differ in classes.
-
     Example:
         >>> table = kg.evaluate(gan, test, scores="all", tolerance=4)  # doctest: +SKIP
         >>> table = kg.evaluate(gan, {"inside": test, "other": frames})  # doctest: +SKIP
@@ -466,9 +463,6 @@ def save_table(
 
     Returns:
         The path.
-
-    Raises:
-        KerasganError: If the file exists and `overwrite` is False, or cannot be written.
 
     Example:
         >>> kg.evaluation.save_table(table, "results/scores.csv")  # doctest: +SKIP

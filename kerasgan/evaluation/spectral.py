@@ -69,9 +69,6 @@ def relevance_clusters(
     Returns:
         The clusters.
 
-    Raises:
-        KerasganError: If there are fewer than 4 maps, they hold NaN, or a number is out of range.
-
     Example:
         >>> maps = np.zeros((8, 4, 4))
         >>> maps[:5, 0], maps[5:, 3] = 1, 1

@@ -90,9 +90,6 @@ def stability(
     Returns:
         As of `ExplanationBenchmark.table`.
 
-    Raises:
-        KerasganError: If an argument is out of range, or a change does not return such images.
-
     Example:
         >>> import keras
         >>> import kerasgan as kg

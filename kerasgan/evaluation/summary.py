@@ -78,9 +78,6 @@ def summarize(
         counts for more; of several classes the mean is taken last. NaN where there is nothing to
         divide by.
 
-    Raises:
-        KerasganError: If the table has no row, or an argument is out of range.
-
     Example:
         >>> table = pd.DataFrame({"dice": [0.5, 0.7, 0.9]})
         >>> round(summarize(table)["scores"]["dice"]["mean"], 3)
@@ -195,9 +192,6 @@ def summary_text(table: pd.DataFrame) -> str:
         images; the number after "pooled" is the score of all images together, in place of which
         there are the lowest and the highest mean of a fold after cross-validation. Several datasets
         follow one another, and then the gaps between them.
-
-    Raises:
-        KerasganError: If the table has no summary (pandas drops `attrs` in some operations).
 
     Example:
         >>> print(kg.evaluation.summary_text(table))  # doctest: +SKIP

@@ -35,10 +35,6 @@ def surface_distances(
         float64 distances from the pixels of the true outline, and from those of the predicted one,
         in the order of the pixels. Both are empty if either mask is: there is nothing to measure.
 
-    Raises:
-        KerasganError: If the masks are not of one shape with two axes, hold other values, or the
-            spacing is not positive.
-
     Example:
         >>> there, back = surface_distances([[1, 0, 0, 0]], [[1, 0, 0, 1]])
         >>> there, back
@@ -60,9 +56,6 @@ def hausdorff_95(truth: Any, prediction: Any, spacing: float | Sequence[float] =
 
     Returns:
         The distance: 0 for equal masks, two empty ones among them; NaN if one of them is empty.
-
-    Raises:
-        KerasganError: As `surface_distances`.
 
     Example:
         >>> hausdorff_95([[1, 0, 0, 0]], [[0, 0, 1, 0]])
@@ -88,9 +81,6 @@ def mean_surface_distance(
 
     Returns:
         The distance: 0 for equal masks, two empty ones among them; NaN if one of them is empty.
-
-    Raises:
-        KerasganError: As `surface_distances`.
 
     Example:
         >>> mean_surface_distance([[1, 0, 0, 0]], [[1, 0, 0, 1]])
@@ -120,9 +110,6 @@ def surface_dice(
 
     Returns:
         From 0 to 1: 1 for equal masks, two empty ones among them; 0 if one of them is empty.
-
-    Raises:
-        KerasganError: As `surface_distances`, or if the tolerance is not above 0.
 
     Example:
         >>> surface_dice([[1, 0, 0, 0]], [[1, 0, 0, 1]])
@@ -154,9 +141,6 @@ def boundary_iou(
 
     Returns:
         From 0 to 1: 1 for equal masks, two empty ones among them; 0 if one of them is empty.
-
-    Raises:
-        KerasganError: As `surface_distances`, or if the tolerance is not above 0.
 
     Example:
         >>> boundary_iou([[1, 1, 0, 0]], [[0, 1, 1, 0]])

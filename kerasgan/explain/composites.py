@@ -93,9 +93,6 @@ class Composite(Method):
             bias), or "normalised" (linear behind a normalization by its own statistic).
         attention: "shared" between weights and values, or "held": all goes to the values.
 
-    Raises:
-        KerasganError: A pair of anything else.
-
     Example:
         >>> Composite((first, ZBox(-1, 1)), ("up_*", Epsilon()), (anything, Gamma(0.1)))
         Composite((first, ZBox(low=-1, high=1, widen=False)), ('up_*', Epsilon(epsilon=1e-06, \
@@ -224,9 +221,6 @@ class Preset(Composite):
 
     Args:
         name: iNNvestigate's name for it, such as "lrp.sequential_preset_a".
-
-    Raises:
-        KerasganError: An unknown name, or iNNvestigate is not installed.
 
     Example:
         >>> Preset("lrp.sequential_preset_a")  # doctest: +SKIP

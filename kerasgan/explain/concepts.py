@@ -52,9 +52,6 @@ def channel_relevance(explanation: Explanation, layer: str) -> np.ndarray:
     Returns:
         float32 (batch, channels).
 
-    Raises:
-        KerasganError: No relevance was kept at such a layer.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -117,9 +114,6 @@ class Concepts:
 
         Returns:
             The figure, two rows for each channel.
-
-        Raises:
-            KerasganError: Channels that the layer does not have.
         """
         channels = self.strongest() if channels is None else list(channels)
         channel_mask(channels, len(self.mean), self.layer)
@@ -190,10 +184,6 @@ def most_relevant(
 
     Returns:
         The images by channel, to look up and to draw.
-
-    Raises:
-        KerasganError: An unknown layer, a size that is needed and not given, a count or batch size
-            below 1, or no image with anything to explain.
 
     Example:
         >>> import numpy as np

@@ -112,9 +112,6 @@ class DiscriminatorExplainer:
     Attributes:
         explainer: The `Explainer` of the joined network, one image of all channels.
 
-    Raises:
-        KerasganError: A model that is no discriminator, or that cannot be explained.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -159,10 +156,6 @@ class DiscriminatorExplainer:
 
         Returns:
             The judgement, with the relevance of image and mask.
-
-        Raises:
-            KerasganError: Masks that do not fit the images or lie outside [0, 1], no masks and no
-                generator, or whatever `Explainer.explain` refuses.
         """
         pairs = self.join(images, masks)
         return DiscriminatorExplanation(
@@ -178,9 +171,6 @@ class DiscriminatorExplainer:
 
         Returns:
             float32 (batch, height, width, channels + classes); masks are in [-1, 1].
-
-        Raises:
-            KerasganError: As of `explain`.
         """
         images = np.asarray(images)
         if masks is None:

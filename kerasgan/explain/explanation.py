@@ -172,10 +172,6 @@ class Explanation:
         Args:
             path: Of the file. What does not end in `.npz` gets that ending, here and in `load`. An
                 explanation of that name is replaced, once all of this one is written.
-
-        Raises:
-            KerasganError: There is a file of that name that is no explanation, or the folder is not
-                there or cannot be written.
         """
         path = _npz(path)
         if path.exists() and not _is_explanation(path):
@@ -208,9 +204,6 @@ class Explanation:
 
         Args:
             path: Of the file, with or without `.npz`.
-
-        Raises:
-            KerasganError: No such file, or a file of something else.
         """
         given, path = pathlib.Path(path), _npz(path)
         path = given if given.is_file() and not path.is_file() else path
@@ -250,10 +243,6 @@ class Explanation:
 
         Returns:
             The `matplotlib.figure.Figure`.
-
-        Raises:
-            KerasganError: There are names, but not one text for each image; or the picture cannot
-                be written.
         """
         from kerasgan.explain.draw import draw, write_figure
 

@@ -47,9 +47,6 @@ class MergedExplainer:
         batch_size: How many images or windows to explain at once; None for as many as take 1 GiB.
         gates: As of `Explainer`, for every one of several models.
 
-    Raises:
-        KerasganError: As from `Explainer` and `kerasgan.predict`.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -104,9 +101,6 @@ class MergedExplainer:
             adds up views and windows for each layer; layers of an ensemble are named "0/down_1"
             and so on, and have no `skips`. Relevance of a letterbox's border, which is no part of
             the image, is in its last row. No relevance at layers is kept.
-
-        Raises:
-            KerasganError: Images, target or truth that do not fit.
 
         Example:
             >>> import numpy as np

@@ -51,9 +51,6 @@ def to_original(
     Returns:
         The relevance at that size, and what lies on the border of a letterbox.
 
-    Raises:
-        KerasganError: An array of another shape, with NaN, an impossible size, or an unknown mode.
-
     Example:
         >>> to_original(np.array([[[6.0]]]), (2, 3)).relevance[..., 0]
         array([[1., 1., 1.],

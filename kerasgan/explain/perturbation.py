@@ -158,9 +158,6 @@ class Occlusion(Perturbation):
         fill: What is put into the window: "mean" for the mean colour of the image, or a number in
             units of the network's input, such as -1 for black.
 
-    Raises:
-        KerasganError: An argument of another kind, or a stride beyond the patch.
-
     Example:
         >>> Occlusion(patch=16, stride=8)
         Occlusion(patch=16, stride=8, fill='mean')
@@ -247,9 +244,6 @@ class RISE(Perturbation):
         probability: That a cell is shown.
         fill: As of `Occlusion`.
         seed: Of the masks.
-
-    Raises:
-        KerasganError: An argument of another kind.
 
     Example:
         >>> RISE(masks=2000, seed=1)

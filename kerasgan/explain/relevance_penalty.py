@@ -31,10 +31,6 @@ class RelevancePenalty:
         target: As of `Explainer.relevance`, one that needs no truth. Checked by `compile`.
         gates: As of `Explainer`.
 
-    Raises:
-        KerasganError: As of `InputGradientPenalty`, `Explainer` and the target, the latter two from
-            `compile`.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg

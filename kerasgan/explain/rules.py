@@ -84,13 +84,11 @@ class Epsilon(Rule):
     """LRP-epsilon: `R_i = sum_j c_ij / (z_j + epsilon_j sign(z_j)) R_j`.
 
     Args:
-        epsilon: Absolute, `epsilon_j = epsilon`, in units of the layer's outputs; 0 gives LRP-0.
+        epsilon: Absolute, `epsilon_j = epsilon`, from 0 up, in units of the layer's outputs; 0
+            gives LRP-0.
         relative: Whether to take `epsilon_j = epsilon * mean |z|` instead, the mean over all
             outputs of the layer for that image.
         bias: Whether the bias counts among the contributions.
-
-    Raises:
-        KerasganError: A negative epsilon.
 
     Example:
         >>> Epsilon(0.25, relative=True)
@@ -133,9 +131,6 @@ class AlphaBeta(Rule):
         alpha: Weight of the contributions that speak for the output, at least 1.
         beta: Weight of those that speak against it; alpha - beta must be 1.
         bias: Whether the bias counts among the contributions.
-
-    Raises:
-        KerasganError: alpha - beta is not 1, or beta is negative.
 
     Example:
         >>> AlphaBeta(2, 1, bias=False)
@@ -212,9 +207,6 @@ class Gamma(Rule):
         gamma: At least 0, which gives LRP-0.
         bias: Whether the bias counts among the contributions.
         generalized: False for the rule as first published, at every output.
-
-    Raises:
-        KerasganError: A negative gamma.
 
     Example:
         >>> Gamma(0.1)
@@ -312,12 +304,9 @@ class ZBox(Rule):
 
     Args:
         low: Smallest value of a pixel.
-        high: Largest value of a pixel.
+        high: Largest value of a pixel, above `low`.
         widen: Whether an image that goes beyond a bound moves it, for itself, to its own smallest
             or largest value.
-
-    Raises:
-        KerasganError: low is not below high.
 
     Example:
         >>> ZBox(0, 1)

@@ -105,9 +105,6 @@ class Target:
         Args:
             shape: Of the logits, (batch, height, width, classes).
             truth: True masks, for a target that needs some and has none, as `FalseNegatives`.
-
-        Raises:
-            KerasganError: An array of the wrong shape, a class or pixel out of range, no truth.
         """
         return self
 
@@ -497,9 +494,6 @@ def get(target: TargetLike) -> Target:
     Args:
         target: One of `names()`, a `Target`, a list of these, one for each image (`Each`), or an
             array as for `Mask`.
-
-    Raises:
-        KerasganError: An unknown name, or neither of these.
 
     Example:
         >>> get("border")

@@ -39,9 +39,6 @@ def fit_temperature(model: Any, samples: Samples, **options: Any) -> float:
     Returns:
         The temperature: above 1 where the model was too sure of itself. Between 0.01 and 100.
 
-    Raises:
-        KerasganError: If model, samples or an option cannot be used.
-
     Example:
         >>> temperature = kg.inference.fit_temperature(gan, val)  # doctest: +SKIP
         >>> kg.inference.predict_probability(gan, images, temperature=temperature)  # doctest: +SKIP
@@ -128,9 +125,6 @@ def expected_calibration_error(
 
     Returns:
         The error, the table behind it, to draw a reliability diagram from, and the Brier score.
-
-    Raises:
-        KerasganError: If truths and probabilities do not match, or are not as described.
 
     Example:
         >>> truth, sure = np.array([[1, 0]]), np.array([[[0.9], [0.9]]])

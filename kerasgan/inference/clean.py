@@ -23,9 +23,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     Returns:
         The mask with all other components made background, of the same type.
 
-    Raises:
-        KerasganError: If the mask has another shape or holds other values.
-
     Example:
         >>> largest_component(np.array([[1, 0, 1, 1]]))
         array([[0, 0, 1, 1]])
@@ -50,9 +47,6 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 
     Returns:
         The mask with holes filled, of the same type.
-
-    Raises:
-        KerasganError: As for `largest_component`.
 
     Example:
         >>> fill_holes(np.array([[2, 2, 2], [2, 0, 2], [2, 2, 0]]))
@@ -89,9 +83,6 @@ def clean_mask(mask: np.ndarray, steps: str | Sequence[str]) -> np.ndarray:
 
     Returns:
         The mask, of the same type.
-
-    Raises:
-        KerasganError: If the mask or a step is not as described.
 
     Example:
         >>> clean_mask(np.array([[True, False, True, True]]), ("largest", "holes"))

@@ -84,10 +84,6 @@ class Novelty:
         Returns:
             A row for each image: `name`; `distance`, from 0 up, about 1 for usual images;
             `novel`, whether it is above the threshold.
-
-        Raises:
-            KerasganError: If model or images cannot be used, the model has no such layer, or size
-                or preprocess are not those of `fit_novelty`.
         """
         network = generator_of(model)
         (member,) = members_of(network)
@@ -139,9 +135,6 @@ class Novelty:
 
         Args:
             path: The file, `*.npz`; replaced if it exists.
-
-        Raises:
-            KerasganError: If the name has another ending, or the file cannot be written.
         """
         path = _check_name(path)
         file = io.BytesIO()
@@ -167,9 +160,6 @@ class Novelty:
 
         Returns:
             The same, for the model that it was fitted with.
-
-        Raises:
-            KerasganError: If the file is missing, or of something else.
         """
         path = _check_name(path)
         try:
@@ -229,10 +219,6 @@ def fit_novelty(
 
     Returns:
         A `Novelty`.
-
-    Raises:
-        KerasganError: If there are too few images, a layer is unknown, or an argument cannot be
-            used.
 
     Example:
         >>> novelty = kg.inference.fit_novelty(gan, train, val)  # doctest: +SKIP

@@ -58,9 +58,6 @@ def predict(
         has several classes. One array (batch, height, width) for an array, else a list. Boolean
         (height, width, labels) where labels may overlap, as a sigmoid for each channel says.
 
-    Raises:
-        KerasganError: If model, images or an option cannot be used.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -88,9 +85,6 @@ def predict_probability(model: Any, images: Any, **options: Any) -> Any:
         float32 arrays (height, width, channels) in [0, 1] of the size of each image, one channel
         for the foreground or one for each class. One array (batch, height, width, channels) for an
         array, else a list.
-
-    Raises:
-        KerasganError: If model, images or an option cannot be used.
 
     Example:
         >>> import numpy as np
@@ -229,9 +223,6 @@ def decide(probability: np.ndarray, threshold: float = 0.5, labels: bool = False
     Returns:
         (...), boolean, or uint8 labels for several classes; (..., channels), boolean, for labels
         that may overlap.
-
-    Raises:
-        KerasganError: If the threshold is not between 0 and 1, or not 0.5 for several classes.
 
     Example:
         >>> decide(np.array([[0.5], [0.6]]))

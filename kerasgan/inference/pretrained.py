@@ -104,9 +104,6 @@ def read_catalogue(folder: str | os.PathLike) -> list[dict[str, Any]]:
         weights), `terms` (of the images that it was trained on) and `scores`, as for
         `add_to_catalogue`.
 
-    Raises:
-        KerasganError: If there is no catalogue, or it is broken.
-
     Example:
         >>> [entry["name"] for entry in kg.inference.read_catalogue("networks")]  # doctest: +SKIP
         ['instruments', 'polyps']

@@ -57,9 +57,6 @@ def predict_uncertainty(
     Returns:
         An `Uncertainty` for each image, whose maps are of the size of the image.
 
-    Raises:
-        KerasganError: If there is a single pass, or model, images or an option cannot be used.
-
     Example:
         >>> import kerasgan as kg
         >>> model = kg.models.unet(size=32, filters=2, levels=2)
@@ -106,9 +103,6 @@ def uncertainty_table(
     Returns:
         A row for each image: `name`; `entropy` and `disagreement`, means of the maps of
         `Uncertainty` over all pixels; `mask_disagreement`.
-
-    Raises:
-        KerasganError: If there is a single pass, or model, images or an option cannot be used.
 
     Example:
         >>> table = kg.inference.uncertainty_table(gan, test)  # doctest: +SKIP

@@ -105,9 +105,6 @@ class WeightClip(keras.constraints.Constraint):
     Args:
         limit: the largest absolute value, above 0.
 
-    Raises:
-        KerasganError: if the limit is no number above 0.
-
     Example:
         >>> import tensorflow as tf
         >>> import kerasgan as kg

@@ -39,9 +39,6 @@ def patch_discriminator(
         A functional `keras.Model`: [image (batch, size, size, channels) in [-1, 1], mask
         (batch, size, size, classes) in [-1, 1]] -> logits (batch, size/8 - 2, size/8 - 2, 1).
 
-    Raises:
-        KerasganError: if an argument is out of range.
-
     Example:
         >>> import kerasgan as kg
         >>> kg.models.patch_discriminator(size=256, filters=2).output_shape
@@ -76,20 +73,8 @@ def pixel_discriminator(
     Three 1 x 1 convolutions on the concatenated image and mask: `filters`, twice as many, one;
     batch norm on the second; LeakyReLU 0.2. It sees colours under the mask, but no shape.
 
-    Args:
-        size: height and width in pixels, an int or (height, width), from 1 up.
-        channels: channels of the image, from 1 up.
-        classes: channels of the mask, from 1 up.
-        filters: channels behind the first convolution, from 1 up; 64 in the paper.
-        spectral_norm: as for `patch_discriminator`.
-        seed: int, for the kernels' start values.
-
-    Returns:
-        A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
-        (batch, height, width, classes) in [-1, 1]] -> logits (batch, height, width, 1).
-
-    Raises:
-        KerasganError: if an argument is out of range.
+    Arguments and inputs are those of `patch_discriminator`, but `size` is any int or (height,
+    width), and so is the size of the logits, (batch, height, width, 1).
 
     Example:
         >>> import kerasgan as kg
@@ -122,21 +107,8 @@ def mask_discriminator(
     between, no batch norm. Where few masks are known, a discriminator that sees the image can learn
     these images by heart; this one can only know what masks look like.
 
-    Args:
-        size: height and width in pixels, an int or (height, width), from 1 up.
-        channels: channels of the image, which is taken and not looked at, from 1 up.
-        classes: channels of the mask, from 1 up.
-        filters: channels behind the first convolution, from 1 up; 64 in the paper.
-        spectral_norm: as for `patch_discriminator`.
-        seed: int, for the kernels' start values.
-
-    Returns:
-        A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
-        (batch, height, width, classes) in [-1, 1]] -> logits (batch, height/32, width/32, 1),
-        rounded up.
-
-    Raises:
-        KerasganError: if an argument is out of range.
+    Arguments and inputs are those of `patch_discriminator`, but `size` is any int or (height,
+    width); the logits are (batch, height/32, width/32, 1), rounded up.
 
     Example:
         >>> import kerasgan as kg
@@ -171,20 +143,7 @@ def image_discriminator(
     left: `filters`, then 2, 4, 8, 8, ... times as many; batch norm on all but the first; LeakyReLU
     0.2. One more 4 x 4 convolution makes of these the logit.
 
-    Args:
-        size: height and width in pixels, a power of two from 32 up.
-        channels: channels of the image, from 1 up.
-        classes: channels of the mask, from 1 up.
-        filters: channels behind the first convolution, from 1 up.
-        spectral_norm: as for `patch_discriminator`.
-        seed: int, for the kernels' start values.
-
-    Returns:
-        A functional `keras.Model`: [image (batch, size, size, channels) in [-1, 1], mask
-        (batch, size, size, classes) in [-1, 1]] -> logits (batch, 1).
-
-    Raises:
-        KerasganError: if an argument is out of range.
+    Arguments and inputs are those of `patch_discriminator`; the logits are (batch, 1).
 
     Example:
         >>> import kerasgan as kg
@@ -238,9 +197,6 @@ def feature_critic(
     Returns:
         A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
         (batch, height, width, classes) in [-1, 1]] -> features (batch, n).
-
-    Raises:
-        KerasganError: if an argument is out of range.
 
     Example:
         >>> import kerasgan as kg

@@ -33,9 +33,6 @@ def generator_of(model: Any) -> keras.Model:
     Returns:
         The functional `keras.Model` itself, the generator inside, or the wrapped network.
 
-    Raises:
-        KerasganError: if it is neither.
-
     Example:
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)

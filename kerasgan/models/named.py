@@ -126,9 +126,6 @@ def rebuild(record: Any, most: int | None = None) -> keras.Model:
     Returns:
         The network, with start values for weights.
 
-    Raises:
-        KerasganError: If the record is none, or asks for what cannot be built.
-
     Example:
         >>> import kerasgan as kg
         >>> network = kg.models.unet(size=32, filters=2, levels=2)

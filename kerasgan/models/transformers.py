@@ -64,9 +64,6 @@ def segformer(
         A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
         (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
 
-    Raises:
-        KerasganError: if an argument is out of range.
-
     Example:
         >>> import kerasgan as kg
         >>> model = kg.models.segformer(size=(32, 64), filters=2, depths=(1, 1, 1, 1))
@@ -181,9 +178,6 @@ def convnext_unet(
     Returns:
         A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
         (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
-
-    Raises:
-        KerasganError: if an argument is out of range.
 
     Example:
         >>> import kerasgan as kg

@@ -39,9 +39,6 @@ def pix2pix_generator(
         A functional `keras.Model`: float32 (batch, size, size, channels) in [-1, 1] ->
         float32 (batch, size, size, classes).
 
-    Raises:
-        KerasganError: if an argument is out of range.
-
     Example:
         >>> import kerasgan as kg
         >>> kg.models.pix2pix_generator(size=32, filters=4).output_shape
@@ -109,9 +106,6 @@ def unet(
         A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
         (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
 
-    Raises:
-        KerasganError: if an argument is out of range.
-
     Example:
         >>> import kerasgan as kg
         >>> kg.models.unet(size=(32, 48), filters=2, levels=3).output_shape
@@ -144,20 +138,7 @@ def attention_unet(
     Layers are named as in `unet`, and those of a gate `up_1_gate_skip`, `up_1_gate_signal`,
     `up_1_gate_conv`, `up_1_gate` (the map), `up_1_gate_grow`, `up_1_gated` (the product).
 
-    Args:
-        size: height and width in pixels, an int or (height, width), multiples of 2**levels.
-        channels: channels of the image, from 1 up.
-        classes: 1 for a foreground channel, n > 1 for n exclusive classes, background included.
-        filters: channels of the first level, from 1 up.
-        levels: how often the image is halved, from 1 up.
-        seed: int, for the kernels' start values.
-
-    Returns:
-        A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
-        (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
-
-    Raises:
-        KerasganError: if an argument is out of range.
+    Arguments and value are those of `unet`.
 
     Example:
         >>> import kerasgan as kg
@@ -204,20 +185,7 @@ def nested_unet(
     Layers are named by place: `down_1_conv_a`, `middle_conv_a`, and for node (1, 2)
     `node_1_2_grow`, `node_1_2_skip`, `node_1_2_conv_a`; `mask`.
 
-    Args:
-        size: height and width in pixels, an int or (height, width), multiples of 2**levels.
-        channels: channels of the image, from 1 up.
-        classes: 1 for a foreground channel, n > 1 for n exclusive classes, background included.
-        filters: channels of the first level, from 1 up.
-        levels: how often the image is halved, from 1 up.
-        seed: int, for the kernels' start values.
-
-    Returns:
-        A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
-        (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
-
-    Raises:
-        KerasganError: if an argument is out of range.
+    Arguments and value are those of `unet`.
 
     Example:
         >>> import kerasgan as kg
@@ -257,20 +225,7 @@ def residual_unet(
 
     Layers are named by place: `stem_conv`, `down_2_1_a_conv`, `down_2_1_add`, `up_1_skip`, `mask`.
 
-    Args:
-        size: height and width in pixels, an int or (height, width), multiples of 2**levels.
-        channels: channels of the image, from 1 up.
-        classes: 1 for a foreground channel, n > 1 for n exclusive classes, background included.
-        filters: channels of the first level, from 1 up.
-        levels: how often the image is halved, from 1 up.
-        seed: int, for the kernels' start values.
-
-    Returns:
-        A functional `keras.Model`: float32 (batch, height, width, channels) in [-1, 1] -> float32
-        (batch, height, width, classes), a sigmoid for one channel, a softmax for several.
-
-    Raises:
-        KerasganError: If an argument is out of range.
+    Arguments and value are those of `unet`, with other defaults.
 
     Example:
         >>> import kerasgan as kg

@@ -102,11 +102,6 @@ def compare(
     Returns:
         The path of `index.html`.
 
-    Raises:
-        KerasganError: If there are too few or too many models, a name is empty or is there twice,
-            models and samples do not fit together, the folder may not be written, or an argument
-            cannot be used.
-
     Example:
         >>> import keras
         >>> import kerasgan as kg

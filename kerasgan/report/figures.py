@@ -96,10 +96,6 @@ def mask_figure(
     Returns:
         The figure.
 
-    Raises:
-        KerasganError: There is nothing to draw, numbers or shapes do not match, or the file cannot
-            be written.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -187,10 +183,6 @@ def training_figure(
     Returns:
         The figure.
 
-    Raises:
-        KerasganError: The history is empty, cannot be read or lacks a name, or the file cannot be
-            written.
-
     Example:
         >>> import kerasgan as kg
         >>> figure = kg.report.training_figure({"dice": [0.2, 0.5], "val_dice": [0.1, 0.4]})
@@ -249,9 +241,6 @@ def score_figure(
 
     Returns:
         The figure: a dot per image, and at its right how often each score occurs.
-
-    Raises:
-        KerasganError: The table is empty or lacks a column, or the file cannot be written.
 
     Example:
         >>> import pandas as pd

@@ -105,9 +105,6 @@ def write(
     Returns:
         The path of `index.html`.
 
-    Raises:
-        KerasganError: If the folder may not be written, or an argument cannot be used.
-
     Example:
         >>> import keras
         >>> import kerasgan as kg

@@ -32,9 +32,6 @@ def method_figure(
     Returns:
         The figure: rules in red, controls in grey, in the order of the table.
 
-    Raises:
-        KerasganError: If the table has other columns, or a metric is not in it.
-
     Example:
         >>> rows = [("a", "epsilon", "rule", "mass", 0.5), ("a", "random", "control", "mass", 0.2)]
         >>> columns = ["name", "method", "kind", "metric", "value"]

@@ -72,10 +72,6 @@ class SaveBest(keras.callbacks.Callback):
         monitor: the number among those logged that decides.
         mode: whether the highest (`"max"`) or the lowest (`"min"`) is the best.
 
-    Raises:
-        KerasganError: if the mode is unknown; while training, if the number is not logged, or the
-            folder cannot be written.
-
     Example:
         >>> import tempfile
         >>> import numpy as np

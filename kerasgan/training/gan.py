@@ -86,9 +86,6 @@ class SegmentationGAN(keras.Model):
         discriminator: functional `keras.Model`, [image, mask in [-1, 1]] -> logits of a real mask,
             any shape; None trains the generator alone.
 
-    Raises:
-        KerasganError: if the networks do not fit together.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -203,10 +200,6 @@ class SegmentationGAN(keras.Model):
                 training, where there are several; else each device normalises by its own.
             **kwargs: `run_eagerly`, `jit_compile` (XLA; off unless True), `steps_per_execution`, as
                 in Keras; not its `loss` and `metrics`.
-
-        Raises:
-            KerasganError: if a name is unknown, a number out of range, or a loss of yours cannot
-                be used.
 
         Example:
             >>> import kerasgan as kg

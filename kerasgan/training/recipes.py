@@ -129,9 +129,6 @@ class Recipe:
         epochs: passes over the training images.
         seed: of start values, shuffling, augmentation and dropout.
 
-    Raises:
-        KerasganError: if a setting is out of range.
-
     Example:
         >>> import kerasgan as kg
         >>> kg.recipes.Recipe(name="mine", learning_rate=1e-4).batch_size
@@ -232,9 +229,6 @@ class Recipe:
         Returns:
             True, False, or an `Augmentation` of the recipe's own strengths.
 
-        Raises:
-            KerasganError: if a strength is unknown or out of range.
-
         Example:
             >>> import kerasgan as kg
             >>> kg.recipes.get("pix2pix", augment={"rotation": 90.0}).augmentation().rotation
@@ -252,9 +246,6 @@ class Recipe:
 
         Returns:
             A `SegmentationGAN` whose `recipe` holds these settings.
-
-        Raises:
-            KerasganError: if a setting is unknown or out of range.
 
         Example:
             >>> import kerasgan as kg
@@ -315,9 +306,6 @@ class Recipe:
 
         Returns:
             The recipe.
-
-        Raises:
-            KerasganError: if the file is missing, is not JSON, or has unknown fields.
         """
         try:
             settings = json.loads(read_text(path))
@@ -448,9 +436,6 @@ def get(name: str, **changes: Any) -> Recipe:
     Returns:
         The recipe.
 
-    Raises:
-        KerasganError: if the name or a field is unknown.
-
     Example:
         >>> import kerasgan as kg
         >>> kg.recipes.get("pix2pix", size=256).size
@@ -474,9 +459,6 @@ def build(name: str, **changes: Any) -> SegmentationGAN:
 
     Returns:
         A compiled `SegmentationGAN`.
-
-    Raises:
-        KerasganError: if the name or a field is unknown, or a setting out of range.
 
     Example:
         >>> import kerasgan as kg

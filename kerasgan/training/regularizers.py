@@ -41,9 +41,6 @@ class InvariancePenalty(_RegionPenalty):
             height, width, classes) to such weights, (batch, height, width).
         seed: Key of the exchanges.
 
-    Raises:
-        KerasganError: If the region is neither.
-
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
@@ -90,9 +87,6 @@ class InputGradientPenalty(_RegionPenalty):
     Args:
         region: As of `InvariancePenalty`.
         seed: Key of the signs and blends.
-
-    Raises:
-        KerasganError: If the region is neither.
 
     Example:
         >>> import numpy as np

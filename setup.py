@@ -73,6 +73,7 @@ EXTRAS = {
         APP,
         *IMAGENET,
         *ONNX,
+        "axe-playwright-python>=0.1.4,<1",  # axe-core, which finds what keeps people out of pages
         "hypothesis>=6.80,<7",
         "mypy>=1.11,<3",
         "playwright>=1.40,<2",  # drives an installed Chromium; tests of the report skip without

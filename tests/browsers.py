@@ -18,6 +18,14 @@ FLAGS = [
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
 
 
+def violations(page):
+    """What axe-core finds wrong for people who cannot see, hear or use a mouse, by its rule."""
+    base = pytest.importorskip("axe_playwright_python.base", reason="axe is not installed")
+    page.evaluate(base.AXE_SCRIPT)
+    found = page.evaluate("axe.run(document)")["violations"]
+    return {each["id"]: [node["html"][:200] for node in each["nodes"]] for each in found}
+
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

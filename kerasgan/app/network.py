@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from kerasgan.data.resize import resize_back, to_float
 from kerasgan.data.windows import WINDOW
+from kerasgan.errors import KerasganError
 from kerasgan.explain import Explainer, Explanation, MergedExplainer, rule_names
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.explain.naming import describe_nodes
@@ -75,8 +78,14 @@ class Network:
         self.threshold = options.get("threshold", 0.5)
         self.temperature = options.get("temperature", 1.0)
         self.channels = member.network.inputs[0].shape[-1] or 3
+        if self.channels not in (1, 3):
+            raise KerasganError(
+                f"The app shows images of 1 or 3 channels. Model '{name}' takes {self.channels}"
+            )
         self.classes = member.network.outputs[0].shape[-1]
         self._explainers: collections.OrderedDict[str, Any] = collections.OrderedDict()
+        self._ready: set[str] = set()
+        self._changing = threading.Lock()
         self._layers: dict[str, str] | None = None
 
     @property
@@ -99,7 +108,8 @@ class Network:
         return self._layers
 
     def predict(self, pixels: np.ndarray) -> Prediction:
-        """Segment an image, uint8 (height, width, channels)."""
+        """Segment an image, uint8 (height, width, 1 or 3)."""
+        pixels = in_channels(pixels, self.channels)
         tiling = {"size": self.size, "mode": self.mode}
         if self.mode == WINDOW:
             tiling["scale"] = self.scale
@@ -118,7 +128,7 @@ class Network:
     def explain(self, pixels: np.ndarray, rule: str, weights: np.ndarray) -> Relevance:
         """Explain an image, from logits weighted by `weights`, (rows, columns, classes or 1)."""
         explainer = self._explainer(rule)
-        image = to_float(pixels)
+        image = to_float(in_channels(pixels, self.channels))
         if self.mode == WINDOW:
             found = explain_without_warnings(explainer, image[None], weights[None], ())
             maps = {PIXELS: found.relevance[0].sum(-1)}
@@ -133,29 +143,46 @@ class Network:
             maps.update((name, found.layers[name][0]) for name in layers if name in found.layers)
             maps = {name: frame.inside(values).sum(-1) for name, values in maps.items()}
         found.layers.arrays.clear()
+        with self._changing:
+            if rule in self._explainers:
+                self._ready.add(rule)
         return Relevance(maps, found)
 
     def try_prediction(self) -> Prediction:
         """Predict a black image, so that the first prediction that is asked for is quick."""
         return self.predict(np.zeros((*self.size, self.channels), np.uint8))
 
-    def try_explanation(self) -> None:
-        """Explain a black image, likewise."""
+    def prepare(self, rule: str) -> None:
+        """Explain a black image, so that what is asked for by this rule is quick."""
         weights = np.ones((*self.try_prediction().grid.shape, 1), np.float32)
-        self.explain(np.zeros((*self.size, self.channels), np.uint8), DEFAULT_RULE, weights)
+        self.explain(np.zeros((*self.size, self.channels), np.uint8), rule, weights)
+
+    def is_ready(self, rule: str) -> bool:
+        """Whether the network was traced for a rule."""
+        return rule in self._ready
+
+    def has_room(self) -> bool:
+        """Whether one more rule can be made ready without another being given up."""
+        return len(self._explainers) < MOST_EXPLAINERS
 
     def _explainer(self, rule: str) -> Any:
-        if rule not in self._explainers:
-            if self.mode == WINDOW:
-                tiling = {"size": self.size, "mode": self.mode, "scale": self.scale}
-                made: Any = MergedExplainer(self.model, rule, **tiling)
-            else:
-                made = Explainer(self.model, rule)
-            self._explainers[rule] = made
-            if len(self._explainers) > MOST_EXPLAINERS:
-                self._explainers.popitem(last=False)
-        self._explainers.move_to_end(rule)
-        return self._explainers[rule]
+        with self._changing:
+            made: Any = self._explainers.get(rule)
+            if made is not None:
+                self._explainers.move_to_end(rule)
+                return made
+        if self.mode == WINDOW:
+            tiling = {"size": self.size, "mode": self.mode, "scale": self.scale}
+            made = MergedExplainer(self.model, rule, **tiling)
+        else:
+            made = Explainer(self.model, rule)
+        with self._changing:
+            made = self._explainers.setdefault(rule, made)
+            self._explainers.move_to_end(rule)
+            while len(self._explainers) > MOST_EXPLAINERS:
+                gone, _ = self._explainers.popitem(last=False)
+                self._ready.discard(gone)
+        return made
 
     def _labels(self, probability: np.ndarray) -> np.ndarray:
         """Labels of (..., channels): where they may overlap, the most probable of those there."""
@@ -168,3 +195,17 @@ class Network:
         if self.member.exclusive:
             return 1 - probability[..., 0]
         return probability.max(-1)
+
+
+def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Bring an image, uint8 (height, width, 1 or 3), to other channels, as when it is read.
+
+    Example:
+        >>> in_channels(np.full((1, 1, 3), (255, 0, 0), np.uint8), 1).tolist()
+        [[[76]]]
+    """
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 1:
+        return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    return np.repeat(pixels, channels, -1)

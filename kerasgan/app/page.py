@@ -1,56 +1,56 @@
-"""The page of the app: controls and pictures, and what happens when they are used.
+"""The page of the app: what happens when its controls and pictures are used.
 
-Built on NiceGUI: its elements may be components of one's own, so that pointing and painting work by
-mouse, touch and keyboard alike, while all that is known stays in Python. NiceGUI is imported when a
-page is made, since it is an extra.
+NiceGUI is imported when a page is made, since it is an extra. All that is known stays in Python.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-import html
 import itertools
-import math
-import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kerasgan.app import saved
-from kerasgan.app.images import MOST_BYTES, SUFFIXES, Images, Opened, read_upload
+from kerasgan.app.images import Images, Opened, read_upload
+from kerasgan.app.layout import BEFORE, NOTHING, OTHER_MODEL, Layout
 from kerasgan.app.network import PIXELS, Network
-from kerasgan.app.session import (
-    NEED_POINT,
-    NEED_TRUTH,
-    TARGETS,
-    Explained,
-    Picture,
-    Question,
-    Session,
-    Stroke,
+from kerasgan.app.painting import Stroke
+from kerasgan.app.prepare import Preparer
+from kerasgan.app.question import NEED_POINT, NEED_TRUTH, Question, View
+from kerasgan.app.session import Explained, Picture, Session, Unexplained, scales_of
+from kerasgan.app.words import (
+    layer_options,
+    mask_caption,
+    no_relevance_caption,
+    preparing_sentence,
+    relevance_caption,
+    sentences_of,
+    table_rows,
 )
 from kerasgan.app.worker import Superseded, Worker
 from kerasgan.errors import KerasganError
-from kerasgan.report.texts import RULES, conservation_sentence
+from kerasgan.report.texts import conservation_sentence
 
-ASSETS = pathlib.Path(__file__).parent / "assets"
 MOST_WINDOWS = 16
-NO_RULE = "none"
-THEMES = {"auto": None, "light": False, "dark": True}
-WORDS = ("rule", "layer", "kind")
-COLUMNS = ("relevance_in", "relevance_out", "bias", "stabiliser", "unsupported", "remainder")
+AHEAD = ("epsilon", "z-plus")
+"""Rules that are made ready before they are asked for, where there is time."""
 
 
-def add_page(network: Network, images: Images, worker: Worker) -> None:
+def add_page(
+    networks: Sequence[Network], images: Images, worker: Worker, preparer: Preparer
+) -> None:
     """Tell NiceGUI of the page."""
     from nicegui import ui
 
     windows: set[Window] = set()
+    title = " and ".join(network.name for network in networks)
 
-    @ui.page("/", title=f"{network.name} - kerasgan")
+    @ui.page("/", title=f"{title} - kerasgan")
     def index() -> None:
-        window = Window(network, images, worker)
+        window = Window(networks, images, worker, preparer)
         client = ui.context.client
 
         async def connect() -> None:
@@ -62,6 +62,8 @@ def add_page(network: Network, images: Images, worker: Worker) -> None:
             windows.add(window)
             with client:
                 await window.begin()
+            for network, rule in itertools.product(networks, AHEAD):
+                preparer.offer(network, rule)
 
         def leave() -> None:
             windows.discard(window)
@@ -71,164 +73,27 @@ def add_page(network: Network, images: Images, worker: Worker) -> None:
         client.on_delete(leave)
 
 
-@functools.cache
-def picture_element() -> type:
-    """The element that shows a picture with layers and tells where it is pointed or painted."""
-    from nicegui import ui
-
-    class PictureElement(ui.element, component=str(ASSETS / "picture.js")):  # type: ignore[call-arg]
-        """See `assets/picture.js`."""
-
-        def show(self, **props: Any) -> None:
-            self.props.update(props)
-            self.update()
-
-    return PictureElement
-
-
 class Window:
     """One page in one browser: its controls, and the session behind them."""
 
-    def __init__(self, network: Network, images: Images, worker: Worker):
-        self.network, self.images, self.worker = network, images, worker
-        self.session = Session(network)
+    def __init__(
+        self, networks: Sequence[Network], images: Images, worker: Worker, preparer: Preparer
+    ):
+        self.networks, self.images = list(networks), images
+        self.worker, self.preparer = worker, preparer
+        self.session = Session(*networks)
         self.picture: Picture | None = None
-        self.found: list[Explained] = []
+        self.found: list[Explained | Unexplained] = []
+        self.asked: Question | None = None
         self.point: tuple[float, float] | None = None
         self.place = -1
         self.works = 0
         self.counter = itertools.count()
-        self._build()
-
-    # --- The page ---
-
-    def _build(self) -> None:
-        from nicegui import ui
-
-        ui.add_css((ASSETS / "app.css").read_text(encoding="utf-8"))
-        self.dark = ui.dark_mode(None)
-        with ui.element("header").classes("kg-top"):
-            title = f"<h1>kerasgan <span>{html.escape(self.network.name)}</span></h1>"
-            ui.html(title, sanitize=False)
-            with ui.row().classes("kg-row"):
-                ui.toggle(list(THEMES), value="auto", on_change=self._set_theme).props(
-                    'dense no-caps toggle-text-color="kg" aria-label="Colours of the page"'
-                )
-        with ui.element("main").classes("kg-page"):
-            with ui.element("aside").classes("kg-side").props('aria-label="Images"'):
-                self._build_images()
-            with ui.element("section").classes("kg-work").props('aria-label="Image"'):
-                self._build_controls()
-                self._build_pictures()
-                self._build_table()
-        with ui.element("footer").classes("kg-foot kg-soft"):
-            ui.label("For research; not a medical device.")
-
-    def _build_images(self) -> None:
-        from nicegui import ui
-
-        heading("Images")
-        self.upload = ui.upload(
-            label="Drop an image here",
-            auto_upload=True,
-            max_file_size=MOST_BYTES,
-            on_upload=self._uploaded,
-            on_rejected=lambda: self._say("This is no image file, or it is too large", bad=True),
-        ).props(f'accept="{SUFFIXES}" flat bordered')
-        pick = f"() => runMethod({self.upload.id}, 'pickFiles', [])"
-        button = ui.button("Choose a file").props("outline dense no-caps")
-        button.on("click", js_handler=pick)
-        if len(self.images):
-            self.search = ui.input("Search names", on_change=self._list).props(
-                'dense outlined clearable debounce="200"'
-            )
-            self.names = ui.element("div").classes("kg-names")
-            with ui.row().classes("kg-row"):
-                ui.button("Previous", on_click=lambda: self._step(-1)).props("flat dense no-caps")
-                ui.button("Next", on_click=lambda: self._step(1)).props("flat dense no-caps")
-            self.count = ui.label().classes("kg-soft")
-            self._list()
-
-    def _build_controls(self) -> None:
-        from nicegui import ui
-
-        with ui.row().classes("kg-row"):
-            self.target = ui.select(
-                TARGETS, value="mask", label="Explain", on_change=self._ask
-            ).props("dense outlined options-dense")
-            self.rule = ui.select(
-                self.network.rules, value=self.network.rules[0], label="Rule", on_change=self._ask
-            ).props("dense outlined options-dense")
-            self.second = ui.select(
-                [NO_RULE, *self.network.rules],
-                value=NO_RULE,
-                label="Second rule, beside it",
-                on_change=self._ask,
-            ).props("dense outlined options-dense")
-            self.layer = ui.select(
-                {PIXELS: "pixels"}, value=PIXELS, label="Relevance of", on_change=self._show
-            ).props("dense outlined options-dense")
-        with ui.row().classes("kg-row"):
-            self.mode = ui.toggle(
-                {"point": "Point", "paint": "Paint over"}, value="point", on_change=self._set_mode
-            ).props('dense no-caps toggle-text-color="kg" aria-label="What a click does"')
-            self.brush = (
-                ui.slider(min=1, max=15, value=4, on_change=self._set_mode)
-                .classes("kg-brush")
-                .props('aria-label="Width of the brush"')
-            )
-            self.undo = ui.button("Undo", on_click=lambda: self._change(self.session.undo))
-            self.restore = ui.button("Restore", on_click=lambda: self._change(self.session.restore))
-            self.outlined = ui.checkbox("Outlines", value=True, on_change=self._show)
-            self.probable = ui.checkbox("Probability", value=False, on_change=self._show)
-            self.save = ui.button("Save as a page", on_click=self._save)
-            for button in (self.undo, self.restore, self.save):
-                button.props("outline dense no-caps").classes("q-px-sm")
-            for element in (self.brush, self.undo, self.restore):
-                element.bind_visibility_from(self.mode, "value", value="paint")
-
-    def _build_pictures(self) -> None:
-        from nicegui import ui
-
-        self.status = ui.label("Choose an image.").classes("kg-status")
-        self.status.props('role="status" aria-live="polite"')
-        self.note = ui.label().classes("kg-note")
-        self.frames: list[Any] = []
-        self.captions: list[Any] = []
-        self.figures: list[Any] = []
-        with ui.element("div").classes("kg-pictures"):
-            for label in ("Image and mask", "Relevance", "Relevance by the second rule"):
-                with ui.element("figure") as figure:
-                    frame = picture_element()()
-                    frame.show(label=label, hint="No image yet", ratio="4 / 3", layers=[])
-                    frame.on("point", self._pointed)
-                    frame.on("stroke", self._painted)
-                    with ui.element("figcaption"):
-                        caption = ui.html("", sanitize=False)
-                self.frames.append(frame)
-                self.captions.append(caption)
-                self.figures.append(figure)
-        self.figures[2].set_visibility(False)
-        self._set_mode()
-
-    def _build_table(self) -> None:
-        from nicegui import ui
-
-        self.books = ui.label().classes("kg-soft kg-books")
-        with ui.expansion("Conservation table: where relevance went, layer by layer"):
-            names = {name: name.replace("_", " ").capitalize() for name in (*WORDS, *COLUMNS)}
-            columns = [
-                {
-                    "name": name,
-                    "label": label,
-                    "field": name,
-                    "align": "left" if name in WORDS else "right",
-                    "sortable": True,
-                }
-                for name, label in names.items()
-            ]
-            self.table = ui.table(columns=columns, rows=[], row_key="number", pagination=15)
-            self.table.props("dense flat")
+        self.layout = Layout(self.networks, len(images) > 0, self)
+        self.list_images()
+        if len(self.networks) > 1:
+            self.layout.beside.set_value(OTHER_MODEL)
+            self.layout.shared.set_value(True)
 
     # --- What is done ---
 
@@ -241,56 +106,44 @@ class Window:
         """Say why this window does nothing."""
         self._say(text, bad=True)
 
-    async def _choose(self, place: int) -> None:
-        before, self.place = self.place, place
-        self._list()
-        opened = await self._open(functools.partial(self.images.open, place))
-        if not opened and self.place == place:
-            self.place = before
-            self._list()
+    def rejected(self) -> None:
+        """Say why a file was not taken."""
+        self._say("This is no image file, or it is too large", bad=True)
 
-    async def _step(self, by: int) -> None:
+    async def step(self, by: int) -> None:
+        """Open the next image, or the one before."""
         await self._choose(min(max(self.place + by, 0), len(self.images) - 1))
 
-    async def _uploaded(self, event: Any) -> None:
+    async def uploaded(self, event: Any) -> None:
+        """Open an image that was dropped on the page."""
         content, name = await event.file.read(), event.file.name
-        self.upload.reset()
-        if await self._open(lambda: read_upload(content, name, self.network.channels)):
+        self.layout.upload.reset()
+        channels = max(network.channels for network in self.networks)
+        if await self._open(lambda: read_upload(content, name, channels)):
             self.place = -1
-            self._list()
+            self.list_images()
 
-    async def _open(self, read: Callable[[], Opened]) -> bool:
-        picture = await self._do(lambda: self.session.open(read()), self.session)
-        if picture is None:
-            return False
-        self.picture, self.found, self.point = picture, [], None
-        self._show()
-        if self.target.value == "mask":
-            await self._ask()
-        else:
-            self.target.set_value("mask")  # which asks
-        return True
+    async def undo(self) -> None:
+        """Take the last stroke back."""
+        await self._change(self.session.undo)
 
-    async def _change(self, change: Callable[[], Picture]) -> None:
-        """Paint or undo: every one of these is done, in its order."""
-        picture = await self._do(change, (self.session, next(self.counter)))
-        if picture is not None:
-            self.picture, self.found = picture, []
-            self._show()
-            await self._ask()
+    async def restore(self) -> None:
+        """Take all strokes back."""
+        await self._change(self.session.restore)
 
-    async def _pointed(self, event: Any) -> None:
+    async def pointed(self, event: Any) -> None:
+        """Explain the place that was pointed at."""
         place = numbers_of(event.args, 2)
         if place is None or self.picture is None:
             return
         self.point = (place[0], place[1])
-        if self.target.value == "mask":
-            self.target.set_value("pixel")  # which asks
-        else:
-            await self._ask()
-        self._show()
+        if self.layout.target.value == "mask":
+            self.layout.target.set_value("pixel")
+        self.show()
+        await self.ask()
 
-    async def _painted(self, event: Any) -> None:
+    async def painted(self, event: Any) -> None:
+        """Paint a stroke over the image."""
         given = event.args if isinstance(event.args, dict) else {}
         points = given.get("points") or []
         places = [numbers_of(point, 2) for point in points] if isinstance(points, list) else []
@@ -300,161 +153,288 @@ class Window:
         stroke = Stroke(tuple(places), radius[0])  # type: ignore[arg-type]
         await self._change(lambda: self.session.paint(stroke))
 
-    async def _ask(self) -> None:
+    async def turn(self) -> None:
+        """Look at the other of two models first."""
+        self.found = []
+        self.show()
+        await self.ask()
+
+    async def set_beside(self) -> None:
+        """Show something else beside; maps of one unit on one scale, those of two rules not."""
+        self.layout.shared.set_value(self.layout.beside.value in (OTHER_MODEL, BEFORE))
+        await self.ask()
+
+    async def ask(self) -> None:
+        """Have explained what is chosen."""
         if self.picture is None:
             return
-        if not self._can(self.target.value):
-            self.found = []
-            self._show()
+        target = self.layout.target.value
+        if not self._can(target):
+            self.found, self.asked = [], None
+            self.show()
             return
-        rules = [self.rule.value, self.second.value]
-        rules = [rule for rule in dict.fromkeys(rules) if rule != NO_RULE]
-        question = Question(self.target.value, self.point, tuple(rules))
+        question = self.asked = Question(target, self.point, self._views())
+        if not await self._prepare(question):
+            return
         found = await self._do(lambda: self.session.explain(question), self.session)
-        if found is not None:
+        if found is not None and question is self.asked:
             self.found = found
-            self._offer_layers()
-            self._show()
+            first = self._explained()[0]
+            self.layout.layer.set_options(layer_options(first.maps, first.parts))
+            self.show()
+
+    async def save(self) -> None:
+        """Download what is seen as one page."""
+        if self.picture is None:
+            self._say("Choose an image first.", bad=True)
+            return
+        from nicegui import ui
+
+        shared = bool(self.layout.shared.value)
+        seen = self.picture, self._views(), list(self.found), self.point, shared
+        write = functools.partial(saved.write_page, *seen)
+        text = await self._do(write, (self.session, "save"))
+        if text is not None:
+            self._tell()
+            name = re.sub(r"[^\w.-]+", "_", self.picture.name)[-60:].strip("._") or "image"
+            ui.download.content(text.encode("utf-8"), f"{name}.html", "text/html")
+
+    async def _choose(self, place: int) -> None:
+        before, self.place = self.place, place
+        self.list_images()
+        opened = await self._open(functools.partial(self.images.open, place))
+        if not opened and self.place == place:
+            self.place = before
+            self.list_images()
+
+    async def _open(self, read: Callable[[], Opened]) -> bool:
+        self.asked = None
+        picture = await self._do(lambda: self.session.open(read()), self.session)
+        if picture is None:
+            return False
+        self.picture, self.found, self.point = picture, [], None
+        self.layout.target.set_value("mask")
+        self._offer_beside()
+        self.show()
+        await self.ask()
+        return True
+
+    async def _change(self, change: Callable[[], Picture]) -> None:
+        """Paint or undo: every one of these is done, in its order."""
+        picture = await self._do(change, (self.session, next(self.counter)))
+        if picture is not None:
+            self.picture, self.found = picture, []
+            self._offer_beside()
+            self.show()
+            await self.ask()
+
+    def _offer_beside(self) -> None:
+        self.layout.offer_beside(bool(self.picture and self.picture.before))
+
+    def _models(self) -> list[int]:
+        """The places of the models that are seen, the chosen one first."""
+        if len(self.networks) < 2:
+            return [0]
+        chosen = int(self.layout.model.value)
+        return [chosen, 1 - chosen] if self.layout.beside.value == OTHER_MODEL else [chosen]
+
+    def _views(self) -> tuple[View, ...]:
+        rule, beside = self.layout.rule.value, self.layout.beside.value
+        first, *others = (View(model, rule) for model in self._models())
+        if beside == BEFORE:
+            others = [first._replace(before=True)]
+        elif beside not in (NOTHING, OTHER_MODEL, rule):
+            others = [first._replace(rule=beside)]
+        return (first, *others)
 
     def _can(self, target: str) -> bool:
         """Say whether a target can be asked for, and else what is missing."""
-        if target in NEED_TRUTH and not (self.picture and self.picture.has_truth):
+        picture = self.picture
+        assert picture is not None
+        if target in NEED_TRUTH and not picture.has_truth:
             self._say("There is no true mask of this image, so errors are not known.", bad=True)
             return False
-        if target not in ("pixel", *NEED_TRUTH) and self.picture and not self.picture.components:
+        views = self._views()
+        masks = [(picture.before if v.before else picture.masks)[v.model] for v in views]
+        some = any(mask.components for mask in masks)
+        if target not in ("pixel", *NEED_TRUTH) and not some:
             self._say("The mask of this image is empty. Point at a pixel to explain it.")
+            self.layout.target.set_value("pixel")
             return False
         if target in NEED_POINT and self.point is None:
             self._say("Point at a place of the image.")
             return False
         return True
 
-    async def _save(self) -> None:
-        if self.picture is None:
-            self._say("Choose an image first.", bad=True)
-            return
-        from nicegui import ui
-
-        seen = self.picture, self.found, self.point, dict(self.network.layers)
-        write = functools.partial(saved.write_page, self.network.name, *seen)
-        text = await self._do(write, (self.session, "save"))
-        if text is not None:
-            name = re.sub(r"[^\w.-]+", "_", self.picture.name)[-60:].strip("._") or "image"
-            ui.download.content(text.encode("utf-8"), f"{name}.html", "text/html")
+    async def _prepare(self, question: Question) -> bool:
+        """Have all rules of a question made ready; False if one is not wanted any more."""
+        for view in question.views:
+            network = self.networks[view.model]
+            if network.is_ready(view.rule):
+                continue
+            try:
+                future = asyncio.wrap_future(self.preparer.ask(network, view.rule))
+                with self._busy():
+                    several = len(self.networks) > 1
+                    seconds = self.preparer.seconds.get(network)
+                    self._say(preparing_sentence(network, view.rule, several, seconds))
+                    for passed in itertools.count():
+                        if future.done() or question is not self.asked:
+                            break
+                        self.layout.clock.set_text(f"{passed} s" if passed else "")
+                        await asyncio.wait([future], timeout=1)
+                if question is not self.asked:
+                    return False
+                future.result()
+            except Exception as error:
+                self._fail(error)
+                return False
+        return question is self.asked
 
     async def _do(self, work: Callable[[], Any], key: Any) -> Any:
         """Have something done by the worker; None if it cannot be, or is not wanted any more."""
+        with self._busy():
+            self.layout.status.set_text("Computing …")
+            try:
+                return await asyncio.wrap_future(self.worker.ask(key, work))
+            except Superseded:
+                return None
+            except Exception as error:
+                self._fail(error)
+                return None
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        """Show that something is computed."""
         self.works += 1
-        self.status.classes(add="busy")
-        self.status.set_text("Computing …")
+        self.layout.status.classes(add="busy")
         try:
-            return await asyncio.wrap_future(self.worker.ask(key, work))
-        except Superseded:
-            return None
-        except KerasganError as error:
-            self._say(str(error), bad=True)
-            return None
-        except Exception as error:  # of TensorFlow, such as too little memory
-            self._say(f"This cannot be computed: {str(error).splitlines()[0][:300]}", bad=True)
-            return None
+            yield
         finally:
             self.works -= 1
+            self.layout.clock.set_text("")
             if not self.works:
-                self.status.classes(remove="busy")
+                self.layout.status.classes(remove="busy")
 
     # --- What is shown ---
 
     def _say(self, text: str, bad: bool = False) -> None:
-        self.status.set_text(text)
+        self.layout.status.set_text(text)
         if bad:
             from nicegui import ui
 
             ui.notify(text[:300], type="warning", close_button="Close")
 
-    def _set_theme(self, event: Any) -> None:
-        self.dark.set_value(THEMES[event.value])
+    def _fail(self, error: Exception) -> None:
+        """Say why something was not done: an error of kerasgan, or of TensorFlow, as of memory."""
+        if isinstance(error, KerasganError):
+            self._say(str(error), bad=True)
+        else:
+            lines = str(error).splitlines() or [type(error).__name__]
+            self._say(f"This cannot be computed: {lines[0][:300]}", bad=True)
 
-    def _set_mode(self) -> None:
-        for frame in self.frames:
-            frame.show(mode=self.mode.value, radius=self.brush.value / 200)
-
-    def _list(self) -> None:
+    def list_images(self) -> None:
+        """List the images whose names hold what is searched for."""
         from nicegui import ui
 
         if not len(self.images):
             return
-        found = self.images.find(self.search.value or "")
-        self.names.clear()
-        with self.names:
+        layout = self.layout
+        found = self.images.find(layout.search.value or "")
+        layout.names.clear()
+        with layout.names:
             for place in found:
                 button = ui.element("button").props('type="button"')
                 with button:
                     ui.label(self.images.names[place])
                 button.props(f'aria-current="{str(place == self.place).lower()}"')
                 button.on("click", functools.partial(self._choose, place))
-        here = f"{self.place + 1} of " if self.place >= 0 else ""
         more = " Type to find more." if len(found) < len(self.images) else ""
-        self.count.set_text(
-            f"Image {here}{len(self.images)}.{more}"
-            if here
-            else f"{len(self.images)} images.{more}"
-        )
+        here = f"Image {self.place + 1} of {len(self.images)}."
+        layout.count.set_text((here if self.place >= 0 else f"{len(self.images)} images.") + more)
 
-    def _offer_layers(self) -> None:
-        options = {PIXELS: "pixels"}
-        parts = self.network.layers
-        options.update((name, f"{parts[name]} ({name})") for name in self.found[0].maps if name)
-        if options != self.layer.options:
-            value = self.layer.value if self.layer.value in options else PIXELS
-            self.layer.set_options(options, value=value)
+    def _explained(self) -> list[Explained]:
+        return [one for one in self.found if isinstance(one, Explained)]
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Show what is known."""
         picture = self.picture
         if picture is None:
             return
-        ratio = f"{picture.shown[1]} / {picture.shown[0]}"
-        point = None if self.point is None else list(self.point)
-        common = {"photo": picture.photo, "ratio": ratio, "point": point}
-        layers = []
-        if self.probable.value:
-            layers.append({"key": "probability", "src": picture.probability})
-        if self.outlined.value:
-            if picture.before:
-                layers.append({"key": "before", "src": picture.before, "opacity": 0.6})
-            layers.append({"key": "outlines", "src": picture.outlines})
-        self.frames[0].show(**common, grey=self.probable.value, layers=layers)
-        self.captions[0].set_content(mask_caption(picture, self.probable.value))
-        self.note.set_text(picture.note)
-        self.figures[2].set_visibility(len(self.found) > 1)
-        for number in (0, 1):
-            self._show_relevance(number, common)
-        if self.found:
-            self.status.set_text(" ".join(sentences_of(picture, self.found)))
-            books = [f"{one.rule}: {conservation_sentence(one.books)}" for one in self.found]
-            self.books.set_text("\n".join(books))
-            self.table.rows = table_rows(self.found)
-            self.table.update()
+        views = self._views()
+        layout = self.layout
+        layout.note.set_text(picture.note)
+        layout.shared.set_visibility(len(views) > 1)
+        ratio, point = f"{picture.shown[1]} / {picture.shown[0]}", self.point
+        common = {"ratio": ratio, "point": None if point is None else list(point)}
+        seen = [(view.model, view.before) for view in views]
+        masks = len(dict.fromkeys(seen))
+        layout.pictures.classes(
+            add="kg-pairs" if masks > 1 else "", remove="" if masks > 1 else "kg-pairs"
+        )
+        for number, (frame, heat) in enumerate(zip(layout.masks, layout.maps)):
+            layout.figures[frame].set_visibility(number < masks)
+            layout.figures[heat].set_visibility(number < len(views))
+            if number >= len(views):
+                continue
+            view = views[number]
+            mask = (picture.before if view.before else picture.masks)[view.model]
+            photo = picture.original if view.before else picture.photo
+            common.update(photo=photo, cells=list(mask.grid))
+            layers = []
+            if layout.probable.value:
+                layers.append({"key": "probability", "src": mask.probability})
+            if layout.outlined.value:
+                if picture.before and not view.before:
+                    outline = picture.before[view.model].outline
+                    layers.append({"key": "before", "src": outline, "opacity": 0.6})
+                layers.append({"key": "outlines", "src": mask.outlines})
+            probable = layout.probable.value
+            frame.show(**common, grey=probable, layers=layers)
+            layout.captions[frame].set_content(mask_caption(picture, mask, view.before, probable))
+            heat.show(**common, grey=True, layers=[])
+            layout.captions[heat].set_content("")
+        self._show_maps()
+        self._tell()
 
-    def _show_relevance(self, number: int, common: dict[str, Any]) -> None:
-        frame, caption = self.frames[number + 1], self.captions[number + 1]
-        if number >= len(self.found):
-            frame.show(**common, grey=True, layers=[])
-            caption.set_content("")
+    def _show_maps(self) -> None:
+        """Show relevance, where it is known."""
+        layout, explained = self.layout, self._explained()
+        if not explained:
             return
-        found = self.found[number]
-        place = self.layer.value if self.layer.value in found.maps else PIXELS
-        layers = [{"key": "heat", "src": found.over(place), "pixelated": True}]
-        if self.outlined.value:
-            layers.append({"key": "region", "src": found.region})
-        frame.show(**common, grey=True, layers=layers)
-        caption.set_content(relevance_caption(found, place, self.network.layers))
+        first = explained[0]
+        chosen = layout.layer.value if layout.layer.value in first.maps else PIXELS
+        places = {id(one): one.place_like(chosen, first.parts) for one in explained}
+        known = [one for one in explained if places[id(one)] is not None]
+        where = [places[id(one)] or PIXELS for one in known]
+        scales = scales_of(known, where, layout.shared.value)
+        drawn = {id(one): pair for one, *pair in zip(known, where, scales)}
+        for heat, one in zip(layout.maps, self.found):
+            caption = layout.captions[heat]
+            if isinstance(one, Unexplained):
+                caption.set_content(no_relevance_caption(one.label, f"{one.text}."))
+            elif id(one) not in drawn:
+                caption.set_content(
+                    no_relevance_caption(one.label, f"There is no layer like {chosen}.")
+                )
+            else:
+                place, scale = drawn[id(one)]
+                over = scale.over(one.maps[place])
+                layers = [{"key": "heat", "src": over, "pixelated": True}]
+                if layout.outlined.value:
+                    layers.append({"key": "region", "src": one.region})
+                heat.show(layers=layers)
+                caption.set_content(relevance_caption(one, place, scale))
 
-
-def heading(text: str) -> None:
-    """A heading of the page."""
-    from nicegui import ui
-
-    ui.html(f"<h2>{html.escape(text)}</h2>", sanitize=False)
+    def _tell(self) -> None:
+        """Say in words what is seen."""
+        explained = self._explained()
+        if self.picture is not None and explained and not self.works:
+            self.layout.status.set_text(" ".join(sentences_of(self.picture, self.found)))
+        books = [f"{one.label}: {conservation_sentence(one.books)}" for one in explained]
+        self.layout.books.set_text("\n".join(books))
+        self.layout.table.rows = table_rows(self.found)
+        self.layout.table.update()
 
 
 def numbers_of(given: Any, count: int) -> list[float] | None:
@@ -464,66 +444,3 @@ def numbers_of(given: Any, count: int) -> list[float] | None:
     if not all(isinstance(part, (int, float)) for part in given):
         return None
     return [float(part) for part in given]
-
-
-def mask_caption(picture: Picture, probable: bool) -> str:
-    """What stands below the first picture, as HTML."""
-    keys = '<span class="kg-key prediction">predicted mask</span>'
-    if picture.has_truth:
-        keys = f'<span class="kg-key">true mask</span>{keys}'
-    if picture.before:
-        keys += '<span class="kg-key explained">mask before</span>'
-    scale = '<div class="kg-scale probability">0<span></span>1 probability</div>'
-    return (
-        f"<strong>{html.escape(picture.name)}</strong><div>{keys}</div>{scale if probable else ''}"
-    )
-
-
-def relevance_caption(found: Explained, place: str, layers: dict[str, str]) -> str:
-    """What stands below a picture of relevance, as HTML."""
-    limit = found.map_at(place).limit
-    where = f"layer {layers.get(place, '')} ({place})" if place else "pixels"
-    ends = f"−{limit:.3g}<span></span>+{limit:.3g}" if limit else "no relevance"
-    return (
-        f"<strong>{html.escape(found.rule)}</strong>, {html.escape(where)}"
-        f'<div class="kg-scale">{ends}</div>'
-        f'<div class="kg-soft">{html.escape(RULES.get(found.rule, ""))}</div>'
-        '<span class="kg-key explained">what is explained</span>'
-    )
-
-
-def sentences_of(picture: Picture, found: list[Explained]) -> list[str]:
-    """What the pictures show, in words."""
-    several = "s" if picture.components != 1 else ""
-    lines = [
-        f"The mask covers {picture.area:.1%} of the image, in {picture.components} "
-        f"component{several}."
-    ]
-    if picture.before:
-        lines.append(f"Before anything was painted over, it covered {picture.area_before:.1%}.")
-    first = found[0]
-    lines.append(f"Explained: {first.text}, a sum of logits of {first.value:.3g}.")
-    if first.probability is not None:
-        lines.append(f"Probability at the point: {first.probability:.1%}.")
-    for one in found:
-        inside = f"{one.inside:.0%} of the relevance lies inside what is explained, "
-        inside += f"which is {one.share:.1%} of the image "
-        is_pixel = one.question.target == "pixel"
-        lines.append(f"By {one.rule}: {'' if is_pixel else inside}({one.seconds:.1f} s).")
-    return [line.replace("%", " %") for line in lines]
-
-
-def table_rows(found: list[Explained]) -> list[dict[str, Any]]:
-    """The conservation tables as the page shows them, from the logits to the image."""
-    rows: list[dict[str, Any]] = []
-    for one in found:
-        for row in one.ledger.to_dict("records"):
-            numbers = {name: _rounded(row[name]) for name in COLUMNS}
-            about = {"rule": one.rule, "layer": row["layer"], "kind": row["kind"]}
-            rows.append({"number": len(rows), **about, **numbers})
-    return rows
-
-
-def _rounded(value: float) -> float | None:
-    """A number to four digits; None for what is none, as where a rule keeps no books."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None

@@ -6,90 +6,66 @@ gives back an object that does not change any more.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from kerasgan.app.images import Opened
 from kerasgan.app.network import PIXELS, Network, Prediction
-from kerasgan.data.resize import resize_back, resize_mask, resize_pixels, to_float
+from kerasgan.app.painting import Stroke, add_stroke, filled, painted
+from kerasgan.app.question import EIGHT, Question, View, cell_of, weights_of
+from kerasgan.counts import count, score
+from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.removal import inpainting
-from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.explain.draw import limit_of
 from kerasgan.report import pictures
 from kerasgan.report.panels import balance
 
-TARGETS = {
-    "mask": "whole mask",
-    "pixel": "one pixel",
-    "component": "one component",
-    "border": "border",
-    "false_positives": "false positives",
-    "false_negatives": "false negatives",
-}
-"""What can be explained, and what the page calls it."""
-NEED_POINT = ("pixel", "component")
-NEED_TRUTH = ("false_positives", "false_negatives")
-MOST_RULES = 2
 SIDE = 768
 """The longer side of pictures on the page, in pixels, at most."""
 CELLS = 256
-FILLED_AT = 192
-"""Painted regions are filled at this size, which is enough for what is smooth."""
-MOST_STROKES, MOST_POINTS = 100, 2000
-EIGHT = np.ones((3, 3), bool)
-
-Point = tuple[float, float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """What is to be explained, and how.
+class Predicted(NamedTuple):
+    """The mask of one model, ready to be shown.
 
     Attributes:
-        target: A key of `TARGETS`.
-        point: Where was clicked, as shares (x, y) of width and height, from 0 to 1; or None.
-        rules: One or two names of rules.
+        model: Name of the model.
+        probability: Data address of the probability, transparent where it is 0.
+        outlines: That of the outlines of the predicted and, if there is one, of the true mask.
+        outline: That of the outline of the predicted mask alone, in white.
+        area: Share of the image that the mask covers.
+        components: How many connected components the mask has.
+        dice: Of its foreground and that of the true mask; None without one.
+        grid: (rows, columns) of the pixels of the network.
     """
 
-    target: str = "mask"
-    point: Point | None = None
-    rules: tuple[str, ...] = (DEFAULT_RULE,)
-
-    def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise KerasganError(f"There is no target {self.target!r}")
-        if not 1 <= len(self.rules) <= MOST_RULES:
-            raise KerasganError("One or two rules can be seen at once")
-
-
-class Stroke(NamedTuple):
-    """A line painted over the image; places and radius are shares of width and height."""
-
-    points: tuple[Point, ...]
-    radius: float
+    model: str
+    probability: str
+    outlines: str
+    outline: str
+    area: float
+    components: int
+    dice: float | None
+    grid: tuple[int, int]
 
 
 class Picture(NamedTuple):
-    """An image and its mask, ready to be shown.
+    """An image and its masks, ready to be shown.
 
     Attributes:
         name: Of the image.
         size: (height, width) of the image.
         shown: (height, width) of the pictures.
         photo: Data address of the image, with what was painted over it.
-        probability: That of the probability, transparent where it is 0.
-        outlines: That of the outlines of the predicted and, if there is one, of the true mask.
-        before: That of the outline of the mask before anything was painted over; None if nothing.
-        area: Share of the image that the mask covers.
-        area_before: Likewise, before.
-        components: How many connected components the mask has.
+        masks: One of each model.
+        original: Data address of the image before anything was painted over it.
+        before: The masks before; empty if nothing is painted over.
+        agreement: The Dice score of the masks of two models; None of one.
         has_truth: Whether there is a true mask.
         note: What has to be said besides.
     """
@@ -98,25 +74,26 @@ class Picture(NamedTuple):
     size: tuple[int, int]
     shown: tuple[int, int]
     photo: str
-    probability: str
-    outlines: str
-    before: str | None
-    area: float
-    area_before: float
-    components: int
+    masks: tuple[Predicted, ...]
+    original: str
+    before: tuple[Predicted, ...]
+    agreement: float | None
     has_truth: bool
     note: str
 
 
 class Explained(NamedTuple):
-    """What a part of the mask rests on, by one rule.
+    """What a part of the mask rests on, in one view.
 
     Attributes:
-        rule: Its name.
+        view: The model, the rule, and which image.
+        label: What tells it from the view beside it, in words.
         question: What was asked.
         text: What is explained, in words.
         maps: float64 (rows, columns) by place, that of pixels first.
+        parts: Where each layer lies, by name.
         region: Data address of the outline of what is explained.
+        explained: How many pixels of the network are explained.
         share: The share of the image that is explained.
         inside: The share of the absolute relevance of pixels that lies there.
         value: The sum of the explained logits.
@@ -126,11 +103,14 @@ class Explained(NamedTuple):
         seconds: How long it took.
     """
 
-    rule: str
+    view: View
+    label: str
     question: Question
     text: str
     maps: dict[str, np.ndarray]
+    parts: Mapping[str, str]
     region: str
+    explained: int
     share: float
     inside: float
     value: float
@@ -139,20 +119,59 @@ class Explained(NamedTuple):
     ledger: pd.DataFrame
     seconds: float
 
-    def map_at(self, place: str) -> pictures.Map:
-        """The map of a place in colours."""
-        return pictures.relevance_map(self.maps[place], CELLS)
+    def place_like(self, place: str, parts: Mapping[str, str]) -> str | None:
+        """The layer of this model that another calls `place`, or that lies where that one does."""
+        if place in self.maps:
+            return place
+        part = parts.get(place)
+        alike = (name for name in self.maps if name and self.parts.get(name) == part)
+        return next(alike, None) if part else None
 
-    def over(self, place: str) -> str:
-        """Data address of the map of a place to be laid over the image."""
-        return pictures.laid_over(self.maps[place], CELLS)
+
+class Unexplained(NamedTuple):
+    """A view in which there is nothing to explain, although there is in the other."""
+
+    view: View
+    label: str
+    text: str
+
+
+class Scale(NamedTuple):
+    """The colours of one map.
+
+    Attributes:
+        limit: Where they end, in the unit of the scale; 0 where there is no relevance at all.
+        factor: From relevance to that unit.
+        shared: Whether two maps share the scale.
+        by_area: Whether the unit is relevance by explained pixel and by a hundredth of the image,
+            and not that of one pixel.
+        clipped: The share of cells that are stronger.
+        held: The share of the absolute relevance that these hold.
+        strongest: The strongest cell, in the unit of the scale.
+    """
+
+    limit: float
+    factor: float
+    shared: bool
+    by_area: bool
+    clipped: float
+    held: float
+    strongest: float
+
+    def map(self, relevance: np.ndarray) -> pictures.Map:
+        """A map in these colours."""
+        return pictures.relevance_map(relevance, CELLS, self.limit / self.factor)
+
+    def over(self, relevance: np.ndarray) -> str:
+        """Data address of a map in these colours, to be laid over the image."""
+        return pictures.laid_over(relevance, CELLS, self.limit / self.factor)
 
 
 class Session:
     """What one window of the browser looks at.
 
     Args:
-        network: The model.
+        networks: One model, or two to be compared. Labels of true masks are those of the first.
 
     Example:
         >>> import kerasgan as kg
@@ -165,19 +184,21 @@ class Session:
         (32, 32)
     """
 
-    def __init__(self, network: Network):
-        self.network = network
+    def __init__(self, *networks: Network):
+        self.networks = networks
         self.opened: Opened | None = None
         self.strokes: list[Stroke] = []
         self.pixels = np.zeros((1, 1, 1), np.uint8)
-        self.prediction: Prediction | None = None
-        self.unpainted: Prediction | None = None
+        self.predictions: list[Prediction] = []
+        self.unpainted: list[Prediction] = []
+        self._original: tuple[str, tuple[Predicted, ...]] = ("", ())
 
     def open(self, opened: Opened) -> Picture:
         """Look at another image."""
-        found = self.network.predict(opened.pixels)
+        found = [network.predict(opened.pixels) for network in self.networks]
         self.opened, self.pixels, self.strokes = opened, opened.pixels, []
-        self.prediction = self.unpainted = found
+        self.predictions = self.unpainted = found
+        self._original = self._photo(), self._masks()
         return self._picture()
 
     def paint(self, stroke: Stroke) -> Picture:
@@ -187,9 +208,7 @@ class Session:
             KerasganError: If there is no image, or the stroke cannot be drawn.
         """
         self._require()
-        if len(self.strokes) >= MOST_STROKES:
-            raise KerasganError(f"{MOST_STROKES} strokes are the most. Undo some")
-        return self._repaint([*self.strokes, _checked_stroke(stroke)])
+        return self._repaint(add_stroke(self.strokes, stroke))
 
     def undo(self) -> Picture:
         """Take the last stroke back."""
@@ -201,130 +220,170 @@ class Session:
         self._require()
         return self._repaint([])
 
-    def explain(self, question: Question) -> list[Explained]:
-        """Say what a part of the mask rests on, by each rule that is asked for.
+    def explain(self, question: Question) -> list[Explained | Unexplained]:
+        """Say what a part of the mask rests on, in each view that is asked for.
 
         Raises:
-            KerasganError: If there is nothing to explain, or a rule cannot explain this model.
+            KerasganError: If there is nothing to explain in any view, or a rule cannot explain a
+                model.
         """
-        opened, prediction = self._require()
-        weights, text = self._weights(question)
-        region = np.any(weights != 0, -1)
-        size = shown_size(opened.pixels.shape[:2])
-        outline = pictures.region_layer(region, size)
-        probability = None
-        if question.point is not None:
-            row, column = _cell(question.point, prediction.mask.shape)
-            probability = float(prediction.probability[row, column])
-        found = []
-        for rule in question.rules:
-            start = time.perf_counter()
-            relevance = self.network.explain(self.pixels, rule, weights)
-            explanation = relevance.explanation
-            ledger = explanation.ledger
-            pixels = np.abs(relevance.maps[PIXELS])
-            cells = pictures.resized(region, pixels.shape) > 0
-            found.append(
-                Explained(
-                    rule=rule,
-                    question=question,
-                    text=text,
-                    maps=relevance.maps,
-                    region=outline,
-                    share=float(region.mean()),
-                    inside=float(pixels[cells].sum() / (pixels.sum() or 1)),
-                    value=float((explanation.target * explanation.logits).sum()),
-                    probability=probability,
-                    books=balance([ledger]),
-                    ledger=ledger,
-                    seconds=time.perf_counter() - start,
-                )
-            )
+        self._require()
+        found: list[Explained | Unexplained] = []
+        for view in question.views:
+            label = self._label(view, question.views)
+            try:
+                weights, text = self._weights(question, view)
+            except KerasganError as error:
+                found.append(Unexplained(view, label, str(error)))
+                continue
+            found.append(self._explain(question, view, label, weights, text))
+        if not any(isinstance(one, Explained) for one in found):
+            texts = dict.fromkeys(one.text for one in found)
+            raise KerasganError(". ".join(texts))
         return found
 
-    def _require(self) -> tuple[Opened, Prediction]:
-        if self.opened is None or self.prediction is None:
+    def _explain(
+        self, question: Question, view: View, label: str, weights: np.ndarray, text: str
+    ) -> Explained:
+        opened = self._require()
+        start = time.perf_counter()
+        network = self.networks[view.model]
+        pixels, prediction = self._seen(view)
+        region = np.any(weights != 0, -1)
+        relevance = network.explain(pixels, view.rule, weights)
+        explanation = relevance.explanation
+        sizes = np.abs(relevance.maps[PIXELS])
+        cells = pictures.resized(region, sizes.shape) > 0
+        probability = None
+        if question.point is not None:
+            probability = float(
+                prediction.probability[cell_of(question.point, prediction.mask.shape)]
+            )
+        return Explained(
+            view=view,
+            label=label,
+            question=question,
+            text=text,
+            maps=relevance.maps,
+            parts=network.layers,
+            region=pictures.region_layer(region, shown_size(opened.pixels.shape[:2])),
+            explained=int(region.sum()),
+            share=float(region.mean()),
+            inside=float(sizes[cells].sum() / (sizes.sum() or 1)),
+            value=float((explanation.target * explanation.logits).sum()),
+            probability=probability,
+            books=balance([explanation.ledger]),
+            ledger=explanation.ledger,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _require(self) -> Opened:
+        if self.opened is None:
             raise KerasganError("Choose an image first")
-        return self.opened, self.prediction
+        return self.opened
+
+    def _seen(self, view: View) -> tuple[np.ndarray, Prediction]:
+        """The image of a view, and what its model predicts of it."""
+        if view.before:
+            return self._require().pixels, self.unpainted[view.model]
+        return self.pixels, self.predictions[view.model]
+
+    def _weights(self, question: Question, view: View) -> tuple[np.ndarray, str]:
+        _, prediction = self._seen(view)
+        labels = [max(network.classes, 2) for network in self.networks]
+        same = labels[view.model] == labels[0]
+        return weights_of(question, prediction, self._require().truth, same)
+
+    def _label(self, view: View, views: Sequence[View]) -> str:
+        parts = [view.rule]
+        if len({each.model for each in views}) > 1:
+            parts.insert(0, self.networks[view.model].name)
+        if any(each.before for each in views):
+            parts.append("before painting" if view.before else "painted over")
+        return ", ".join(parts)
 
     def _repaint(self, strokes: list[Stroke]) -> Picture:
-        opened, _ = self._require()
+        opened = self._require()
         if strokes:
             region = painted(strokes, opened.pixels.shape[:2])
             pixels = filled(opened.pixels, region)
-            prediction = self.network.predict(pixels)
+            predictions = [network.predict(pixels) for network in self.networks]
         else:
-            pixels, prediction = opened.pixels, self.unpainted
-        self.strokes, self.pixels, self.prediction = strokes, pixels, prediction
+            pixels, predictions = opened.pixels, self.unpainted
+        self.strokes, self.pixels, self.predictions = strokes, pixels, predictions
         return self._picture()
 
     def _picture(self) -> Picture:
-        opened, prediction = self._require()
-        before = self.unpainted
-        assert before is not None
-        whole = opened.pixels.shape[:2]
-        size = shown_size(whole)
-        photo, _ = pictures.photo(to_float(self.pixels), SIDE)
-        _, components = ndimage.label(prediction.mask > 0, EIGHT)
+        opened = self._require()
+        original, before = self._original
+        agreement = None
+        if len(self.predictions) > 1:
+            first, second = (prediction.mask > 0 for prediction in self.predictions)
+            agreement = float(score("dice", count(first, second)))
         return Picture(
             name=opened.name,
-            size=whole,
-            shown=size,
-            photo=photo,
-            probability=pictures.probability_layer(prediction.probability, size),
-            outlines=pictures.outline_layer(opened.truth, prediction.mask, size),
-            before=pictures.region_layer(before.mask > 0, size) if self.strokes else None,
-            area=float((prediction.mask > 0).mean()),
-            area_before=float((before.mask > 0).mean()),
-            components=components,
+            size=opened.pixels.shape[:2],
+            shown=shown_size(opened.pixels.shape[:2]),
+            photo=self._photo() if self.strokes else original,
+            masks=self._masks() if self.strokes else before,
+            original=original,
+            before=before if self.strokes else (),
+            agreement=agreement,
             has_truth=opened.truth is not None,
             note=opened.note,
         )
 
-    def _weights(self, question: Question) -> tuple[np.ndarray, str]:
-        """Weights of the logits (rows, columns, classes or 1), and what they are in words."""
-        opened, prediction = self._require()
-        grid = prediction.grid
-        name = question.target
-        if name in NEED_POINT and question.point is None:
-            raise KerasganError("Point at a place of the image first")
-        if name in NEED_TRUTH and opened.truth is None:
-            raise KerasganError("There is no true mask of this image, so errors are not known")
-        at = None if question.point is None else _cell(question.point, grid.shape)
-        if name == "pixel":
-            assert at is not None
-            chosen = np.zeros(grid.shape, bool)
-            chosen[at] = True
-            return _plane(chosen), f"the pixel in row {at[0] + 1}, column {at[1] + 1}"
-        if name in NEED_TRUTH:
-            truth = resize_mask(opened.truth, grid.shape)
-            wrong = grid != truth
-            is_found = name == "false_positives"
-            chosen, here = _part_at(wrong & ((grid if is_found else truth) > 0), at)
-            words = TARGETS[name] + (" at the point" if here else "")
-            if not chosen.any():
-                raise KerasganError(f"There are no {TARGETS[name]} in this image")
-            weights = _plane(chosen)
-            if not is_found and prediction.classes > 1:
-                weights = _plane(chosen) * np.eye(prediction.classes, dtype=np.float32)[truth]
-            return weights, f"the {words}"
-        if not grid.any():
-            raise KerasganError("The mask is empty. Point at a pixel and explain that")
-        if name == "mask":
-            return _plane(grid > 0), "the whole mask"
-        label = 0 if at is None else grid[at]
-        if label == 0 and name == "component":
-            raise KerasganError("There is no mask at this point. Point into the mask")
-        if label:
-            chosen, _ = _part_at(grid == label, at)
-        else:
-            chosen = grid > 0
-        if name == "component":
-            return _plane(chosen), "the component at the point"
-        rim = chosen & _next_to_another(grid)
-        if not rim.any():
-            raise KerasganError("The mask covers the whole image, so it has no border")
-        return _plane(rim), "the border" + (" of the component at the point" if label else "")
+    def _photo(self) -> str:
+        return pictures.photo(to_float(self.pixels), SIDE)[0]
+
+    def _masks(self) -> tuple[Predicted, ...]:
+        return tuple(map(self._mask, self.networks, self.predictions))
+
+    def _mask(self, network: Network, prediction: Prediction) -> Predicted:
+        opened = self._require()
+        size = shown_size(opened.pixels.shape[:2])
+        mask, truth = prediction.mask > 0, opened.truth
+        return Predicted(
+            model=network.name,
+            probability=pictures.probability_layer(prediction.probability, size),
+            outlines=pictures.outline_layer(truth, prediction.mask, size),
+            outline=pictures.region_layer(mask, size),
+            area=float(mask.mean()),
+            components=ndimage.label(mask, EIGHT)[1],
+            dice=None if truth is None else float(score("dice", count(truth > 0, mask))),
+            grid=prediction.grid.shape,
+        )
+
+
+def scales_of(found: Sequence[Explained], places: Sequence[str], shared: bool) -> list[Scale]:
+    """The scales of one map of each view.
+
+    Each ends at the 99.5th percentile of its sizes, as in kerasgan's figures. On a shared scale,
+    maps of one size are compared as they are. Of networks of other sizes, relevance is divided by
+    how many pixels are explained and by the area of a cell, in hundredths of the image.
+
+    Args:
+        found: The views.
+        places: Of each view, the key of its map.
+        shared: Whether two maps are to share one scale.
+    """
+    maps = [one.maps[place] for one, place in zip(found, places)]
+    shared = shared and len(maps) > 1
+    by_area = shared and len({values.shape for values in maps}) > 1
+    factors = [1.0] * len(maps)
+    if by_area:
+        factors = [values.size / 100 / one.explained for values, one in zip(maps, found)]
+    cells = [f * pictures.cells_of(values, CELLS) for f, values in zip(factors, maps)]
+    limit = limit_of(*cells) if shared and any(values.any() for values in cells) else 0.0
+    scales = []
+    for factor, values in zip(factors, cells):
+        end = limit if shared else (limit_of(values) if values.any() else 0.0)
+        sizes = np.abs(values)
+        over = sizes > end
+        held = float(sizes[over].sum() / (sizes.sum() or 1))
+        told = float(over.mean()), held, float(sizes.max())
+        scales.append(Scale(end, factor, shared, by_area, *told))
+    return scales
 
 
 def shown_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -336,61 +395,3 @@ def shown_size(size: tuple[int, int]) -> tuple[int, int]:
     """
     scale = min(1.0, SIDE / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def painted(strokes: Sequence[Stroke], size: tuple[int, int]) -> np.ndarray:
-    """The region that strokes cover, bool (height, width)."""
-    height, width = size
-    picture = Image.new("1", (width, height))
-    draw = ImageDraw.Draw(picture)
-    for stroke in strokes:
-        places = [(x * width, y * height) for x, y in stroke.points]
-        radius = max(0.5, stroke.radius * max(size))
-        draw.line(places, fill=1, width=max(1, round(2 * radius)))
-        for x, y in places:
-            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1)
-    return np.asarray(picture)
-
-
-def filled(pixels: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Fill a region of an image smoothly from what is around it; uint8, and the rest as it was."""
-    scale = min(1.0, FILLED_AT / max(region.shape))
-    size = tuple(max(2, round(side * scale)) for side in region.shape)
-    small = to_float(resize_pixels(pixels, size))
-    share = resize_back(region[..., None].astype(np.float32), size)[..., 0]
-    smooth = inpainting(small, (share > 0)[None])[0]
-    values = np.clip((resize_back(smooth, region.shape) + 1) * 127.5, 0, 255)
-    return np.where(region[..., None], np.rint(values).astype(np.uint8), pixels)
-
-
-def _checked_stroke(stroke: Stroke) -> Stroke:
-    points = stroke.points[:MOST_POINTS]
-    inside = all(-1 <= part <= 2 for point in points for part in point)  # NaN is not
-    if not points or not inside or not 0 < stroke.radius <= 0.5:
-        raise KerasganError("This stroke lies outside the image")
-    return Stroke(points, stroke.radius)
-
-
-def _cell(point: Point, size: Sequence[int]) -> tuple[int, int]:
-    """Row and column of a place."""
-    x, y = point
-    if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise KerasganError("This point lies outside the image")
-    return min(int(y * size[0]), size[0] - 1), min(int(x * size[1]), size[1] - 1)
-
-
-def _part_at(region: np.ndarray, at: tuple[int, int] | None) -> tuple[np.ndarray, bool]:
-    """The connected part of a region at a place, and True; all of it where there is none."""
-    if at is None or not region[at]:
-        return region, False
-    parts, _ = ndimage.label(region, EIGHT)
-    return parts == parts[at], True
-
-
-def _next_to_another(grid: np.ndarray) -> np.ndarray:
-    """Pixels beside which another label is; the edge of the image is no border."""
-    return ndimage.maximum_filter(grid, 3) != ndimage.minimum_filter(grid, 3)
-
-
-def _plane(chosen: np.ndarray) -> np.ndarray:
-    return chosen[..., None].astype(np.float32)

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from kerasgan.errors import KerasganError, install_command
@@ -82,12 +83,16 @@ def make_token(host: str) -> str | None:
 
 
 def serve(
-    network: Any, images: Any, opened: socket.socket, host: str, token: str | None = None
+    networks: Sequence[Any],
+    images: Any,
+    opened: socket.socket,
+    host: str,
+    token: str | None = None,
 ) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        network: A `kerasgan.app.network.Network`.
+        networks: One or two of `kerasgan.app.network.Network`.
         images: A `kerasgan.app.images.Images`.
         opened: Of `listen`.
         host: As of `listen`.
@@ -101,21 +106,22 @@ def serve(
 
         from kerasgan.app.guard import Guard
         from kerasgan.app.page import add_page
-        from kerasgan.app.worker import Busy, Worker
+        from kerasgan.app.prepare import Preparer
+        from kerasgan.app.worker import Worker
+        from kerasgan.explain.methods import DEFAULT_RULE
 
         worker = Worker()
-
-        def go_on(_: Any) -> None:  # after what was asked for meanwhile
-            with contextlib.suppress(Busy):
-                worker.ask("explanation", network.try_explanation)
-
-        worker.ask("prediction", network.try_prediction).add_done_callback(go_on)
+        preparer = Preparer(worker.is_busy)
+        for network in networks:
+            worker.ask(network, network.try_prediction)
+            preparer.ask(network, DEFAULT_RULE)
         web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        add_page(network, images, worker)
+        add_page(networks, images, worker, preparer)
         ui.run_with(
             web,
             title="kerasgan",
             dark=None,
+            language="en-US",
             tailwind=False,
             show_welcome_message=False,
             message_history_length=20,
@@ -135,3 +141,4 @@ def serve(
         finally:
             opened.close()
             worker.close()
+            preparer.close()

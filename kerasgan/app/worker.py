@@ -1,4 +1,4 @@
-"""The one thread in which TensorFlow works: a bounded queue where the newest request wins."""
+"""The thread that predicts and explains: a bounded queue where the newest request wins."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Worker:
         self._waiting: collections.OrderedDict[Hashable, tuple[Future, Callable[[], Any]]]
         self._waiting = collections.OrderedDict()
         self._changed = threading.Condition()
-        self._open = True
+        self._open, self._works = True, False
         self._thread = threading.Thread(target=self._work, name="kerasgan-app", daemon=True)
         self._thread.start()
 
@@ -67,6 +67,10 @@ class Worker:
         if older is not None:
             older[0].set_exception(Superseded())
 
+    def is_busy(self) -> bool:
+        """Whether something is done, or waits."""
+        return self._works or bool(self._waiting)
+
     def close(self) -> None:
         """Let nothing more in, and end after what is being done."""
         with self._changed:
@@ -86,8 +90,10 @@ class Worker:
                 if not self._open:
                     return
                 _, (future, work) = self._waiting.popitem(last=False)
+                self._works = True
             try:
                 future.set_result(work())
             except BaseException as error:  # for whoever asked; the thread goes on
                 future.set_exception(error)
+            self._works = False
             del future, work

@@ -393,12 +393,13 @@ def _parser() -> argparse.ArgumentParser:
     add = command(
         "app",
         "serve.app",
-        "Look at images in the browser: mask, probability, and what any pixel rests on. Ctrl-C\n"
-        "ends it. Only this computer can open the page; with another --host a token is asked for.\n"
-        "Needs the extra app.",
+        "Look at images in the browser: mask, probability, and what any pixel rests on, of one\n"
+        "model or of two beside each other. Ctrl-C ends it. Only this computer can open the page;\n"
+        "with another --host a token is asked for. Needs the extra app.",
         "kerasgan app RUN --images Kvasir-SEG",
     )
     add("model", metavar="RUN", help="what `kerasgan train` wrote, a saved model or a bundle")
+    add("other", metavar="OTHER", nargs="?", help="another, to be compared with it")
     add("--images", metavar="FOLDER", help="images to choose from, with masks or without")
     add("--host", default="127.0.0.1", help="address to listen at; 127.0.0.1")
     add("--port", type=int, default=8080, help="port to listen at; 8080. 0 for any that is free")

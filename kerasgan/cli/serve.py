@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import kerasgan as kg
 from kerasgan.app import start
@@ -12,6 +13,7 @@ from kerasgan.cli.loading import Answer, load_model, options_of
 
 def app(
     model: str | os.PathLike,
+    other: str | os.PathLike | None = None,
     *,
     images: str | os.PathLike | None = None,
     host: str = "127.0.0.1",
@@ -25,18 +27,25 @@ def app(
         from kerasgan.app.images import Images, find_images
         from kerasgan.app.network import Network
 
-        loaded = load_model(model)
         known = ("size", "mode", "scale", "threshold", "temperature", "preprocess")
-        network = Network(loaded, options_of(loaded, known), _name_of(model))
-        settings = {"channels": network.channels, "classes": network.classes}
+        networks: list[Network] = []
+        for path in (model, other):
+            if path is not None:
+                loaded = load_model(path)
+                name = _name_of(path, [network.name for network in networks])
+                networks.append(Network(loaded, options_of(loaded, known), name))
+        channels = max(network.channels for network in networks)
+        settings = {"channels": channels, "classes": networks[0].classes}
         found = Images({}, **settings) if images is None else find_images(images, **settings)
         token = start.make_token(host)
         address = start.address_of(opened, host, token)
-        print(f"{network.name}, {len(found)} images. Open {address}  Ctrl-C ends it.", flush=True)
-        start.serve(network, found, opened, host, token)
+        names = " and ".join(network.name for network in networks)
+        print(f"{names}, {len(found)} images. Open {address}  Ctrl-C ends it.", flush=True)
+        start.serve(networks, found, opened, host, token)
     return Answer({"address": address, "images": len(found)}, "The app was ended.")
 
 
-def _name_of(model: str | os.PathLike) -> str:
+def _name_of(model: str | os.PathLike, others: Sequence[str]) -> str:
     path = pathlib.Path(model).resolve()
-    return path.parent.name if path.name == "model" else path.name
+    name = path.parent.name if path.name == "model" else path.name
+    return f"{name} (2)" if name in others else name

@@ -22,7 +22,7 @@ from kerasgan.explain.targets import Target
 from kerasgan.validation import invalid
 
 BUILDING = threading.RLock()
-"""Held while a network is traced: one thread at a time."""
+"""Held while a network is traced: one thread at a time. What is traced runs without it."""
 
 
 class Traced(NamedTuple):
@@ -58,9 +58,13 @@ class Functions:
         these alone, "altered" the score drops of altered copies.
         """
         key = (target, start, keep, through)
-        with BUILDING:
-            if _on_one_of_several_devices():
+        if _on_one_of_several_devices():
+            with BUILDING:
                 return self._trace(*key)  # of the weights that are this device's own
+        found = self.traced.get(key)
+        if found is not None:
+            return found
+        with BUILDING:
             if key not in self.traced:
                 with tf.init_scope():
                     self.traced[key] = self._trace(*key)

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from kerasgan.data.resize import image_box
-from kerasgan.explain.draw import CLIPPED, COLOURS, opacity, to_picture
+from kerasgan.explain.draw import COLOURS, limit_of, opacity, to_picture
 from kerasgan.report.figures import PREDICTION, REGION_COLOURS, TRUTH, compare_regions
 
 LEVELS = 63
@@ -57,40 +57,53 @@ def photo(image: np.ndarray, side: int, quality: int = 80) -> tuple[str, tuple[i
     return _address(picture, "jpeg", quality=quality, optimize=True), picture.size[::-1]
 
 
-def relevance_map(relevance: np.ndarray, most: int = 128) -> Map:
-    """Encode relevance as a PNG of 127 colours, which end at the 99.5th percentile of its size.
+def relevance_map(relevance: np.ndarray, most: int = 128, limit: float | None = None) -> Map:
+    """Encode relevance as a PNG of 127 colours, which end at `limit` and minus that.
 
     A map with a side of more than `most` pixels is averaged down, so that its values stay those of
-    a pixel of the network.
+    a pixel of the network. Without a limit, colours end at the 99.5th percentile of its size.
 
     Example:
         >>> relevance_map(np.array([[1.0, -2.0]]))[1:]
         (1.995, 1, 2)
     """
-    picture, limit, shape = _levels(relevance, most)
-    return Map(_address(picture, "png", optimize=True), limit, *shape)
+    values = cells_of(relevance, most)
+    picture, limit = _levels(values, limit)
+    return Map(_address(picture, "png", optimize=True), limit, *values.shape)
 
 
-def _levels(relevance: np.ndarray, most: int) -> tuple[Image.Image, float, tuple[int, int]]:
-    """A picture of the levels of a map, its limit and its size."""
+def laid_over(relevance: np.ndarray, most: int = 128, limit: float | None = None) -> str:
+    """Encode what `relevance_map` does, the more opaque the stronger; zero is transparent."""
+    levels = np.abs(np.arange(-LEVELS, LEVELS + 1))
+    opaque = np.rint(255 * opacity(levels, LEVELS)).astype(np.uint8).tobytes()
+    picture, _ = _levels(cells_of(relevance, most), limit)
+    return _address(picture, "png", optimize=True, transparency=opaque)
+
+
+def cells_of(relevance: np.ndarray, most: int) -> np.ndarray:
+    """Average a map down to sides of at most `most`, float64.
+
+    Example:
+        >>> cells_of(np.array([[1, 3], [5, 7]]), 1)
+        array([[4.]])
+    """
     values = np.asarray(relevance, np.float64)
     step = -(-max(values.shape) // most)
     if step > 1:
         height, width = (side // step * step for side in values.shape)
         blocks = values[:height, :width].reshape(height // step, step, width // step, step)
         values = blocks.mean((1, 3))
-    limit = np.percentile(np.abs(values), CLIPPED) or np.abs(values).max()
+    return values
+
+
+def _levels(values: np.ndarray, limit: float | None) -> tuple[Image.Image, float]:
+    """A picture of the levels of a map, and its limit: 0 where there is no relevance at all."""
+    if limit is None:
+        limit = limit_of(values) if values.any() else 0.0
     levels = np.rint(np.clip(values / (limit or 1.0), -1, 1) * LEVELS) + LEVELS
     picture = Image.fromarray(levels.astype(np.uint8))
     picture.putpalette(palette().ravel().tolist())
-    return picture, float(limit), values.shape
-
-
-def laid_over(relevance: np.ndarray, most: int = 128) -> str:
-    """Encode what `relevance_map` does, the more opaque the stronger; zero is transparent."""
-    levels = np.abs(np.arange(-LEVELS, LEVELS + 1))
-    opaque = np.rint(255 * opacity(levels, LEVELS)).astype(np.uint8).tobytes()
-    return _address(_levels(relevance, most)[0], "png", optimize=True, transparency=opaque)
+    return picture, float(limit)
 
 
 def palette() -> np.ndarray:

@@ -12,7 +12,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from browsers import SIZES, browser  # noqa: F401
+from browsers import SIZES, browser, violations  # noqa: F401
 from PIL import Image
 
 import kerasgan as kg
@@ -26,9 +26,11 @@ READY = "text => document.querySelector('.kg-status').textContent.includes(text)
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The address of an app with two images, and the process."""
+    """The address of an app with two models and two images, and the process."""
     folder = tmp_path_factory.mktemp("app")
-    kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1)).save(folder / "model")
+    kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1)).save(folder / "first")
+    other = kg.models.unet(size=16, channels=1, classes=3, filters=2, levels=1)
+    kg.SegmentationGAN(other).save(folder / "second")
     for part in ("images", "masks"):
         (folder / "data" / part).mkdir(parents=True)
     for number, name in enumerate(NAMES):
@@ -38,7 +40,16 @@ def served(tmp_path_factory):
         Image.fromarray(pixels).save(folder / "data" / "images" / f"{name}.png")
         Image.fromarray(mask).save(folder / "data" / "masks" / f"{name}.png")
     (folder / "started").mkdir()
-    words = ["app", folder / "model", "--images", folder / "data", "--port", "0", "--json"]
+    words = [
+        "app",
+        folder / "first",
+        folder / "second",
+        "--images",
+        folder / "data",
+        "--port",
+        "0",
+        "--json",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "kerasgan", *map(str, words)],
         stdout=subprocess.PIPE,
@@ -98,29 +109,30 @@ def status(page):
 
 
 def choose(page, label, option):
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    page.get_by_label(label, exact=True).select_option(label=option)
 
 
 def test_a_visit_by_clicks(visit, tmp_path):
     page = visit()
-    first, relevance, second = page.locator(".kg-picture").all()
+    first, relevance, _, second = page.locator(".kg-picture").all()
     assert page.locator(".kg-names button").all_inner_texts() == NAMES
     assert "whole mask" in status(page)
+    choose(page, "Beside it", "nothing")
+    page.wait_for_function(READY, arg="By epsilon-gamma-box:")
+    assert page.locator(".kg-picture:visible").count() == 2
 
     first.click(position={"x": 30, "y": 30})
     page.wait_for_function(READY, arg="Explained: the pixel in row")
-    assert "Probability at the point" in status(page)
+    assert "probability at the point" in status(page)
     before = relevance.locator("img.pixelated").get_attribute("src")
 
     choose(page, "Rule", "epsilon")
     page.wait_for_function(READY, arg="By epsilon:")
     assert relevance.locator("img.pixelated").get_attribute("src") != before
-    choose(page, "Second rule, beside it", "z-plus")
+    choose(page, "Beside it", "rule z-plus")
     page.wait_for_function(READY, arg="By z-plus")
     assert second.is_visible()
-    page.get_by_label("Relevance of", exact=True).click()
-    page.get_by_role("option").nth(1).click()
+    page.get_by_label("Relevance of", exact=True).select_option(index=1)
     playwright.expect(page.locator("figcaption").nth(1)).to_contain_text("layer")
 
     choose(page, "Explain", "false negatives")
@@ -133,6 +145,9 @@ def test_a_visit_by_clicks(visit, tmp_path):
     page.mouse.move(box["x"] + 90, box["y"] + 60, steps=5)
     page.mouse.up()
     page.wait_for_function(READY, arg="Before anything was painted over")
+    choose(page, "Beside it", "before painting")
+    page.wait_for_function(READY, arg="before painting")
+    assert page.locator(".kg-picture:visible").count() == 4
     page.get_by_role("button", name="Restore").click()
     page.wait_for_function(
         "(text => text.includes('Explained') && !text.includes('Before'))"
@@ -149,6 +164,60 @@ def test_a_visit_by_clicks(visit, tmp_path):
     playwright.expect(page.locator(".read").first).to_contain_text("Row")
 
 
+def test_two_models(visit, tmp_path):
+    page = visit()
+    assert page.locator(".kg-picture:visible").count() == 4
+    for text in ("By first, epsilon", "By second, epsilon", "The Dice score of the two masks is"):
+        assert text in status(page)
+    for text in ("16 × 16 pixels", "second sees the image in grey", "first has 1 and second has 2"):
+        assert page.get_by_text(text).first.is_visible()
+    captions = page.locator("figcaption")
+    for place in (1, 3):
+        playwright.expect(captions.nth(place)).to_contain_text("of both pictures")
+    page.get_by_role("checkbox", name="One scale").click()
+    playwright.expect(captions.nth(1)).not_to_contain_text("of both pictures")
+    choose(page, "Model", "second")
+    page.wait_for_function(READY, arg="By second, epsilon-gamma-box: ")
+    playwright.expect(captions.first).to_contain_text("second")
+    choose(page, "Explain", "false negatives")
+    playwright.expect(captions.nth(1)).to_contain_text("other classes than this model")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as a page").click()
+    download.value.save_as(tmp_path / "seen.html")
+    page.goto((tmp_path / "seen.html").as_uri())
+    assert page.get_by_role("heading", level=3).all_inner_texts()[:2] == ["second", "first"]
+    assert violations(page) == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_nobody_is_kept_out(visit, size, scheme):
+    """Labels, contrast, landmarks, and everything within reach of the keyboard."""
+    page = visit(size, scheme)
+    assert violations(page) == {}
+    page.get_by_role("button", name="Paint over").click()
+    page.get_by_role("checkbox", name="Probability").click()
+    page.get_by_text("Conservation table").click()
+    page.get_by_text("Stabiliser").wait_for()
+    assert violations(page) == {}
+    reached, hidden = set(), []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        kind, outline, markup = page.evaluate(FOCUSED)
+        reached.add(kind)
+        if outline == "none" and kind != "body":
+            hidden.append(markup)
+    assert {"select", "kg-picture", "button"} <= reached
+    assert hidden == []
+
+
+FOCUSED = """() => {
+  const e = document.activeElement;
+  const kind = e.classList.contains("kg-picture") ? "kg-picture" : e.tagName.toLowerCase();
+  return [kind, getComputedStyle(e).outlineStyle, e.outerHTML.slice(0, 200)];
+}"""
+
+
 def test_keyboard_and_search(visit):
     page = visit("narrow", "dark", has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"]["width"]
@@ -157,9 +226,9 @@ def test_keyboard_and_search(visit):
     page.locator(".kg-picture").first.focus()
     for key in ("ArrowLeft", "Shift+ArrowUp", "Enter"):
         page.keyboard.press(key)
-    page.wait_for_function(READY, arg="row 13, column 16")  # of 32: at 0.4 and 0.49
+    page.wait_for_function(READY, arg="row 7, column 16")  # of 32: one to the left, ten up
     page.locator(".kg-picture").first.tap(position={"x": 5, "y": 5})
-    page.wait_for_function(READY, arg="row 1, column 1,")
+    page.wait_for_function(READY, arg="row 1, column 1.")
     page.get_by_label("Search names").fill("SEC")
     playwright.expect(page.locator(".kg-names button")).to_have_count(1)
     page.get_by_text("second", exact=True).click()

@@ -1,9 +1,13 @@
+import keras
 import numpy as np
 import pytest
 
-from kerasgan.app import page
+from kerasgan.app import page, words
 from kerasgan.app.images import Opened
-from kerasgan.app.session import Question, Session, Stroke
+from kerasgan.app.network import Network
+from kerasgan.app.painting import Stroke
+from kerasgan.app.question import Question, View
+from kerasgan.app.session import Scale, Session, Unexplained, scales_of
 
 NAME = "<img src=x onerror=alert(1)>"
 
@@ -13,32 +17,38 @@ def seen(network, squares):
     session = Session(network)
     session.open(Opened(NAME, squares, np.zeros(squares.shape[:2], np.uint8)))
     picture = session.paint(Stroke(((0.9, 0.9),), 0.05))
-    return picture, session.explain(Question("component", (0.2, 0.4), ("epsilon", "gradient")))
+    views = (View(0, "epsilon"), View(0, "gradient"))
+    return picture, session.explain(Question("component", (0.2, 0.4), views))
 
 
 def test_captions_are_escaped(seen):
     picture, found = seen
-    for text in (page.mask_caption(picture, True), page.mask_caption(picture, False)):
+    (mask,) = picture.masks
+    for probable in (True, False):
+        text = words.mask_caption(picture, mask, False, probable)
         assert "<img" not in text
         assert "true mask" in text
         assert "mask before" in text
-    text = page.relevance_caption(found[0], "", {})
-    assert "<strong>epsilon</strong>, pixels" in text
+    text = words.relevance_caption(found[0], "", scales_of(found, ["", ""], False)[0])
+    assert "<strong>epsilon</strong>: pixels" in text
 
 
 def test_sentences(seen):
-    text = " ".join(page.sentences_of(*seen))
-    assert "in 2 components. Before anything was painted over, it covered" in text
+    text = " ".join(words.sentences_of(*seen))
+    assert (
+        "in 2 components; its Dice score is 0.00. Before anything was painted over, it covered"
+        in text
+    )
     assert "Explained: the component at the point" in text
-    assert "By epsilon: 100 % of the relevance lies inside" in text
+    assert "By epsilon: logits add up to" in text
     assert "By gradient: " in text
 
 
 def test_the_table_holds_plain_numbers(seen):
     _, found = seen
-    rows = page.table_rows(found)
+    rows = words.table_rows(found)
     assert [row["number"] for row in rows] == list(range(len(rows)))
-    assert rows[0]["rule"] == "epsilon"
+    assert rows[0]["view"] == "epsilon"
     assert rows[0]["relevance_in"] == pytest.approx(found[0].value, rel=1e-3)
     allowed = (str, int, float, type(None))
     assert all(isinstance(value, allowed) for row in rows for value in row.values())
@@ -50,3 +60,33 @@ def test_the_table_holds_plain_numbers(seen):
 def test_what_a_browser_sends_need_not_be_numbers(given):
     assert page.numbers_of(given, 2) is None
     assert page.numbers_of([1, 0.5], 2) == [1.0, 0.5]
+
+
+def test_what_is_clipped_is_said():
+    said = words.scale_sentence(Scale(0.5, 1.0, False, False, 0.004, 0.37, 12.5))
+    assert said.startswith("Red is for, blue against; colours end at the 99.5th percentile.")
+    assert "0.40 % of the cells are stronger, up to 12.5, and hold 37 % of the relevance" in said
+    said = words.scale_sentence(Scale(0.5, 2.0, True, True, 0.0, 0.0, 0.5))
+    assert "of both pictures, in relevance by explained pixel and by 1 % of the image" in said
+    assert "No cell is stronger" in said
+    assert words.scale_sentence(Scale(0.0, 1.0, False, False, 0.0, 0.0, 0.0)) == ""
+
+
+def test_what_of_two_models_cannot_be_compared(network, letterboxed):
+    assert words.differences_of([network]) == []
+    assert words.differences_of([network, network]) == []
+    (line,) = words.differences_of([network, letterboxed])
+    assert "16 × 16 pixels (letterbox)" in line
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(image))
+    text = " ".join(words.differences_of([network, Network(model, name="other")]))
+    assert "other sees 8 × 8 pixels" in text
+    assert "other sees the image in grey" in text
+    assert "red has 1 and other has 2" in text
+
+
+def test_a_view_without_an_answer_is_said(seen):
+    picture, found = seen
+    lost = Unexplained(View(1, "epsilon"), "other, epsilon", "The mask is empty")
+    assert "By other, epsilon: The mask is empty." in words.sentences_of(picture, [found[0], lost])
+    assert len(words.table_rows([lost, found[0]])) == len(found[0].ledger)

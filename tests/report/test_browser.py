@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from browsers import SIZES, browser  # noqa: F401
+from browsers import SIZES, browser, violations  # noqa: F401
 from report_pages import network, write_images
 
 import kerasgan as kg
@@ -76,6 +76,15 @@ def test_it_opens_and_fits(visit, either, size, scheme):
     luminances = sorted(map(luminance, (ground, ink)))
     assert (luminance(ground) < luminance(ink)) == (scheme == "dark")
     assert (luminances[1] + 0.05) / (luminances[0] + 0.05) > 12
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_nobody_is_kept_out(visit, either, size, scheme):
+    """Labels, contrast, landmarks; also of what opens by a click."""
+    page = visit(either, size, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert violations(page) == {}
 
 
 def luminance(colour):

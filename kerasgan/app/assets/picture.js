@@ -2,7 +2,7 @@
 export default {
   template: `
     <div class="kg-picture" :class="{ painting: mode === 'paint', empty: !photo }" ref="box"
-      :style="{ aspectRatio: ratio }" tabindex="0" role="group" :aria-label="label + help"
+      :style="{ aspectRatio: ratio }" tabindex="0" role="application" :aria-label="label + help"
       @pointerdown="down" @pointermove="move" @pointerup="up" @pointercancel="cancel"
       @click="click" @keydown="key" @blur="cursor = null">
       <img v-if="photo" class="photo" :class="{ grey }" :src="photo" alt="" draggable="false" />
@@ -12,6 +12,7 @@ export default {
       <span v-if="point" class="cross" :style="place(point)" aria-hidden="true"></span>
       <span v-if="cursor" class="cross cursor" :style="place(cursor)" aria-hidden="true"></span>
       <p v-if="!photo" class="hint">{{ hint }}</p>
+      <span class="kg-hidden" aria-live="polite">{{ said }}</span>
     </div>
   `,
   props: {
@@ -24,13 +25,19 @@ export default {
     label: String,
     hint: String,
     ratio: String,
+    cells: Array,
   },
   emits: ["point", "stroke"],
   data: () => ({ cursor: null, points: null }),
   computed: {
     help() {
       const verb = this.mode === "paint" ? "paints there" : "chooses that point";
-      return `. Arrow keys move the cursor, with Shift in larger steps; Enter ${verb}.`;
+      return `. Arrow keys move the cursor by a pixel of the network, with Shift by ten; Enter ${verb}.`;
+    },
+    said() {
+      if (!this.cursor) return "";
+      const [rows, columns] = this.cells || [100, 100];
+      return `Row ${Math.floor(this.cursor[1] * rows) + 1}, column ${Math.floor(this.cursor[0] * columns) + 1}`;
     },
   },
   methods: {
@@ -74,10 +81,12 @@ export default {
       if (!this.photo) return;
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (step) {
-        const far = event.shiftKey ? 0.1 : 0.01;
+        const [rows, columns] = this.cells || [100, 100];
+        const far = event.shiftKey ? 10 : 1;
         const [x, y] = this.cursor || this.point || [0.5, 0.5];
-        const kept = (value) => Math.min(1, Math.max(0, value));
-        this.cursor = [kept(x + far * step[0]), kept(y + far * step[1])];
+        const middle = (share, by, count) =>
+          (Math.min(count - 1, Math.max(0, Math.floor(share * count) + far * by)) + 0.5) / count;
+        this.cursor = [middle(x, step[0], columns), middle(y, step[1], rows)];
       } else if (event.key === "Enter" || event.key === " ") {
         const at = this.cursor || this.point || [0.5, 0.5];
         if (this.mode === "paint") this.$emit("stroke", { points: [at], radius: this.radius });

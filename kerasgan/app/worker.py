@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from kerasgan.errors import KerasganError
@@ -19,6 +20,20 @@ class Superseded(Exception):
 
 class Busy(KerasganError):
     """More requests wait than the queue takes."""
+
+
+class Answer(Future):
+    """What was asked for. Whoever asked may have gone meanwhile, as when the app is ended."""
+
+    def set_result(self, result: Any) -> None:
+        """Give the answer, if it is still wanted."""
+        with contextlib.suppress(InvalidStateError):
+            super().set_result(result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Say why there is none, likewise."""
+        with contextlib.suppress(InvalidStateError):
+            super().set_exception(exception)
 
 
 class Worker:
@@ -49,7 +64,7 @@ class Worker:
         Raises:
             Busy: If too many sessions wait already.
         """
-        future: Future = Future()
+        future = Answer()
         with self._changed:
             older = self._waiting.get(session)
             if not self._open or (older is None and len(self._waiting) >= self.most):

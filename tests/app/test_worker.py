@@ -34,6 +34,25 @@ def test_the_newest_request_of_a_session_wins_at_its_place(held):
     assert done == ["newer", "other"]
 
 
+def test_whoever_has_gone_is_no_trouble(held):
+    """As when the app is ended by Ctrl-C while a page waits."""
+    worker, gate = held
+    begun, release = threading.Event(), threading.Event()
+    gone = worker.ask("a", lambda: (begun.set(), release.wait(30)))
+    gate.set()
+    assert begun.wait(30)
+    assert gone.cancel()  # while it is being done
+    never = worker.ask("b", int)
+    assert never.cancel()
+    worker.forget("b")
+    release.set()
+    assert worker.ask("c", lambda: 42).result(30) == 42
+    assert worker.ask("d", int).result(30) == 0
+    waiting = worker.ask("e", int)
+    waiting.cancel()
+    worker.close()
+
+
 def test_the_queue_is_bounded(held):
     worker, _ = held
     for name in "abc":

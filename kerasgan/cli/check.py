@@ -50,7 +50,8 @@ def check(
     check_picture(out)
     places = places_of(folder, masks, no_masks)
     found, _ = find_pairs(places.get("path"), places.get("images"), places.get("masks", ...))
-    print(f"{len(found)} images found; comparing them with their masks", flush=True)
+    work = "decoding them" if no_masks else "comparing them with their masks"
+    print(f"{len(found)} images found; {work}", flush=True)
     with (
         contextlib.redirect_stdout(io.StringIO()) as note,
         warnings.catch_warnings(record=True) as caught,

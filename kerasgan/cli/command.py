@@ -41,7 +41,9 @@ PATHS = (
 )
 """Options that name what must be there already."""
 IN_WORDS = (  # how messages of the library are said on a command line
-    (r"pass images=\.\.\. and masks=\.\.\.", "pass the one with images as FOLDER, and --masks"),
+    (r"pass images=\.\.\. and masks=\.\.\.", "pass the one with images as FOLDER, and --masks."),
+    (r"can name them in save_bundle", "can state them in a JSON file, --card"),
+    (r", or as lists of files", ""),
     (r"\bpass masks=None", "pass --no-masks"),
     (r"\bmasks=None", "--no-masks"),
     (r"\boverwrite=True", "--overwrite"),
@@ -93,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
         facts = {**answer.facts, "warnings": warned}
         text = json.dumps(_plain(facts), indent=2)
     else:
-        text = "\n".join(map(_one_line, answer.text.split("\n")))
+        text = "\n".join(map(_said, answer.text.split("\n")))
     encoding = getattr(stdout, "encoding", None) or "utf-8"
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stdout, flush=True)

@@ -8,6 +8,7 @@ import inspect
 import os
 import pathlib
 import re
+import shlex
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -440,6 +441,7 @@ def convert(
     else:
         table = function(source, out, **given)
     facts = {"folder": os.fspath(out), "pictures": len(table)}
-    return Answer(
-        facts, f"{len(table)} pictures written to {out}; look at them: kerasgan check {out}"
-    )
+    look = f"kerasgan check {shlex.quote(os.fspath(out))}"
+    if not (pathlib.Path(out) / "masks").is_dir():
+        look += " --no-masks"
+    return Answer(facts, f"{len(table)} pictures written to {out}; look at them: {look}")

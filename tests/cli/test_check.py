@@ -59,7 +59,7 @@ def test_images_alone(answer, refused, scenes):
     found = answer("check", scenes, "--no-masks")
     assert (found["images"], found["masks"]) == (4, 0)
     shutil.rmtree(scenes / "masks")
-    assert "--no-masks" in refused("check", scenes)
+    assert "and --masks. For unlabelled images pass --no-masks" in refused("check", scenes)
 
 
 def test_masks_elsewhere(answer, refused, scenes, tmp_path):

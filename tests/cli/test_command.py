@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
 import warnings
@@ -156,7 +157,7 @@ def test_masks_and_scores(answer, refused, scenes, model, tmp_path):
     assert "new or empty" in refused("evaluate", scenes, *options, "--out", tmp_path / "scores")
 
 
-def test_a_bundle_predicts_as_its_author_set_it(answer, refused, scenes, model, tmp_path):
+def test_a_bundle_predicts_as_its_author_set_it(answer, run, refused, scenes, model, tmp_path):
     network = kg.SegmentationGAN.load(model)
     file = tmp_path / "b.zip"
     with pytest.warns(kg.KerasganWarning, match="The card"):
@@ -173,7 +174,8 @@ def test_a_bundle_predicts_as_its_author_set_it(answer, refused, scenes, model, 
     card.write_text(json.dumps({"licence": "MIT", "limits": "Blood.", "funding": ""}))
     options = ["--out", tmp_path / "d.zip", "--card", card]
     assert "must be that of the card" in refused("bundle", model, *options, "--licence", "GPL-3.0")
-    answer("bundle", model, *options)
+    _, out, _ = run("bundle", model, *options)
+    assert "can state them in a JSON file, --card" in out
     with pytest.warns(kg.KerasganWarning, match="leaves out: segments"):
         bundle = kg.inference.load_bundle(tmp_path / "d.zip")
     assert (bundle.licence, bundle.card) == ("MIT", {"limits": "Blood."})
@@ -280,13 +282,15 @@ def test_what_a_run_is_trained_by_is_read_from_its_folder(
     assert trainings[-1][0].name == "fast"
 
 
-def test_pictures_are_converted(answer, tmp_path):
+def test_pictures_are_converted(answer, run, tmp_path):
     (tmp_path / "deep").mkdir()
     pixels = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(pixels).save(tmp_path / "deep" / "x.png")
     words = ("pictures", tmp_path / "deep", "--out", tmp_path / "out", "--low", 0, "--high", 4095)
-    assert answer("convert", *words)["pictures"] == 1
-    assert answer("check", tmp_path / "out", "--no-masks")["images"] == 1
+    _, out, _ = run("convert", *words)
+    assert out.startswith("1 pictures written")
+    *_, told = out.strip().partition("kerasgan check ")  # the command that is proposed works
+    assert answer("check", *shlex.split(told))["images"] == 1
 
 
 def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):

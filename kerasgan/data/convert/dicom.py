@@ -149,7 +149,7 @@ def _check_sizes(members: list[_Image]) -> None:
             raise KerasganError(
                 f"Images of one series must have one size. Received: {first.file.path} of "
                 f"{one[0]} x {one[1]} and {image.file.path} of {other[0]} x {other[1]}. "
-                f"Convert them apart, as lists of files."
+                "Convert them apart, from folders of their own, or as lists of files"
             )
 
 

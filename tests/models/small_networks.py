@@ -11,7 +11,7 @@ GENERATORS = {
     "attention_unet": {"levels": 2},
     "nested_unet": {"levels": 2},
     "pix2pix_generator": {},
-    "encoder_unet": {"encoder": "mobilenet_v2"},
+    "encoder_unet": {"encoder": "vgg16"},
     "segformer": {"depths": (1, 1, 1, 1)},
     "convnext_unet": {"depths": (1, 2)},
 }

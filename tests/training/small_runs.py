@@ -20,14 +20,28 @@ def small_gan(**changes):
     return kg.recipes.build("pix2pix", **{**small, **changes})
 
 
+def renewal(gan):
+    """Return what sets a compiled GAN back to where it began: its steps need no second tracing."""
+    kept = [*gan.weights, *store.optimizer_variables(gan).values()]
+    optimizers = (gan.optimizer, getattr(gan, "discriminator_optimizer", None))
+    kept += [optimizer.learning_rate for optimizer in optimizers if optimizer is not None]
+    values = [value.numpy() for value in kept]
+
+    def renew():
+        for variable, value in zip(kept, values):
+            variable.assign(value)
+        return gan
+
+    return renew
+
+
 def fit(gan, epochs, **kwargs):
     return gan.fit(IMAGES, MASKS, batch_size=3, epochs=epochs, shuffle=False, verbose=0, **kwargs)
 
 
 def weights(gan):
-    variables = store.optimizer_variables(gan)
-    networks = gan.generator.get_weights() + gan.discriminator.get_weights()
-    return networks + [value.numpy() for value in variables.values()]
+    networks = [value for network in gan._networks() for value in network.weights]
+    return [value.numpy() for value in (*networks, *store.optimizer_variables(gan).values())]
 
 
 def assert_same(first, second):

@@ -1,7 +1,5 @@
 """The networks that the user holds are those that are trained, in whatever precision."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -41,14 +39,11 @@ def kinds(*networks):
     return {layer.compute_dtype for layer in layers if hasattr(layer, "compute_dtype")}
 
 
-ORDERS = [*itertools.product(("float32", "bfloat16"), repeat=2), ("bfloat16", "float16", "float32")]
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_both_objects_are_trained_after_every_compile(order):
+def test_both_objects_are_trained_after_every_compile():
+    full, half = "float32", "bfloat16"
     generator, discriminator = networks()
     gan = kg.SegmentationGAN(generator, discriminator)
-    for precision in order:
+    for precision in (half, half, full, full, half, "float16", full):
         gan.compile("sgd", "sgd", losses=LOSSES, precision=precision)
         assert gan.generator is generator
         assert gan.discriminator is discriminator

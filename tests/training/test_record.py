@@ -16,7 +16,7 @@ def scenes(tmp_path_factory):
 
 
 def small():
-    gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=2, seed=0))
+    gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1, seed=0))
     gan.compile(keras.optimizers.Adam(0.01), losses={"dice": 1.0})
     return gan
 

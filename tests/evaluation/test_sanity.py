@@ -50,7 +50,7 @@ def test_each_stage_against_a_network_shuffled_by_hand(samples):
         for order in ("cascade", "alone")
         for stage, name in enumerate(names, 1)
     ]
-    for order, stage in (("cascade", 1), ("cascade", 2), ("alone", 2), ("alone", 3)):
+    for order, stage in (("cascade", 2), ("alone", 3)):
         other = network()
         for place in range(1, stage + 1) if order == "cascade" else [stage]:
             layer, rng = other.get_layer(names[place - 1]), np.random.default_rng([0, place - 1])

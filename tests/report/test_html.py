@@ -190,8 +190,9 @@ def test_the_summary_says_where_the_logits_went(report, model, samples):
     assert wanted in page.text("section", id="ledger")
 
 
-def test_one_image(model, samples, tmp_path):
+def test_one_image_in_silence(model, samples, tmp_path, capsys):
     page = read(write(model, samples[2], tmp_path / "one"))
+    assert capsys.readouterr().out == ""
     assert len(page.all("article")) == 1
     dice = kg.evaluate(model, samples[2], verbose=False)["dice"][0]
     assert f"{dice:.2f}" in page.text("ul", class_="sentences")
@@ -245,10 +246,12 @@ def test_hostile_names(model, tmp_path):
     assert "- \\<b\\>x\\</b\\>" in card_lines
 
 
-def test_the_card(model, samples, tmp_path):
+def test_the_card_and_shortcut_findings(model, samples, tmp_path):
     card = {"intended_use": "Research.", "training": {"epochs": 3}, "limits": ["Blood.", "Stool."]}
-    path = write(model, samples[:2], tmp_path / "report", card=card, images=1)
+    found = Shortcuts(None, None, None, None, ["text is <no> shortcut"])
+    path = write(model, samples[:2], tmp_path / "report", card=card, images=1, shortcuts=found)
     page = read(path)
+    assert "text is <no> shortcut" in page.text("section", id="shortcuts")
     use = page.text("section", id="use")
     assert "Research." in use
     assert [e[2] for e in page.all("span", class_="missing")] == ["not stated"]
@@ -317,14 +320,6 @@ def test_what_is_said_of_training_is_what_fit_did(tmp_path):
         assert not [text for text in ("size77", "epochs66") if text in words]
 
 
-def test_shortcut_findings_are_shown(model, samples, tmp_path):
-    found = Shortcuts(None, None, None, None, ["text is <no> shortcut"])
-    page = read(write(model, samples[:2], tmp_path / "a", shortcuts=found, images=1))
-    assert "text is <no> shortcut" in page.text("section", id="shortcuts")
-    page = read(write(model, samples[:2], tmp_path / "b", images=1, mode="letterbox"))
-    assert "kerasgan.evaluation.shortcuts" in page.text("section", id="shortcuts")
-
-
 def test_a_folder_with_other_files_is_left_alone(model, samples, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(KerasganError, match=r"holds other files.*Pass another folder"):
@@ -355,10 +350,10 @@ def test_an_earlier_report_is_replaced_whole_or_not_at_all(model, samples, tmp_p
     assert (folder / "index.html").read_bytes() == second
 
 
-def test_progress_is_shown_or_not(model, samples, tmp_path, capsys):
-    write(model, samples[:2], tmp_path / "a", images=1)
-    assert capsys.readouterr().out == ""
-    write(model, samples[:2], tmp_path / "b", images=1, verbose=True)
+def test_progress_is_shown_and_shortcuts_are_asked_for(model, samples, tmp_path, capsys):
+    options = {"images": 1, "mode": "letterbox", "verbose": True}
+    page = read(write(model, samples[:2], tmp_path / "report", **options))
+    assert "kerasgan.evaluation.shortcuts" in page.text("section", id="shortcuts")
     out = capsys.readouterr().out
     assert "2/2" in out
     assert "1/1" in out
@@ -395,7 +390,7 @@ def test_a_report_without_explanations(model, samples, tmp_path, monkeypatch):
 
     monkeypatch.setattr("kerasgan.report.panels.Explainer", refuses)
     refused("cannot be explained", write, model, samples, tmp_path / "refused")
-    for rules in ((), [], {}):
+    for rules in ((), {}):
         path = write(model, samples, tmp_path / "report", rules=rules, overwrite=True)
     page = read(path)
     page.check_closed()
@@ -429,10 +424,8 @@ def test_shares_inside_are_those_of_known_maps():
     assert found["chance"] < found["inside"] < 1
 
 
-def test_figures_without_outlines(model, samples, tmp_path):
-    kept = [
-        write(model, samples, tmp_path / str(on), images=2, outlines=on) for on in (True, False)
-    ]
+def test_figures_without_outlines(report, model, samples, tmp_path):
+    kept = [report, write(model, samples, tmp_path / "report", outlines=False)]
     for name in ("masks.png", "explanation_epsilon.png"):
         with_them, without = (imread(path.parent / "figures" / name) for path in kept)
         assert with_them.shape != without.shape or (with_them != without).any()

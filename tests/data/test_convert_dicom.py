@@ -1,29 +1,16 @@
-import warnings
-
 import numpy as np
 import pytest
+from dicom_files import item, pydicom, save_as, sequence
 from PIL import Image
 
 import kerasgan as kg
 from kerasgan.data.convert import from_dicom
 from kerasgan.errors import KerasganError, KerasganWarning
 
-pydicom = pytest.importorskip("pydicom")
 RNG = np.random.default_rng(0)
 UID = pydicom.uid
 SERIES = "1.2.3.4"
 H, W = 6, 8
-
-
-def item(**fields):
-    dataset = pydicom.Dataset()
-    for name, value in fields.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def sequence(**fields):
-    return pydicom.Sequence([item(**fields)])
 
 
 @pytest.fixture
@@ -31,50 +18,10 @@ def write(tmp_path):
     """Write stored values as a DICOM file with the given fields; a field of None is left out."""
 
     def save(name, values, **fields):
-        values = np.asarray(values)
-        color = values.ndim > 2 and values.shape[-1] == 3
-        frames = values.shape[0] if values.ndim - color > 2 else None
-        bits = values.dtype.itemsize * 8
-        fields = {
-            "SOPClassUID": UID.CTImageStorage,
-            "SOPInstanceUID": f"{SERIES}.{sum(name.encode())}",
-            "PatientID": "P1",
-            "SeriesInstanceUID": SERIES,
-            "SeriesNumber": 2,
-            "SamplesPerPixel": 3 if color else 1,
-            "PlanarConfiguration": 0 if color else None,
-            "PhotometricInterpretation": "RGB" if color else "MONOCHROME2",
-            "NumberOfFrames": frames,
-            "Rows": values.shape[-3] if color else values.shape[-2],
-            "Columns": values.shape[-2] if color else values.shape[-1],
-            "BitsAllocated": bits,
-            "BitsStored": bits,
-            "HighBit": bits - 1,
-            "PixelRepresentation": int(values.dtype.kind == "i"),
-            "PixelData": values.tobytes(),
-            **fields,
-        }
-        dataset = item(**{key: value for key, value in fields.items() if value is not None})
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.TransferSyntaxUID = UID.ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.file_meta = meta
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(path, write_like_original=False)
-        return path
+        uids = {"SOPInstanceUID": f"{SERIES}.{sum(name.encode())}", "SeriesInstanceUID": SERIES}
+        return save_as(tmp_path / name, np.asarray(values), **{**uids, **fields})
 
     return save
-
-
-@pytest.fixture(autouse=True)
-def _writing_as_in_pydicom_2():
-    """The way to save that versions 2 and 3 share is deprecated in 3."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
 
 
 def pictures(out):

@@ -9,13 +9,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from dicom_files import item, pydicom, save_as, sequence
 from PIL import Image
 from refusals import refused
 
 import kerasgan as kg
 from kerasgan.data.convert import from_dicom, to_dicom_map, to_dicom_seg
 
-pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
 RNG = np.random.default_rng(0)
 UID = pydicom.uid
@@ -24,30 +24,16 @@ ACROSS = [1, 0, 0, 0, 1, 0]
 OBLIQUE = [0.8, 0.6, 0, 0, 0, -1]
 
 
-def item(**fields):
-    dataset = pydicom.Dataset()
-    for name, value in fields.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def sequence(**fields):
-    return pydicom.Sequence([item(**fields)])
-
-
 @pytest.fixture
 def write(tmp_path):
     """Write an image as DICOM, with the given fields; a field of None is left out."""
 
     def save(name, shape=(H, W), **fields):
-        frames = shape[0] if len(shape) == 3 else None
         fields = {
-            "SOPClassUID": UID.CTImageStorage,
             "SOPInstanceUID": f"1.2.3.{sum(name.encode())}",
             "StudyInstanceUID": "1.2.7",
             "SeriesInstanceUID": "1.2.8",
             "FrameOfReferenceUID": "1.2.9",
-            "PatientID": "P1",
             "PatientName": "Müller^Ana",
             "PatientSex": "F",
             "PatientBirthDate": "19500101",
@@ -55,28 +41,10 @@ def write(tmp_path):
             "StudyDescription": "Abdomen",
             "SpecificCharacterSet": "ISO_IR 192",
             "Modality": "CT",
-            "SeriesNumber": 2,
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "NumberOfFrames": frames,
-            "Rows": shape[-2],
-            "Columns": shape[-1],
-            "BitsAllocated": 8,
-            "BitsStored": 8,
-            "HighBit": 7,
-            "PixelRepresentation": 0,
-            "PixelData": RNG.integers(0, 255, shape).astype(np.uint8).tobytes(),
             **fields,
         }
-        if len(fields["PixelData"]) % 2:
-            fields["PixelData"] += b"\0"
-        dataset = item(**{key: value for key, value in fields.items() if value is not None})
-        dataset.file_meta = pydicom.dataset.FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = UID.ExplicitVRLittleEndian
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(path, enforce_file_format=True)
-        return path
+        values = RNG.integers(0, 255, shape).astype(np.uint8)
+        return save_as(tmp_path / name, values, **fields)
 
     return save
 
@@ -410,10 +378,7 @@ def test_relevance_is_stored_as_it_is(kind, write, tmp_path):
     where = given, tmp_path / "pictures"
     (path,) = to_dicom_map(*where, tmp_path / "map", description="epsilon")
     data = pydicom.dcmread(path)
-    assert (data.SOPClassUID, data.ContentQualification) == (
-        UID.ParametricMapStorage,
-        "RESEARCH",
-    )
+    assert (data.SOPClassUID, data.ContentQualification) == (UID.ParametricMapStorage, "RESEARCH")
     assert (data.PatientID, data.get("FrameOfReferenceUID")) == (
         "P1",
         None if kind == "nowhere" else "1.2.9",

@@ -33,8 +33,7 @@ NIGHTLY = (  # browsers, packaging, pages, scripts
 )
 ONCE = (  # what no stack changes: .ci/run tests it on one
     "app/test_app_browser.py",
-    "benchmarks/test_default_rule.py",
-    "benchmarks/test_outside.py",
+    "benchmarks",
     "report/test_browser.py",
     "test_contributing.py",
 )
@@ -47,7 +46,7 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(ROOT)
         if {place.as_posix(), place.parts[0]} & set(NIGHTLY):
             item.add_marker(pytest.mark.nightly)
-        if place.as_posix() in ONCE and not KERAS_3:
+        if {place.as_posix(), place.parts[0]} & set(ONCE) and not KERAS_3:
             item.add_marker(pytest.mark.slow)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 
 import keras
+import pytest
 import tensorflow
 
-__all__ = ["path_of", "tf"]
+__all__ = ["by_stack", "path_of", "tf"]
 
 
 class _Functions:
@@ -55,9 +56,18 @@ def _of_symbols(function):
     return applied
 
 
-tf = _Functions(tensorflow) if keras.__version__.startswith("3.") else tensorflow
+KERAS_3 = keras.__version__.startswith("3.")
+tf = _Functions(tensorflow) if KERAS_3 else tensorflow
 
 
 def path_of(weight):
     """Its name behind that of its layer."""
     return getattr(weight, "path", weight.name)
+
+
+def by_stack(values, named=str):
+    """Mark every second value slow, others on each stack: .ci/run then tests each of them once."""
+    return [
+        pytest.param(value, id=named(value), marks=pytest.mark.slow if i % 2 == KERAS_3 else ())
+        for i, value in enumerate(values)
+    ]

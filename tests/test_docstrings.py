@@ -6,17 +6,20 @@ import inspect
 import pkgutil
 
 import pytest
+from stacks import by_stack
 
 import kerasgan as kg
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ROOMS = (kg.data, kg.models, kg.training, kg.inference, kg.explain, kg.evaluation, kg.report)
 MODULES = sorted(found.name for found in pkgutil.walk_packages(kg.__path__, "kerasgan."))
-if importlib.util.find_spec("innvestigate") is None:
-    MODULES.remove("kerasgan.explain.innvestigate")
+MODULES.remove("kerasgan.explain.innvestigate")
+BY_STACK = by_stack(["kerasgan", *MODULES])
+if importlib.util.find_spec("innvestigate"):
+    BY_STACK.append("kerasgan.explain.innvestigate")
 
 
-@pytest.mark.parametrize("name", ["kerasgan", *MODULES])
+@pytest.mark.parametrize("name", BY_STACK)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)

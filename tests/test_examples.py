@@ -155,7 +155,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     assert "with --resume goes on where it stopped" in error
     assert "Traceback" not in error
     reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
-    done = run_alone("train_polyp", *arguments, "--epochs", reached + 1, "--resume")
+    done = run("train_polyp", *arguments, "--epochs", reached + 1, "--resume")
     assert done.returncode == 0, done.stderr
     facts = json.loads((results / "facts.json").read_text())
     assert facts["epochs"] == reached + 1

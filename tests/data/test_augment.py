@@ -7,11 +7,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from refusals import refused
 from scipy import ndimage
 
 from kerasgan.data import augment
 from kerasgan.data.augment import Augmentation, augment_pair
-from kerasgan.errors import KerasganError
 
 RNG = np.random.default_rng(0)
 PARTS = [field.name for field in dataclasses.fields(Augmentation)]
@@ -451,10 +451,9 @@ def test_cutout_hides_one_rectangle_under_the_mean_colour():
     ],
 )
 def test_impossible_strengths(part, value, range_):
-    with pytest.raises(
-        KerasganError, match=f"'{part}' must be a finite number from {range_}. Received"
-    ):
-        Augmentation(**{part: value})
+    refused(
+        f"'{part}' must be a finite number from {range_}. Received", Augmentation, **{part: value}
+    )
 
 
 def test_tiny_images_survive_everything():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan.data import convert
@@ -83,13 +84,11 @@ def test_what_is_there_is_not_overwritten(tmp_path):
     with pytest.raises(KerasganError, match=r"new or an empty folder.*'mine\.txt'"):
         write_folder(tmp_path / "out", {}, [("s", source("a"))])
     assert tree(tmp_path / "out") == {"mine.txt"}
-    with pytest.raises(KerasganError, match="a file"):
-        write_folder(tmp_path / "out" / "mine.txt", {}, [("s", source("a"))])
+    refused("a file", write_folder, tmp_path / "out" / "mine.txt", {}, [("s", source("a"))])
     write_folder(tmp_path / "done", {"window": 1}, [("s", source("a"))])
     with pytest.raises(KerasganError, match=r"other settings \(window\)"):
         write_folder(tmp_path / "done", {"window": 2}, [("s", source("a"))])
-    with pytest.raises(KerasganError, match="'out' must be a folder"):
-        write_folder(None, {}, [])
+    refused("'out' must be a folder", write_folder, None, {}, [])
 
 
 @pytest.mark.parametrize("names", [("a/1", "a/1"), ("a/1", "A/1")])
@@ -102,12 +101,9 @@ def test_two_pictures_of_one_name_are_refused(names, tmp_path):
 def test_labels_outside_the_classes_are_refused():
     labels = np.array([[0, 1], [2, 7]])
     assert label_mask(labels, 1, "m").tolist() == [[0, 255], [255, 255]]
-    with pytest.raises(KerasganError, match=r"Mask m\.nii must hold 0 to 2.*: 7"):
-        label_mask(labels, 3, "m.nii")
-    with pytest.raises(KerasganError, match=r"0\.5"):
-        label_mask(labels / 2, 1, "m.nii")
-    with pytest.raises(KerasganError, match="1 values that are NaN"):
-        label_mask(np.array([0.0, np.nan]), 1, "m.nii")
+    refused(r"Mask m\.nii must hold 0 to 2.*: 7", label_mask, labels, 3, "m.nii")
+    refused(r"0\.5", label_mask, labels / 2, 1, "m.nii")
+    refused("1 values that are NaN", label_mask, np.array([0.0, np.nan]), 1, "m.nii")
 
 
 @pytest.mark.parametrize(
@@ -118,8 +114,7 @@ def test_labels_outside_the_classes_are_refused():
 def test_a_missing_library_is_named_with_its_extra(function, module, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     arguments = ("x", "y") if function == "from_coco" else ("x",)
-    with pytest.raises(KerasganError, match=rf"pip install -e '\.\[{extra}\]'"):
-        getattr(convert, function)(*arguments, "out")
+    refused(rf"pip install -e '\.\[{extra}\]'", getattr(convert, function), *arguments, "out")
 
 
 @pytest.mark.parametrize(
@@ -154,8 +149,7 @@ def test_pictures_that_cannot_be_stretched_are_refused(save, tmp_path):
         convert.from_pictures(tmp_path / "in", tmp_path / "out", low=0, high=1)
     bad = tmp_path / "bad.tif"
     Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(bad)
-    with pytest.raises(KerasganError, match=r"bad\.tif has 4 values"):
-        convert.from_pictures(bad, tmp_path / "other", low=0, high=1)
+    refused(r"bad\.tif has 4 values", convert.from_pictures, bad, tmp_path / "other", low=0, high=1)
     bad.write_bytes(b"not a picture")
     with pytest.raises(KerasganError, match=r"bad\.tif cannot be read"):
         convert.from_pictures(bad, tmp_path / "other", low=0, high=1)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 
 from kerasgan import KerasganError
 from kerasgan.data import synthetic
@@ -86,8 +87,7 @@ def test_a_data_set_on_disk(tmp_path, classes, factor):
 
 def test_a_folder_in_use_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(KerasganError, match="is not empty"):
-        synthetic.write_dataset(tmp_path, 1, 32)
+    refused("is not empty", synthetic.write_dataset, tmp_path, 1, 32)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(KerasganError, match="Cannot write scenes into"):
         synthetic.write_dataset(tmp_path / "mine.txt" / "below", 1, 32)
@@ -105,8 +105,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):
-    with pytest.raises(KerasganError, match=message):
-        synthetic.scene(**wrong)
+    refused(message, synthetic.scene, **wrong)
 
 
 @pytest.mark.parametrize("count", [0, -3, 2.5, "many"])

@@ -227,14 +227,8 @@ def test_names_that_a_spreadsheet_would_run_come_back(samples, tmp_path):
         ({"folds": 16}, "from 2 to 15. Received: 16"),
         ({"folds": 2.0}, "'folds' must be"),
         ({"folds": 7, "groups": patient}, "from 2 to 6. Received: 7"),
-        (
-            {"groups": lambda name: {"none": 1}[name]},
-            r"'groups' failed for '.*KeyError",
-        ),
-        (
-            {"groups": lambda name: "one"},
-            r"into two groups or more. Received: \['one'\] for all",
-        ),
+        ({"groups": lambda name: {"none": 1}[name]}, r"'groups' failed for '.*KeyError"),
+        ({"groups": lambda name: "one"}, r"into two groups or more. Received: \['one'\] for all"),
         ({"fraction": 1}, "'fraction' must be a finite number from 0 up and below 1. Received: 1"),
         ({"fraction": -0.1}, "'fraction' must be"),
         ({"fraction": "a"}, "'fraction' must be"),

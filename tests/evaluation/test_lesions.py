@@ -6,9 +6,9 @@ import re
 import field_constants
 import numpy as np
 import pytest
+from refusals import refused
 from scipy import ndimage
 
-from kerasgan.errors import KerasganError
 from kerasgan.evaluation import lesion_scores
 
 PAIRS = field_constants.pairs()
@@ -113,5 +113,4 @@ def test_many_small_lesions_take_no_matrix_of_pairs():
     ],
 )
 def test_bad_input(arguments, options, words):
-    with pytest.raises(KerasganError, match=re.escape(words)):
-        lesion_scores(*arguments, **options)
+    refused(re.escape(words), lesion_scores, *arguments, **options)

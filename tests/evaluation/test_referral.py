@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused
 
 import kerasgan as kg
 
@@ -73,8 +74,7 @@ def test_images_without_a_score_are_left_out():
     ],
 )
 def test_tables_that_cannot_be_used_are_named(rows, options, reason):
-    with pytest.raises(kg.KerasganError, match=reason):
-        curve_of(rows, **options)
+    refused(reason, curve_of, rows, **options)
 
 
 def test_the_largest_distances_are_the_poorest():
@@ -88,5 +88,4 @@ def test_the_largest_distances_are_the_poorest():
 def test_columns_without_order_are_refused(column):
     with pytest.raises(kg.KerasganError, match="'by' must be a column of finite numbers"):
         curve_of(table([0.5, 0.6], column), "entropy")
-    with pytest.raises(kg.KerasganError, match="'table' must be a DataFrame"):
-        curve_of(None, "entropy")
+    refused("'table' must be a DataFrame", curve_of, None, "entropy")

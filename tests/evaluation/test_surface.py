@@ -6,9 +6,9 @@ import re
 import field_constants
 import numpy as np
 import pytest
+from refusals import refused
 from scipy.spatial.distance import directed_hausdorff
 
-from kerasgan.errors import KerasganError
 from kerasgan.evaluation import (
     boundary_iou,
     hausdorff_95,
@@ -137,11 +137,9 @@ def test_empty_masks():
 )
 def test_bad_input(arguments, words):
     for function in (surface_distances, hausdorff_95, mean_surface_distance):
-        with pytest.raises(KerasganError, match=re.escape(words)):
-            function(*arguments)
+        refused(re.escape(words), function, *arguments)
     for function in (surface_dice, boundary_iou):
-        with pytest.raises(KerasganError, match=re.escape(words)):
-            function(*arguments[:2], 2, *arguments[2:])
+        refused(re.escape(words), function, *arguments[:2], 2, *arguments[2:])
 
 
 PAIRS = field_constants.pairs()
@@ -198,5 +196,4 @@ def test_shares_of_empty_masks():
         assert measure(empty, empty) == measure(dot, dot) == 1
         assert measure(dot, empty) == measure(empty, dot) == 0
         for bad in (0, -1, np.nan, "mm", None):
-            with pytest.raises(KerasganError, match="'tolerance' must be a finite number above 0"):
-                measure(dot, dot, bad)
+            refused("'tolerance' must be a finite number above 0", measure, dot, dot, bad)

@@ -14,8 +14,7 @@ SMALL += ["--adversarial-weight", 0, "--set", "generator=unet"]
 
 
 @pytest.mark.parametrize(
-    ("script", "channels"),
-    [pytest.param("vessels", 3, marks=pytest.mark.slow), ("ultrasound", 1)],
+    ("script", "channels"), [pytest.param("vessels", 3, marks=pytest.mark.slow), ("ultrasound", 1)]
 )
 def test_another_dataset_is_drawn_scored_and_explained(script, channels, tmp_path):
     folder = tmp_path / "results"

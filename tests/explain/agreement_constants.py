@@ -143,10 +143,7 @@ class ResNet(nn.Module):
         return self.head(x.permute(0, 2, 3, 1))
 
 
-CONVOLUTIONAL = {
-    "unet": (UNet, SequentialMergeBatchNorm),
-    "resnet": (ResNet, ResNetCanonizer),
-}
+CONVOLUTIONAL = {"unet": (UNet, SequentialMergeBatchNorm), "resnet": (ResNet, ResNetCanonizer)}
 COMPOSITES = {
     "epsilon": lambda **options: composites.LayerMapComposite(
         [*composites.layer_map_base(), (Linear, rules.Epsilon())], **options

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from refusals import refused
 from toys import IMAGES, small
 
 import kerasgan as kg
@@ -131,8 +132,7 @@ class TestMostRelevant:
         image = keras.Input((None, None, 3))
         explainer = Explainer(keras.Model(image, layers.Conv2D(1, 3, padding="same")(image)))
         samples = synthetic.write_dataset(tmp_path, count=2, size=48)
-        with pytest.raises(KerasganError, match="Argument 'size' must be given"):
-            most_relevant(explainer, samples, "conv2d")
+        refused("Argument 'size' must be given", most_relevant, explainer, samples, "conv2d")
         name = explainer.model.layers[-1].name
         assert most_relevant(explainer, samples, name, size=32, target=np.ones((32, 32)))
         assert most_relevant(explainer, IMAGES, name, target=np.ones((8, 8)))
@@ -172,5 +172,4 @@ class TestPicture:
 
     def test_unknown_channels(self):
         found = most_relevant(Explainer(small()), IMAGES, "down_2", 1)
-        with pytest.raises(KerasganError, match=r"channels from 0 to 5 .*Received: \[6\]"):
-            found.plot(channels=[6])
+        refused(r"channels from 0 to 5 .*Received: \[6\]", found.plot, channels=[6])

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 from toys import close, with_random_weights
 
 import kerasgan as kg
-from kerasgan.errors import KerasganError
 from kerasgan.explain import DiscriminatorExplainer, Epsilon, targets
 from kerasgan.explain.draw import overlay
 
@@ -114,8 +114,7 @@ def test_bad_models():
         (gan.generator, "two inputs of one size, image and mask. Received: "),
         ("model.keras", "Received: str"),
     ):
-        with pytest.raises(KerasganError, match=message):
-            DiscriminatorExplainer(model)
+        refused(message, DiscriminatorExplainer, model)
 
 
 @pytest.mark.parametrize(
@@ -128,5 +127,4 @@ def test_bad_models():
     ],
 )
 def test_bad_masks(masks, message):
-    with pytest.raises(KerasganError, match=message):
-        DiscriminatorExplainer(discriminator()).explain(IMAGES, masks)
+    refused(message, DiscriminatorExplainer(discriminator()).explain, IMAGES, masks)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import refused
 from toys import IMAGES, small
 
 from kerasgan import targets
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganWarning
 from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.draw import draw, in_colours, limit_of, overlay, to_picture
 
@@ -142,8 +143,7 @@ def test_at_most_eight_rows():
 
 
 def test_unknown_layer():
-    with pytest.raises(KerasganError, match="No relevance at a layer 'b'"):
-        made(IMAGES, {"a": IMAGES}).plot(layers=["b"])
+    refused("No relevance at a layer 'b'", made(IMAGES, {"a": IMAGES}).plot, layers=["b"])
 
 
 def test_to_picture():
@@ -252,8 +252,7 @@ def test_images_are_named_below_their_rows(tmp_path):
     ends = [below(draw(e, names=long), row)[0][-2:] for row in range(2)]
     assert ends == ["/0", "/1"]
     for wrong in (names[:1], "ab", [1, 2], 3, []):
-        with pytest.raises(KerasganError, match="'names' must be a text for each of the 2 images"):
-            e.plot(names=wrong)
+        refused("'names' must be a text for each of the 2 images", e.plot, names=wrong)
 
 
 def test_the_share_is_left_out_where_the_ledger_cannot_tell():

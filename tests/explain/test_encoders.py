@@ -9,11 +9,7 @@ from keras import layers
 
 ENCODERS = {
     "VGG16": ["block1_conv2", "block2_conv2", "block3_conv3"],
-    "ResNet50": [
-        "conv1_relu",
-        "conv2_block3_out",
-        "conv3_block4_out",
-    ],
+    "ResNet50": ["conv1_relu", "conv2_block3_out", "conv3_block4_out"],
     "MobileNetV2": [
         "block_1_expand_relu",
         "block_3_expand_relu",

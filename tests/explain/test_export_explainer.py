@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan import Explainer, KerasganError
@@ -95,6 +96,5 @@ def test_a_process_without_kerasgan(folder, explainer, tmp_path):
 def test_refusals(explainer, tmp_path):
     with pytest.raises(KerasganError, match="target without arrays"):
         export_explainer(explainer, tmp_path / "e", np.ones((16, 16, 1)))
-    with pytest.raises(KerasganError, match="exists"):
-        export_explainer(explainer, tmp_path)
+    refused("exists", export_explainer, explainer, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 from toys import IMAGES, small
 
 import kerasgan as kg
@@ -53,13 +54,11 @@ def test_huge_images():
     ):
         explainer.explain(images)
     images[2, 0, 0, 0] = 1e300
-    with pytest.raises(KerasganError, match=r"values beyond float32, in images \[2\]"):
-        explainer.explain(images)
+    refused(r"values beyond float32, in images \[2\]", explainer.explain, images)
     shifted = Explainer(small(), preprocess=lambda x: x / (x.max() > 0.99), batch_size=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         images = IMAGES * [[[[0.1]]], [[[1]]], [[[1]]]]
-        with pytest.raises(KerasganError, match=r"preprocess returned NaN.* in images \[0\]"):
-            shifted.explain(images)
+        refused(r"preprocess returned NaN.* in images \[0\]", shifted.explain, images)
 
 
 def test_a_judge_names_the_image_too():

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from kerasgan.data.resize import image_box, resize_back
-from kerasgan.errors import KerasganError
 from kerasgan.explain import to_original
 
 SIZES = [(530, 621), (1072, 1920), (352, 332), (64, 64), (40, 200), (17, 9), (1, 1)]
@@ -74,5 +74,4 @@ def test_letterbox_borders_are_told_not_lost():
     ],
 )
 def test_bad_input(arguments, message):
-    with pytest.raises(KerasganError, match=message):
-        to_original(*arguments)
+    refused(message, to_original, *arguments)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import toys
 from keras import layers
+from refusals import refused
 from toys import IMAGES, small, with_random_weights
 
 import kerasgan as kg
@@ -114,8 +115,7 @@ class TestOcclusion:
         ],
     )
     def test_arguments(self, options, message):
-        with pytest.raises(KerasganError, match=message):
-            Occlusion(**options)
+        refused(message, Occlusion, **options)
 
     @pytest.mark.parametrize(
         ("method", "message"),
@@ -134,12 +134,10 @@ class TestOcclusion:
     def test_that_do_not_fit_the_image(self, images, method, message):
         explainer = Explainer(pixelwise(), method)
         for function in (explainer.explain, explainer.relevance):
-            with pytest.raises(KerasganError, match=message):
-                function(images)
+            refused(message, function, images)
         image = keras.Input((None, None, 3))
         explainer = Explainer(keras.Model(image, layers.Conv2D(1, 1)(image)), method)
-        with pytest.raises(KerasganError, match=message):
-            explainer.explain(images)
+        refused(message, explainer.explain, images)
         with pytest.raises(
             tf.errors.InvalidArgumentError, match="of Occlusion must fit into the image"
         ):
@@ -221,8 +219,7 @@ class TestRISE:
         ],
     )
     def test_arguments(self, options, message):
-        with pytest.raises(KerasganError, match=message):
-            RISE(**options)
+        refused(message, RISE, **options)
 
 
 class TestGradCAM:
@@ -278,10 +275,7 @@ class TestGradCAM:
 
     @pytest.mark.parametrize("layer", [3, "", ["down_1"], b"down_1"])
     def test_arguments(self, layer):
-        with pytest.raises(
-            KerasganError, match="'layer' of GradCAM must be None or a layer's name"
-        ):
-            GradCAM(layer)
+        refused("'layer' of GradCAM must be None or a layer's name", GradCAM, layer)
 
     def test_layers_without_maps(self):
         image = keras.Input((8, 8, 3))

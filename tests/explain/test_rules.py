@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 from toys import linear_of
 
-from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.errors import KerasganWarning
 from kerasgan.explain import Composite, Explainer, anything, first, last
 from kerasgan.explain.rules import (
     AlphaBeta,
@@ -205,8 +206,7 @@ def test_rules_of_ones_own():
     ],
 )
 def test_bad_arguments(make, message):
-    with pytest.raises(KerasganError, match=message):
-        make()
+    refused(message, make)
 
 
 def model_of_one():
@@ -225,8 +225,7 @@ def test_faults_of_ones_own_rules_are_named():
 
     images = np.ones((1, 4, 4, 1))
     for rule, words in ((Shape(), "layer 'only', .*Received"), (Misspelt(), "'shares'")):
-        with pytest.raises(KerasganError, match=words):
-            Explainer(model_of_one(), rule).explain(images, np.ones((4, 4)))
+        refused(words, Explainer(model_of_one(), rule).explain, images, np.ones((4, 4)))
 
 
 def test_a_pair_that_fits_no_layer_is_told():

@@ -19,10 +19,7 @@ RULES = {
     "epsilon, no bias": (rules.Epsilon(0.1, bias=False), oracle.epsilon(0.1, bias=False)),
     "z-plus": (rules.ZPlus(), oracle.z_plus()),
     "alpha-beta": (rules.AlphaBeta(2, 1), oracle.alpha_beta(2, 1)),
-    "alpha-beta, no bias": (
-        rules.AlphaBeta(2, 1, bias=False),
-        oracle.alpha_beta(2, 1, bias=False),
-    ),
+    "alpha-beta, no bias": (rules.AlphaBeta(2, 1, bias=False), oracle.alpha_beta(2, 1, bias=False)),
     "gamma": (rules.Gamma(), oracle.gamma()),
     "flat": (rules.Flat(), oracle.flat),
     "w-square": (rules.WSquare(), oracle.w_square),

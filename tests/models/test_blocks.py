@@ -1,7 +1,7 @@
 """Dropout that a seed and a counter decide."""
 
 import numpy as np
-import pytest
+from refusals import refused
 from stacks import tf
 
 import kerasgan as kg
@@ -66,5 +66,4 @@ class TestSeededDropout:
         np.testing.assert_array_equal(layer(self.ones), self.ones)
 
     def test_wrong_rate_is_named(self):
-        with pytest.raises(kg.KerasganError, match=r"'rate' must be .* below 1. Received: 1"):
-            models.SeededDropout(1)
+        refused(r"'rate' must be .* below 1. Received: 1", models.SeededDropout, 1)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
 from small_networks import BUILT, DISCRIMINATORS, GENERATORS, build, inputs_of, randomize
 from stacks import path_of
 
@@ -82,8 +83,7 @@ def test_wrong_sizes_are_named(name):
     for size in (0, -32, "32", 33.0, True, 31, (32, 32, 3)):
         if size == 31 and name.startswith(("pixel", "mask", "feature")):
             continue
-        with pytest.raises(kg.KerasganError, match="'size' must be a"):
-            build(name, size=size)
+        refused("'size' must be a", build, name, size=size)
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from refusals import refused
 from stacks import tf
 
 import kerasgan as kg
@@ -259,8 +260,7 @@ def test_logits(build):
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
 @pytest.mark.parametrize(("build", "words"), UNCLEAR.values(), ids=list(UNCLEAR))
 def test_what_cannot_be_told(build, words):
-    with pytest.raises(KerasganError, match=words):
-        read_output(network(build))
+    refused(words, read_output, network(build))
 
 
 @pytest.mark.parametrize("name", ["tf.sigmoid", "cropped", "linear behind", "flipped"])
@@ -344,8 +344,7 @@ def test_a_network_is_let_go():
 def test_channels_first_are_named():
     image = keras.Input((3, 16, 16))
     conv = layers.Conv2D(1, 1, activation="sigmoid", data_format="channels_first")
-    with pytest.raises(KerasganError, match=r"channels first.*Permute"):
-        read_output(keras.Model(image, conv(image)))
+    refused(r"channels first.*Permute", read_output, keras.Model(image, conv(image)))
 
 
 def test_several_outputs_are_named():
@@ -356,8 +355,7 @@ def test_several_outputs_are_named():
 
 def test_labels_are_refused_where_classes_are_wanted():
     model = network(LABELS["tf.sigmoid"])
-    with pytest.raises(KerasganError, match=r"labels that may overlap.*model\.outputs"):
-        kg.SegmentationGAN(model)
+    refused(r"labels that may overlap.*model\.outputs", kg.SegmentationGAN, model)
     one = keras.Model(model.inputs[0], model.outputs[0][..., 1:2])
     agrees(one, "sigmoid")
 
@@ -401,8 +399,7 @@ def test_subclassed_networks_take_their_shape_from_the_images():
     ],
 )
 def test_what_is_no_network_here_is_named(model, words):
-    with pytest.raises(KerasganError, match=words):
-        kg.models.generator_of(model)
+    refused(words, kg.models.generator_of, model)
 
 
 def test_to_probability_against_numpy():

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras.applications.imagenet_utils import preprocess_input
 from PIL import Image
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan import KerasganError, KerasganWarning
@@ -55,13 +56,11 @@ class TestNames:
 
     @pytest.mark.parametrize("given", ["[0,2]", "image_net", "", 3, ("[0,1]",), False])
     def test_unknown(self, given):
-        with pytest.raises(KerasganError, match=r"'preprocess' must be one of \[-1,1\], \[0,1\]"):
-            preprocess_of(None, given)
+        refused(r"'preprocess' must be one of \[-1,1\], \[0,1\]", preprocess_of, None, given)
 
     def test_of_colours_refuse_grey(self):
         for name in ("imagenet", "caffe"):
-            with pytest.raises(KerasganError, match="3 channels"):
-                preprocess_of(None, name)(IMAGES[..., :1])
+            refused("3 channels", preprocess_of(None, name), IMAGES[..., :1])
 
     def test_a_function_is_named_after_itself(self):
         def halved(images):
@@ -210,8 +209,7 @@ class TestImages:
         pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3))
         for call in self.calls():
             for images in (pixels, pixels.astype(np.uint8), pixels.astype(np.float32)):
-                with pytest.raises(KerasganError, match=r"0 to 255; images / 127.5 - 1"):
-                    call(images)
+                refused(r"0 to 255; images / 127.5 - 1", call, images)
 
     def test_dark_pixels_of_whole_numbers_are_refused(self):
         for call in self.calls():
@@ -229,8 +227,7 @@ class TestImages:
         images = np.zeros((1, 32, 32, 3), np.float32)
         images[0, 3, 4, 1] = np.nan
         for call in self.calls():
-            with pytest.raises(KerasganError, match="NaN"):
-                call(images)
+            refused("NaN", call, images)
 
     @pytest.mark.parametrize(
         "images",

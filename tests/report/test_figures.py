@@ -39,11 +39,7 @@ def test_error_panel_colours_each_pixel_by_what_it_is():
     image, truth, prediction = scene()
     panel = mask_figure([image], [truth], [prediction]).axes[2]
     canvas, grey = panel.images[1].get_array(), 0.5 * 0.75
-    for at, color in (
-        ((5, 5), figures.MISSED),
-        ((5, 10), figures.HIT),
-        ((5, 14), figures.EXTRA),
-    ):
+    for at, color in (((5, 5), figures.MISSED), ((5, 10), figures.HIT), ((5, 14), figures.EXTRA)):
         np.testing.assert_allclose(canvas[at], (grey + np.array(to_rgb(color))) / 2, atol=1e-6)
     np.testing.assert_allclose(canvas[0, 0], [grey] * 3, atol=1e-6)
     assert panel.texts[0].get_text() == "Jaccard 0.33"

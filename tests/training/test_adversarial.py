@@ -23,10 +23,7 @@ def softplus(z):
 
 
 FORMULAS = {
-    "vanilla": (
-        softplus(-DRAWN).mean(),
-        (softplus(-TRUE).mean() + softplus(DRAWN).mean()) / 2,
-    ),
+    "vanilla": (softplus(-DRAWN).mean(), (softplus(-TRUE).mean() + softplus(DRAWN).mean()) / 2),
     "least_squares": (
         ((DRAWN - 1) ** 2).mean(),
         (((TRUE - 1) ** 2).mean() + (DRAWN**2).mean()) / 2,

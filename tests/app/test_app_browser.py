@@ -231,7 +231,7 @@ def test_keyboard_and_search(visit):
     page.wait_for_function(READY, arg="row 1, column 1.")
     page.get_by_label("Search names").fill("SEC")
     playwright.expect(page.locator(".kg-names button")).to_have_count(1)
-    page.get_by_text("second", exact=True).click()
+    page.locator(".kg-names").get_by_text("second", exact=True).click()
     playwright.expect(page.locator("figcaption").first).to_contain_text("second")
 
 

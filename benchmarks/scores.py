@@ -46,7 +46,7 @@ def measure(count, height, width):
         evaluate = kg.evaluation.evaluate_masks
         evaluate(samples, masks, scores="all")  # a warm-up
         taken = {"default": seconds(lambda: evaluate(samples, masks))}
-        for name in ("surface", "lesions", "centreline"):
+        for name in ("surface", "objects", "centreline"):
             whole = seconds(lambda name=name: evaluate(samples, masks, scores=name))
             taken[name] = whole - taken["default"]
         calibration = kg.inference.expected_calibration_error

@@ -295,7 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", metavar="FOLDER", help="folder for scores.csv, a row per image, and scores.txt")
     _add_masks(add)
     add("--names", metavar="FILE", help="text file of the images to score; all if left out")
-    sets = "distances, surface, lesions, centreline, calibration, all"
+    sets = "distances, surface, objects, centreline, calibration, all"
     add("--scores", nargs="+", metavar="SET", help=f"further scores: {sets}")
     add("--threshold", type=float, help="probability that counts; 0.5, or as a bundle says")
     add("--augment", action="store_true", help="average over flips and right angles")

@@ -379,7 +379,8 @@ def report(
     size, how = gan.generator.input_shape[1:3], framing(facts["recipe"])
     batch = next(iter(drawn.batches(len(drawn), size, **how)))[0]
     explainer = kg.Explainer(gan.generator, rule=rule)
-    explanation = explainer.explain(batch, target="prediction", layers=layers_to_show(gan))
+    layers = layers_to_show(gan, size)
+    explanation = explainer.explain(batch, target="prediction", layers=layers)
     explanation.save(folder / "explanation.npz")
     explanation.plot(folder / "explanation.png")
     return facts

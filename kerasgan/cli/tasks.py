@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import os
 import pathlib
-import re
 import shlex
 import tempfile
 import warnings
@@ -33,6 +33,7 @@ from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.inference.stream import to_samples
 from kerasgan.models.framing import framing_of
+from kerasgan.models.functional import feature_maps, way_down
 from kerasgan.storage import is_new_or_empty, write_file
 
 KEPT = ("recipe.json", "facts.json", "scores.csv", "scores.txt", "training.csv")
@@ -204,7 +205,7 @@ def explain(
         layers = []
         explain_one = kg.explain.MergedExplainer(loaded, rule, **options).explain
     else:
-        shown = layers_to_show(loaded) if layers is None else list(layers)
+        shown = layers_to_show(loaded, options["size"]) if layers is None else list(layers)
         layers = shown if format == "png" else []
         explain_one = functools.partial(kg.Explainer(loaded, rule=rule).explain, layers=layers)
     bar = keras.utils.Progbar(len(samples), unit_name="image")
@@ -243,13 +244,16 @@ def explain(
     return Answer(facts, f"{len(samples)} explanations by {rule} written to {folder}")
 
 
-def layers_to_show(model: Any) -> list[str]:
-    """Return three stages of the generator's way down, at 1/4 to 1/16 of the size or so."""
-    names = [layer.name for layer in model.generator.layers]
-    blocks = {name[:6]: name for name in names if re.match(r"block[235].*_(add|project_bn)$", name)}
-    places = [f"down_{level}" for level in (2, 3, 4)]
-    places = [place for place in places if any(name.startswith(f"{place}_") for name in names)]
-    return places or list(blocks.values())
+def layers_to_show(model: Any, size: tuple[int, int]) -> list[str]:
+    """Name layers of the generator's way down, at about 1/4, 1/8 and 1/16 of the size."""
+    widths = {name: maps.shape[-1] for name, maps in feature_maps(model.generator).items()}
+    down: dict[int, str] = {}  # of each size the last of the widest, which is no gate
+    for name, area in way_down(model.generator, size).items():
+        if widths[name] >= widths.get(down.get(area), 0):
+            down[area] = name
+    shares = {math.log2(math.prod(size) / area): name for area, name in down.items()}
+    nearest = [min(shares, key=lambda share: abs(share - 2 * halvings)) for halvings in (2, 3, 4)]
+    return [shares[share] for share in dict.fromkeys(nearest) if share > 1]
 
 
 def report(

@@ -4,7 +4,7 @@ In come a model and `Samples`; out come tables (pandas), a row for each image, w
 bootstrap intervals. `evaluate` predicts first: how an output is read as a mask is decided in
 `kerasgan.models.outputs`, what a mask file means in `kerasgan.data.masks`.
 
-- Masks: `segmentation` (scores), `surface` (outlines), `lesions`, `centreline` (thin structures),
+- Masks: `segmentation` (scores), `surface` (outlines), `objects`, `centreline` (thin structures),
   `summary` (means and pooled scores of one dataset or several), `cross` (cross-validation),
   `breakdown` (by size and group), `paired` (one model against another), `baseline` (a threshold on
   colour), `referral` (which images a person should look at).
@@ -25,8 +25,8 @@ from kerasgan.evaluation.complexity import complexity
 from kerasgan.evaluation.context import context, relevance_between_objects, top_images
 from kerasgan.evaluation.cross import cross_validate
 from kerasgan.evaluation.faithfulness import faithfulness
-from kerasgan.evaluation.lesions import lesion_scores
 from kerasgan.evaluation.localisation import localisation
+from kerasgan.evaluation.objects import object_scores
 from kerasgan.evaluation.paired import paired_difference
 from kerasgan.evaluation.referral import referral_curve
 from kerasgan.evaluation.removal import removal_curve
@@ -68,7 +68,7 @@ __all__ = [
     "evaluate_masks",
     "summarize",
     "summary_table",
-    "lesion_scores",
+    "object_scores",
     "surface_dice",
     "boundary_iou",
     "cldice",

@@ -43,7 +43,7 @@ def paired_difference(
 
     Returns:
         One row for each column of numbers that both tables have, but the true area and the number
-        of true lesions: `score`, its name; `mean_a` and `mean_b`; `difference`, the second less the
+        of true objects: `score`, its name; `mean_a` and `mean_b`; `difference`, the second less the
         first; `low` and `high`, its percentile interval; `p`, two-sided: twice the share of
         resamples whose difference is zero or of the other sign, 1 at most; `images`, those with a
         value in both tables, on which all of the row rests.
@@ -67,7 +67,7 @@ def paired_difference(
     table_a, table_b = _aligned(table_a, table_b)
     rows, grouped = [], group_rows(table_a.index, groups)
     for column in table_a.select_dtypes("number"):
-        if column not in table_b or column.startswith(("true_area", "lesions")):
+        if column not in table_b or column.startswith(("true_area", "objects")):
             continue
         pair = np.stack([table_a[column], table_b[column]], axis=1).astype(np.float64)
         for argument, values in zip(("table_a", "table_b"), pair.T):

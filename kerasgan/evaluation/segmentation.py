@@ -25,7 +25,7 @@ from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.evaluation.bootstrap import Groups, group_rows
 from kerasgan.evaluation.centreline import centreline_row
-from kerasgan.evaluation.lesions import CONNECTIVITY, LESION_SCORES, OVERLAP, lesion_scores
+from kerasgan.evaluation.objects import CONNECTIVITY, OBJECT_SCORES, OVERLAP, object_scores
 from kerasgan.evaluation.summary import (
     Evaluated,
     summarize,
@@ -60,14 +60,14 @@ AHEAD = 8
 SETS = {
     "distances": tuple(DISTANCES),
     "surface": (*DISTANCES, *SHARES),
-    "lesions": LESION_SCORES,
+    "objects": OBJECT_SCORES,
     "centreline": ("cldice",),
     "calibration": ("brier", "ece"),
 }
 """Sets of scores that can be asked for by name -> their columns."""
-MASK_SETS = ("distances", "surface", "lesions", "centreline")
+MASK_SETS = ("distances", "surface", "objects", "centreline")
 """Those that need no probabilities."""
-SUMS = ("true_area", "predicted_area", "lesions", "false_positives_per_image")
+SUMS = ("true_area", "predicted_area", "objects", "false_positives_per_image")
 """Columns that are added up over classes, where others are averaged."""
 Score = Callable[[np.ndarray, np.ndarray], Any]
 AskedScores = Optional[Union[str, Mapping[str, Score], Sequence[Union[str, Score]], Score]]
@@ -108,7 +108,7 @@ def evaluate(
             `evaluate_masks`; here also `"calibration"`.
         tolerance: As for `evaluate_masks`, like the next three.
         spacing: Size of a pixel.
-        overlap: Jaccard index above which lesions match.
+        overlap: Jaccard index above which objects match.
         connectivity: 8 or 4.
         groups: From the name of an image to its group: patient, video, surgery. Intervals are then
             over groups, not over images.
@@ -205,7 +205,7 @@ def evaluate_masks(
         empty: As for `evaluate`.
         surface: As `scores="distances"`.
         scores: Further scores, one or a list of: `"distances"` between outlines, `"surface"`, the
-            same and what share of the outlines is right, `"lesions"`, `"centreline"`, or `"all"` of
+            same and what share of the outlines is right, `"objects"`, `"centreline"`, or `"all"` of
             these; and scores of your own, as a dict from names to functions, or
             functions that are called as their score. Each takes the true and the predicted mask of
             an image, bool (height, width), and returns a number, or NaN where there is none. With
@@ -216,9 +216,9 @@ def evaluate_masks(
             two experts differ.
         spacing: Height and width of a pixel in millimetres, one number for both, or a function
             from the name of an image to either, for distances and "surface"; 1 for pixels.
-        overlap: Jaccard index above which a predicted lesion matches a true one, as for
-            `lesion_scores`.
-        connectivity: Whether pixels that touch at a corner belong to one lesion, 8, or not, 4.
+        overlap: Jaccard index above which a predicted object matches a true one, as for
+            `object_scores`.
+        connectivity: Whether pixels that touch at a corner belong to one object, 8, or not, 4.
         groups: As for `evaluate`.
         verbose: Whether to show a progress bar.
 
@@ -226,11 +226,11 @@ def evaluate_masks(
         One row per image: `name`; `accuracy`, `jaccard`, `dice`, `recall`, `precision`, `f2`,
         `specificity`, all in [0, 1]; `true_area` and `predicted_area`, the foreground as a fraction
         of the frame. With n classes each class is scored against the rest: the columns above are
-        means over the classes 1 to n-1 (areas and numbers of lesions: sums), followed by those of
+        means over the classes 1 to n-1 (areas and numbers of objects: sums), followed by those of
         each, `jaccard_1` and so on. With "distances", also `hausdorff_95` and
         `mean_surface_distance`: NaN where one of the masks is empty, since there is no distance
         then; 0 where both are (NaN where `empty` is `"nan"`). With "surface", these,
-        `surface_dice` and `boundary_iou`. With "lesions", the columns of `lesion_scores`; with
+        `surface_dice` and `boundary_iou`. With "objects", the columns of `object_scores`; with
         "centreline", `cldice`. `surface_dice`, `boundary_iou` and `cldice` are 0 where one of the
         masks is empty and 1 where both are (NaN where `empty` is `"nan"`). With scores of your own,
         a column of each. `attrs["summary"]` is what `summarize` returns, with the number of
@@ -247,7 +247,7 @@ def evaluate_masks(
         >>> def too_large(truth, predicted):
         ...     return predicted.sum() / truth.sum() - 1 if truth.any() else np.nan
         >>> whole = [np.ones((32, 32), bool)] * 2
-        >>> table = evaluate_masks(samples, whole, scores=["lesions", too_large])
+        >>> table = evaluate_masks(samples, whole, scores=["objects", too_large])
         >>> bool((table["too_large"] > 0).all())
         True
     """
@@ -343,9 +343,9 @@ def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, f
                 spacing = _spacing_of(name, spacing)
             measured = surface_row(truth, predicted, empty, settings["tolerance"], spacing)
             row.update((column, measured[column]) for column in SETS[score_name])
-        elif score_name == "lesions":
+        elif score_name == "objects":
             how = {key: settings[key] for key in ("overlap", "connectivity")}
-            row.update(lesion_scores(truth, predicted, empty=empty, **how))
+            row.update(object_scores(truth, predicted, empty=empty, **how))
         elif score_name == "centreline":
             row.update(centreline_row(truth, predicted, empty))
     return row
@@ -386,7 +386,7 @@ def _stated(scores: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
     if "surface" in scores or "distances" in scores:
         spacing = settings["spacing"]
         stated["spacing"] = "by name" if callable(spacing) else spacing
-    if "lesions" in scores:
+    if "objects" in scores:
         stated.update(overlap=settings["overlap"], connectivity=settings["connectivity"])
     return {"settings": stated} if stated else {}
 

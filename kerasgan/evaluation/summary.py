@@ -21,7 +21,7 @@ from kerasgan.evaluation.bootstrap import (
     resampled_sums,
 )
 from kerasgan.evaluation.breakdown import LOW_IS_GOOD
-from kerasgan.evaluation.lesions import LESION_SCORES
+from kerasgan.evaluation.objects import OBJECT_SCORES
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS
 from kerasgan.validation import check_seed
 
@@ -74,9 +74,8 @@ def summarize(
         there are any. `"scores"` are means over images, `{column: {"mean", "low", "high",
         "images"}}`, where `images` counts those that have a value. `"pooled"` are scores of all
         images together, `{column: {"value", "low", "high"}}`: true and false positives and
-        negatives are added up over images before the score is taken, so a large object or lesion
-        counts for more; of several classes the mean is taken last. NaN where there is nothing to
-        divide by.
+        negatives are added up over images before the score is taken, so a large object counts for
+        more; of several classes the mean is taken last. NaN where there is nothing to divide by.
 
     Example:
         >>> table = pd.DataFrame({"dice": [0.5, 0.7, 0.9]})
@@ -285,15 +284,15 @@ def _class_parts(table, of_class, pixels) -> dict[str, tuple[np.ndarray, np.ndar
         counts = Counts(tp, predicted - tp, true - tp, right - tp)
         for name, weights in SCORES.items():
             found[name] = tuple(sum(w * c for w, c in zip(each, counts)) for each in weights)
-    columns = [f"{name}{of_class}" for name in LESION_SCORES]
+    columns = [f"{name}{of_class}" for name in OBJECT_SCORES]
     if set(columns) <= set(table):
-        lesions, sensitivity, false, _, quality = (
+        objects, sensitivity, false, _, quality = (
             np.nan_to_num(table[column].to_numpy(np.float64)) for column in columns
         )
-        matched = np.rint(sensitivity * lesions)
-        half = (lesions + matched + false) / 2
-        found["lesion_sensitivity"] = matched, lesions
-        found["lesion_f1"] = matched, half
+        matched = np.rint(sensitivity * objects)
+        half = (objects + matched + false) / 2
+        found["object_sensitivity"] = matched, objects
+        found["object_f1"] = matched, half
         found["panoptic_quality"] = quality * half, half
     return found
 
@@ -329,8 +328,8 @@ def _summary_rows(summary: Mapping[str, Any], mean: str, pooled: str) -> list[di
 
 
 def _shown(column: str) -> str:
-    """Say what the mean of a column is; that of the numbers of lesions is one for each image."""
-    return re.sub(r"^lesions(?=(_\d+)?$)", "true_lesions_per_image", column)
+    """Say what the mean of a column is; that of the numbers of objects is one for each image."""
+    return re.sub(r"^objects(?=(_\d+)?$)", "true_objects_per_image", column)
 
 
 def _line(row: Mapping[str, Any], width: int, sign: str = "") -> str:

@@ -21,7 +21,7 @@ from kerasgan.inference.members import input_size, members_of
 from kerasgan.inference.stream import image_source
 from kerasgan.models.archives import TEXT_LIMIT, entries_of
 from kerasgan.models.framing import bring_whole
-from kerasgan.models.functional import generator_of
+from kerasgan.models.functional import feature_maps, generator_of, way_down
 from kerasgan.models.preprocess import NAMES, Preprocess, preprocess_of
 from kerasgan.storage import write_file
 from kerasgan.validation import check_number, check_path, invalid
@@ -236,7 +236,9 @@ def fit_novelty(
     network = generator_of(model)
     (member,) = members_of(network)
     window, before = input_size(member, size), preprocess_of(network, preprocess)
-    layers = _way_down(network, window) if layers is None else list(layers)
+    if layers is None:  # the last of each size
+        layers = {area: name for name, area in way_down(network, window).items()}.values()
+    layers = list(layers)
     if not 1 <= len(layers) <= MOST_LAYERS:
         raise invalid("layers", f"at least one name and at most {MOST_LAYERS}", layers)
     known = {}
@@ -266,25 +268,6 @@ def _distances(features: dict[str, np.ndarray], known: dict[str, Any]) -> np.nda
     return total / len(features)
 
 
-def _maps(network: keras.Model) -> dict[str, Any]:
-    """Outputs (batch, height, width, channels) of the layers that have one, by name."""
-    alone = [each for each in network.layers if not isinstance(each, keras.Model)]
-    found = {each.name: getattr(each, "output", None) for each in alone}
-    return {name: out for name, out in found.items() if len(getattr(out, "shape", ())) == 4}
-
-
-def _way_down(network: keras.Model, window: tuple[int, int]) -> list[str]:
-    """Name the last layer of each height and width up to the last one of the smallest."""
-    maps = dict(list(_maps(network).items())[1:])  # but for the image
-    image = tf.TensorSpec((1, *window, network.inputs[0].shape[-1]), network.inputs[0].dtype)
-    run = tf.function(keras.Model(network.inputs, maps), autograph=False)
-    shapes = run.get_concrete_function(image).structured_outputs
-    areas = {name: shapes[name].shape[1] * shapes[name].shape[2] for name in maps}
-    names = list(areas)
-    down = names[: len(names) - names[::-1].index(min(reversed(names), key=areas.get))]
-    return list({areas[name]: name for name in down}.values())
-
-
 def _features(
     network: keras.Model,
     images: Any,
@@ -293,7 +276,7 @@ def _features(
     before: Preprocess,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Names of the images, and their features (images, 2 x channels) by layer."""
-    outputs = _maps(network)
+    outputs = feature_maps(network)
     for layer in layers:
         if layer not in outputs:
             raise unknown_name("layers", layer, list(outputs))

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.stack import has_symbolic_outputs, shape_called_on
@@ -73,6 +74,25 @@ def as_functional(
 def is_functional(network: Any) -> bool:
     """Say whether something is a Keras model with symbolic inputs and outputs."""
     return isinstance(network, keras.Model) and has_symbolic_outputs(network)
+
+
+def feature_maps(network: keras.Model) -> dict[str, Any]:
+    """Outputs (batch, height, width, channels) of the layers that have one, by name."""
+    alone = [each for each in network.layers if not isinstance(each, keras.Model)]
+    found = {each.name: getattr(each, "output", None) for each in alone}
+    return {name: out for name, out in found.items() if len(getattr(out, "shape", ())) == 4}
+
+
+def way_down(network: keras.Model, size: tuple[int, int]) -> dict[str, int]:
+    """Pixels in the map of each layer, but for the image, up to the last of the smallest maps."""
+    maps = dict(list(feature_maps(network).items())[1:])
+    image = tf.TensorSpec((1, *size, network.inputs[0].shape[-1]), network.inputs[0].dtype)
+    run = tf.function(keras.Model(network.inputs, maps), autograph=False)
+    shapes = run.get_concrete_function(image).structured_outputs
+    areas = {name: shapes[name].shape[1] * shapes[name].shape[2] for name in maps}
+    names = list(areas)
+    last = len(names) - names[::-1].index(min(reversed(names), key=areas.get))
+    return {name: areas[name] for name in names[:last]}
 
 
 def names_of_outputs(network: keras.Model) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerasgan.evaluation.lesions import OVERLAP
+from kerasgan.evaluation.objects import OVERLAP
 from kerasgan.report.collect import Collected
 
 SCORE_WORDS = {
@@ -146,8 +146,8 @@ def sentences(collected: Collected, threshold: float | None = None) -> list[str]
         f"Missed objects: {missed} of {objects} (criterion: no pixel of the object is predicted). "
         f"False positives: {false} of {regions} predicted regions (criterion: no pixel of the "
         "region belongs to a true object).",
-        "These criteria are met by any overlap. The score lesion_sensitivity of kerasgan.evaluate "
-        f"is stricter: by default a lesion counts as found only above a Jaccard index of "
+        "These criteria are met by any overlap. The score object_sensitivity of kerasgan.evaluate "
+        f"is stricter: by default an object counts as found only above a Jaccard index of "
         f"{OVERLAP:g}.",
         "Expected calibration error (mean difference between confidence and accuracy): "
         f"{collected.calibration.error:.3f}.",

@@ -301,9 +301,32 @@ def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):
     assert "2/2 images, 0 s left" in capsys.readouterr().err
 
 
-def test_layers_that_are_shown():
-    network = kg.models.unet(size=32, filters=2, levels=3)
-    assert tasks.layers_to_show(kg.SegmentationGAN(network)) == ["down_2", "down_3"]
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        ("pix2pix_generator", {"filters": 2}),
+        ("unet", {"filters": 2, "levels": 5}),
+        ("residual_unet", {"filters": 2}),
+        ("attention_unet", {"filters": 2}),
+        ("nested_unet", {"filters": 2, "levels": 4}),
+        ("segformer", {"filters": 4}),
+        ("encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}),
+        ("encoder_unet", {"filters": 2, "encoder": "efficientnet_lite0"}),
+    ],
+)
+def test_layers_that_are_shown_lie_on_the_way_down(build, options):
+    network = getattr(kg.models, build)(size=64, **options)
+    shown = tasks.layers_to_show(kg.SegmentationGAN(network), (64, 64))
+    assert [network.get_layer(name).output.shape[1] for name in shown] == [16, 8, 4]
+    if build in ("attention_unet", "segformer"):
+        image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+        found = kg.Explainer(network, rule="gradient").explain(image, layers=shown).layers
+        assert list(found) == shown
+
+
+def test_no_layer_is_shown_of_a_network_that_stays_large():
+    network = kg.models.unet(size=32, filters=2, levels=1)
+    assert tasks.layers_to_show(kg.SegmentationGAN(network), (32, 32)) == ["middle_act_b"]
 
 
 def test_a_network_of_windows_is_explained_over_the_whole_image(answer, refused, scenes, tmp_path):

@@ -100,7 +100,7 @@ def main():
     warnings.simplefilter("ignore")
     found = {}
     for name, (truth, prediction) in pairs().items():
-        of = found[name] = {"surface_dice": [], "boundary_iou": [], "lesions": []}
+        of = found[name] = {"surface_dice": [], "boundary_iou": [], "objects": []}
 
         def measures(spacing, tolerance, truth=truth, prediction=prediction):
             return BinaryPairwiseMeasures(
@@ -119,7 +119,7 @@ def main():
             of["cldice"] = float(np.nan_to_num(measures((1, 1), 1).centreline_dsc()))
         for overlap in OVERLAPS:
             for connectivity in (4, 8):
-                of["lesions"].append(panoptic(truth, prediction, overlap, connectivity))
+                of["objects"].append(panoptic(truth, prediction, overlap, connectivity))
     smooth = []
     for truth, prediction in disks():
         measured = surface_distance.compute_surface_distances(truth, prediction, (1, 1))

@@ -348,7 +348,7 @@ class TestOwnScores:
             {"dice": lambda t, p: 1.0},
             {"hausdorff_95": lambda t, p: 1.0},
             {"name": lambda t, p: 1.0},
-            {"lesions": lambda t, p: 1.0},
+            {"objects": lambda t, p: 1.0},
             {"brier": lambda t, p: 1.0},
             {"surface": lambda t, p: 1.0},
             {"true_area_1": lambda t, p: 1.0},
@@ -368,14 +368,14 @@ class TestOwnScores:
             ("hausdorff_95", "scores='distances'"),
             ("cldice", "scores='centreline'"),
             ("ece", "scores='calibration'"),
-            ("lesion", r"one of .*Did you mean 'lesions'\?"),
+            ("object", r"one of .*Did you mean 'objects'\?"),
             ("nothing like it", "one of distances, surface.*'nothing like it'$"),
             ("dice", "'dice' is there without being asked for"),
             ("true_area", "'true_area' is there without"),
         ],
     )
     def test_a_name_that_is_no_set_is_told_which_one_has_it(self, samples, name, told):
-        for scores in (name, ["lesions", name]):
+        for scores in (name, ["objects", name]):
             refused(told, evaluate, bright(), samples, scores=scores, verbose=False)
 
     @pytest.mark.parametrize("value", BAD_VALUES)
@@ -384,7 +384,7 @@ class TestOwnScores:
         with pytest.raises(KerasganError, match=r"Score 'mine' .*'a'"):
             evaluate_masks(samples, masks, scores={"mine": lambda truth, predicted: value})
 
-    @pytest.mark.parametrize("name", ["dice_1", "true_area_2", "lesions_1", "mine_2"])
+    @pytest.mark.parametrize("name", ["dice_1", "true_area_2", "objects_1", "mine_2"])
     def test_names_of_columns_of_classes_are_refused(self, samples, tmp_path, name):
         levels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
         several = write(tmp_path / "several", {"a": (frame(levels), levels)}, classes=3)
@@ -405,7 +405,7 @@ class TestOwnScores:
 
         masks = [samples.mask(index) for index in range(3)]
         with pytest.raises(KerasganError, match=r"Score 'clears' .*'a'.*read-only"):
-            evaluate_masks(samples, masks, scores=[clears, "lesions"])
+            evaluate_masks(samples, masks, scores=[clears, "objects"])
 
     def test_that_fails_is_named_with_the_image(self, samples):
         def fails(truth, predicted):
@@ -475,7 +475,7 @@ class TestSetsOfScores:
         table = evaluate(bright(), samples, scores="all", tolerance=1.5, verbose=False)
         assert list(table) == [
             *("name", *A, "hausdorff_95", "mean_surface_distance", "surface_dice", "boundary_iou"),
-            *("lesions", "lesion_sensitivity", "false_positives_per_image", "lesion_f1"),
+            *("objects", "object_sensitivity", "false_positives_per_image", "object_f1"),
             *("panoptic_quality", "cldice", "brier", "ece"),
         ]
         truth, found = samples.mask(0), predict(bright(), samples[:1])[0]
@@ -493,20 +493,20 @@ class TestSetsOfScores:
     def test_where_masks_are_empty(self, samples, empty):
         table = evaluate(bright(), samples, scores="all", empty=empty, verbose=False)
         both = math.nan if empty == "nan" else 1
-        for column in ("surface_dice", "boundary_iou", "cldice", "lesion_f1", "panoptic_quality"):
+        for column in ("surface_dice", "boundary_iou", "cldice", "object_f1", "panoptic_quality"):
             np.testing.assert_equal(table[column][1], 0, err_msg=column)
             np.testing.assert_equal(table[column][2], both, err_msg=column)
-        assert table["lesion_sensitivity"][1:].isna().all()
-        assert table["lesions"].tolist() == [1, 0, 0]
-        assert "\ntrue_lesions_per_image" in summary_text(table)
+        assert table["object_sensitivity"][1:].isna().all()
+        assert table["objects"].tolist() == [1, 0, 0]
+        assert "\ntrue_objects_per_image" in summary_text(table)
 
     def test_with_scores_of_ones_own(self, samples):
         def area(truth, predicted):
             return predicted.sum()
 
         masks = [samples.mask(index) for index in range(3)]
-        table = evaluate_masks(samples, masks, scores=["lesions", area], surface=True)
-        assert {"area", "lesion_f1", "hausdorff_95"} <= set(table)
+        table = evaluate_masks(samples, masks, scores=["objects", area], surface=True)
+        assert {"area", "object_f1", "hausdorff_95"} <= set(table)
         assert not {"surface_dice", "cldice"} & set(table)
         both = evaluate_masks(samples, masks, scores="surface", surface=True)
         assert list(both).count("hausdorff_95") == 1
@@ -518,9 +518,9 @@ class TestSetsOfScores:
         truth[7, 1:3], found[7, 6:8] = 2, 2
         truth[4, 4] = 2
         samples = write(tmp_path / "data", {"a": (frame(found * 80), truth)}, classes=3)
-        row = evaluate_masks(samples, [found], scores=["lesions", "surface"]).iloc[0]
-        assert (row["lesions"], row["lesions_1"], row["lesions_2"]) == (3, 1, 2)
-        assert (row["false_positives_per_image"], row["lesion_sensitivity"]) == (1, 0.5)
+        row = evaluate_masks(samples, [found], scores=["objects", "surface"]).iloc[0]
+        assert (row["objects"], row["objects_1"], row["objects_2"]) == (3, 1, 2)
+        assert (row["false_positives_per_image"], row["object_sensitivity"]) == (1, 0.5)
         assert (row["surface_dice_1"], row["surface_dice_2"], row["surface_dice"]) == (1, 0, 0.5)
 
     def test_spacing_of_each_image(self, samples):
@@ -569,10 +569,10 @@ class TestSetsOfScores:
             {"overlap": 1},
             {"connectivity": 6},
             {"connectivity": None},
-            {"scores": "lesion"},
+            {"scores": "object"},
             {"scores": ["all", "jaccard"]},
             {"scores": ["all", {"cldice": max}]},
-            {"scores": [{"lesions": max}, "lesions"]},
+            {"scores": [{"objects": max}, "objects"]},
         ],
     )
     def test_bad_settings_are_refused_before_anything_runs(self, samples, options):

@@ -100,30 +100,30 @@ def test_pooled_scores_are_those_of_all_pixels(inside, empty):
 def test_pooled_scores_of_several_classes_are_averaged_last(tmp_path):
     samples = make(tmp_path / "data", 2, classes=4)
     masks = masks_of(samples)
-    pooled = evaluate_masks(samples, masks, scores="lesions").attrs["summary"]["pooled"]
+    pooled = evaluate_masks(samples, masks, scores="objects").attrs["summary"]["pooled"]
     truth, found = concatenated(samples, masks)
     wanted = [float(score("dice", count(truth == k, found == k))) for k in (1, 2, 3)]
     assert [pooled[f"dice_{k}"]["value"] for k in (1, 2, 3)] == pytest.approx(wanted)
     assert pooled["dice"]["value"] == pytest.approx(np.mean(wanted))
-    assert {"lesion_f1", "lesion_f1_3"} <= set(pooled)
+    assert {"object_f1", "object_f1_3"} <= set(pooled)
 
 
-def test_pooled_scores_of_lesions_are_those_of_all_lesions(inside):
+def test_pooled_scores_of_objects_are_those_of_all_objects(inside):
     masks = masks_of(inside)
-    table = evaluate_masks(inside, masks, scores="lesions", connectivity=4, empty="nan")
+    table = evaluate_masks(inside, masks, scores="objects", connectivity=4, empty="nan")
     pooled = table.attrs["summary"]["pooled"]
-    found = (table["lesion_sensitivity"].fillna(0) * table["lesions"]).sum()
-    lesions, false = table["lesions"].sum(), table["false_positives_per_image"].sum()
-    assert pooled["lesion_sensitivity"]["value"] == pytest.approx(found / lesions)
-    f1 = found / (lesions / 2 + (found + false) / 2)
-    assert pooled["lesion_f1"]["value"] == pytest.approx(f1)
+    found = (table["object_sensitivity"].fillna(0) * table["objects"]).sum()
+    objects, false = table["objects"].sum(), table["false_positives_per_image"].sum()
+    assert pooled["object_sensitivity"]["value"] == pytest.approx(found / objects)
+    f1 = found / (objects / 2 + (found + false) / 2)
+    assert pooled["object_f1"]["value"] == pytest.approx(f1)
     indices = table["panoptic_quality"] * (
-        table["lesions"]
-        + table["lesion_sensitivity"].fillna(0) * table["lesions"]
+        table["objects"]
+        + table["object_sensitivity"].fillna(0) * table["objects"]
         + table["false_positives_per_image"]
     )
     assert pooled["panoptic_quality"]["value"] == pytest.approx(
-        indices.sum() / (lesions + found + false)
+        indices.sum() / (objects + found + false)
     )
     assert "false_positives_per_image" not in pooled
 

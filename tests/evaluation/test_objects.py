@@ -9,7 +9,7 @@ import pytest
 from refusals import refused
 from scipy import ndimage
 
-from kerasgan.evaluation import lesion_scores
+from kerasgan.evaluation import object_scores
 
 PAIRS = field_constants.pairs()
 FIELD = json.loads(pathlib.Path(__file__).with_name("field.json").read_text(encoding="utf-8"))
@@ -17,78 +17,78 @@ FIELD = json.loads(pathlib.Path(__file__).with_name("field.json").read_text(enco
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_against_panoptica(name):
-    expected = iter(FIELD["pairs"][name]["lesions"])
+    expected = iter(FIELD["pairs"][name]["objects"])
     for overlap in field_constants.OVERLAPS:
         for connectivity in (4, 8):
             tp, fp, fn, quality = next(expected)
-            got = lesion_scores(*PAIRS[name], overlap=overlap, connectivity=connectivity)
-            assert got["lesions"] == tp + fn
+            got = object_scores(*PAIRS[name], overlap=overlap, connectivity=connectivity)
+            assert got["objects"] == tp + fn
             assert got["false_positives_per_image"] == fp
-            assert got["lesion_sensitivity"] == pytest.approx(tp / (tp + fn))
-            assert got["lesion_f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
+            assert got["object_sensitivity"] == pytest.approx(tp / (tp + fn))
+            assert got["object_f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
             assert got["panoptic_quality"] == pytest.approx(quality, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_instance_labels_are_what_is_connected(name):
     labels = [ndimage.label(mask)[0] for mask in PAIRS[name]]
-    expected = lesion_scores(*PAIRS[name], connectivity=4)
-    assert lesion_scores(*labels, connectivity=None) == expected
+    expected = object_scores(*PAIRS[name], connectivity=4)
+    assert object_scores(*labels, connectivity=None) == expected
     gaps = [np.where(label > 0, 7 * label.max() - 3 * label + 2, 0) for label in labels]
-    assert lesion_scores(*gaps, connectivity=None) == expected
-    assert lesion_scores(labels[0].astype(float), labels[1], connectivity=None) == expected
+    assert object_scores(*gaps, connectivity=None) == expected
+    assert object_scores(labels[0].astype(float), labels[1], connectivity=None) == expected
 
 
-def test_lesions_that_touch_are_one_unless_told_apart():
+def test_objects_that_touch_are_one_unless_told_apart():
     truth = np.array([[1, 1, 1, 2, 2, 2]])
     found = np.array([[1, 1, 1, 0, 2, 2]])
-    joined = lesion_scores(truth > 0, found > 0)
-    assert (joined["lesions"], joined["lesion_sensitivity"]) == (1, 0)  # IoU 3/6, not above
-    apart = lesion_scores(truth, found, connectivity=None)
-    assert (apart["lesions"], apart["lesion_sensitivity"]) == (2, 1)
+    joined = object_scores(truth > 0, found > 0)
+    assert (joined["objects"], joined["object_sensitivity"]) == (1, 0)  # IoU 3/6, not above
+    apart = object_scores(truth, found, connectivity=None)
+    assert (apart["objects"], apart["object_sensitivity"]) == (2, 1)
     assert apart["panoptic_quality"] == pytest.approx((1 + 2 / 3) / 2)
-    whole = lesion_scores([[1, 2]], [[1, 2]], connectivity=None)  # no background at all
-    assert (whole["lesions"], whole["lesion_f1"]) == (2, 1)
+    whole = object_scores([[1, 2]], [[1, 2]], connectivity=None)  # no background at all
+    assert (whole["objects"], whole["object_f1"]) == (2, 1)
 
 
 def test_one_to_one_the_best_first():
     truth = np.array([[1] * 10])
     found = np.array([[1] * 4 + [0] + [1] * 5])
     for overlap, expected in ((0.0, 0.5), (0.45, 0.5), (0.5, 0.0)):
-        got = lesion_scores(truth, found, overlap=overlap)
-        assert got["lesion_sensitivity"] == (expected > 0)
+        got = object_scores(truth, found, overlap=overlap)
+        assert got["object_sensitivity"] == (expected > 0)
         assert got["false_positives_per_image"] == (1 if expected else 2)
         assert got["panoptic_quality"] == pytest.approx(0.5 / 1.5 if expected else 0)
 
 
 def test_the_corner_is_the_question_of_connectivity():
     truth = np.eye(3, dtype=bool)
-    assert lesion_scores(truth, truth)["lesions"] == 1
-    assert lesion_scores(truth, truth, connectivity=4)["lesions"] == 3
+    assert object_scores(truth, truth)["objects"] == 1
+    assert object_scores(truth, truth, connectivity=4)["objects"] == 3
 
 
 @pytest.mark.parametrize("policy", ["agree", "medai", "nan"])
 def test_empty_masks(policy):
     empty, dot = np.zeros((2, 5, 5), bool)
     dot[2, 2] = True
-    both = lesion_scores(empty, empty, empty=policy)
+    both = object_scores(empty, empty, empty=policy)
     expected = math.nan if policy == "nan" else 1
-    np.testing.assert_equal([both["lesion_f1"], both["panoptic_quality"]], [expected] * 2)
-    assert (both["lesions"], both["false_positives_per_image"]) == (0, 0)
-    assert math.isnan(both["lesion_sensitivity"])
-    invented = lesion_scores(empty, dot, empty=policy)
-    assert (invented["lesion_f1"], invented["false_positives_per_image"]) == (0, 1)
-    assert math.isnan(invented["lesion_sensitivity"])
-    missed = lesion_scores(dot, empty, empty=policy)
-    assert (missed["lesion_f1"], missed["panoptic_quality"]) == (0, 0)
-    assert (missed["lesion_sensitivity"], missed["false_positives_per_image"]) == (0, 0)
+    np.testing.assert_equal([both["object_f1"], both["panoptic_quality"]], [expected] * 2)
+    assert (both["objects"], both["false_positives_per_image"]) == (0, 0)
+    assert math.isnan(both["object_sensitivity"])
+    invented = object_scores(empty, dot, empty=policy)
+    assert (invented["object_f1"], invented["false_positives_per_image"]) == (0, 1)
+    assert math.isnan(invented["object_sensitivity"])
+    missed = object_scores(dot, empty, empty=policy)
+    assert (missed["object_f1"], missed["panoptic_quality"]) == (0, 0)
+    assert (missed["object_sensitivity"], missed["false_positives_per_image"]) == (0, 0)
 
 
-def test_many_small_lesions_take_no_matrix_of_pairs():
+def test_many_small_objects_take_no_matrix_of_pairs():
     mask = np.zeros((600, 600), bool)
     mask[::2, ::2] = True
-    got = lesion_scores(mask, mask)
-    assert (got["lesions"], got["panoptic_quality"]) == (90_000, 1)
+    got = object_scores(mask, mask)
+    assert (got["objects"], got["panoptic_quality"]) == (90_000, 1)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_many_small_lesions_take_no_matrix_of_pairs():
     ],
 )
 def test_bad_input(arguments, options, words):
-    refused(re.escape(words), lesion_scores, *arguments, **options)
+    refused(re.escape(words), object_scores, *arguments, **options)

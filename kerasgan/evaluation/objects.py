@@ -1,4 +1,4 @@
-"""Scores that count lesions, not pixels: which were found, and what was found that is none."""
+"""Scores that count objects, not pixels: which were found, and what was found that is none."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from kerasgan.validation import check_choice, check_number, check_plane
 
 OVERLAP = 0.5
 CONNECTIVITY = 8
-LESION_SCORES = (
-    "lesions",
-    "lesion_sensitivity",
+OBJECT_SCORES = (
+    "objects",
+    "object_sensitivity",
     "false_positives_per_image",
-    "lesion_f1",
+    "object_f1",
     "panoptic_quality",
 )
 
 
-def lesion_scores(
+def object_scores(
     truth: Any,
     prediction: Any,
     *,
@@ -30,34 +30,34 @@ def lesion_scores(
     connectivity: int | None = CONNECTIVITY,
     empty: str = "agree",
 ) -> dict[str, float]:
-    """Match true and predicted lesions one to one, and score what was found.
+    """Match true and predicted objects one to one, and score what was found.
 
-    A lesion is a connected part of a mask; parts that touch are one lesion. Where lesions that
+    An object is a connected part of a mask; parts that touch are one object. Where objects that
     touch are told apart, pass instance labels and `connectivity=None`. A true and a predicted
-    lesion can match if their Jaccard index (IoU) is above `overlap`. The pair with the highest goes
-    first, then the next of those left; from 0.5 up no lesion has a second candidate.
+    object can match if their Jaccard index (IoU) is above `overlap`. The pair with the highest goes
+    first, then the next of those left; from 0.5 up no object has a second candidate.
 
     Args:
         truth: True mask (height, width), boolean or {0, 1}; with `connectivity=None`, whole numbers
-            with a number of its own for each lesion and 0 for the background.
+            with a number of its own for each object and 0 for the background.
         prediction: Predicted mask, likewise.
-        overlap: Jaccard index above which two lesions match, from 0 up and below 1. With 0 a pixel
+        overlap: Jaccard index above which two objects match, from 0 up and below 1. With 0 a pixel
             in common is enough.
         connectivity: 8 if pixels that touch at a corner belong together, 4 if only those that share
             a side do, None for instance labels.
-        empty: `"nan"` for NaN in `lesion_f1` and `panoptic_quality` where there is no lesion in
+        empty: `"nan"` for NaN in `object_f1` and `panoptic_quality` where there is no object in
             either mask, any other policy of `kerasgan.evaluation.evaluate` for 1.
 
     Returns:
-        `lesions`, the number of true ones; `lesion_sensitivity`, the share of them that has a
+        `objects`, the number of true ones; `object_sensitivity`, the share of them that has a
         match, NaN if there is none; `false_positives_per_image`, the number of predicted ones
-        without a match; `lesion_f1`, twice the matches over all lesions, true and predicted;
-        `panoptic_quality`, the sum of the matches' Jaccard indices over half of all lesions: the F1
+        without a match; `object_f1`, twice the matches over all objects, true and predicted;
+        `panoptic_quality`, the sum of the matches' Jaccard indices over half of all objects: the F1
         times their mean index.
 
     Example:
-        >>> found = lesion_scores([[1, 1, 0, 1, 0, 0]], [[1, 1, 0, 0, 0, 1]])
-        >>> found["lesion_sensitivity"], found["false_positives_per_image"]
+        >>> found = object_scores([[1, 1, 0, 1, 0, 0]], [[1, 1, 0, 0, 0, 1]])
+        >>> found["object_sensitivity"], found["false_positives_per_image"]
         (0.5, 1)
 
     Source: Kirillov et al. 2019 (arXiv 1801.00868), equation 1; Maier-Hein et al. 2024 (Metrics
@@ -76,13 +76,13 @@ def lesion_scores(
             f"Received: {true.shape} and {predicted.shape}"
         )
     indices = _match(true, predicted, overlap)
-    lesions, found = int(true.max(initial=0)), len(indices)
+    objects, found = int(true.max(initial=0)), len(indices)
     false = int(predicted.max(initial=0)) - found
-    counts = Counts(found, false, lesions - found, 0)
+    counts = Counts(found, false, objects - found, 0)
     f1 = float(score("dice", counts, empty="nan" if empty == "nan" else "agree"))
     quality = f1 * float(np.mean(indices)) if found else f1
-    sensitivity = found / lesions if lesions else np.nan
-    return dict(zip(LESION_SCORES, (lesions, sensitivity, false, f1, quality)))
+    sensitivity = found / objects if objects else np.nan
+    return dict(zip(OBJECT_SCORES, (objects, sensitivity, false, f1, quality)))
 
 
 def _match(true: np.ndarray, predicted: np.ndarray, overlap: float) -> list[float]:
@@ -104,7 +104,7 @@ def _match(true: np.ndarray, predicted: np.ndarray, overlap: float) -> list[floa
 
 
 def _instances(name: str, mask: Any, connectivity: int | None) -> np.ndarray:
-    """Give each lesion a number, from 1 up without gaps: int64 (height, width)."""
+    """Give each object a number, from 1 up without gaps: int64 (height, width)."""
     kind = "whole numbers from 0 up" if connectivity is None else "boolean or {0, 1}"
     expected = f"a mask (height, width), {kind}"
     mask = check_plane(name, mask, expected)

@@ -34,8 +34,6 @@ from kerasgan.evaluation.sanity import compare_models, random_logit, randomisati
 from kerasgan.evaluation.segmentation import evaluate, evaluate_masks, save_table
 from kerasgan.evaluation.shortcuts import (
     Shortcuts,
-    inpainting_effect,
-    region_relevance,
     shortcuts,
 )
 from kerasgan.evaluation.spectral import Clusters, relevance_clusters
@@ -96,8 +94,6 @@ __all__ = [
     "Shortcuts",
     "find_regions",
     "inpaint_regions",
-    "inpainting_effect",
-    "region_relevance",
     "Clusters",
     "relevance_clusters",
 ]

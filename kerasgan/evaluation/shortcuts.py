@@ -46,8 +46,21 @@ class Shortcuts(NamedTuple):
     r"""What `shortcuts` found.
 
     Attributes:
-        regions: What `region_relevance` returned.
-        inpainted: What `inpainting_effect` returned.
+        regions: A row for each image and region: `name`, `method`, `kind`, `region`; `share` of the
+            absolute relevance on the region; `area`, its share of the pixels; `lift`, the one by
+            the other; `outside_share` and `outside_area`, the same of what lies outside the target.
+            Where the region is not there, or no relevance, all but areas are NaN.
+            `attrs["summary"]`, columns by name: a row for each region with means over the `images`
+            that have it, and `low` and `high`, the bootstrap interval of `excess`, outside share
+            less outside area.
+        inpainted: Two rows for each image and region: `name`, `region`, `inpainted` ("region" or
+            "control"); `area`, the share of the pixels painted; `dice` of the target and what is
+            predicted now; `dice_beyond`, the same if painted pixels keep what was predicted for
+            them, so that only what is predicted elsewhere counts; `logit_change`, of the mean logit
+            over the target; `truth_dice`, with the true mask, and `truth_change`, from that of the
+            unaltered image. NaN where the region is not there, the target is empty or there are no
+            masks. `attrs["summary"]`: means over images, a row for each region and "region" or
+            "control", with the number of `images`.
         clusters: A row for each image: `name`, `cluster` (from 0, the largest), `distance` to the
             middle of its cluster and `dice` with the truth, NaN without masks. `attrs["summary"]`,
             a row for each cluster: `cluster`, `images`, `dice`, `examples` (the names of up to
@@ -68,56 +81,6 @@ class Shortcuts(NamedTuple):
     clusters: pd.DataFrame
     tests: pd.DataFrame
     findings: list[str]
-
-
-def region_relevance(
-    model: Any,
-    samples: Samples,
-    rules: Any = DEFAULT_RULE,
-    *,
-    find: RegionFinder = find_regions,
-    folder: Any = None,
-    verbose: bool = True,
-    **options: Any,
-) -> pd.DataFrame:
-    """Measure how much relevance named regions draw.
-
-    Args:
-        model: A network from image to mask.
-        samples: `Samples`, with or without masks.
-        rules: As for `ExplanationBenchmark`.
-        find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
-            name, bool (height, width), the same names for every image.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
-        **options: Further arguments of `ExplanationBenchmark`.
-
-    Returns:
-        A row for each image, method and region: `name`, `method`, `kind`, `region`; `share` of the
-        absolute relevance on the region; `area`, its share of the pixels; `lift`, the one by the
-        other; `outside_share` and `outside_area`, the same of what lies outside the target. Where
-        the region is not there, or no relevance, all but areas are NaN. `attrs["summary"]`, columns
-        by name: a row for each method and region with means over the `images` that have it, and
-        `low` and `high`, the bootstrap interval of `excess`, outside share less outside area.
-
-    Raises:
-        KerasganError: If `find` gives other names or shapes for some image.
-
-    Example:
-        >>> table = kg.evaluation.region_relevance(gan, test)  # doctest: +SKIP
-        >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
-    """
-    benchmark = ExplanationBenchmark(model, samples, rules, **options)
-    regions_of = _finder(benchmark, find)
-
-    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        regions = regions_of(batch)
-        for method, maps in benchmark.maps(batch):
-            yield method, _drawn(batch, regions, maps)
-
-    facts = {"measure": "regions", "find": find}
-    table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
-    return _relevance_table(table, benchmark.seed)
 
 
 def _drawn(
@@ -153,57 +116,6 @@ def _relevance_table(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
     table.attrs = {**gates, "summary": summary.to_dict("list")}
     return table
-
-
-def inpainting_effect(
-    model: Any,
-    samples: Samples,
-    *,
-    find: RegionFinder = find_regions,
-    folder: Any = None,
-    verbose: bool = True,
-    **options: Any,
-) -> pd.DataFrame:
-    """Measure what happens to the prediction when named regions are painted over.
-
-    Each region is filled from its surroundings (`inpaint_regions`), and beside it a control, as
-    many pixels of the same shape elsewhere (`artifacts.elsewhere`), drawn for each image by its
-    name.
-
-    Args:
-        model: A network from image to mask.
-        samples: `Samples`, with or without masks.
-        find: As for `region_relevance`.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
-        **options: Further arguments of `ExplanationBenchmark`, but for `controls`.
-
-    Returns:
-        Two rows for each image and region: `name`, `region`, `inpainted` ("region" or "control");
-        `area`, the share of the pixels painted; `dice` of the target and what is predicted now;
-        `dice_beyond`, the same if painted pixels keep what was predicted for them, so that only
-        what is predicted elsewhere counts; `logit_change`, of the mean logit over the target;
-        `truth_dice`, with the true mask, and `truth_change`, from that of the unaltered image. NaN
-        where the region is not there, the target is empty or there are no masks.
-        `attrs["summary"]`: means over images, a row for each region and "region" or "control",
-        with the number of `images`.
-
-    Raises:
-        KerasganError: As `region_relevance`.
-
-    Example:
-        >>> table = kg.evaluation.inpainting_effect(gan, test)  # doctest: +SKIP
-        >>> pd.DataFrame(table.attrs["summary"])  # doctest: +SKIP
-    """
-    benchmark = ExplanationBenchmark(model, samples, "gradient", controls=False, **options)
-    regions_of = _finder(benchmark, find)
-
-    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        # The maps of the one method are not asked for.
-        yield "gradient", _inpainted(batch, regions_of(batch), benchmark.seed)
-
-    facts = {"measure": "inpainting", "find": find}
-    return _inpainting_table(benchmark.table(measure, folder=folder, facts=facts, verbose=verbose))
 
 
 def _inpainted(
@@ -269,12 +181,16 @@ def shortcuts(
     bootstrap intervals over images, paired, must exclude 0. The confidence is shared among the
     regions (Bonferroni), so that with none being a shortcut, one is named seldom.
 
+    Each region is filled from its surroundings (`inpaint_regions`), and beside it a control, as
+    many pixels of the same shape elsewhere, drawn for each image by its name.
+
     Args:
         model: A network from image to mask.
         samples: `Samples`, with or without masks, 4 at least.
         rule: A rule's name, a rule or another method. `epsilon` scatters, and can put less
             relevance on a cue than its area even where the cue decides.
-        find: As for `region_relevance`.
+        find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
+            name, bool (height, width), the same names for every image.
         clusters: As for `relevance_clusters`.
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
@@ -286,7 +202,8 @@ def shortcuts(
         Tables, tests and plain sentences.
 
     Raises:
-        KerasganError: As `region_relevance` and `relevance_clusters`.
+        KerasganError: If `find` gives other names or shapes for some image, or the maps cannot be
+            clustered.
 
     Example:
         >>> found = kg.evaluation.shortcuts(gan, test)  # doctest: +SKIP

@@ -10,7 +10,7 @@ from refusals import refused
 
 from kerasgan.data import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning
-from kerasgan.evaluation.shortcuts import inpainting_effect, region_relevance, shortcuts
+from kerasgan.evaluation.shortcuts import shortcuts
 from kerasgan.explain import Explainer
 
 SIDE, GREY = 16, 128  # in [-1, 1] grey is G
@@ -59,7 +59,7 @@ def options(**more):
 
 
 def test_shares_of_a_linear_network_by_hand(samples):
-    table = region_relevance(network(True), samples, "epsilon", controls=False, **options())
+    table = shortcuts(network(True), samples, "epsilon", **options()).regions
     assert len(table) == 10 * 3
     assert table["name"].tolist() == [name for name in samples.names for _ in range(3)]
     # Each pixel has its red times ten where it is in the object, and its blue times the object.
@@ -86,7 +86,7 @@ def test_shares_of_a_linear_network_by_hand(samples):
 
 
 def test_painting_over_by_hand(samples):
-    table = inpainting_effect(network(True), samples, **options())
+    table = shortcuts(network(True), samples, **options()).inpainted
     assert len(table) == 10 * 3 * 2
     marker = table[(table["region"] == "marker") & (table["inpainted"] == "region")]
     np.testing.assert_allclose(marker["logit_change"], -9 * (1 - G), rtol=1e-3)
@@ -128,7 +128,7 @@ def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples)
     assert "no relevance lies outside the target" in clean.findings[0]
 
 
-def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
+def test_each_image_is_looked_at_once_and_a_second_call_reads_what_was_kept(
     samples, tmp_path, monkeypatch
 ):
     seen, explained = [], []
@@ -142,22 +142,18 @@ def test_each_image_is_looked_at_once_and_the_numbers_are_those_of_the_parts(
         explained.extend(images)
         return explain(self, images, *args, **kwargs)
 
-    drawn = region_relevance(network(True), samples, controls=False, **options())
-    inpainted = inpainting_effect(network(True), samples, **options())
     monkeypatch.setattr(Samples, "image", counted_read)
     monkeypatch.setattr(Explainer, "explain", counted)
     few = {"seed": 0, **options(), "folder": tmp_path / "kept"}
     found = shortcuts(network(True), samples, **few)
     again = shortcuts(network(True), samples, **few)
     assert (len(seen), len(explained)) == (10, 10)  # the second call reads what was kept
-    for one in (found, again):
-        pd.testing.assert_frame_equal(one.regions, drawn, check_exact=True)
-        pd.testing.assert_frame_equal(one.inpainted, inpainted, check_exact=True)
-        for table, part in ((one.regions, drawn), (one.inpainted, inpainted)):
-            summaries = [pd.DataFrame(each.attrs["summary"]) for each in (table, part)]
-            pd.testing.assert_frame_equal(*summaries, check_exact=True)
-        assert one.clusters.equals(found.clusters)
-        assert one.findings == found.findings
+    for table, kept in ((found.regions, again.regions), (found.inpainted, again.inpainted)):
+        pd.testing.assert_frame_equal(table, kept, check_exact=True)
+        summaries = [pd.DataFrame(each.attrs["summary"]) for each in (table, kept)]
+        pd.testing.assert_frame_equal(*summaries, check_exact=True)
+    assert again.clusters.equals(found.clusters)
+    assert again.findings == found.findings
     with pytest.raises(KerasganError, match="holds the maps of other find"):
         shortcuts(network(True), samples, **{**few, "find": lambda image: corners(image)})
 
@@ -202,23 +198,10 @@ def test_empty_targets_have_no_shares_and_no_dice(samples):
     model = network(False)
     model.layers[-1].bias.assign([-99.0])
     with pytest.warns(KerasganWarning, match="empty in 10 of 10 images"):
-        drawn = region_relevance(model, samples, controls=False, **options())
-    assert drawn["share"].isna().all()
-    with pytest.warns(KerasganWarning, match="empty in 10 of 10 images"):
-        inpainted = inpainting_effect(model, samples, **options())
-    assert inpainted["dice"].isna().all()
-    assert (inpainted.query("region == 'marker'")["truth_dice"] == 0).all()
-
-
-def test_a_stopped_call_goes_on(samples, tmp_path):
-    whole = inpainting_effect(network(True), samples, **options())
-    kept = inpainting_effect(network(True), samples, folder=tmp_path / "p", **options())
-    again = inpainting_effect(network(True), samples, folder=tmp_path / "p", **options())
-    for table in (kept, again):
-        assert table.equals(whole)
-    assert len(list((tmp_path / "p").glob("batch_*.csv"))) == 3
-    with pytest.raises(KerasganError, match="holds the maps of other"):
-        region_relevance(network(True), samples, folder=tmp_path / "p", controls=False, **options())
+        found = shortcuts(model, samples, **options())
+    assert found.regions["share"].isna().all()
+    assert found.inpainted["dice"].isna().all()
+    assert (found.inpainted.query("region == 'marker'")["truth_dice"] == 0).all()
 
 
 def test_bad_input(samples):
@@ -229,11 +212,11 @@ def test_bad_input(samples):
 
     named = {"a": lambda image: {"a/b": image[..., 0] > 0}, "b": lambda image: {"a": image > 0}}
     for find in named.values():
-        refused("must give masks of the shape", region_relevance, model, samples, find=find)
+        refused("must give masks of the shape", shortcuts, model, samples, find=find)
     for find in (changing, lambda image: {}):
         with pytest.raises(KerasganError, match=r"regions of the same names|Received: \[\]"):
-            region_relevance(model, marked_differently(samples), find=find, verbose=False)
-    refused("'find' must be a function", inpainting_effect, model, samples, find="text")
+            shortcuts(model, marked_differently(samples), find=find, verbose=False)
+    refused("'find' must be a function", shortcuts, model, samples, find="text")
     refused("'confidence' must be a finite number", shortcuts, model, samples, confidence=95)
     refused("4 maps at least", shortcuts, model, samples[:3], **options())
 

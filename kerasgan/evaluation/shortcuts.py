@@ -201,10 +201,6 @@ def shortcuts(
     Returns:
         Tables, tests and plain sentences.
 
-    Raises:
-        KerasganError: If `find` gives other names or shapes for some image, or the maps cannot be
-            clustered.
-
     Example:
         >>> found = kg.evaluation.shortcuts(gan, test)  # doctest: +SKIP
         >>> print(found.findings[0])  # doctest: +SKIP

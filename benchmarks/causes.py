@@ -79,7 +79,7 @@ def measured(gan, cue, args, seed, clean):
         )
         twin = [planted.scene(cue, args.size, (10**6 + seed, i))[2] for i in range(args.test)]
         places = dict(zip(samples.names, twin))
-        benchmark = ExplanationBenchmark(gan, samples, list(args.rules), seed=seed)
+        benchmark = ExplanationBenchmark(gan, samples, list(args.rules), seed=seed, verbose=False)
         seconds = collections.defaultdict(float)
 
         def measure(batch, maps):
@@ -95,7 +95,7 @@ def measured(gan, cue, args, seed, clean):
             gap = areas(batch, maps, steps=args.steps, seed=seed)["pixels dice gap"]
             return {"recovery": recovery, "faithful": gap}
 
-        table = benchmark.table(benchmark.each(measure), verbose=False)
+        table = benchmark.table(benchmark.each(measure))
         batch = next(iter(benchmark))
         for name, explainer in benchmark.explainers.items():
             calls = functools.partial(explainer.explain, batch.images, batch.weights, layers=())

@@ -123,7 +123,8 @@ def faithfulness_of(benchmark, folder, args, random):
                 values[LIKE] = rank_correlation(maps, others[method])
             yield method, values
 
-    return benchmark.table(measure, folder=folder, facts={**options, "random": random})
+    benchmark.folder = folder
+    return benchmark.table(measure, facts={**options, "random": random})
 
 
 def accounts(benchmark):

@@ -138,7 +138,8 @@ def measured(benchmark, model, folder, steps):
             yield method, {**values, "brightest": brightest(maps)}
 
     benchmark.explainer.model.set_weights(model.get_weights())
-    return benchmark.table(measure, folder=folder, facts={"steps": steps}, verbose=False)
+    benchmark.folder = folder
+    return benchmark.table(measure, facts={"steps": steps})
 
 
 def by_kind(explainer, images):
@@ -219,7 +220,7 @@ def main():
         model = trained(name, args.results, training, validation)
         shape = str([tuple(w.shape) for w in model.weights])
         if shape not in known:
-            known[shape] = ExplanationBenchmark(model, chosen, CANDIDATES)
+            known[shape] = ExplanationBenchmark(model, chosen, CANDIDATES, verbose=False)
         benchmark = known[shape]
         table = measured(benchmark, model, args.results / "batches" / name, args.steps)
         tables.append(table.assign(network=name))

@@ -139,14 +139,14 @@ def advise(
     drawn = np.random.default_rng(seed).permutation(len(samples))[:images]
     halves = [samples[np.sort(half)] for half in (drawn[::2], drawn[1::2])]
     options: dict[str, Any] = {"size": size, "mode": mode, "seed": seed, "controls": False}
-    options.update(preprocess=preprocess, gates=gates)
+    options.update(preprocess=preprocess, gates=gates, verbose=verbose)
     benchmark = ExplanationBenchmark(model, halves[0], rules, **options)
     curves = {"baseline": baseline, "steps": steps, "seed": seed}
-    gaps = _gaps(benchmark, curves, verbose)
+    gaps = _gaps(benchmark, curves)
     measured = _measured(benchmark, gaps, seed)
     best = _best(gaps, measured)
     two = {name: rules[name] for name in sorted({default, best})}
-    others = _gaps(ExplanationBenchmark(model, halves[1], two, **options), curves, verbose)
+    others = _gaps(ExplanationBenchmark(model, halves[1], two, **options), curves)
     check = _check(others, best, default, seed)
     rule = best if best != default and check["low"] > 0 else default
     batches = _batches(benchmark.explainers[rule], next(iter(benchmark)))
@@ -157,13 +157,13 @@ def advise(
     return Advice(rule, "prediction", int(batch_size), text, measured, check, batches)
 
 
-def _gaps(benchmark: ExplanationBenchmark, curves: dict[str, Any], verbose: bool) -> pd.DataFrame:
+def _gaps(benchmark: ExplanationBenchmark, curves: dict[str, Any]) -> pd.DataFrame:
     """Faithfulness of each image (rows) by each rule (columns)."""
 
     def measure(batch: ExplainedBatch, maps: np.ndarray) -> dict[str, np.ndarray]:
         return {METRIC: areas(batch, maps, **curves)[METRIC]}
 
-    table = benchmark.table(benchmark.each(measure), verbose=verbose)
+    table = benchmark.table(benchmark.each(measure))
     wide = table.pivot(index="name", columns="method", values="value").dropna()
     if wide.empty:
         raise KerasganError(

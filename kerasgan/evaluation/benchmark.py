@@ -38,7 +38,7 @@ from kerasgan.validation import check_seed, invalid
 
 SETUP = "explanations.json"
 COLUMNS = ["name", "method", "kind", "metric", "value"]
-EXPLAINERS = ("explainer", "explainers")  # made of the network and the rules
+UNNAMED = ("explainer", "explainers", "folder", "verbose")  # first two: of network and rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +157,20 @@ class ExplanationBenchmark:
         preprocess: What the network takes, as for `Explainer`: a name, or a function from images in
             [-1, 1].
         gates: As of `Explainer`.
+        folder: Where finished batches are cached, so that the same call goes on after them; None
+            for nowhere. It is refused for other content of any kind: images, masks, network, rules,
+            target, settings.
+        verbose: Whether to show a progress bar.
 
     Example:
         >>> import kerasgan as kg
         >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
         >>> model = kg.models.unet(size=32, filters=2, levels=2)
         >>> pixel = kg.targets.Pixel(9, 9)
-        >>> benchmark = ExplanationBenchmark(model, samples, target=pixel, controls=False)
+        >>> options = {"target": pixel, "controls": False, "verbose": False}
+        >>> benchmark = ExplanationBenchmark(model, samples, **options)
         >>> measure = benchmark.each(lambda batch, maps: {"sum": maps.sum((1, 2))})
-        >>> benchmark.table(measure, verbose=False)["metric"].tolist()
+        >>> benchmark.table(measure)["metric"].tolist()
         ['sum', 'sum']
     """
 
@@ -183,8 +188,11 @@ class ExplanationBenchmark:
         seed: int = 0,
         preprocess: Any = None,
         gates: Gates | None = None,
+        folder: Any = None,
+        verbose: bool = True,
     ):
         self.samples = check_some(samples)
+        self.folder, self.verbose = folder, verbose
         self.target = targets.get(target)
         self.controls = CONTROLS if controls else {}
         self.seed = check_seed(seed)
@@ -263,14 +271,12 @@ class ExplanationBenchmark:
         """Make a measure, for `table`, of a function of a batch and one method's maps."""
         return lambda batch: ((name, function(batch, maps)) for name, maps in self.maps(batch))
 
-    def cache_folder(
-        self, folder: Any, facts: Mapping[str, Any] | None = None
-    ) -> pathlib.Path | None:
-        """Return the path of a folder, if there is one, that holds batches of this call alone."""
-        if folder is None:
+    def cache_folder(self, facts: Mapping[str, Any] | None = None) -> pathlib.Path | None:
+        """Return the path of the folder, if there is one, that holds batches of this call alone."""
+        if self.folder is None:
             return None
-        path = pathlib.Path(folder)
-        settings = {name: value for name, value in vars(self).items() if name not in EXPLAINERS}
+        path = pathlib.Path(self.folder)
+        settings = {name: value for name, value in vars(self).items() if name not in UNNAMED}
         made_from = {"network": self.explainer.model, "gates": dict(self.explainer.gates)}
         open_cache(path, {**settings, **made_from, **(facts or {})}, SETUP, "maps")
         return path
@@ -279,20 +285,14 @@ class ExplanationBenchmark:
         self,
         measure: Callable[[ExplainedBatch], Iterable[tuple[str, Mapping[str, np.ndarray]]]],
         *,
-        folder: Any = None,
         facts: Mapping[str, Any] | None = None,
-        verbose: bool = True,
     ) -> pd.DataFrame:
         """Measure every method on every image.
 
         Args:
             measure: From a batch to pairs of a method and its values by metric, each (batch,); NaN
                 where there is none. `each` makes one of a function of a method's maps.
-            folder: Where finished batches are cached, so that the same call goes on after them;
-                None for nowhere. It is refused for other content of any kind: images, masks,
-                network, rules, target, settings.
             facts: What else must be the same to go on in the folder, by name.
-            verbose: Whether to show a progress bar.
 
         Returns:
             A row for each image, method and metric: `name`, `method`, `kind` ("rule" or
@@ -314,7 +314,7 @@ class ExplanationBenchmark:
             ]
 
         tables, empty = [], 0
-        for batch, table in self.batch_tables(rows, COLUMNS, folder, facts, verbose):
+        for batch, table in self.batch_tables(rows, COLUMNS, facts):
             tables.append(table)
             empty += int((~np.any(batch.weights != 0, (1, 2, 3))).sum())
         if empty:
@@ -331,16 +331,14 @@ class ExplanationBenchmark:
         self,
         rows: Callable[[ExplainedBatch], list[tuple]],
         columns: Sequence[str],
-        folder: Any,
         facts: Mapping[str, Any] | None,
-        verbose: bool,
     ) -> Iterator[tuple[ExplainedBatch, pd.DataFrame]]:
         """Give each batch and the table of its rows, from the folder where it is finished there.
 
         The first column is the index of an image in its batch in `rows`, and its name in the table.
         """
-        folder = self.cache_folder(folder, facts)
-        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if verbose else None
+        folder = self.cache_folder(facts)
+        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if self.verbose else None
         again = "measure this batch again"
         for number, batch in enumerate(self):
             file = None if folder is None else folder / f"batch_{number:05}.csv"

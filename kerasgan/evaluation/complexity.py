@@ -17,9 +17,6 @@ def complexity(
     model: Any,
     samples: Samples,
     rules: Any = DEFAULT_RULE,
-    *,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how concentrated maps are, for every image, rule and control.
@@ -32,8 +29,6 @@ def complexity(
         model: A network from image to mask.
         samples: What to explain; masks are not needed.
         rules: One rule or method, or several.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -53,9 +48,7 @@ def complexity(
         return {"sparseness": sparseness(maps), "entropy": entropy(maps)}
 
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
-    return benchmark.table(
-        benchmark.each(measure), folder=folder, facts={"measure": "complexity"}, verbose=verbose
-    )
+    return benchmark.table(benchmark.each(measure), facts={"measure": "complexity"})
 
 
 def sparseness(maps: np.ndarray) -> np.ndarray:

@@ -34,8 +34,6 @@ def context(
     *,
     rim: float = 4,
     widths: Sequence[float] = WIDTHS,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how much absolute relevance lies inside the target, in the rim round it, and outside.
@@ -59,8 +57,6 @@ def context(
         rim: Width of the rim in pixels, from 1 up.
         widths: Of the Gaussians that the target is blurred by, standard deviations in pixels. With
             the controls each is a method of its own, such as `target blurred 4 px`.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -92,7 +88,7 @@ def context(
             yield method, {name: np.where(empty, np.nan, value) for name, value in metrics.items()}
 
     facts = {"measure": "context", "rim": rim, "widths": list(widths)}
-    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, facts=facts)
 
 
 def top_images(
@@ -148,8 +144,6 @@ def relevance_between_objects(
     least: int = 20,
     rim: float = 4,
     widths: Sequence[float] = WIDTHS,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how much of one object's absolute relevance lies on the other objects of its image.
@@ -170,8 +164,6 @@ def relevance_between_objects(
         least: Smallest area of an object in pixels, from 1 up.
         rim: Width of the rim round an object in pixels, from 1 up.
         widths: Of the Gaussians that an object is blurred by, as for `context`.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -217,7 +209,7 @@ def relevance_between_objects(
             return []
         return _object_rows(benchmark, batch, labels, counts, rim, widths)
 
-    batches = benchmark.batch_tables(rows, OBJECTS, folder, facts, verbose)
+    batches = benchmark.batch_tables(rows, OBJECTS, facts)
     tables = [table for _, table in batches if len(table)]
     if not tables:
         raise KerasganError(

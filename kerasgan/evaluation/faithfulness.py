@@ -37,8 +37,6 @@ def faithfulness(
     curves: str | Sequence[str] = ("pixels",),
     baseline: str = "blur",
     steps: int = 10,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how faithful heatmaps are, by removing what they call relevant.
@@ -73,8 +71,6 @@ def faithfulness(
             and insertion have their own.
         steps: In how many equal steps all is removed, at least 1. Each costs a pass of the
             network for an image, an order and a method.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -113,7 +109,7 @@ def faithfulness(
     seed = benchmark.seed
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
     facts = {"measure": "faithfulness", "curves": curves, "baseline": baseline, "steps": int(steps)}
-    return benchmark.table(benchmark.each(measure), folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(benchmark.each(measure), facts=facts)
 
 
 def areas(

@@ -30,8 +30,6 @@ def localisation(
     region: str | Sequence[str] = ("truth", "rim"),
     rim: float = 4,
     k: int = 100,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how much of the relevance lies in a region, for every image, rule and control.
@@ -58,8 +56,6 @@ def localisation(
             or several of these, measured on the same maps.
         rim: Width of each half of the rim, in pixels, from 1 up.
         k: How many pixels `top K` asks for, from 1 to the pixels of an image.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -112,7 +108,7 @@ def localisation(
             yield method, metrics
 
     facts = {"measure": "localisation", "region": regions, "rim": rim, "k": k}
-    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, facts=facts)
 
 
 def mass_accuracy(maps: np.ndarray, region: np.ndarray) -> np.ndarray:

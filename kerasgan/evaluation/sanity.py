@@ -31,8 +31,6 @@ def randomisation(
     rules: Any = DEFAULT_RULE,
     *,
     orders: Sequence[str] = ORDERS,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Shuffle the network's weights layer by layer and measure how alike the maps remain.
@@ -52,8 +50,6 @@ def randomisation(
         rules: One rule or method, or several.
         orders: "cascade", from the logits down, each layer on top of those before; "alone", each
             layer by itself, the others as trained; or both.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -116,7 +112,7 @@ def randomisation(
 
     names = [layer.name for layer in layers]
     facts = {"measure": "randomisation", "orders": orders, "layers": names}
-    table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    table = benchmark.table(measure, facts=facts)
     parts = {
         f"{what}, {name}": (what, order, stage, names[stage - 1])
         for (order, stage), name in stages.items()
@@ -131,9 +127,6 @@ def random_logit(
     model: Any,
     samples: Samples,
     rules: Any = DEFAULT_RULE,
-    *,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Explain something else of the same image and measure how alike the maps remain.
@@ -152,8 +145,6 @@ def random_logit(
         model: A network from image to mask.
         samples: What to explain; masks are not needed.
         rules: One rule or method, or several.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -184,7 +175,7 @@ def random_logit(
         yield from metrics.items()
 
     facts = {"measure": "random logit"}
-    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, facts=facts)
 
 
 def compare_models(
@@ -192,9 +183,6 @@ def compare_models(
     other: Any,
     samples: Samples,
     rules: Any = DEFAULT_RULE,
-    *,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how alike the maps of two networks are, for the same target.
@@ -212,8 +200,6 @@ def compare_models(
         other: Another network from images to masks of the same shape.
         samples: What to explain; masks are not needed.
         rules: One rule or method, or several.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -246,7 +232,7 @@ def compare_models(
             yield method, {**similarities(maps, others), "change": relative_change(maps, others)}
 
     facts = {"measure": "models", "other": against.explainer.model}
-    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, facts=facts)
 
 
 def _other_targets(batch: ExplainedBatch, seed: int) -> dict[str, np.ndarray]:

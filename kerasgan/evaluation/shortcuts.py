@@ -169,8 +169,6 @@ def shortcuts(
     clusters: int | None = None,
     least: float = 0.05,
     confidence: float = 0.95,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> Shortcuts:
     """Look for shortcuts: regions that draw relevance and change the prediction, and clusters.
@@ -194,8 +192,6 @@ def shortcuts(
         clusters: As for `relevance_clusters`.
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`, but for `controls`.
 
     Returns:
@@ -227,7 +223,7 @@ def shortcuts(
         yield method, named
 
     facts = {"measure": "shortcuts", "find": find}
-    table = benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    table = benchmark.table(measure, facts=facts)
     parts = _parted(table)
     drawn = _relevance_table(parts["drawn"], benchmark.seed)
     inpainted = _inpainting_table(parts["inpainted"])

@@ -56,8 +56,6 @@ def stability(
     radius: float = 0.02,
     draws: int = 5,
     changes: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
-    folder: Any = None,
-    verbose: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Measure how much maps change with the image, the weights of the target held as they are.
@@ -83,8 +81,6 @@ def stability(
         changes: Functions from images, float32 (batch, height, width, channels) in [-1, 1], to such
             images, by name; None for `PHOTOMETRIC`: 10 % brighter, contrast times 0.8, gamma 1.25,
             blurred by 1 px. An empty dict for none.
-        folder: Where to cache finished batches, or None.
-        verbose: Whether to show a progress bar.
         **options: Further arguments of `ExplanationBenchmark`.
 
     Returns:
@@ -136,7 +132,7 @@ def stability(
         yield from metrics.items()
 
     facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": changes}
-    return benchmark.table(measure, folder=folder, facts=facts, verbose=verbose)
+    return benchmark.table(measure, facts=facts)
 
 
 def _noise(batch: ExplainedBatch, radius: float, *seed: int) -> np.ndarray:

@@ -39,8 +39,9 @@ def network(bias=1.0):
     return model
 
 
-def measured(benchmark, function, **options):
-    return benchmark.table(benchmark.each(function), **options)
+def measured(benchmark, function):
+    benchmark.verbose = False
+    return benchmark.table(benchmark.each(function))
 
 
 def mass(batch, maps):
@@ -51,7 +52,7 @@ def test_each_method_is_measured_on_each_image(samples):
     benchmark = ExplanationBenchmark(
         network(), samples, {"mine": kg.explain.Gamma(0.5)}, batch_size=2
     )
-    table = measured(benchmark, mass, verbose=False)
+    table = measured(benchmark, mass)
     assert benchmark.methods == {"mine": "rule", "gradient": "control"} | dict.fromkeys(
         CONTROLS, "control"
     )
@@ -62,9 +63,7 @@ def test_each_method_is_measured_on_each_image(samples):
     found = table.query("method == 'mine' and metric == 'sum'")["value"].to_numpy()
     np.testing.assert_allclose(found, e.relevance.sum((1, 2, 3)), rtol=1e-4)
     for size in (1, 5):  # controls do not depend on the batch
-        again = measured(
-            ExplanationBenchmark(network(), samples, batch_size=size), mass, verbose=False
-        )
+        again = measured(ExplanationBenchmark(network(), samples, batch_size=size), mass)
         for control in CONTROLS:
             same = [t[t["method"] == control]["value"].to_numpy() for t in (table, again)]
             np.testing.assert_array_equal(np.sort(same[0]), np.sort(same[1]))
@@ -97,7 +96,7 @@ def test_empty_targets_are_counted_and_left_out(samples):
 
     benchmark = ExplanationBenchmark(network(bias=-9.0), samples, controls=False)
     with pytest.warns(KerasganWarning, match="empty in 5 of 5 images"):
-        table = measured(benchmark, halves, verbose=False)
+        table = measured(benchmark, halves)
     row = summarize_maps(table).iloc[0]
     assert (row["images"], row["undefined"]) == (0, 5)
     assert np.isnan(row["mean"])
@@ -112,10 +111,10 @@ def test_a_stopped_call_goes_on_and_others_are_refused(samples, tmp_path):
             raise KeyboardInterrupt
         return mass(batch, maps)
 
-    def call(function, folder=tmp_path / "f", **options):
-        options = {"rules": ["epsilon", "gamma"], "controls": False, "batch_size": 2, **options}
-        benchmark = ExplanationBenchmark(network(), samples, **options)
-        return measured(benchmark, function, folder=folder, verbose=False)
+    def call(function, **options):
+        options = {"controls": False, "batch_size": 2, "folder": tmp_path / "f", **options}
+        benchmark = ExplanationBenchmark(network(), samples, ["epsilon", "gamma"], **options)
+        return measured(benchmark, function)
 
     with pytest.raises(KeyboardInterrupt):
         call(counted)
@@ -150,10 +149,9 @@ def test_kept_maps_are_of_everything_they_were_made_from(samples, tmp_path):
     like |= {"target": mask, "batch_size": 2, "controls": False}
 
     def open_folder(model=None, of=samples, facts=None, **options):
-        benchmark = ExplanationBenchmark(model or network(), of, **{**like, **options})
-        return benchmark.cache_folder(
-            tmp_path / "f", {"find": lambda image: image > 0} | (facts or {})
-        )
+        options = {"folder": tmp_path / "f", **like, **options}
+        benchmark = ExplanationBenchmark(model or network(), of, **options)
+        return benchmark.cache_folder({"find": lambda image: image > 0} | (facts or {}))
 
     def redrawn(pixels):
         pixels[0, 0] = 255 - pixels[0, 0]
@@ -196,26 +194,26 @@ def test_each_target_has_its_own_numbers(samples, tmp_path):
 
 
 def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
-    benchmark = ExplanationBenchmark(network(), samples, controls=False)
-    benchmark.cache_folder(tmp_path / "f")
+    benchmark = ExplanationBenchmark(network(), samples, controls=False, folder=tmp_path / "f")
+    benchmark.cache_folder()
     file = tmp_path / "f" / "explanations.json"
     for old in ({"samples": "5, 12ab", "target": "Mask(array=...)"}, {"format": 2, "keys": 1}):
         file.write_text(json.dumps(old))
-        refused("of another version of kerasgan", benchmark.cache_folder, tmp_path / "f")
+        refused("of another version of kerasgan", benchmark.cache_folder)
 
 
 @pytest.mark.parametrize("package", ["tensorflow", "keras"])
 def test_a_folder_of_the_other_stack_is_refused(samples, tmp_path, package):
-    benchmark = ExplanationBenchmark(network(), samples, controls=False)
+    benchmark = ExplanationBenchmark(network(), samples, controls=False, folder=tmp_path / "f")
     for _ in range(2):
-        benchmark.cache_folder(tmp_path / "f")
+        benchmark.cache_folder()
     file = tmp_path / "f" / "explanations.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), package: "2.14.0.1"}))
-    refused(f"of another version of {package}", benchmark.cache_folder, tmp_path / "f")
+    refused(f"of another version of {package}", benchmark.cache_folder)
 
 
 def test_summary_by_hand(samples):
-    table = measured(ExplanationBenchmark(network(), samples, controls=False), mass, verbose=False)
+    table = measured(ExplanationBenchmark(network(), samples, controls=False), mass)
     summary = summarize_maps(table).set_index("metric")
     values = table.query("metric == 'sum'")["value"]
     assert summary.loc["sum", "mean"] == pytest.approx(values.mean())

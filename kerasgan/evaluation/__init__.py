@@ -44,7 +44,6 @@ from kerasgan.evaluation.surface import (
     hausdorff_95,
     mean_surface_distance,
     surface_dice,
-    surface_distances,
 )
 
 __all__ = [
@@ -72,7 +71,6 @@ __all__ = [
     "cldice",
     "hausdorff_95",
     "mean_surface_distance",
-    "surface_distances",
     "ColorThreshold",
     "fit_color_threshold",
     # Advanced: measures of explanations.

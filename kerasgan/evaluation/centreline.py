@@ -32,7 +32,7 @@ def cldice(truth: Any, prediction: Any) -> float:
     Source: Shit et al. 2021 (arXiv 2003.07311), equations 1 and 2; centre lines by scikit-image's
     `skeletonize` (Zhang and Suen 1984).
     """
-    truth, prediction = check_masks(truth, prediction)
+    truth, prediction = (mask.astype(bool) for mask in check_masks(truth, prediction))
     if not (truth.any() and prediction.any()):
         return float(truth.any() == prediction.any())
     box = ndimage.find_objects((truth | prediction).astype(np.int8))[0]

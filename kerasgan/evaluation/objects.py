@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from kerasgan.counts import EMPTY_POLICIES, Counts, score
-from kerasgan.errors import KerasganError
-from kerasgan.validation import check_choice, check_number, check_plane
+from kerasgan.evaluation.surface import check_masks
+from kerasgan.validation import check_choice, check_number
 
 OVERLAP = 0.5
 CONNECTIVITY = 8
@@ -66,15 +66,12 @@ def object_scores(
     check_number("overlap", overlap, least=0, below=1)
     check_choice("connectivity", connectivity, (4, 8, None))
     check_choice("empty", empty, EMPTY_POLICIES)
-    true, predicted = (
-        _instances(name, mask, connectivity)
-        for name, mask in (("truth", truth), ("prediction", prediction))
-    )
-    if true.shape != predicted.shape:
-        raise KerasganError(
-            "Arguments 'truth' and 'prediction' must have the same shape. "
-            f"Received: {true.shape} and {predicted.shape}"
-        )
+    if connectivity is None:
+        masks = check_masks(truth, prediction, most=np.iinfo(np.int64).max)
+    else:
+        advice = ". For instance labels pass connectivity=None"
+        masks = check_masks(truth, prediction, advice=advice)
+    true, predicted = (_instances(mask, connectivity) for mask in masks)
     indices = _match(true, predicted, overlap)
     objects, found = int(true.max(initial=0)), len(indices)
     false = int(predicted.max(initial=0)) - found
@@ -103,19 +100,8 @@ def _match(true: np.ndarray, predicted: np.ndarray, overlap: float) -> list[floa
     return matched
 
 
-def _instances(name: str, mask: Any, connectivity: int | None) -> np.ndarray:
+def _instances(mask: np.ndarray, connectivity: int | None) -> np.ndarray:
     """Give each object a number, from 1 up without gaps: int64 (height, width)."""
-    kind = "whole numbers from 0 up" if connectivity is None else "boolean or {0, 1}"
-    expected = f"a mask (height, width), {kind}"
-    mask = check_plane(name, mask, expected)
-    whole = mask.dtype.kind != "f" or (np.isfinite(mask) & (mask == np.floor(mask))).all()
-    most = np.inf if connectivity is None else 1
-    if not whole or (mask.size and not 0 <= mask.min() <= mask.max() <= most):
-        advice = "" if connectivity is None else ". For instance labels pass connectivity=None"
-        raise KerasganError(
-            f"Argument {name!r} must be {expected}. Received: {mask.dtype} of shape "
-            f"{mask.shape}{advice}"
-        )
     if connectivity is None:
         values, numbers = np.unique(mask, return_inverse=True)
         return numbers.reshape(mask.shape).astype(np.int64) + (values.size and values[0] != 0)

@@ -58,7 +58,7 @@ from kerasgan.validation import (
 
 AHEAD = 8
 SETS = {
-    "distances": tuple(DISTANCES),
+    "distances": DISTANCES,
     "surface": (*DISTANCES, *SHARES),
     "objects": OBJECT_SCORES,
     "centreline": ("cldice",),

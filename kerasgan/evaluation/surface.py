@@ -7,7 +7,7 @@ is outside, so a mask that is cut off by the frame has its outline there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -16,32 +16,10 @@ from kerasgan.errors import KerasganError
 from kerasgan.validation import check_number, check_pair, check_plane
 
 TOLERANCE = 2.0
+DISTANCES = ("hausdorff_95", "mean_surface_distance")
+SHARES = ("surface_dice", "boundary_iou")
 ROUNDING = 1e-9
 """Three pixels of 0.1 mm are 0.3 mm, whatever the last digit of a float says."""
-
-
-def surface_distances(
-    truth: Any, prediction: Any, spacing: float | Sequence[float] = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the distance from each pixel of either outline to the nearest of the other.
-
-    Args:
-        truth: True mask (height, width), boolean or {0, 1}.
-        prediction: Predicted mask, likewise.
-        spacing: Height and width of a pixel, or one number for both, in the unit that distances
-            are wanted in; 1 for pixels.
-
-    Returns:
-        float64 distances from the pixels of the true outline, and from those of the predicted one,
-        in the order of the pixels. Both are empty if either mask is: there is nothing to measure.
-
-    Example:
-        >>> there, back = surface_distances([[1, 0, 0, 0]], [[1, 0, 0, 1]])
-        >>> there, back
-        (array([0.]), array([0., 3.]))
-    """
-    outlines = _outlines(truth, prediction, spacing)
-    return (np.empty(0), np.empty(0)) if outlines is None else _distances(outlines)
 
 
 def hausdorff_95(truth: Any, prediction: Any, spacing: float | Sequence[float] = 1.0) -> float:
@@ -52,7 +30,8 @@ def hausdorff_95(truth: Any, prediction: Any, spacing: float | Sequence[float] =
     Args:
         truth: True mask (height, width), boolean or {0, 1}.
         prediction: Predicted mask, likewise.
-        spacing: As for `surface_distances`.
+        spacing: Height and width of a pixel, or one number for both, in the unit that distances
+            are wanted in; 1 for pixels.
 
     Returns:
         The distance: 0 for equal masks, two empty ones among them; NaN if one of them is empty.
@@ -64,7 +43,7 @@ def hausdorff_95(truth: Any, prediction: Any, spacing: float | Sequence[float] =
     Source: Huttenlocher, Klanderman and Rucklidge 1993 (the ranked distance); Maier-Hein et al.
     2024 (Metrics reloaded), which takes the larger of the two percentiles.
     """
-    return _from_distances(_ranked, truth, prediction, spacing)
+    return surface_row(truth, prediction, spacing=spacing)["hausdorff_95"]
 
 
 def mean_surface_distance(
@@ -77,7 +56,7 @@ def mean_surface_distance(
     Args:
         truth: True mask (height, width), boolean or {0, 1}.
         prediction: Predicted mask, likewise.
-        spacing: As for `surface_distances`.
+        spacing: As for `hausdorff_95`.
 
     Returns:
         The distance: 0 for equal masks, two empty ones among them; NaN if one of them is empty.
@@ -88,7 +67,7 @@ def mean_surface_distance(
 
     Source: Heimann et al. 2009, IEEE TMI 28(8), "average symmetric surface distance".
     """
-    return _from_distances(_mean, truth, prediction, spacing)
+    return surface_row(truth, prediction, spacing=spacing)["mean_surface_distance"]
 
 
 def surface_dice(
@@ -106,7 +85,7 @@ def surface_dice(
         truth: True mask (height, width), boolean or {0, 1}.
         prediction: Predicted mask, likewise.
         tolerance: Distance above 0, in the unit of `spacing`: pixels, if that is 1.
-        spacing: As for `surface_distances`.
+        spacing: As for `hausdorff_95`.
 
     Returns:
         From 0 to 1: 1 for equal masks, two empty ones among them; 0 if one of them is empty.
@@ -118,7 +97,7 @@ def surface_dice(
     Source: Nikolov et al. 2021 (surface Dice at tolerance; they weigh pixels by the length of the
     outline in them); Maier-Hein et al. 2024 (Metrics reloaded), "NSD", which counts pixels.
     """
-    return _within(_surface_dice, truth, prediction, tolerance, spacing)
+    return surface_row(truth, prediction, "agree", tolerance, spacing)["surface_dice"]
 
 
 def boundary_iou(
@@ -137,7 +116,7 @@ def boundary_iou(
         prediction: Predicted mask, likewise.
         tolerance: Width of the rim above 0, in the unit of `spacing`: pixels, if that is 1. A whole
             number of pixels makes a rim that many pixels thick.
-        spacing: As for `surface_distances`.
+        spacing: As for `hausdorff_95`.
 
     Returns:
         From 0 to 1: 1 for equal masks, two empty ones among them; 0 if one of them is empty.
@@ -149,124 +128,60 @@ def boundary_iou(
     Source: Cheng et al. 2021 (arXiv 2103.16562), equation 3; Maier-Hein et al. 2024 (Metrics
     reloaded), with Euclidean distances.
     """
-    return _within(_boundary_iou, truth, prediction, tolerance, spacing)
-
-
-class _Outlines(NamedTuple):
-    """Two masks that are not empty, cut to what holds them, and the distances from their outlines.
-
-    Attributes:
-        masks: The true and the predicted one.
-        outlines: Pixels of the outline of each.
-        distances: float64, from each pixel to the outline of each.
-    """
-
-    masks: tuple[np.ndarray, np.ndarray]
-    outlines: tuple[np.ndarray, np.ndarray]
-    distances: tuple[np.ndarray, np.ndarray]
-
-
-def _outlines(truth: Any, prediction: Any, spacing: Any) -> _Outlines | None:
-    """Measure two masks, or None if either is empty."""
-    masks = check_masks(truth, prediction)
-    spacing = check_pair("spacing", spacing, above=0)
-    if not (masks[0].any() and masks[1].any()):
-        return None
-    box = ndimage.find_objects((masks[0] | masks[1]).astype(np.int8))[0]
-    masks = masks[0][box], masks[1][box]
-    outlines = tuple(map(_outline, masks))
-    distances = tuple(ndimage.distance_transform_edt(~outline, spacing) for outline in outlines)
-    return _Outlines(masks, outlines, distances)
-
-
-def _distances(measured: _Outlines) -> tuple[np.ndarray, np.ndarray]:
-    (true, predicted), (to_true, to_predicted) = measured.outlines, measured.distances
-    return to_predicted[true], to_true[predicted]
-
-
-def _surface_dice(measured: _Outlines, tolerance: float) -> float:
-    return float(np.mean(np.concatenate(_distances(measured)) <= tolerance * (1 + ROUNDING)))
-
-
-def _boundary_iou(measured: _Outlines, tolerance: float) -> float:
-    true, predicted = (
-        mask & (distance < tolerance * (1 - ROUNDING))
-        for mask, distance in zip(measured.masks, measured.distances)
-    )
-    return float((true & predicted).sum() / (true | predicted).sum())
+    return surface_row(truth, prediction, "agree", tolerance, spacing)["boundary_iou"]
 
 
 def surface_row(
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    empty: str,
+    truth: Any,
+    prediction: Any,
+    empty: str = "agree",
     tolerance: float = TOLERANCE,
     spacing: Any = 1.0,
 ) -> dict[str, float]:
-    """Return all scores of outlines of a pair of checked masks, as columns of a table."""
-    measured = _outlines(truth, prediction, spacing)
-    if measured is None:
-        equal = not (truth.any() or prediction.any())
-        undefined = np.nan if empty == "nan" and equal else float(equal)
-        distance = 0.0 if empty != "nan" and equal else np.nan
+    """Return all scores of outlines of a pair of masks, as columns of a table."""
+    tolerance = check_number("tolerance", tolerance, above=0)
+    spacing = check_pair("spacing", spacing, above=0)
+    masks = [mask.astype(bool) for mask in check_masks(truth, prediction)]
+    there = [mask.any() for mask in masks]
+    if not all(there):
+        undefined = np.nan if empty == "nan" and not any(there) else float(not any(there))
+        distance = 0.0 if empty != "nan" and not any(there) else np.nan
         return {**dict.fromkeys(DISTANCES, distance), **dict.fromkeys(SHARES, undefined)}
-    distances = _distances(measured)
+    box = ndimage.find_objects((masks[0] | masks[1]).astype(np.int8))[0]
+    masks = [mask[box] for mask in masks]
+    outlines = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
+    to_true, to_found = (ndimage.distance_transform_edt(~outline, spacing) for outline in outlines)
+    ways = to_found[outlines[0]], to_true[outlines[1]]
+    both = np.concatenate(ways)
+    rims = [
+        mask & (distance < tolerance * (1 - ROUNDING))
+        for mask, distance in zip(masks, (to_true, to_found))
+    ]
     return {
-        **{name: measure(*distances) for name, measure in DISTANCES.items()},
-        **{name: measure(measured, tolerance) for name, measure in SHARES.items()},
+        "hausdorff_95": float(max(np.percentile(way, 95) for way in ways)),
+        "mean_surface_distance": float(both.mean()),
+        "surface_dice": float(np.mean(both <= tolerance * (1 + ROUNDING))),
+        "boundary_iou": float((rims[0] & rims[1]).sum() / (rims[0] | rims[1]).sum()),
     }
 
 
-def _ranked(there: np.ndarray, back: np.ndarray) -> float:
-    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
-
-
-def _mean(there: np.ndarray, back: np.ndarray) -> float:
-    return float(np.concatenate([there, back]).mean())
-
-
-DISTANCES = {"hausdorff_95": _ranked, "mean_surface_distance": _mean}
-SHARES = {"surface_dice": _surface_dice, "boundary_iou": _boundary_iou}
-
-
-def _from_distances(measure, truth, prediction, spacing) -> float:
-    measured = _outlines(truth, prediction, spacing)
-    if measured is None:
-        return float("nan") if np.any(truth) or np.any(prediction) else 0.0
-    return measure(*_distances(measured))
-
-
-def _within(measure, truth, prediction, tolerance, spacing) -> float:
-    tolerance = check_number("tolerance", tolerance, above=0)
-    measured = _outlines(truth, prediction, spacing)
-    if measured is None:
-        return 0.0 if np.any(truth) or np.any(prediction) else 1.0
-    return measure(measured, tolerance)
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    padded = np.pad(mask, 1)
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inside
-
-
-def check_masks(truth: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return two masks (height, width) of one shape as bool, or raise a `KerasganError`."""
-    masks = _mask("truth", truth), _mask("prediction", prediction)
+def check_masks(
+    truth: Any, prediction: Any, most: float = 1, advice: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check two masks (height, width) of one shape, of whole numbers from 0 to `most`."""
+    values = "boolean or {0, 1}" if most == 1 else "whole numbers from 0 up"
+    expected = f"a mask (height, width), {values}"
+    masks = [
+        check_plane(name, mask, expected)
+        for name, mask in (("truth", truth), ("prediction", prediction))
+    ]
+    for name, mask in zip(("truth", "prediction"), masks):
+        if not ((mask >= 0) & (mask <= most) & (mask == np.floor(mask))).all():
+            received = f"shape {mask.shape}, from {mask.min()} to {mask.max()}{advice}"
+            raise KerasganError(f"Argument {name!r} must be {expected}. Received: {received}")
     if masks[0].shape != masks[1].shape:
         raise KerasganError(
             "Arguments 'truth' and 'prediction' must have the same shape. "
             f"Received: {masks[0].shape} and {masks[1].shape}"
         )
-    return masks
-
-
-def _mask(name: str, mask: Any) -> np.ndarray:
-    expected = "a mask (height, width), boolean or {0, 1}"
-    mask = check_plane(name, mask, expected)
-    if not ((mask == 0) | (mask == 1)).all():
-        values = f"from {mask.min()} to {mask.max()}"
-        raise KerasganError(
-            f"Argument {name!r} must be {expected}. Received: shape {mask.shape}, {values}"
-        )
-    return mask.astype(bool)
+    return masks[0], masks[1]

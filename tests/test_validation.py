@@ -171,8 +171,6 @@ def seeded_arguments(tmp_path_factory):
     samples = kg.data.synthetic.write_dataset(tmp_path_factory.mktemp("s"), count=4, size=32)
     table = pd.DataFrame({"name": ["a", "b"], "dice": [0.5, 0.7]})
     maps = pd.DataFrame([("a", "m", "rule", "x", 1.0)], columns=COLUMNS)
-    image = np.zeros((1, 4, 4, 1), "float32")
-    batch = kg.evaluation.ExplainedBatch(("a",), image, None, image, image, lambda x: x)
     new = tmp_path_factory.mktemp("new")
     return {
         "data.Samples.batches": (samples, 2, 32),
@@ -186,8 +184,6 @@ def seeded_arguments(tmp_path_factory):
         "evaluation.advise": (None, samples),
         "evaluation.cross_validate": (samples, None),
         "evaluation.paired_difference": (table, table),
-        "evaluation.relevance_clusters": (np.ones((4, 8, 8)),),
-        "evaluation.removal_curve": (batch, image[..., 0]),
         "evaluation.summarize": (table,),
         "evaluation.summarize_maps": (maps,),
         "models.SeededDropout": (0.5,),

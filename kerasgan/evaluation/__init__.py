@@ -29,14 +29,12 @@ from kerasgan.evaluation.localisation import localisation
 from kerasgan.evaluation.objects import object_scores
 from kerasgan.evaluation.paired import paired_difference
 from kerasgan.evaluation.referral import referral_curve
-from kerasgan.evaluation.removal import removal_curve
 from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
 from kerasgan.evaluation.segmentation import evaluate, evaluate_masks, save_table
 from kerasgan.evaluation.shortcuts import (
     Shortcuts,
     shortcuts,
 )
-from kerasgan.evaluation.spectral import Clusters, relevance_clusters
 from kerasgan.evaluation.stability import stability
 from kerasgan.evaluation.summary import summarize, summary_table, summary_text
 from kerasgan.evaluation.surface import (
@@ -85,13 +83,10 @@ __all__ = [
     "stability",
     "relevance_between_objects",
     "top_images",
-    "removal_curve",
     "WatchExplanations",
     "Advice",
     # Advanced: shortcuts.
     "Shortcuts",
     "find_regions",
     "inpaint_regions",
-    "Clusters",
-    "relevance_clusters",
 ]

@@ -182,37 +182,16 @@ def removal_curve(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Remove the pixels of each image by relevance, and follow what is left of the target.
 
-    Units are ranked by their mean relevance, signed: what speaks against the target comes last
-    where "most" comes first. Means that agree in 16 binary digits are ties, since float32 maps hold
-    rounding errors. Ties are broken by noise drawn for each image by its name, the same noise in
-    both orders, so on a constant map both orders are one.
-
-    Args:
-        batch: Images, target and network.
-        maps: float (batch, height, width), the relevance of each pixel.
-        order: "most" relevant first, or "least".
-        units: What is removed together: "pixels", "regions" (squares) or "superpixels".
-        baseline: What is put in their place, one of `BASELINES`.
-        steps: In how many equal steps they are removed, at least 1.
-        seed: Key of ties and of noise in the baseline.
+    Units ("pixels", "regions" or "superpixels") are ranked by their mean relevance, signed: what
+    speaks against the target comes last where "most" comes first. Means that agree in 16 binary
+    digits are ties, since float32 maps hold rounding errors. Ties are broken by noise drawn for
+    each image by its name, the same noise in both orders, so on a constant map both orders are one.
 
     Returns:
         The share of the units removed, float64 (steps + 1,), from 0 to 1, and the scores "dice" and
         "logit" (see `target_scores`), each float64 (batch, steps + 1), as a share of the score of
         the unaltered image: 1 at the start. NaN where that score is not above 0, as for an empty
         target, or the logit of pixels that are missed.
-
-    Example:
-        A network that is the identity, explained by its own contributions:
-
-        >>> images = np.array([4.0, 1.0, 3.0, 0.0], "float32").reshape(1, 2, 2, 1)
-        >>> ones, same = np.ones_like(images), lambda images: images
-        >>> batch = ExplainedBatch(("a",), images, None, images, ones, same)
-        >>> fractions, scores = removal_curve(batch, images[..., 0], baseline="mean", steps=4)
-        >>> fractions
-        array([0.  , 0.25, 0.5 , 0.75, 1.  ])
-        >>> scores["logit"]
-        array([[1.   , 0.75 , 0.625, 0.75 , 1.   ]])
 
     Source: Bach et al. 2015, doi 10.1371/journal.pone.0130140 (pixel flipping); Samek et al. 2017,
     arXiv 1509.06321 (both orders, regions); Rieger and Hansen 2020, arXiv 2003.08747 (superpixels).

@@ -25,6 +25,7 @@ from kerasgan.evaluation.artifacts import elsewhere, find_regions, inpaint_regio
 from kerasgan.evaluation.benchmark import (
     ExplainedBatch,
     ExplanationBenchmark,
+    check_some,
     rng_of,
     target_scores,
 )
@@ -33,6 +34,7 @@ from kerasgan.evaluation.similarity import ratio
 from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.validation import check_whole_number
 
 RegionFinder = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 FEWEST = 8  # images that a test rests on
@@ -189,7 +191,7 @@ def shortcuts(
             relevance on a cue than its area even where the cue decides.
         find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
-        clusters: As for `relevance_clusters`.
+        clusters: How many clusters of heatmaps; None for as many as there are gaps between.
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
         **options: Further arguments of `ExplanationBenchmark`, but for `controls`.
@@ -205,6 +207,9 @@ def shortcuts(
     Source: Lapuschkin et al. 2019 (arXiv 1902.10178).
     """
     check_draws(confidence, RESAMPLES)
+    check_some(samples, 4)
+    if clusters is not None:
+        check_whole_number("clusters", clusters, 1, len(samples) - 1)
     rule = {rule if isinstance(rule, str) else repr(rule): rule}
     benchmark = ExplanationBenchmark(model, samples, rule, controls=False, **options)
     regions_of = _finder(benchmark, find)
@@ -212,7 +217,7 @@ def shortcuts(
     def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         regions = regions_of(batch)
         ((method, maps),) = benchmark.maps(batch)
-        pixels = small_maps(maps).reshape(len(maps), -1).T
+        pixels = small_maps(maps).T
         parts = {
             "drawn": _drawn(batch, regions, maps),
             "inpainted": _inpainted(batch, regions, benchmark.seed),
@@ -334,12 +339,10 @@ def _clustered(
     dice: np.ndarray,
     maps: np.ndarray,
 ) -> pd.DataFrame:
-    side = int(np.sqrt(maps.shape[1]))
-    small = maps.reshape(-1, side, side)
-    result = relevance_clusters(small, clusters, seed=benchmark.seed)
-    middles = {k: result.embedding[result.labels == k].mean(0) for k in set(result.labels.tolist())}
-    away = result.embedding - np.stack([middles[k] for k in result.labels.tolist()])
-    columns = {"cluster": result.labels, "distance": np.linalg.norm(away, axis=1), "dice": dice}
+    labels, places = relevance_clusters(maps, clusters, benchmark.seed)
+    middles = {k: places[labels == k].mean(0) for k in set(labels.tolist())}
+    away = places - np.stack([middles[k] for k in labels.tolist()])
+    columns = {"cluster": labels, "distance": np.linalg.norm(away, axis=1), "dice": dice}
     table = pd.DataFrame({"name": benchmark.samples.names, **columns})
     shares = drawn.pivot(index="name", columns="region", values="share")
     rows = []

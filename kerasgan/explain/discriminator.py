@@ -28,8 +28,8 @@ from kerasgan.explain.explainer import Explainer, Gates
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
 from kerasgan.explain.targets import TargetLike
-from kerasgan.models import final_activation, generator_of, to_probability
-from kerasgan.models.outputs import to_signed_mask
+from kerasgan.models import final_activation, generator_of
+from kerasgan.models.outputs import to_probability, to_signed_mask
 
 
 class DiscriminatorExplanation(NamedTuple):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError, warn
-from kerasgan.models import to_probability
+from kerasgan.models.outputs import to_probability
 from kerasgan.validation import check_choice
 
 

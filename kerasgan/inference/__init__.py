@@ -18,7 +18,7 @@ from kerasgan.inference.calibration import (
     expected_calibration_error,
     fit_temperature,
 )
-from kerasgan.inference.clean import clean_mask, fill_holes, largest_component
+from kerasgan.inference.clean import clean_mask
 from kerasgan.inference.export import export_onnx, export_predictor
 from kerasgan.inference.novelty import Novelty, fit_novelty
 from kerasgan.inference.predict import (
@@ -53,8 +53,6 @@ __all__ = [
     "Novelty",
     "decide",
     "clean_mask",
-    "fill_holes",
-    "largest_component",
     "Calibration",
     "expected_calibration_error",
     "Bundle",

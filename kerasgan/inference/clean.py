@@ -15,17 +15,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     """Keep the largest connected component, of each foreground class.
 
     Pixels are connected to their eight neighbours. Of equally large ones the first stays, from the
-    top left. Use it only where there is at most one structure of a class in an image.
-
-    Args:
-        mask: (height, width), boolean or {0, 1}, or labels from 0, the background.
-
-    Returns:
-        The mask with all other components made background, of the same type.
-
-    Example:
-        >>> largest_component(np.array([[1, 0, 1, 1]]))
-        array([[0, 0, 1, 1]])
+    top left.
     """
     mask = _checked(mask)
     largest = np.zeros_like(mask)
@@ -41,18 +31,6 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 
     A hole is a connected part of the background, pixels being connected to their four neighbours,
     that does not reach the edge of the image. One that touches several classes is left as it is.
-
-    Args:
-        mask: As for `largest_component`.
-
-    Returns:
-        The mask with holes filled, of the same type.
-
-    Example:
-        >>> fill_holes(np.array([[2, 2, 2], [2, 0, 2], [2, 2, 0]]))
-        array([[2, 2, 2],
-               [2, 2, 2],
-               [2, 2, 0]])
     """
     mask = _checked(mask)
     filled = mask.copy()
@@ -77,9 +55,10 @@ def clean_mask(mask: np.ndarray, steps: str | Sequence[str]) -> np.ndarray:
     """Clean up a mask in steps.
 
     Args:
-        mask: As for `largest_component`.
-        steps: "largest" (`largest_component`), "holes" (`fill_holes`), or several of them in the
-            order in which they are to be done.
+        mask: (height, width), boolean or {0, 1}, or labels from 0, the background.
+        steps: "largest" keeps the largest component of each class: use it only where there is at
+            most one structure of a class in an image. "holes" fills background that is shut in by
+            one class. Or several of them in the order in which they are to be done.
 
     Returns:
         The mask, of the same type.

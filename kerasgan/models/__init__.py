@@ -15,7 +15,7 @@ Which file to open:
 - `named.py`, `safe.py`, `archives.py`: records, weights and files of networks, safe to load
 """
 
-from kerasgan.models.blocks import SeededDropout, WeightClip
+from kerasgan.models.blocks import SeededDropout
 from kerasgan.models.discriminators import (
     feature_critic,
     image_discriminator,
@@ -25,8 +25,7 @@ from kerasgan.models.discriminators import (
 )
 from kerasgan.models.encoders import encoder_unet
 from kerasgan.models.functional import generator_of
-from kerasgan.models.named import rebuild, record_of
-from kerasgan.models.outputs import final_activation, to_probability, to_signed_mask
+from kerasgan.models.outputs import final_activation, to_signed_mask
 from kerasgan.models.transformers import convnext_unet, segformer
 from kerasgan.models.unets import (
     attention_unet,
@@ -38,7 +37,6 @@ from kerasgan.models.unets import (
 
 __all__ = [
     "SeededDropout",
-    "WeightClip",
     "attention_unet",
     "convnext_unet",
     "encoder_unet",
@@ -51,11 +49,8 @@ __all__ = [
     "patch_discriminator",
     "pix2pix_generator",
     "pixel_discriminator",
-    "rebuild",
-    "record_of",
     "residual_unet",
     "segformer",
     "to_signed_mask",
-    "to_probability",
     "unet",
 ]

@@ -102,15 +102,6 @@ class SeededDropout(keras.layers.Layer):
 class WeightClip(keras.constraints.Constraint):
     """Keeps each weight within a limit, after every step.
 
-    Args:
-        limit: the largest absolute value, above 0.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> import kerasgan as kg
-        >>> kg.models.WeightClip(0.5)(tf.constant([-2.0, 0.25, 2.0])).numpy()
-        array([-0.5 ,  0.25,  0.5 ], dtype=float32)
-
     Source: Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1.
     """
 

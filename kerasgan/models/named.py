@@ -72,27 +72,12 @@ def register_builder(builder: Builder) -> Builder:
 
 
 def record_of(network: keras.Model) -> dict[str, Any] | None:
-    """Return what `rebuild` makes a network like this one of.
+    """Return plain data of which `rebuild` makes a network like this one, or None.
 
-    The network is compared with one that is so rebuilt, layer by layer and by its output for an
-    image, once for as long as its layers stay as they are.
-
-    Args:
-        network: A Keras model.
-
-    Returns:
-        Plain data: "builder", a function of `kerasgan.models`; its "arguments"; the "policy" that
-        it was built under; whether it is "trainable", and the layers that are "frozen". None if no
-        function of `kerasgan.models` built it, or it was changed since.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> network = kg.models.unet(size=32, filters=2, levels=2)
-        >>> record_of(network)["builder"]
-        'unet'
-        >>> network.get_layer("mask").activation = keras.activations.linear
-        >>> record_of(network) is None
-        True
+    That is "builder", a function of `kerasgan.models`; its "arguments"; the "policy" that it was
+    built under; whether it is "trainable", and the layers that are "frozen". None if no such
+    function built the network, or it was changed since: it is compared with one that is so rebuilt,
+    layer by layer and by its output for an image, once for as long as its layers stay as they are.
     """
     if network not in _records:
         return None
@@ -117,20 +102,9 @@ def record_of(network: keras.Model) -> dict[str, Any] | None:
 
 
 def rebuild(record: Any, most: int | None = None) -> keras.Model:
-    """Build a network of a record, which may be a stranger's.
+    """Build a network of a record, which may be a stranger's, with start values for weights.
 
-    Args:
-        record: What `record_of` returns.
-        most: Numbers that its weights may hold; nothing is allocated for more. None for any.
-
-    Returns:
-        The network, with start values for weights.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> network = kg.models.unet(size=32, filters=2, levels=2)
-        >>> rebuild(record_of(network)).count_params() == network.count_params()
-        True
+    Nothing is allocated for more than `most` numbers; None for any.
     """
     try:
         name, given, policy = record["builder"], record["arguments"], record["policy"]

@@ -129,21 +129,7 @@ def refuse_classes(model: keras.Model, samples: Any) -> None:
 
 
 def to_probability(output: Any, activation: str) -> Any:
-    """Turn a network's output into probabilities.
-
-    Args:
-        output: float array or tensor (..., channels), as the network gives it.
-        activation: what `final_activation` says of the network.
-
-    Returns:
-        Probabilities in [0, 1], of the same shape: of the foreground for one channel, of each class
-        for several.
-
-    Example:
-        >>> import kerasgan as kg
-        >>> kg.models.to_probability(0.5, "tanh")
-        0.75
-    """
+    """Turn a network's output into probabilities; `final_activation` says what it is."""
     if activation == "tanh":
         return (output + 1) / 2
     if activation == "linear":

@@ -218,7 +218,8 @@ def test_bad_input(samples):
             shortcuts(model, marked_differently(samples), find=find, verbose=False)
     refused("'find' must be a function", shortcuts, model, samples, find="text")
     refused("'confidence' must be a finite number", shortcuts, model, samples, confidence=95)
-    refused("4 maps at least", shortcuts, model, samples[:3], **options())
+    refused("Samples, at least 4", shortcuts, model, samples[:3], **options())
+    refused("'clusters' must be a whole number from 1 to 9", shortcuts, model, samples, clusters=10)
 
 
 def marked_differently(samples):

@@ -3,7 +3,7 @@ import pytest
 from refusals import refused
 from scipy import ndimage
 
-from kerasgan.inference import clean_mask, fill_holes, largest_component
+from kerasgan.inference.clean import clean_mask, fill_holes, largest_component
 
 
 def flood(mask, start):

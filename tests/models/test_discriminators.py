@@ -11,6 +11,7 @@ from refusals import refused
 from scipy.signal import correlate
 
 import kerasgan as kg
+from kerasgan.models import blocks
 
 models = kg.models
 BUILDERS = (
@@ -229,4 +230,4 @@ def test_critic_finds_no_difference_between_equals():
 
 @pytest.mark.parametrize("limit", [0, -1, True, "0.05", float("nan"), None])
 def test_wrong_limit_is_named(limit):
-    refused(r"'limit' must be a finite number above 0\. Received", models.WeightClip, limit)
+    refused(r"'limit' must be a finite number above 0\. Received", blocks.WeightClip, limit)

@@ -29,19 +29,17 @@ def test_a_network_is_rebuilt_of_its_record(name, tmp_path):
     for weight in network.weights:
         if tf.as_dtype(weight.dtype).is_floating:
             weight.assign(weight.numpy() + rng.uniform(0, 0.1, weight.shape))
-    record = json.loads(json.dumps(kg.models.record_of(network)))
+    record = json.loads(json.dumps(named.record_of(network)))
     assert record["arguments"]["seed"] == 3
     assert "weights" not in record["arguments"]
     named.save_weights(network, tmp_path / "a.safetensors")
-    again = named.load_weights(
-        functools.partial(kg.models.rebuild, record), tmp_path / "a.safetensors"
-    )
+    again = named.load_weights(functools.partial(named.rebuild, record), tmp_path / "a.safetensors")
     for ours, theirs in zip(network.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(named.sample_output(network), named.sample_output(again))
     kinds = [[(type(x), x.name) for x in each.layers] for each in (network, again)]
     assert kinds[0] == kinds[1]
-    assert kg.models.record_of(again) == record
+    assert named.record_of(again) == record
 
 
 @pytest.mark.parametrize(
@@ -58,16 +56,16 @@ def test_a_network_is_rebuilt_of_its_record(name, tmp_path):
 )
 def test_a_network_that_was_changed_has_none(change):
     network = small()
-    assert kg.models.record_of(network)
+    assert named.record_of(network)
     change(network)
-    assert kg.models.record_of(network) is None
+    assert named.record_of(network) is None
 
 
 def test_networks_made_of_others_have_none():
     network = small()
     inner = network.get_layer("middle_act_b").output
-    assert kg.models.record_of(keras.Model(network.inputs, inner)) is None
-    assert kg.models.record_of(keras.models.clone_model(network)) is None
+    assert named.record_of(keras.Model(network.inputs, inner)) is None
+    assert named.record_of(keras.models.clone_model(network)) is None
 
 
 @pytest.mark.parametrize("what", ["whole", "layer", "without weights", "all but the last"])
@@ -82,7 +80,7 @@ def test_what_is_frozen_stays_so(what):
     else:
         name = {"layer": "down_1_bn_a", "without weights": "down_1_act_a"}[what]
         network.get_layer(name).trainable = False
-    again = kg.models.rebuild(kg.models.record_of(network))
+    again = named.rebuild(named.record_of(network))
     flags = [[layer.trainable for layer in each.layers] for each in (network, again)]
     assert flags[0] == flags[1]
     assert len(set(flags[0])) == 2
@@ -94,7 +92,7 @@ def test_the_policy_is_that_of_the_record():
         network = small()
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    again = kg.models.rebuild(kg.models.record_of(network))
+    again = named.rebuild(named.record_of(network))
     for each in (network, again):
         assert each.get_layer("down_1_conv_a").compute_dtype == "bfloat16"
     assert keras.mixed_precision.global_policy().name == "float32"

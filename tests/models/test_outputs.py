@@ -16,6 +16,7 @@ from stacks import tf
 import kerasgan as kg
 from kerasgan.errors import KerasganError
 from kerasgan.inference import predict_probability
+from kerasgan.models import outputs
 from kerasgan.models.outputs import read_output, with_logits
 
 ops = getattr(keras, "ops", keras.backend)
@@ -405,11 +406,11 @@ def test_what_is_no_network_here_is_named(model, words):
 def test_to_probability_against_numpy():
     z = np.random.default_rng(0).normal(size=(2, 3, 3, 1)).astype("float32")
     sigmoid = 1 / (1 + np.exp(-z))
-    np.testing.assert_allclose(kg.models.to_probability(z, "linear"), sigmoid, atol=1e-6)
-    np.testing.assert_allclose(kg.models.to_probability(np.tanh(z / 2), "tanh"), sigmoid, atol=1e-6)
+    np.testing.assert_allclose(outputs.to_probability(z, "linear"), sigmoid, atol=1e-6)
+    np.testing.assert_allclose(outputs.to_probability(np.tanh(z / 2), "tanh"), sigmoid, atol=1e-6)
     z = np.random.default_rng(0).normal(size=(2, 3, 3, 4)).astype("float32")
     softmax = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
-    np.testing.assert_allclose(kg.models.to_probability(z, "linear"), softmax, atol=1e-6)
+    np.testing.assert_allclose(outputs.to_probability(z, "linear"), softmax, atol=1e-6)
 
 
 def test_a_dict_of_one_output_is_predicted_with_as_the_output():

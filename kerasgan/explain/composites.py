@@ -195,7 +195,7 @@ class PaperAsPublished(Composite):
 
     LRP-0 through whole blocks of activation, convolution and batch norm (the gamma rule never takes
     effect), the last block with its tanh; relevance starts as one wherever the mask is foreground;
-    that of skip connections is dropped. The argument `start` plays no part.
+    that of skip connections is dropped.
 
     Source: arXiv 2111.01665.
     """

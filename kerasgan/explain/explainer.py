@@ -123,7 +123,6 @@ class Explainer:
         images: Any,
         target: targets.TargetLike = "prediction",
         layers: Sequence[str] | None = None,
-        start: str = "logit",
         truth: Any = None,
         through: Mapping[str, Sequence[int]] | None = None,
         verbose: bool = True,
@@ -141,8 +140,6 @@ class Explainer:
                 begin with ("down_3" for the last layer named "down_3_..."). None keeps all if they
                 take less than 1 GiB, and otherwise none. What is kept stays where it was computed
                 and is copied when it is asked for.
-            start: What relevance starts as at the logits: "logit" (times weight), "ones" or
-                "probability". Gradients know no start value.
             truth: True masks, for targets that need them.
             through: Channels by the name of their layer: explains with the relevance that flows
                 through these channels alone (of several layers: through all of them, one after the
@@ -200,7 +197,7 @@ class Explainer:
                     progress = keras.utils.Progbar(count, verbose=int(verbose), interval=1).add
                     traced = Traced(None, {}, [], [])
                 else:
-                    traced = self.functions.get("asked", start, keep, tuple(masks))
+                    traced = self.functions.get("asked", keep, tuple(masks))
             some = target.take(first, last)
             if perturbs:
                 part = self.functions.perturb(
@@ -234,7 +231,7 @@ class Explainer:
             targets=explained,
         )
 
-    def relevance(self, images: Any, target: Any = "prediction", start: str = "logit") -> tf.Tensor:
+    def relevance(self, images: Any, target: Any = "prediction") -> tf.Tensor:
         """Computes relevance alone, in TensorFlow: within a `tf.function`, a data pipeline, a loss.
 
         Args:
@@ -242,7 +239,6 @@ class Explainer:
                 list of all inputs: `preprocess` is not applied.
             target: As of `explain`; weights may be a tensor. `Component` needs values and cannot
                 be used in a function being traced.
-            start: As of `explain`.
 
         Returns:
             float (batch, height, width, channels), differentiable.
@@ -269,7 +265,7 @@ class Explainer:
         else:
             target = targets.get(target).prepare(shape)
             if target.by_value:
-                return self.functions.get(target, start).call(*inputs)["relevance"]
+                return self.functions.get(target).call(*inputs)["relevance"]
             array = target.array if isinstance(target, targets.Mask) else None
         if array is None:
             weights = target.weights(self.functions.logits(*inputs))
@@ -278,7 +274,7 @@ class Explainer:
             each = tf.concat([tf.shape(images)[:1], tf.shape(weights)[1:]], 0)
             weights = tf.ensure_shape(tf.broadcast_to(weights, each), (None, *weights.shape[1:]))
         kind = "given" if weights.shape[-1] == shape[-1] else "by pixel"
-        return self.functions.get(kind, start).call(*inputs, weights)["relevance"]
+        return self.functions.get(kind).call(*inputs, weights)["relevance"]
 
     def check_target(self, target: Any) -> None:
         """Checks that `relevance` can explain a target, before anything is computed.

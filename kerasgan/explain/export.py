@@ -57,8 +57,8 @@ def export_explainer(
     functions = explainer.functions
     image, logits = functions.inputs[0], functions.weights_spec
     target.prepare(functions.logits_shape(image.shape))
-    by_target = functions.get(target, "logit").call
-    by_weights = functions.get("given", "logit").call
+    by_target = functions.get(target).call
+    by_weights = functions.get("given").call
     images = tf.TensorSpec(image.shape, image.dtype, "images")
     weights = tf.TensorSpec(logits.shape, logits.dtype, "weights")
     module = tf.Module()

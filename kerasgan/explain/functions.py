@@ -17,7 +17,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.explain.batch_axis import batch_first
 from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
-from kerasgan.explain.logits import one_hot_argmax, start_relevance
+from kerasgan.explain.logits import one_hot_argmax
 from kerasgan.explain.targets import Target
 from kerasgan.validation import invalid
 
@@ -48,16 +48,14 @@ class Functions:
         self._asked: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
         self._numbers = itertools.count()
 
-    def get(
-        self, target: Any, start: str = "", keep: Any = (), through: tuple[str, ...] = ()
-    ) -> Traced:
+    def get(self, target: Any, keep: Any = (), through: tuple[str, ...] = ()) -> Traced:
         """Returns the function that explains, traced once.
 
         Weights are those of a target; or "asked" of Python, once there are logits; or "given", as a
         tensor; or given "by pixel", to be put on the logit of its predicted class. "logits" gives
         these alone, "altered" the score drops of altered copies.
         """
-        key = (target, start, keep, through)
+        key = (target, keep, through)
         if _on_one_of_several_devices():
             with BUILDING:
                 return self._trace(*key)  # of the weights that are this device's own
@@ -125,7 +123,7 @@ class Functions:
         )
         return {"relevance": relevance, "logits": logits, "target": weights}
 
-    def _trace(self, target: Any, start: str, keep: Any, through: tuple[str, ...]) -> Traced:
+    def _trace(self, target: Any, keep: Any, through: tuple[str, ...]) -> Traced:
         graph, method, asked = self.graph, self.method, self._asked
         count = len(self.inputs)
         parts = [graph.before(name) for name in through]
@@ -147,14 +145,11 @@ class Functions:
                     return given[0] * one_hot_argmax(logits)
                 return given[0] if target == "given" else target.weights(logits)
 
-            def begin(weights: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-                return start_relevance(weights, logits, start, graph.activation)
-
             if target == "altered":
                 return {"drops": method.drops(graph, images, *given)}
             if target == "logits":
                 return {"logits": graph.run(images).logits}
-            result = method.analyse(graph, images, weigh, begin)
+            result = method.analyse(graph, images, weigh, tf.multiply)
             for name, part, mask in zip(through, parts, channels):
                 result = explain_through(method, result, name, part, images, mask)
             return _named(result, graph, keep, names)

@@ -1,4 +1,4 @@
-"""Reading logits: predicted classes, the foreground, its components, the relevance to start from.
+"""Reading logits: predicted classes, the foreground, its components.
 
 With one channel a pixel is predicted foreground where its logit is above zero. With several, the
 channels exclude each other, channel 0 is the background, and the largest logit is the prediction.
@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
 from kerasgan.errors import KerasganError, warn
-from kerasgan.models.outputs import to_probability
-from kerasgan.validation import check_choice
 
 
 def one_hot_argmax(logits: tf.Tensor) -> tf.Tensor:
@@ -102,23 +99,6 @@ def components(logits: tf.Tensor) -> Components:
     weights = labels[image] == index.reshape(-1, *[1] * (labels.ndim - 1)) + 1
     area = weights.sum(tuple(range(1, weights.ndim)))
     return Components(image, index, area, weights.astype("float32"))
-
-
-def start_relevance(
-    weights: tf.Tensor, logits: tf.Tensor, start: str = "logit", activation: str = "sigmoid"
-) -> tf.Tensor:
-    """Turns the weights of a target into the relevance that the backward pass starts from.
-
-    `start` "logit" is logit times weight, so that relevance sums to the explained logits; "ones"
-    the weight itself; "probability" the channel's probability, by `activation`, times weight.
-    """
-    check_choice("start", start, ("logit", "ones", "probability"))
-    if start == "ones":
-        return weights
-    if start == "logit":
-        return weights * logits
-    output = keras.activations.get(activation)(logits)
-    return weights * to_probability(output, activation)
 
 
 def warn_if_empty(weights: tf.Tensor) -> None:

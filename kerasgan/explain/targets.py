@@ -1,9 +1,8 @@
 """What to explain: targets say which logits of a segmentation an explanation starts from.
 
 A target turns the logits of a batch, float32 (batch, height, width, classes), into weights of the
-same shape. Relevance then starts as ``logit * weight`` (other start values:
-`kerasgan.explain.logits.start_relevance`), and one backward pass explains the whole target, since
-layer-wise relevance propagation is linear in where it starts.
+same shape. Relevance then starts as ``logit * weight``, and one backward pass explains the whole
+target, since layer-wise relevance propagation is linear in where it starts.
 
 Example:
     >>> import numpy as np

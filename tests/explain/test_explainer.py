@@ -106,16 +106,6 @@ class TestRight:
         assert np.array_equal(named.layers["down_2"], e.layers["down_2"])
         assert "up_1_skip" not in named.layers
 
-    def test_start_values(self):
-        explainer = Explainer(bias_free(), "epsilon")
-        ones = explainer.explain(IMAGES, start="ones")
-        np.testing.assert_allclose(
-            ones.relevance.sum((1, 2, 3)), ones.target.sum((1, 2, 3)), rtol=1e-4
-        )
-        probability = explainer.explain(IMAGES, start="probability")
-        expected = (tf.sigmoid(probability.logits) * probability.target).numpy().sum((1, 2, 3))
-        np.testing.assert_allclose(probability.relevance.sum((1, 2, 3)), expected, rtol=1e-4)
-
     def test_linear_in_the_target(self):
         explainer = Explainer(small(batch_norm=True), "gamma")
         weights = np.random.default_rng(0).normal(size=(2, 3, 8, 8, 1)).astype("float32")
@@ -524,7 +514,6 @@ class TestBadInput:
 
     def test_layers_and_targets(self, explainer):
         refused("Did you mean 'down_2_conv'", explainer.explain, IMAGES, layers=["down_2_konv"])
-        refused("Argument 'start'", explainer.explain, IMAGES, start="zeros")
         e = explainer.explain(IMAGES, layers=())
         with pytest.raises(KerasganError, match=r"No relevance at a layer 'down_2'.*layers=\.\.\."):
             e.layers["down_2"]

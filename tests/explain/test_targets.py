@@ -8,7 +8,7 @@ from refusals import refused
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import Explainer, targets
-from kerasgan.explain.logits import components, label_components, start_relevance, warn_if_empty
+from kerasgan.explain.logits import components, label_components, warn_if_empty
 
 ONE = np.array(
     [
@@ -53,8 +53,7 @@ def test_class_weighs_the_pixels_predicted_as_it():
 def test_margin_starts_at_two_channels_and_sums_to_the_margin():
     w = weights(targets.Class(1, margin=True), THREE)
     np.testing.assert_array_equal(w[0], [[[0, 0, 0], [0, 1, -1]], [[0, 0, 0], [-1, 1, 0]]])
-    start = start_relevance(tf.constant(w), tf.constant(THREE)).numpy()
-    np.testing.assert_array_equal(start.sum(-1)[0], [[0, 1], [0, 5]])
+    np.testing.assert_array_equal((w * THREE).sum(-1)[0], [[0, 1], [0, 5]])
 
 
 def test_background_of_one_channel_speaks_with_the_negative_logit():
@@ -264,19 +263,6 @@ def test_targets_without_arrays_are_equal_by_value():
     assert hash(a) == hash(targets.Border(1) - targets.Pixel(0, 0))
 
 
-def test_start_values():
-    w, logits = tf.constant([[1.0, -2.0]]), tf.constant([[2.0, -1.0]])
-    np.testing.assert_allclose(start_relevance(w, logits), [[2, 2]])
-    np.testing.assert_allclose(start_relevance(w, logits, "ones"), w)
-    sigmoid = 1 / (1 + np.exp([[-2.0, 1.0]]))
-    tanh = (np.tanh([[2.0, -1.0]]) + 1) / 2
-    softmax = np.exp([[2.0, -1.0]]) / np.exp([[2.0, -1.0]]).sum()
-    for activation, p in (("sigmoid", sigmoid), ("tanh", tanh), ("softmax", softmax)):
-        np.testing.assert_allclose(start_relevance(w, logits, "probability", activation), p * w)
-    linear = start_relevance(w, logits, "probability", "linear")
-    np.testing.assert_allclose(linear, softmax * w, rtol=1e-6)
-
-
 def test_empty_target_warns_and_names_the_images():
     w = np.concatenate([weights("prediction", ONE), weights("prediction", -abs(ONE))])
     with pytest.warns(KerasganWarning, match=r"in 1 of 2 image\(s\): 1"):
@@ -293,10 +279,6 @@ def test_empty_target_warns_and_names_the_images():
         (
             lambda: weights(targets.FalseNegatives([[0, 3], [0, 0]]), THREE),
             r"from 0 to 2\. Received: values from 0 to 3",
-        ),
-        (
-            lambda: start_relevance(tf.zeros(1), tf.zeros(1), "logits"),
-            r"'start' must be.*Received: 'logits'",
         ),
     ],
 )

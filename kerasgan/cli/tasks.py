@@ -249,7 +249,7 @@ def layers_to_show(model: Any, size: tuple[int, int]) -> list[str]:
     widths = {name: maps.shape[-1] for name, maps in feature_maps(model.generator).items()}
     down: dict[int, str] = {}  # of each size the last of the widest, which is no gate
     for name, area in way_down(model.generator, size).items():
-        if widths[name] >= widths.get(down.get(area), 0):
+        if area not in down or widths[name] >= widths[down[area]]:
             down[area] = name
     shares = {math.log2(math.prod(size) / area): name for area, name in down.items()}
     nearest = [min(shares, key=lambda share: abs(share - 2 * halvings)) for halvings in (2, 3, 4)]

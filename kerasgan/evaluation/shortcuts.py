@@ -191,7 +191,8 @@ def shortcuts(
             relevance on a cue than its area even where the cue decides.
         find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
-        clusters: How many clusters of heatmaps; None for as many as there are gaps between.
+        clusters: How many clusters of heatmaps, below the number of images; None for the number
+            that the largest gap between eigenvalues tells (Lapuschkin et al.).
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
         **options: Further arguments of `ExplanationBenchmark`, but for `controls`.

@@ -324,7 +324,7 @@ def test_layers_that_are_shown_lie_on_the_way_down(build, options):
         assert list(found) == shown
 
 
-def test_no_layer_is_shown_of_a_network_that_stays_large():
+def test_layers_that_are_shown_of_a_shallow_network():
     network = kg.models.unet(size=32, filters=2, levels=1)
     assert tasks.layers_to_show(kg.SegmentationGAN(network), (32, 32)) == ["middle_act_b"]
 

@@ -154,13 +154,6 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
     raise invalid(name, f"one of {', '.join(map(str, choices))}", value, hint)
 
 
-def check_flag(name: str, value: Any) -> bool:
-    """Check True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise invalid(name, "True or False", value)
-    return bool(value)
-
-
 def check_text(name: str, value: Any) -> str:
     """Check text, which may be empty."""
     if not isinstance(value, str):

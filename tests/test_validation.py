@@ -120,12 +120,6 @@ def test_the_nearest_choice_is_named():
         validation.check_choice("mode", "windw", ["window", "stretch"])
 
 
-def test_flags():
-    assert validation.check_flag("clean", np.True_) is True
-    for value in (None, 0, 1, "no", np.array(True)):
-        refused(r"'clean' must be True or False. Received: ", validation.check_flag, "clean", value)
-
-
 def test_text():
     assert validation.check_text("title", "") == ""
     refused(r"'title' must be a text. Received: 3", validation.check_text, "title", 3)

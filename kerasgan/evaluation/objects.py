@@ -67,7 +67,7 @@ def object_scores(
     check_choice("connectivity", connectivity, (4, 8, None))
     check_choice("empty", empty, EMPTY_POLICIES)
     if connectivity is None:
-        masks = check_masks(truth, prediction, most=np.iinfo(np.int64).max)
+        masks = check_masks(truth, prediction, most=np.inf)
     else:
         advice = ". For instance labels pass connectivity=None"
         masks = check_masks(truth, prediction, advice=advice)

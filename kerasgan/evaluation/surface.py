@@ -176,7 +176,8 @@ def check_masks(
         for name, mask in (("truth", truth), ("prediction", prediction))
     ]
     for name, mask in zip(("truth", "prediction"), masks):
-        if not ((mask >= 0) & (mask <= most) & (mask == np.floor(mask))).all():
+        whole = np.isfinite(mask) & (mask == np.floor(mask))
+        if not (whole & (mask >= 0) & (mask <= most)).all():
             received = f"shape {mask.shape}, from {mask.min()} to {mask.max()}{advice}"
             raise KerasganError(f"Argument {name!r} must be {expected}. Received: {received}")
     if masks[0].shape != masks[1].shape:

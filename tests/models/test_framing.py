@@ -161,7 +161,7 @@ def test_what_resizes_whole_images_refuses_windows(trained, scenes):
     refused(words, kg.inference.fit_novelty, trained, many, scenes)
     explainer = kg.Explainer(trained, "epsilon")
     refused(words, kg.explain.most_relevant, explainer, scenes, "down_1")
-    refused("trained on windows", kg.evaluation.shortcuts, trained, scenes, verbose=False)
+    refused("trained on windows", kg.evaluation.shortcuts, trained, many, verbose=False)
     refused("MergedExplainer", explainer.explain, scenes.image(0)[None])
     windows = next(iter(scenes.batches(2, 16, mode="window", scale=0.5)))[0].numpy()
     pixel = kg.targets.Pixel(9, 9)

@@ -25,7 +25,6 @@ of docs/results.md.
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import signal
@@ -37,7 +36,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import pandas as pd
 import tensorflow as tf
-from kept_runs import facts_of
+from kept_runs import add_data_options, check_settings, facts_of, run_script
 from matplotlib.figure import Figure
 from pages import put_sections
 from results import ROOT, copy_smaller, interval, slug
@@ -277,27 +276,12 @@ def markdown(args, recipe, trials, long):
     return "\n".join(lines) + "\n"
 
 
-def check_settings(folder, settings):
-    """Raise if the folder holds runs of other settings, or made on another machine."""
-    file, settings = folder / "settings.json", json.loads(json.dumps(settings))
-    if not file.is_file():
-        write_file(file, json.dumps(settings, indent=2) + "\n")
-    then = json.loads(file.read_text(encoding="utf-8"))
-    changed = [name for name in settings if then.get(name) != settings[name]]
-    if changed:
-        raise kg.KerasganError(
-            f"The runs in '{folder}' were made with another {', '.join(changed)}. Give back what "
-            "they had, or pass another --results"
-        )
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", required=True, help="folder with images/ and masks/")
-    add("--test-names", help="file with the names to report on (splits/val.txt in the data)")
+    add_data_options(add)
     add("--recipe", default="fast", choices=kg.recipes.names())
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of the recipe")
     add("--budget", type=float, default=3600, help="seconds of a run (3600)")
@@ -333,9 +317,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except kg.KerasganError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on where it stopped.")
+    run_script(main)

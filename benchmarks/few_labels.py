@@ -19,11 +19,11 @@ With --held-out the masks are those of all groups but one, such as surgeries: wh
 first underscore of a name. Half of that group's images are unlabelled, the other half is reported
 on; each group named is held out in turn, and `all` are their reported images together.
 
-Printed, and with --write put into docs/gan.md, is a row for each number of labels and method: the
-mean Dice of the reported images over seeds, its interval over images (each with its mean over
-seeds) and over seeds (Student's, for three seeds wide), the difference from the floor image by
-image, the share of the gap between floor and ceiling that it closes, the validation Dice that
-choices are made by, and what it costs.
+Printed, and with --write put into docs/gan.md (in short into docs/hundred-labels.md too), is a row
+for each number of labels and method: the mean Dice of the reported images over seeds, its interval
+over images (each with its mean over seeds) and over seeds (Student's, for three seeds wide), the
+difference from the floor image by image, the share of the gap between floor and ceiling that it
+closes, the validation Dice that choices are made by, and what it costs.
 """
 
 import argparse
@@ -38,17 +38,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pandas as pd
-from equal_time import ROOT, check_settings, common
-from kept_runs import facts_of
+from equal_time import ROOT, common
+from kept_runs import (
+    add_data_options,
+    check_settings,
+    facts_of,
+    on_this_machine,
+    run_script,
+)
 from pages import put_sections
 from results import interval, slug
 from scipy import stats
 
 import kerasgan as kg
-from kerasgan.cli import doctor, runs
+from kerasgan.cli import runs
 from kerasgan.storage import write_file
 from kerasgan.validation import check_number, check_whole_number
 
+FILES = ("names", "image_paths", "mask_paths")
 FLOOR, CEILING = "floor", "ceiling"
 DISCRIMINATOR = {
     "discriminator": "mask_discriminator",
@@ -86,6 +93,7 @@ HEAD = (
     "| labels, or none of | method | Dice | over seeds | less floor | gap closed | "
     "validation Dice | minutes | memory, GiB |"
 )
+SHORT = "| with masks | without | method | Dice | minutes |"
 
 
 # --------------------------------------------------------------------------- one run
@@ -149,18 +157,24 @@ def repeated(samples, recipe, steps, checks):
     return more, max(1, round(steps / math.ceil(len(more) / recipe.batch_size)))
 
 
+def joined(one, other):
+    """Return the samples of both."""
+    both = {name: getattr(one, name) + getattr(other, name) for name in FILES}
+    return dataclasses.replace(one, **both)
+
+
 def train(folder, method, recipe, case, settings):
     """Train by a method, score it, and return what was found."""
     data, names, validation, steps, checks = settings
     parts = split(data, names, recipe, case, validation, recipe.seed)
+    return learn(folder, method, recipe, case, parts, steps, checks)
+
+
+def learn(folder, method, recipe, case, parts, steps, checks):
+    """The same, from what `split` returns."""
     labelled, checked, free, test = parts
     if method == CEILING:
-        labelled = dataclasses.replace(
-            labelled,
-            names=labelled.names + free.names,
-            image_paths=labelled.image_paths + free.image_paths,
-            mask_paths=labelled.mask_paths + free.mask_paths,
-        )
+        labelled = joined(labelled, free)
     free = dataclasses.replace(free, mask_paths=None) if recipe.unlabelled_losses else None
     images = len(labelled)
     labelled, epochs = repeated(labelled, recipe, steps, checks)
@@ -262,9 +276,28 @@ def rows(found):
     ]
 
 
+def short(found):
+    """Return the rows of the tutorial: with numbers of labels alone, the least that tells."""
+    groups = {}
+    for facts in found:
+        if isinstance(facts["case"], int):
+            groups.setdefault((facts["case"], facts["method"]), []).append(facts)
+    lines = [SHORT, "|---" * SHORT.count(" | ") + "|---|"]
+    for (case, method), group in groups.items():
+        dice = pd.DataFrame({"dice": mean_dice(group)})
+        cells = [
+            case,
+            group[0]["images"].get("unlabelled", 0),
+            f"`{method}`",
+            interval(kg.evaluation.summarize(dice)["scores"]["dice"]),
+            f"{np.mean([facts['training_minutes'] for facts in group]):.0f}",
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def markdown(found, recipe, args):
     """Return what was found as Markdown."""
-    machine = doctor.machine()
     steps = sorted({facts["steps"] for facts in found})
     return "\n".join(
         [
@@ -272,10 +305,8 @@ def markdown(found, recipe, args):
             "",
             f"{found[0]['reported']} images to report in each case. Recipe `{recipe.name}` at "
             f"{recipe.size} pixels, batch {recipe.batch_size}, {steps[0]} to {steps[-1]} steps a "
-            f"run, {args.validation:g} of the labelled images to choose on, on "
-            f"{machine['processor']}, "
-            f"{', '.join(machine['gpus']) or 'no GPU'}. Python {machine['python']}, TensorFlow "
-            f"{machine['tensorflow']}, Keras {machine['keras']}.",
+            f"run, {args.validation:g} of the labelled images to choose on, "
+            f"{on_this_machine()}",
             "",
             HEAD,
             "|---" * HEAD.count(" | ") + "|---|",
@@ -284,38 +315,57 @@ def markdown(found, recipe, args):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--data", required=True, help="folder with images/ and masks/")
-    add("--test-names", help="file with the names to report on (splits/val.txt in the data)")
-    add("--labels", type=int, nargs="+", default=[88], help="numbers of labelled images (88)")
-    add("--held-out", nargs="+", metavar="GROUP", help="in place of --labels: groups in turn")
-    add("--methods", nargs="+", default=[FLOOR, CEILING, "cutmix"], help=", ".join(METHODS))
-    add("--seeds", type=int, nargs="+", default=[0], help="a run of each (0)")
+def add_training_options(add):
+    """Add the options of how runs are trained."""
     add("--recipe", default="pretrained-fast", choices=kg.recipes.names())
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of the recipe")
     add("--steps", type=int, default=400, help="of a run (400)")
     add("--checks", type=int, default=10, help="validations in a run, one an epoch (10)")
     add("--validation", type=float, default=0.2, help="share of the labelled images (0.2)")
+
+
+def settings_of(args):
+    """Return the recipe that options describe, and the settings of `train`."""
+    check_number("--validation", args.validation, above=0, below=1)
+    for name in ("steps", "checks"):
+        check_whole_number(f"--{name}", getattr(args, name), 1)
+    fields = {"size": 128, "unlabelled_rampup": args.steps // 5, **runs.settings_from(args.set)}
+    recipe = kg.recipes.get(args.recipe, **fields)
+    return recipe, (args.data, args.test_names, args.validation, args.steps, args.checks)
+
+
+def finished(place, recipe, function, *work, keep_model):
+    """Return the facts of a run with its folder; exit if it failed or was trained otherwise."""
+    facts = facts_of(place, function, *work, keep_model=keep_model)
+    if facts is None:
+        sys.exit(f"{place.name} failed; see above")
+    recipe = dataclasses.replace(recipe, epochs=facts["recipe"]["epochs"])
+    if kg.recipes.Recipe(**facts["recipe"]) != recipe:
+        sys.exit(f"'{place}' was trained otherwise. Pass another --results")
+    return {**facts, "folder": place}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add_data_options(add)
+    add("--labels", type=int, nargs="+", default=[88], help="numbers of labelled images (88)")
+    add("--held-out", nargs="+", metavar="GROUP", help="in place of --labels: groups in turn")
+    add("--methods", nargs="+", default=[FLOOR, CEILING, "cutmix"], help=", ".join(METHODS))
+    add("--seeds", type=int, nargs="+", default=[0], help="a run of each (0)")
+    add_training_options(add)
     add("--results", type=pathlib.Path, help="folder for everything that is written")
     add("--keep-models", action="store_true", help="keep the network of each run")
     add("--write", action="store_true", help="put the table into docs/gan.md")
     args = parser.parse_args()
-    check_number("--validation", args.validation, above=0, below=1)
-    for name in ("steps", "checks"):
-        check_whole_number(f"--{name}", getattr(args, name), 1)
-    shared = {"size": 128, "unlabelled_rampup": args.steps // 5}
-    fields = {**shared, **runs.settings_from(args.set)}
-    recipe = kg.recipes.get(args.recipe, **fields)
+    recipe, settings = settings_of(args)
     recipes = {
         method: dataclasses.replace(recipe, **method_fields(method)) for method in args.methods
     }
     folder = args.results or ROOT / "results" / "few_labels" / args.recipe
     folder.mkdir(parents=True, exist_ok=True)
-    settings = args.data, args.test_names, args.validation, args.steps, args.checks
     kept = {"recipe": dataclasses.asdict(recipe), "settings": [str(x) for x in settings[1:]]}
     check_settings(folder, kept)
     found = []
@@ -325,13 +375,8 @@ def main():
                 one = dataclasses.replace(its_recipe, seed=seed)
                 place = folder / f"{slug(str(case))}-{slug(method)}-seed-{seed}"
                 work = method, one, case, settings
-                facts = facts_of(place, train, *work, keep_model=args.keep_models)
-                if facts is None:
-                    sys.exit(f"{place.name} failed; see above")
-                one = dataclasses.replace(one, epochs=facts["recipe"]["epochs"])
-                if kg.recipes.Recipe(**facts["recipe"]) != one:
-                    sys.exit(f"'{place}' was trained otherwise. Pass another --results")
-                found.append({**facts, "folder": place})
+                facts = finished(place, one, train, *work, keep_model=args.keep_models)
+                found.append(facts)
                 print(
                     f"{case}, {method}, seed {seed}: Dice "
                     f"{facts['scores']['dice']['mean']:.3f}, validation "
@@ -348,12 +393,11 @@ def main():
         title = f"Few labels, recipe {args.recipe}"
         page = ROOT / "docs" / "gan.md"
         put_sections(page, "few-labels", {title: f"### {title}\n\n{text}\n"}, "###")
+        if not args.held_out:
+            page, line = ROOT / "docs" / "hundred-labels.md", f"`{common.command()}`"
+            section = f"### {title}\n\n{short(found)}\n\n{line}\n"
+            put_sections(page, "few-labels-short", {title: section}, "###")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except kg.KerasganError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on where it stopped.")
+    run_script(main)

@@ -24,11 +24,11 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from equal_time import ROOT, common, split
-from kept_runs import facts_of
+from kept_runs import add_data_options, facts_of, on_this_machine, run_script
 from pages import put_sections
 
 import kerasgan as kg
-from kerasgan.cli import doctor, runs
+from kerasgan.cli import runs
 
 HEAD = ["| variant | validation Dice | by seed | core seconds an image |", "|---|---|---|---|"]
 
@@ -67,8 +67,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", required=True, help="folder with images/ and masks/")
-    add("--test-names", help="file with the names left out (splits/val.txt in the data)")
+    add_data_options(add)
     add("--recipe", default="pretrained", choices=kg.recipes.names())
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all variants")
     add("--variant", action="append", required=True, metavar="FIELD=VALUE[,...]")
@@ -85,14 +84,13 @@ def main():
         finished = [run(*each, *shared) for each in zip(recipes, places)]
         lines.append(row(variant, finished))
         print(lines[-1], flush=True)
-    images, machine = finished[0]["images"], doctor.machine()
+    images = finished[0]["images"]
     text = "\n".join(
         [
             f"`{common.command()}`",
             "",
-            f"{images['training']} images to train, {images['validation']} to choose, on "
-            f"{machine['processor']}, {', '.join(machine['gpus']) or 'no GPU'}. Python "
-            f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}.",
+            f"{images['training']} images to train, {images['validation']} to choose, "
+            f"{on_this_machine()}",
             "",
             *lines,
         ]
@@ -105,9 +103,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except kg.KerasganError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on where it stopped.")
+    run_script(main)

@@ -118,7 +118,7 @@ def method_fields(method):
         for loss, weight in changed.pop("unlabelled_losses", {}).items():
             weights[loss] = weight * factor
         fields.update(changed)
-    return {**fields, "unlabelled_losses": weights} if weights else fields
+    return {**fields, "unlabelled_losses": weights or None}
 
 
 def group_of(name):
@@ -334,6 +334,14 @@ def settings_of(args):
     return recipe, (args.data, args.test_names, args.validation, args.steps, args.checks)
 
 
+def title_of(args):
+    """Return what distinguishes the table from others on the page."""
+    held_out = args.held_out and f"without masks of {' or '.join(args.held_out)} in turn"
+    labels = held_out or f"{' and '.join(map(str, args.labels))} labels"
+    seeds = "one seed" if len(args.seeds) == 1 else f"{len(args.seeds)} seeds"
+    return f"{pathlib.Path(args.data).name}, {labels}, {seeds}, {args.recipe}"
+
+
 def finished(place, recipe, function, *work, keep_model):
     """Return the facts of a run with its folder; exit if it failed or was trained otherwise."""
     facts = facts_of(place, function, *work, keep_model=keep_model)
@@ -390,7 +398,7 @@ def main():
     )
     print(f"\n{text}\n\nEverything is in {folder}/")
     if args.write:
-        title = f"Few labels, recipe {args.recipe}"
+        title = title_of(args)
         page = ROOT / "docs" / "gan.md"
         put_sections(page, "few-labels", {title: f"### {title}\n\n{text}\n"}, "###")
         if not args.held_out:

@@ -30,8 +30,6 @@ from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
 from kerasgan.storage import content_key, is_new_or_empty, write_file
 
 DATA = ("folder", "masks", "classes", "colors", "test_names", "unlabelled")
-UNLABELLED_LOSSES = {"cutmix": 1.0}
-"""What a recipe that says nothing else learns from images without masks by."""
 
 DESCRIBED = ("kerasgan", "data", "recipe", "rule")
 
@@ -155,8 +153,8 @@ def rest_and_test(samples: Samples, data: str | os.PathLike, names: Any = None) 
 def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples) -> tuple:
     """Return a recipe that learns from the images in a folder too, and these; None for no folder.
 
-    Where the recipe has no `unlabelled_losses`, it gets `UNLABELLED_LOSSES`. Images that are
-    reported on must not be among them, whatever they are called.
+    Where the recipe has no `unlabelled_losses`, it gets those of the recipe `few-labels`. Images
+    that are reported on must not be among them, whatever they are called.
     """
     if folder is None:
         if recipe.unlabelled_losses:
@@ -166,8 +164,16 @@ def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples
             )
         return recipe, None
     if not recipe.unlabelled_losses:
-        recipe = dataclasses.replace(recipe, unlabelled_losses=dict(UNLABELLED_LOSSES))
-        print(f"The recipe has no unlabelled_losses; used are {recipe.unlabelled_losses}")
+        known = kg.recipes.get("few-labels")
+        recipe = dataclasses.replace(
+            recipe,
+            unlabelled_losses=dict(known.unlabelled_losses),
+            unlabelled_rampup=recipe.unlabelled_rampup or known.unlabelled_rampup,
+        )
+        print(
+            f"The recipe has no unlabelled_losses; used are {recipe.unlabelled_losses}, rising "
+            f"over {recipe.unlabelled_rampup} steps, as in the recipe 'few-labels'"
+        )
     frames = load_folder(folder, masks=None, channels=recipe.channels)
     if len(frames) < recipe.batch_size:
         raise KerasganError(

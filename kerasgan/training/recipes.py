@@ -399,6 +399,12 @@ RECIPES = {
         name="pretrained",
         **{**PRETRAINED, "encoder": "efficientnet_lite2", "size": 256, "epochs": 36},
     ),
+    "few-labels": Recipe(
+        name="few-labels",
+        **{**PRETRAINED, "size": 160, "epochs": 100},
+        unlabelled_losses={"cutmix": 3.0},
+        unlabelled_rampup=150,
+    ),
 }
 
 
@@ -416,12 +422,13 @@ def names() -> list[str]:
         `"pretrained-fast"`: a U-Net on EfficientNet-Lite0 with ImageNet weights (the extra
         `imagenet`) at 160 pixels, without a discriminator, augmented by what differs between
         hospitals, in minutes on two cores. `"pretrained"`: on EfficientNet-Lite2 at 256 pixels, in
-        an hour.
+        an hour. `"few-labels"`: `"pretrained-fast"` for about a hundred labelled images and many
+        unlabelled ones, which `fit` is given as `unlabelled`.
 
     Example:
         >>> import kerasgan as kg
         >>> kg.recipes.names()
-        ['paper', 'pix2pix', 'fast', 'strong', 'pretrained-fast', 'pretrained']
+        ['paper', 'pix2pix', 'fast', 'strong', 'pretrained-fast', 'pretrained', 'few-labels']
     """
     return list(RECIPES)
 

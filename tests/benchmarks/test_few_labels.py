@@ -18,7 +18,8 @@ def test_methods_are_joined_and_weighted(few_labels):
     weights = {"cutmix": 3.0, "adversarial": 0.001, "self_training": 0.1}
     assert fields["unlabelled_losses"] == weights
     assert fields["discriminator"] == "mask_discriminator"
-    assert few_labels.method_fields("floor") == {}
+    floor = kg.recipes.get("few-labels", **few_labels.method_fields("floor"))
+    assert floor.unlabelled_losses is None
     for name in few_labels.METHODS:
         kg.recipes.get("fast", **few_labels.method_fields(name))
     refused("'--methods' must name some of", few_labels.method_fields, "cutmixx")

@@ -26,7 +26,9 @@ def copied(samples, folder, suffix):
 def test_frames_of_their_own_are_taken_and_the_recipe_learns_from_them(scenes, tmp_path, capsys):
     folder = copied(scenes[:3], tmp_path / "frames", ".bmp")
     recipe, frames = runs.with_unlabelled(RECIPE, folder, scenes[3:])
-    assert recipe.unlabelled_losses == runs.UNLABELLED_LOSSES
+    known = kg.recipes.get("few-labels")
+    assert recipe.unlabelled_losses == known.unlabelled_losses == {"cutmix": 3.0}
+    assert recipe.unlabelled_rampup == known.unlabelled_rampup > 0
     assert "The recipe has no unlabelled_losses" in capsys.readouterr().out
     assert frames.mask_paths is None
     assert frames.names == ("frame0", "frame1", "frame2")

@@ -49,6 +49,12 @@ def test_pretrained_begin_from_imagenet_weights_without_a_judge(tmp_path, monkey
     np.testing.assert_array_equal(kernel, again.get_layer("block7a_project_conv").get_weights()[0])
 
 
+def test_few_labels_is_the_fast_pretrained_with_unlabelled_images():
+    few, fast = (vars(kg.recipes.get(name)) for name in ("few-labels", "pretrained-fast"))
+    changed = {name for name in few if few[name] != fast[name]}
+    assert changed == {"name", "epochs", "unlabelled_losses", "unlabelled_rampup"}
+
+
 def test_augmentation_is_named_by_its_fields():
     recipe = kg.recipes.get("pix2pix", augment={"rotation": 90})
     assert recipe.augmentation() == kg.data.Augmentation(rotation=90)

@@ -199,6 +199,7 @@ def test_nobody_is_kept_out(visit, size, scheme):
     page.get_by_role("checkbox", name="Probability").click()
     page.get_by_text("Conservation table").click()
     page.get_by_text("Stabiliser").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
     assert violations(page) == {}
     reached, hidden = set(), []
     for _ in range(40):

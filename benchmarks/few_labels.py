@@ -283,10 +283,10 @@ def short(found):
         if isinstance(facts["case"], int):
             groups.setdefault((facts["case"], facts["method"]), []).append(facts)
     lines = [SHORT, "|---" * SHORT.count(" | ") + "|---|"]
-    for (case, method), group in groups.items():
+    for (_, method), group in groups.items():
         dice = pd.DataFrame({"dice": mean_dice(group)})
         cells = [
-            case,
+            group[0]["masks"] + group[0]["images"]["validation"],
             group[0]["images"].get("unlabelled", 0),
             f"`{method}`",
             interval(kg.evaluation.summarize(dice)["scores"]["dice"]),

@@ -180,6 +180,7 @@ def seeded_arguments(tmp_path_factory):
         "evaluation.paired_difference": (table, table),
         "evaluation.summarize": (table,),
         "evaluation.summarize_maps": (maps,),
+        "inference.rank_images": (None, samples),
         "models.SeededDropout": (0.5,),
         "recipes.Recipe": ("mine",),
         "training.InputGradientPenalty": (np.ones((4, 4)),),

@@ -210,6 +210,7 @@ def open_model():
     return keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*unlike the training images")
 def test_size_and_preprocess_are_kept(open_model, scenes, tmp_path):
     fitted = fit(open_model, *scenes, size=(16, 24), preprocess="[0,1]")
     assert fitted.layers == ["wide", "deep"]
@@ -227,6 +228,7 @@ def test_size_and_preprocess_are_kept(open_model, scenes, tmp_path):
     refused("'size' must be given", fit, open_model, *scenes, preprocess="[0,1]")
 
 
+@pytest.mark.filterwarnings("ignore:.*unlike the training images")
 def test_a_function_that_preprocesses_is_asked_for_after_loading(open_model, scenes, tmp_path):
     def halved(images):
         return images / 2

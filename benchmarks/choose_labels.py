@@ -27,10 +27,11 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import pandas as pd
 from equal_time import ROOT, common
 from few_labels import (
     add_training_options,
+    dice_interval,
+    difference_text,
     finished,
     joined,
     learn,
@@ -47,10 +48,10 @@ from pages import put_sections
 from results import interval, slug
 
 import kerasgan as kg
+from kerasgan.inference.ranking import CRITERIA
 from kerasgan.storage import write_file
 from kerasgan.validation import check_whole_number
 
-CRITERIA = ("disagreement", "discriminator", "entropy", "random")
 FIRST, RANDOM = "first", "random"
 HEAD = (
     "| chosen by | Dice | over seeds | less random | Dice before, of those chosen | "
@@ -93,15 +94,13 @@ def row(found, random):
     """Return a row of the table, for all seeds of a criterion; `random` are its rivals or None."""
     dice, less, before = mean_dice(found), "", ""
     if random and found[0]["by"] not in (FIRST, RANDOM):
-        apart = kg.evaluation.summarize(pd.DataFrame({"dice": dice - mean_dice(random)}))
-        score = apart["scores"]["dice"]
-        less = f"{score['mean']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})"
+        less = difference_text(dice_interval(dice - mean_dice(random)))
     if "chosen_dice" in found[0]:
         before = f"{np.mean([facts['chosen_dice'] for facts in found]):.3f}"
     by = found[0]["by"]
     cells = [
         f"none, {found[0]['case']} labels" if by == FIRST else f"`{by}`",
-        interval(kg.evaluation.summarize(pd.DataFrame({"dice": dice}))["scores"]["dice"]),
+        interval(dice_interval(dice)),
         over_seeds([each["dice"].mean() for each in tables_of(found)]),
         less,
         before,

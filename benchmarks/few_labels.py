@@ -227,20 +227,30 @@ def over_seeds(values):
     return f"{np.mean(values) - spread:.3f} to {np.mean(values) + spread:.3f} ({by_seed})"
 
 
+def dice_interval(dice):
+    """Return the mean and 95 % interval over images, as `kerasgan.evaluation.summarize` does."""
+    return kg.evaluation.summarize(pd.DataFrame({"dice": dice}))["scores"]["dice"]
+
+
+def difference_text(apart):
+    """Return the interval of a difference, with its sign."""
+    return f"{apart['mean']:+.3f} ({apart['low']:+.3f} to {apart['high']:+.3f})"
+
+
 def row(case, found, floor, ceiling):
     """Return a row of the table, for all seeds of a method; what it is held against may be None."""
     dice, less, closed = mean_dice(found), "", ""
     if _alike(floor, found) and found[0]["method"] != FLOOR:
         low = mean_dice(floor)
-        apart = kg.evaluation.summarize(pd.DataFrame({"dice": dice - low}))["scores"]["dice"]
-        less = f"{apart['mean']:+.3f} ({apart['low']:+.3f} to {apart['high']:+.3f})"
+        apart = dice_interval(dice - low)
+        less = difference_text(apart)
         if _alike(ceiling, found):
             gap = mean_dice(ceiling).mean() - low.mean()
             closed = f"{100 * apart['mean'] / gap:.0f} %" if gap > 0 else ""
     cells = [
         case,
         f"`{found[0]['method']}`",
-        interval(kg.evaluation.summarize(pd.DataFrame({"dice": dice}))["scores"]["dice"]),
+        interval(dice_interval(dice)),
         over_seeds([each["dice"].mean() for each in tables_of(found)]),
         less,
         closed,
@@ -284,12 +294,11 @@ def short(found):
             groups.setdefault((facts["case"], facts["method"]), []).append(facts)
     lines = [SHORT, "|---" * SHORT.count(" | ") + "|---|"]
     for (_, method), group in groups.items():
-        dice = pd.DataFrame({"dice": mean_dice(group)})
         cells = [
             group[0]["masks"] + group[0]["images"]["validation"],
             group[0]["images"].get("unlabelled", 0),
             f"`{method}`",
-            interval(kg.evaluation.summarize(dice)["scores"]["dice"]),
+            interval(dice_interval(mean_dice(group))),
             f"{np.mean([facts['training_minutes'] for facts in group]):.0f}",
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")

@@ -44,7 +44,7 @@ from few_labels import (
     train,
 )
 from kept_runs import add_data_options, check_settings, on_this_machine, run_script
-from pages import put_sections
+from pages import put_titled
 from results import interval, slug
 
 import kerasgan as kg
@@ -192,7 +192,7 @@ def main():
     if args.write:
         title = f"From {args.first} to {args.first + args.more} labels, {args.method}"
         page = ROOT / "docs" / "unlabelled.md"
-        put_sections(page, "choose-labels", {title: f"### {title}\n\n{text}\n"}, "###")
+        put_titled(page, "choose-labels", title, text)
 
 
 if __name__ == "__main__":

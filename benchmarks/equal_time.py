@@ -38,7 +38,7 @@ import pandas as pd
 import tensorflow as tf
 from kept_runs import add_data_options, check_settings, facts_of, run_script
 from matplotlib.figure import Figure
-from pages import put_sections
+from pages import put_titled
 from results import ROOT, copy_smaller, interval, slug
 from rival import FILTERS, duck_net
 
@@ -310,10 +310,8 @@ def main():
         title = f"Recipe {args.recipe}, {args.budget / 60:g} minutes"
         picture = ROOT / "docs" / "assets" / "results" / f"equal_time_{slug(title)}.jpg"
         copy_smaller(folder / "curves.png", picture)
-        text += f"\n![Validation Dice by minutes](assets/results/{picture.name})\n"
-        put_sections(
-            ROOT / "docs" / "results.md", "equal-time", {title: f"### {title}\n\n{text}"}, "###"
-        )
+        text += f"\n![Validation Dice by minutes](assets/results/{picture.name})"
+        put_titled(ROOT / "docs" / "results.md", "equal-time", title, text)
 
 
 if __name__ == "__main__":

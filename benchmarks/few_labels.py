@@ -46,7 +46,7 @@ from kept_runs import (
     on_this_machine,
     run_script,
 )
-from pages import put_sections
+from pages import put_titled
 from results import interval, slug
 from scipy import stats
 
@@ -409,11 +409,10 @@ def main():
     if args.write:
         title = title_of(args)
         page = ROOT / "docs" / "gan.md"
-        put_sections(page, "few-labels", {title: f"### {title}\n\n{text}\n"}, "###")
+        put_titled(page, "few-labels", title, text)
         if not args.held_out:
             page, line = ROOT / "docs" / "hundred-labels.md", f"`{common.command()}`"
-            section = f"### {title}\n\n{short(found)}\n\n{line}\n"
-            put_sections(page, "few-labels-short", {title: section}, "###")
+            put_titled(page, "few-labels-short", title, f"{short(found)}\n\n{line}")
 
 
 if __name__ == "__main__":

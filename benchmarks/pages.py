@@ -25,3 +25,8 @@ def put_sections(path, mark, new, heading="##"):
     texts = re.findall(pattern, parts(path, mark)[1], re.M | re.S)
     old = {text.splitlines()[0][len(heading) + 1 :]: text.strip() + "\n" for text in texts}
     put(path, mark, "\n".join({**old, **new}.values()))
+
+
+def put_titled(path, mark, title, text):
+    """Put a text below its title between two marks; those of other titles stay."""
+    put_sections(path, mark, {title: f"### {title}\n\n{text}\n"}, "###")

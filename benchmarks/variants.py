@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from equal_time import ROOT, common, split
 from kept_runs import add_data_options, facts_of, on_this_machine, run_script
-from pages import put_sections
+from pages import put_titled
 
 import kerasgan as kg
 from kerasgan.cli import runs
@@ -99,7 +99,7 @@ def main():
     if args.write:
         title = f"Variants of {args.recipe}"
         page = ROOT / "docs" / "train.md"
-        put_sections(page, "variants", {title: f"### {title}\n\n{text}\n"}, "###")
+        put_titled(page, "variants", title, text)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
 from equal_time import ROOT, common
-from kept_runs import add_data_options, on_this_machine, run_script
+from kept_runs import add_data_options, on_machines, run_script
 from pages import put
 from PIL import Image, ImageDraw, ImageFont
 from results import copy_smaller, interval, slug
@@ -313,7 +313,7 @@ def main():
     found, pictures = report(gans, samples, args.rule, args.steps, folder)
     text = (
         f"`{common.command()}`\n\n{len(samples)} images, rule `{args.rule}`, {args.steps} steps, "
-        f"{on_this_machine()}\n\n{found}\n"
+        f"{on_machines()}\n\n{found}\n"
     )
     write_file(folder / "tables.md", text)
     print(f"\n{text}\nEverything is in {folder}/")

@@ -43,7 +43,7 @@ from few_labels import (
     tables_of,
     train,
 )
-from kept_runs import add_data_options, check_settings, on_this_machine, run_script
+from kept_runs import add_data_options, check_settings, on_machines, run_script
 from pages import put_titled
 from results import interval, slug
 
@@ -120,7 +120,7 @@ def markdown(found, recipe, args):
             "",
             f"{found[0]['reported']} images to report, {args.first} labelled at first and "
             f"{args.more} more. Recipe `{recipe.name}` at {recipe.size} pixels, method "
-            f"`{args.method}`, {found[0]['steps']} steps a run, {on_this_machine()}",
+            f"`{args.method}`, {found[0]['steps']} steps a run, {on_machines(found)}",
             "",
             HEAD,
             "|---" * HEAD.count(" | ") + "|---|",

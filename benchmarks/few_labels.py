@@ -43,7 +43,7 @@ from kept_runs import (
     add_data_options,
     check_settings,
     facts_of,
-    on_this_machine,
+    on_machines,
     run_script,
 )
 from pages import put_titled
@@ -72,6 +72,7 @@ METHODS = {
         **DISCRIMINATOR,
         "unlabelled_losses": {"adversarial": 0.001, "self_training": 0.1},
     },
+    "adversarial-alone": {**DISCRIMINATOR, "unlabelled_losses": {"adversarial": 0.001}},
     "adversarial-patch": {
         **DISCRIMINATOR,
         "discriminator": "patch_discriminator",
@@ -315,7 +316,7 @@ def markdown(found, recipe, args):
             f"{found[0]['reported']} images to report in each case. Recipe `{recipe.name}` at "
             f"{recipe.size} pixels, batch {recipe.batch_size}, {steps[0]} to {steps[-1]} steps a "
             f"run, {args.validation:g} of the labelled images to choose on, "
-            f"{on_this_machine()}",
+            f"{on_machines(found)}",
             "",
             HEAD,
             "|---" * HEAD.count(" | ") + "|---|",

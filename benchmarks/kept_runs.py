@@ -56,13 +56,15 @@ def check_settings(folder, settings):
         )
 
 
-def on_this_machine():
-    """Return what runs were made on, the end of a sentence."""
-    machine = doctor.machine()
-    return (
-        f"on {machine['processor']}, {', '.join(machine['gpus']) or 'no GPU'}. Python "
-        f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}."
+def on_machines(found=({},)):
+    """Return what runs were made on by their facts, or this machine; the end of a sentence."""
+    machines = [{**doctor.machine(), **facts} for facts in found]
+    texts = dict.fromkeys(
+        f"on {machine['processor']}, {', '.join(machine['gpus']) or 'no GPU'}, Python "
+        f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
+        for machine in machines
     )
+    return f"{' and '.join(texts)}."
 
 
 def run_script(main):
@@ -79,7 +81,7 @@ def _run(folder, train, work, keep_model):
     os.setsid()  # Ctrl-C is for the process that waits, which passes it on
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        facts = train(folder, *work)
+        facts = {**train(folder, *work), **doctor.machine()}
         write_file(folder / "facts.json", json.dumps(facts, indent=2) + "\n")
     except kg.KerasganError as error:
         sys.exit(f"{folder.name}: {error}")

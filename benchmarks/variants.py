@@ -24,7 +24,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from equal_time import ROOT, common, split
-from kept_runs import add_data_options, facts_of, on_this_machine, run_script
+from kept_runs import add_data_options, facts_of, on_machines, run_script
 from pages import put_titled
 
 import kerasgan as kg
@@ -76,12 +76,13 @@ def main():
     add("--write", action="store_true", help="put the table into docs/train.md")
     args = parser.parse_args()
     folder = args.results or ROOT / "results" / "variants" / args.recipe
-    lines, shared = list(HEAD), (args.data, args.test_names)
+    lines, found, shared = list(HEAD), [], (args.data, args.test_names)
     for variant in args.variant:
         fields = runs.settings_from([*args.set, *variant.split(",")])
         recipes = [kg.recipes.get(args.recipe, **fields, seed=seed) for seed in args.seeds]
         places = [folder / f"{variant.replace('/', '_')}-seed-{seed}" for seed in args.seeds]
         finished = [run(*each, *shared) for each in zip(recipes, places)]
+        found += finished
         lines.append(row(variant, finished))
         print(lines[-1], flush=True)
     images = finished[0]["images"]
@@ -90,7 +91,7 @@ def main():
             f"`{common.command()}`",
             "",
             f"{images['training']} images to train, {images['validation']} to choose, "
-            f"{on_this_machine()}",
+            f"{on_machines(found)}",
             "",
             *lines,
         ]

@@ -176,7 +176,6 @@ def seeded_arguments(tmp_path_factory):
         "data.synthetic.write_dataset": (new / "scenes", 1, 32),
         "evaluation.ExplanationBenchmark": (None, samples),
         "evaluation.advise": (None, samples),
-        "evaluation.cross_validate": (samples, None),
         "evaluation.paired_difference": (table, table),
         "evaluation.summarize": (table,),
         "evaluation.summarize_maps": (maps,),

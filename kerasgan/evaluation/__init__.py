@@ -5,9 +5,9 @@ bootstrap intervals. `evaluate` predicts first: how an output is read as a mask 
 `kerasgan.models.outputs`, what a mask file means in `kerasgan.data.masks`.
 
 - Masks: `segmentation` (scores), `surface` (outlines), `objects`, `centreline` (thin structures),
-  `summary` (means and pooled scores of one dataset or several), `cross` (cross-validation),
-  `breakdown` (by size and group), `paired` (one model against another), `baseline` (a threshold on
-  colour), `referral` (which images a person should look at).
+  `summary` (means and pooled scores of one dataset or several), `breakdown` (by size and group),
+  `paired` (one model against another), `baseline` (a threshold on colour), `referral` (which
+  images a person should look at).
 - Explanations: `benchmark` (images, rules and controls that every measure runs on), `faithfulness`
   and `removal`, `localisation` and `regions`, `context`, `complexity`, `stability`, `sanity`;
   `advise` (which rule to use); `callbacks` (while a network learns).
@@ -23,7 +23,6 @@ from kerasgan.evaluation.callbacks import WatchExplanations
 from kerasgan.evaluation.centreline import cldice
 from kerasgan.evaluation.complexity import complexity
 from kerasgan.evaluation.context import context, relevance_between_objects, top_images
-from kerasgan.evaluation.cross import cross_validate
 from kerasgan.evaluation.faithfulness import faithfulness
 from kerasgan.evaluation.localisation import localisation
 from kerasgan.evaluation.objects import object_scores
@@ -49,7 +48,6 @@ __all__ = [
     "evaluate",
     "summary_text",
     "save_table",
-    "cross_validate",
     "paired_difference",
     "by_size",
     "by_group",

@@ -55,7 +55,7 @@ def by_group(table: pd.DataFrame, key: str | Callable[[str], Hashable]) -> pd.Da
     """Take the mean of every score for each group: patient, surgery, hospital, fold.
 
     Args:
-        table: What `evaluate` or `cross_validate` returned.
+        table: What `evaluate` returned.
         key: From the name of an image to its group, as `Samples.split_groups` takes; or the name of
             a column that holds the group.
 

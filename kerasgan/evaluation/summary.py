@@ -151,7 +151,7 @@ def summary_table(table: pd.DataFrame) -> pd.DataFrame:
     """Put the summary of a table into a table: a row for each score, of each dataset.
 
     Args:
-        table: What `evaluate`, `evaluate_masks` or `cross_validate` returned.
+        table: What `evaluate` or `evaluate_masks` returned.
 
     Returns:
         One row per score: `score`, its name; `mean`, over images, with its interval `low` to
@@ -188,8 +188,7 @@ def summary_text(table: pd.DataFrame) -> str:
 
     Returns:
         Lines of at most 72 characters, or longer for long column names. First comes the mean over
-        images; the number after "pooled" is the score of all images together, in place of which
-        there are the lowest and the highest mean of a fold after cross-validation. Several datasets
+        images; the number after "pooled" is the score of all images together. Several datasets
         follow one another, and then the gaps between them.
 
     Example:
@@ -346,9 +345,6 @@ def _described(summary: Mapping[str, Any], title: str) -> list[str]:
     facts.append(f"empty masks: {summary['empty']}")
     if summary.get("preprocess", DEFAULT_PREPROCESS) != DEFAULT_PREPROCESS:
         facts.append(f"preprocess {summary['preprocess']}")
-    folds = summary.get("folds", {})
-    if folds:
-        facts.insert(1, f"{len(folds)} folds")
     share = f"{100 * summary['confidence']:g} % bootstrap interval over"
     drawn = f"mean and {share} images"
     if "groups" in summary:
@@ -362,9 +358,5 @@ def _described(summary: Mapping[str, Any], title: str) -> list[str]:
     width = max(len(_shown(column)) for column in summary["scores"])
     for row in _summary_rows(summary, "mean", "value"):
         missing = images - row["images"]
-        line = _line({**row, "pooled": np.nan} if folds else row, width)
-        line += f"  {missing} undefined" if missing else ""
-        means = [fold["scores"][row["score"]] for fold in folds.values()]
-        means = [mean for mean in means if not np.isnan(mean)]
-        lines.append(line + (f"  folds {min(means):.3f} to {max(means):.3f}" if means else ""))
+        lines.append(_line(row, width) + (f"  {missing} undefined" if missing else ""))
     return lines

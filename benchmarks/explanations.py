@@ -4,14 +4,13 @@ Example:
     python benchmarks/explanations.py --model results/polyp/model --data kvasir-seg \
         --names kvasir-seg/splits/val.txt --mark polyps --write
     python benchmarks/explanations.py --model results/instrument_OP*/model --data endovis15-rigid \
-        --mark instruments --objects --write
+        --mark instruments --write
 
 Prints, for every rule and control, faithfulness, localisation, context and complexity, each with
 its 95 % bootstrap interval over images; then the findings of the shortcut search for text, squares,
 borders and highlights. Of several models, each is evaluated on the test images of its own run
 (`scores.csv` beside it), and all images count together. With --write the tables go
-between the marks of docs/benchmark-rules.md and the figure to docs/assets/results. Finished batches
-are kept in --results, so a stopped run goes on.
+between the marks of docs/benchmark-rules.md and the figure to docs/assets/results.
 """
 
 import argparse
@@ -41,10 +40,7 @@ SHOWN = {
 }
 
 
-OBJECTS = ("own", "others", "beside", "elsewhere", "excess")
-
-
-def measured(model, samples, args, kept):
+def measured(model, samples, args):
     """Return one table with every question's rows, and the seconds that each took."""
     options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
     evaluation, seconds, tables = kg.evaluation, {}, []
@@ -55,8 +51,7 @@ def measured(model, samples, args, kept):
         ("complexity", evaluation.complexity, {}),
     ):
         start = time.perf_counter()
-        folder = kept / name
-        tables.append(question(model, samples, list(args.rules), folder=folder, **more, **options))
+        tables.append(question(model, samples, list(args.rules), **more, **options))
         seconds[name] = time.perf_counter() - start
     table = pd.concat(tables, ignore_index=True)
     return table[~table["method"].str.startswith("target blurred")], seconds
@@ -92,25 +87,15 @@ def tasks(args):
         yield place.parent.name, kg.SegmentationGAN.load(place), some
 
 
-def judged(name, model, samples, args):
-    """Return the tables of maps and of objects, and the sentences on shortcuts."""
-    kept = pathlib.Path(args.results)
-    kept = kept / name if len(args.model) > 1 else kept
+def judged(model, samples, args):
+    """Return the table of maps, and the sentences on shortcuts."""
     options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
-    table, seconds = measured(model, samples, args, kept)
-    objects = pd.DataFrame()
-    if args.objects:
-        start = time.perf_counter()
-        objects = kg.evaluation.relevance_between_objects(
-            model, samples, list(args.rules), **options
-        )
-        objects = objects[~objects["method"].str.startswith("target blurred")]
-        seconds["objects"] = time.perf_counter() - start
+    table, seconds = measured(model, samples, args)
     start = time.perf_counter()
-    found = kg.evaluation.shortcuts(model, samples, folder=kept / "shortcuts", **options)
+    found = kg.evaluation.shortcuts(model, samples, **options)
     seconds["shortcuts"] = time.perf_counter() - start
-    print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), "(less if kept)")
-    return table, objects, found.findings
+    print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
+    return table, found.findings
 
 
 def main():
@@ -128,26 +113,18 @@ def main():
     add("--size", type=int, help="where the network takes any size")
     add("--batch", type=int, default=8, help="images at once (8)")
     add("--seed", type=int, default=0, help="of ties, noise, controls (0)")
-    add("--results", default="results/explanations", help="folder for finished batches")
     add("--mark", default="polyps", help="which marks of docs/benchmark-rules.md (polyps)")
-    add("--objects", action="store_true", help="also one object's relevance on the others")
     add("--write", action="store_true", help="put the tables into docs/benchmark-rules.md")
     args = parser.parse_args()
-    names, tables, objects, findings = zip(
-        *((name, *judged(name, model, samples, args)) for name, model, samples in tasks(args))
+    names, tables, findings = zip(
+        *((name, *judged(model, samples, args)) for name, model, samples in tasks(args))
     )
-    table, objects = pd.concat(tables, ignore_index=True), pd.concat(objects, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     parts = [
         f"{table['name'].nunique()} images, {args.steps} steps, baseline {args.baseline}, seed "
         f"{args.seed}, TensorFlow {tf.__version__}, {os.cpu_count()} processors.",
         as_markdown(table, SHOWN),
     ]
-    if args.objects:
-        parts += [
-            f"Objects of the prediction explained one by one, in the {objects['name'].nunique()} "
-            "images with two or more:",
-            as_markdown(objects, dict(zip(OBJECTS, OBJECTS))),
-        ]
     for name, sentences in zip(names, findings):
         parts += [f"Shortcuts of `{name}`:"] if len(names) > 1 else []
         parts.append("\n".join(f"- {sentence}" for sentence in sentences))

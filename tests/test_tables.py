@@ -5,9 +5,9 @@ import re
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
+from kerasgan.evaluation.result_cache import read_result
 
 from kerasgan.evaluation import save_table
-from kerasgan.evaluation.result_cache import read_result
 from kerasgan.tables import csv_bytes, escape_formula, unescape_formula
 
 HOSTILE = [

@@ -48,7 +48,7 @@ def complexity(
         return {"sparseness": sparseness(maps), "entropy": entropy(maps)}
 
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
-    return benchmark.table(benchmark.each(measure), facts={"measure": "complexity"})
+    return benchmark.table(benchmark.each(measure))
 
 
 def sparseness(maps: np.ndarray) -> np.ndarray:

@@ -108,8 +108,7 @@ def faithfulness(
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
     seed = benchmark.seed
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
-    facts = {"measure": "faithfulness", "curves": curves, "baseline": baseline, "steps": int(steps)}
-    return benchmark.table(benchmark.each(measure), facts=facts)
+    return benchmark.table(benchmark.each(measure))
 
 
 def areas(

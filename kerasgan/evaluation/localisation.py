@@ -107,8 +107,7 @@ def localisation(
                 )
             yield method, metrics
 
-    facts = {"measure": "localisation", "region": regions, "rim": rim, "k": k}
-    return benchmark.table(measure, facts=facts)
+    return benchmark.table(measure)
 
 
 def mass_accuracy(maps: np.ndarray, region: np.ndarray) -> np.ndarray:

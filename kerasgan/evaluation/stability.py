@@ -131,8 +131,7 @@ def stability(
                 metrics[method][f"change, {name}"] = relative_change(before[method], maps)
         yield from metrics.items()
 
-    facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": changes}
-    return benchmark.table(measure, facts=facts)
+    return benchmark.table(measure)
 
 
 def _noise(batch: ExplainedBatch, radius: float, *seed: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from kerasgan.explain.perturbation import Perturbation
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 from kerasgan.models.trace import activations_of, random_images
+from kerasgan.precision import full_float32
 from kerasgan.validation import check_whole_number, invalid
 
 MEMORY = 2**30
@@ -96,7 +97,7 @@ class Explainer:
         self.batch_size = batch_size
         self._described: dict[tuple, dict[str, str]] = {}
         split_evenly = isinstance(self.method, AttnLRP)
-        with BUILDING:
+        with BUILDING, full_float32():
             self.graph = read_graph(
                 self.model, gates=gates, output=output, split_evenly=split_evenly
             )
@@ -118,6 +119,7 @@ class Explainer:
                 f"'{self.model.name}' with inputs of shape {inputs[0].shape}"
             )
 
+    @full_float32()
     def explain(
         self,
         images: Any,

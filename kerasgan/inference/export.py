@@ -20,6 +20,7 @@ from kerasgan.errors import KerasganError, install_command
 from kerasgan.inference.members import Member, input_size, members_of
 from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import preprocess_of
+from kerasgan.precision import full_float32
 from kerasgan.storage import atomic_replace
 from kerasgan.validation import check_number, check_whole_number
 
@@ -174,7 +175,7 @@ def new_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     check(path)
     try:
-        with atomic_replace(path, check) as part:
+        with full_float32(), atomic_replace(path, check) as part:
             yield part
     except OSError as error:
         raise KerasganError(f"'{path}' cannot be written: {error}") from error

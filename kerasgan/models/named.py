@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError
 from kerasgan.models.archives import load_error, name_in_errors
+from kerasgan.precision import full_float32
 from kerasgan.stack import built_within, path_of
 from kerasgan.storage import architecture_key
 from kerasgan.validation import check_seed
@@ -93,9 +94,9 @@ def record_of(network: keras.Model) -> dict[str, Any] | None:
             _assign(again, values)
         except KerasganError:
             return None
-        if not np.allclose(
-            sample_output(network), sample_output(again), rtol=1e-4, atol=1e-6, equal_nan=True
-        ):
+        with full_float32():
+            outputs = sample_output(network), sample_output(again)
+        if not np.allclose(*outputs, rtol=1e-4, atol=1e-6, equal_nan=True):
             return None
         _verified[network] = key
     return record

@@ -1,8 +1,8 @@
 """Writes field.json: scores by packages of the field, which `kerasgan.evaluation` is held to.
 
-In an environment of its own: pip install panoptica==2.1.7 scikit-learn==1.9.1 nibabel and
-surface-distance-based-measures==0.1, and MetricsReloaded from its repository (Project-MONAI,
-commit cb38dfc0a5ed4fa3bdc559e4960b6e2b93c3b967); then run this file.
+In an environment of its own: pip install panoptica==2.1.7 scikit-learn==1.9.1 nibabel, and
+MetricsReloaded from its repository (Project-MONAI, commit
+cb38dfc0a5ed4fa3bdc559e4960b6e2b93c3b967); then run this file.
 """
 
 import json
@@ -55,14 +55,6 @@ def pairs():
     return {name: (a, b) for name, (a, b) in found.items() if a.any() and b.any()}
 
 
-def disks():
-    """Return pairs of disks that are smooth and large, whose centres are so far apart."""
-    rows, columns = np.mgrid[:80, :90]
-    for offset in (0, 1, 3, 6):
-        truth = np.hypot(rows - 40, columns - 40) < 25
-        yield truth, np.hypot(rows - 40, columns - 40 - offset) < 24
-
-
 def probabilities():
     """Return labels and probabilities, of one channel and of three."""
     rng = np.random.default_rng(7)
@@ -92,7 +84,6 @@ def panoptic(truth, prediction, overlap, connectivity):
 
 
 def main():
-    import surface_distance
     from MetricsReloaded.metrics.calibration_measures import CalibrationMeasures
     from MetricsReloaded.metrics.pairwise_measures import BinaryPairwiseMeasures
     from sklearn.metrics import brier_score_loss
@@ -120,21 +111,16 @@ def main():
         for overlap in OVERLAPS:
             for connectivity in (4, 8):
                 of["objects"].append(panoptic(truth, prediction, overlap, connectivity))
-    smooth = []
-    for truth, prediction in disks():
-        measured = surface_distance.compute_surface_distances(truth, prediction, (1, 1))
-        dices = [surface_distance.compute_surface_dice_at_tolerance(measured, t) for t in (1, 2)]
-        smooth.append(dices)
     labels, binary, several = probabilities()
     brier = [
         brier_score_loss((labels == 1).ravel(), binary.ravel()),
         CalibrationMeasures(several.reshape(-1, 3), labels.ravel()).brier_score(),
     ]
-    found = {"pairs": found, "disks": smooth, "brier": brier}
+    found = {"pairs": found, "brier": brier}
     plain = json.loads(json.dumps(found, default=float), parse_float=lambda v: round(float(v), 9))
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in plain["pairs"].items()]
     text = '{"pairs": {\n' + ",\n".join(lines) + "\n},\n"
-    text += f'"disks": {json.dumps(plain["disks"])},\n"brier": {json.dumps(plain["brier"])}}}\n'
+    text += f'"brier": {json.dumps(plain["brier"])}}}\n'
     pathlib.Path(__file__).with_name("field.json").write_text(text)
 
 

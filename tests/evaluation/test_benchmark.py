@@ -64,11 +64,6 @@ def test_each_method_is_measured_on_each_image(samples):
             np.testing.assert_array_equal(np.sort(same[0]), np.sort(same[1]))
 
 
-def test_without_controls(samples):
-    benchmark = ExplanationBenchmark(network(), samples, ["epsilon", "gradient"], controls=False)
-    assert benchmark.methods == {"epsilon": "rule", "gradient": "rule"}
-
-
 def test_target_scores_by_hand():
     logits = np.array([2.0, -1.0, 3.0, 1.0]).reshape(1, 1, 4, 1)
     weights = np.array([1.0, 1.0, 0.0, 2.0]).reshape(1, 1, 4, 1)

@@ -17,22 +17,6 @@ def test_against_metrics_reloaded(name):
     assert cldice(*PAIRS[name]) == pytest.approx(FIELD["pairs"][name]["cldice"], abs=1e-8)
 
 
-def test_of_lines_counted_by_hand():
-    line = np.zeros((9, 40), bool)
-    line[4, 5:35] = True  # a line is its own centre line
-    half = line.copy()
-    half[:, 20:] = False
-    assert cldice(line, half) == pytest.approx(2 * 1 * 0.5 / 1.5)
-    thick = np.zeros_like(line)
-    thick[3:6, 5:35] = True
-    assert cldice(line, thick) == pytest.approx(1, abs=0.02)  # its centre line bends at the ends
-    broken = thick.copy()
-    broken[:, 15:21] = False
-    precision, sensitivity = 1, 24 / 30
-    assert cldice(line, broken) == pytest.approx(2 * precision * sensitivity / 1.8, abs=0.04)
-    assert cldice(line, np.roll(line, 2, 0)) == 0
-
-
 def test_empty_masks():
     empty, dot = np.zeros((2, 4, 4), bool)
     dot[1, 1] = True

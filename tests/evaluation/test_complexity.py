@@ -13,16 +13,6 @@ def test_equal_shares_of_some_pixels():
         assert entropy(maps)[0] == pytest.approx(np.log(count) / np.log(50))
 
 
-def test_gini_index_from_differences_of_all_pairs():
-    maps = np.random.default_rng(0).normal(size=(3, 4, 5)) ** 3
-    sizes = np.abs(maps).reshape(3, -1)
-    apart = np.abs(sizes[:, :, None] - sizes[:, None]).mean((1, 2))
-    np.testing.assert_allclose(sparseness(maps), apart / 2 / sizes.mean(1))
-    np.testing.assert_allclose(sparseness(1e9 * maps), sparseness(maps))
-    share = sizes / sizes.sum(1, keepdims=True)
-    np.testing.assert_allclose(entropy(maps), -(share * np.log(share)).sum(1) / np.log(20))
-
-
 def test_maps_of_zeros_have_no_value():
     maps = np.zeros((2, 3, 3))
     maps[1] = 1

@@ -18,18 +18,6 @@ def test_mass_by_hand():
     assert np.isnan(mass_accuracy(-np.abs(maps), region)[0])
 
 
-def test_top_pixels_against_sorting():
-    rng = np.random.default_rng(0)
-    maps, region = rng.normal(size=(3, 6, 5)), rng.uniform(size=(3, 6, 5)) < 0.4
-    for count in (1, 7, 30, [1, 2, 20]):
-        counts = np.broadcast_to(count, 3)
-        wanted = [
-            part.ravel()[np.argsort(-one.ravel())[:n]].mean()
-            for one, part, n in zip(maps, region, counts)
-        ]
-        np.testing.assert_allclose(top_share(maps, region, count), wanted)
-
-
 def test_ties_count_by_their_chance():
     maps = np.array([[[5.0, 2.0, 2.0, 2.0, 0.0]]])
     region = np.array([[[False, True, True, False, True]]])

@@ -40,15 +40,6 @@ def test_nothing_and_everything_have_no_rim():
     assert not boundary_rim(region, 2, outer=True).any()
 
 
-def test_shares_by_hand():
-    sizes = np.zeros((2, 12, 12))
-    sizes[0, 4, 4], sizes[0, 0, 0] = 3, 1
-    inside = np.stack([box(4, 8)] * 2)
-    found = shares(sizes, {"inside": inside, "outside": ~inside})
-    np.testing.assert_array_equal(found["inside"], [0.75, np.nan])
-    np.testing.assert_array_equal(found["outside"], [0.25, np.nan])
-
-
 def test_blur_against_a_gaussian_written_out():
     mask = box(3, 9).astype(float)[None]
     steps = np.subtract.outer(np.arange(12), np.arange(12))
@@ -74,13 +65,6 @@ def test_excess_of_the_blurred_mask_is_zero_and_grows_with_what_is_added():
     for place, width in ((1, 1), (2, 2), (3, 4)):
         wanted = (beyond[2] * 20 + 1) / 21 - beyond[place]
         assert found[f"excess over {width} px"][0] == pytest.approx(wanted)
-
-
-def test_excess_of_nothing_is_nan():
-    mask = np.stack([box(4, 8), 0 * box(4, 8)]).astype(float)
-    sizes = np.stack([0 * mask[0], mask[0]])
-    found = excess(sizes, mask == 0, blurred_targets(mask, (2,)))
-    assert all(np.isnan(values).all() for values in found.values())
 
 
 def test_true_region_is_of_the_classes_explained():

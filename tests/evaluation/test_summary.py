@@ -264,13 +264,6 @@ def test_shared_images_are_noticed_however_their_paths_are_spelt(inside, tmp_pat
             evaluate(network(), {"a": inside, "b": again}, verbose=False)
 
 
-def test_one_dataset_by_name_in_words(inside):
-    table = evaluate(network(), {"inside": inside}, verbose=False)
-    alone = summary_text(evaluate(network(), inside, verbose=False))
-    assert summary_text(table) == f"inside: {alone}"
-    assert set(summary_table(table)["dataset"]) == {"inside"}
-
-
 def test_infinite_scores_are_refused_by_column_and_image():
     table = pd.DataFrame({"name": ["a", "b"], "dice": [0.5, 1.0], "mine": [1.0, np.inf]})
     refused("inf in column 'mine' for 'b'", summarize, table)

@@ -238,14 +238,6 @@ def test_one_hot_masks_move_as_labels_do():
     np.testing.assert_array_equal(moved_one_hot, tf.one_hot(moved, 4))
 
 
-def test_colour_leaves_the_mask_alone():
-    image, mask = pair((16, 16, 3))
-    config = dataclasses.replace(STRONG, border=0, **dict.fromkeys(GEOMETRY, 0))
-    new_image, new_mask = altered(image, mask, config)
-    np.testing.assert_array_equal(new_mask, mask)
-    assert np.abs(new_image - image).mean() > 0.05
-
-
 def test_brightness_is_a_gain_that_keeps_black():
     image = tf.constant([[[-1.0], [-0.6], [-0.2]]])
     gains = []

@@ -265,9 +265,10 @@ def overlaps(out):
         yield (bright & drawn).sum() / (bright | drawn).sum()
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("drawn", ["turned", "stored"])
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("orientation", "ending"), [*((n, "jpg") for n in range(1, 9)), (6, "png"), (3, "tif")]
+)
 def test_regions_lie_on_photos_that_a_tag_turns(orientation, drawn, ending, make):
     """The sizes in the file tell where the turn exchanges height and width."""
     where = photos(make, [(20, 30), (20, 20)], orientation, drawn, ending)
@@ -278,7 +279,7 @@ def test_regions_lie_on_photos_that_a_tag_turns(orientation, drawn, ending, make
         assert min(overlaps(where[2])) > 0.98
 
 
-@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("orientation", [3, 6])
 def test_square_photos_that_a_tag_turns_are_asked_about(orientation, make):
     where = photos(make, [(20, 20)], orientation, "turned")
     refused(r"0\.jpg has EXIF orientation.*exif_transpose", from_coco, *where)

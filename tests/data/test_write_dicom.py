@@ -460,21 +460,3 @@ def test_dcmqi_finds_the_same_masks_in_the_same_places(orientation, write, tmp_p
             place = scan.TransformIndexToPhysicalPoint(index)
             assert found.TransformPhysicalPointToIndex(place) == index
         np.testing.assert_array_equal(itk.GetArrayFromImage(found) > 0, stack == label)
-
-
-def test_dcmqi_finds_the_same_relevance_in_the_same_places(write, tmp_path):
-    slices(write, orientation=OBLIQUE)
-    given = {name: RNG.normal(size=(H, W)) for name in converted(tmp_path)}
-    (path,) = to_dicom_map(given, tmp_path / "pictures", tmp_path / "map")
-    data = pydicom.dcmread(path)
-    region = sequence(CodeValue="818981001", CodingSchemeDesignator="SCT", CodeMeaning="Abdomen")
-    anatomy = sequence(FrameLaterality="U", AnatomicRegionSequence=region)
-    data.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = anatomy  # without, it crashes
-    data.save_as(path)
-    itk, (found,) = dcmqi("paramap2itkimage", path, tmp_path / "nrrd")
-    scan = series_of(itk, tmp_path / "ct")
-    for index in ((0, 0, 0), (W - 1, H - 1, 2)):
-        place = scan.TransformIndexToPhysicalPoint(index)
-        assert found.TransformPhysicalPointToIndex(place) == index
-    stack = np.stack([given[name] for name in sorted(given)]).astype(np.float32)
-    np.testing.assert_array_equal(itk.GetArrayFromImage(found), stack)

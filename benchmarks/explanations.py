@@ -9,11 +9,13 @@ Example:
 Prints, for every rule and control, faithfulness, localisation, context and complexity, each with
 its 95 % bootstrap interval over images; then the findings of the shortcut search for text, squares,
 borders and highlights. Of several models, each is evaluated on the test images of its own run
-(`scores.csv` beside it), and all images count together. With --write the tables go
-between the marks of docs/benchmark-rules.md and the figure to docs/assets/results.
+(`scores.csv` beside it), and all images count together. With --write the tables go between the
+marks of docs/benchmark-rules.md and the figure to docs/assets/results. The table of each question
+is kept in --results: a stopped script goes on with the next question.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import time
@@ -22,11 +24,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 import tensorflow as tf
+from kept_runs import check_settings, run_script
 from pages import put
 from PIL import Image
 from results import ROOT
 
 import kerasgan as kg
+from kerasgan.evaluation import save_table
+from kerasgan.storage import content_key
 
 RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
 SHOWN = {
@@ -40,7 +45,14 @@ SHOWN = {
 }
 
 
-def measured(model, samples, args):
+def kept(file, make):
+    """Return the table in a file, or make it and keep it there."""
+    if not file.is_file():
+        save_table(make(), file)
+    return pd.read_csv(file, dtype={"name": str})
+
+
+def measured(model, samples, args, folder):
     """Return one table with every question's rows, and the seconds that each took."""
     options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
     evaluation, seconds, tables = kg.evaluation, {}, []
@@ -51,7 +63,8 @@ def measured(model, samples, args):
         ("complexity", evaluation.complexity, {}),
     ):
         start = time.perf_counter()
-        tables.append(question(model, samples, list(args.rules), **more, **options))
+        make = functools.partial(question, model, samples, list(args.rules), **more, **options)
+        tables.append(kept(folder / f"{name}.csv", make))
         seconds[name] = time.perf_counter() - start
     table = pd.concat(tables, ignore_index=True)
     return table[~table["method"].str.startswith("target blurred")], seconds
@@ -87,14 +100,19 @@ def tasks(args):
         yield place.parent.name, kg.SegmentationGAN.load(place), some
 
 
-def judged(model, samples, args):
+def judged(name, model, samples, args):
     """Return the table of maps, and the sentences on shortcuts."""
     options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
-    table, seconds = measured(model, samples, args)
+    folder = pathlib.Path(args.results) / args.mark / name
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {option: getattr(args, option) for option in ("rules", "steps", "baseline")}
+    weights = content_key(model.generator.get_weights())
+    check_settings(folder, {**settings, **options, "model": weights, "names": samples.names})
+    table, seconds = measured(model, samples, args, folder)
     start = time.perf_counter()
     found = kg.evaluation.shortcuts(model, samples, **options)
     seconds["shortcuts"] = time.perf_counter() - start
-    print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
+    print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), "(less if kept)")
     return table, found.findings
 
 
@@ -115,10 +133,9 @@ def main():
     add("--seed", type=int, default=0, help="of ties, noise, controls (0)")
     add("--mark", default="polyps", help="which marks of docs/benchmark-rules.md (polyps)")
     add("--write", action="store_true", help="put the tables into docs/benchmark-rules.md")
+    add("--results", default="results/explanations", help="folder for finished tables")
     args = parser.parse_args()
-    names, tables, findings = zip(
-        *((name, *judged(model, samples, args)) for name, model, samples in tasks(args))
-    )
+    names, tables, findings = zip(*((each[0], *judged(*each, args)) for each in tasks(args)))
     table = pd.concat(tables, ignore_index=True)
     parts = [
         f"{table['name'].nunique()} images, {args.steps} steps, baseline {args.baseline}, seed "
@@ -144,4 +161,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

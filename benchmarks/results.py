@@ -213,7 +213,7 @@ def main():
         "|---|---|---|---|---|---|---|",
     ]
     table = "\n".join([*head, *rows.values()])
-    once = re.sub(r"^\| (.*), (\w+) \| `\2`", r"| \1 | `\2`", table, flags=re.M)
+    once = re.sub(r"^\| (.*), ([\w-]+) \| `\2`", r"| \1 | `\2`", table, flags=re.M)
     put(ROOT / "README.md", "results", once)
     put(page, "summary", table)
     print(table)

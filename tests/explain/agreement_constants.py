@@ -143,7 +143,6 @@ class ResNet(nn.Module):
         return self.head(x.permute(0, 2, 3, 1))
 
 
-CONVOLUTIONAL = {"unet": (UNet, SequentialMergeBatchNorm), "resnet": (ResNet, ResNetCanonizer)}
 COMPOSITES = {
     "epsilon": lambda **options: composites.LayerMapComposite(
         [*composites.layer_map_base(), (Linear, rules.Epsilon())], **options
@@ -152,6 +151,10 @@ COMPOSITES = {
     "epsilon-alpha2beta1": composites.EpsilonAlpha2Beta1,
     "epsilon-alpha2beta1-flat": composites.EpsilonAlpha2Beta1Flat,
     "epsilon-gamma-box": lambda **options: composites.EpsilonGammaBox(-1.0, 1.0, **options),
+}
+CONVOLUTIONAL = {
+    "unet": (UNet, SequentialMergeBatchNorm, list(COMPOSITES)),
+    "resnet": (ResNet, ResNetCanonizer, ["epsilon-alpha2beta1"]),
 }
 
 # --------------------------------------------------------------------------- attention
@@ -185,8 +188,8 @@ class Attention(nn.Module):
         return self.out(x.transpose(1, 2).reshape(1, TOKENS, WIDTH))
 
 
-class Transformer(nn.Module):
-    """Two pre-norm blocks on patches and positions; every token gives the pixels of its patch."""
+class GatedTransformer(nn.Module):
+    """Two pre-norm blocks with gates on patches and positions; a token gives a patch's pixels."""
 
     def __init__(self, w, rule, held):
         super().__init__()
@@ -201,10 +204,7 @@ class Transformer(nn.Module):
         )
 
     def norm(self, name, x):
-        return lxt.layer_norm(x, *self.arrays[name], EPSILON)
-
-    def expanded(self, name, x):
-        return identity(F.gelu, self.layers[f"{name}_up"](x))
+        return lxt.rms_norm_identity(x, *self.arrays[name], EPSILON)
 
     def forward(self, image):
         x = self.patches(image).flatten(2).transpose(1, 2)
@@ -212,21 +212,12 @@ class Transformer(nn.Module):
         for name in "ab":
             normed = self.norm(f"{name}_norm_a", x)
             x = lxt.add2(x, self.layers[f"{name}_attention"](normed, normed))
-            hidden = self.expanded(name, self.norm(f"{name}_norm_b", x))
+            normed = self.norm(f"{name}_norm_b", x)
+            gate = identity(F.silu, self.layers[f"{name}_gate"](normed))
+            hidden = lxt.mul2(gate, self.layers[f"{name}_up"](normed))
             x = lxt.add2(x, self.layers[f"{name}_down"](hidden))
         x = self.layers["head"](self.norm("norm", x)).reshape(1, 4, 4, 2, 2)
         return x.transpose(2, 3).reshape(1, 8, 8, 1)
-
-
-class GatedTransformer(Transformer):
-    """The same without biases, with RMS norm and gates."""
-
-    def norm(self, name, x):
-        return lxt.rms_norm_identity(x, *self.arrays[name], EPSILON)
-
-    def expanded(self, name, x):
-        gate = identity(F.silu, self.layers[f"{name}_gate"](x))
-        return lxt.mul2(gate, self.layers[f"{name}_up"](x))
 
 
 class SegFormer(nn.Module):
@@ -266,11 +257,7 @@ class SegFormer(nn.Module):
         return self.head(identity(F.relu, self.fuse(x))).permute(0, 2, 3, 1)
 
 
-TRANSFORMERS = {
-    "transformer": Transformer,
-    "gated transformer": GatedTransformer,
-    "segformer": SegFormer,
-}
+TRANSFORMERS = {"gated transformer": GatedTransformer, "segformer": SegFormer}
 
 
 def by_epsilon(layer):
@@ -336,11 +323,11 @@ def main():
     torch.set_default_dtype(torch.float64)
     write("zennit.json", of_rules())
     found = {}
-    for network, (make, canonizer) in CONVOLUTIONAL.items():
+    for network, (make, canonizer, names) in CONVOLUTIONAL.items():
         weights, *question = draw(network)
         model = make(weights).eval()
-        for name, create in COMPOSITES.items():
-            with create(canonizers=[canonizer()]).context(model):
+        for name in names:
+            with COMPOSITES[name](canonizers=[canonizer()]).context(model):
                 found[network], found[f"{network}: {name}"] = explained(model, *question)
     for network, make in TRANSFORMERS.items():
         weights, *question = draw(network)

@@ -29,17 +29,6 @@ def dense(inputs, outputs, bias=True):
     return [(inputs, outputs), (outputs,)][: 2 if bias else 1]
 
 
-def transformer_block(name):
-    """Biases everywhere, two layer norms (scale and shift), two layers around a GELU."""
-    return {
-        f"{name}_norm_a": [(WIDTH,)] * 2,
-        f"{name}_attention": attention(bias=True),
-        f"{name}_norm_b": [(WIDTH,)] * 2,
-        f"{name}_up": dense(WIDTH, 16),
-        f"{name}_down": dense(16, WIDTH),
-    }
-
-
 def gated_block(name):
     """No biases, two RMS norms (scale), a gate with SiLU."""
     return {
@@ -79,13 +68,6 @@ SHAPES = {
         **normed(a1=(3, 3, 4, 4), a2=(3, 3, 4, 4)),
         **normed(b1=(1, 1, 4, 2), b2=(3, 3, 2, 2), b3=(1, 1, 2, 8), b0=(1, 1, 4, 8)),
         "head": dense(8, 3),
-    },
-    "transformer": {
-        **TOKENISED,
-        **transformer_block("a"),
-        **transformer_block("b"),
-        "norm": [(WIDTH,)] * 2,
-        "head": dense(WIDTH, 4),
     },
     "gated transformer": {
         **TOKENISED,

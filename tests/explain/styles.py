@@ -7,10 +7,7 @@ logits); it gives a model that maps images to masks, put together the way public
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
-import os
 import tempfile
 
 import keras
@@ -62,7 +59,7 @@ def bad(*words, rule="epsilon", when="build"):
 def build(name, seed=0, **options):
     """A style's model with random weights, biases and norm statistics."""
     model = STYLES[name](**options)
-    return model if name in ("saved_model", "exported") else randomize(model, seed)
+    return model if name == "saved_model" else randomize(model, seed)
 
 
 def run(model, images):
@@ -184,14 +181,6 @@ def subclassed(size=16, width=4, last="sigmoid"):
     return model
 
 
-@style()
-def subclassed_called(size=16, width=4, last="sigmoid"):
-    """The same, called once instead."""
-    model = SubclassedUNet(width, levels=1, last=last)
-    model(tf.zeros((1, size, size, 3)))
-    return model
-
-
 class Functioned(SubclassedUNet):
     call = tf.function(SubclassedUNet.call)
 
@@ -207,22 +196,15 @@ def tf_function(size=16, width=4, last="sigmoid"):
 @style()
 def saved_model(size=16, width=4, last="sigmoid"):
     """A network saved as a SavedModel and read back by TensorFlow alone."""
-    model = randomize(subclassed_called(size, width, last))
+    model = SubclassedUNet(width, levels=1, last=last)
+    model(tf.zeros((1, size, size, 3)))
+    randomize(model)
     with tempfile.TemporaryDirectory() as folder:
         if KERAS_3:
             model.export(folder, verbose=False)
         else:
             model.save(folder, save_format="tf")
         return tf.saved_model.load(folder)
-
-
-@style(attention=True)
-def exported(size=16, width=4, last="sigmoid"):
-    """A network written by export(), which leaves nothing but a function to serve it."""
-    model = build("attention_layers", size=size, width=width, last=last)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        model.export(os.path.join(folder, "exported"))
-        return tf.saved_model.load(os.path.join(folder, "exported"))
 
 
 @style()
@@ -402,29 +384,6 @@ def residual_unet(image, size, width):
     return unit(x, width)
 
 
-@style()
-def deeplab_v3_plus(size=16, width=4, last="softmax"):
-    """Chen et al. 2018: atrous separable pyramid, pooled image, bilinear decoder; classes."""
-
-    def separable(x, filters, rate):
-        x = L.DepthwiseConv2D(3, dilation_rate=rate, padding="same", use_bias=False)(x)
-        x = L.ReLU()(L.BatchNormalization(epsilon=1e-5)(x))
-        return conv(x, filters, 1)
-
-    image = picture(size)
-    low = conv(image, width, strides=2)
-    x = conv(low, 2 * width, strides=2)
-    pooled = L.AveragePooling2D(pool_size=(x.shape[1], x.shape[2]))(x)
-    pooled = conv(pooled, width, 1)
-    pooled = up(pooled, (x.shape[1], x.shape[2]))
-    parts = [conv(x, width, 1), *(separable(x, width, rate) for rate in (1, 2, 3)), pooled]
-    x = L.Dropout(0.5)(conv(L.Concatenate()(parts), width, 1))
-    x = L.Concatenate()([up(x), conv(low, width, 1)])
-    x = L.Conv2D(3, 1)(separable(x, width, 1))
-    x = up(x)
-    return keras.Model(image, x if last is None else L.Softmax()(x))
-
-
 @segmenter()
 def channel_attention(image, size, width):
     """Squeeze and excitation (Hu et al. 2018), CBAM (Woo et al. 2018), ECA (Wang et al. 2020)."""
@@ -522,49 +481,6 @@ def norms_by_hand(image, size, width):
     for kind in ("group", "instance", "layer", "rms", "l2", "batch_normalization"):
         x = L.Conv2D(width, 3, padding="same")(x)
         x = L.ReLU()(OwnNorm(kind, name=f"{kind}_norm")(x))
-    return x
-
-
-class GLU(L.Layer):
-    """Gated linear unit, Dauphin et al. 2017."""
-
-    def call(self, x):
-        value, gate = tf.split(x, 2, axis=-1)
-        return value * tf.sigmoid(gate)
-
-
-def mish(x):
-    return x * tf.math.tanh(tf.math.softplus(x))
-
-
-def hard_swish(x):
-    return x * tf.nn.relu6(x + 3.0) / 6.0
-
-
-def gelu(x):
-    return 0.5 * x * (1.0 + tf.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * tf.pow(x, 3))))
-
-
-def gelu_erf(x):
-    return x * 0.5 * (1.0 + tf.math.erf(x / np.sqrt(2.0)))
-
-
-def silu(x):
-    return x / (1.0 + tf.exp(-x))
-
-
-def snake(x):
-    return x + tf.sin(x) ** 2
-
-
-@segmenter()
-def activations_by_hand(image, size, width):
-    """GELU twice, SiLU, mish, hard swish, snake and a gated linear unit."""
-    x = image
-    for function in (gelu, gelu_erf, silu, mish, hard_swish, snake):
-        x = L.Conv2D(width, 3, padding="same")(x)
-        x = L.Lambda(function, name=function.__name__)(x)
-    x = GLU()(L.Conv2D(2 * width, 3, padding="same")(x))
     return x
 
 
@@ -698,96 +614,13 @@ class SwinBlock(L.Layer):
         return x + self.drop_path(self.mlp(self.norms[1](x)), training=training)
 
 
-class PatchMerging(L.Layer):
-    def __init__(self, channels, **options):
-        super().__init__(**options)
-        self.norm, self.reduce = L.LayerNormalization(), L.Dense(channels, use_bias=False)
-
-    def call(self, x):
-        parts = [x[:, i::2, j::2, :] for j in (0, 1) for i in (0, 1)]
-        return self.reduce(self.norm(tf.concat(parts, -1)))
-
-
 @segmenter(attention=True)
-def swin_unet(image, size, width):
-    """Windows by reshape and transpose, shifted by tf.roll, masked; patches merged, expanded."""
-    side = size // 2
+def swin(image, size, width):
+    """Windows by reshape and transpose, shifted by tf.roll, masked."""
     x = L.LayerNormalization()(L.Conv2D(width, 2, strides=2, name="patches")(image))
     for number, shift in enumerate((0, 1)):
-        x = SwinBlock(side, width, shift=shift, name=f"swin_{number}")(x)
-    skip = x
-    x = PatchMerging(2 * width, name="merging")(x)
-    for number, shift in enumerate((0, 1), 2):
-        x = SwinBlock(side // 2, 2 * width, shift=shift, name=f"swin_{number}")(x)
-    x = L.Dense(4 * width, use_bias=False, name="expanding")(x)
-    x = L.Lambda(lambda t: tf.nn.depth_to_space(t, 2))(x)
-    x = L.Dense(width)(L.Concatenate()([x, skip]))
-    x = SwinBlock(side, width, shift=1, name="swin_4")(x)
+        x = SwinBlock(size // 2, width, shift=shift, name=f"swin_{number}")(x)
     return up(L.LayerNormalization()(x))
-
-
-class ReducedAttention(L.Layer):
-    """Attention on fewer keys, Wang et al. 2021, in one class as ports of SegFormer have it."""
-
-    def __init__(self, channels, heads, ratio, **options):
-        super().__init__(**options)
-        self.heads, self.ratio, self.size = heads, ratio, channels // heads
-        self.q, self.k, self.v = (L.Dense(channels, name=name) for name in "qkv")
-        self.proj = L.Dense(channels, name="proj")
-        if ratio > 1:
-            self.reduce = L.Conv2D(channels, ratio, strides=ratio, name="reduce")
-            self.norm = L.LayerNormalization(epsilon=1e-5, name="norm")
-
-    def split(self, x):
-        x = tf.reshape(x, (tf.shape(x)[0], -1, self.heads, self.size))
-        return tf.transpose(x, perm=[0, 2, 1, 3])
-
-    def call(self, x, h, w):
-        shape = tf.shape(x)
-        small = x
-        if self.ratio > 1:
-            small = self.reduce(tf.reshape(x, (shape[0], h, w, x.shape[-1])))
-            small = self.norm(tf.reshape(small, (shape[0], -1, x.shape[-1])))
-        q, k, v = self.split(self.q(x)), self.split(self.k(small)), self.split(self.v(small))
-        scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(self.size, x.dtype))
-        x = tf.matmul(tf.nn.softmax(scores, axis=-1), v)
-        return self.proj(tf.reshape(tf.transpose(x, (0, 2, 1, 3)), shape))
-
-
-class MixBlock(L.Layer):
-    def __init__(self, channels, heads, ratio, **options):
-        super().__init__(**options)
-        self.norms = [L.LayerNormalization(epsilon=1e-5) for _ in range(2)]
-        self.attention = ReducedAttention(channels, heads, ratio, name="attention")
-        self.dense = [L.Dense(2 * channels), L.Dense(channels)]
-        self.depthwise = L.DepthwiseConv2D(3, padding="same")
-
-    def call(self, x):
-        h, w, channels = x.shape[1:]
-        x = tf.reshape(x, (-1, h * w, channels))
-        x = x + self.attention(self.norms[0](x), h=h, w=w)
-        y = self.dense[0](self.norms[1](x))
-        y = tf.reshape(self.depthwise(tf.reshape(y, (-1, h, w, 2 * channels))), tf.shape(y))
-        x = x + self.dense[1](tf.nn.gelu(y, approximate=True))
-        return tf.reshape(x, (-1, h, w, channels))
-
-
-@style(attention=True)
-def segformer(size=16, width=4, last="softmax"):
-    """Xie et al. 2021: overlapping patches, mixing feed-forward, all stages in one decoder."""
-    image = x = picture(size)
-    stages = []
-    for stage, (heads, ratio) in enumerate([(1, 2), (2, 1)]):
-        channels = width * 2**stage
-        x = L.Conv2D(channels, 3, strides=2, padding="same", name=f"patches_{stage}")(x)
-        x = L.LayerNormalization(epsilon=1e-5)(x)
-        x = MixBlock(channels, heads, ratio, name=f"block_{stage}")(x)
-        stages.append(x)
-    parts = [L.Dense(width)(stages[0]), up(L.Dense(width)(stages[1]))]
-    x = L.Dropout(0.1)(conv(L.Concatenate()(parts[::-1]), width, 1))
-    x = L.Conv2D(3, 1, name="mask")(x)
-    x = L.Resizing(size, size, interpolation="bilinear")(x)
-    return keras.Model(image, x if last is None else L.Softmax()(x))
 
 
 class NonLocal(L.Layer):
@@ -982,14 +815,12 @@ def open_size(size=16, width=4, last="sigmoid"):
 
 def under(policy, name, *arguments):
     """A style, made under a policy of precision."""
-    before = keras.mixed_precision.global_policy(), keras.backend.floatx()
+    before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(policy)
-    keras.backend.set_floatx("float64" if policy == "float64" else before[1])
     try:
         return STYLES[name](*arguments)
     finally:
-        keras.mixed_precision.set_global_policy(before[0])
-        keras.backend.set_floatx(before[1])
+        keras.mixed_precision.set_global_policy(before)
 
 
 @style()
@@ -1001,13 +832,7 @@ def bfloat16(size=16, width=4, last="sigmoid"):
 @style(attention=True)
 def bfloat16_attention(size=16, width=4, last="sigmoid"):
     """Mixed precision."""
-    return under("mixed_bfloat16", "segformer", size, width, last and "softmax")
-
-
-@style()
-def float64(size=16, width=4, last="sigmoid"):
-    """Double precision."""
-    return under("float64", "convnext_unet", size, width, last)
+    return under("mixed_bfloat16", "attention_layers", size, width, last)
 
 
 @segmenter()
@@ -1061,11 +886,6 @@ def vector_quantized():
     return around(Quantized(name="quantized"))
 
 
-@bad("labels")
-def argmax_inside():
-    return inside(lambda x: tf.one_hot(tf.argmax(x, -1), 4), "labels")
-
-
 class Unpool(L.Layer):
     """SegNet's way up, Badrinarayanan et al. 2017: each value back where it was the largest."""
 
@@ -1107,14 +927,6 @@ def warping():
         return tf.gather_nd(x, places, batch_dims=1)
 
     return inside(warp, "warping")
-
-
-@bad("middle", when="explain")
-def infinite_weights():
-    model = around(L.Conv2D(4, 3, padding="same", activation="relu", name="middle"))
-    kernel, bias = model.get_layer("middle").get_weights()
-    model.get_layer("middle").set_weights([kernel, bias + np.inf])
-    return model
 
 
 @bad("middle", when="explain")

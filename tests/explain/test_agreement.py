@@ -119,20 +119,6 @@ def mask(x):
     return tf.nn.depth_to_space(tf.reshape(x, (-1, 4, 4, 4)), 2)
 
 
-def transformer():
-    image = L.Input((8, 8, 3))
-    x = tokens(image)
-    for name in "ab":
-        attention = L.MultiHeadAttention(HEADS, WIDTH // HEADS, name=f"{name}_attention")
-        normed = L.LayerNormalization(epsilon=EPSILON, name=f"{name}_norm_a")(x)
-        x = L.Add()([x, attention(normed, normed)])
-        normed = L.LayerNormalization(epsilon=EPSILON, name=f"{name}_norm_b")(x)
-        hidden = L.Dense(16, activation="gelu", name=f"{name}_up")(normed)
-        x = L.Add()([x, L.Dense(WIDTH, name=f"{name}_down")(hidden)])
-    x = L.LayerNormalization(epsilon=EPSILON, name="norm")(x)
-    return keras.Model(image, L.Lambda(mask)(L.Dense(4, name="head")(x)))
-
-
 def segformer():
     image = L.Input((8, 8, 3))
     x = L.Conv2D(WIDTH, 3, 2, name="patches")(L.ZeroPadding2D()(image))
@@ -189,12 +175,14 @@ def check(model, network, composites, tolerance=1e-4, **options):
         assert apart < tolerance, name
 
 
-@pytest.mark.parametrize("network", [unet, resnet])
-def test_convolutional_networks_agree_with_zennit(network):
-    check(network(), network.__name__, COMPOSITES)
+@pytest.mark.parametrize(
+    ("network", "composites"), [(unet, list(COMPOSITES)), (resnet, ["epsilon-alpha2beta1"])]
+)
+def test_convolutional_networks_agree_with_zennit(network, composites):
+    check(network(), network.__name__, {name: COMPOSITES[name] for name in composites})
 
 
-@pytest.mark.parametrize("network", [transformer, gated_transformer, segformer])
+@pytest.mark.parametrize("network", [gated_transformer, segformer])
 def test_transformers_agree_with_lxt(network):
     composites = {"attnlrp": "attnlrp", "cp-lrp": "cp-lrp"}
     options = {}

@@ -232,15 +232,23 @@ def of_images_of_its_own():
     return keras.Model(image, layers.Conv2D(1, 1)(x))
 
 
-def written_as_functions():
-    kernel = tf.constant(np.random.default_rng(0).normal(size=(3, 3, 4, 2)))
-    image = keras.Input((8, 8, 4))
-    x = tf.add(tf.nn.conv2d(tf.cast(image, "float64"), kernel, 1, "SAME"), [0.5, -0.5])
-    return keras.Model(image, layers.Conv2D(1, 1)(tf.nn.relu(x)))
-
-
 def own(function, **options):
     return lambda: small(layers.Conv2D(3, 1, activation=function), **options)
+
+
+BY_HAND = (
+    lambda x: 0.5 * x * (1.0 + tf.tanh(0.8 * (x + 0.044715 * tf.pow(x, 3)))),  # GELU
+    lambda x: x * 0.5 * (1.0 + tf.math.erf(x / np.sqrt(2.0))),
+    lambda x: x / (1.0 + tf.exp(-x)),  # SiLU
+    lambda x: x * tf.math.tanh(tf.math.softplus(x)),  # mish
+    lambda x: x * tf.nn.relu6(x + 3.0) / 6.0,  # hard swish
+    lambda x: x + tf.sin(x) ** 2,  # snake
+)
+
+
+def gated_linear_unit(x):
+    value, gate = tf.split(x, 2, axis=-1)
+    return value * tf.sigmoid(gate)
 
 
 @pytest.mark.usefixtures("float64")
@@ -255,21 +263,18 @@ class TestExplainedToo:
             lambda: small(Untouched(4, 3)),
             lambda: small(GaussianNoise()),
             lambda: small(layers.Lambda(lambda x: x * 2 - 1, name="own")),
-            lambda: small(layers.Lambda(lambda x: x / 127.5 - 1.0), layers.Conv2D(3, 3)),
             lambda: small(layers.TimeDistributed(layers.Dense(2), name="wrap")),
-            lambda: small(layers.TimeDistributed(layers.Conv1D(2, 3), name="wrap")),
             lambda: small(layers.UnitNormalization(name="unit"), layers.ReLU()),
             lambda: small(layers.Softmax(axis=1, name="soft")),
             lambda: small(norm(axis=1), layers.Conv2D(3, 3)),
             lambda: small(layers.EinsumDense("bhwc,cd->bhwd", (16, 16, 3), bias_axes="d")),
             with_attention,
             of_images_of_its_own,
-            written_as_functions,
             own(lambda x: x * tf.sigmoid(1.7 * x)),
             own(lambda x: tf.where(x > 0, x, 0.1 * x)),
             own(lambda x: tf.math.softplus(x) ** 2),
-            own(lambda x: tf.math.l2_normalize(x, -1)),
-            own(lambda x: x - tf.reduce_mean(x, axis=-1, keepdims=True)),
+            lambda: small(*(layers.Conv2D(3, 3, activation=f) for f in BY_HAND)),
+            lambda: small(layers.Conv2D(4, 3), layers.Lambda(gated_linear_unit)),
         ],
     )
     def test_network(self, build):
@@ -343,8 +348,6 @@ class TestBadInput:
             pytest.param(called_in_training, "'norm'.*training=True", marks=OVERRULED),
             pytest.param(monte_carlo, "'drop'.*training=False", marks=OVERRULED),
             (of_nothing, "does not depend on the image"),
-            (made_of(lambda x: x + tf.reverse(x, [0])), "batch"),
-            (made_of(lambda x: x - tf.reduce_mean(x, axis=0, keepdims=True)), "batch"),
             (own(tf.math.l2_normalize), "batch"),
             (own(lambda x: x - tf.reduce_mean(x)), "batch"),
             (made_of(lambda x: tf.concat([x, tf.ones((1, 16, 16, 1))], -1)), "'own'.*constant"),
@@ -366,14 +369,6 @@ class TestBadInput:
         image = keras.Input((4, 16, 16))
         x = layers.Conv2D(2, 3, data_format="channels_first", name="conv")(image)
         refused(r"'conv'.*channels_last", read_graph, keras.Model(image, x))
-
-    def test_goes_on_after_the_last_activation(self):
-        body = [
-            layers.Conv2D(1, 3, activation="sigmoid"),
-            layers.UpSampling2D(interpolation="bilinear"),
-        ]
-        model = small(*body, last=layers.Rescaling(2.0))
-        refused(r"logits.*goes on after", read_graph, model)
 
     @pytest.mark.parametrize(
         ("channels", "activation", "last"),

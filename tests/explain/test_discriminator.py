@@ -55,9 +55,8 @@ def test_is_input_times_gradient_of_both_inputs():
     close(found.mask_relevance, inputs[1] * by_mask, 1e-4)
 
 
-@pytest.mark.parametrize("rule", ["epsilon", "gamma", "epsilon-gamma-box"])
-def test_the_ledger_closes(rule):
-    judge = DiscriminatorExplainer(discriminator(), rule)
+def test_the_ledger_closes():
+    judge = DiscriminatorExplainer(discriminator(), "epsilon-gamma-box")
     ledger = judge.explainer.check(judge.join(IMAGES, MASKS), target=ALL)
     assert {"image", "mask", "pair", "patch_1_conv"} <= set(ledger["layer"])
 

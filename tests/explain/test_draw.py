@@ -9,7 +9,7 @@ from toys import IMAGES, small
 from kerasgan import targets
 from kerasgan.errors import KerasganWarning
 from kerasgan.explain import Explainer, Explanation
-from kerasgan.explain.draw import draw, in_colours, limit_of, overlay, to_picture
+from kerasgan.explain.draw import draw, in_colours, overlay, to_picture
 
 
 def made(relevance, layers=(), classes=1):
@@ -101,15 +101,6 @@ def test_an_overlay_of_a_coarse_map_covers_the_image():
     over = overlay(np.full((6, 4, 3), 0.5), relevance)
     changed = np.abs(over - 0.5).max(-1) > 1e-9
     np.testing.assert_array_equal(changed, np.kron(relevance != 0, np.ones((3, 2))) > 0)
-
-
-def test_limit_of():
-    maps = np.arange(-500.0, 501.0)
-    assert limit_of(maps[:300], maps[300:]) == np.percentile(np.abs(maps), 99.5)
-    lone = np.zeros(1000)
-    lone[3] = -2
-    assert limit_of(lone) == 2
-    assert limit_of(np.zeros((4, 4))) == 1
 
 
 def test_picks_layers_worth_a_look():

@@ -20,22 +20,9 @@ class TestLayers:
     @pytest.mark.parametrize(
         "function",
         [
-            "relu",
-            "elu",
-            "selu",
-            "gelu",
-            "swish",
-            "mish",
-            "sigmoid",
-            "hard_sigmoid",
-            "tanh",
-            "softplus",
-            "softsign",
-            "exponential",
-            tf.nn.relu,
-            tf.nn.silu,
-            tf.nn.relu6,
-            tf.nn.leaky_relu,
+            *["relu", "elu", "selu", "gelu", "swish", "mish", "sigmoid", "hard_sigmoid", "tanh"],
+            *("softplus", "softsign", "exponential"),
+            *(tf.nn.relu, tf.nn.silu, tf.nn.relu6, tf.nn.leaky_relu),
         ],
     )
     def test_activations(self, function):

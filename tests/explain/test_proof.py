@@ -108,6 +108,8 @@ FEW = {
     "without bias": (L.Conv2D(2, (2, 3), use_bias=False), (4, 5, 2)),
     "dilation": (L.Conv2D(2, 3, dilation_rate=2, padding="same"), (6, 5, 2)),
     "groups": (L.Conv2D(4, 3, groups=2), (4, 5, 4)),
+    "groups and strides": (L.Conv2D(4, 3, (2, 1), "same", groups=2), (4, 5, 4)),
+    "groups and dilation": (L.Conv2D(4, 3, dilation_rate=2, groups=4), (5, 5, 4)),
     "transposed": (L.Conv2DTranspose(2, 4, 2, "same"), (3, 4, 2)),
     "transposed with gaps": (L.Conv2DTranspose(2, 2, 3, use_bias=False), (3, 2, 2)),
     "depthwise": (L.DepthwiseConv2D(3, 2, "same", depth_multiplier=2), (5, 6, 2)),

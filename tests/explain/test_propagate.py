@@ -19,10 +19,6 @@ def test_known_signs():
     assert "down_2_conv" in inputs_of_known_sign(read_graph(small(slope=0.0)))
 
 
-def test_nodes_print_in_a_line():
-    assert repr(read_graph(small()).node("head")) == "<weighted node 'head'>"
-
-
 def test_shared_layers_keep_their_names_apart():
     image = keras.Input((8, 8, 3))
     conv = layers.Conv2D(3, 3, padding="same", name="shared")

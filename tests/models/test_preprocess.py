@@ -12,7 +12,7 @@ from refusals import refused
 
 import kerasgan as kg
 from kerasgan import KerasganError, KerasganWarning
-from kerasgan.models.preprocess import NAMES, check_range, preprocess_of, set_preprocess
+from kerasgan.models.preprocess import NAMES, preprocess_of, set_preprocess
 
 BYTES = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
 IMAGES = BYTES / np.float32(127.5) - 1
@@ -279,9 +279,3 @@ class TestImages:
         target = kg.explain.targets.Pixel(3, 3)
         kg.evaluation.complexity(self.model, samples, target=target, verbose=False)
         assert not [each for each in recwarn if "must lie" in str(each.message)]
-
-    def test_check_takes_lists_and_passes_what_is_no_image_on(self):
-        before = preprocess_of(self.model)
-        check_range([], before)
-        check_range(["a"], before)
-        check_range([np.zeros((0, 3)), np.array(["a"])], before)

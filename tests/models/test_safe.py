@@ -1,4 +1,3 @@
-import contextlib
 import io
 import json
 import pathlib
@@ -14,7 +13,7 @@ from refusals import refused
 import kerasgan as kg
 from kerasgan import KerasganError
 from kerasgan.models import blocks
-from kerasgan.models.safe import check_config, load_network
+from kerasgan.models.safe import load_network
 from kerasgan.stack import KERAS_3
 
 
@@ -149,20 +148,6 @@ class TestNetworks:
             refused(r"victim|no functional", load_network, saved)
             assert not pathlib.Path("ran").exists()
 
-    @pytest.mark.skipif(KERAS_3, reason="of Keras 2")
-    def test_the_attack_refused_is_real(self, saved, tmp_path):
-        # Keras, in its safe mode, imports the module named: the code in it runs.
-        (tmp_path / "victim.py").write_text("open('ran', 'w').close()\n")
-        part = {"module": "victim", "class_name": "Run", "config": {}}
-        image = {"name": "image", "batch_input_shape": None, "type_spec": part}
-        edit_config(saved, lambda config: config["config"]["layers"][0].update(config=image))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(tmp_path)
-            patch.syspath_prepend(str(tmp_path))
-            with contextlib.suppress(Exception):
-                keras.models.load_model(saved, compile=False, safe_mode=True)
-            assert pathlib.Path("ran").exists()
-
     def test_weights_that_are_no_weights(self, saved, tmp_path):
         (tmp_path / "secret.bin").write_bytes(b"\0" * 64)
 
@@ -228,17 +213,6 @@ class TestNetworks:
     def test_what_keras_cannot_build(self, saved):
         edit_config(saved, lambda config: layer(config, "conv").update(kernel_size="x"))
         refused(r"'net\.keras' cannot be loaded", load_network, saved)
-
-    def test_compile_settings_are_not_read(self):
-        odd = {"module": "os", "class_name": "system", "config": {}}
-        check_config({"class_name": "Functional", **FUNCTIONAL, "compile_config": odd}, "a")
-        refused("os", check_config, {"class_name": "Functional", **FUNCTIONAL, "config": odd}, "a")
-
-
-FUNCTIONAL = {
-    "module": "keras.src.models.functional" if KERAS_3 else "keras.src.engine.functional",
-    "registered_name": "Functional",
-}
 
 
 @keras.saving.register_keras_serializable(package="tests")

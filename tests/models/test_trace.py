@@ -28,13 +28,6 @@ def test_steps_are_in_an_order_in_which_they_can_be_computed():
     assert found.output.step is found.steps[-1]
 
 
-def test_operations_are_shown_without_all_that_they_are_computed_from():
-    image = x = keras.Input((8, 8, 3))
-    for _ in range(12):
-        x = layers.Add()([x, x])
-    assert len(repr(trace_network(keras.Model(image, x)).output)) < 200
-
-
 @pytest.mark.parametrize("size", [16, None])
 def test_what_depends_on_what(size):
     image = keras.Input((size, size, 3))
@@ -92,12 +85,6 @@ def test_functions_are_walked_into():
     assert kinds(found) == ["Image", "RealDiv", "RealDiv"]
     assert {step.layer for step in found.steps if step.kind == "RealDiv"} == {"four"}
     assert found.output.tensor is None
-
-
-def test_custom_gradients_are_passed():
-    image = keras.Input((8, 8, 3))
-    found = trace_network(keras.Model(image, tf.nn.swish(image)))
-    assert kinds(found) == ["Image", "Mul", "Sigmoid", "Mul"]
 
 
 @tf.custom_gradient

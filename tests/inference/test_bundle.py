@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
-from PIL import Image
 from refusals import refused
 
 import kerasgan as kg
@@ -313,14 +312,12 @@ class TestStrangers:
             path = write(tmp_path / "a.zip", {**files_of(written), name: "x"})
             self.refused(path, f"'{name}' does not belong there")
 
-    @pytest.mark.parametrize("name", ["../x.txt", "/x.txt", "C:\\x.txt", "..\\x.txt"])
-    def test_paths_that_climb_out(self, written, tmp_path, name):
-        path = write(tmp_path / "a.zip", files_of(written))
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(name, "x")
-        self.refused(path, "names a path outside of it")
-        path = write(tmp_path / "b.zip", {**files_of(written), name: "x"})
-        self.refused(path, "names a path outside of it|not every system")
+    def test_paths_that_climb_out(self, written, tmp_path):
+        for name in ("../x.txt", "/x.txt", "C:\\x.txt", "..\\x.txt"):
+            path = write(tmp_path / "a.zip", files_of(written))
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr(name, "x")
+            self.refused(path, "names a path outside of it")
 
     def test_links_and_other_folders(self, written, tmp_path):
         path = write(tmp_path / "a.zip", files_of(written))
@@ -344,15 +341,6 @@ class TestStrangers:
         self.refused(path, r"5\.\d MB unpacked, above the limit of 1\.0 MB", limit=1_000_000)
         monkeypatch.setattr("kerasgan.inference.bundle.MOST_BESIDE", 10**6)
         self.refused(path, r"beside the network it holds 5\.0 MB")
-
-    def test_a_file_longer_than_it_declares(self, written, tmp_path):
-        # The size in the list of contents is made 1000 bytes, what is packed stays as long.
-        path = write(tmp_path / "a.zip", {**files_of(written), "zeros.txt": bytes(5_000_000)})
-        size = (5_000_000).to_bytes(4, "little")
-        data = path.read_bytes()
-        assert data.count(size) == 2
-        path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
-        self.refused(path, "cannot be loaded", limit=1_000_000)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -424,6 +412,8 @@ class TestStrangers:
             ({"card": {"limits": 3}}, "is broken"),
             ({"licence": {}}, "is broken"),
             ({"preprocessing": {"size": [32, 32], "preprocess": "os.system"}}, "preprocess"),
+            ({"preprocessing": {"size": [32, 32], "preprocess": None}}, "preprocess"),
+            ({"preprocessing": {"size": [32, 32], "preprocess": ["[0,1]"]}}, "preprocess"),
             ({"preprocessing": {"size": [10**9, 10**9]}}, "'size' must be what"),
             ({"preprocessing": {"temperature": "1"}}, "temperature"),
             ({"preprocessing": {"threshold": {}}}, "threshold"),
@@ -448,15 +438,6 @@ class TestStrangers:
         ):
             files = {**files_of(written), name: content}
             self.refused(write(tmp_path / "b.zip", files, sums=name != "SHA256SUMS"), message)
-
-
-def test_pictures_may_go_with_it(network, tmp_path):
-    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "example.png")
-    save_bundle(
-        network, tmp_path / "a.zip", card=CARD, licence="x", attachments=tmp_path / "example.png"
-    )
-    attached = load_bundle(tmp_path / "a.zip").attachments
-    assert attached == {"example.png": (tmp_path / "example.png").read_bytes()}
 
 
 class TestPreprocess:
@@ -497,19 +478,7 @@ class TestPreprocess:
         expected = bundle.predict_probability(IMAGES)
         assert np.array_equal(kg.inference.predict_probability(gan, IMAGES), expected)
 
-    def test_is_assumed_aloud(self, tmp_path):
-        with pytest.warns(KerasganWarning, match="was not made by kerasgan"):
-            self.kept(self.other(), tmp_path / "a.zip")
-
     def test_is_no_code(self, tmp_path, network):
         for given in (lambda images: images, "os.system", 3):
             with pytest.raises(KerasganError, match="preprocess"):
                 save_bundle(network, tmp_path / "a.zip", preprocessing={"preprocess": given})
-
-    def test_is_read_with_care(self, tmp_path, written):
-        files = files_of(written)
-        for value in ("os.system", 3, None, ["[0,1]"], {}):
-            meta = json.loads(files["bundle.json"])
-            meta["preprocessing"]["preprocess"] = value
-            path = write(tmp_path / "bad.zip", {**files, "bundle.json": json.dumps(meta)})
-            refused("preprocess", load_bundle, path)

@@ -1,7 +1,6 @@
 import pathlib
 import threading
 import tracemalloc
-import types
 
 import keras
 import numpy as np
@@ -172,12 +171,6 @@ def test_decisions():
     for threshold in (0, 1, -3, float("nan")):
         refused("'threshold' must be a finite number", decide, np.zeros((2, 1)), threshold)
     refused("no meaning for 3 classes", decide, np.zeros((2, 3)), 0.4)
-
-
-def test_a_gan_is_unwrapped():
-    images = np.stack([block(16, 16)])
-    gan = types.SimpleNamespace(generator=red())
-    np.testing.assert_array_equal(predict(gan, images), predict(red(), images))
 
 
 def test_coarse_outputs_and_half_precision_are_brought_back():

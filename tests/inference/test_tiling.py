@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasgan.data.windows import reflection
-from kerasgan.explain.original_size import to_original
 from kerasgan.inference.tiling import make_frame
 from kerasgan.inference.views import augmentation_views
 
@@ -75,15 +74,3 @@ def test_views_are_all_different_and_undone(augment, height, width, seed):
     for view, turned in zip(views, seen):
         np.testing.assert_array_equal(view.undo(turned), batch)
     assert len({turned.tobytes() for turned in seen}) == len(views)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    SIDE, SIDE, WINDOW, WINDOW, st.sampled_from(["stretch", "letterbox"]), st.integers(1, 3), SEED
-)
-def test_no_relevance_is_lost_on_the_way_back(height, width, tall, wide, mode, channels, seed):
-    relevance = noise(seed, tall, wide, channels).astype(np.float64)
-    placed = to_original(relevance, (height, width), mode)
-    assert placed.relevance.shape == (height, width, channels)
-    found = placed.relevance.sum((0, 1)) + placed.border
-    np.testing.assert_allclose(found, relevance.sum((0, 1)), atol=1e-6 * relevance.size)

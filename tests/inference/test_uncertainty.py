@@ -63,14 +63,6 @@ def test_views_are_flips_and_turns_of_the_image(images):
     )
 
 
-def test_passes_that_agree_do_not_disagree(images):
-    model = network(0)
-    for received in uncertainty([model, model], images, augment=False):
-        np.testing.assert_allclose(received.disagreement, 0, atol=1e-6)
-        assert received.mask_disagreement == 0
-        assert received.entropy.max() > 0.01
-
-
 def test_windows_and_sizes_are_those_of_predict():
     image = np.random.default_rng(1).uniform(-1, 1, (1, 50, 70, 3)).astype("float32")
     networks = [network(seed) for seed in range(2)]

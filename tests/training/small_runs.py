@@ -1,6 +1,7 @@
 """A small GAN, and data to train it on for a moment."""
 
 import numpy as np
+import tensorflow as tf
 
 import kerasgan as kg
 from kerasgan.training import store
@@ -18,6 +19,12 @@ IMAGES, MASKS = some_data(6)
 def small_gan(**changes):
     small = {"size": 32, "filters": 2, "discriminator": "pixel_discriminator"}
     return kg.recipes.build("pix2pix", **{**small, **changes})
+
+
+def two_devices():
+    """Two devices; their ring of collectives allows one strategy a process."""
+    reduction = tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
 
 
 def renewal(gan):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from refusals import refused
-from small_runs import renewal, small_gan, some_data
+from small_runs import renewal, small_gan, some_data, weights
 
 import kerasgan as kg
-from kerasgan.training import guards, resume, store
+from kerasgan.training import guards, resume
 from kerasgan.training.guards import NonFiniteGuard, cosine_factor
 
 IMAGES, MASKS = some_data(8)
@@ -18,12 +18,6 @@ def tiny(**settings):
     gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1, seed=0))
     gan.compile(**settings)
     return gan
-
-
-def weights(gan):
-    """Everything that a step changes."""
-    networks = [x.numpy() for network in gan._networks() for x in network.weights]
-    return networks + [x.numpy() for x in store.optimizer_variables(gan).values()]
 
 
 def test_cosine_with_warm_up():

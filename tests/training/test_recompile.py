@@ -73,8 +73,9 @@ def test_a_second_compile_takes_the_step_of_a_fresh_one():
     assert_equal(*after, most=1e-6)
 
 
-@pytest.mark.parametrize("single", [False, True])
-@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"ema_momentum": 0.9}])
+@pytest.mark.parametrize(
+    ("settings", "single"), [({"precision": "bfloat16"}, True), ({"ema_momentum": 0.9}, False)]
+)
 def test_weights_given_after_compile_are_where_training_begins(settings, single):
     other = kg.models.unet(size=32, filters=2, levels=1, seed=7)
     gan = kg.SegmentationGAN(*networks())

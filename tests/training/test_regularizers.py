@@ -141,11 +141,14 @@ def test_a_network_takes_a_shortcut_where_a_penalty_has_no_weight():
     assert right_against_the_corner(penalty=InvariancePenalty(CORNER), penalty_weight=0.0) < 0.2
 
 
-@pytest.mark.parametrize("options", [{}, {"ema_momentum": 0.9}, {"precision": "bfloat16"}], ids=str)
 @pytest.mark.parametrize(
-    ("penalty", "strong"),
-    [(InvariancePenalty, 30.0), (InputGradientPenalty, 3.0)],
-    ids=["by", "slope"],
+    ("penalty", "strong", "options"),
+    [
+        (InvariancePenalty, 30.0, {}),
+        (InvariancePenalty, 30.0, {"precision": "bfloat16"}),
+        (InputGradientPenalty, 3.0, {"ema_momentum": 0.9}),
+    ],
+    ids=["by", "by, bfloat16", "slope, average"],
 )
 def test_training_turns_a_network_from_a_shortcut(penalty, strong, options):
     settings = {"penalty": penalty(CORNER), "penalty_weight": strong, **options}

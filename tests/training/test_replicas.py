@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras.initializers import GlorotUniform
 from refusals import refused
+from small_runs import two_devices as two
 
 import kerasgan as kg
 from kerasgan.explain.canonize import read_graph
@@ -40,12 +41,6 @@ HELD = {
 # weights by 0.03, on one device: longer runs are compared with a smooth penalty.
 SMOOTH = {**HELD, "penalty": dark_corner, "penalty_weight": 10.0}
 ALONE = {"losses": dict.fromkeys(SEGMENTATION, 1.0), "adversarial_weight": 0.0}
-
-
-def two():
-    """Two devices; their ring of collectives allows one strategy a process."""
-    reduction = tf.distribute.ReductionToOneDevice()
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
 
 
 def build(settings, spectral_norm=False, clip=None):

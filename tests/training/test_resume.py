@@ -106,7 +106,6 @@ def assert_same_run(first, second):
 @pytest.mark.parametrize(
     ("number", "batch", "place", "state"),
     [
-        (signal.SIGINT, 0, "train", "epoch_0001_step_1"),
         (signal.SIGTERM, 2, "train", "epoch_0001_step_3"),
         (signal.SIGINT, 0, "validation", "epoch_0001_step_3"),
     ],

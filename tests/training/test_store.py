@@ -1,7 +1,6 @@
 import json
 import os
 import pathlib
-import zipfile
 
 import keras
 import numpy as np
@@ -47,16 +46,8 @@ class TestSave:
         assert (tmp_path / "model" / "generator.keras").exists()
         again = kg.SegmentationGAN.load(tmp_path / "model")
         np.testing.assert_array_equal(again(IMAGES), gan(IMAGES))
-        gan.save(tmp_path / "model")
-
-    def test_frozen_layers_stay_frozen(self, tmp_path):
-        gan = small_gan()
-        gan.generator.get_layer("down_2_conv").trainable = False
-        gan.compile()
-        gan.save(tmp_path / "model")
-        again = kg.SegmentationGAN.load(tmp_path / "model")
         assert not again.generator.get_layer("down_2_conv").trainable
-        assert len(again.generator.trainable_weights) == len(gan.generator.trainable_weights)
+        gan.save(tmp_path / "model")
 
     def test_other_optimizers_and_uncompiled_networks(self, tmp_path):
         gan = small_gan(adversarial_weight=0.0)
@@ -129,29 +120,6 @@ class TestSave:
 
 class TestStrangers:
     """A folder from elsewhere is read as a bundle is."""
-
-    def test_no_module_that_a_network_names_is_imported(self, tmp_path, monkeypatch):
-        folder = tmp_path / "model"
-        image = keras.Input((32, 32, 3), name="image")
-        generator = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
-        kg.SegmentationGAN(generator).save(folder)
-        (tmp_path / "victim.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-        monkeypatch.syspath_prepend(str(tmp_path))
-        path = folder / "generator.keras"
-        with zipfile.ZipFile(path) as archive:
-            files = {name: archive.read(name) for name in archive.namelist()}
-        config = json.loads(files["config.json"])
-        config["config"]["layers"][0]["config"]["type_spec"] = {
-            "module": "victim",
-            "class_name": "Run",
-            "config": {},
-        }
-        files["config.json"] = json.dumps(config)
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        refused(r"generator\.keras' cannot be.*victim", kg.SegmentationGAN.load, folder)
-        assert not (tmp_path / "ran").exists()
 
     def test_a_network_of_ones_own_from_the_other_keras(self, tmp_path):
         def mine(activation="relu"):

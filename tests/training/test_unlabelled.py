@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from refusals import refused
+from small_runs import two_devices
+from small_runs import weights as everything
 
 import kerasgan as kg
 from kerasgan.training import feed, guards, store, unlabelled
@@ -235,11 +237,6 @@ def build(terms, rate=0.01, **settings):
     return gan
 
 
-def everything(gan):
-    weights = [w for network in gan._networks() for w in network.weights]
-    return [np.array(x) for x in (*weights, *store.optimizer_variables(gan).values())]
-
-
 class Stop(keras.callbacks.Callback):
     def __init__(self, batch):
         super().__init__()
@@ -333,11 +330,6 @@ def test_a_term_moves_the_generator_by_its_own_gradient_alone():
     assert logs["generator_loss"] == pytest.approx(float(loss), rel=1e-4)
 
 
-def two():
-    reduction = tf.distribute.ReductionToOneDevice()
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
-
-
 @pytest.mark.nightly
 def test_two_devices_take_the_step_of_one():
     terms = {name: weight for name, weight in ALL.items() if name != "cutmix"}  # pairs by device
@@ -352,7 +344,7 @@ def test_two_devices_take_the_step_of_one():
         history = gan.fit(data, unlabelled=free, verbose=0).history
         return everything(gan), history
 
-    (one, logs), (other, logs_of_two) = trained(None), trained(two())
+    (one, logs), (other, logs_of_two) = trained(None), trained(two_devices())
     for a, b in zip(one, other):
         np.testing.assert_allclose(a, b, atol=1e-5)
     for name, values in logs.items():
@@ -370,47 +362,6 @@ def test_bfloat16_takes_nearly_the_same_step():
     lengths = np.linalg.norm(exact) * np.linalg.norm(rough)
     assert 0.95 < exact @ rough / lengths < 1
     assert all(np.isfinite(value) for value in logs.values())
-
-
-@pytest.mark.parametrize(
-    ("terms", "weight", "gain"),
-    [
-        pytest.param({"self_training": 0.3}, 0.01, 0.02, marks=pytest.mark.nightly),
-        pytest.param({"pseudo_labels": 1.0}, 0.0, 0.03, marks=pytest.mark.slow),
-        pytest.param({"cutmix": 1.0}, 0.0, 0.005, marks=pytest.mark.slow),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_unlabelled_images_of_another_light_help_there(terms, weight, gain):
-    """Squares on noise; where nobody labelled, all is brighter, up to what was a square before."""
-    draw = np.random.default_rng(1)
-
-    def scenes(count, dark):
-        masks = np.zeros((count, 16, 16, 1), "float32")
-        for mask in masks:
-            top, left = draw.integers(0, 8, 2)
-            mask[top : top + 7, left : left + 7] = 1
-        images = draw.normal(dark + 0.8 * masks, 0.12, (count, 16, 16, 3))
-        return np.clip(images, -1, 1).astype("float32"), masks
-
-    labelled, (free, _), test = scenes(8, -0.6), scenes(24, -0.22), scenes(24, -0.22)
-
-    def score(terms, weight):
-        keras.utils.set_random_seed(0)
-        image = keras.Input((16, 16, 3))
-        hidden = keras.layers.Conv2D(8, 1, activation="relu")(image)
-        generator = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(hidden))
-        judge = kg.models.mask_discriminator(size=16, filters=8, seed=1)
-        gan = kg.SegmentationGAN(generator, judge)
-        rules = {"ema_momentum": 0.9, "unlabelled_losses": terms, "unlabelled_rampup": 40}
-        optimizers = keras.optimizers.Adam(2e-2), "adam"
-        gan.compile(*optimizers, losses={"cross_entropy": 1.0}, adversarial_weight=weight, **rules)
-        options = {"unlabelled": free} if terms else {}
-        gan.fit(*labelled, batch_size=4, epochs=60, verbose=0, **options)
-        return gan.evaluate(*test, verbose=0, return_dict=True)["dice"]
-
-    floor, found = score({}, 0.0), score(terms, weight)
-    assert found > floor + gain, (floor, found)
 
 
 def test_a_validation_that_falls_and_stays_low_is_said_once():

@@ -46,42 +46,13 @@ def masks(seed, shape=(6, 7, 5)):
 
 @pytest.mark.parametrize("tensors", [False, True])
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_scores_per_image_follow_the_textbook(name, seed, tensors):
-    truth, prediction = masks(seed)
+def test_scores_per_image_follow_the_textbook(name, tensors):
+    truth, prediction = masks(0)
     wanted = [textbook(name, t, p) for t, p in zip(truth, prediction)]
     convert = tf.constant if tensors else np.asarray
     got = score(name, count(convert(truth), convert(prediction), axis=(1, 2)), empty="nan")
     assert tf.is_tensor(got) == tensors
     np.testing.assert_allclose(got, [math.nan if w is None else w for w in wanted], rtol=1e-6)
-
-
-def test_agrees_with_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics")
-    truth, prediction = (mask[5].ravel() for mask in masks(2))
-    counted = count(truth, prediction)
-    assert score("jaccard", counted) == pytest.approx(metrics.jaccard_score(truth, prediction))
-    assert score("dice", counted) == pytest.approx(metrics.f1_score(truth, prediction))
-    assert score("f2", counted) == pytest.approx(metrics.fbeta_score(truth, prediction, beta=2))
-
-
-def test_counted_by_hand():
-    truth = [[1, 1, 0], [0, 0, 0]]
-    prediction = [[1, 0, 0], [1, 1, 0]]
-    counted = count(truth, prediction)
-    assert counted == Counts(tp=1, fp=2, fn=1, tn=2)
-    by_hand = {
-        "accuracy": 3 / 6,
-        "jaccard": 1 / 4,
-        "dice": 2 / 5,
-        "recall": 1 / 2,
-        "precision": 1 / 3,
-        "f2": 5 / 11,
-        "specificity": 2 / 4,
-    }
-    assert set(by_hand) == set(SCORES)
-    for name, value in by_hand.items():
-        assert score(name, counted) == pytest.approx(value), name
 
 
 @pytest.mark.parametrize("tensors", [False, True])
@@ -107,18 +78,6 @@ def test_empty_policies(truth, prediction, name, agree, medai, nan, tensors):
     counted = count(tf.constant(truth) if tensors else truth, prediction)
     got = [float(score(name, counted, empty)) for empty in ("agree", "medai", "nan")]
     np.testing.assert_allclose(got, [agree, medai, nan], rtol=1e-6)
-
-
-def test_medai_rule_is_literally_an_inversion():
-    truth, prediction = masks(3)
-    truth[0], prediction[0] = False, np.arange(35).reshape(7, 5) < 9
-    for name in SCORES:
-        by_rule = score(name, count(truth[0], prediction[0]), "medai")
-        by_hand = score(name, count(~truth[0], ~prediction[0]), "agree")
-        assert by_rule == by_hand
-        assert score(name, count(truth[5], prediction[5]), "medai") == score(
-            name, count(truth[5], prediction[5]), "agree"
-        )
 
 
 def test_soft_counts_and_gradient():

@@ -33,17 +33,6 @@ def test_captions_are_escaped(seen):
     assert "<strong>epsilon</strong>: pixels" in text
 
 
-def test_sentences(seen):
-    text = " ".join(words.sentences_of(*seen))
-    assert (
-        "in 2 components; its Dice score is 0.00. Before anything was painted over, it covered"
-        in text
-    )
-    assert "Explained: the component at the point" in text
-    assert "By epsilon: logits add up to" in text
-    assert "By gradient: " in text
-
-
 def test_the_table_holds_plain_numbers(seen):
     _, found = seen
     rows = words.table_rows(found)

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-import kerasgan as kg
-
 
 @pytest.fixture
 def adversary(benchmark_module):
@@ -39,27 +37,3 @@ def test_relevance_and_dice_are_of_what_lies_beyond(adversary):
     places = np.array([[[True, False], [False, False]]])
     assert adversary.enlarged(places, (4, 4)).sum() == 4
     assert adversary.mean_in(adversary.enlarged(places, (4, 4)), where) == pytest.approx(0.5)
-
-
-@pytest.mark.slow
-def test_networks_are_held_against_each_other(adversary, tmp_path):
-    samples = kg.data.synthetic.write_dataset(tmp_path / "data", count=2, size=32)
-    floor = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
-    gan = kg.recipes.build("pix2pix", size=32, filters=2, generator="unet")
-    gans = {"floor": floor, "gan": gan}
-    text, pictures = adversary.report(gans, samples, "epsilon-plus", 2, tmp_path)
-    explained, tempted, judged = text.split("\n\n")
-    rows = [line.split(" | ") for line in explained.splitlines()[2:]]
-    assert [row[2] for row in rows[:5]] == [
-        "`epsilon-plus`",
-        "*gradient*",
-        "*random*",
-        "*edges*",
-        "*target*",
-    ]
-    assert len(rows) == 10
-    assert all(float(row[3]) < 1e-4 for row in rows[::5])
-    assert len(tempted.splitlines()) == 2 + 2 * 3
-    assert [line.split(" | ")[1] for line in judged.splitlines()[2:]] == ["predicted", "true"]
-    assert len(pictures) == 2
-    assert all(path.is_file() for path in pictures.values())

@@ -80,23 +80,6 @@ def test_a_row_has_intervals_and_the_share_of_the_gap(few_labels, tmp_path):
     assert cells[3] == "0.065 to 1.335 (0.650, 0.750)"  # 12.706 standard errors of 0.05
     assert cells[4].startswith("+0.200 (+0.150 to +0.250)")
     assert cells[5:] == ["50 %", "0.500", "2.0", "1.5"]
-    for facts in found:
-        facts["masks"] = {"floor": 18, "cutmix": 18, "ceiling": 876}[facts["method"]]
-        facts["images"] = {"validation": 4}
-        if facts["method"] == "cutmix":
-            facts["images"]["unlabelled"] = 858
-    lines = few_labels.short(found).splitlines()
-    assert lines[2].startswith("| 22 | 0 | `floor` | 0.500 (")
-    assert lines[3].startswith("| 880 | 0 | `ceiling` | 0.900 (")
-    assert lines[4].startswith("| 22 | 858 | `cutmix` | 0.700 (")
-    assert lines[4].endswith(" | 2 |")
-    for facts in found:
-        facts["case"] = "OP1"
-    other = [{**facts, "case": "OP2"} for facts in found]
-    pooled = few_labels.rows(found + other)
-    assert len(pooled) == 9
-    assert pooled[8].startswith("| all | `cutmix` | 0.700 (")
-    assert " | 50 % | " in pooled[8]
     assert [cell.strip() for cell in rows[0].strip("|").split("|")][4:6] == ["", ""]
 
 

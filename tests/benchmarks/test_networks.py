@@ -1,5 +1,3 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -48,24 +46,3 @@ def test_a_row_is_measured_or_holds_its_error(script):
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows[0].count("|") == 9
     assert "Layer 'x' / cannot" in rows[1]
-
-
-def test_an_open_row_is_measured_again_and_an_error_is_the_exit_status(
-    script, monkeypatch, tmp_path, capsys
-):
-    asked = []
-
-    class Worker:
-        def measured(self, row, limit):
-            asked.append(row)
-            return {"error": "no"} if row == "shared" else dict.fromkeys(script.COLUMNS, 1)
-
-    monkeypatch.setattr(script, "Worker", Worker)
-    monkeypatch.setattr(script, "rows", lambda: ["sequential", "shared"])
-    for arguments, expected in ((["seq*"], 0), ([], 1), ([], 1), (["shared"], 1)):
-        monkeypatch.setattr(sys, "argv", ["networks.py", *arguments, "--results", str(tmp_path)])
-        with pytest.raises(SystemExit) as end:
-            script.main()
-        assert int(end.value.code) == expected
-    assert asked == ["sequential", "shared", "shared"]
-    assert capsys.readouterr().out.count("| no |") == 3

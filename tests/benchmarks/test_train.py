@@ -4,12 +4,7 @@ import pathlib
 import subprocess
 import sys
 
-import keras
-import numpy as np
 import pytest
-import tensorflow as tf
-
-import kerasgan as kg
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SMALL = ["--size=32", "--filters=2", "--runs=2", "--warmup=1"]
@@ -31,60 +26,6 @@ def torch_python():
 @pytest.fixture
 def modules(benchmark_module):
     return [benchmark_module(name) for name in ("train", "train_keras", "pages")]
-
-
-@pytest.mark.slow
-def test_it_runs_without_torch_and_says_how_to_get_it(tmp_path):
-    empty = tmp_path / "python"
-    empty.write_text("#!/bin/sh\nexit 1\n")
-    empty.chmod(0o755)
-    done = run(BENCHMARKS / "train.py", *SMALL, "--batches", 2, "--torch-python", empty)
-    assert done.returncode == 0, done.stderr
-    assert f"No PyTorch in {empty}" in done.stderr
-    assert "pip install torch" in done.stderr
-    assert "| kerasgan, batch 2 |" in done.stdout
-    assert "| no discriminator, batch 2 |" in done.stdout
-    assert "| two generator passes, batch 2 |" in done.stdout
-    assert "| published code" not in done.stdout
-    assert "The input pipeline with every augmentation at 128 pixels yields" in done.stdout
-
-
-@pytest.mark.slow
-def test_the_steps_of_ours_and_twice_lower_the_same_loss(modules):
-    _, train_keras, _ = modules
-    image, mask = train_keras.batch_of(2, 32, 0)
-    rng = np.random.default_rng(0)
-    weights = [
-        rng.normal(0, 0.05, w.shape) if w.dtype.is_floating else np.zeros(w.shape, int)
-        for w in train_keras.networks(32, 2)[0].weights
-    ]
-
-    def l1(generator):
-        return float(tf.reduce_mean(abs(generator(image, training=True) - (2 * mask - 1))))
-
-    for kind in ("ours", "twice"):
-        generator, discriminator = train_keras.networks(32, 2)
-        for variable, value in zip(generator.weights, weights):
-            if "kernel" in variable.name:
-                variable.assign(value)
-        before, first = l1(generator), discriminator.get_weights()
-        if kind == "ours":
-            gan = kg.SegmentationGAN(generator, discriminator)
-            gan.compile(keras.optimizers.Adam(1e-2, beta_1=0.5), losses={"l1": 100.0})
-            step = train_keras.step_of(gan, image, mask)
-        else:
-            step = train_keras.twice(generator, discriminator, image, mask)
-        for _ in range(30):
-            step()
-        assert l1(generator) < before, kind
-        assert any((old != new).any() for old, new in zip(first, discriminator.get_weights())), kind
-
-
-def test_gains_are_taken_round_by_round(modules):
-    train, *_ = modules
-    answers = [{"seconds": s, "MiB": m} for s, m in ((2.0, 10), (9.0, 30), (3.0, 20))]
-    row = train.row_of(answers, [1.0, 3.0, 2.0])
-    assert row == {"step s": "3", "relative": "2.00 (1.50 to 3.00)", "MiB": "30"}
 
 
 def test_different_networks_stop_it(modules):

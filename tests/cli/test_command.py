@@ -21,14 +21,6 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_an_example(run, name):
-    code, out, _ = run(name, "--help")
-    assert code == 0
-    assert f"Example:\n  kerasgan {name}" in out
-    assert "--json" in out
-
-
 def test_help_comes_without_tensorflow():
     code = (
         "import runpy, sys; sys.argv = ['-m', '--help']\n"

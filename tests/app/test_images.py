@@ -1,6 +1,5 @@
 import io
 import struct
-import time
 import zlib
 
 import numpy as np
@@ -55,28 +54,6 @@ def test_no_such_image(folder, place):
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(kg.KerasganError, match="holds no image files"):
         find_images(tmp_path)
-
-
-def test_ten_thousand_images_take_five_times_as_long_as_two_thousand(tmp_path):
-    def listed(count):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        for number in range(count):
-            (folder / f"{number:05}.png").touch()
-        times = []
-        for _ in range(2):
-            start = time.process_time()
-            found = find_images(folder)
-            assert found.find("999")[0] == 999
-            times.append(time.process_time() - start)
-        assert len(found) == count
-        return found, min(times)
-
-    _, short = listed(2_000)
-    found, long = listed(10_000)
-    assert long < 12 * short  # 25 times as long if each name were compared with all others
-    with pytest.raises(kg.KerasganError, match="empty"):  # nothing was read before
-        found.open(0)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])

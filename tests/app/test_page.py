@@ -7,7 +7,7 @@ from kerasgan.app.images import Opened
 from kerasgan.app.network import Network
 from kerasgan.app.painting import Stroke
 from kerasgan.app.question import Question, View
-from kerasgan.app.session import Scale, Session, Unexplained, scales_of
+from kerasgan.app.session import Session, Unexplained, scales_of
 
 NAME = "<img src=x onerror=alert(1)>"
 
@@ -49,16 +49,6 @@ def test_the_table_holds_plain_numbers(seen):
 def test_what_a_browser_sends_need_not_be_numbers(given):
     assert page.numbers_of(given, 2) is None
     assert page.numbers_of([1, 0.5], 2) == [1.0, 0.5]
-
-
-def test_what_is_clipped_is_said():
-    said = words.scale_sentence(Scale(0.5, 1.0, False, False, 0.004, 0.37, 12.5))
-    assert said.startswith("Red is for, blue against; colours end at the 99.5th percentile.")
-    assert "0.40 % of the cells are stronger, up to 12.5, and hold 37 % of the relevance" in said
-    said = words.scale_sentence(Scale(0.5, 2.0, True, True, 0.0, 0.0, 0.5))
-    assert "of both pictures, in relevance by explained pixel and by 1 % of the image" in said
-    assert "No cell is stronger" in said
-    assert words.scale_sentence(Scale(0.0, 1.0, False, False, 0.0, 0.0, 0.0)) == ""
 
 
 def test_what_of_two_models_cannot_be_compared(network, letterboxed):

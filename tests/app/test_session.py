@@ -9,7 +9,6 @@ from kerasgan.app.network import Network
 from kerasgan.app.painting import Stroke, filled, painted
 from kerasgan.app.question import Question, View
 from kerasgan.app.session import Session, Unexplained, scales_of, shown_size
-from kerasgan.app.worker import Worker
 from kerasgan.data.resize import resize_image, to_float
 
 FIRST, SECOND, NOWHERE = (0.2, 0.4), (32 / 48, 26 / 32), (0.9, 0.1)
@@ -290,13 +289,3 @@ def test_layers_and_classes():
 def test_pictures_are_no_larger_than_a_screen():
     assert shown_size((4096, 4096)) == (768, 768)
     assert shown_size((1, 5000)) == (1, 768)
-
-
-def test_the_newest_request_of_a_window_wins(network, squares):
-    worker = Worker()
-    try:
-        session = Session(network)
-        first = worker.ask(session, lambda: session.open(Opened("squares", squares)))
-        assert first.result(60).masks[0].components == 2
-    finally:
-        worker.close()

@@ -62,25 +62,6 @@ def test_the_queue_is_bounded(held):
     worker.ask("a", int)  # in the place of an older one
 
 
-def test_a_hundred_at_once_are_answered_or_refused():
-    worker, answers, refused = Worker(), [], []
-
-    def ask(number):
-        try:
-            answers.append(worker.ask(number, lambda: number * number).result(30) == number**2)
-        except Busy:
-            refused.append(number)
-
-    threads = [threading.Thread(target=ask, args=[number]) for number in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    worker.close()
-    assert len(answers) + len(refused) == 100
-    assert all(answers)
-
-
 def test_an_error_is_of_whoever_asked():
     worker = Worker()
 

@@ -61,20 +61,6 @@ def test_layers_of_someone_elses_network(size):
     assert [found[name] for name in pools] == ["encoder 1/2", "bottleneck 1/4"]
 
 
-def test_pix2pix():
-    model = kg.models.pix2pix_generator(size=32, filters=2)
-    _, found = parts(model)
-    for name, part in found.items():
-        if not part or name not in {layer.name for layer in model.layers}:
-            continue
-        side = model.get_layer(name).output.shape[1]
-        where, scale = part.split(" ")
-        assert scale == f"1/{32 // side}", name
-        way = {"down": "encoder", "up": "decoder"}.get(name.split("_")[0], where)
-        assert where == ("bottleneck" if side == 1 else way), name
-    assert {"bottleneck 1/32", "encoder 1/2", "decoder 1/2"} <= set(found.values())
-
-
 def test_segformer():
     model = kg.models.segformer(size=64, filters=4, depths=(1, 1, 1, 1))
     _, found = parts(model, (64, 64))

@@ -36,19 +36,6 @@ def test_whole_numbers_spread_evenly():
     np.testing.assert_allclose(placed, small.repeat(3, 0).repeat(2, 1) / 6, rtol=1e-10)
 
 
-def test_a_pixel_goes_to_the_area_that_it_averaged():
-    small = np.zeros((2, 1, 1))
-    small[0] = 6
-    placed = to_original(small, (3, 1)).relevance.ravel()
-    np.testing.assert_allclose(placed, [4, 2, 0], rtol=1e-6)
-
-
-def test_a_grown_pixel_goes_to_those_it_lay_between():
-    grown = np.zeros((4, 1, 1))
-    grown[1] = 1
-    np.testing.assert_allclose(to_original(grown, (2, 1)).relevance.ravel(), [0.75, 0.25])
-
-
 def test_letterbox_borders_are_told_not_lost():
     box = image_box((30, 60), (64, 64), "letterbox")
     relevance = np.ones((64, 64, 2), "float32") * [1, -2]

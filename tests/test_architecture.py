@@ -40,25 +40,6 @@ def test_every_module_is_listed(script):
     assert listed == len([path for path in modules if path.name != "__init__.py"])
 
 
-def test_imports_are_counted(script, tmp_path, monkeypatch):
-    script.drawing(script.imports())
-    monkeypatch.setattr(script, "PACKAGE", tmp_path)
-    for room in ("data", "models", "report"):
-        (tmp_path / room).mkdir()
-    (tmp_path / "errors.py").touch()
-    code = (
-        "import numpy\nfrom kerasgan import data, errors\nfrom kerasgan.data.masks import a, b\n"
-        "def late():\n    import kerasgan.data.files\n"
-    )
-    (tmp_path / "models" / "unets.py").write_text(code)
-    counts = script.imports()
-    assert counts == {("models", "data"): 3, ("models", script.SHARED): 1}
-    script.drawing(counts)
-    (tmp_path / "data" / "masks.py").write_text("from kerasgan.report import html")
-    with pytest.raises(SystemExit, match="Imports to the right"):
-        script.drawing(script.imports())
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_names_on_the_page_exist(page):
     """Files in code exist, and define the name that follows them after a colon."""

@@ -159,32 +159,6 @@ def test_the_search_finds(visit, address, word, place):
     assert word in body.inner_text()
 
 
-def test_light_and_dark(visit):
-    ground = "getComputedStyle(document.body).backgroundColor"
-    light, dark = (visit(scheme=scheme) for scheme in ("light", "dark"))
-    colours = light.evaluate(ground), dark.evaluate(ground)
-    assert colours[0] != colours[1]
-    light.locator('label[title="Dark"]').click()
-    light.wait_for_function(f"{ground} === '{colours[1]}'")
-    light.reload()
-    assert light.evaluate(ground) == colours[1]
-    light.locator('label[title="Light"]').click()
-    light.wait_for_function(f"{ground} === '{colours[0]}'")
-
-
-def test_a_picture_opens_large_and_closes_by_key(visit):
-    page = visit("benchmark-rules/")
-    small = page.locator("article img").first
-    width = small.bounding_box()["width"]
-    small.click()
-    large = page.locator(".gslide.loaded.current img")
-    large.wait_for()
-    page.wait_for_timeout(600)
-    assert large.bounding_box()["width"] > width
-    page.keyboard.press("Escape")
-    large.wait_for(state="detached")
-
-
 def test_versions_can_be_chosen(visit):
     page = visit("quickstart/")
     page.locator(".md-version").wait_for()

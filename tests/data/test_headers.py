@@ -97,18 +97,6 @@ def test_a_folder_follows_those_of_its_photos_that_tell(photo):
     refused("1 differ: f", load_folder, folder)
 
 
-def test_the_lines_of_the_documentation_settle_it(photo, tmp_path):
-    for drawn in ("stored", "turned"):
-        path = photo(SQUARE, 6, drawn) / "images" / "a.jpg"
-        with Image.open(path) as picture:
-            plain = ImageOps.exif_transpose(picture) if drawn == "turned" else picture.copy()
-            plain.info.clear()
-            plain.save(path.with_suffix(".png"))
-        path.unlink()
-        assert overlap(tmp_path) > 0.98
-        path.with_suffix(".png").unlink()
-
-
 def test_unlabelled_photos_are_just_turned(photo):
     folder = photo(SCENE, 6, "stored")
     assert load_folder(folder, masks=None).image(0).shape == (64, 48, 3)

@@ -103,16 +103,6 @@ def test_a_mask_is_read_again_as_it_was_written(orientation, write, tmp_path):
     assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == [0.7, 0.8]
 
 
-def test_highdicoms_own_reader_finds_each_mask_by_its_image(write, tmp_path):
-    slices(write)
-    masks = converted(tmp_path, labels=2)
-    (path,) = to_dicom_seg(masks, tmp_path / "pictures", tmp_path / "seg", segments=["a", "b"])
-    seg = highdicom.seg.segread(path)
-    names = dict(zip(sorted(masks), (f"1.2.3.{i + 1}" for i in range(3))))
-    found = seg.get_pixels_by_source_instance(list(names.values()), combine_segments=True)
-    np.testing.assert_array_equal(found, [masks[name] for name in names])
-
-
 def test_segments_are_called_and_coded_as_the_user_says(write, tmp_path):
     slices(write)
     masks = converted(tmp_path, labels=2)

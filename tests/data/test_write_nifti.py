@@ -81,21 +81,6 @@ def test_the_grid_and_what_it_is_called_are_those_of_the_image(write, tmp_path):
     assert set(np.unique(mask.get_fdata())) == {0, 1}
 
 
-def test_another_program_finds_each_voxel_where_it_lies(write, tmp_path):
-    """By nibabel alone: the voxel of the image at a place, and that of the mask at this place."""
-    path = write("v.nii", GRIDS["turned"])
-    table = from_nifti(path, tmp_path / "slices", window=(50, 100))
-    bright = {}
-    samples = kg.data.load_folder(tmp_path / "slices", masks=None)
-    for i, name in enumerate(table["name"]):
-        bright[name] = samples.image(i)[..., 0] > 0
-    (written,) = to_nifti(bright, tmp_path / "slices", tmp_path / "out")
-    image, mask = nibabel.load(path), nibabel.load(written)
-    np.testing.assert_array_equal(mask.affine, image.affine)
-    values, labels = np.asarray(image.dataobj), np.asarray(mask.dataobj)
-    assert values[labels == 1].min() > values[labels == 0].max()
-
-
 def test_masks_come_from_files_too(write, tmp_path):
     path = write("v.nii")
     from_nifti(path, tmp_path / "slices")

@@ -71,17 +71,6 @@ def test_large_images_are_drawn_from(tmp_path):
     assert found == fit_temperature(level(), samples, mode="window")
 
 
-def test_temperature_calibrates(tmp_path):
-    samples, model = two_levels(tmp_path, 0.8), level()
-    errors = []
-    for temperature in (1.0, fit_temperature(model, samples)):
-        maps = iterate_probability(model, samples, temperature=temperature)
-        truths = (samples.mask(index) for index in range(len(samples)))
-        errors.append(expected_calibration_error(truths, maps).error)
-    assert errors[0] == pytest.approx(0.2, abs=1e-3)
-    assert errors[1] == pytest.approx(0, abs=1e-4)
-
-
 def test_a_model_that_is_always_right_has_no_temperature(tmp_path):
     with pytest.warns(KerasganWarning, match="always right on them"):
         assert fit_temperature(level(), two_levels(tmp_path, 1.0)) < 1

@@ -120,14 +120,6 @@ def test_without_adversary_the_discriminator_rests():
     assert small_gan(adversarial_weight=0.0).discriminator is None
 
 
-def test_several_classes():
-    gan = small_gan(classes=3)
-    gan.compile(run_eagerly=True)
-    labels = rng.integers(3, size=(4, 32, 32))
-    history = gan.fit(IMAGES[:4], np.eye(3, dtype="float32")[labels], epochs=1, verbose=0).history
-    assert np.isfinite(history["generator_loss"]).all()
-
-
 def test_a_sigmoid_generator_is_judged_in_the_same_range():
     generator = kg.models.unet(size=32, filters=2, levels=1)
     gan = kg.SegmentationGAN(generator, kg.models.patch_discriminator(size=32, filters=2))
@@ -234,13 +226,3 @@ def test_optimizers_that_cannot_be_used_are_named():
 def test_optimizers_of_the_legacy_kind_are_named():
     with pytest.raises(kg.KerasganError, match=r"'optimizer' must be .*keras\.optimizers\.SGD"):
         small_gan().compile(keras.optimizers.legacy.SGD(0.1))
-
-
-def test_the_recipe_is_a_dict_like_any_other():
-    gan = small_gan()
-    given = {"filters": 2, "augment": {"rotation": 5.0}, "depths": [1, 2]}
-    gan.recipe = given
-    assert gan.recipe == given
-    assert type(gan.recipe) is type(gan.recipe["augment"]) is dict
-    gan.recipe.update(epochs=3)
-    assert gan.recipe["epochs"] == 3

@@ -205,8 +205,6 @@ def test_any_field_of_the_recipe_can_be_set(instruments):
         ("quickstart", ["--size", "100", "--count", "1"], "size"),
         ("predict", ["--model", "nowhere", "--images", "."], "kerasgan.json"),
         ("quickstart", ["--set", "sead=1"], "Did you mean 'seed'"),
-        ("quickstart", ["--set", "seed"], "FIELD=VALUE"),
-        ("bundle", ["--run", "nowhere", "--out", "b.zip"], "kerasgan.json"),
     ],
 )
 def test_errors_are_one_line(script, arguments, message, tmp_path):

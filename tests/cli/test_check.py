@@ -1,9 +1,7 @@
 import os
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -72,24 +70,10 @@ def test_a_broken_image_is_named_and_the_rest_is_told(run, scenes):
     assert err.splitlines()[-1].startswith(f"Error: File {file} cannot be read")
 
 
-def png_header(side):
-    """A picture that says to be large, and has no pixels."""
-    parts = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)), (b"IDAT", b""))
-    chunks = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
 def test_hostile_files(refused, answer, scenes, tmp_path):
     os.symlink(scenes, scenes / "images" / "loop")
     assert answer("check", scenes)["images"] == 4
-    (scenes / "images" / "huge.png").write_bytes(png_header(20_000))
-    (scenes / "masks" / "huge.png").write_bytes(png_header(20_000))
-    assert "more than" in refused("check", scenes)
     for part in ("images", "masks"):
-        (scenes / part / "huge.png").unlink()
         odd = scenes / part / "a\n<b>\x1b[31m.png"
         shutil.copy(scenes / part / "s0.png", odd)
     assert answer("check", scenes)["images"] == 5

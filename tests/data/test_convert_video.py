@@ -139,11 +139,6 @@ def test_sound_alone_is_refused(tmp_path):
     refused(r"sound\.mp4 holds no video", path, tmp_path / "out")
 
 
-def test_a_huge_frame_is_not_decoded(film, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasgan.data.convert.sources.MAX_PIXELS", H * W - 1)
-    refused(r"film\.mp4 says that it holds", film(), tmp_path / "out")
-
-
 def test_arguments_are_checked(tmp_path):
     refused("either 'every' or 'times'", "x.mp4", tmp_path, every=1, times=[1])
     for every in (0, -1, 1.5, True):

@@ -23,12 +23,12 @@ import numpy as np
 import kerasgan as kg
 from kerasgan.cli.loading import Answer, load_samples, places_of
 from kerasgan.data.files import decode_upright, open_picture, read_image
-from kerasgan.data.folders import find_pairs, list_some
+from kerasgan.data.folders import find_pairs
 from kerasgan.data.samples import Samples
 from kerasgan.errors import KerasganError, KerasganWarning
 
 PICTURES = (".jpeg", ".jpg", ".pdf", ".png", ".svg")
-MOST_VALUES, MOST_SHOWN, MOST_LISTED = 64, 6, 20
+MOST_VALUES, MOST_SHOWN, MOST_LISTED, MOST_TOLD = 64, 6, 20, 5
 
 
 class _Seen(NamedTuple):
@@ -70,6 +70,7 @@ def check(
         "classes": samples.classes,
         "colors": samples.colors,
         "sizes": _sizes(seen.values()),
+        "unusable_images": len(unusable),
         "unusable": unusable[:MOST_LISTED],
         "copies": copies[:MOST_LISTED],
         "odd": [str(warning.message) for warning in caught],
@@ -85,7 +86,7 @@ def check(
     if unusable:
         more = f" {len(unusable) - 1} more files cannot be used." if unusable[1:] else ""
         error = f"{unusable[0]}{more}"
-    return Answer(facts, _text(facts), error)
+    return Answer(facts, _lines(facts), error)
 
 
 def check_picture(out: str | os.PathLike | None) -> None:
@@ -231,7 +232,7 @@ def _draw(samples: Samples, seen: dict[str, _Seen], out: str | os.PathLike) -> s
     return os.fspath(out)
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> list[str]:
     kind = "in colour" if facts["channels"] == 3 else "in grey"
     masks = "with masks" if facts["masks"] else "without masks"
     lines = [f"{facts['folder']}: {facts['images']} images {masks}, read {kind}"]
@@ -255,7 +256,8 @@ def _text(facts: dict[str, Any]) -> str:
             lines.append(f"by class        {each}")
     lines += [f"odd             {text}" for text in facts["odd"]]
     if facts["unusable"]:
-        lines.append(f"unusable        {list_some(facts['unusable'], 'files')}")
+        lines.append(f"unusable        {facts['unusable_images']} images, such as those of")
+        lines += [f"                {text}" for text in facts["unusable"][:MOST_TOLD]]
     if facts.get("picture"):
         lines.append(f"picture         {facts['picture']}")
-    return "\n".join(lines)
+    return lines

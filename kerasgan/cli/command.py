@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import kerasgan as kg
@@ -33,6 +33,7 @@ PATHS = (
     "source",
     "run",
     "model",
+    "other",
     "masks",
     "unlabelled",
     "labelled",
@@ -87,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> int:
             with contextlib.redirect_stdout(sys.stderr):
                 answer = _run(args, words)
         except (KerasganError, ImportError, OSError) as error:
-            return _fail(error)
+            return _fail(error, args.shown)
         except KeyboardInterrupt:
             print(f"\n{RESUMED if args.command == 'train' else STOPPED}.", file=sys.stderr)
             return 130
@@ -95,23 +96,25 @@ def main(words: Sequence[str] | None = None) -> int:
         facts = {**answer.facts, "warnings": warned}
         text = json.dumps(_plain(facts), indent=2)
     else:
-        text = "\n".join(map(_said, answer.text.split("\n")))
+        text = "\n".join(map(_said, answer.lines))
     encoding = getattr(stdout, "encoding", None) or "utf-8"
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stdout, flush=True)
     except BrokenPipeError:  # as in `kerasgan doctor | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0 if answer.error is None else _fail(answer.error)
+    return 0 if answer.error is None else _fail(answer.error, args.shown)
 
 
 def _run(args: argparse.Namespace, words: list[str]) -> Any:
-    options = {k: v for k, v in vars(args).items() if k not in ("command", "function", "json")}
+    own = ("command", "function", "json", "shown")
+    options = {k: v for k, v in vars(args).items() if k not in own}
     for name in PATHS:
         paths = options.get(name)
         for path in [paths] if isinstance(paths, str) else paths or ():
             if not os.path.lexists(path):
-                raise KerasganError(f"{_shown(name)}: there is no file or folder '{path}'")
+                where = args.shown[name]
+                raise KerasganError(f"Argument {where}: there is no file or folder '{path}'")
     module, _, function = args.function.partition(".")
     if module in ("tasks", "runs"):
         _ = kg.models  # TensorFlow, without its notices
@@ -120,20 +123,25 @@ def _run(args: argparse.Namespace, words: list[str]) -> Any:
     return getattr(importlib.import_module(f"kerasgan.cli.{module}"), function)(**options)
 
 
-def _shown(name: str) -> str:
-    of_options = ("model", "masks", "unlabelled", "labelled", "config", "card")
-    return f"Argument '--{name}'" if name in of_options else f"Argument {name.upper()}"
-
-
-def _fail(error: Any) -> int:
-    print(f"Error: {_said(str(error) or type(error).__name__)}", file=sys.stderr)
+def _fail(error: Any, shown: Mapping[str, str]) -> int:
+    print(f"Error: {_said(str(error) or type(error).__name__, shown)}", file=sys.stderr)
     return 1
 
 
-def _said(text: str) -> str:
-    """A message of the library as one line of the command."""
+def _said(text: str, shown: Mapping[str, str] | None = None) -> str:
+    """A message of the library as one line of the command.
+
+    Args:
+        text: The message.
+        shown: How the command line names arguments.
+    """
     for pattern, words in IN_WORDS:
         text = re.sub(pattern, words, text)
+    if shown:
+        given = (shown[name] for name in ("folder", "folders", "images", "source") if name in shown)
+        known = {"path": next(given, "'path'"), **shown}
+        named = r"\bArgument '(\w+)'"
+        text = re.sub(named, lambda m: f"Argument {known.get(m[1], repr(m[1]))}", text)
     return _one_line(text.replace(":\n- ", ": ").replace("\n- ", "; "))
 
 
@@ -199,9 +207,16 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        part.set_defaults(function=function)
-        part.add_argument("--json", action="store_true", help="print one JSON object")
-        return part.add_argument
+        shown: dict[str, str] = {}
+        part.set_defaults(function=function, shown=shown)
+
+        def add(*names: str, **how: Any) -> None:
+            option = part.add_argument(*names, **how)
+            named = option.option_strings
+            shown[option.dest] = f"'{named[0]}'" if named else option.metavar or option.dest.upper()
+
+        add("--json", action="store_true", help="print one JSON object")
+        return add
 
     add = command(
         "check",

@@ -61,7 +61,7 @@ def doctor() -> Answer:
         facts.update(recipes=kg.recipes.names(), rules=names)
         if not facts["gpus"] and os.path.exists(DRIVER):
             facts["gpu_advice"] = f"TensorFlow sees no GPU: {install_command('gpu')}"
-    return Answer(facts, _text(facts), error)
+    return Answer(facts, _lines(facts), error)
 
 
 def version_of(package: str) -> str | None:
@@ -97,7 +97,7 @@ def cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"kerasgan {facts['kerasgan']}, Python {facts['python']}, {facts['system']}"]
     lines.append(", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
     engine = "iNNvestigate" if facts["innvestigate_in_use"] else "kerasgan's own engine"
@@ -109,4 +109,4 @@ def _text(facts: dict[str, Any]) -> str:
         what = f"{extra} ({state['for']})"
         there = f"missing {', '.join(state['missing'])}: {state['install']}"
         lines.append(f"{what}: {there if state['missing'] else 'installed'}")
-    return "\n".join([*lines, facts.get("gpu_advice", "")]).strip()
+    return [*lines, facts["gpu_advice"]] if facts.get("gpu_advice") else lines

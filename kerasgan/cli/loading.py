@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import kerasgan as kg
@@ -21,8 +21,18 @@ class Answer(NamedTuple):
     """What a subcommand found or did: for programs, for people, and what was wrong all the same."""
 
     facts: dict[str, Any]
-    text: str
+    words: str | Sequence[str]
     error: str | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """What is said to people: `words` is one line, or several."""
+        return [self.words] if isinstance(self.words, str) else list(self.words)
+
+    @property
+    def text(self) -> str:
+        """All lines."""
+        return "\n".join(self.lines)
 
 
 def load_model(path: str | os.PathLike) -> Any:

@@ -165,7 +165,7 @@ def evaluate(
         kg.evaluation.save_table(table, folder / "scores.csv")
         write_file(folder / "scores.txt", text + "\n")
         facts["folder"] = os.fspath(out)
-    return Answer(facts, text)
+    return Answer(facts, text.split("\n"))
 
 
 def explain(
@@ -365,7 +365,7 @@ def bundle(
     notes = [str(warning.message) for warning in seen]
     facts = {"bundle": os.fspath(out), "megabytes": size, "sha256": digest, "notes": notes}
     lines = [*(f"Note: {note}" for note in notes), f"{out}: {size:.1f} MB, SHA-256 {digest}"]
-    return Answer(facts, "\n".join(lines))
+    return Answer(facts, lines)
 
 
 def pack(

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -111,3 +112,15 @@ def test_tensorflow_is_not_needed(scenes):
         "sys.exit(code or 'tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_all_that_cannot_be_used_are_counted(run, scenes):
+    part = (scenes / "images" / "s2.png").read_bytes()[:1500]
+    for number in range(30):
+        (scenes / "images" / f"t{number}.png").write_bytes(part)
+        shutil.copy(scenes / "masks" / "s2.png", scenes / "masks" / f"t{number}.png")
+    code, out, err = run("check", scenes)
+    assert code == 1
+    assert "unusable        30 images" in out
+    assert "29 more files cannot be used" in err
+    assert json.loads(run("check", scenes, "--json")[1])["unusable_images"] == 30

@@ -80,6 +80,37 @@ def test_stdout_holds_the_json_alone(run, monkeypatch):
     assert out == "x\\x1b[31m\\udcff\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "nowhere", "--out", "x"], "Argument RUN: there is no"),
+        (["app", "nowhere"], "Argument RUN: there is no"),
+        (["app", "run", "nowhere"], "Argument OTHER: there is no"),
+        (["app", "run", "--images", "nowhere"], "Argument '--images': there is no"),
+        (["predict", "nowhere", "--model", "run", "--out", "x"], "Argument IMAGES: there is no"),
+        (["predict", "run", "--model", "nowhere", "--out", "x"], "Argument '--model': there is no"),
+        (["evaluate", "run", "nowhere", "--model", "run"], "Argument FOLDER: there is no"),
+        (["check", "file"], "Argument FOLDER must be a folder. Received: file (a file)"),
+        (["convert", "nifti", "nowhere", "--out", "x"], "Argument SOURCE: there is no"),
+    ],
+)
+def test_arguments_are_named_as_on_the_command_line(refused, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    assert said in refused(*words)
+
+
+def test_a_value_is_refused_by_the_name_of_its_option(refused, scenes):
+    assert "Argument '--classes' must be a whole" in refused("check", scenes, "--classes", 0)
+
+
+def test_a_line_break_in_a_name_makes_no_line(run, scenes, monkeypatch):
+    folder = scenes.rename(scenes.with_name("a\n0 masks are empty"))
+    _, out, _ = run("check", folder)
+    assert "a\\n0 masks are empty: " in out.splitlines()[0]
+
+
 def test_a_disk_that_is_full_is_one_line(refused, monkeypatch):
     def full():
         raise OSError(28, "No space left on device")

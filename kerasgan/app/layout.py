@@ -21,6 +21,15 @@ ASSETS = pathlib.Path(__file__).parent / "assets"
 THEMES = {"auto": None, "light": False, "dark": True}
 NOTHING, OTHER_MODEL, BEFORE = " nothing", " model", " before"
 """What may stand beside an explanation, besides another rule. No rule has such a name."""
+AMONG_NAMES = """(event) => {
+  const names = [...event.currentTarget.querySelectorAll("button")];
+  const at = names.indexOf(document.activeElement);
+  const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: names.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  names[to]?.focus();
+}"""
+"""The list of names is one stop of the tabulator key: a step for each would be a long way."""
 
 
 @functools.cache
@@ -134,7 +143,9 @@ class Layout:
             self.search = ui.input("Search names", on_change=self.window.list_images).props(
                 'dense outlined clearable debounce="200"'
             )
-            self.names = ui.element("div").classes("kg-names")
+            self.names = ui.element("div").classes("kg-names").props('role="group"')
+            self.names.props('aria-label="Names. Arrow keys move among them"')
+            self.names.on("keydown", js_handler=AMONG_NAMES)
             with ui.row().classes("kg-row"):
                 for text, by in (("Previous", -1), ("Next", 1)):
                     step = functools.partial(self.window.step, by)

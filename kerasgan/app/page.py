@@ -87,6 +87,7 @@ class Window:
         self.asked: Question | None = None
         self.point: tuple[float, float] | None = None
         self.place = -1
+        self.listed: dict[int, Any] = {}
         self.works = 0
         self.counter = itertools.count()
         self.layout = Layout(self.networks, len(images) > 0, self)
@@ -341,14 +342,19 @@ class Window:
             return
         layout = self.layout
         found = self.images.find(layout.search.value or "")
-        layout.names.clear()
-        with layout.names:
-            for place in found:
-                button = ui.element("button").props('type="button"')
-                with button:
-                    ui.label(self.images.names[place])
-                button.props(f'aria-current="{str(place == self.place).lower()}"')
-                button.on("click", functools.partial(self._choose, place))
+        if found != list(self.listed):  # else the one that has the focus would be lost
+            layout.names.clear()
+            self.listed = {}
+            with layout.names:
+                for place in found:
+                    button = self.listed[place] = ui.element("button").props('type="button"')
+                    with button:
+                        ui.label(self.images.names[place])
+                    button.on("click", functools.partial(self._choose, place))
+        reached = self.place if self.place in found else next(iter(found), None)
+        for place, button in self.listed.items():
+            here, stop = place == self.place, 0 if place == reached else -1
+            button.props(f'aria-current="{str(here).lower()}" tabindex="{stop}"')
         more = " Type to find more." if len(found) < len(self.images) else ""
         here = f"Image {self.place + 1} of {len(self.images)}."
         layout.count.set_text((here if self.place >= 0 else f"{len(self.images)} images.") + more)

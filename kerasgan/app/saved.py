@@ -45,7 +45,7 @@ def write_page(
         "seen.html",
         kind="Image explained",
         title=picture.name,
-        model=" and ".join(dict.fromkeys(entry["mask"].model for entry in masks)),
+        models=[*dict.fromkeys(entry["mask"].model for entry in masks)],
         date=datetime.date.today().isoformat(),
         picture=picture,
         masks=masks,

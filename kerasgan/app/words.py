@@ -9,6 +9,7 @@ from typing import Any
 
 from kerasgan.app.network import Network
 from kerasgan.app.session import Explained, Picture, Predicted, Scale, Unexplained
+from kerasgan.report.page import figures
 from kerasgan.report.texts import RULES
 
 WORDS = ("view", "layer", "kind")
@@ -61,7 +62,7 @@ def scale_sentence(scale: Scale) -> str:
     unit = ", in relevance by explained pixel and by 1 % of the image" if scale.by_area else ""
     text = f"Red is for, blue against; colours end at {of}{unit}."
     if not scale.clipped:
-        return f"{text} No cell is stronger."
+        return f"{text} No cell is stronger; the strongest has {scale.strongest:.3g}."
     return text + (
         f" {scale.clipped:.2%} of the cells are stronger, up to {scale.strongest:.3g}, and hold "
         f"{scale.held:.0%} of the relevance."
@@ -85,7 +86,8 @@ def sentences_of(picture: Picture, found: Sequence[Explained | Unexplained]) -> 
                 + ("." if before.dice is None else f", with a Dice score of {before.dice:.2f}.")
             )
     if picture.agreement is not None:
-        lines.append(f"The Dice score of the two masks is {picture.agreement:.2f}.")
+        names = " and ".join(mask.model for mask in picture.masks)
+        lines.append(f"The Dice score of the masks of {names} is {picture.agreement:.2f}.")
     shown = [one for one in found if isinstance(one, Explained)]
     texts = {one.text for one in shown}
     for one in shown:
@@ -93,7 +95,7 @@ def sentences_of(picture: Picture, found: Sequence[Explained | Unexplained]) -> 
         what = one.text if len(texts) > 1 else ""
         if one is shown[0] and not what:
             lines.append(f"Explained: {one.text}.")
-        parts = [what, f"logits add up to {one.value:.4g}"]
+        parts = [what, f"logits add up to {figures(one.value)}"]
         if one.probability is not None:
             parts.append(f"probability at the point {one.probability:.1%}")
         if one.question.target != "pixel":

@@ -35,6 +35,7 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, percent=_percent, signed=signed, printable=printable)
+    environment.filters["figures"] = figures
     environment.filters["conservation"] = conservation_sentence
     script = environment.loader.get_source(environment, "report.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -68,6 +69,21 @@ def signed(value: Any, digits: int = 2) -> str:
         return "–"
     rounded = round(float(value), digits)
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+
+
+def figures(value: float, digits: int = 4) -> str:
+    """Write a number to so many significant digits.
+
+    Example:
+        >>> figures(-2.48913), figures(0.000000536187)
+        ('−2.489', '5.362e−07')
+        >>> figures(83271.4).split()
+        ['83', '270']
+    """
+    rounded = float(f"{value:.{digits}g}")
+    large = 10 ** (digits - 1) <= abs(rounded) < 1e9
+    text = f"{rounded:,.0f}".replace(",", "\xa0") if large else f"{rounded:.{digits}g}"
+    return text.replace("-", "−")
 
 
 def _number(value: Any, digits: int = 2) -> str:

@@ -167,7 +167,11 @@ def test_a_visit_by_clicks(visit, tmp_path):
 def test_two_models(visit, tmp_path):
     page = visit()
     assert page.locator(".kg-picture:visible").count() == 4
-    for text in ("By first, epsilon", "By second, epsilon", "The Dice score of the two masks is"):
+    for text in (
+        "By first, epsilon",
+        "By second, epsilon",
+        "The Dice score of the masks of first and second is",
+    ):
         assert text in status(page)
     for text in ("16 × 16 pixels", "second sees the image in grey", "first has 1 and second has 2"):
         assert page.get_by_text(text).first.is_visible()
@@ -230,6 +234,16 @@ def test_keyboard_and_search(visit):
     page.wait_for_function(READY, arg="row 7, column 16")  # of 32: one to the left, ten up
     page.locator(".kg-picture").first.tap(position={"x": 5, "y": 5})
     page.wait_for_function(READY, arg="row 1, column 1.")
+    page.locator(".kg-names button").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("figcaption").first).to_contain_text("second")
+    names = page.locator(".kg-names button")
+    playwright.expect(names.nth(1)).to_be_focused()
+    assert [name.get_attribute("tabindex") for name in names.all()] == ["-1", "0"]
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("figcaption").first).to_contain_text(NAMES[0])
     page.get_by_label("Search names").fill("SEC")
     playwright.expect(page.locator(".kg-names button")).to_have_count(1)
     page.locator(".kg-names").get_by_text("second", exact=True).click()

@@ -57,6 +57,7 @@ def test_two_models_on_one_scale(network, letterboxed, squares):
     text = saved.write_page(picture, views, found, (0.2, 0.4), shared=True)
     assert text.count("<h3>other</h3>") == text.count("<h3>other, epsilon</h3>") == 1
     assert text.count("of both pictures") == 2
+    assert f"The Dice score of the masks of {network.name} and other is" in text
     views = (View(0, "epsilon"), View(0, "epsilon", before=True))
     found = [*session.explain(Question("mask", None, views[:1])), Unexplained(views[1], "b", "No")]
     text = saved.write_page(picture, views, found, None)

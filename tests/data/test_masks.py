@@ -250,7 +250,6 @@ def test_wide_types_that_hold_two_whole_numbers_are_read(load, kind, level):
     np.testing.assert_array_equal(samples.mask(0), DISC)
 
 
-EDGE = blurred(grey(DISC), 1)
 SOFT = {
     "bilinear": grey(DISC).resize((40, 40), Image.Resampling.BILINEAR),
     "lanczos": grey(DISC).resize((40, 40), Image.Resampling.LANCZOS),

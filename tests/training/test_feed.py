@@ -12,10 +12,6 @@ def read(dataset):
     return [tuple(int(v) for v in np.ravel(x)) for x, _ in dataset]
 
 
-def pairs():
-    return tf.data.Dataset.from_tensor_slices((X, X))
-
-
 def test_arrays_have_an_order_that_epoch_and_seed_decide():
     options = dict(OPTIONS)
     whole, masks, within = feed.continue_from(X, X, options, 3, 0, 0, 0)
@@ -38,24 +34,6 @@ def test_arrays_have_an_order_that_epoch_and_seed_decide():
     plain, *_ = feed.continue_from(X, X, {"shuffle": False}, 3, 0, 0, 0)
     assert read(plain) == [tuple(range(7))]
     assert next(iter(plain))[0].dtype == tf.float32
-
-
-def test_an_own_dataset_leaves_out_what_was_done_once():
-    own = pairs().batch(2)
-    rest, _, within = feed.continue_from(own, None, {}, 0, 0, 5, 3)
-    assert within
-    assert len(rest) == len(own)
-    first = iter(rest)
-    assert read([next(first)]) == [(6,)]
-    assert read(rest) == read(own)
-    same, *_ = feed.continue_from(own, None, {}, 0, 0, 5, 0)
-    assert same is own
-
-
-def test_one_iterator_for_all_epochs_goes_on_behind_all_steps():
-    stream = pairs().batch(1).repeat()
-    rest, *_ = feed.continue_from(stream, None, {"steps_per_epoch": 3}, 0, 1, 4, 2)
-    assert read(rest.take(2)) == [((3 * 3 + 2) % 7,), ((3 * 3 + 3) % 7,)]
 
 
 @pytest.mark.parametrize("options", [{"steps_per_epoch": 2}, {"validation_split": 0.5}])

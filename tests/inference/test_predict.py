@@ -196,13 +196,6 @@ def test_masks_and_labels_of_a_folder_are_written_at_their_size(folder, tmp_path
             np.testing.assert_array_equal(np.asarray(file), mask * white)
 
 
-def test_written_masks_load_as_truth(folder, tmp_path):
-    predict_to_folder(red(), folder, tmp_path / "out")
-    samples = load_folder(images=folder, masks=tmp_path / "out")
-    for index, mask in enumerate(predict(red(), folder)):
-        np.testing.assert_array_equal(samples.mask(index), mask)
-
-
 def test_nothing_is_overwritten_silently(folder, tmp_path):
     out = tmp_path / "out"
     (out / "sub").mkdir(parents=True)

@@ -112,6 +112,7 @@ setup(
     package_data={
         "kerasgan": ["py.typed"],
         "kerasgan.app": ["assets/*"],
+        "kerasgan.inference": ["card.json"],
         "kerasgan.report": ["assets/*"],
     },
     entry_points={"console_scripts": ["kerasgan = kerasgan.cli.command:main"]},

@@ -1,11 +1,14 @@
-"""Text that people write and other programs save: names and JSON, whatever marks stand before."""
+"""Text that people write and other programs save, whatever marks stand before, and our own."""
 
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import pathlib
 import unicodedata
+from importlib import resources
+from typing import Any
 
 from kerasgan.errors import KerasganError
 
@@ -40,3 +43,8 @@ def normalize_unicode(name: str) -> str:
     macOS may store `é` as an `e` and an accent (NFD), other systems as one character.
     """
     return unicodedata.normalize("NFC", name)
+
+
+def read_asset(package: str, path: str) -> Any:
+    """Read a JSON file that comes with the package."""
+    return json.loads((resources.files(package) / path).read_text(encoding="utf-8"))

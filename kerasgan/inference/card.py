@@ -10,99 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerasgan.errors import KerasganError
+from kerasgan.text import read_asset
 from kerasgan.validation import check_choice
 
-FIELDS = {
-    "name": "Model",
-    "segments": "What it segments",
-    "version": "Version",
-    "date": "Date",
-    "developed_by": "Developed by",
-    "contact": "Contact",
-    "licence": "Licence",
-    "citation": "Citation",
-    "intended_use": "Intended use",
-    "users": "Intended users",
-    "out_of_scope": "Uses out of scope",
-    "training_data": "Training data",
-    "evaluation_data": "Evaluation data",
-    "hardware": "Trained with (hardware)",
-    "training": "Training",
-    "factors": "Factors",
-    "metrics": "Metrics",
-    "results": "Quantitative analyses",
-    "ethics": "Ethical considerations",
-    "limits": "Known limits",
-}
+_LABELS = read_asset("kerasgan.inference", "card.json")
+FIELDS: dict[str, str] = _LABELS["fields"]
 """What a card may state of a model, and the heading of each."""
-STUDY = {
-    "title": "Title of the study",
-    "abstract": "Summary of the study",
-    "background": "Medical background and earlier models",
-    "objectives": "Aims of the study",
-    "study_design": "Prospective or retrospective",
-    "inequalities": "Known inequalities between groups of patients",
-    "data_dates": "Dates of the data",
-    "setting": "Centres and level of care",
-    "eligibility": "Who was included and excluded",
-    "treatments": "Treatments received",
-    "subsets": "Choice of subsets of the data",
-    "earlier_processing": "What was done to the images before",
-    "data_quality": "Checks of the quality of the data",
-    "deidentification": "De-identification",
-    "missing_data": "Missing data",
-    "acquisition": "How the images were acquired",
-    "image_choice": "Who chose the images, and how",
-    "reference_standard": "How the true masks were made",
-    "reference_reason": "Why the true masks were made in this way",
-    "annotators": "Who drew the true masks, with which training",
-    "test_annotation": "Who drew the true masks of the test images, and how",
-    "blinding": "What annotators did not know",
-    "annotator_agreement": "Agreement between annotators",
-    "split": "How images were divided into training, validation and test",
-    "split_level": "Level at which the parts are disjoint, such as patients",
-    "sample_size": "How the number of images was chosen",
-    "design_reason": "Why this kind of model",
-    "class_imbalance": "Methods against class imbalance",
-    "selection": "How the final model was chosen",
-    "threshold_choice": "How the threshold was chosen",
-    "fairness": "Approaches to fairness",
-    "updating": "Updates of the model after evaluation",
-    "test_source": "Whether the images of the report come from the source of the training images",
-    "test_conditions": "How far the images of the report are as in clinical use",
-    "data_differences": "Differences between training and evaluation data",
-    "external_testing": "Test on data from elsewhere",
-    "robustness": "Robustness",
-    "participants": "Patients or examinations, included and excluded",
-    "demographics": "Demographic and clinical data of the patients, in each part",
-    "representativeness": "How far the data represent the intended patients",
-    "groups": "Performance for groups of patients",
-    "centres": "Differences between centres",
-    "interpretation": "Interpretation of the results",
-    "implications": "What follows for practice",
-    "next_steps": "Next steps of research",
-    "ethics_approval": "Ethics committee, consent or waiver",
-    "funding": "Funding",
-    "conflicts": "Conflicts of interest",
-    "protocol": "Protocol of the study",
-    "registration": "Registration of the study",
-    "data_availability": "Availability of the data",
-    "code_availability": "Availability of code and trained model",
-    "involvement": "Involvement of patients and the public",
-    "input_quality": "What to do with poor images",
-    "user_skill": "What users have to do and to know",
-    "risks": "Risks to health, safety and fundamental rights",
-    "security": "Software engineering and security",
-    "planned_changes": "Changes determined beforehand",
-    "human_oversight": "Human oversight",
-    "maintenance": "Lifetime, maintenance, updates",
-    "logs": "Logs",
-    "expertise": "Disciplines that took part",
-    "human_team": "Performance of people with the model",
-    "monitoring": "Monitoring in use",
-    "information_place": "Where users find the information",
-    "information_time": "When users get the information",
-}
+STUDY: dict[str, str] = _LABELS["study"]
 """What it may state of the study and the use of a model, as reporting guidelines ask."""
 KNOWN = {**FIELDS, **STUDY}
 REQUIRED = (
@@ -111,30 +25,10 @@ REQUIRED = (
 )
 
 UNKNOWN = "not recorded"
-DATA = {
-    "images": "Images (number, hash of their content)",
-    "masks": "Masks (number, hash of their content)",
-    "data": "Data",
-    "batches": "Batches per epoch",
-    "batch_size": "Batch size",
-    "size": "Height and width in training",
-    "mode": "Resizing in training",
-    "scale": "Scale of windows in training",
-    "foreground": "Share of windows that hold foreground",
-    "augment": "Augmentation",
-    "seed": "Seed of order and augmentation",
-}
-DONE = {
-    "epochs": "Epochs done",
-    "asked_epochs": "Epochs asked for",
-    "kept_epoch": "Weights are of epoch",
-    "seed": "Seed of the initial weights",
-    "precision": "Precision",
-    "devices": "Devices",
-    "seconds": "Seconds",
-    "date": "Date",
-    "versions": "Versions",
-}
+DATA: dict[str, str] = _LABELS["data"]
+"""What `fit` records of its data, and how it is called."""
+DONE: dict[str, str] = _LABELS["done"]
+"""What `fit` records of what it did."""
 
 
 def check_card(card: Mapping[str, Any] | None) -> dict[str, list[tuple[str, str]]]:

@@ -7,9 +7,9 @@ exact text of an item stands there alone.
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from typing import Any, NamedTuple
+
+from kerasgan.text import read_asset
 
 
 class Line(NamedTuple):
@@ -47,8 +47,7 @@ def _document(found: dict[str, Any]) -> Document:
     return Document(found["name"], found["source"], found["about"], tuple(lines))
 
 
-_FILE = resources.files("kerasgan.report") / "assets" / "guidelines.json"
-_CONTENT = json.loads(_FILE.read_text(encoding="utf-8"))
+_CONTENT = read_asset("kerasgan.report", "assets/guidelines.json")
 
 RUN: dict[str, str] = _CONTENT["run"]
 """Facts that a report can know by itself, and where one comes from that it may lack."""

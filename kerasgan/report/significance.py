@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kerasgan.report.texts import GLOSSARY, LIMITS
+from kerasgan.report.texts import GLOSSARY, LIMITS, TEXTS
 
 
 class Significance(NamedTuple):
@@ -50,27 +50,7 @@ def assess_difference(
     return Significance("significant", f"{direction}, significant.")
 
 
-COMPARISON_LIMITS = (
-    "One training of each model was compared. Another training of the same recipe, with other "
-    "seeds, may change the sign of a small difference; no interval here covers that.",
-    "If one of the models was trained on some of these images, or selected by its score on them, "
-    "its score here is too high.",
-    "A difference that is not significant does not prove that the models are equal: with few "
-    "images even a large difference is not significant.",
-    "A significant difference may still be too small to matter to a patient.",
-    "A model with a better mean can make worse errors: see what each model missed.",
-    "Similar heatmaps do not prove that two networks work in the same way.",
-    *LIMITS,
-)
+COMPARISON_LIMITS = [*TEXTS["comparison_limits"], *LIMITS]
 """What holds for every such comparison."""
-
-COMPARISON_GLOSSARY = sorted((
-    *GLOSSARY,
-    ("Agreement", "The Dice score between the masks of two models, whether right or wrong. 1 where "
-     "both masks are empty."),
-    ("Paired difference", "The score of one model minus that of another on the same image, "
-     "averaged over images. How difficult an image is for both cancels out."),
-    ("Significant", "The difference is unlikely (p below 0.05, corrected for the number of models) "
-     "if only the choice of test images made it."),
-))  # fmt: skip
+COMPARISON_GLOSSARY = sorted([*GLOSSARY, *TEXTS["comparison_glossary"]])
 """Terms of a comparison and what they mean."""

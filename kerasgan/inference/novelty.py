@@ -56,30 +56,20 @@ class Novelty:
         threshold: float,
         share: float,
         size: tuple[int, int],
-        preprocess: str | Preprocess,
+        preprocess: Preprocess,
     ):
         self.layers = list(known)
         self.threshold, self.share = float(threshold), float(share)
         self.size = int(size[0]), int(size[1])
-        self.preprocess = getattr(preprocess, "name", str(preprocess))
+        self.preprocess = preprocess.name
         self._known, self._before = known, preprocess
 
-    def measure(
-        self,
-        model: Any,
-        images: Any,
-        *,
-        size: int | tuple[int, int] | None = None,
-        preprocess: Any = None,
-    ) -> pd.DataFrame:
+    def measure(self, model: Any, images: Any) -> pd.DataFrame:
         """Measure how far images are from the training images, and warn of those that are far.
 
         Args:
             model: The model that was given to `fit_novelty`.
             images: As for `kerasgan.predict`; masks are not needed.
-            size: Not needed: that of `fit_novelty`.
-            preprocess: Not needed, unless it was a function and this was loaded from a file: then
-                the same function.
 
         Returns:
             A row for each image: `name`; `distance`, from 0 up, about 1 for usual images;
@@ -87,11 +77,8 @@ class Novelty:
         """
         network = generator_of(model)
         (member,) = members_of(network)
-        window = input_size(member, self.size if size is None else size)
-        if window != self.size:
-            raise invalid("size", f"that of fit_novelty, {self.size}", size)
-        before = self._preprocess_for(network, preprocess)
-        names, features = _features(network, images, self.layers, window, before)
+        window = input_size(member, self.size)
+        names, features = _features(network, images, self.layers, window, self._before)
         for layer, values in features.items():
             channels = self._known[layer]["center"].size
             if values.shape[1] != channels:
@@ -113,33 +100,24 @@ class Novelty:
             )
         return pd.DataFrame({"name": names, "distance": distances, "novel": novel})
 
-    def _preprocess_for(self, network: keras.Model, preprocess: Any) -> Preprocess:
-        """Return what is done to images, which must be what was done for `fit_novelty`."""
-        if preprocess is None and isinstance(self._before, Preprocess):
-            return self._before
-        before = None if preprocess is None else preprocess_of(network, preprocess)
-        if before is None or (before.name, before.named) != (self.preprocess, self._is_named()):
-            kind = "" if self._is_named() else "the function "
-            raise invalid(
-                "preprocess", f"{kind}{self.preprocess!r}, as for fit_novelty", preprocess
-            )
-        return before
-
-    def _is_named(self) -> bool:
-        return isinstance(self._before, Preprocess) and self._before.named
-
     def save(self, path: str | os.PathLike) -> None:
         """Write it to a file, without pickle.
 
-        Of a function that was given as `preprocess` the name is written alone.
-
         Args:
             path: The file, `*.npz`; replaced if it exists.
+
+        Raises:
+            KerasganError: If `fit_novelty` was given a function as `preprocess`.
         """
         path = _check_name(path)
+        if not self._before.named:
+            raise KerasganError(
+                f"A file cannot hold the function '{self.preprocess}', which fit_novelty was given "
+                "as 'preprocess'. Give the network a layer that does the same, or a name"
+            )
         file = io.BytesIO()
         facts = {"threshold": self.threshold, "share": self.share, "size": self.size}
-        facts.update(preprocess=self.preprocess, named=self._is_named())
+        facts.update(preprocess=self.preprocess)
         arrays = {
             f"{n}/{name}": a
             for n, known in enumerate(self._known.values())
@@ -172,7 +150,7 @@ class Novelty:
                     for number, layer in enumerate(file["layers"])
                 }
                 threshold, share = (float(file[name]) for name in NUMBERS)
-                size, named, name = file["size"], bool(file["named"]), str(file["preprocess"])
+                size, name = file["size"], str(file["preprocess"])
             for each in known.values():
                 if not all(np.isfinite(each[name]).all() for name in ARRAYS):
                     raise ValueError("its numbers are not finite")
@@ -181,10 +159,9 @@ class Novelty:
                 np.linalg.cholesky(each["inverse"])
             if not known or not np.isfinite([threshold, share]).all():
                 raise ValueError("it has no layers, or no threshold")
-            if size.min() < 1 or (named and name not in NAMES):
+            if size.min() < 1 or name not in NAMES:
                 raise ValueError("it has no size, or another preprocess than there is")
-            before = Preprocess(name, NAMES[name]) if named else name
-            return cls(known, threshold, share, tuple(size), before)
+            return cls(known, threshold, share, tuple(size), Preprocess(name, NAMES[name]))
         except Exception as error:  # numpy and zipfile have many for a broken file
             raise KerasganError(f"'{path}' holds no Novelty of kerasgan: {error}") from error
 
@@ -312,7 +289,7 @@ def _check_shapes(path: pathlib.Path) -> None:
         if len(layers) != 1 or kind != "U" or entries["layers.npy"].file_size > TEXT_LIMIT:
             raise ValueError("it has no names of layers")
         facts = {"threshold": ((), "f"), "share": ((), "f"), "size": ((2,), "i")}
-        facts.update(preprocess=((), "U"), named=((), "b"))
+        facts.update(preprocess=((), "U"))
         for number in range(layers[0]):
             (size, *_), _ = header(f"{number}/center")
             shapes = ((size,), (size,), (size, size), ())

@@ -96,7 +96,7 @@ def main():
         [
             f"{args.runs} rounds after {args.warmup}, {processor()[0]}, {args.threads} threads.",
             "",
-            f"| | {versions[0]}, s | {versions[1]}, s | newer, x older |",
+            f"| what | {versions[0]}, s | {versions[1]}, s | newer, x older |",
             "|---|---|---|---|",
             *rows,
         ]

@@ -86,7 +86,7 @@ def main():
             print(rows[-1], flush=True)
     table = pd.DataFrame(rows).groupby("way", sort=False)
     means, lows, highs = table.mean(), table.min(), table.max()
-    lines = [f"| | {' | '.join(SCORES)} | minutes |", "|---" * (len(SCORES) + 2) + "|"]
+    lines = [f"| way | {' | '.join(SCORES)} | minutes |", "|---" * (len(SCORES) + 2) + "|"]
     for way in means.index:
         cells = [
             f"{means[score][way]:.3f} ({lows[score][way]:.3f} to {highs[score][way]:.3f})"

@@ -13,7 +13,7 @@ import threading
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from browsers import SIZES, browser  # noqa: F401
+from browsers import SIZES, browser, violations  # noqa: F401
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VERSIONS = [
@@ -164,3 +164,10 @@ def test_versions_can_be_chosen(visit):
     page.locator(".md-version").wait_for()
     names = [name.strip() for name in page.locator(".md-version a").all_text_contents()]
     assert names == ["0.1", "0.0"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out_of_the_pages(visit, scheme):
+    page = visit("explain/", scheme=scheme)  # code, tables, pictures and links
+    page.locator(".md-code__nav").first.wait_for(state="attached")
+    assert violations(page) == {}

@@ -86,7 +86,8 @@ class Window:
         self.found: list[Explained | Unexplained] = []
         self.asked: Question | None = None
         self.point: tuple[float, float] | None = None
-        self.place = -1
+        self.place = self.opened = -1
+        self.chosen = 0
         self.listed: dict[int, Any] = {}
         self.works = 0
         self.counter = itertools.count()
@@ -201,19 +202,20 @@ class Window:
             ui.download.content(text.encode("utf-8"), f"{name}.html", "text/html")
 
     async def _choose(self, place: int) -> None:
-        before, self.place = self.place, place
+        self.place, self.chosen = place, self.chosen + 1
+        choice = self.chosen
         self.list_images()
-        opened = await self._open(functools.partial(self.images.open, place))
-        if not opened and self.place == place:
-            self.place = before
+        opened = await self._open(functools.partial(self.images.open, place), place)
+        if not opened and choice == self.chosen:  # else a later choice says what is listed
+            self.place = self.opened
             self.list_images()
 
-    async def _open(self, read: Callable[[], Opened]) -> bool:
+    async def _open(self, read: Callable[[], Opened], place: int = -1) -> bool:
         self.asked = None
         picture = await self._do(lambda: self.session.open(read()), self.session)
         if picture is None:
             return False
-        self.picture, self.found, self.point = picture, [], None
+        self.picture, self.found, self.point, self.opened = picture, [], None, place
         self.layout.target.set_value("mask")
         self._offer_beside()
         self.show()

@@ -241,6 +241,10 @@ def test_keyboard_and_search(visit):
     names = page.locator(".kg-names button")
     playwright.expect(names.nth(1)).to_be_focused()
     assert [name.get_attribute("tabindex") for name in names.all()] == ["-1", "0"]
+    names.nth(1).dblclick()  # the first click is overtaken by the second
+    page.wait_for_function(READY, arg="Explained: the whole mask")
+    assert names.nth(1).get_attribute("aria-current") == "true"
+    names.nth(1).focus()
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     playwright.expect(page.locator("figcaption").first).to_contain_text(NAMES[0])

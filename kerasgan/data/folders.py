@@ -25,6 +25,20 @@ _ROLES = {
 _SUFFIXES = ("mask", "masks", "segmentation", "label", "labels", "groundtruth", "gt", "seg")
 _SUFFIXES = tuple(mark + word for word in _SUFFIXES for mark in "_-")
 
+_UNREAD = (
+    ".avif",
+    ".dcm",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jfif",
+    ".jp2",
+    ".npy",
+    ".pgm",
+    ".ppm",
+    ".webp",
+)
+
 # What macOS, Windows, network storage and Linux leave in folders; what begins with a dot besides.
 _LEFT_BEHIND = (
     "#recycle",
@@ -75,9 +89,15 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
     roles = {key: _role(key) for key in files}
     _check_folders(folder, roles, ("image", "mask") if labelled else ("image",))
     roles = {key: role and role[0] for key, role in roles.items()}
-    if labelled and "mask" not in roles.values():
+    if "mask" not in roles.values():
         names = {strip_suffix(str(key)) for key in files}
-        roles.update({key: "mask" for key in files if _is_mask_name(key, names)})
+        named_so = [key for key in files if _is_mask_name(key, names, sure=not labelled)]
+        roles.update(dict.fromkeys(named_so, "mask"))
+        if named_so and not labelled:
+            warn(
+                f"Masks are not read, and what is named as the mask of an image beside it is left "
+                f"out: {list_some([*map(str, named_so)], 'files')}"
+            )
     if "image" not in roles.values():
         roles = {key: role or "image" for key, role in roles.items()}
     images, masks = {}, {}
@@ -121,7 +141,15 @@ def _image_files(
 ) -> dict[pathlib.PurePosixPath, pathlib.Path]:
     """The image files below a folder, by their path in it."""
     root = check_folder(argument, folder)
-    files = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in IMAGE_SUFFIXES)
+    known = (*IMAGE_SUFFIXES, *_UNREAD)
+    files = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in known)
+    unread = [str(key) for key in files if key.suffix.lower() in _UNREAD]
+    if unread:
+        warn(
+            f"Only {', '.join(IMAGE_SUFFIXES)} are read in {root}. "
+            f"{list_some(unread, 'are left out')}. Save them as PNG if they are meant."
+        )
+    files = {key: files[key] for key in files if key.suffix.lower() not in _UNREAD}
     if not files:
         folders = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
         raise KerasganError(
@@ -152,10 +180,10 @@ def _without_role(key: pathlib.PurePosixPath) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(*parts)
 
 
-def _is_mask_name(key: pathlib.PurePosixPath, names: set[str]) -> bool:
+def _is_mask_name(key: pathlib.PurePosixPath, names: set[str], sure: bool) -> bool:
     name = strip_suffix(str(key))
     plain = _without_suffix(name)
-    return name.lower().endswith("_mask") or (plain != name and plain in names)
+    return (plain != name and plain in names) or (name.lower().endswith("_mask") and not sure)
 
 
 def _without_suffix(name: str) -> str:

@@ -379,7 +379,7 @@ def load_folder(
     Folders may also be called image, img(s), frame(s), scan(s), and mask, label(s), gt,
     ground_truth, annotation(s), segmentation(s), seg, in any case; two of one kind in one place are
     an error. With `masks=None` the images are all files in the folder for images, or, where there
-    is none, all that are not in one for masks.
+    is none, all that are not in one for masks, and not named as the mask of an image beside them.
 
     For `classes=1` without `colors` up to 64 masks, spread over the folder, are looked at to tell
     what masks mean. What was found is printed unless it is white on black, and stands in `colors`

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 from refusals import refused
 
 from kerasgan.data import Samples, convert, load_folder
@@ -202,3 +203,19 @@ def test_a_folder_and_a_link_to_it_are_one(save, tmp_path):
     samples = load_folder(images=tmp_path / "all", masks=tmp_path / "also")
     assert samples.names == ("a",)
     assert samples.mask(0).all()
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(save, store):
+    Image.new("RGB", (6, 8)).save(store / "images" / "c.webp")
+    (store / "masks" / "c.NPY").write_bytes(b"")
+    with pytest.warns(KerasganWarning, match=r"2 are left out: images/c.webp, masks/c.NPY. Save"):
+        assert load_folder(store).names == ("a", "b")
+    with pytest.warns(KerasganWarning, match="1 are left out: c.webp"):
+        assert len(load_folder(images=store / "images", masks=None)) == 2
+
+
+def test_masks_beside_their_images_are_no_unlabelled_images(save, tmp_path):
+    for name in ("a", "b", "a_mask", "b-seg", "face_mask"):
+        save(f"{name}.png", IMAGE)
+    with pytest.warns(KerasganWarning, match="2 files: a_mask.png, b-seg.png"):
+        assert load_folder(tmp_path, masks=None).names == ("a", "b", "face_mask")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import hashlib
 import io
 import os
 import pathlib
@@ -22,6 +21,7 @@ import numpy as np
 
 import kerasgan as kg
 from kerasgan.cli.loading import Answer, load_samples, places_of
+from kerasgan.data.alike import SAME, SeenImages, small_pixels
 from kerasgan.data.files import decode_upright, open_picture, read_image
 from kerasgan.data.folders import find_pairs
 from kerasgan.data.samples import Samples
@@ -34,7 +34,7 @@ MOST_VALUES, MOST_SHOWN, MOST_LISTED, MOST_TOLD = 64, 6, 20, 5
 class _Seen(NamedTuple):
     size: tuple[int, int]
     shares: tuple[float, ...]  # of the pixels, for each class but the background
-    content: bytes
+    small: np.ndarray
 
 
 def check(
@@ -120,14 +120,14 @@ def _decode(samples: Samples) -> tuple[dict[str, _Seen], list[str]]:
     def look(index: int) -> _Seen | str:
         try:
             path = samples.image_paths[index]
-            size = read_image(path, samples.channels).shape[:2]
+            pixels = read_image(path, samples.channels)
+            size = pixels.shape[:2]
             shares = ()
             if samples.mask_paths is not None:
                 mask = samples.mask(index)
                 counts = np.bincount(mask.ravel(), minlength=max(samples.classes, 2))
                 shares = tuple((counts[1:] / mask.size).tolist())
-            content = hashlib.blake2b(pathlib.Path(path).read_bytes(), digest_size=16).digest()
-            return _Seen(size, shares, content)
+            return _Seen(size, shares, small_pixels(pixels))
         except (KerasganError, OSError) as error:
             return str(error)
 
@@ -202,9 +202,12 @@ def _foreground(seen: dict[str, _Seen]) -> dict[str, Any]:
 
 
 def _copies(seen: dict[str, _Seen]) -> list[list[str]]:
-    groups = collections.defaultdict(list)
+    groups, others = {}, SeenImages(len(seen))
     for name, one in seen.items():
-        groups[one.content].append(name)
+        first = others.nearest(one.small, SAME)
+        if first is None:
+            others.add(name, one.small)
+        groups.setdefault(first or name, []).append(name)
     return [names for names in groups.values() if len(names) > 1]
 
 
@@ -212,9 +215,11 @@ def _odd(facts: dict[str, Any], copies: int) -> Iterator[str]:
     if copies:
         first, second = facts["copies"][0][:2]
         yield (
-            f"{copies} images are there several times under different names, such as {first} and "
-            f"{second}: keep copies on one side of a split"
+            f"{copies} images are there several times under different names, perhaps in another "
+            f"format or size, such as {first} and {second}: keep copies on one side of a split"
         )
+    if facts.get("foreground", {}).get("least") == 1:
+        yield "every mask is foreground all over"
     shares = facts.get("foreground", {}).get("by_class", [1])
     for number, share in enumerate(shares, 1):
         if not share:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import kerasgan as kg
+from kerasgan.data.alike import same_images
+from kerasgan.data.folders import find_pairs
 from kerasgan.data.samples import Samples, load_folder
 from kerasgan.errors import KerasganError, warn
 from kerasgan.text import read_text
@@ -103,15 +106,28 @@ def warn_of_known_images(
     if path is None:
         return
     data = read_json("model", path).get("data", {})
-    if os.path.realpath(folder) != os.path.realpath(str(data.get("folder"))):
-        return
-    known = [name for name in samples.names if name not in {*data.get("test_names", ())}]
+    trained, reported = str(data.get("folder")), {*data.get("test_names", ())}
+    advice = f". For the others pass --names {path.with_name('names.txt')}"
+    if os.path.realpath(folder) == os.path.realpath(trained):
+        known = [name for name in samples.names if name not in reported]
+    else:
+        learned = _learned_images(trained, data.get("masks"), reported)
+        known = [samples.names[index] for index in same_images(samples.image_paths, learned)]
+        advice = f", where they may have other names, formats or sizes: see {trained}"
     if known:
         warn(
             f"{len(known)} of these {len(samples)} images, such as {known[0]!r}, were used in "
-            f"training: scores on them say little. For the others pass --names "
-            f"{path.with_name('names.txt')}"
+            f"training: scores on them say little{advice}"
         )
+
+
+def _learned_images(folder: str, masks: str | None, reported: set[str]) -> list[str]:
+    """Find what a run learned from, where that is still there."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(KerasganError):
+        places = {"path": None, "images": None, "masks": ..., **places_of(folder, masks)}
+        found, _ = find_pairs(**places)
+    return [str(file) for name, file in found.items() if name not in reported]
 
 
 def read_json(argument: str, path: str | os.PathLike) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -13,7 +12,6 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -24,10 +22,10 @@ from kerasgan._version import __version__
 from kerasgan.cli.doctor import machine
 from kerasgan.cli.loading import RUN, Answer, load_samples, read_json
 from kerasgan.cli.tasks import layers_to_show, pack
-from kerasgan.data.files import read_image
+from kerasgan.data.alike import same_images
 from kerasgan.data.samples import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
-from kerasgan.storage import content_key, is_new_or_empty, write_file
+from kerasgan.storage import is_new_or_empty, write_file
 
 DATA = ("folder", "masks", "classes", "colors", "test_names", "unlabelled")
 
@@ -59,6 +57,7 @@ def train_folder(**options: Any) -> Answer:
     rule = args.rule or config.get("rule") or kg.explain.methods.DEFAULT_RULE
     kg.explain.methods.get(rule)
     rest, test = rest_and_test(samples, data["folder"], data["test_names"])
+    warn_of_copies(rest, test)
     recipe, frames = with_unlabelled(recipe, data["unlabelled"], test)
     places = {
         name: None if data[name] is None else os.path.abspath(data[name])
@@ -150,11 +149,23 @@ def rest_and_test(samples: Samples, data: str | os.PathLike, names: Any = None) 
     return samples.split(0.1, seed=0)
 
 
+def warn_of_copies(rest: Samples, test: Samples) -> None:
+    """Warn of images that are reported on and, under another name, learned from."""
+    same = same_images(test.image_paths, rest.image_paths)
+    if same:
+        first, other = next(iter(same.items()))
+        warn(
+            f"{len(same)} of the {len(test)} images that are reported on show the same as images "
+            f"that are learned from, such as {test.names[first]} and {rest.names[other]}: scores "
+            "on them say too much. Keep copies on one side, with --test-names"
+        )
+
+
 def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples) -> tuple:
     """Return a recipe that learns from the images in a folder too, and these; None for no folder.
 
     Where the recipe has no `unlabelled_losses`, it gets those of the recipe `few-labels`. Images
-    that are reported on must not be among them, whatever they are called.
+    that are reported on must not be among them, whatever their names, formats and sizes.
     """
     if folder is None:
         if recipe.unlabelled_losses:
@@ -180,38 +191,21 @@ def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples
             f"Argument '--unlabelled': '{folder}' holds {len(frames)} images, fewer than a batch "
             f"of {recipe.batch_size}. Add images, or lower --batch-size"
         )
-    same = same_pixels(frames, test)
+    same = same_images(frames.image_paths, test.image_paths)
     if same:
         first, other = next(iter(same.items()))
         raise KerasganError(
             f"Argument '--unlabelled': {len(same)} of its images are among those that are reported "
-            f"on, such as {frames.image_paths[first]}, which is {test.image_paths[other]}: scores "
-            "on them would say too much. Take them out of the folder"
+            f"on, such as {frames.image_paths[first]}, which shows the same as "
+            f"{test.image_paths[other]}: scores on them would say too much. Take them out of the "
+            "folder"
         )
     return recipe, frames
 
 
-def same_pixels(samples: Samples, others: Samples) -> dict[int, int]:
-    """Find images with the same pixels, whatever their names and formats; positions by position."""
-
-    def keys(paths: Sequence[str]) -> list[str]:
-        changed = [os.stat(path).st_mtime_ns for path in paths]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            return list(pool.map(_key_of_pixels, paths, changed))
-
-    known = {key: index for index, key in enumerate(keys(others.image_paths))}
-    found = enumerate(keys(samples.image_paths))
-    return {index: known[key] for index, key in found if key in known}
-
-
-@functools.cache
-def _key_of_pixels(path: str, changed: int) -> str:
-    return content_key(read_image(path, 3))
-
-
 def without(frames: Samples, validation: Samples) -> Samples:
     """Return the unlabelled images that no choice is made on, with a warning of the others."""
-    same = same_pixels(frames, validation)
+    same = same_images(frames.image_paths, validation.image_paths)
     if not same:
         return frames
     warn(

@@ -292,6 +292,7 @@ def compare(
 ) -> Answer:
     """Write the report about several models on the same images; each is a path or NAME=PATH."""
     loaded: dict[str, Any] = {}
+    paths: list[str] = []
     for named in models:
         name, _, path = ("", "", named) if pathlib.Path(named).exists() else named.rpartition("=")
         name = name or _new_name(path, loaded, f"{option} NAME=PATH")
@@ -300,9 +301,12 @@ def compare(
                 f"Argument '{option}' must name every model once: {name!r} is twice"
             )
         loaded[name] = load_model(path)
+        paths.append(path)
     if len(loaded) < 2:
         raise KerasganError(f"Pass {option} two or more times to compare")
     samples = _samples_for_report(folder, next(iter(loaded.values())), options)
+    for path in paths:
+        warn_of_known_images(path, folder, samples)
     by_model = {name: options_of(model, WINDOWS) for name, model in loaded.items()}
     stated = {
         option: {name: of[option] for name, of in by_model.items() if option in of}

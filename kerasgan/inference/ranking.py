@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -17,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.data.files import read_image
-from kerasgan.data.resize import resize_pixels
+from kerasgan.data.alike import ALIKE, SeenImages, small_images
 from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError
 from kerasgan.inference.members import (
@@ -39,13 +37,6 @@ from kerasgan.validation import (
 )
 
 CRITERIA = ("disagreement", "discriminator", "entropy", "random")
-SIDE = 16
-ALIKE = 0.1
-"""How far images may differ, relative to their contrast, to count as almost the same.
-
-In Kvasir-SEG three pairs do, at up to 0.06; all others are from 0.14 up.
-"""
-
 BATCH = 8
 
 
@@ -226,49 +217,20 @@ def _distinct_first(
     Images are looked at in their order until there are enough.
     """
     count = len(order) if count is None else min(count, len(order))
-    others = _Seen(count + (0 if labelled is None else len(labelled)))
+    others = SeenImages(count + (0 if labelled is None else len(labelled)))
     if labelled is not None:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for name, small in zip(labelled.names, pool.map(_small, labelled.image_paths)):
-                others.add(name, small)
+        for name, small in zip(labelled.names, small_images(labelled.image_paths)):
+            others.add(name, small)
     first: list[int] = []
     like: dict[int, str] = {}
     for index in order:
         if len(first) == count:
             break
-        small = _small(samples.image_paths[index])
-        name = others.nearest(small)
+        (small,) = small_images([samples.image_paths[index]])
+        name = others.nearest(small, ALIKE)
         if name is not None:
             like[index] = name
             continue
         others.add(samples.names[index], small)
         first.append(index)
     return [*first, *like][:count], like
-
-
-def _small(path: str) -> np.ndarray:
-    """Return the pixels of an image at `SIDE` x `SIDE`."""
-    return resize_pixels(read_image(path, 3), SIDE).reshape(-1).astype(np.float32)
-
-
-class _Seen:
-    """Small images, among which the most similar one is found."""
-
-    def __init__(self, most: int):
-        self._names: list[str] = []
-        self._pixels = np.zeros((most, SIDE * SIDE * 3), np.float32)
-        self._spread = np.zeros(most, np.float32)
-
-    def add(self, name: str, small: np.ndarray) -> None:
-        place = len(self._names)
-        self._pixels[place], self._spread[place] = small, small.std()
-        self._names.append(name)
-
-    def nearest(self, small: np.ndarray) -> str | None:
-        """Return the name of the most similar image, None if it is not almost the same."""
-        if not self._names:
-            return None
-        used = slice(len(self._names))
-        apart = np.sqrt(((self._pixels[used] - small) ** 2).mean(1))
-        apart /= self._spread[used] + small.std() + 1
-        return self._names[apart.argmin()] if apart.min() < ALIKE else None

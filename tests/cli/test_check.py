@@ -38,12 +38,18 @@ def test_labels_and_other_tones(answer, run, scenes):
 
 
 def test_copies_and_empty_masks_are_odd(answer, scenes):
-    shutil.copy(scenes / "images" / "s0.png", scenes / "images" / "s1.png")
+    picture = Image.open(scenes / "images" / "s0.png").crop((0, 0, 4, 4)).resize((32, 32))
+    picture.save(scenes / "images" / "s0.png")
+    picture.save(scenes / "images" / "s1.jpg", quality=95)
+    (scenes / "images" / "s1.png").unlink()
     for file in (scenes / "masks").iterdir():
         Image.new("L", (32, 32)).save(file)
     odd = " ".join(answer("check", scenes)["odd"])
     assert "s0 and s1" in odd
     assert "no mask shows foreground" in odd
+    for file in (scenes / "masks").iterdir():
+        Image.new("L", (32, 32), 255).save(file)
+    assert "every mask is foreground all over" in answer("check", scenes)["odd"]
 
 
 def test_images_alone(answer, refused, scenes):

@@ -70,9 +70,8 @@ def train_folder(**options: Any) -> Answer:
         "rule": rule,
     }
     folder = results_folder(args.out, args.resume, "--out")
-    write_file(folder / RUN, json.dumps(described_now, indent=2) + "\n")
     command = command_line("kerasgan", *args.words)
-    facts = experiment(recipe, folder, rest, test, 0.1, rule, command, frames)
+    facts = experiment(recipe, folder, rest, test, 0.1, rule, command, frames, described_now)
     bundle = folder / "bundle.zip"
     bundle.unlink(missing_ok=True)
     facts.update(run=str(folder), bundle=str(bundle))
@@ -234,7 +233,20 @@ def results_folder(
 
 
 class Seconds(keras.callbacks.Callback):
-    """Add the seconds that an epoch took, validation included, to its log."""
+    """Add the seconds that an epoch took, validation included, to its log.
+
+    When training begins, texts are written to `files`: not before it is known that a run which
+    goes on is the one that they describe.
+    """
+
+    def __init__(self, files: dict[pathlib.Path, str]):
+        super().__init__()
+        self.files = files
+
+    def on_train_begin(self, logs=None):
+        """Write the files."""
+        for path, text in self.files.items():
+            write_file(path, text)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
@@ -253,12 +265,13 @@ def train(
     gan: kg.SegmentationGAN | None = None,
     callbacks: Sequence[Any] = (),
     unlabelled: Samples | None = None,
+    described: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[kg.SegmentationGAN, dict[str, Any]]:
     """Train; return the model of the epoch with the best validation Dice, and facts of the run.
 
     `gan` may be another than the recipe's, and `options` of `fit` others than the recipe's.
-    `unlabelled` are images for the recipe's `unlabelled_losses`.
+    `unlabelled` are images for the recipe's `unlabelled_losses`. `described` goes to `run.json`.
     """
     options = {"epochs": recipe.epochs, "verbose": 1 if sys.stdout.isatty() else 2, **options}
     shown = {"size": recipe.size, "seed": recipe.seed, **framing(dataclasses.asdict(recipe))}
@@ -272,11 +285,17 @@ def train(
             recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **free
         )
     checked = validation.batches(min(recipe.batch_size, len(validation)), **shown)
-    recipe.save(folder / "recipe.json")
+    texts = {"recipe.json": dataclasses.asdict(recipe), RUN: described}
     best = folder / "model"
     gan = gan or recipe.build()
     callbacks = [
-        Seconds(),
+        Seconds(
+            {
+                folder / name: json.dumps(content, indent=2) + "\n"
+                for name, content in texts.items()
+                if content is not None
+            }
+        ),
         *callbacks,
         kg.training.SaveBest(best, monitor="val_dice"),
         keras.callbacks.CSVLogger(folder / "training.csv", append=True),
@@ -395,6 +414,7 @@ def experiment(
     rule: str,
     command: str,
     unlabelled: Samples | None = None,
+    described: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Split off a validation part, train and report; return the facts of the run."""
     rest, test = (dataclasses.replace(part, channels=recipe.channels) for part in (rest, test))
@@ -403,5 +423,6 @@ def experiment(
     if unlabelled is not None:
         unlabelled = without(unlabelled, validation)
         print(f"{len(unlabelled)} images without masks beside them")
-    gan, facts = train(recipe, training, validation, folder, unlabelled=unlabelled)
+    more = {"unlabelled": unlabelled, "described": described}
+    gan, facts = train(recipe, training, validation, folder, **more)
     return report(gan, facts, training, test, folder, rule, command)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from kerasgan.errors import KerasganError, warn
@@ -146,6 +148,29 @@ def find_damage(folder: pathlib.Path) -> str | None:
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         return f"it cannot be read: {error}"
     return None
+
+
+@contextlib.contextmanager
+def hold_folder(folder: pathlib.Path) -> Iterator[None]:
+    """Refuse a folder that another run writes to; while a `with` block lasts, others refuse it.
+
+    Where the system or the disk has no such locks, nothing is refused.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # the first state tells what is wrong
+            import fcntl
+
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise KerasganError(
+                    f"Argument 'resume': another run is writing to '{folder}' now. Wait until it "
+                    "has ended, or start in another folder"
+                ) from None
+        yield
 
 
 def free_space(folder: pathlib.Path) -> str:

@@ -30,6 +30,7 @@ from kerasgan.training.adversarial import (
     gradient_norm_penalties,
 )
 from kerasgan.training.batch_checker import NO_WEIGHTS, one_pixel_layer
+from kerasgan.training.checkpoint import hold_folder
 from kerasgan.training.learner import (
     clone_with_precision,
     copy_frozen_weights,
@@ -42,6 +43,7 @@ from kerasgan.training.losses import ON_LOGITS, named_losses
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.record import Record
 from kerasgan.training.unlabelled import PLAIN, Unlabelled, check_given, check_terms, named_weights
+from kerasgan.validation import check_path
 
 
 def _after_batch_is_read(step):
@@ -353,7 +355,8 @@ class SegmentationGAN(keras.Model):
 
         Raises:
             KerasganError: if the model is not compiled, the data do not fit the networks, or the
-                folder holds the state of other networks, settings or data, or cannot be written.
+                folder holds the state of other networks, settings or data, is written to by another
+                run now, or cannot be written.
         """
         self._start_training()
         store.warn_of_new_optimizers(self)
@@ -380,8 +383,9 @@ class SegmentationGAN(keras.Model):
         watching.append(record)
         fit = _with_data_for_keras(self, super().fit)
         if resume is not None:
-            places = resume, initial_epoch
-            history = runs.run(fit, self, x, y, pair, *places, watching, callbacks, kwargs)
+            places = check_path("resume", resume), initial_epoch
+            with hold_folder(places[0]):
+                history = runs.run(fit, self, x, y, pair, *places, watching, callbacks, kwargs)
         else:
             x = x if pair is None else pair(x)
             feed.set_position(x, initial_epoch)

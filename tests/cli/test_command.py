@@ -260,7 +260,8 @@ def trainings(monkeypatch):
     """Collect what runs would be trained by, and train none."""
     seen = []
 
-    def experiment(recipe, folder, rest, test, fraction, rule, command, unlabelled):
+    def experiment(recipe, folder, rest, test, fraction, rule, command, unlabelled, described):
+        (folder / "run.json").write_text(json.dumps(described))
         seen.append((recipe, folder, rest.names, test.names, rule))
         return {"scores": {"scores": {name: {"mean": 0.0} for name in ("dice", "jaccard")}}}
 

@@ -112,3 +112,8 @@ def test_a_run_learns_from_both(scenes, tmp_path):
     assert facts["images"]["unlabelled"] == 2
     assert "unlabelled_cutmix_loss" in (tmp_path / "run/training.csv").read_text()
     assert gan.fits[0]["unlabelled"]["images"].startswith("2, ")
+    other = dataclasses.replace(recipe, seed=1)
+    more = {"unlabelled": frames, "described": {"recipe": {}}, "verbose": 0}
+    refused("begun with another value", runs.train, other, *parts, tmp_path / "run", **more)
+    assert kg.recipes.Recipe.load(tmp_path / "run/recipe.json") == recipe
+    assert not (tmp_path / "run/run.json").exists()

@@ -40,6 +40,12 @@ class TestResume:
         (tmp_path / "file").write_text("")
         refused("'resume' must name a folder", fit, small_gan(), 2, resume=tmp_path / "file")
 
+    def test_a_folder_that_another_run_writes_to_is_refused(self, tiny, tmp_path):
+        with checkpoint.hold_folder(tmp_path):
+            refused("another run is writing to", fit, tiny(), 1, resume=tmp_path)
+        with checkpoint.hold_folder(tmp_path):
+            pass
+
 
 # --- Within an epoch ---
 

@@ -612,20 +612,26 @@ class SegmentationGAN(keras.Model):
 
     def _segment(self, image, training):
         """Return probabilities and logits, of the network that is trained or of that in use."""
-        output, logits = self._with_logits[training](image, training=training)
+        return self._draw(self._with_logits[training], image, training)
+
+    def _draw(self, network, image, training):
+        """Return probabilities and logits of a network."""
+        output, logits = network(image, training=training)
         return to_probability(tf.cast(output, tf.float32), self.activation), logits
 
     def _segment_all(self, image, views):
         """Return probabilities and logits of labelled images, and both of views of others, by view.
 
-        The network sees them as one batch, so that batch normalisation treats them alike.
+        Views are drawn in inference mode. In the batch of the labelled images, images of another
+        source would change the statistics that all are normalised by, and the network in use would
+        draw other masks than the one that is trained.
         """
+        found = self._segment(image, training=True)
         if not views:
-            return *self._segment(image, training=True), {}
-        sizes = [tf.shape(each)[0] for each in (image, *views.values())]
-        found = self._segment(tf.concat([image, *views.values()], 0), training=True)
-        first, *others = zip(*(tf.split(each, sizes) for each in found))
-        return *first, dict(zip(views, others))
+            return *found, {}
+        network, sizes = self._with_logits[True], [tf.shape(each)[0] for each in views.values()]
+        others = self._draw(network, tf.concat([*views.values()], 0), training=False)
+        return *found, dict(zip(views, zip(*(tf.split(each, sizes) for each in others))))
 
     def _unlabelled_loss(self, image, drawn, inside):
         """Return the weighted sum of the losses on unlabelled images, and each of them by name."""

@@ -88,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> int:
             with contextlib.redirect_stdout(sys.stderr):
                 answer = _run(args, words)
         except (KerasganError, ImportError, OSError) as error:
-            return _fail(error, args.shown)
+            return _fail(error, _shown(args))
         except KeyboardInterrupt:
             print(f"\n{RESUMED if args.command == 'train' else STOPPED}.", file=sys.stderr)
             return 130
@@ -103,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `kerasgan doctor | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0 if answer.error is None else _fail(answer.error, args.shown)
+    return 0 if answer.error is None else _fail(answer.error, _shown(args))
 
 
 def _run(args: argparse.Namespace, words: list[str]) -> Any:
@@ -121,6 +121,15 @@ def _run(args: argparse.Namespace, words: list[str]) -> Any:
     if args.command == "train":
         options["words"] = words
     return getattr(importlib.import_module(f"kerasgan.cli.{module}"), function)(**options)
+
+
+def _shown(args: argparse.Namespace) -> dict[str, str]:
+    """How the command line names the arguments of the functions that it calls."""
+    if args.command == "convert" and args.format != "coco":
+        return {**args.shown, "images": args.shown["source"]}
+    if args.command in ("report", "compare"):
+        return {**args.shown, "images": args.shown["shown"]}
+    return args.shown
 
 
 def _fail(error: Any, shown: Mapping[str, str]) -> int:

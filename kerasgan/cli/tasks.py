@@ -428,6 +428,10 @@ def convert(
     for name in given:
         if name not in inspect.signature(function).parameters:
             raise KerasganError(f"Argument '--{name}' is not for {format}")
+    if format == "pictures" and not {"low", "high"} <= {*given}:
+        raise KerasganError(
+            "pictures needs --low and --high, the values that become black and white"
+        )
     if format == "coco":
         images = given.pop("images", None)
         if images is None:

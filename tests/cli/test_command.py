@@ -91,6 +91,11 @@ def test_stdout_holds_the_json_alone(run, monkeypatch):
         (["predict", "run", "--model", "nowhere", "--out", "x"], "Argument '--model': there is no"),
         (["evaluate", "run", "nowhere", "--model", "run"], "Argument FOLDER: there is no"),
         (["check", "file"], "Argument FOLDER must be a folder. Received: file (a file)"),
+        (["convert", "pictures", "run", "--out", "x"], "pictures needs --low and --high"),
+        (
+            ["convert", "pictures", "run", "--out", "x", "--low", "0", "--high", "9"],
+            "Argument SOURCE has no file of that",
+        ),
         (["convert", "nifti", "nowhere", "--out", "x"], "Argument SOURCE: there is no"),
     ],
 )

@@ -143,6 +143,13 @@ def predict_to_folder(
             f"Received: {type(images).__name__}; use predict for arrays"
         )
     paths = [pathlib.Path(folder) / f"{name}.png" for name in samples.names]
+    own = {os.path.realpath(file) for file in (*samples.image_paths, *(samples.mask_paths or ()))}
+    lost = [path for path in paths if os.path.realpath(path) in own]
+    if lost and overwrite:
+        raise KerasganError(
+            f"Argument 'folder' must not hold the images or their true masks, which would be "
+            f"replaced. Received: {folder}, with {lost[0]}"
+        )
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         raise KerasganError(

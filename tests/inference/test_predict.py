@@ -320,3 +320,10 @@ def test_an_image_that_cannot_be_read_ends_in_its_error(folder):
     samples = load_folder(images=folder, masks=None)
     (folder / "sub" / "c.png").write_bytes(b"no picture")
     refused(r"c\.png", predict, red(), samples, batch_size=1)
+
+
+def test_images_and_their_true_masks_are_not_replaced(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    assert before
+    refused("must not hold the images", predict_to_folder, red(), folder, folder, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before

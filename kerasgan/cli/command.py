@@ -125,8 +125,9 @@ def _run(args: argparse.Namespace, words: list[str]) -> Any:
 
 def _shown(args: argparse.Namespace) -> dict[str, str]:
     """How the command line names the arguments of the functions that it calls."""
-    if args.command == "convert" and args.format != "coco":
-        return {**args.shown, "images": args.shown["source"]}
+    if args.command == "convert":
+        source = ("annotations",) if args.format == "coco" else ("images", "videos")
+        return {**args.shown, **dict.fromkeys(source, args.shown["source"])}
     if args.command in ("report", "compare"):
         return {**args.shown, "images": args.shown["shown"]}
     return args.shown

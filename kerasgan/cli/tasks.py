@@ -425,13 +425,17 @@ def convert(
     """Turn medical files into a folder of pictures, which every other subcommand takes."""
     function = getattr(kg.data.convert, f"from_{format}")
     given = {name: value for name, value in options.items() if value is not None}
+    parameters = inspect.signature(function).parameters
     for name in given:
-        if name not in inspect.signature(function).parameters:
+        if name not in parameters:
             raise KerasganError(f"Argument '--{name}' is not for {format}")
-    if format == "pictures" and not {"low", "high"} <= {*given}:
-        raise KerasganError(
-            "pictures needs --low and --high, the values that become black and white"
-        )
+    missing = [
+        f"--{name}"
+        for name, one in parameters.items()
+        if one.kind is one.KEYWORD_ONLY and one.default is one.empty and name not in given
+    ]
+    if missing:
+        raise KerasganError(f"{format} needs {' and '.join(missing)}")
     if format == "coco":
         images = given.pop("images", None)
         if images is None:

@@ -92,6 +92,7 @@ def test_stdout_holds_the_json_alone(run, monkeypatch):
         (["evaluate", "run", "nowhere", "--model", "run"], "Argument FOLDER: there is no"),
         (["check", "file"], "Argument FOLDER must be a folder. Received: file (a file)"),
         (["convert", "pictures", "run", "--out", "x"], "pictures needs --low and --high"),
+        (["convert", "video", "run", "--out", "x"], "video needs --every"),
         (
             ["convert", "pictures", "run", "--out", "x", "--low", "0", "--high", "9"],
             "Argument SOURCE has no file of that",

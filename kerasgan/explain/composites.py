@@ -96,7 +96,7 @@ class Composite(Method):
     Example:
         >>> Composite((first, ZBox(-1, 1)), ("up_*", Epsilon()), (anything, Gamma(0.1)))
         Composite((first, ZBox(low=-1, high=1, widen=False)), ('up_*', Epsilon(epsilon=1e-06, \
-bias=True)), (anything, Gamma(gamma=0.1, bias=True)))
+relative=False, bias=True)), (anything, Gamma(gamma=0.1, bias=True, generalized=True)))
     """
 
     affine = "passed"
@@ -162,7 +162,7 @@ class AttnLRP(Composite):
 
     Example:
         >>> AttnLRP(gamma=0.25)
-        AttnLRP((anything, Gamma(gamma=0.25, bias=True)))
+        AttnLRP((anything, Gamma(gamma=0.25, bias=True, generalized=True)))
 
     Source: Achtibat et al. 2024 (arXiv 2402.05602).
     """
@@ -181,7 +181,7 @@ class CPLRP(AttnLRP):
 
     Example:
         >>> CPLRP()
-        CPLRP((anything, Epsilon(epsilon=1e-06, bias=True)))
+        CPLRP((anything, Epsilon(epsilon=1e-06, relative=False, bias=True)))
 
     Source: Ali et al. 2022 (arXiv 2202.07304), with the other rules of Achtibat et al. 2024 (arXiv
     2402.05602).
@@ -298,7 +298,7 @@ def anything(_node: Node) -> bool:
 
     Example:
         >>> Composite((anything, Epsilon()))
-        Composite((anything, Epsilon(epsilon=1e-06, bias=True)))
+        Composite((anything, Epsilon(epsilon=1e-06, relative=False, bias=True)))
     """
     return True
 
@@ -318,7 +318,7 @@ def last(node: Node) -> bool:
 
     Example:
         >>> Composite((last, Epsilon()), (anything, ZPlus()))  # doctest: +ELLIPSIS
-        Composite((last, Epsilon(epsilon=1e-06, bias=True)), ...)
+        Composite((last, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
     """
     return node.last
 
@@ -330,7 +330,7 @@ def dense(node: Node) -> bool:
 
     Example:
         >>> Composite((dense, Epsilon()), (anything, ZPlus()))  # doctest: +ELLIPSIS
-        Composite((dense, Epsilon(epsilon=1e-06, bias=True)), ...)
+        Composite((dense, Epsilon(epsilon=1e-06, relative=False, bias=True)), ...)
     """
     return node.main.kind in MIXING and node.main.kind != "Einsum" and node.rank == 2
 

@@ -63,7 +63,7 @@ def get(rule: RuleLike) -> Method:
 
     Example:
         >>> get("epsilon")
-        Composite((anything, Epsilon(epsilon=1e-06, bias=True)))
+        Composite((anything, Epsilon(epsilon=1e-06, relative=False, bias=True)))
     """
     if isinstance(rule, Method):
         return rule

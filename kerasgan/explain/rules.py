@@ -22,6 +22,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.linear import (
     STABILISER,
+    TINY,
     Linear,
     below_zero,
     bias_relevance,
@@ -85,16 +86,19 @@ class Epsilon(Rule):
     Args:
         epsilon: Absolute, `epsilon_j = epsilon`, from 0 up, in units of the layer's outputs; 0
             gives LRP-0.
+        relative: Whether to take `epsilon_j = epsilon * mean |z|` instead, the mean over all
+            outputs of the layer for that image.
         bias: Whether the bias counts among the contributions.
 
     Example:
-        >>> Epsilon(0.25)
-        Epsilon(epsilon=0.25, bias=True)
+        >>> Epsilon(0.25, relative=True)
+        Epsilon(epsilon=0.25, relative=True, bias=True)
 
     Source: Bach et al. 2015, eq. 58 (doi 10.1371/journal.pone.0130140).
     """
 
     epsilon: float = STABILISER
+    relative: bool = False
     bias: bool = True
 
     def __post_init__(self) -> None:
@@ -104,7 +108,11 @@ class Epsilon(Rule):
         """See `Rule.redistribute`."""
         contributions = linear.contributions()
         outputs = linear.outputs if self.bias else contributions.sums
-        factors, stabiliser = stabilised(relevance, outputs, self.epsilon)
+        epsilon = self.epsilon
+        if self.relative:
+            epsilon *= linear.for_each_image(tf.reduce_mean, tf.abs(outputs))
+            epsilon = tf.maximum(epsilon, TINY)
+        factors, stabiliser = stabilised(relevance, outputs, epsilon)
         unsupported = 0.0
         if self.epsilon == 0:
             unsupported = per_image(tf.where(outputs == 0, relevance, tf.zeros_like(relevance)))
@@ -198,10 +206,11 @@ class Gamma(Rule):
     Args:
         gamma: At least 0, which gives LRP-0.
         bias: Whether the bias counts among the contributions.
+        generalized: False for the rule as first published, at every output.
 
     Example:
         >>> Gamma(0.1)
-        Gamma(gamma=0.1, bias=True)
+        Gamma(gamma=0.1, bias=True, generalized=True)
 
     Source: Montavon et al. 2019 (doi 10.1007/978-3-030-28954-6_10); generalized as in Andeol et
         al. 2021 (arXiv 2106.13727).
@@ -209,12 +218,15 @@ class Gamma(Rule):
 
     gamma: float = 0.25
     bias: bool = True
+    generalized: bool = True
 
     def __post_init__(self) -> None:
         check_number("gamma", self.gamma, least=0)
 
     def redistribute(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
         """See `Rule.redistribute`."""
+        if not self.generalized:
+            return self._redistribute_as_published(linear, relevance)
         # c + gamma c+ = (1 + gamma/2) c + gamma/2 |c|, likewise with a minus for c-
         half = self.gamma / 2
         contributions = linear.contributions()
@@ -233,6 +245,19 @@ class Gamma(Rule):
                 aligned, tf.abs(linear.bias)
             )
         return Redistribution(inputs, bias, stabiliser)
+
+    def _redistribute_as_published(self, linear: Linear, relevance: tf.Tensor) -> Redistribution:
+        contributions = linear.contributions(
+            kernel=linear.kernel + self.gamma * tf.nn.relu(linear.kernel)
+        )
+        outputs, bias = contributions.sums, None
+        if self.bias and linear.bias is not None:
+            bias = linear.bias + self.gamma * tf.nn.relu(linear.bias)
+            outputs += bias
+        factors, stabiliser = stabilised(relevance, outputs, STABILISER)
+        return Redistribution(
+            contributions.backward(factors), bias_relevance(factors, bias), stabiliser
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,10 +134,11 @@ def _contributions(linear, a):
     return a.ravel()[linear.source] * linear.weight
 
 
-def epsilon(epsilon=1e-6, bias=True):
+def epsilon(epsilon=1e-6, relative=False, bias=True):
     def rule(linear, a, relevance):
         c, b = _contributions(linear, a), linear.bias * bias
-        return _share(linear, c, b, relevance, epsilon)
+        scale = np.mean(np.abs(linear.to_outputs(c) + b)) if relative else 1.0
+        return _share(linear, c, b, relevance, epsilon * scale)
 
     return rule
 
@@ -154,6 +155,15 @@ def alpha_beta(alpha, beta, bias=True, tiny=0.0):
 
 def z_plus(bias=True, tiny=0.0):
     return alpha_beta(1.0, 0.0, bias, tiny)
+
+
+def classic_gamma(gamma=0.25, bias=True, stabiliser=0.0):
+    def rule(linear, a, relevance):
+        c = a.ravel()[linear.source] * (linear.weight + gamma * np.maximum(linear.weight, 0))
+        b = (linear.bias + gamma * np.maximum(linear.bias, 0)) * bias
+        return _share(linear, c, b, relevance, stabiliser)
+
+    return rule
 
 
 def gamma(gamma=0.25, bias=True, stabiliser=0.0):

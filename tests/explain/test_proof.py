@@ -31,6 +31,11 @@ RULES = {
     "epsilon": (Epsilon(), oracle.epsilon(1e-6)),
     "epsilon, large": (Epsilon(0.5), oracle.epsilon(0.5)),
     "epsilon, no bias": (Epsilon(0.1, bias=False), oracle.epsilon(0.1, bias=False)),
+    "epsilon, relative": (Epsilon(0.1, relative=True), oracle.epsilon(0.1, relative=True)),
+    "epsilon, relative, no bias": (
+        Epsilon(0.1, relative=True, bias=False),
+        oracle.epsilon(0.1, relative=True, bias=False),
+    ),
     "lrp-0": (Epsilon(0), oracle.epsilon(0.0)),
     "z-plus": (ZPlus(), oracle.z_plus(tiny=TINY)),
     "z-plus, no bias": (ZPlus(bias=False), oracle.z_plus(bias=False, tiny=TINY)),
@@ -44,6 +49,14 @@ RULES = {
     "gamma, no bias": (
         Gamma(1.0, bias=False),
         oracle.gamma(1.0, bias=False, stabiliser=STABILISER),
+    ),
+    "gamma as published": (
+        Gamma(0.5, generalized=False),
+        oracle.classic_gamma(0.5, stabiliser=STABILISER),
+    ),
+    "gamma as published, no bias": (
+        Gamma(0.5, bias=False, generalized=False),
+        oracle.classic_gamma(0.5, bias=False, stabiliser=STABILISER),
     ),
     "flat": (Flat(), oracle.flat),
     "w-square": (WSquare(), oracle.w_square),

@@ -45,6 +45,7 @@ def test_by_hand():
     cases = {
         Epsilon(0): ([18, -12], 6, 0, 0),
         Epsilon(2.0): ([9, -6], 3, 6, 0),
+        Epsilon(0.5, relative=True): ([12, -8], 4, 4, 0),
         Epsilon(0, bias=False): ([36, -24], 0, 0, 0),
         Epsilon(2.0, bias=False): ([12, -8], 0, 8, 0),
         ZPlus(): ([9, 0], 3, 0, 0),
@@ -53,6 +54,8 @@ def test_by_hand():
         AlphaBeta(1.5, 0.5, bias=False): ([18, -6], 0, 0, 0),
         Gamma(1.0): ([12, -4], 4, 0, 0),
         Gamma(1.0, bias=False): ([18, -6], 0, 0, 0),
+        Gamma(1.0, generalized=False): ([12, -4], 4, 0, 0),
+        Gamma(1.0, bias=False, generalized=False): ([18, -6], 0, 0, 0),
         Flat(): ([6, 6], 0, 0, 0),
         WSquare(): ([10.8, 1.2], 0, 0, 0),
         ZBox(-1, 3): ([12 * 6 / 7, 12 / 7], 0, 0, 0),  # 3 * (1 + 1) and -1 * (2 - 3)
@@ -63,10 +66,35 @@ def test_by_hand():
             np.testing.assert_allclose(values, np.ravel(known), atol=1e-4, err_msg=str(rule))
 
 
-def test_gamma_favours_the_side_of_the_output():
-    # contributions -3 and 2, no bias: output -1, so the negative one counts 1 + 1 times
-    inputs, *_ = redistributed(Gamma(1.0), weights=[[-3.0], [1.0]], bias=[0.0])
+def test_a_relative_epsilon_is_that_of_all_outputs_of_each_image():
+    # outputs 2 and 6, so epsilon is 2; factors 3 and 1
+    two = {"weights": [[3.0, 1.0], [-1.0, 0.0]], "bias": [1.0, 5.0], "relevance": [[12.0, 8.0]]}
+    inputs, bias, stabiliser, _ = redistributed(Epsilon(0.5, relative=True), **two)
+    np.testing.assert_allclose([*inputs, *bias, *stabiliser], [10, -6, 8, 8], atol=1e-4)
+    rng = np.random.default_rng(1)
+    data = {"weights": rng.normal(size=(2, 3)), "bias": rng.normal(size=3)}
+    images, relevance = rng.normal(size=(3, 2)), rng.normal(size=(3, 3))
+    images[1] *= 100
+    rule = Epsilon(0.25, relative=True)
+    together = redistributed(rule, images.tolist(), relevance=relevance.tolist(), **data)
+    alone = [
+        redistributed(rule, image[None].tolist(), relevance=part[None].tolist(), **data)
+        for image, part in zip(images, relevance)
+    ]
+    for found, parts in zip(together[:3], zip(*alone)):
+        np.testing.assert_allclose(found, np.concatenate(parts), rtol=1e-4)
+
+
+def test_gamma_as_published_favours_positive_weights():
+    # contributions -3 and 2, output -1; the second counts 1 + 1 times, and the sum is 1
+    negative = {"weights": [[-3.0], [1.0]], "bias": [0.0]}
+    inputs, *_ = redistributed(Gamma(1.0, generalized=False), **negative)
+    np.testing.assert_allclose(inputs, [-36, 48], atol=1e-3)
+    inputs, *_ = redistributed(Gamma(1.0), **negative)
     np.testing.assert_allclose(inputs, [12 * 6 / 4, -12 * 2 / 4], atol=1e-4)
+    # contributions 3 and -2, bias 2: 6 - 2 + 4
+    inputs, bias, *_ = redistributed(Gamma(1.0, generalized=False), bias=[2.0])
+    np.testing.assert_allclose([*inputs, *bias], [9, -3, 6], atol=1e-4)
 
 
 def test_an_image_beyond_the_box_widens_it_for_itself():

@@ -412,10 +412,12 @@ def pack(
 def export(model: str | os.PathLike, *, out: str | os.PathLike) -> Answer:
     """Write a network for where there is no kerasgan: ONNX if the path ends so, else SavedModel."""
     loaded = load_model(model)
-    options = options_of(loaded, ("size", "temperature", "preprocess"))
-    is_onnx = pathlib.Path(out).suffix == ".onnx"
-    write = kg.inference.export_onnx if is_onnx else kg.inference.export_predictor
-    path = write(loaded, out, **options)
+    options = options_of(loaded, ("size", "temperature", "preprocess", "mode"))
+    if pathlib.Path(out).suffix == ".onnx":
+        options.pop("mode", None)
+        path = kg.inference.export_onnx(loaded, out, **options)
+    else:
+        path = kg.inference.export_predictor(loaded, out, **options)
     return Answer({"path": os.fspath(path)}, f"Network written to {path}")
 
 

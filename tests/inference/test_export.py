@@ -9,8 +9,9 @@ from refusals import refused
 
 import kerasgan as kg
 from kerasgan import KerasganError
+from kerasgan.data.resize import resize_pixels, to_float
 from kerasgan.inference import predict_probability
-from kerasgan.inference.export import check_against, export_onnx, export_predictor
+from kerasgan.inference.export import _at_own_size, check_against, export_onnx, export_predictor
 
 FAMILIES = {
     "pix2pix": lambda: kg.models.pix2pix_generator(size=32, filters=2),
@@ -70,7 +71,7 @@ def close(received, expected, tolerance=1e-5):
 def test_saved_model_of_every_family(network, tmp_path):
     folder = export_predictor(network, tmp_path / "saved", size=size_of(network))
     saved = tf.saved_model.load(folder)
-    assert set(saved.signatures) == {"serving_default"}
+    assert set(saved.signatures) == {"serving_default", "pixels"}
     call = saved.signatures["serving_default"]
     (spec,) = call.structured_input_signature[1].values()
     assert (spec.name, spec.dtype) == ("images", tf.float32)
@@ -78,6 +79,9 @@ def test_saved_model_of_every_family(network, tmp_path):
     images = images_for(network)
     received = call(images=tf.constant(images))["probability"]
     close(received, predict_probability(network, images, size=32))
+    frames = RNG.integers(0, 256, (2, 48, 40, images.shape[-1]), np.uint8)
+    received = saved.signatures["pixels"](pixels=tf.constant(frames))["probability"]
+    close(received, predict_probability(network, to_float(frames), size=32), 2e-3)
 
 
 def test_onnx_of_every_family(network, tmp_path):
@@ -104,13 +108,36 @@ def test_an_encoder_of_keras_applications(tmp_path):
     close(session.run(None, {"images": images})[0], expected)
 
 
-def test_temperature(tmp_path):
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.parametrize("size", [(16, 24), (17, 5), (64, 96), (50, 33), (8, 8), (1, 40), (90, 7)])
+def test_pixels_are_resized_as_in_training(mode, size):
+    # A "network" that shows what it sees, so the map is the image resized there and back.
+    pixels = RNG.integers(0, 256, (2, *size, 3), np.uint8)
+    seen = []
+
+    def show(frame):
+        seen.append(frame)
+        return frame
+
+    back = _at_own_size(show, tf.constant(pixels), (16, 24), mode)
+    expected = np.stack([to_float(resize_pixels(each, (16, 24), mode)) for each in pixels])
+    apart = np.abs(seen[0].numpy() - expected)
+    # Sums taken in another order may round a tie, to 1 of 255, the other way.
+    assert apart.max() < 2.1 / 255
+    assert (apart > 1e-6).mean() < 0.01
+    for each, frame in zip(back.numpy(), seen[0].numpy()):
+        close(each, kg.data.resize.resize_back(frame, size, mode), 1e-5)
+
+
+def test_temperature_and_letterbox(tmp_path):
     network = trained(FAMILIES["unet"]())
-    saved = tf.saved_model.load(export_predictor(network, tmp_path / "saved", temperature=1.7))
-    images = images_for(network)
-    received = saved.signatures["serving_default"](images=tf.constant(images))["probability"]
-    close(received, predict_probability(network, images, temperature=1.7))
-    assert np.abs(received - predict_probability(network, images)).max() > 0.01
+    options = {"mode": "letterbox", "temperature": 1.7}
+    saved = tf.saved_model.load(export_predictor(network, tmp_path / "saved", **options))
+    frames = RNG.integers(0, 256, (1, 64, 96, 1), np.uint8)
+    received = saved.signatures["pixels"](pixels=frames)["probability"]
+    close(received, predict_probability(network, to_float(frames), **options), 1e-3)
+    plain = predict_probability(network, to_float(frames))
+    assert np.abs(received - plain).max() > 0.01
 
 
 def test_weights_are_those_of_the_moment(tmp_path):
@@ -128,25 +155,26 @@ def test_weights_are_those_of_the_moment(tmp_path):
 def test_it_runs_where_kerasgan_is_not(tmp_path):
     network = trained(FAMILIES["pix2pix"]())
     export_predictor(network, tmp_path / "saved")
-    images = images_for(network)
-    np.save(tmp_path / "images.npy", images)
+    frames = RNG.integers(0, 256, (2, 40, 50, 3), np.uint8)
+    np.save(tmp_path / "frames.npy", frames)
     code = (
         "import sys, numpy as np, tensorflow as tf\n"
-        "call = tf.saved_model.load('saved').signatures['serving_default']\n"
-        "np.save('out.npy', call(images=tf.constant(np.load('images.npy')))['probability'])\n"
+        "call = tf.saved_model.load('saved').signatures['pixels']\n"
+        "np.save('out.npy', call(pixels=tf.constant(np.load('frames.npy')))['probability'])\n"
         "print([x for x in ('kerasgan', 'tensorflow_addons') if x in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
-    close(np.load(tmp_path / "out.npy"), predict_probability(network, images))
+    close(np.load(tmp_path / "out.npy"), predict_probability(network, to_float(frames)), 2e-3)
 
 
 class TestRefusals:
     def test_arguments(self, tmp_path):
         network = FAMILIES["unet"]()
         for options, message in (
+            ({"mode": "crop"}, "'mode' must be one of stretch, letterbox"),
             ({"temperature": 0}, "temperature"),
             ({"size": 64}, "'size' must be what"),
         ):
@@ -183,9 +211,13 @@ def test_what_the_network_takes_is_part_of_what_is_written(tmp_path):
     image = keras.Input((16, 16, 3))
     mask = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(image)
     model = keras.Model(image, mask)
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 3)).astype(np.uint8)
+    images = pixels / np.float32(127.5) - 1
+    small = images[:, :16, :16]
     for name in ("[0,255]", "caffe"):
         folder = export_predictor(model, tmp_path / name.strip("[]"), preprocess=name)
         signatures = tf.saved_model.load(folder).signatures
-        found = signatures["serving_default"](images=tf.constant(images))["probability"]
+        found = signatures["pixels"](pixels=pixels)["probability"]
         close(found, predict_probability(model, images, preprocess=name))
+        found = signatures["serving_default"](images=tf.constant(small))["probability"]
+        close(found, predict_probability(model, small, preprocess=name))

@@ -9,7 +9,7 @@ and a table (`ledger`) that shows where all of it went.
   by iNNvestigate's analyzer: `innvestigate.py`.
 - What is explained (a mask, a pixel, a false positive): `targets.py`.
 - `Explainer`: `explainer.py`, on functions traced by `functions.py`. Its result: `explanation.py`,
-  drawn by `draw.py`.
+  drawn by `draw.py`. Heatmaps through chosen channels: `functions.py`.
 - How a network becomes a list of nodes: `tracing.py` traces it up to its logits, `canonize.py`
   makes nodes of its operations by the tables of `operations.py` and the patterns of `patterns.py`
   and `products.py`, `verify.py` compares the two; `graph.py` holds nodes and runs them.
@@ -29,7 +29,7 @@ from kerasgan.explain.composites import (
     first,
     last,
 )
-from kerasgan.explain.concepts import channel_relevance, most_relevant
+from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
 from kerasgan.explain.discriminator import DiscriminatorExplainer, DiscriminatorExplanation
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
@@ -92,6 +92,7 @@ __all__ = [
     "Redistribution",
     "Rule",
     # Ensembles, windows, discriminators, channels, training, other sizes
+    "Concepts",
     "DiscriminatorExplainer",
     "DiscriminatorExplanation",
     "MergedExplainer",

@@ -1,7 +1,8 @@
 """What the channels of a layer stand for: the images in which each of them matters most.
 
 What a channel has learned shows in the images where it carries the largest share of the relevance
-(relevance maximization), and at the place in them where it carries most.
+(relevance maximization), and at the place in them where it carries most. Where the relevance that
+flows through it alone comes from, a conditional heatmap tells (`through` in `Explainer.explain`).
 
 Images are ranked by the channel's share of the layer's absolute relevance, not by its relevance, in
 which a large polyp would always beat a small one.
@@ -13,18 +14,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
+from matplotlib.figure import Figure
 
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError, KerasganWarning, warn
+from kerasgan.explain.draw import (
+    colour_bar,
+    limit_of,
+    overlay,
+    panels,
+    show,
+    to_picture,
+    write_figure,
+)
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
+from kerasgan.explain.functions import channel_mask
 from kerasgan.explain.targets import TargetLike
 from kerasgan.models.framing import bring_whole
 from kerasgan.validation import check_size, check_whole_number
@@ -52,6 +64,95 @@ def channel_relevance(explanation: Explanation, layer: str) -> np.ndarray:
     return arrived.sum(tuple(range(1, arrived.ndim - 1)))
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
+class Concepts:
+    """The images in which each channel of a layer matters most, made by `most_relevant`.
+
+    Attributes:
+        layer: The layer's name.
+        share: float32 (channels, count). The channel's relevance as a share of the layer's absolute
+            relevance in the image, largest first.
+        image: int64 (channels, count). Which image that is, from 0.
+        position: int64 (channels, count, 2). Row and column where the channel has most relevance in
+            it, in pixels of the image as the network sees it.
+        mean: float32 (channels,). The channel's share, averaged over all images.
+
+    Example:
+        >>> concepts = kg.explain.most_relevant(explainer, samples, "up_5")  # doctest: +SKIP
+        >>> concepts.plot("concepts.png")  # doctest: +SKIP
+    """
+
+    layer: str
+    share: np.ndarray
+    image: np.ndarray
+    position: np.ndarray
+    mean: np.ndarray
+    _explain: Callable[..., Explanation]
+    _load: Callable[[Sequence[int]], np.ndarray]
+    _cell: tuple[int, int]
+
+    def __repr__(self) -> str:
+        channels, count = self.image.shape
+        return f"Concepts(layer {self.layer!r}, {channels} channels, {count} images each)"
+
+    def strongest(self, count: int = 6) -> list[int]:
+        """Names the channels with the largest mean share, the largest first."""
+        return np.argsort(-self.mean, kind="stable")[:count].tolist()
+
+    def plot(
+        self, path: str | os.PathLike | None = None, channels: Sequence[int] | None = None
+    ) -> Figure:
+        """Draws, for each channel, its images around the place, and below its heatmaps over them.
+
+        A panel shows a quarter of the image's side, or four units of the layer where these are
+        more. Above it stands the channel's share. The explained region is outlined. The heatmaps
+        of a channel share one scale.
+
+        Args:
+            path: Of the picture to write; None to only return the figure.
+            channels: Which; None for the six strongest.
+
+        Returns:
+            The figure, two rows for each channel.
+        """
+        channels = self.strongest() if channels is None else list(channels)
+        channel_mask(channels, len(self.mean), self.layer)
+        rows, columns = 2 * len(channels), self.image.shape[1]
+        size = (1.35 * columns + 0.9, 1.45 * rows)
+        figure, axes = panels(rows, columns, size, pad=0.02)
+        for index, channel in enumerate(channels):
+            above, below = axes[2 * index], axes[2 * index + 1]
+            images = self._load(self.image[channel])
+            explained = self._explain(images, layers=(), through={self.layer: [channel]})
+            windows = [self._window(at, images.shape[1:3]) for at in self.position[channel]]
+            maps = [
+                relevance.sum(-1)[window] for relevance, window in zip(explained.relevance, windows)
+            ]
+            limit = limit_of(*maps)
+            above[0].set_ylabel(f"channel {channel}", fontsize=8)
+            below[0].set_ylabel("relevance", fontsize=8)
+            for column, window in enumerate(windows):
+                region = explained.target[column].any(-1)
+                outline = region[window] if region.shape == images.shape[1:3] else None
+                picture = to_picture(images[column])[window]
+                show(above[column], "", picture, 1, outline)
+                over = overlay(picture, maps[column], limit)
+                show(below[column], "", over, 1, outline, heat=True)
+                above[column].set_title(f"{self.share[channel, column]:.1%}", fontsize=7, pad=2)
+        title = f"{self.layer}: the channel's share of the layer's relevance, image by image"
+        figure.suptitle(title, fontsize=8)
+        colour_bar(figure, axes[:2], "one scale for each channel")
+        return write_figure(figure, path)
+
+    def _window(self, position: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
+        window = []
+        for centre, cell, length in zip(position, self._cell, size):
+            side = min(length, max(length // 4, 4 * cell))
+            first = int(np.clip(centre - side // 2, 0, length - side))
+            window.append(slice(first, first + side))
+        return tuple(window)
+
+
 def most_relevant(
     explainer: Explainer,
     images: Any,
@@ -63,7 +164,7 @@ def most_relevant(
     mode: str | None = None,
     batch_size: int = 8,
     verbose: bool = False,
-) -> pd.DataFrame:
+) -> Concepts:
     """Finds, for every channel of a layer, the images in which it matters most.
 
     Images are read and explained batch by batch, and only the best are remembered, so memory does
@@ -82,20 +183,16 @@ def most_relevant(
         verbose: Whether to show a progress bar.
 
     Returns:
-        A row for each channel and image, the channel of the largest mean share first, and its
-        images by their share: `channel`; `mean`, the channel's share averaged over all images;
-        `image`, from 0; `share`, the channel's relevance as a share of the layer's absolute
-        relevance in the image; `row` and `column` where the channel has most relevance in it, in
-        pixels of the image as the network sees it.
+        The images by channel, to look up and to draw.
 
     Example:
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> explainer = kg.Explainer(kg.models.pix2pix_generator(size=32, filters=2))
         >>> images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3))
-        >>> table = kg.explain.most_relevant(explainer, images, "down_3", count=2)
-        >>> len(table), table["channel"].nunique()
-        (16, 8)
+        >>> concepts = kg.explain.most_relevant(explainer, images, "down_3", count=2)
+        >>> concepts
+        Concepts(layer 'down_3', 8 channels, 2 images each)
 
     Source: Relevance maximization, Achtibat et al. 2023 (arXiv 2206.03208).
     """
@@ -104,7 +201,7 @@ def most_relevant(
     load = _loader(explainer, images, size, mode)
     explain = functools.partial(explainer.explain, target=target)
     best: tuple[np.ndarray, ...] | None = None
-    totals, used = 0.0, 0
+    totals, used, cell = 0.0, 0, (1, 1)
     bar = keras.utils.Progbar(len(images), unit_name="image") if verbose else None
     for first in range(0, len(images), batch_size):
         indices = np.arange(first, min(first + batch_size, len(images)))
@@ -115,6 +212,7 @@ def most_relevant(
         some = explained.target.any((1, 2, 3))
         arrived = explained.layers[layer][some]
         grid = arrived.shape[1:3] if arrived.ndim == 4 else (1, 1)
+        cell = tuple(max(1, whole // part) for whole, part in zip(batch.shape[1:3], grid))
         absolute = np.abs(arrived).sum(tuple(range(1, arrived.ndim)))
         share = channel_relevance(explained, layer)[some] / np.maximum(absolute, 1e-30)[:, None]
         totals, used = totals + share.sum(0), used + len(share)
@@ -132,13 +230,8 @@ def most_relevant(
             f"{len(images) - used} of {len(images)} images are left out: the target is empty there"
         )
     share, image, position = (array.swapaxes(0, 1) for array in best)
-    mean = totals / used
-    rows = [
-        (channel, mean[channel], *of_image)
-        for channel in np.argsort(-mean, kind="stable")
-        for of_image in zip(image[channel], share[channel], *position[channel].T)
-    ]
-    return pd.DataFrame(rows, columns=["channel", "mean", "image", "share", "row", "column"])
+    mean = (totals / used).astype("float32")
+    return Concepts(layer, share.astype("float32"), image, position, mean, explain, load, cell)
 
 
 def _loader(

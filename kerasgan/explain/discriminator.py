@@ -152,7 +152,7 @@ class DiscriminatorExplainer:
             target: As of `Explainer.explain`. "prediction" explains the patches that it takes for
                 drawn by a person; `targets.Class(0)` those that it takes for generated; an array of
                 ones all of them.
-            **options: `layers` of `Explainer.explain`.
+            **options: `layers` and `through` of `Explainer.explain`.
 
         Returns:
             The judgement, with the relevance of image and mask.

@@ -17,7 +17,7 @@ from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import AttnLRP, Composite
 from kerasgan.explain.explanation import Explanation, find_layer
 from kerasgan.explain.finite import check_finite, not_finite
-from kerasgan.explain.functions import BUILDING, Functions, Traced
+from kerasgan.explain.functions import BUILDING, Functions, Traced, channel_mask
 from kerasgan.explain.gradients import Gradient
 from kerasgan.explain.logits import fit_array, warn_if_empty
 from kerasgan.explain.naming import describe_nodes
@@ -125,6 +125,7 @@ class Explainer:
         target: targets.TargetLike = "prediction",
         layers: Sequence[str] | None = None,
         truth: Any = None,
+        through: Mapping[str, Sequence[int]] | None = None,
         verbose: bool = True,
     ) -> Explanation:
         """Explains images.
@@ -141,6 +142,13 @@ class Explainer:
                 take less than 1 GiB, and otherwise none. What is kept stays where it was computed
                 and is copied when it is asked for.
             truth: True masks, for targets that need them.
+            through: Channels by the name of their layer: explains with the relevance that flows
+                through these channels alone (of several layers: through all of them, one after the
+                other), and not with what passes by them in other channels or over skip
+                connections. The ledger and the layers kept then reach from the image to the
+                innermost of these layers. Maps of all channels of a layer one by one add up to
+                that of all of them at once; where all relevance passes through the layer, this is
+                the map without `through`.
             verbose: Whether slow methods, such as occlusion, show a progress bar.
 
         Returns:
@@ -148,25 +156,28 @@ class Explainer:
 
         Raises:
             KerasganError: Images that do not fit the model or hold NaN, an unknown target or layer,
-                a target that does not fit; logits or relevance that are not finite (the message
-                names image, layer and rule).
+                a target that does not fit, channels that a layer does not have; logits or
+                relevance that are not finite (the message names image, layer and rule).
 
         Example:
             >>> import numpy as np
             >>> import kerasgan as kg
             >>> explainer = kg.Explainer(kg.models.pix2pix_generator(size=32, filters=2))
             >>> images = np.random.uniform(-1, 1, (1, 32, 32, 3))
-            >>> explainer.explain(images).relevance.shape
+            >>> explainer.explain(images, through={"down_3": [0, 5]}).relevance.shape
             (1, 32, 32, 3)
+
+        Source: Conditional heatmaps, Achtibat et al. 2023 (arXiv 2206.03208).
         """
         if activations_of(self.model) != self._activations:
             raise KerasganError(
                 f"A layer of '{self.model.name}' was given another activation since this Explainer "
                 "was made. Make a new Explainer of it"
             )
+        masks = self._channel_masks(through or {})
         inputs = self._checked(images)
         images = inputs[0]
-        perturbs = isinstance(self.method, Perturbation)
+        perturbs = isinstance(self.method, Perturbation) and not masks
         if perturbs and layers:
             raise KerasganError(
                 f"Argument 'layers' must be left out: {self.method!r} gives relevance of the image "
@@ -175,6 +186,8 @@ class Explainer:
         keep = () if perturbs else self._layers_to_keep(layers, images)
         target, traced, progress = targets.get(target), None, None
         explained = targets.names_of(target, len(images))
+        if masks:
+            explained = [f"{name}, through {dict(through or {})}" for name in explained]
         parts = []
         for first, last, batch in self.batches(*inputs):
             if traced is None:
@@ -185,14 +198,14 @@ class Explainer:
                     progress = keras.utils.Progbar(count, verbose=int(verbose), interval=1).add
                     traced = Traced(None, {}, [], [])
                 else:
-                    traced = self.functions.get("asked", keep)
+                    traced = self.functions.get("asked", keep, tuple(masks))
             some = target.take(first, last)
             if perturbs:
                 part = self.functions.perturb(
                     batch[0], some, self._images_at_once(images), progress
                 )
             else:
-                part = self.functions.explain(traced, batch, some)
+                part = self.functions.explain(traced, batch, some, masks)
             for name in part:  # of a single batch, layers are copied when they are asked for
                 if last - first < len(images) or not name.startswith("layers/"):
                     part[name] = part[name].numpy()
@@ -425,6 +438,20 @@ class Explainer:
             "Name the layers to keep: explain(..., layers=['...'])"
         )
         return ()
+
+    def _channel_masks(self, through: Mapping[str, Sequence[int]]) -> dict[str, tf.Tensor]:
+        """Turns channels by layer into ones and zeros, the layer nearest the logits first."""
+        if not isinstance(through, Mapping):
+            expected = "a dict from layers to channels, such as {'down_3': [0, 5]}"
+            raise invalid("through", expected, through)
+        masks: dict[str, tf.Tensor] = {}
+        for given, channels in through.items():
+            name = self._node_name(given)
+            count = self.graph.shape(self.graph.node(name).output)[-1]
+            ones = channel_mask(channels, count, given)
+            masks[name] = tf.constant(ones, self.graph.dtype)
+        order = [node.name for node in self.graph.nodes]
+        return {name: masks[name] for name in sorted(masks, key=order.index, reverse=True)}
 
     def _node_name(self, name: str) -> str:
         """Finds the node that stands for a layer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from kerasgan.explain.composites import Method, Result
 from kerasgan.explain.graph import Graph
 from kerasgan.explain.logits import one_hot_argmax
 from kerasgan.explain.targets import Target
+from kerasgan.validation import invalid
 
 BUILDING = threading.RLock()
 """Held while a network is traced: one thread at a time. What is traced runs without it."""
@@ -47,14 +48,14 @@ class Functions:
         self._asked: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
         self._numbers = itertools.count()
 
-    def get(self, target: Any, keep: Any = ()) -> Traced:
+    def get(self, target: Any, keep: Any = (), through: tuple[str, ...] = ()) -> Traced:
         """Returns the function that explains, traced once.
 
         Weights are those of a target; or "asked" of Python, once there are logits; or "given", as a
         tensor; or given "by pixel", to be put on the logit of its predicted class. "logits" gives
         these alone, "altered" the score drops of altered copies.
         """
-        key = (target, keep)
+        key = (target, keep, through)
         if _on_one_of_several_devices():
             with BUILDING:
                 return self._trace(*key)  # of the weights that are this device's own
@@ -84,7 +85,11 @@ class Functions:
         return (images[0], *shape)
 
     def explain(
-        self, traced: Traced, images: Sequence[tf.Tensor], target: Target
+        self,
+        traced: Traced,
+        images: Sequence[tf.Tensor],
+        target: Target,
+        through: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
         """Runs an "asked" function: the weights of a target are computed once there are logits."""
         problems = []
@@ -99,7 +104,7 @@ class Functions:
         number = next(self._numbers)
         self._asked[number] = answer
         try:
-            outputs = traced.call(*images, tf.constant(number, tf.int64))
+            outputs = traced.call(*images, tf.constant(number, tf.int64), *through.values())
         finally:
             del self._asked[number]
         if problems:
@@ -118,9 +123,10 @@ class Functions:
         )
         return {"relevance": relevance, "logits": logits, "target": weights}
 
-    def _trace(self, target: Any, keep: Any) -> Traced:
+    def _trace(self, target: Any, keep: Any, through: tuple[str, ...]) -> Traced:
         graph, method, asked = self.graph, self.method, self._asked
         count = len(self.inputs)
+        parts = [graph.before(name) for name in through]
         names = Traced(None, {}, [], [])
 
         def ask(number: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -129,6 +135,7 @@ class Functions:
         def explain(*given: tf.Tensor) -> dict[str, tf.Tensor]:
             images = given[0] if count == 1 else list(given[:count])
             given = given[count:]
+            channels = given[len(given) - len(through) :]
 
             def weigh(logits: tf.Tensor) -> tf.Tensor:
                 if target == "asked":
@@ -143,6 +150,8 @@ class Functions:
             if target == "logits":
                 return {"logits": graph.run(images).logits}
             result = method.analyse(graph, images, weigh, tf.multiply)
+            for name, part, mask in zip(through, parts, channels):
+                result = explain_through(method, result, name, part, images, mask)
             return _named(result, graph, keep, names)
 
         pixels = (*self.weights_spec.shape[:-1], 1)
@@ -154,6 +163,7 @@ class Functions:
             "by pixel": [tf.TensorSpec(pixels, graph.dtype)],
         }
         signature = [*self.inputs, *(more.get(target, []) if isinstance(target, str) else [])]
+        signature += [tf.TensorSpec(graph.shape(part.output)[-1:], graph.dtype) for part in parts]
         function = tf.function(explain, autograph=False)
         return names._replace(call=function.get_concrete_function(*signature))
 
@@ -196,3 +206,44 @@ def _on_one_of_several_devices() -> bool:
     """Whether this is a replica's part of a step under `tf.distribute`."""
     across = tf.distribute.in_cross_replica_context()
     return not across and tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+# --- Conditional heatmaps ---
+# Relevance propagation is linear in where it starts. So the relevance that flows through some
+# channels of a layer is found by starting again at that layer, with what arrived at these channels,
+# on the part of the network before it. What passes the layer by (over a skip connection) takes no
+# part; Achtibat et al. 2023 (arXiv 2206.03208) mask relevance on its way, which keeps it.
+
+
+def channel_mask(channels: Sequence[int], count: int, layer: str) -> np.ndarray:
+    """Turns a choice of channels into ones and zeros."""
+    chosen = np.atleast_1d(np.asarray(channels))
+    whole = chosen.dtype.kind in "iu" and chosen.ndim == 1 and len(chosen)
+    if not whole or chosen.min() < 0 or chosen.max() >= count:
+        expected = f"lists of channels from 0 to {count - 1} of layer '{layer}'"
+        raise invalid("through", expected, channels)
+    return np.isin(np.arange(count), chosen).astype("float32")
+
+
+def explain_through(
+    method: Method,
+    result: Result,
+    layer: str,
+    before: Graph,
+    images: tf.Tensor,
+    channels: tf.Tensor,
+) -> Result:
+    """Explains again, from the relevance that arrived at some channels of a layer."""
+    if result.conservation is None:
+        raise KerasganError(
+            "Argument 'through' needs relevance that layers pass on, so a rule of "
+            f"kerasgan.explain. Received: an explainer with {method!r}"
+        )
+    if layer not in result.layers:
+        raise KerasganError(
+            "Argument 'through' must name layers that relevance passes, one after the other. "
+            f"Received: '{layer}', which it does not pass, or not behind the other layers named"
+        )
+    relevance = result.layers[layer] * channels
+    rest = method.analyse(before, images, lambda _: relevance, lambda weights, _: weights)
+    return rest._replace(logits=result.logits, weights=result.weights)

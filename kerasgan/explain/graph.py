@@ -148,6 +148,21 @@ class Graph:
             tf.function(run, autograph=False).get_concrete_function(*specs)
         return known
 
+    def before(self, name: str) -> Graph:
+        """Returns the part of the network that ends in a node's output."""
+        end = self.node(name).output
+        needed, steps = {end.step}, []
+        for step in reversed(self.steps):
+            if step in needed:
+                steps.append(step)
+                needed.update(value.step for value in step.inputs)
+        nodes, reached = [], {end}
+        for node in reversed(self.nodes):
+            if node.output in reached:
+                nodes.append(node)
+                reached.update(node.inputs)
+        return dataclasses.replace(self, output=end, steps=steps[::-1], nodes=nodes[::-1])
+
 
 class Run:
     """One pass of images through a network, every value of it kept."""

@@ -13,6 +13,7 @@ import kerasgan as kg
 from kerasgan.data import synthetic
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain import Explainer, channel_relevance, most_relevant
+from kerasgan.explain.draw import overlay
 
 
 def colour_detector():
@@ -48,8 +49,10 @@ class TestChannelRelevance:
         e = Explainer(keras.Model(image, x)).explain(IMAGES)
         assert channel_relevance(e, "code").shape == (3, 5)
         assert np.array_equal(channel_relevance(e, "code"), e.layers["code"])
-        found = most_relevant(Explainer(keras.Model(image, x)), IMAGES, "code")
-        assert (found[["row", "column"]] == 4).all(axis=None)
+        assert np.array_equal(
+            most_relevant(Explainer(keras.Model(image, x)), IMAGES, "code").position,
+            np.full((5, 3, 2), 4),
+        )
 
 
 class TestMostRelevant:
@@ -63,11 +66,13 @@ class TestMostRelevant:
         colour_explainer = Explainer(colour_detector(), preprocess=lambda images: images)
         with pytest.warns(KerasganWarning, match="1 of 4 images are left out: the target is empty"):
             found = most_relevant(colour_explainer, images, "seen", 2, batch_size=3)
-        columns = ["channel", "image", "row", "column"]
-        wanted = [[0, 2, 5, 15], [0, 0, 3, 3], [1, 1, 13, 7], [1, 0, 9, 9]]
-        assert found[columns].values.tolist() == wanted
-        assert found["share"][:3].tolist() == pytest.approx([1, 0.5, 2 / 3], rel=1e-4)
-        assert found.groupby("channel")["mean"].first().sum() == pytest.approx(1)
+        np.testing.assert_array_equal(found.image, [[2, 0], [1, 0]])
+        np.testing.assert_array_equal(found.position, [[[5, 15], [3, 3]], [[13, 7], [9, 9]]])
+        assert found.share[0, 0] == pytest.approx(1)
+        assert found.share[0, 1] == pytest.approx(0.5)
+        assert found.share[1, 0] == pytest.approx(2 / 3, rel=1e-4)
+        assert found.strongest(1) == [0]
+        np.testing.assert_allclose(found.mean.sum(), 1, rtol=1e-5)
 
     @pytest.mark.parametrize("batch_size", [1, 4, 20])
     def test_equals_sorting_everything(self, batch_size):
@@ -78,16 +83,12 @@ class TestMostRelevant:
         share = arrived.sum((1, 2)) / np.abs(arrived).sum((1, 2, 3))[:, None]
         found = most_relevant(explainer, images, "down_2", 4, batch_size=batch_size)
         order = np.argsort(-share, 0)[:4].T
-        mean = share.mean(0)
-        for channel, rows in found.groupby("channel"):
-            assert rows["image"].tolist() == order[channel].tolist()
-            np.testing.assert_allclose(rows["share"], share[order[channel], channel], rtol=1e-3)
-            np.testing.assert_allclose(rows["mean"], mean[channel], rtol=1e-3, atol=1e-5)
-        assert found["channel"].tolist() == np.argsort(-mean).repeat(4).tolist()
+        np.testing.assert_array_equal(found.image, order)
+        np.testing.assert_allclose(found.share, np.take_along_axis(share.T, order, 1), rtol=1e-3)
+        np.testing.assert_allclose(found.mean, share.mean(0), rtol=1e-3, atol=1e-5)
         unit = arrived[order[2, 1], ..., 2]
         row, column = np.unravel_index(unit.argmax(), unit.shape)
-        second = found[found["channel"] == 2].iloc[1]
-        assert (second["row"], second["column"]) == (2 * row + 1, 2 * column + 1)
+        np.testing.assert_array_equal(found.position[2, 1], [2 * row + 1, 2 * column + 1])
 
     def test_holds_one_batch_at_a_time(self, monkeypatch):
         alive, most, explained = set(), [], []
@@ -125,7 +126,7 @@ class TestMostRelevant:
         assert "3/3" in capsys.readouterr().out
         images = [kg.data.resize.resize_image(samples.image(i), 32, "letterbox") for i in range(3)]
         again = most_relevant(explainer, np.stack(images), "down_2", 2, every)
-        assert found["image"].tolist() == again["image"].tolist()
+        np.testing.assert_array_equal(found.image, again.image)
 
     def test_networks_of_any_size(self, tmp_path):
         image = keras.Input((None, None, 3))
@@ -133,8 +134,8 @@ class TestMostRelevant:
         samples = synthetic.write_dataset(tmp_path, count=2, size=48)
         refused("Argument 'size' must be given", most_relevant, explainer, samples, "conv2d")
         name = explainer.model.layers[-1].name
-        assert len(most_relevant(explainer, samples, name, size=32, target=np.ones((32, 32))))
-        assert len(most_relevant(explainer, IMAGES, name, target=np.ones((8, 8))))
+        assert most_relevant(explainer, samples, name, size=32, target=np.ones((32, 32)))
+        assert most_relevant(explainer, IMAGES, name, target=np.ones((8, 8)))
 
     def test_bad_input(self):
         explainer = Explainer(small())
@@ -147,3 +148,28 @@ class TestMostRelevant:
         ):
             with pytest.raises(KerasganError, match=message):
                 most_relevant(explainer, **{"images": IMAGES, "layer": "down_2", **options})
+
+
+class TestPicture:
+    def test_shows_the_place_and_the_conditional_heatmap(self, tmp_path):
+        explainer = Explainer(small())
+        found = most_relevant(explainer, IMAGES, "down_1", 3)
+        figure = found.plot(tmp_path / "concepts.png", channels=[2, 0])
+        assert (tmp_path / "concepts.png").stat().st_size > 10000
+        shown = [axis.get_images()[0].get_array() for axis in figure.axes[:12]]
+        e = explainer.explain(IMAGES[found.image[2]], through={"down_1": [2]})
+        pictures, maps = [], []
+        for index in range(3):
+            corner = (min(max(0, int(centre) - 2), 4) for centre in found.position[2, index])
+            window = tuple(slice(first, first + 4) for first in corner)
+            pictures.append((IMAGES[found.image[2, index]][window] + 1) / 2)
+            maps.append(e.relevance[index].sum(-1)[window])
+        limit = np.percentile(np.abs(maps), 99.5)
+        for index, (picture, relevance) in enumerate(zip(pictures, maps)):
+            np.testing.assert_allclose(shown[index], picture, atol=1e-6)
+            over = overlay(picture, relevance, limit)
+            np.testing.assert_allclose(shown[3 + index], over, atol=1e-5)
+
+    def test_unknown_channels(self):
+        found = most_relevant(Explainer(small()), IMAGES, "down_2", 1)
+        refused(r"channels from 0 to 5 .*Received: \[6\]", found.plot, channels=[6])

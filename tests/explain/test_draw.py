@@ -250,6 +250,8 @@ def test_the_share_is_left_out_where_the_ledger_cannot_tell():
     one = targets.Pixel(3, 4)
     explainer = Explainer(small(), "epsilon")
     assert len(below(draw(explainer.explain(IMAGES[:1], one, layers=())))) == 1
+    through = {"down_1": [0]}
+    assert not below(draw(explainer.explain(IMAGES[:1], one, layers=(), through=through)))
     with pytest.warns(KerasganWarning, match="empty"):
         e = explainer.explain(IMAGES[:1], one - one, layers=())
     assert below(draw(e)) == ["no pixels are explained"]

@@ -291,6 +291,10 @@ class TestAll:
                 found.relevance(images, np.ones(size, "f")).numpy().sum(-1),
             )
 
+    def test_channels_of_a_layer_cannot_be_followed(self, explainer):
+        with pytest.raises(KerasganError, match="'through' needs relevance that layers pass on"):
+            explainer.explain(IMAGES, through={"down_2": [0]})
+
     def test_float64(self, method):
         found = Explainer(small(), method).explain(IMAGES, verbose=False).relevance
         assert found.dtype == np.float64

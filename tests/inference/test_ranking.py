@@ -1,6 +1,5 @@
 """Which images to label next, against scores computed image by image."""
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image

@@ -157,7 +157,7 @@ def test_what_resizes_whole_images_refuses_windows(trained, scenes):
     refused("MergedExplainer", explainer.explain, scenes.image(0)[None])
     windows = next(iter(scenes.batches(2, 16, mode="window", scale=0.5)))[0].numpy()
     pixel = kg.targets.Pixel(9, 9)
-    assert len(kg.explain.most_relevant(explainer, windows, "down_1", target=pixel))
+    assert len(kg.explain.most_relevant(explainer, windows, "down_1", target=pixel).mean)
 
 
 def test_what_is_exported_takes_windows_and_resizes_nothing(trained, tmp_path):

@@ -9,7 +9,7 @@ bootstrap intervals. `evaluate` predicts first: how an output is read as a mask 
   `paired` (one model against another), `baseline` (a threshold on colour), `referral` (which
   images a person should look at).
 - Explanations: `benchmark` (images, rules and controls that every measure runs on), `faithfulness`
-  and `removal`, `localisation` and `regions`, `context`, `complexity`, `sanity`;
+  and `removal`, `localisation` and `regions`, `context`, `complexity`, `stability`, `sanity`;
   `advise` (which rule to use); `callbacks` (while a network learns).
 - Shortcuts: `shortcuts`, `artifacts` (text, borders, highlights).
 """
@@ -34,6 +34,7 @@ from kerasgan.evaluation.shortcuts import (
     Shortcuts,
     shortcuts,
 )
+from kerasgan.evaluation.stability import stability
 from kerasgan.evaluation.summary import summarize, summary_table, summary_text
 from kerasgan.evaluation.surface import (
     boundary_iou,
@@ -76,6 +77,7 @@ __all__ = [
     "localisation",
     "randomisation",
     "random_logit",
+    "stability",
     "WatchExplanations",
     "Advice",
     # Advanced: shortcuts.

@@ -27,6 +27,12 @@ def ratio(part: Any, whole: Any) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
 
 
+def relative_change(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the Frobenius norm of the difference of maps, over that of the first."""
+    first = np.linalg.norm(maps, axis=(1, 2))
+    return ratio(np.linalg.norm(np.subtract(others, maps), axis=(1, 2)), first)
+
+
 def similarities(maps: np.ndarray, others: np.ndarray, where: str = "") -> dict[str, np.ndarray]:
     """Return `rank_correlation` and `cosine` as metrics; `where` ends their names."""
     return {

@@ -196,12 +196,12 @@ def _check_discriminator(model: Any) -> None:
             f"{where}, trained with adversarial_weight above 0 and saved as a run; bundles have "
             f"none. Received: {has}. Rank by 'disagreement' or 'entropy'"
         )
-    scores = discriminator.output_shape
-    if len(scores) not in (2, 4) or scores[-1] != 1:
+    kind, scores = settings.get("adversarial"), discriminator.output_shape
+    if kind == "segan" or len(scores) not in (2, 4) or scores[-1] != 1:
         raise KerasganError(
             f"{where} that says how real a mask is, one score for each place or image. Received: "
-            f"'{discriminator.name}' with outputs of shape {scores}. Rank by 'disagreement' or "
-            "'entropy'"
+            f"'{discriminator.name}' of adversarial={kind!r} with outputs of shape {scores}. Rank "
+            "by 'disagreement' or 'entropy'"
         )
 
 

@@ -98,6 +98,25 @@ class SeededDropout(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed, "noise_shape": shape}
 
 
+@keras.saving.register_keras_serializable("kerasgan")
+class WeightClip(keras.constraints.Constraint):
+    """Keeps each weight within a limit, after every step.
+
+    Source: Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1.
+    """
+
+    def __init__(self, limit: float):
+        self.limit = float(check_number("limit", limit, above=0))
+
+    def __call__(self, w):
+        """Return the weight, clipped."""
+        return tf.clip_by_value(w, -self.limit, self.limit)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the constraint."""
+        return {"limit": self.limit}
+
+
 def conv_settings(seed: int, number: int) -> dict:
     """Return the paper's start values, N(0, 0.02), for convolution `number` of a network."""
     start = keras.initializers.RandomNormal(0.0, 0.02, seed=1000 * seed + number)

@@ -166,6 +166,68 @@ def image_discriminator(
     return keras.Model(inputs, logits_output(x), name="image_discriminator")
 
 
+@register_builder
+def feature_critic(
+    size: int | tuple[int, int] = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 64,
+    spectral_norm: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """Build SegAN's critic, which gives features of the image within the mask.
+
+    The image is multiplied by the mask, once for each class. Six convolutions of stride 2, of side
+    7, 5, 4, 4, 4, 3 and with 1, 2, 4, 8, 8, 8 times `filters` channels, without bias, with batch
+    norm on all but the first and LeakyReLU 0.2, follow. The output holds the masked image and what
+    each convolution made of it, those of the stages times 1, 2, 2, 2, 2, 4. It is no logit: train
+    with `adversarial="segan"`, by which the critic widens and the generator narrows the mean
+    distance of the features of real and generated mask. Every trained weight, those of the batch
+    norms too, is kept within [-0.05, 0.05], or else that distance could grow without a limit.
+
+    Args:
+        size: height and width in pixels, an int or (height, width), from 1 up.
+        channels: channels of the image, from 1 up.
+        classes: channels of the mask, from 1 up.
+        filters: channels behind the first convolution, from 1 up; 64 in the paper.
+        spectral_norm: whether each kernel is divided by its largest singular value in every step
+            (tensorflow-addons' layer), in place of batch norm and limits.
+        seed: int, for the kernels' start values.
+
+    Returns:
+        A functional `keras.Model`: [image (batch, height, width, channels) in [-1, 1], mask
+        (batch, height, width, classes) in [-1, 1]] -> features (batch, n).
+
+    Example:
+        >>> import kerasgan as kg
+        >>> kg.models.feature_critic(size=32, filters=1).output_shape
+        (None, 3568)
+
+    Source: Xue et al. 2018 (arXiv 1706.01805), equation 2; weights and limits of its published
+    code.
+    """
+    inputs = image, signed_mask = discriminator_inputs(size, channels, classes, filters)
+    height, width = image.shape[1:3]
+    mask = layers.Rescaling(0.5, 0.5, name="mask")(signed_mask)
+    mask = layers.Reshape((height, width, classes, 1), name="mask_by_class")(mask)
+    x = layers.Reshape((height, width, 1, channels), name="image_by_class")(image)
+    x = layers.Multiply(name="masked_by_class")([x, mask])
+    x = layers.Reshape((height, width, classes * channels), name="masked")(x)
+    features = [layers.Flatten(name="masked_flat")(x)]
+    sides, widths, weights = (7, 5, 4, 4, 4, 3), (1, 2, 4, 8, 8, 8), (1, 2, 2, 2, 2, 4)
+    clip = None if spectral_norm else blocks.WeightClip(0.05)
+    settings = {"strides": 2, "padding": "same", "use_bias": False, "kernel_constraint": clip}
+    scale = keras.initializers.Constant(0.05)
+    limits = {"gamma_initializer": scale, "gamma_constraint": clip, "beta_constraint": clip}
+    for level, (side, width, weight) in enumerate(zip(sides, widths, weights), start=1):
+        x = conv(x, filters * width, side, "stage", level, spectral_norm, seed, **settings)
+        x = activated(x, f"stage_{level}", level > 1 and not spectral_norm, **limits)
+        flat = layers.Flatten(name=f"stage_{level}_flat")(x)
+        features.append(layers.Rescaling(weight, name=f"stage_{level}_weighted")(flat))
+    features = layers.Concatenate(name="features")(features)
+    return keras.Model(inputs, logits_output(features), name="feature_critic")
+
+
 # --- Parts ---
 
 
@@ -186,10 +248,10 @@ def conv(x, width: int, side: int, name: str, level: int, spectral_norm: bool, s
     return blocks.apply_spectral_norm(layer, x, name) if spectral_norm else layer(x)
 
 
-def activated(x, name: str, normalized: bool):
+def activated(x, name: str, normalized: bool, **settings):
     """Apply batch norm, or not, and LeakyReLU."""
     if normalized:
-        x = blocks.batch_norm(f"{name}_bn")(x)
+        x = blocks.batch_norm(f"{name}_bn", **settings)(x)
     return layers.LeakyReLU(0.2, name=f"{name}_act")(x)
 
 

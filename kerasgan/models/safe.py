@@ -21,7 +21,7 @@ import keras
 
 from kerasgan.errors import KerasganError
 from kerasgan.models import archives
-from kerasgan.models.blocks import SeededDropout
+from kerasgan.models.blocks import SeededDropout, WeightClip
 from kerasgan.stack import (
     FUNCTIONAL,
     OPERATION_LAYERS,
@@ -183,7 +183,7 @@ def known_classes(added: bool) -> list[list[str | None]]:
         for name, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, base) and name not in REFUSED_LAYERS
     ]
-    own = (SeededDropout,)
+    own = (SeededDropout, WeightClip)
     known += [[each.__module__, each.__name__, f"kerasgan>{each.__name__}"] for each in own]
     known += [[kind.__module__, kind.__name__, kind.__name__] for kind in operation_classes()]
     known += [["keras", "Sequential", None], [*POLICY, None]]

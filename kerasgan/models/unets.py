@@ -168,6 +168,43 @@ def attention_unet(
 
 
 @register_builder
+def nested_unet(
+    size: int | tuple[int, int] = 128,
+    channels: int = 3,
+    classes: int = 1,
+    filters: int = 16,
+    levels: int = 4,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a U-Net++: between the way down and the way up lie nodes joined with all before them.
+
+    Node (i, j) of level i, of which column 0 is the way down, takes every node (i, 0) to (i, j - 1)
+    of its level and the node (i + 1, j - 1) below it, grown by a 2 x 2 transposed convolution. The
+    last node of the first level gives the mask; the paper's deep supervision is left out.
+
+    Layers are named by place: `down_1_conv_a`, `middle_conv_a`, and for node (1, 2)
+    `node_1_2_grow`, `node_1_2_skip`, `node_1_2_conv_a`; `mask`.
+
+    Arguments and value are those of `unet`.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> model = kg.models.nested_unet(size=(32, 48), filters=2, levels=3)
+        >>> model.output_shape, len(model.get_layer("node_1_3_skip").input)
+        ((None, 32, 48, 1), 4)
+
+    Source: Zhou et al. 2018 (arXiv 1807.10165), equation 1.
+    """
+    image, seeds = unet_inputs(size, channels, classes, filters, levels, seed)
+    rows = [[x] for x in way_down(image, filters, levels, seeds)]
+    for column in range(1, levels + 1):
+        for level in range(1, levels + 2 - column):
+            row, below = rows[level - 1], rows[level][column - 1]
+            row.append(join(below, row, f"node_{level}_{column}", seeds))
+    return keras.Model(image, blocks.mask_head(rows[0][-1], classes, seeds), name="nested_unet")
+
+
+@register_builder
 def residual_unet(
     size: int | tuple[int, int] = 128,
     channels: int = 3,

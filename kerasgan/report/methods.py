@@ -24,8 +24,8 @@ def method_figure(
     """Draw the mean of each method and its interval, a panel for each metric.
 
     Args:
-        table: What `kerasgan.evaluation.faithfulness`, `localisation`, `context` or
-            `complexity` returned.
+        table: What `kerasgan.evaluation.faithfulness`, `localisation`, `context`, `complexity` or
+            `stability` returned.
         path: Of the picture to write; None to only return the figure.
         metrics: Which to draw; None for all, 12 at most.
 

@@ -56,7 +56,16 @@ def wasserstein(real: tf.Tensor, fake: tf.Tensor) -> tuple:
     return -tf.reduce_mean(fake), tf.reduce_mean(fake) - tf.reduce_mean(real)
 
 
-ADVERSARIAL = {loss.__name__: loss for loss in (vanilla, least_squares, hinge, wasserstein)}
+def segan(real: tf.Tensor, fake: tf.Tensor) -> tuple:
+    """Mean |real - fake| of a critic's features, as `feature_critic` gives them, and its negative.
+
+    Source: Xue et al. 2018 (arXiv 1706.01805), equation 2.
+    """
+    distance = tf.reduce_mean(tf.abs(real - fake))
+    return distance, -distance
+
+
+ADVERSARIAL = {loss.__name__: loss for loss in (vanilla, least_squares, hinge, wasserstein, segan)}
 
 FAKES = {
     "vanilla": lambda fake: mean_entropy(0.0, fake) / 2,

@@ -168,7 +168,7 @@ class SegmentationGAN(keras.Model):
                 or a number for each image; or a `keras.losses.Loss`. It is logged under its own
                 name and `_loss`.
             adversarial: the adversarial loss: `"vanilla"`, `"least_squares"`, `"hinge"`,
-                `"wasserstein"` (with `gradient_penalty=10`).
+                `"wasserstein"` (with `gradient_penalty=10`), `"segan"` (with `feature_critic`).
             adversarial_weight: its weight in the generator's loss, from 0 up; with 0 the
                 discriminator is neither run nor trained.
             feature_matching: weight in the generator's loss of the distance between the

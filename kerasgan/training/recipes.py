@@ -40,6 +40,7 @@ GENERATORS = (
     "unet",
     "residual_unet",
     "attention_unet",
+    "nested_unet",
     "encoder_unet",
     "segformer",
     "convnext_unet",
@@ -49,6 +50,7 @@ DISCRIMINATORS = (
     "pixel_discriminator",
     "mask_discriminator",
     "image_discriminator",
+    "feature_critic",
 )
 ENCODING = ("encoder", "weights", "frozen_stages")
 KINDS: dict[str, Any] = {
@@ -79,7 +81,7 @@ class Recipe:
         generator: name of a function of `kerasgan.models`, such as `"pix2pix_generator"`,
             `"unet"`, `"residual_unet"`.
         discriminator: likewise: `"patch_discriminator"`, `"pixel_discriminator"`,
-            `"mask_discriminator"`, `"image_discriminator"`.
+            `"mask_discriminator"`, `"image_discriminator"`, `"feature_critic"`.
         encoder: of `encoder_unet`, such as `"efficientnet_lite0"`; None for other generators.
         weights: where the encoder begins, as for `encoder_unet`: `"imagenet"`, a file, or None.
         frozen_stages: how many of the encoder's stages keep these weights, as for `encoder_unet`.

@@ -99,7 +99,7 @@ def check_terms(weights: dict, settings: dict, shape, discriminator: keras.Model
                 "with one, and leave adversarial_weight above 0"
             )
         kind = settings["adversarial"]
-        if kind == "wasserstein" and name == "self_training":
+        if kind == "segan" or (kind == "wasserstein" and name == "self_training"):
             raise KerasganError(
                 f"{where} a discriminator that says how real a mask is, so adversarial='vanilla', "
                 f"'least_squares' or 'hinge'. Received: adversarial={kind!r}"

@@ -338,6 +338,7 @@ def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):
         ("unet", {"filters": 2, "levels": 5}),
         ("residual_unet", {"filters": 2}),
         ("attention_unet", {"filters": 2}),
+        ("nested_unet", {"filters": 2, "levels": 4}),
         ("segformer", {"filters": 4}),
         ("encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}),
         ("encoder_unet", {"filters": 2, "encoder": "efficientnet_lite0"}),

@@ -19,6 +19,7 @@ FAMILIES = {
     "unet": lambda: kg.models.unet(size=32, filters=2, levels=2, channels=1),
     "residual": lambda: kg.models.residual_unet(size=32, filters=2),
     "attention": lambda: kg.models.attention_unet(size=32, filters=2, levels=2),
+    "nested": lambda: kg.models.nested_unet(size=32, filters=2, levels=2),
     "segformer": lambda: kg.models.segformer(size=32, filters=2, depths=(1, 1, 1, 1)),
     "convnext": lambda: kg.models.convnext_unet(size=32, filters=2, depths=(1, 2)),
     "addons": lambda: with_addons(),
@@ -45,7 +46,7 @@ def trained(network, seed=0):
     return network
 
 
-SLOWER = ("pix2pix_classes", "unet", "attention", "segformer", "convnext")
+SLOWER = ("pix2pix_classes", "unet", "attention", "nested", "segformer", "convnext")
 
 
 @pytest.fixture(

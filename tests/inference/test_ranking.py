@@ -109,10 +109,7 @@ def test_what_cannot_be_ranked_is_refused(frames, gan):
     untrained = kg.SegmentationGAN(gan.generator, gan.discriminator)
     untrained.compile(losses={"dice": 1.0}, adversarial_weight=0.0)
     refused("one that was not trained", rank, untrained, frames, by="discriminator")
-    inputs = gan.discriminator.inputs
-    pair = keras.layers.Concatenate()(inputs)
-    features = kg.SegmentationGAN(
-        gan.generator, keras.Model(inputs, keras.layers.Conv2D(2, 4)(pair))
-    )
-    features.recipe = {"adversarial_weight": 1.0}
+    untrained.recipe = {"adversarial_weight": 1.0, "adversarial": "segan"}
+    features = kg.SegmentationGAN(gan.generator, gan.discriminator)
+    features.recipe = untrained.recipe
     refused("says how real a mask is", rank, features, frames, by="discriminator")

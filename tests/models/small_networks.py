@@ -9,6 +9,7 @@ GENERATORS = {
     "unet": {"levels": 2},
     "residual_unet": {"levels": 2},
     "attention_unet": {"levels": 2},
+    "nested_unet": {"levels": 2},
     "pix2pix_generator": {},
     "encoder_unet": {"encoder": "vgg16"},
     "segformer": {"depths": (1, 1, 1, 1)},
@@ -19,6 +20,7 @@ DISCRIMINATORS = (
     "pixel_discriminator",
     "mask_discriminator",
     "image_discriminator",
+    "feature_critic",
 )
 BUILT = {
     **GENERATORS,

@@ -7,14 +7,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refused
+from scipy.signal import correlate
 
 import kerasgan as kg
+from kerasgan.models import blocks
 
 models = kg.models
 BUILDERS = (
     models.patch_discriminator,
     models.pixel_discriminator,
     models.image_discriminator,
+    models.feature_critic,
 )
 ALL = pytest.mark.parametrize("build", BUILDERS)
 BOTH = pytest.mark.parametrize("spectral_norm", [False, True])
@@ -156,3 +160,66 @@ def test_mask_discriminator_sees_the_mask_alone():
     widths = [2, 3, 6, 12, 24, 1]
     wanted = sum(16 * a * b + b for a, b in zip(widths, widths[1:]))
     assert models.mask_discriminator(classes=2, filters=3).count_params() == wanted
+
+
+# --- The critic ---
+
+
+def test_critic_multiplies_image_and_mask_by_class():
+    model = models.feature_critic(size=(32, 16), channels=2, classes=3, filters=1)
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (2, 32, 16, 2)).astype("float32")
+    signed_mask = rng.uniform(-1, 1, (2, 32, 16, 3)).astype("float32")
+    masked = [image * (signed_mask[..., [k]] + 1) / 2 for k in range(3)]
+    expected = np.concatenate(masked, axis=-1).reshape(2, -1)
+    np.testing.assert_allclose(model([image, signed_mask])[:, : 32 * 16 * 6], expected, atol=1e-6)
+
+
+def test_critic_against_float64_convolutions():
+    """Stage by stage, with batch norms at their start values, by scipy's correlation."""
+    model = models.feature_critic(size=32, channels=1, classes=1, filters=2)
+    image, signed_mask = pair(channels=1)
+    received = model([image, signed_mask]).numpy()[0]
+    x = (image * (signed_mask + 1) / 2)[0].astype("float64")
+    parts = [x.ravel()]
+    for level, (side, weight) in enumerate(zip((7, 5, 4, 4, 4, 3), (1, 2, 2, 2, 2, 4)), start=1):
+        kernel = model.get_layer(f"stage_{level}_conv").kernel.numpy().astype("float64")
+        new = -(-x.shape[0] // 2)
+        before = max(0, 2 * (new - 1) + side - x.shape[0])
+        low, high = before // 2, before - before // 2
+        padded = np.pad(x, [(low, high), (low, high), (0, 0)])
+        planes = [
+            correlate(padded, kernel[..., k], "valid")[::2, ::2, 0] for k in range(kernel.shape[-1])
+        ]
+        x = np.stack(planes, axis=-1)
+        x = x if level == 1 else 0.05 * x / np.sqrt(1 + 1e-5)
+        x = np.where(x > 0, x, 0.2 * x)
+        assert x.shape[0] == new
+        parts.append(weight * x.ravel())
+    assert len(received) == sum(map(len, parts))
+    for expected in parts:  # by themselves: each is much smaller than the one before
+        found, received = np.split(received, [len(expected)])
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@BOTH
+def test_critic_widens_what_the_generator_narrows(spectral_norm):
+    gan = gan_with(models.feature_critic, spectral_norm, "segan", run_eagerly=True)
+    gan.generator.trainable = False
+    history = trained(gan, epochs=10)
+    lost = history["discriminator_loss"]
+    assert lost[-1] < lost[0] < 0
+    assert lost == pytest.approx([-value for value in history["adversarial_loss"]])
+
+
+def test_critic_weights_stay_within_their_limit():
+    gan = gan_with(models.feature_critic, False, "segan", rate=1.0, run_eagerly=True)
+    trained(gan, epochs=2)
+    largest = [float(tf.reduce_max(tf.abs(w))) for w in gan.discriminator.trainable_weights]
+    assert len(largest) == 6 + 2 * 5
+    assert max(largest) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, "0.05", float("nan"), None])
+def test_wrong_limit_is_named(limit):
+    refused(r"'limit' must be a finite number above 0\. Received", blocks.WeightClip, limit)

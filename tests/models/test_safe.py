@@ -12,6 +12,7 @@ from refusals import refused
 
 import kerasgan as kg
 from kerasgan import KerasganError
+from kerasgan.models import blocks
 from kerasgan.models.safe import load_network
 from kerasgan.stack import KERAS_3
 
@@ -89,7 +90,7 @@ class TestNetworks:
         policy = keras.mixed_precision.Policy("mixed_bfloat16")
         inner = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Dense(3, dtype=policy)])
         x = keras.layers.Activation(keras.activations.mish)(inner(x))
-        x = keras.layers.Conv2D(1, 1)(x)
+        x = keras.layers.Conv2D(1, 1, kernel_constraint=blocks.WeightClip(1.0))(x)
         model = keras.Model(image, x)
         model.compile(keras.optimizers.Adam(), keras.losses.MeanSquaredError())
         model.save(tmp_path / "net.keras")

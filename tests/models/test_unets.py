@@ -65,7 +65,9 @@ def test_levels(size, levels):
 # --- All with levels ---
 
 
-@pytest.mark.parametrize("build", [models.unet, models.attention_unet, models.residual_unet])
+@pytest.mark.parametrize(
+    "build", [models.unet, models.attention_unet, models.nested_unet, models.residual_unet]
+)
 def test_rectangles_explanations_and_wrong_arguments(build):
     model = randomize(build((16, 32), channels=2, classes=3, filters=2, levels=2))
     assert model.output_shape == (None, 16, 32, 3)
@@ -85,9 +87,10 @@ def test_rectangles_explanations_and_wrong_arguments(build):
         refused("'levels' must be a whole number from 1 up", build, 32, levels=levels)
 
 
-def test_trains_against_a_discriminator():
+@pytest.mark.parametrize("name", ["attention_unet", "nested_unet"])
+def test_trains_against_a_discriminator(name):
     discriminator = models.pixel_discriminator(size=32, filters=2, spectral_norm=True)
-    gan = kg.SegmentationGAN(models.attention_unet(32, filters=2, levels=1), discriminator)
+    gan = kg.SegmentationGAN(getattr(models, name)(32, filters=2, levels=1), discriminator)
     gan.compile(keras.optimizers.SGD(0.1), "adam", losses={"cross_entropy": 1.0}, run_eagerly=True)
     before = gan.generator.get_layer("mask_conv").get_weights()[0]
     image, masks = numbers((2, 32, 32, 3)), (numbers((2, 32, 32, 1)) > 0).astype("float32")
@@ -154,3 +157,31 @@ def test_a_closed_gate_cuts_the_skip_off():
         joined, grown, skip = inside(numbers((1, 16, 16, 3)))
         np.testing.assert_array_equal(joined[..., :2], grown)
         np.testing.assert_allclose(joined[..., 2:], share * skip, atol=1e-6)
+
+
+# --- Nested ---
+
+
+def test_nodes_take_their_row_and_the_node_below():
+    levels = 3
+    model = models.nested_unet(32, filters=1, levels=levels)
+
+    def outcome(level, column):
+        if column:
+            return f"node_{level}_{column}_act_b"
+        return f"down_{level}_act_b" if level <= levels else "middle_act_b"
+
+    def sources(layer):
+        inbound = model.get_layer(layer).input
+        inbound = inbound if isinstance(inbound, list) else [inbound]
+        return [other.name for x in inbound for other in model.layers if other.output is x]
+
+    nodes = [(i, j) for i in range(1, 4) for j in range(1, 5 - i)]
+    for level, column in nodes:
+        grown = f"node_{level}_{column}_grow"
+        row = [outcome(level, before) for before in range(column)]
+        assert sources(f"node_{level}_{column}_skip") == [*row, grown]
+        assert sources(grown) == [outcome(level + 1, column - 1)]
+    assert sources("mask_conv") == [outcome(1, levels)]
+    joins = [x for x in model.layers if isinstance(x, keras.layers.Concatenate)]
+    assert len(joins) == len(nodes) == 6

@@ -30,6 +30,7 @@ FORMULAS = {
     ),
     "hinge": (-DRAWN.mean(), np.maximum(0, 1 - TRUE).mean() + np.maximum(0, 1 + DRAWN).mean()),
     "wasserstein": (-DRAWN.mean(), DRAWN.mean() - TRUE.mean()),
+    "segan": (abs(TRUE - DRAWN).mean(), -abs(TRUE - DRAWN).mean()),
 }
 
 

@@ -226,6 +226,7 @@ def test_adversarial_losses_pull_at_sure_logits(name):
         "least_squares": ([-102, 98], [49, -51], [-50, 50]),
         "hinge": ([-1, -1], [0, -1], [0, 1]),
         "wasserstein": ([-1, -1], [-1, -1], [1, 1]),
+        "segan": ([-1, 1], [-1, 1], [1, -1]),
     }[name]
     for found, wanted in zip((pull, on_true, on_drawn), expected):
         np.testing.assert_allclose(found, np.array(wanted) / n, atol=1e-6)

@@ -403,11 +403,9 @@ def test_losses_that_do_not_fit_are_refused():
     refused("'self_training' needs .*wasserstein", build, {"self_training": 1.0}, **hinged)
     refused("'jit_compile' must be", build, {"mean_teacher": 1.0}, jit_compile=True)
     generator = kg.models.unet(size=32, filters=2, levels=1)
-    inputs = [keras.Input((32, 32, 3)), keras.Input((32, 32, 1))]
-    two = keras.Model(inputs, keras.layers.Conv2D(2, 4)(keras.layers.Concatenate()(inputs)))
-    gan = kg.SegmentationGAN(generator, two)
+    gan = kg.SegmentationGAN(generator, kg.models.feature_critic(size=32, filters=1))
     both = {"adversarial": "vanilla", "unlabelled_losses": {"adversarial": 1.0}}
-    refused("one score for each place", gan.compile, **both)
+    refused("one score for each place.*feature_critic", gan.compile, **both)
     refused("unlabelled_losses", kg.recipes.get, "fast", unlabelled_losses={"cutmx": 1.0})
     refused("unlabelled_rampup", kg.recipes.get, "fast", unlabelled_rampup=0.5)
     assert "unlabelled" not in " ".join(build({"cutmix": 0.0})._means)

@@ -40,13 +40,18 @@ NUMBERS_FIRST_CALLS = KERAS_3
 # Under tf.distribute Keras 3 clips the gradients of each device, Keras 2.14 their sum.
 CLIPS_BEFORE_SUM = KERAS_3
 
+# What Keras 3 makes of a step's numbers on several machines ends in TensorFlow's errors: it takes a
+# mean along their first axis, and they have none.
+REDUCES_NUMBERS_ACROSS_MACHINES = not KERAS_3
+
 
 @contextlib.contextmanager
 def strategy_in_force(model: keras.Model) -> Iterator[None]:
     """Let a model train by the strategy in whose scope this is, and not by one of its own.
 
     With one of its own, `fit` and `evaluate` of Keras 3 first read a batch and average it over
-    devices, to build what is built: data would begin one batch late.
+    devices, to build what is built: data would begin one batch late, and machines that hold batches
+    of different sizes fail.
     """
     strategy = model.distribute_strategy
     if KERAS_3:

@@ -215,6 +215,9 @@ def _prefetched(batches: tf.data.Dataset, length: int) -> tf.data.Dataset:
     options = tf.data.Options()
     # Autotuning's thread sleeps 10, 20, 40 ... ms, and an epoch's end waits for it.
     options.autotune.enabled = False
+    # Where several machines train together, each takes its part of every batch.
+    share = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = share
     length = tf.data.experimental.assert_cardinality(length)
     return batches.prefetch(2).apply(length).with_options(options)
 

@@ -14,7 +14,7 @@ Which file to open:
 - `inspection.py`, `batch_checker.py`, `checks.py`: what data, batches and settings must be
 - `store.py`: the folder of a saved model; `record.py`: notes on what it was trained on
 - `resume.py`, `checkpoint.py`, `signals.py`, `feed.py`: states of a run, and going on from them
-- `replicas.py`: several devices
+- `replicas.py`, `workers.py`: several devices, several machines
 """
 
 from kerasgan.training import recipes

@@ -79,11 +79,11 @@ class StateFolder:
                 return path
         raise OSError(f"both '{name}' and '{name}_state' are something else there")
 
-    def add(self, path: pathlib.Path) -> None:
-        """Note a new state; remove older ones, and what a killed process left."""
+    def add(self, path: pathlib.Path, clean: bool) -> None:
+        """Note a new state; `clean` removes older ones, and what a killed process left."""
         before = self.states
         self.states = [*(state for state in before if state != path), path][-2:]
-        for other in self.path.iterdir():
+        for other in self.path.iterdir() if clean else ():
             own = other in before or self._is_own(other)
             left = UNFINISHED.fullmatch(other.name) and not os.path.lexists(other / "old")
             if (own or left) and other not in self.states:

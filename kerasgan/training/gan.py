@@ -17,7 +17,7 @@ from kerasgan.errors import KerasganError
 from kerasgan.models.framing import note_framing
 from kerasgan.models.outputs import to_probability, to_signed_mask, with_logits
 from kerasgan.models.preprocess import get_preprocess, set_preprocess
-from kerasgan.training import checks, feed, guards, inspection, optimizers, replicas, store
+from kerasgan.training import checks, feed, guards, inspection, optimizers, replicas, store, workers
 from kerasgan.training import resume as runs
 from kerasgan.training.adversarial import (
     ADVERSARIAL,
@@ -314,6 +314,7 @@ class SegmentationGAN(keras.Model):
         """Return the generator's output, as it is, for a batch of images."""
         return self.generator(inputs, training=training)
 
+    @workers.explain_lost_workers
     @guards.silence_slow_callbacks()
     @inspection.unwrap_errors()
     def fit(
@@ -497,11 +498,19 @@ class SegmentationGAN(keras.Model):
         """Return what `fit` calls for a step; it moves nothing while `_skips_steps` is true."""
         if self.train_function is None or force:
             super().make_train_function(force)
-            step = self.train_function
+            step = replicas.run_on_all_machines(self, self.train_function, self.train_step)
             self.train_function = lambda data: (
                 self.get_metrics_result() if self._skips_steps else step(data)
             )
         return self.train_function
+
+    def make_test_function(self, force=False):
+        """Return what `evaluate` calls for a step."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            step = replicas.run_on_all_machines(self, self.test_function, self.test_step)
+            self.test_function = step
+        return self.test_function
 
     # --- One step ---
 

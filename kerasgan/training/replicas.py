@@ -8,8 +8,13 @@ import keras
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.stack import layers_of, strategy_in_force, variable_of
-from kerasgan.training import feed
+from kerasgan.stack import (
+    REDUCES_NUMBERS_ACROSS_MACHINES,
+    layers_of,
+    strategy_in_force,
+    variable_of,
+)
+from kerasgan.training import feed, workers
 
 
 def is_distributed() -> bool:
@@ -33,12 +38,6 @@ def check_scope(gan, optimizer, discriminator_optimizer) -> None:
     if not tf.distribute.has_strategy():
         return
     strategy = tf.distribute.get_strategy()
-    resolver = strategy.cluster_resolver
-    if resolver is not None and sum(map(len, resolver.cluster_spec().as_dict().values())) > 1:
-        raise KerasganError(
-            "A SegmentationGAN trains on the devices of one machine. Received: the scope of "
-            f"{type(strategy).__name__}, for several; use tf.distribute.MirroredStrategy"
-        )
     parts = {"generator": gan.generator, "discriminator": gan.discriminator}
     parts.update(optimizer=optimizer, discriminator_optimizer=discriminator_optimizer)
     for name, part in parts.items():
@@ -98,6 +97,26 @@ def distribute_evenly(gan, method):
             return method(_distribute(x, devices), y, **options)
 
     return run
+
+
+def run_on_all_machines(gan, function, step):
+    """Return the function that Keras calls with an iterator, ours where that of Keras fails."""
+    strategy = gan.distribute_strategy
+    if workers.index_and_count(strategy)[1] == 1 or REDUCES_NUMBERS_ACROSS_MACHINES:
+        return function
+
+    @tf.function(reduce_retracing=True)
+    def on_devices(data):
+        logs = strategy.run(step, (data,))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+
+    def on_iterator(iterator):
+        logs = on_devices(next(iterator))
+        for _, data in zip(range(gan.steps_per_execution - 1), iterator):
+            logs = on_devices(data)
+        return logs
+
+    return on_iterator
 
 
 def _distribute(data, devices: int):

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, warn
 from kerasgan.stack import trackable, variable_of
-from kerasgan.storage import atomic_replace, write_file
-from kerasgan.training import feed
+from kerasgan.storage import write_file
+from kerasgan.training import feed, workers
 from kerasgan.training.checkpoint import NOTES, StateFolder, free_space, write_checksums
 from kerasgan.training.record import differences, settings_of
 from kerasgan.training.signals import StopSignals
@@ -38,6 +38,7 @@ def run(fit, gan, x, y, pair, folder, initial_epoch: int, guards, callbacks, opt
     state = RunState(folder, callbacks, guards, facts)
     epoch = state.restore(gan, initial_epoch)
     step = state.step
+    workers.check_same_state(gan.distribute_strategy, folder, [epoch, step])
     if state.restored:
         record.go_on(gan.fits, len(state.epochs))
     first = state.epochs[0] if state.epochs else epoch
@@ -119,6 +120,7 @@ class RunState(keras.callbacks.Callback):
         self._best: list[np.ndarray] = []
         self._streak, self._now = 0, (0, 0)
         self._due, self._failed = 0.0, False
+        self._timely, self._number = False, 0
         self._first, self._whole = 0, True
 
     # --- Going on ---
@@ -222,11 +224,9 @@ class RunState(keras.callbacks.Callback):
         steps = self.params["steps"]
         self._whole = not steps or steps % (batch + 1 - self._first) == 0
         self._now = (self._now[0], min(batch + 1, steps or batch + 1))
-        asked = self.signals.received
-        if asked or time.monotonic() >= self._due:
+        if self._is_asked_to_stop() or self._timely:
             self._write_within_epoch()
-        if asked:
-            self.signals.check()
+        self._stop()
 
     def on_test_begin(self, logs=None):
         """Note the means over the epoch's steps, which the validation overwrites."""
@@ -234,11 +234,11 @@ class RunState(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch, logs=None):
         """Write the state behind the epoch's last step if a signal came during the validation."""
-        if self.signals.received:
+        if self._is_asked_to_stop():
             for variable, value in zip(_means(self.model), self._trained):
                 variable.assign(value)
             self._write_within_epoch()
-            self.signals.check()
+        self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the state behind an epoch."""
@@ -248,12 +248,26 @@ class RunState(keras.callbacks.Callback):
         self.length = self._now[1]
         self._now = (epoch + 1, 0)
         self._write()
-        self.signals.check()
+        self._is_asked_to_stop()
+        self._stop()
 
     def on_train_end(self, logs=None):
         """Try once more to write the last state, if that failed."""
         if self._failed:
             self._write()
+
+    def _is_asked_to_stop(self) -> bool:
+        """Return whether a signal came to any worker; all workers must call this alike."""
+        mine = [self.signals.received or 0, time.monotonic() >= self._due]
+        table = workers.gather(self.model.distribute_strategy, mine)
+        self._timely = bool(table[0, 1])  # by the chief's clock
+        self._number = int(table[:, 0].max())
+        return self._number > 0
+
+    def _stop(self):
+        if self._number:
+            self.signals.received = self._number
+            self.signals.check()
 
     def _write_within_epoch(self):
         if self.within and self._whole:
@@ -261,20 +275,22 @@ class RunState(keras.callbacks.Callback):
 
     def _write(self):
         began = time.monotonic()
-        states = self.folder
+        strategy, states = self.model.distribute_strategy, self.folder
+        index, count = workers.index_and_count(strategy)
         try:
-            path = states.new_path(*self._now)
-            with atomic_replace(path) as folder:
-                folder.mkdir()
+            path = states.new_path(*self._now) if index == 0 else states.path
+            with workers.write_on_chief(strategy, path) as folder:
                 self._write_to(folder)
                 write_checksums(folder)
         except (OSError, tf.errors.OpError) as error:
+            if count > 1 and isinstance(error, workers.LOST_WORKER_ERRORS):
+                raise
             self._failed = True
             failure = (
                 f"The state of the run cannot be written to '{states.path}' "
                 f"({free_space(states.path)}): {getattr(error, 'message', error)}"
             )
-            if not states.states:
+            if not states.states or count > 1:  # the others wait for what this one has not read
                 raise KerasganError(
                     f"{failure}. Make room, or resume from another folder"
                 ) from error
@@ -284,7 +300,7 @@ class RunState(keras.callbacks.Callback):
             )
         else:
             self._failed = False
-            states.add(path)
+            states.add(path, clean=index == 0)
         now = time.monotonic()
         self._due = now + max(SECONDS, SHARE * (now - began))
 

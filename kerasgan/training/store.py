@@ -20,10 +20,11 @@ from kerasgan.models.framing import check_framing, get_framing, set_framing
 from kerasgan.models.preprocess import NAMES, get_preprocess, set_preprocess
 from kerasgan.models.safe import load_network
 from kerasgan.stack import is_of_this_keras, path_of, slot_name
-from kerasgan.storage import atomic_replace, last_complete
+from kerasgan.storage import last_complete
 from kerasgan.training.checkpoint import NOTES, free_space
 from kerasgan.training.losses import SEGMENTATION
 from kerasgan.training.optimizers import inner_of
+from kerasgan.training.workers import write_on_chief
 
 SETTINGS = "kerasgan.json"
 LEFT_BEHIND = (".DS_Store", "Thumbs.db", "desktop.ini")  # by operating systems
@@ -57,8 +58,7 @@ def save_model(gan, folder, overwrite: bool = True) -> None:
             f"'{folder}' exists; pass overwrite=True to replace it, or choose another folder"
         )
     try:
-        with atomic_replace(folder, _check_ours) as fresh:
-            fresh.mkdir()
+        with write_on_chief(gan.distribute_strategy, folder, _check_ours) as fresh:
             write(gan, fresh)
     except OSError as error:
         raise KerasganError(

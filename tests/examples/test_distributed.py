@@ -12,10 +12,12 @@ def test_two_logical_processors_train_and_score(tmp_path):
     folder = tmp_path / "results"
     done = run_alone("train_distributed", "--results", folder, *SMALL)
     assert done.returncode == 0, done.stderr
-    assert "2 devices" in done.stdout
+    assert "Process 0 of 1, 2 devices in all" in done.stdout
+    scored, whole = (pd.read_csv(folder / f"{name}.csv") for name in ("scores_0", "scores"))
     _, test = kg.data.load_folder(folder / "data").split(1 / 6, seed=0)
-    assert pd.read_csv(folder / "scores.csv")["name"].tolist() == list(test.names)
+    assert sorted(whole["name"]) == sorted(test.names)
+    assert len(scored) == len(test)
     states = sorted(path.name for path in (folder / "state").iterdir())
     assert states == ["epoch_0000_step_1", "epoch_0001"]
-    explanation = kg.explain.Explanation.load(folder / "explanation.npz")
+    explanation = kg.explain.Explanation.load(folder / "explanation_0.npz")
     assert explanation.relevance.shape[1:] == (32, 32, 3)

@@ -19,6 +19,7 @@ KINDS = {
     "nifti": (files.nifti_cases, files.check_nifti, 30, 600, "nibabel"),
     "films": (files.film_cases, files.check_film, 10, 150, "av"),
     "grey": (files.grey_cases, files.check_grey, 15, 200, ""),
+    "progress": (files.progress_cases, files.check_progress, 15, 200, ""),
     "networks": (models.network_cases, models.check_network, 20, 450, ""),
     "bundles": (models.bundle_cases, models.check_bundle, 20, 350, ""),
     "models": (models.model_cases, models.check_model, 4, 100, ""),

@@ -392,6 +392,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("model", metavar="RUN", help="what `kerasgan train` wrote, a saved model or a bundle")
     add("--out", metavar="PATH", required=True, help="a file that ends in .onnx, or a folder")
+    add("--explain", metavar="RULE", help="write the explainer by this rule instead: a SavedModel")
 
     add = command(
         "convert",

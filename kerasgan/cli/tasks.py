@@ -409,9 +409,17 @@ def pack(
     return digest, size
 
 
-def export(model: str | os.PathLike, *, out: str | os.PathLike) -> Answer:
+def export(
+    model: str | os.PathLike,
+    *,
+    out: str | os.PathLike,
+    explain: str | None = None,
+) -> Answer:
     """Write a network for where there is no kerasgan: ONNX if the path ends so, else SavedModel."""
     loaded = load_model(model)
+    if explain is not None:
+        path = kg.explain.export_explainer(kg.Explainer(loaded, rule=explain), out)
+        return Answer({"path": os.fspath(path), "rule": explain}, f"Explainer written to {path}")
     options = options_of(loaded, ("size", "temperature", "preprocess", "mode"))
     if pathlib.Path(out).suffix == ".onnx":
         options.pop("mode", None)

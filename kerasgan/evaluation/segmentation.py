@@ -7,6 +7,7 @@ large it is.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from collections import deque
@@ -68,7 +69,8 @@ MASK_SETS = ("distances", "surface", "objects", "centreline")
 """Those that need no probabilities."""
 SUMS = ("true_area", "predicted_area", "objects", "false_positives_per_image")
 """Columns that are added up over classes, where others are averaged."""
-AskedScores = Optional[Union[str, Sequence[str]]]
+Score = Callable[[np.ndarray, np.ndarray], Any]
+AskedScores = Optional[Union[str, Mapping[str, Score], Sequence[Union[str, Score]], Score]]
 Spacing = Union[float, Sequence[float], Callable[[str], Union[float, Sequence[float]]]]
 
 
@@ -102,7 +104,8 @@ def evaluate(
             `"agree"`, 1 where both masks are equal and 0 where not; `"medai"`, both masks are
             inverted where the true one is empty; `"nan"`, NaN, which means leave out.
         surface: As `scores="distances"`.
-        scores: Further scores, as for `evaluate_masks`; here also `"calibration"`.
+        scores: Further scores: names of sets, functions of your own, or a list of both, as for
+            `evaluate_masks`; here also `"calibration"`.
         tolerance: As for `evaluate_masks`, like the next three.
         spacing: Size of a pixel.
         overlap: Jaccard index above which objects match.
@@ -133,7 +136,8 @@ def evaluate(
     several = isinstance(samples, Mapping)
     datasets = dict(samples) if several else {"": samples}
     _check_datasets(datasets, several, empty, groups)
-    scores = named_scores(scores, surface)
+    classes = next(iter(datasets.values())).classes
+    scores = named_scores(scores, classes, surface)
     threshold = check_number("threshold", threshold, above=0, below=1)
     settings = _checked_settings(tolerance, spacing, overlap, connectivity)
     judged: dict[Any, Evaluated] = {}
@@ -202,7 +206,11 @@ def evaluate_masks(
         surface: As `scores="distances"`.
         scores: Further scores, one or a list of: `"distances"` between outlines, `"surface"`, the
             same and what share of the outlines is right, `"objects"`, `"centreline"`, or `"all"` of
-            these.
+            these; and scores of your own, as a dict from names to functions, or
+            functions that are called as their score. Each takes the true and the predicted mask of
+            an image, bool (height, width), and returns a number, or NaN where there is none. With
+            several classes it is called for each against the rest. One thread calls it, one image
+            after the other.
         tolerance: Distance of outlines that is right still, for `surface_dice` and `boundary_iou`,
             above 0, in pixels or in the unit of `spacing`. Choose it from how far the outlines of
             two experts differ.
@@ -224,28 +232,31 @@ def evaluate_masks(
         then; 0 where both are (NaN where `empty` is `"nan"`). With "surface", these,
         `surface_dice` and `boundary_iou`. With "objects", the columns of `object_scores`; with
         "centreline", `cldice`. `surface_dice`, `boundary_iou` and `cldice` are 0 where one of the
-        masks is empty and 1 where both are (NaN where `empty` is `"nan"`).
-        `attrs["summary"]` is what `summarize` returns, with the number of `images`, the policy,
-        `empty`, and the `settings` of scores that were asked for.
+        masks is empty and 1 where both are (NaN where `empty` is `"nan"`). With scores of your own,
+        a column of each. `attrs["summary"]` is what `summarize` returns, with the number of
+        `images`, the policy, `empty`, and the `settings` of scores that were asked for.
 
     Raises:
-        KerasganError: If the samples are unlabelled, or masks are too few, too many, of another
-            size, or hold other values.
+        KerasganError: If the samples are unlabelled, masks are too few, too many, of another size
+            or hold other values, or a score of your own fails or returns no number (the message
+            names score and image).
 
     Example:
         >>> import kerasgan as kg
         >>> samples = kg.data.synthetic.write_dataset("frames", count=2, size=32)
+        >>> def too_large(truth, predicted):
+        ...     return predicted.sum() / truth.sum() - 1 if truth.any() else np.nan
         >>> whole = [np.ones((32, 32), bool)] * 2
-        >>> table = evaluate_masks(samples, whole, scores="objects")
-        >>> table["recall"].tolist()
-        [1.0, 1.0]
+        >>> table = evaluate_masks(samples, whole, scores=["objects", too_large])
+        >>> bool((table["too_large"] > 0).all())
+        True
     """
     check_samples(samples, empty)
     try:
         masks = iter(masks)
     except TypeError:
         raise invalid("masks", "one mask for each of the samples", masks) from None
-    scores = named_scores(scores, surface, MASK_SETS)
+    scores = named_scores(scores, samples.classes, surface, MASK_SETS)
     group_rows(samples.names, groups)
     settings = _checked_settings(tolerance, spacing, overlap, connectivity)
     found = _judge(samples, _arrays(samples, masks), empty, scores, settings, verbose)
@@ -267,7 +278,7 @@ def _judge(
     samples: Samples,
     masks: Iterable[np.ndarray],
     empty: str,
-    scores: Sequence[str],
+    scores: Mapping[str, Score | None],
     settings: Mapping[str, Any],
     verbose: bool,
 ) -> Evaluated:
@@ -285,6 +296,8 @@ def _judge(
         pixels.append(truth.size)
         columns = _score_columns(counts, empty)
         pairs = [(truth == label, mask == label) for label in labels if further]
+        for array in (array for pair in pairs for array in pair):
+            array.flags.writeable = False  # or a score of one's own could change the next ones
         rows = [_further_row(name, *pair, empty, scores, settings) for pair in pairs]
         columns.update({key: np.array([row[key] for row in rows]) for key in (rows or [{}])[0]})
         return {"name": name, **_row(columns)}
@@ -321,8 +334,10 @@ def _judge(
 def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, float]:
     """Scores that were asked for, of one class of one image."""
     row: dict[str, float] = {}
-    for score_name in scores:
-        if score_name in ("distances", "surface"):
+    for score_name, function in scores.items():
+        if function is not None:
+            row[score_name] = _own_score(score_name, function, truth, predicted, name)
+        elif score_name in ("distances", "surface"):
             spacing = settings["spacing"]
             if callable(spacing):
                 spacing = _spacing_of(name, spacing)
@@ -363,7 +378,7 @@ def _with_calibration(found: Evaluated, calibrations: list[Calibration]) -> Eval
     return Evaluated(table, found.pixels, bins)
 
 
-def _stated(scores: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(scores: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the sets of scores that were asked for."""
     stated: dict[str, Any] = {}
     if "surface" in scores:
@@ -469,22 +484,46 @@ def save_table(
 
 
 def named_scores(
-    scores: AskedScores, surface: bool = False, sets: Sequence[str] = tuple(SETS)
-) -> list[str]:
-    """Return the names of the sets of `SETS` that are asked for."""
-    several = scores if isinstance(scores, (list, tuple)) else [scores]
-    asked = ["distances"] if surface else []
-    for name in several:
-        if name is None:
+    scores: AskedScores, classes: int, surface: bool = False, sets: Sequence[str] = tuple(SETS)
+) -> dict[str, Score | None]:
+    """Return what is asked for by name: functions, or None for sets of scores of `SETS`."""
+    several = list(scores) if isinstance(scores, (list, tuple)) else [scores]
+    asked: list[tuple[Any, Any]] = [("distances", None)] if surface else []
+    for each in several:
+        if isinstance(each, Mapping):
+            asked += each.items()
+        elif isinstance(each, str) and each in (*sets, "all"):
+            asked += [(name, None) for name in (sets if each == "all" else [each])]
+        elif isinstance(each, str):
+            raise _unknown_score(each, sets)
+        elif each is not None:
+            asked.append((getattr(each, "__name__", repr(each)), each))
+    own = [name for name, function in asked if function is not None]
+    if len(set(own)) < len(own):
+        raise KerasganError(
+            f"Argument 'scores' must hold functions of different names. Received: {several}"
+        )
+    of_sets = {name for name, function in asked if function is None and name in sets}
+    columns = [*SCORES, "true_area", "predicted_area", *itertools.chain(*SETS.values())]
+    taken = {"dataset", "name", "fold", *columns, *SETS, "true_area_1"}
+    if classes > 2:
+        taken.update(f"{name}_{label}" for name in columns + own for label in range(1, classes))
+    for name, function in asked:
+        if function is None and name in sets:
             continue
-        if not isinstance(name, str):
-            raise invalid("scores", f"names of sets: {', '.join((*sets, 'all'))}", name)
-        if name not in (*sets, "all"):
-            raise _unknown_score(name, sets)
-        asked += sets if name == "all" else [name]
-    if "surface" in asked:  # which holds the distances
-        asked = [name for name in asked if name != "distances"]
-    return list(dict.fromkeys(asked))
+        if not isinstance(name, str) or not callable(function):
+            raise KerasganError(
+                "Argument 'scores' must hold functions of a true and a predicted mask, by name, or "
+                f"names of sets: {', '.join((*sets, 'all'))}. Received: {name!r}: {function!r}"
+            )
+        if name in taken:
+            raise KerasganError(
+                "Argument 'scores' must hold functions by names that no column and no set of "
+                f"scores has. Received: {name!r}. Pass another, as {{'my {name}': function}}"
+            )
+    if "surface" in of_sets:  # which holds the distances
+        asked = [pair for pair in asked if pair != ("distances", None)]
+    return dict(asked)
 
 
 def _unknown_score(name: str, sets: Sequence[str]) -> KerasganError:
@@ -505,6 +544,25 @@ def _unknown_score(name: str, sets: Sequence[str]) -> KerasganError:
             "model to kerasgan.evaluate"
         )
     return unknown_name("scores", name, (*sets, "all"))
+
+
+def _own_score(
+    score: str, function: Score, truth: np.ndarray, mask: np.ndarray, name: str
+) -> float:
+    try:
+        value = function(truth, mask)
+        plain = not (np.ndim(value) or np.iscomplexobj(value))
+        number = float(value) if plain else np.inf
+    except Exception as error:
+        raise KerasganError(
+            f"Score {score!r} cannot be had of {name!r}: {type(error).__name__}: {error}"
+        ) from error
+    if np.isinf(number):
+        raise KerasganError(
+            f"Score {score!r} must return one number, NaN where there is none. Received: {value!r} "
+            f"for {name!r}"
+        )
+    return number
 
 
 def _score_columns(counts: Counts, empty: str) -> dict[str, np.ndarray]:

@@ -33,11 +33,14 @@ from kerasgan.explain.concepts import Concepts, channel_relevance, most_relevant
 from kerasgan.explain.discriminator import DiscriminatorExplainer, DiscriminatorExplanation
 from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
+from kerasgan.explain.export import export_explainer
 from kerasgan.explain.gradcam import GradCAM
 from kerasgan.explain.gradients import (
     Gradient,
+    GuidedBackprop,
     InputXGradient,
     IntegratedGradients,
+    SmoothGrad,
 )
 from kerasgan.explain.linear import Linear
 from kerasgan.explain.merged import MergedExplainer
@@ -81,17 +84,19 @@ __all__ = [
     # Other methods
     "GradCAM",
     "Gradient",
+    "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
     "Occlusion",
     "Preset",
     "RISE",
+    "SmoothGrad",
     # A rule or a method of your own
     "Linear",
     "Method",
     "Redistribution",
     "Rule",
-    # Ensembles, windows, discriminators, channels, training, other sizes
+    # Ensembles, windows, discriminators, channels, training, other sizes and programs
     "Concepts",
     "DiscriminatorExplainer",
     "DiscriminatorExplanation",
@@ -99,6 +104,7 @@ __all__ = [
     "OriginalSizeRelevance",
     "RelevancePenalty",
     "channel_relevance",
+    "export_explainer",
     "most_relevant",
     "to_original",
 ]

@@ -16,6 +16,7 @@ from kerasgan.explain import methods, targets
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.composites import AttnLRP, Composite
 from kerasgan.explain.explanation import Explanation, find_layer
+from kerasgan.explain.export import export_explainer
 from kerasgan.explain.finite import check_finite, not_finite
 from kerasgan.explain.functions import BUILDING, Functions, Traced, channel_mask
 from kerasgan.explain.gradients import Gradient
@@ -334,6 +335,15 @@ class Explainer:
                 f"image {worst['image']}. Layers that leak: {leaks['layer'].nunique()}"
             )
         return ledger
+
+    def export(self, path: str, target: targets.TargetLike = "prediction") -> None:
+        """Saves the explainer as a SavedModel; see `export_explainer`.
+
+        Args:
+            path: Folder to write; it must not exist.
+            target: As of `explain`; one without arrays.
+        """
+        export_explainer(self, path, target)
 
     def batches(self, *inputs: np.ndarray) -> Iterator[tuple[int, int, list[tf.Tensor]]]:
         """Cuts images into batches that fit into memory, ready for the network.

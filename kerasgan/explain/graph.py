@@ -18,6 +18,7 @@ import tensorflow as tf
 from kerasgan.errors import KerasganError
 from kerasgan.explain.batch_axis import BatchAxis, batch_first, from_batch_first
 from kerasgan.explain.operations import (
+    ACTIVATIONS,
     AFFINE,
     LISTS,
     NORMALISING,
@@ -113,9 +114,9 @@ class Graph:
     names: dict[str, str] = dataclasses.field(default_factory=dict)
     gates: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
-    def run(self, images: Any) -> Run:
+    def run(self, images: Any, guided: bool = False) -> Run:
         """Passes images through the network; see `Run`."""
-        return Run(self, images if isinstance(images, (list, tuple)) else [images])
+        return Run(self, images if isinstance(images, (list, tuple)) else [images], guided)
 
     def node(self, name: str) -> Node:
         """Returns the node of a name."""
@@ -167,7 +168,7 @@ class Graph:
 class Run:
     """One pass of images through a network, every value of it kept."""
 
-    def __init__(self, graph: Graph, images: Sequence[tf.Tensor]):
+    def __init__(self, graph: Graph, images: Sequence[tf.Tensor], guided: bool = False):
         self.graph = graph
         self.images = list(images)
         self.nodes = graph.nodes
@@ -179,9 +180,15 @@ class Run:
         for value, image in zip(graph.images, images):
             if value is not None:
                 self.values[value] = image
+        wrapped = set()
+        if guided:
+            wrapped = {node.output for node in graph.nodes if node.kind == "passed"}
+            wrapped |= {Value(step) for step in graph.steps if step.kind in ACTIVATIONS}
         for step in graph.steps:
             if step.kind != "Image":
                 self.values.update(self._outputs(step, self.values))
+                if Value(step) in wrapped:
+                    self.values[Value(step)] = _guided(self.values[Value(step)])
         self.logits = self.tensor(graph.output)
 
     def tensor(self, value: Value) -> tf.Tensor:
@@ -546,3 +553,11 @@ def _summed_inputs(spread: tf.Tensor, step: Step) -> tf.Tensor:
     if step.kind == "MatMul" and step.attributes["transpose_b"].b:
         return tf.reduce_sum(spread, 1)
     return tf.reduce_sum(spread, list(range(spread.shape.rank - 1)))
+
+
+def _guided(tensor: tf.Tensor) -> tf.Tensor:
+    @tf.custom_gradient
+    def passed(values):
+        return tf.identity(values), tf.nn.relu
+
+    return passed(tensor)

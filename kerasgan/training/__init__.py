@@ -18,7 +18,7 @@ Which file to open:
 """
 
 from kerasgan.training import recipes
-from kerasgan.training.callbacks import SaveBest
+from kerasgan.training.callbacks import MaskImages, SaveBest
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.metrics import Dice, Jaccard
 from kerasgan.training.regularizers import InputGradientPenalty, InvariancePenalty
@@ -28,6 +28,7 @@ __all__ = [
     "InputGradientPenalty",
     "InvariancePenalty",
     "Jaccard",
+    "MaskImages",
     "SaveBest",
     "SegmentationGAN",
     "recipes",

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import threading
 import time
 import types
 
@@ -13,7 +14,7 @@ from PIL import Image
 from refusals import refused
 
 from kerasgan.counts import SCORES
-from kerasgan.data import Samples, load_folder
+from kerasgan.data import load_folder
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation import (
     boundary_iou,
@@ -280,22 +281,137 @@ def test_bad_input(samples, tmp_path):
     refused("must come from evaluate", summary_text, pd.DataFrame({"dice": [1.0]}))
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("surface_dice", "'surface_dice' is a score of the set 'surface'.*scores='surface'"),
-        ("hausdorff_95", "scores='distances'"),
-        ("cldice", "scores='centreline'"),
-        ("ece", "scores='calibration'"),
-        ("object", r"one of .*Did you mean 'objects'\?"),
-        ("nothing like it", "one of distances, surface.*'nothing like it'$"),
-        ("dice", "'dice' is there without being asked for"),
-        ("true_area", "'true_area' is there without"),
-    ],
-)
-def test_a_name_that_is_no_set_is_told_which_one_has_it(samples, name, told):
-    for scores in (name, ["objects", name]):
-        refused(told, evaluate, bright(), samples, scores=scores, verbose=False)
+BAD_VALUES = [None, "good", np.ones(2), np.ones(1), np.ones((1, 1)), [1.0], [[1], [1, 2]]]
+BAD_VALUES += [np.inf, 1j, np.complex128(1j)]
+
+
+class TestOwnScores:
+    def area_error(truth, predicted):
+        return abs(int(truth.sum()) - int(predicted.sum()))
+
+    def test_stands_in_a_column_of_its_own(self, samples):
+        def found(truth, predicted):
+            assert truth.dtype == predicted.dtype == bool
+            assert truth.shape == predicted.shape == (8, 8)
+            return (truth & predicted).sum() / truth.sum() if truth.any() else np.nan
+
+        table = evaluate(bright(), samples, scores=found, verbose=False)
+        expected = evaluate(bright(), samples, empty="nan", verbose=False)["recall"]
+        np.testing.assert_array_equal(table["found"], expected)
+        summary = table.attrs["summary"]["scores"]["found"]
+        assert summary["images"] == 1
+        assert summary["mean"] == expected[0]
+        assert "2 undefined" in summary_text(table)
+
+    def test_takes_functions_lists_and_names(self, samples):
+        masks = [samples.mask(index) for index in range(3)]
+        area_error = TestOwnScores.area_error
+        for scores in (area_error, [area_error], {"area_error": area_error}):
+            table = evaluate_masks(samples, masks, scores=scores)
+            assert table["area_error"].tolist() == [0, 0, 0]
+        table = evaluate_masks(samples, masks, scores={"my area": area_error})
+        assert table.columns[-1] == "my area"
+        assert "area_error" not in evaluate_masks(samples, masks, scores=None)
+
+    def test_of_each_class_against_the_rest(self, tmp_path):
+        levels = np.zeros((8, 8), np.uint8)
+        levels[:2], levels[2:5] = 1, 2
+        image = np.zeros((8, 8, 3), np.uint8)
+        samples = write(tmp_path / "data", {"a": (image, levels)}, classes=3)
+        area = lambda truth, predicted: predicted.sum()  # noqa: E731
+        table = evaluate_masks(samples, [levels], scores={"area": area})
+        assert table.loc[0, ["area", "area_1", "area_2"]].tolist() == [20, 16, 24]
+
+    @pytest.mark.parametrize(
+        "scores",
+        [
+            {"dice": lambda t, p: 1.0},
+            {"hausdorff_95": lambda t, p: 1.0},
+            {"name": lambda t, p: 1.0},
+            {"objects": lambda t, p: 1.0},
+            {"brier": lambda t, p: 1.0},
+            {"surface": lambda t, p: 1.0},
+            {"true_area_1": lambda t, p: 1.0},
+            {3: lambda t, p: 1.0},
+            {"mine": "dice"},
+            [area_error, area_error],
+        ],
+    )
+    def test_that_cannot_be_one_is_refused_before_anything_runs(self, samples, scores):
+        with pytest.raises(KerasganError, match="'scores' must hold functions"):
+            evaluate(bright(), samples, scores=scores, verbose=False)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("surface_dice", "'surface_dice' is a score of the set 'surface'.*scores='surface'"),
+            ("hausdorff_95", "scores='distances'"),
+            ("cldice", "scores='centreline'"),
+            ("ece", "scores='calibration'"),
+            ("object", r"one of .*Did you mean 'objects'\?"),
+            ("nothing like it", "one of distances, surface.*'nothing like it'$"),
+            ("dice", "'dice' is there without being asked for"),
+            ("true_area", "'true_area' is there without"),
+        ],
+    )
+    def test_a_name_that_is_no_set_is_told_which_one_has_it(self, samples, name, told):
+        for scores in (name, ["objects", name]):
+            refused(told, evaluate, bright(), samples, scores=scores, verbose=False)
+
+    @pytest.mark.parametrize("value", BAD_VALUES)
+    def test_that_gives_no_number_is_named(self, samples, value):
+        masks = [samples.mask(index) for index in range(3)]
+        with pytest.raises(KerasganError, match=r"Score 'mine' .*'a'"):
+            evaluate_masks(samples, masks, scores={"mine": lambda truth, predicted: value})
+
+    @pytest.mark.parametrize("name", ["dice_1", "true_area_2", "objects_1", "mine_2"])
+    def test_names_of_columns_of_classes_are_refused(self, samples, tmp_path, name):
+        levels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+        several = write(tmp_path / "several", {"a": (frame(levels), levels)}, classes=3)
+        scores = {"mine": TestOwnScores.area_error, name: TestOwnScores.area_error}
+        with pytest.raises(KerasganError, match=f"'scores' must hold functions .*'{name}'"):
+            evaluate_masks(several, iter([]), scores=scores)
+        evaluate_masks(several, [levels], scores={"dice_3": TestOwnScores.area_error})
+        masks = [samples.mask(index) for index in range(3)]
+        table = evaluate_masks(samples, masks, scores={"dice_1": TestOwnScores.area_error})
+        assert table["dice_1"].tolist() == [0, 0, 0]
+        assert "dice" in table.attrs["summary"]["pooled"]
+
+    @pytest.mark.parametrize("argument", [0, 1])
+    def test_cannot_change_the_masks_of_other_scores(self, samples, argument):
+        def clears(*masks):
+            masks[argument][:] = False
+            return 0.0
+
+        masks = [samples.mask(index) for index in range(3)]
+        with pytest.raises(KerasganError, match=r"Score 'clears' .*'a'.*read-only"):
+            evaluate_masks(samples, masks, scores=[clears, "objects"])
+
+    def test_that_fails_is_named_with_the_image(self, samples):
+        def fails(truth, predicted):
+            return 1 / int(truth.sum())
+
+        masks = [samples.mask(index) for index in range(3)]
+        with pytest.raises(KerasganError, match=r"Score 'fails' .*'b'.*ZeroDivisionError") as error:
+            evaluate_masks(samples, masks, scores=fails)
+        assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+    def test_is_called_by_one_thread_in_order(self, tmp_path):
+        image = np.zeros((8, 8, 3), np.uint8)
+        masks = np.zeros((20, 8, 8), np.uint8)
+        for index, mask in enumerate(masks):
+            mask.flat[: index + 1] = 255
+        samples = write(tmp_path / "data", {f"{i:02}": (image, m) for i, m in enumerate(masks)})
+        seen, threads = [], set()
+
+        def mine(truth, predicted):
+            seen.append(int(truth.sum()))
+            threads.add(threading.get_ident())
+            return seen[-1]
+
+        table = evaluate_masks(samples, iter(masks > 0), scores=mine)
+        assert seen == table["mine"].tolist() == list(range(1, 21))
+        assert len(threads) == 1
 
 
 BAD_MASKS = [None, "a", [[1, 0], [1]], [1, 0], np.zeros((8, 8, 1), int), np.zeros((0, 2, 1))]
@@ -315,7 +431,7 @@ def test_what_holds_no_masks_is_refused(samples, masks):
     refused("'masks' must be one mask for each", evaluate_masks, samples, masks)
 
 
-def test_masks_are_made_no_more_than_a_few_ahead(tmp_path, monkeypatch):
+def test_masks_are_made_no_more_than_a_few_ahead(tmp_path):
     image, mask = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 255, np.uint8)
     samples = write(tmp_path / "data", {f"{i:02}": (image, mask) for i in range(40)})
     made, judged = [], []
@@ -325,14 +441,13 @@ def test_masks_are_made_no_more_than_a_few_ahead(tmp_path, monkeypatch):
             made.append(1)
             yield mask > 0
 
-    def slow(self, index):
+    def slow(truth, predicted):
         time.sleep(0.005)
         judged.append(1)
         assert len(made) - len(judged) < 12
-        return mask > 0
+        return 0.0
 
-    monkeypatch.setattr(Samples, "mask", slow)
-    assert len(evaluate_masks(samples, masks())) == 40
+    assert len(evaluate_masks(samples, masks(), scores=slow)) == 40
 
 
 class TestSetsOfScores:
@@ -365,10 +480,13 @@ class TestSetsOfScores:
         assert table["objects"].tolist() == [1, 0, 0]
         assert "\ntrue_objects_per_image" in summary_text(table)
 
-    def test_several_sets(self, samples):
+    def test_with_scores_of_ones_own(self, samples):
+        def area(truth, predicted):
+            return predicted.sum()
+
         masks = [samples.mask(index) for index in range(3)]
-        table = evaluate_masks(samples, masks, scores=["objects"], surface=True)
-        assert {"object_f1", "hausdorff_95"} <= set(table)
+        table = evaluate_masks(samples, masks, scores=["objects", area], surface=True)
+        assert {"area", "object_f1", "hausdorff_95"} <= set(table)
         assert not {"surface_dice", "cldice"} & set(table)
         both = evaluate_masks(samples, masks, scores="surface", surface=True)
         assert list(both).count("hausdorff_95") == 1
@@ -433,8 +551,8 @@ class TestSetsOfScores:
             {"connectivity": None},
             {"scores": "object"},
             {"scores": ["all", "jaccard"]},
-            {"scores": max},
             {"scores": ["all", {"cldice": max}]},
+            {"scores": [{"objects": max}, "objects"]},
         ],
     )
     def test_bad_settings_are_refused_before_anything_runs(self, samples, options):

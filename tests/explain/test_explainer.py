@@ -21,6 +21,7 @@ from kerasgan.explain import (
     Explanation,
     Gamma,
     IntegratedGradients,
+    SmoothGrad,
     ZPlus,
     first,
     last,
@@ -75,7 +76,7 @@ class TestRight:
         assert np.isfinite(e.relevance).all()
         assert np.abs(e.relevance).max() > 0
 
-    @pytest.mark.parametrize("rule", ["epsilon-gamma-box", "alpha2beta1", "integrated-gradients"])
+    @pytest.mark.parametrize("rule", ["epsilon-gamma-box", "alpha2beta1", "smoothgrad"])
     def test_batches_do_not_matter(self, rule):
         model = small(batch_norm=True)
         together = Explainer(model, rule).explain(IMAGES)
@@ -83,7 +84,7 @@ class TestRight:
         close(one_by_one.relevance, together.relevance)
         for name in ("down_1_conv", "up_1_skip"):
             close(one_by_one.layers[name], together.layers[name])
-        if rule != "integrated-gradients":
+        if rule != "smoothgrad":
             column = "relevance_out"
             close(one_by_one.ledger[column].to_numpy(), together.ledger[column].to_numpy())
         pieces = Explainer(model, rule, batch_size=2).explain(IMAGES, target=together.target)
@@ -117,6 +118,11 @@ class TestRight:
         head = keras.Model(model.input, model.get_layer("head").output)
         change = (head(IMAGES) - head(-np.ones_like(IMAGES))).numpy() * e.target
         np.testing.assert_allclose(e.relevance.sum((1, 2, 3)), change.sum((1, 2, 3)), rtol=0.02)
+
+    def test_smoothgrad_without_noise_is_the_gradient(self):
+        model = small()
+        smooth = Explainer(model, SmoothGrad(samples=2, noise=0.0)).explain(IMAGES)
+        close(smooth.relevance, Explainer(model, "gradient").explain(IMAGES).relevance)
 
 
 class TestTargets:
@@ -213,9 +219,11 @@ class TestTargets:
             ("predicton", "Did you mean"),
         ],
     )
-    def test_that_do_not_fit_are_refused_everywhere(self, explainer, target, message):
+    def test_that_do_not_fit_are_refused_everywhere(self, explainer, target, message, tmp_path):
         for function in (explainer.explain, explainer.relevance):
             refused(message, function, IMAGES, target)
+        with pytest.raises(KerasganError):
+            explainer.export(tmp_path / "saved", target)
         if not tf.is_tensor(target) and not isinstance(target, list):
             with pytest.raises(KerasganError):
                 explainer.check_target(target)
@@ -464,7 +472,7 @@ class TestBadInput:
     def test_models(self):
         two = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
         model = keras.Model(two, layers.Conv2D(1, 1)(layers.Add()(two)))
-        refused(r"models of one input. Received: .* with 2", Explainer, model, "grad-cam")
+        refused(r"models of one input. Received: .* with 2", Explainer, model, "smoothgrad")
         refused(r"list of 2 arrays.*Received: ndarray", Explainer(model).explain, IMAGES)
         refused(r"as many of each input", Explainer(model).explain, [IMAGES, IMAGES[:1]])
         refused("'model' must be a network, not a file", Explainer, "model.keras")

@@ -1,5 +1,7 @@
 """Products of two tensors that both depend on the image: broadcasting, and which is the gate."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -336,6 +338,15 @@ class TestWherever:
         e = Explainer(two_signals(), gates=GATES).explain(pictures(1), np.ones((SIZE, SIZE)))
         e.save(tmp_path / "e")
         assert kg.explain.Explanation.load(tmp_path / "e").gates == e.gates == {"product": (0,)}
+
+    def test_export(self, tmp_path):
+        explainer = Explainer(two_signals(), gates=GATES)
+        explainer.export(tmp_path / "saved")
+        saved = tf.saved_model.load(str(tmp_path / "saved"))
+        assert json.loads(saved.gates.numpy()) == {"product": [0]}
+        images = tf.constant(pictures(2))
+        found = saved.explain(images)["relevance"]
+        np.testing.assert_allclose(found, explainer.relevance(images), rtol=1e-4, atol=1e-7)
 
     def test_merged(self):
         models = [two_signals(), two_signals()]

@@ -295,6 +295,17 @@ class TestAll:
         with pytest.raises(KerasganError, match="'through' needs relevance that layers pass on"):
             explainer.explain(IMAGES, through={"down_2": [0]})
 
+    def test_export(self, explainer, tmp_path):
+        explainer.export(tmp_path / "saved")
+        saved = tf.saved_model.load(str(tmp_path / "saved"))
+        close(
+            saved.explain(IMAGES)["relevance"].numpy(),
+            explainer.explain(IMAGES).relevance,
+            tolerance=1e-5,
+        )
+
+    @pytest.mark.usefixtures("float64")
+    @pytest.mark.parametrize("method", METHODS)
     def test_float64(self, method):
         found = Explainer(small(), method).explain(IMAGES, verbose=False).relevance
         assert found.dtype == np.float64

@@ -344,13 +344,16 @@ def films():
     return tuple(found)
 
 
-film_cases = st.deferred(lambda: st.tuples(broken(films()), st.sampled_from((".avi", ".mp4"))))
+film_cases = st.deferred(
+    lambda: st.tuples(broken(films()), st.sampled_from((".avi", ".mp4")), st.booleans())
+)
 
 
 def check_film(place, case):
-    content, ending = case
+    content, ending, every = case
     path = place.put(f"x{ending}", content)
-    check_conversion(place, lambda out: convert.from_video(path, out, every=2))
+    options = {"every": 2} if every else {"times": [0, 0.1]}
+    check_conversion(place, lambda out: convert.from_video(path, out, **options))
 
 
 TIFF = encoded(LABELS.astype(np.uint16) * 999, "TIFF")
@@ -360,6 +363,28 @@ grey_cases = broken([TIFF, encoded(LABELS, "PNG"), encoded(PIXELS[..., 0] / np.f
 def check_grey(place, content):
     path = place.put("x.tif", content)
     check_conversion(place, lambda out: convert.from_pictures([path], out, low=0, high=4095))
+
+
+SETTINGS = {"from": "pictures", "low": 0.0, "high": 4095.0}
+ROW = {"name": "=x", "source": "x.png", "low": 0.0, "high": 4095.0}
+progress_cases = st.tuples(
+    broken_json([SETTINGS, {"source": "x.png", "rows": [ROW]}, {"source": "y", "rows": []}]),
+    st.booleans(),
+)
+
+
+def check_progress(place, case):
+    """A conversion goes on in a folder whose notes are broken: what it writes is whole."""
+    content, lines = case
+    if lines and isinstance(json.loads(content), list):
+        content = b"\n".join(json.dumps(entry).encode() for entry in json.loads(content))
+    path = place.put("y.tif", TIFF)
+    place.out.mkdir()
+    (place.out / ".conversion.jsonl").write_bytes(content)
+    table = place.run(lambda: convert.from_pictures([path], place.out, low=0, high=4095))
+    if table is not None:
+        assert "manifest.csv" in whole_files(place.out)
+        assert isinstance(table, pd.DataFrame)
 
 
 def huge(kind, side):

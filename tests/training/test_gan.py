@@ -144,6 +144,7 @@ def test_keras_callbacks_work(trained, tmp_path):
         keras.callbacks.CSVLogger(tmp_path / "log.csv"),
         keras.callbacks.TensorBoard(tmp_path / "board", write_graph=False),
         keras.callbacks.TerminateOnNaN(),
+        kg.training.MaskImages(tmp_path / "board", IMAGES[:2], MASKS[:2]),
     ]
     gan.fit(batches(), validation_data=batches(), epochs=2, verbose=0, callbacks=callbacks)
     header = (tmp_path / "log.csv").read_text().splitlines()[0]

@@ -7,12 +7,17 @@ or refused, by a `content_key` of all that it was made from.
 from __future__ import annotations
 
 import contextlib
+import enum
+import functools
 import hashlib
 import itertools
 import numbers
 import os
 import pathlib
+import platform
 import shutil
+import sys
+import sysconfig
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,21 +148,20 @@ def _file_key(path: str | os.PathLike) -> str:
     return key
 
 
-def content_key(value: Any) -> str:
+def content_key(value: Any, what: str = "value") -> str:
     """Return a key of content: the same for the same content, in any process and any folder.
 
-    Plain values, containers and arrays count by value; networks and layers by their settings and
-    weights; `Samples` by the bytes of their files and all their fields; a function by its code, its
-    defaults and what it encloses; another object by its class and its settings, or by the plain
-    values and arrays that it holds.
-
-    Raises:
-        KerasganError: If the content of a part cannot be known.
+    Plain values, containers and arrays count by value; objects by their class and all that they
+    hold; networks by their layers and weights; `Samples` by the bytes of their files and all their
+    fields. A function counts by its code, its defaults and whatever it refers to; one that belongs
+    to an installed package, by its name, its code and the package's version.
     """
     try:
-        return _key(value).hex()
-    except (RecursionError, ValueError) as error:
-        raise KerasganError(f"a value cannot be compared with others: {error}") from error
+        return _Reader().key(value).hex()
+    except KerasganError as error:
+        raise KerasganError(f"{what}: {error}") from error
+    except RecursionError as error:
+        raise KerasganError(f"{what}: it is nested too deeply to be compared") from error
 
 
 def architecture_key(network: keras.Model) -> str:
@@ -165,76 +169,140 @@ def architecture_key(network: keras.Model) -> str:
     return content_key([type(network), _config_of(network)])
 
 
-def _key(value: Any) -> bytes:
-    for kind, plain in PLAIN.items():
-        if isinstance(value, kind):
-            return _hashed(*plain(value))
-    kind, *parts = _parts(value)
-    ready = (bytes, memoryview)
-    return _hashed(kind, *(part if isinstance(part, ready) else _key(part) for part in parts))
+class _Reader:
+    """Makes the key of one value; notes what it has met, by identity."""
 
+    def __init__(self):
+        self._keys: dict[int, bytes] = {}
+        self._above: list[int] = []
+        self._alive: list[Any] = []  # or an identity might be given anew
 
-def _parts(value: Any) -> tuple:
-    """Return what a value is made of: its kind, then keys as bytes, or values to make keys of."""
-    if isinstance(value, Mapping):
-        return "mapping", *sorted(_hashed(_key(k), _key(v)) for k, v in value.items())
-    if isinstance(value, (set, frozenset)):
-        return "set", *sorted(map(_key, value))
-    if type(value) in (list, tuple):
-        return "list", *map(_key, value)
-    if isinstance(value, np.ndarray) or tf.is_tensor(value) or hasattr(value, "numpy"):
-        return _array_parts(value)
-    if isinstance(value, type):
-        return "class", f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, keras.layers.Layer):
-        return "layer", type(value), _config_of(value), value.get_weights()
-    if hasattr(value, "python_function"):  # of tf.function
-        return "function", value.python_function
-    if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return "function", value.__code__, value.__defaults__, value.__kwdefaults__, cells
-    if isinstance(value, types.MethodType):
-        return "method", value.__self__, value.__func__
-    if isinstance(value, types.CodeType):
-        names = [*value.co_names, *value.co_varnames, *value.co_freevars, *value.co_cellvars]
-        return "code", value.co_code, names, list(value.co_consts)
-    if hasattr(value, "_content_for_key"):
-        return "object", type(value), value._content_for_key()
-    if isinstance(value, keras.losses.Loss):  # whose settings leave out those of one's own class
-        return "object", type(value), _without_names(vars(value))
-    if hasattr(value, "get_config"):
-        return "object", type(value), _config_of(value), _variables_of(value)
-    own = getattr(value, "__dict__", None)
-    if own and all(isinstance(part, (*PLAIN, np.ndarray)) for part in own.values()):
-        with contextlib.suppress(Exception):  # fails for a file and others with a hidden state
-            value.__reduce_ex__(2)
-            return "object", type(value), own
-    raise _unknown(value)
+    def key(self, value: Any) -> bytes:
+        for kind, plain in PLAIN.items():
+            if isinstance(value, kind):
+                return _hashed(*plain(value))
+        if id(value) in self._above:
+            return _hashed("cycle", str(len(self._above) - self._above.index(id(value))))
+        if id(value) not in self._keys:
+            self._above.append(id(value))
+            kind, *parts = self._parts(value)
+            ready = (bytes, memoryview)
+            parts = [part if isinstance(part, ready) else self.key(part) for part in parts]
+            self._keys[id(value)] = _hashed(kind, *parts)
+            self._alive.append(value)
+            self._above.pop()
+        return self._keys[id(value)]
 
+    def _parts(self, value: Any) -> tuple:
+        """What a value is made of: its kind, then keys as bytes, or values to make keys of."""
+        if isinstance(value, Mapping):
+            return "mapping", *sorted(_hashed(self.key(k), self.key(v)) for k, v in value.items())
+        if isinstance(value, (set, frozenset)):
+            return "set", *sorted(map(self.key, value))
+        if type(value) in (list, tuple):
+            return "list", *map(self.key, value)
+        if isinstance(value, np.ndarray) or tf.is_tensor(value) or hasattr(value, "numpy"):
+            return self._array(value)
+        if isinstance(value, types.CodeType):
+            return self._code(value)
+        if isinstance(value, types.ModuleType):
+            return "module", value.__name__, _release(value.__name__)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, keras.Model):
+            return "network", type(value), _config_of(value), value.get_weights()
+        if isinstance(value, keras.layers.Layer):
+            return "layer", type(value), _config_of(value), value.get_weights()
+        if hasattr(value, "python_function"):  # of tf.function
+            return "function", value.python_function
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return "method", value.__self__, value.__func__
+        if isinstance(value, (staticmethod, classmethod)):
+            return "method", type(value), value.__func__
+        if hasattr(value, "_content_for_key"):
+            return "object", type(value), value._content_for_key()
+        if hasattr(value, "__wrapped__"):
+            return "wrapped", type(value), value.__wrapped__
+        if hasattr(value, "get_config") and _release(type(value).__module__) is not None:
+            return "object", type(value), _config_of(value), _variables_of(value)
+        if isinstance(value, keras.losses.Loss):  # whose __reduce__ in Keras 3 holds the time
+            return "object", type(value), _without_names(vars(value))
+        return self._object(value)
 
-def _array_parts(value: Any) -> tuple:
-    try:
-        array = np.asarray(value)
-    except Exception as error:  # a symbolic tensor; TensorFlow raises several kinds
-        raise _unknown(value) from error
-    if array.dtype.hasobject:
-        return "array", str(array.shape), array.tolist()
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return "array", str(array.shape), array.dtype.str, memoryview(flat)
+    def _array(self, value: Any) -> tuple:
+        try:
+            array = np.asarray(value)
+        except Exception as error:  # a symbolic tensor; TensorFlow raises several kinds
+            raise _unknown(value) from error
+        if array.dtype.hasobject:
+            return "array", str(array.shape), array.tolist()
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return "array", str(array.shape), array.dtype.str, memoryview(flat)
+
+    def _code(self, code: types.CodeType) -> tuple:
+        names = [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars]
+        counts = [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags]
+        return "code", code.co_code, names, counts, list(code.co_consts)
+
+    def _function(self, function: types.FunctionType) -> tuple:
+        cells = []
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # not yet set
+                cells.append(cell.cell_contents)
+        held = [function.__code__, function.__defaults__, function.__kwdefaults__, cells]
+        release = _release(function.__module__)
+        if release is not None:
+            return "function", f"{function.__module__}.{function.__qualname__}", release, held
+        names = sorted(_names(function.__code__) & function.__globals__.keys())
+        refers = {name: function.__globals__[name] for name in names}
+        return "function", held, refers
+
+    def _class(self, kind: type) -> tuple:
+        name, release = f"{kind.__module__}.{kind.__qualname__}", _release(kind.__module__)
+        if release is not None:
+            return "class", name, release
+        own = {
+            name: [value.fget, value.fset] if isinstance(value, property) else value
+            for name, value in vars(kind).items()
+            if name not in NO_CONTENT and not isinstance(value, SLOTS)
+        }
+        return "class", kind.__qualname__, own, list(kind.__bases__)
+
+    def _object(self, value: Any) -> tuple:
+        try:
+            reduced = value.__reduce_ex__(4)
+        except Exception as error:  # whatever its class makes of it
+            raise _unknown(value) from error
+        if isinstance(reduced, str):
+            return "object", type(value), str(getattr(value, "__module__", "")), reduced
+        _, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+        arguments = [part for part in arguments if part is not type(value)]
+        pieces = [list(part or ()) for part in (items, pairs)]
+        return "object", type(value), arguments, state, pieces
 
 
 PLAIN: dict[type, Callable[[Any], tuple[str, str]]] = {
     type(None): lambda value: ("none", ""),
+    enum.Enum: lambda value: ("enum", f"{type(value).__qualname__}.{value.name}"),
     bool: lambda value: ("bool", str(value)),
     np.bool_: lambda value: ("bool", str(value)),
     str: lambda value: ("text", value),
     bytes: lambda value: ("bytes", value),
     numbers.Integral: lambda value: ("number", str(int(value))),
     numbers.Real: lambda value: ("number", _number(float(value))),
+    numbers.Complex: lambda value: ("complex", repr(complex(value))),
     os.PathLike: lambda value: ("path", os.fsdecode(value)),
     tf.DType: lambda value: ("dtype", value.name),
     np.dtype: lambda value: ("dtype", value.str),
+    np.ufunc: lambda value: ("ufunc", value.__name__),
+    type(...): lambda value: ("ellipsis", ""),
 }
+NO_CONTENT = {"__module__", "__qualname__", "__doc__", "__firstlineno__", "_abc_impl"}
+PACKAGES = ("site-packages", "dist-packages")
+"""Where packages are installed, for one user or by the system too."""
+SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 def _number(value: float) -> str:
@@ -269,7 +337,34 @@ def _hashed(*parts: bytes | memoryview | str) -> bytes:
 
 def _unknown(value: Any) -> KerasganError:
     kind = type(value)
-    return KerasganError(f"the content of a {kind.__module__}.{kind.__qualname__} cannot be known")
+    return KerasganError(
+        f"the content of a {kind.__module__}.{kind.__qualname__} cannot be known, so nothing kept "
+        "in a folder can be tied to it"
+    )
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (part for part in code.co_consts if isinstance(part, types.CodeType))
+    return {*code.co_names}.union(*map(_names, inner))
+
+
+@functools.cache
+def _release(module: str | None) -> str | None:
+    """The version of the installed package that a module is of; None for code of somebody's own."""
+    root = str(module).split(".")[0]
+    if root == "kerasgan":
+        return __version__
+    package = sys.modules.get(root)
+    if root == "__main__" or package is None:
+        return None
+    file = getattr(package, "__file__", None)
+    if file is None:
+        return platform.python_version() if root in sys.builtin_module_names else None
+    installed = {pathlib.Path(sysconfig.get_path(p)) for p in ("stdlib", "purelib", "platlib")}
+    folders = pathlib.Path(file).parents
+    if installed.isdisjoint(folders) and not any(x.name in PACKAGES for x in folders):
+        return None
+    return str(getattr(package, "__version__", platform.python_version()))
 
 
 def _config_of(layer: Any) -> Any:

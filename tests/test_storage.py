@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import importlib
 import os
 import shutil
 import subprocess
@@ -184,14 +185,21 @@ def counted(*values):
     return metric
 
 
+def by_name(name):
+    scope = {}
+    exec(f"def find(image):\n    return {name}(image)", {"abs": abs, "sum": sum}, scope)
+    return scope["find"]
+
+
 SAME = {
     "numbers": lambda: [1, 1.5, True, None, "a", b"b", float("nan"), np.float32(2), np.int64(3)],
     "containers": lambda: {"a": (1, 2), "b": {3, 4}, "c": {"d": [np.zeros((2, 3)), tf.zeros(2)]}},
     "a lambda": lambda: lambda image: image > 0.5,
     "a function": lambda: twice,
-    "a method": lambda: kg.explain.Gamma(0.3).redistribute,
+    "a method": lambda: np.random.default_rng(3).normal,
     "a rule": lambda: kg.explain.Gamma(0.3),
-    "a target with an array": lambda: targets.Mask(np.eye(4)),
+    "a composite": lambda: kg.explain.Composite(("up_*", kg.explain.ZBox(-1, 1))),
+    "a target with an array": lambda: targets.Mask(np.eye(4)) - targets.Pixel(1, 2),
     "a target of one's own": lambda: Left(0.5),
     "a network": network,
     "a recipe's network": lambda: kg.models.unet(size=32, filters=2, levels=2, seed=0),
@@ -218,6 +226,15 @@ def one_of_each_kind():
     assert repr(big) == repr(other)
     at = targets.Pixel
 
+    class Other(targets.Target):
+        def __init__(self, share):
+            self.share = share
+
+        def weights(self, logits):
+            return self.share * logits + 1
+
+    Other.__qualname__ = Left.__qualname__
+
     def held_by(share):
         return lambda image: image * share
 
@@ -227,9 +244,14 @@ def one_of_each_kind():
         big, other, big.astype("float32"), big.ravel(), [], [[]], (1, 2), [2, 1], {1, 2}, {1: 2},
         "1", 1, True, b"1", 1.5, None, targets.Mask(big), targets.Mask(other),
         targets.FalseNegatives(big), targets.FalseNegatives(other), at(1, 2), at(2, 1),
-        Left(0.5), Left(0.25), kg.explain.Gamma(0.25), kg.explain.Gamma(0.5),
-        kg.explain.Epsilon(0.25), kg.explain.Epsilon,
-        *thirds, *held, twice, network(), network(bias=1.0), network(activation="elu"),
+        at(1, 2) - at(2, 1), Left(0.5), Left(0.25),
+        Other(0.5), kg.explain.Gamma(0.25), kg.explain.Gamma(0.5), kg.explain.Epsilon(0.25),
+        kg.explain.Composite(("up_*", kg.explain.Gamma(0.25))), kg.explain.Epsilon,
+        kg.explain.Composite(("down_*", kg.explain.Gamma(0.25))),
+        kg.explain.Composite((lambda layer: True, kg.explain.Gamma(0.25))),
+        kg.explain.Composite((lambda layer: False, kg.explain.Gamma(0.25))),
+        *thirds, *held, twice, by_name("abs"), by_name("sum"), network(), network(bias=1.0),
+        network(activation="elu"), np.random.default_rng(0), np.random.default_rng(1),
         kg.data.Augmentation(), kg.data.Augmentation(rotation=1.0),
         keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-2), keras.optimizers.SGD(1e-2),
         keras.losses.BinaryCrossentropy(), keras.losses.BinaryCrossentropy(from_logits=True),
@@ -239,20 +261,28 @@ def one_of_each_kind():
     ]  # fmt: skip
 
 
-def test_others_have_other_keys():
+def test_others_have_other_keys(monkeypatch):
     several = one_of_each_kind()
     keys = [content_key(value) for value in several]
     alike = {k for k in keys if keys.count(k) > 1}
     assert [value for value, k in zip(several, keys) if k in alike] == []
+    before = content_key(twice)
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    assert content_key(twice) != before
 
 
 def test_what_cannot_be_known_is_named(tmp_path):
-    with open(tmp_path / "a", "w") as file:
-        refused(r"the content of a _io\.TextIOWrapper", content_key, lambda image: file)
-    refused(r"the content of a .*Composite", content_key, kg.explain.Composite())
+    with (
+        open(tmp_path / "a", "w") as file,
+        pytest.raises(kg.KerasganError, match=r"the find: the content of a _io\.TextIOWrapper"),
+    ):
+        content_key(lambda image: file, "the find")
     holder = []
     holder.append(holder)
-    refused("cannot be compared", content_key, holder)
+    assert content_key(holder) == content_key(holder)
+    for _ in range(5000):
+        holder = [holder]
+    refused("nested too deeply", content_key, holder)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +341,7 @@ def test_another_process_finds_the_same_keys(samples):
         from kerasgan.explain import targets
         from kerasgan.storage import content_key
         samples = kg.data.load_folder(sys.argv[1])
-        target = targets.Mask(np.eye(4))
+        target = targets.Mask(np.eye(4)) - targets.Pixel(1, 2)
         held = {"samples", "target", "rule"}
         print(content_key([samples, target, held, kg.explain.Gamma(0.3), {"a": 1, "b": [2.5]}]))
         print(content_key(eval(sys.argv[2])))
@@ -321,7 +351,23 @@ def test_another_process_finds_the_same_keys(samples):
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", work, root, OF_KERAS]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    target = targets.Mask(np.eye(4))
+    target = targets.Mask(np.eye(4)) - targets.Pixel(1, 2)
     held = {"samples", "target", "rule"}
     mine = content_key([samples, target, held, kg.explain.Gamma(0.3), {"b": [2.5], "a": 1}])
     assert found.stdout.split()[-2:] == [mine, content_key(eval(OF_KERAS))]
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages", "mine"])
+def test_what_is_installed_counts_by_its_version(folder, tmp_path, monkeypatch):
+    """Also where it is for one user alone, or in an environment below this one."""
+    place, name = tmp_path / folder, f"elsewhere_{folder[:4]}"
+    place.mkdir()
+    text = "import threading\nclass Kept:\n    held = threading.local()\n"
+    (place / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept = importlib.import_module(name).Kept()
+    if folder == "mine":
+        refused("cannot be known", content_key, kept)
+    else:
+        assert content_key(kept) == content_key(kept)

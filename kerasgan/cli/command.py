@@ -284,7 +284,8 @@ def _parser() -> argparse.ArgumentParser:
         "rank",
         "tasks.rank",
         "List which unlabelled images to label next. Writes a table: rank, name, score, and which\n"
-        "image with a mask or before it one is almost like, for which it comes last.",
+        "image with a mask or before it one is almost like, for which it comes last. The same "
+        "command\ngoes on after Ctrl-C.",
         "kerasgan rank frames --model RUN --out next.csv --count 50 --labelled Kvasir-SEG",
     )
     add("images", metavar="IMAGES", help="a folder of images")
@@ -402,7 +403,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("format", choices=("dicom", "nifti", "coco", "video", "pictures"), help="of the source")
     add("source", metavar="SOURCE", help="file or folder; of COCO the JSON file")
-    add("--out", metavar="FOLDER", required=True, help="folder to write; new or empty")
+    add("--out", metavar="FOLDER", required=True, help="new, or a conversion that was interrupted")
     add("--masks", metavar="PATH", help="dicom, nifti: file or folder with the masks")
     add(
         "--window", nargs=2, type=float, metavar=("LEVEL", "WIDTH"), help="dicom, nifti: grey scale"
@@ -412,6 +413,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", metavar="FOLDER", help="coco: where its file names start from")
     add("--categories", nargs="+", metavar="NAME", help="coco: which to draw; all if left out")
     add("--every", type=int, metavar="N", help="video: every Nth frame")
+    add("--times", nargs="+", type=float, metavar="SECOND", help="video: these moments")
     add("--low", type=float, help="pictures: the value that becomes black")
     add("--high", type=float, help="pictures: the value that becomes white")
 

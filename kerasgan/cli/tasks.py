@@ -93,7 +93,7 @@ def rank(
     labelled: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> Answer:
-    """Write which images to label next."""
+    """Write which images to label next; scores are kept beside until the list is written."""
     out = pathlib.Path(out)
     if out.exists():
         raise KerasganError(f"Argument '--out' names a file that exists: {out}")
@@ -107,6 +107,7 @@ def rank(
     options: dict[str, Any] = {"verbose": True} if loaded else {}
     if by in ("disagreement", "entropy") and len(loaded) == 1:
         options.update(options_of(loaded[0], ("size", "mode", "overlap", "scale", "preprocess")))
+    part = out.with_name(f"{out.name}.part")
     table = kg.inference.rank_images(
         loaded[0] if len(loaded) == 1 else loaded or None,
         samples,
@@ -114,9 +115,11 @@ def rank(
         count=count,
         labelled=labelled,
         seed=seed,
+        resume=part,
         **options,
     )
     kg.evaluation.save_table(table, out)
+    part.unlink(missing_ok=True)
     alike = int((table["like"] != "").sum())
     text = f"{len(table)} of {len(samples)} images, by {by}, listed in {out}"
     if alike:

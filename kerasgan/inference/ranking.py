@@ -7,6 +7,8 @@ frame.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,9 +29,12 @@ from kerasgan.inference.members import (
 from kerasgan.inference.stream import image_source, iterate_logits, to_samples
 from kerasgan.inference.uncertainty import check_passes, entropy_of, mask_disagreement
 from kerasgan.models.framing import bring_whole, framing_of
+from kerasgan.models.functional import generator_of
 from kerasgan.models.outputs import to_signed_mask
+from kerasgan.storage import content_key, package_versions, write_file
 from kerasgan.validation import (
     check_choice,
+    check_path,
     check_seed,
     check_whole_number,
     invalid,
@@ -37,6 +42,7 @@ from kerasgan.validation import (
 
 CRITERIA = ("disagreement", "discriminator", "entropy", "random")
 BATCH = 8
+KIND = "scores of rank_images"
 
 
 def rank_images(
@@ -47,6 +53,7 @@ def rank_images(
     count: int | None = None,
     labelled: Any = None,
     seed: int = 0,
+    resume: str | os.PathLike | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Rank unlabelled images by how much a mask of theirs is needed, to label the first ones next.
@@ -63,6 +70,8 @@ def rank_images(
         labelled: `Samples`, or the path of a folder with images that have masks already. Images
             almost like these come last.
         seed: Of "random".
+        resume: File, made if need be, in which scores are kept as they come: the same call goes on
+            after those that are there, also if images came or went. None keeps nothing.
         **options: `size`, `mode`, `overlap`, `scale`, `augment`, `batch_size`, `preprocess` and
             `verbose`, as for `iterate_logits`. For "disagreement" `augment` is True by default,
             with an ensemble False. For "discriminator" only `size`, `batch_size` and `verbose`.
@@ -73,8 +82,8 @@ def rank_images(
         like, and for which it comes last, else "".
 
     Raises:
-        KerasganError: If model, images or an option cannot be used, or there is no discriminator
-            that was trained.
+        KerasganError: If model, images or an option cannot be used, there is no discriminator that
+            was trained, or `resume` holds something else.
 
     Example:
         >>> import tempfile
@@ -107,7 +116,7 @@ def rank_images(
     elif model is None:
         raise invalid("model", f"a model, for by={by!r}", model)
     else:
-        scores = _scores(model, samples, by, options)
+        scores = _scores(model, samples, by, options, resume)
     order = np.argsort(-scores, kind="stable")
     order, like = _distinct_first(samples, order.tolist(), count, known)
     rows = [(samples.names[i], float(scores[i]), like.get(i, "")) for i in order]
@@ -119,8 +128,14 @@ def rank_images(
 # --- Scores ---
 
 
-def _scores(model: Any, samples: Samples, by: str, options: dict[str, Any]) -> np.ndarray:
-    """Score every image."""
+def _scores(
+    model: Any,
+    samples: Samples,
+    by: str,
+    options: dict[str, Any],
+    resume: str | os.PathLike | None,
+) -> np.ndarray:
+    """Score every image, but for those whose scores a file holds."""
     model = with_input_shape(model, samples, options.get("size"))
     members_of(model)
     if by == "discriminator":
@@ -130,7 +145,17 @@ def _scores(model: Any, samples: Samples, by: str, options: dict[str, Any]) -> n
         options = {"augment": not several, **options}
         check_passes(model, options["augment"])
     measure = {"disagreement": _disagreement, "discriminator": _doubt, "entropy": _entropy}[by]
-    return np.array(list(measure(model, samples, options)))
+    if resume is None:
+        return np.array(list(measure(model, samples, options)))
+    counted = {k: v for k, v in options.items() if k not in ("verbose", "batch_size")}
+    kept = _Kept(resume, [by, _networks_of(model), counted, package_versions()])
+    places = [_place_of(path) for path in samples.image_paths]
+    missing = [index for index, place in enumerate(places) if place not in kept.scores]
+    if missing:
+        with kept:
+            for index, score in zip(missing, measure(model, samples[missing], options)):
+                kept.add(places[index], score)
+    return np.array([kept.scores[place] for place in places])
 
 
 def _disagreement(model: Any, samples: Samples, options: Mapping[str, Any]) -> Iterator[float]:
@@ -203,6 +228,84 @@ def _check_discriminator(model: Any) -> None:
             f"'{discriminator.name}' of adversarial={kind!r} with outputs of shape {scores}. Rank "
             "by 'disagreement' or 'entropy'"
         )
+
+
+def _networks_of(model: Any) -> list[Any]:
+    """Return what scores depend on."""
+    models = model if isinstance(model, (list, tuple)) else [model]
+    return [[generator_of(each), getattr(each, "discriminator", None)] for each in models]
+
+
+# --- Scores that are kept ---
+
+
+def _place_of(path: str) -> tuple[str, int, int]:
+    """Return path, size and time of a file, by which it is known again."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise KerasganError(f"File {path} is gone or cannot be read: {error}") from error
+    return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
+
+
+class _Kept:
+    """Scores in a file, a line of JSON each, behind a line that says what they depend on."""
+
+    def __init__(self, path: str | os.PathLike, facts: Any):
+        self._path, self._key = check_path("resume", path), content_key(facts)
+        self.scores: dict[tuple, float] = {}
+        if self._path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            first, *lines = self._path.read_text(encoding="utf-8").splitlines()
+            head = json.loads(first)
+            if head["kind"] != KIND:
+                raise ValueError("it is of another kind")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KerasganError(
+                f"Argument 'resume' must be a new file or one of an earlier call. Received: "
+                f"{self._path}, which is something else"
+            ) from error
+        if head.get("key") != self._key:
+            raise KerasganError(
+                "Argument 'resume' must be a new file or one of the same call. Received: "
+                f"{self._path}, with scores of another model, criterion, option or version. Delete "
+                "it, or pass another"
+            )
+        for line in lines:
+            try:
+                *place, score = json.loads(line)
+                self.scores[tuple(place)] = float(score)
+            except (ValueError, TypeError):  # the last one, cut off as the process was killed
+                continue
+
+    def __enter__(self) -> _Kept:
+        """Write what is known anew, without what was cut off, and keep the file open."""
+        lines = [json.dumps({"kind": KIND, "key": self._key})]
+        lines += [json.dumps([*place, score]) for place, score in self.scores.items()]
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self._path, "\n".join(lines) + "\n")
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._file.close()
+
+    def add(self, place: tuple, score: float) -> None:
+        self.scores[place] = score
+        try:
+            self._file.write(json.dumps([*place, score]) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> KerasganError:
+        return invalid("resume", f"a file that can be written ({error.strerror})", self._path)
 
 
 # --- Images that are alike ---

@@ -1,5 +1,6 @@
 """What all conversions share, and pictures of many bits."""
 
+import json
 import sys
 
 import numpy as np
@@ -53,31 +54,48 @@ def test_plain_names_stay():
     assert safe_name("P-01", "café_1.2", "手術") == "P-01/café_1.2/手術"
 
 
-def test_a_stopped_conversion_leaves_nothing(tmp_path):
-    broken = [("one", source("a/1", "a/2")), ("two", source("b/1", "b/2", fail_at="b/2"))]
+def test_a_stopped_conversion_goes_on_and_ends_as_one_in_one_go(tmp_path):
+    calls = []
+    sources = [("one", source("a/1", "a/2")), ("two", source("b/1", "b/2"))]
+    broken = [sources[0], ("two", source("b/1", "b/2", fail_at="b/2"))]
     with pytest.raises(KeyboardInterrupt):
-        write_folder(tmp_path / "out", broken)
-    assert tree(tmp_path) == set()
-    table = write_folder(tmp_path / "out", broken[:1])
-    assert table["name"].tolist() == ["a/1", "a/2"]
-    assert "manifest.csv" in tree(tmp_path / "out")
+        write_folder(tmp_path / "out", {"window": (1, 2)}, broken)
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+    with open(tmp_path / "out" / ".conversion.jsonl", "a") as file:
+        file.write('{"source": "two", "ro')  # cut off while it was written
+    sources = [(key, lambda key=key, make=make: _noted(key, make, calls)) for key, make in sources]
+    table = write_folder(tmp_path / "out", {"window": (1, 2)}, sources)
+    whole = write_folder(tmp_path / "whole", {"window": (1, 2)}, sources[:1] + sources[1:])
+    assert calls == ["two", "one", "two"]
+    pd.testing.assert_frame_equal(table, whole)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    for name in tree(tmp_path / "out"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def _noted(key, make, calls):
+    calls.append(key)
+    return make()
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(KerasganError, match=r"new or an empty folder.*'mine\.txt'"):
-        write_folder(tmp_path / "out", [("s", source("a"))])
+        write_folder(tmp_path / "out", {}, [("s", source("a"))])
     assert tree(tmp_path / "out") == {"mine.txt"}
-    refused("a file", write_folder, tmp_path / "out" / "mine.txt", [("s", source("a"))])
-    refused("'out' must be a folder", write_folder, None, [])
+    refused("a file", write_folder, tmp_path / "out" / "mine.txt", {}, [("s", source("a"))])
+    write_folder(tmp_path / "done", {"window": 1}, [("s", source("a"))])
+    with pytest.raises(KerasganError, match=r"other settings \(window\)"):
+        write_folder(tmp_path / "done", {"window": 2}, [("s", source("a"))])
+    refused("'out' must be a folder", write_folder, None, {}, [])
 
 
 @pytest.mark.parametrize("names", [("a/1", "a/1"), ("a/1", "A/1")])
 def test_two_pictures_of_one_name_are_refused(names, tmp_path):
     first, second = names
     with pytest.raises(KerasganError, match="of x and of y"):
-        write_folder(tmp_path / "out", [("x", source(first)), ("y", source(second))])
+        write_folder(tmp_path, {}, [("x", source(first)), ("y", source(second))])
 
 
 def test_labels_outside_the_classes_are_refused():
@@ -115,6 +133,7 @@ def test_dark_pictures_keep_their_depth(name, dtype, tmp_path):
     samples = kg.data.load_folder(out, masks=None)
     seen = (samples.image(0)[..., 0] + 1) / 2
     np.testing.assert_allclose(seen, values / 4095, atol=1 / 255)
+    assert json.loads((out / ".conversion.jsonl").read_text().splitlines()[0])["high"] == 4095
 
 
 def test_the_share_beyond_the_range_is_reported(save, tmp_path):

@@ -52,6 +52,15 @@ def test_every_nth_frame_is_written(name, film, tmp_path):
     assert (samples.channels, samples.names[1]) == (3, "film/000006")
 
 
+def test_times_choose_the_frame_shown_then(film, tmp_path):
+    """Frame k is shown from k / 10 s on; the last ends at 2.0 s."""
+    table = from_video(film(), tmp_path / "out", times=[1.95, 0, 0.35, 0.31])
+    assert table["frame"].tolist() == [0, 3, 19]
+    assert light(tmp_path / "out", "film/000003") == pytest.approx(value(3), abs=4)
+    with pytest.raises(KerasganError, match=r"film\.mp4 ends at 2 seconds"):
+        from_video(tmp_path / "film.mp4", tmp_path / "late", times=[0.5, 2.0])
+
+
 def test_a_folder_keeps_videos_apart(film, tmp_path):
     film("in/p1/a.mp4", 3)
     film("in/p2/a.mp4", 3)
@@ -131,5 +140,8 @@ def test_sound_alone_is_refused(tmp_path):
 
 
 def test_arguments_are_checked(tmp_path):
+    refused("either 'every' or 'times'", "x.mp4", tmp_path, every=1, times=[1])
     for every in (0, -1, 1.5, True):
         refused("'every' must be", "x.mp4", tmp_path, every=every)
+    for times in ([], [-1], [np.nan], ["x"], 3):
+        refused("'times' must be a list of seconds", "x.mp4", tmp_path, times=times)

@@ -1,5 +1,7 @@
 """Which images to label next, against scores computed image by image."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,6 +94,32 @@ def test_images_alike_come_last(frames, tmp_path):
     table = rank(None, many, by="random", labelled=tmp_path / "labelled")
     assert table.set_index("name")["like"][["f0", "again"]].tolist() == ["known", "known"]
     assert set(table["name"].tail(3)) > {"f0", "again"}
+
+
+def test_the_same_call_goes_on(frames, tmp_path):
+    kept, model = tmp_path / "more" / "scores", network()
+    rank(model, frames[:2], by="entropy", resume=kept)
+    head, *lines = kept.read_text().splitlines()
+    assert len(lines) == 2
+    path, size, time, _ = json.loads(lines[0])
+    cut = f"{head}\n{json.dumps([path, size, time, 7.0])}\n{lines[1][:-9]}"
+    kept.write_text(cut)
+    scores = scores_of(rank(model, frames, by="entropy", resume=kept))
+    assert scores["f0"] == 7
+    expected = scores_of(rank(model, frames, by="entropy"))
+    assert scores.drop("f0").equals(expected.drop("f0")[scores.drop("f0").index])
+    assert len(kept.read_text().splitlines()) == 5
+    same = rank(model, frames[1:], by="entropy", resume=kept)
+    assert len(same) == 3
+    for other, options in ((network(1), {"by": "entropy"}), (model, {}), (model, {"augment": 0})):
+        refused("of another model", rank, other, frames, resume=kept, **options)
+
+
+def test_somebodys_file_stays(frames, tmp_path):
+    for text in ("name,score\na,1\n", '{"kind": 1}\n', ""):
+        (tmp_path / "mine").write_text(text)
+        refused("something else", rank, network(), frames, resume=tmp_path / "mine")
+        assert (tmp_path / "mine").read_text() == text
 
 
 def test_what_cannot_be_ranked_is_refused(frames, gan):

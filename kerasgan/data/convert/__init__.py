@@ -2,7 +2,8 @@
 
 Each function `from_...` reads one format once and writes `images/`, `masks/` where there are masks,
 and `manifest.csv`, which says where each picture came from. The folder can be looked at, corrected
-by hand and opened by any other program. Nothing is overwritten: the folder must be new or empty.
+by hand and opened by any other program. Nothing is overwritten: the folder must be new, or hold an
+interrupted conversion with the same settings, which goes on where it stopped.
 
 Each function `to_...` writes masks in one format. For DICOM and NIfTI it follows `manifest.csv`
 back to where the pictures came from, so that masks lie where the images lie. A mask that is written

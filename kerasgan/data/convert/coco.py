@@ -41,7 +41,7 @@ def from_coco(
     Args:
         annotations: The JSON file.
         images: The folder that its file names start from.
-        out: The folder to write; it must be new or empty.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
         categories: Names of the categories to draw. None or a single one makes black and white
             masks, of everything or of that category, for `load_folder(out)`. n > 1 names make
             labels 1 to n in this order, for `load_folder(out, classes=n + 1)`. Categories that
@@ -153,8 +153,9 @@ def from_coco(
         image = path if header.orientation == 1 else _upright(path)
         yield output.Picture(output.safe_name(*parts), image, mask, row)
 
+    settings = {"from": "coco", "categories": None if categories is None else list(categories)}
     jobs = [(str(path), lambda key=key: picture(key)) for key, path in paths.items()]
-    table = output.write_folder(out, jobs)
+    table = output.write_folder(out, settings, jobs)
     crossed = table[table["contested"] > 0]
     if len(crossed):
         warn(

@@ -57,7 +57,7 @@ def from_dicom(
     Args:
         images: A folder, a file or a list of files. In a folder those ending in `.dcm`, `.dicom`,
             `.ima`, a number, or nothing are read.
-        out: The folder to write; it must be new or empty.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
         masks: Likewise, the masks. None writes images alone.
         window: (level, width) in the image's units, for example (40, 400) for soft tissue: what
             lies below level - width / 2 is black, above level + width / 2 white. None takes each
@@ -116,11 +116,12 @@ def from_dicom(
                     row = {**_row(image, frame, how, source), KEY: key}
                     yield output.Picture(_name(image.header, next(numbers)), pixels, mask, row)
 
+    settings = {"from": "dicom", "window": limits, "classes": classes, "masks": masks is not None}
     jobs = [
         (f"{key} {members[0].file.path} {len(members)}", lambda members=members: pictures(members))
         for key, members in sorted(series.items())
     ]
-    return output.write_folder(out, jobs)
+    return output.write_folder(out, settings, jobs)
 
 
 def _ending(name: str) -> str | None:

@@ -40,7 +40,7 @@ def from_nifti(
 
     Args:
         images: A file (`.nii`, `.nii.gz`), a folder of them, or a list of files.
-        out: The folder to write; it must be new or empty.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
         masks: Label volumes on the same grids: of the same names in a folder, with or without
             `_mask`, or a list in the same order. None writes images alone.
         axis: "axial", "coronal" or "sagittal".
@@ -104,11 +104,13 @@ def from_nifti(
             picture = sources.to_uint16(pixels, low, high)
             yield output.Picture(name, picture, None if labels is None else labels[index], row)
 
+    settings = {"from": "nifti", "axis": axis, "window": limits, "classes": classes}
+    settings["masks"] = masks is not None
     jobs = [
         (f"{pair[0].path} {pair[1] or ''}", lambda pair=pair: slices(*pair))
         for pair in zip(volumes, mask_paths)
     ]
-    return output.write_folder(out, jobs)
+    return output.write_folder(out, settings, jobs)
 
 
 def _ending(name: str) -> str | None:

@@ -1,11 +1,17 @@
 """The folder that a conversion writes: pictures, masks, and a table of where they came from.
 
-It appears as a whole, once everything is converted, or not at all.
+A hidden file, `.conversion.jsonl`, holds the settings in its first line and then one line for each
+source that is done. Pictures appear whole or not at all, and a source counts as done only after
+its last picture, so a conversion that was stopped goes on with the first source not in the file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import itertools
+import json
 import os
 import pathlib
 import re
@@ -18,10 +24,11 @@ import pandas as pd
 from PIL import Image
 
 from kerasgan.errors import KerasganError
-from kerasgan.storage import atomic_replace
+from kerasgan.storage import write_file
 from kerasgan.tables import csv_bytes
 from kerasgan.validation import check_path
 
+_PROGRESS = ".conversion.jsonl"
 _LONGEST = 48
 _RESERVED = ("images", "image", "masks", "mask", "con", "prn", "aux", "nul")
 
@@ -47,26 +54,31 @@ def safe_name(*parts: str) -> str:
     return "/".join(map(_safe_part, parts))
 
 
-def write_folder(out: str | os.PathLike, sources: Iterable[Source]) -> pd.DataFrame:
-    """Write the pictures of all sources, and the table of them, into a new folder."""
+def write_folder(out: str | os.PathLike, settings: dict, sources: Iterable[Source]) -> pd.DataFrame:
+    """Write the pictures of all sources, going on with an interrupted conversion."""
     folder = check_path("out", out, "a folder")
-    taken: dict[str, str] = {}
-    rows = []
-    try:
-        _check_new(folder)
-        with atomic_replace(folder) as fresh:
-            for key, pictures in sources:
-                for name, image, mask, row in pictures():
-                    _reserve_name(taken, name, key)
-                    if mask is not None:
-                        _save(fresh / "masks" / f"{name}.png", mask)
-                    ending = image.suffix.lower() if isinstance(image, pathlib.Path) else ".png"
-                    _save(fresh / "images" / f"{name}{ending}", image)
-                    rows.append({"name": name, **row})
-            table = pd.DataFrame(rows)
-            _save(fresh / "manifest.csv", csv_bytes(table))
-    except OSError as error:
-        raise KerasganError(f"Argument 'out' must be a folder to write into: {error}") from error
+    progress = folder / _PROGRESS
+    done = _resume(folder, json.loads(json.dumps(settings)))
+    taken, rows = {}, []
+    for key, pictures in sources:
+        if key in done:
+            for row in done[key]:
+                _reserve_name(taken, row["name"], key)
+            rows += done[key]
+            continue
+        written = []
+        for name, image, mask, row in pictures():
+            _reserve_name(taken, name, key)
+            if mask is not None:
+                _save(folder / "masks" / f"{name}.png", mask)
+            copied = isinstance(image, pathlib.Path)
+            _save(folder / "images" / f"{name}{image.suffix.lower() if copied else '.png'}", image)
+            written.append({"name": name, **row})
+        with _explained(), open(progress, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"source": key, "rows": written}) + "\n")
+        rows += written
+    table = pd.DataFrame(rows)
+    _save(folder / "manifest.csv", csv_bytes(table))
     return table
 
 
@@ -80,15 +92,46 @@ def _safe_part(part: str) -> str:
     return f"{kept or 'x'}-{digest}"
 
 
-def _check_new(folder: pathlib.Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise KerasganError(f"Argument 'out' must be a folder. Received: {folder} (a file)")
-    existing = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
-    if existing:
+def _resume(folder: pathlib.Path, settings: dict) -> dict[str, list[dict]]:
+    """The rows of the sources that are done; the progress file is there afterwards."""
+    progress = folder / _PROGRESS
+    with _explained():
+        if folder.exists() and not folder.is_dir():
+            raise KerasganError(f"Argument 'out' must be a folder. Received: {folder} (a file)")
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = progress.read_bytes().split(b"\n") if progress.is_file() else []
+        existing = sorted(file.name for file in folder.iterdir() if file.name != _PROGRESS)
+    entries = list(_complete_lines(lines))
+    if not entries and existing:
         raise KerasganError(
             f"Argument 'out' must be a new or an empty folder. Received: {folder}, which holds "
             f"{', '.join(map(repr, existing[:3]))}{', ...' if len(existing) > 3 else ''}"
         )
+    if entries and entries[0] != settings:
+        changed = sorted(
+            name for name in {*entries[0], *settings} if entries[0].get(name) != settings.get(name)
+        )
+        raise KerasganError(
+            f"Argument 'out' holds a conversion with other settings ({', '.join(changed)}): "
+            f"{folder}. Pass the same settings to go on with it, or another folder."
+        )
+    entries = [settings, *filter(_is_done, entries[1:])]
+    _save(progress, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    return {entry["source"]: entry["rows"] for entry in entries[1:]}
+
+
+def _complete_lines(lines: list[bytes]) -> Iterator[dict]:
+    """The lines up to one that was cut off while it was written."""
+    with contextlib.suppress(ValueError, RecursionError):
+        entries = (json.loads(line.decode("utf-8-sig")) for line in lines)
+        yield from itertools.takewhile(lambda entry: isinstance(entry, dict), entries)
+
+
+def _is_done(entry: dict) -> bool:
+    rows = entry.get("rows")
+    if not isinstance(entry.get("source"), str) or not isinstance(rows, list):
+        return False
+    return all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
 
 
 def _reserve_name(taken: dict[str, str], name: str, key: str) -> None:
@@ -100,9 +143,21 @@ def _reserve_name(taken: dict[str, str], name: str, key: str) -> None:
 
 
 def _save(path: pathlib.Path, content: np.ndarray | pathlib.Path | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it is there whole or not at all."""
     if isinstance(content, np.ndarray):
-        picture = Image.fromarray(np.ascontiguousarray(content))
-        picture.save(path, "PNG", compress_level=3)
-    else:
-        path.write_bytes(content.read_bytes() if isinstance(content, pathlib.Path) else content)
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(content)).save(buffer, "PNG", compress_level=3)
+        content = buffer.getvalue()
+    elif isinstance(content, pathlib.Path):
+        content = content.read_bytes()
+    with _explained():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, content)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KerasganError(f"Argument 'out' must be a folder to write into: {error}") from error

@@ -28,7 +28,7 @@ def from_pictures(
 
     Args:
         images: A folder of images, one image, or a list of files.
-        out: The folder to write; it must be new or empty.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
         low: The stored value that becomes black, as do all below it; white, where a TIFF says that
             low values are white.
         high: The stored value that becomes white, as do all above it; likewise black.
@@ -69,8 +69,9 @@ def from_pictures(
         inside = pathlib.Path(images).resolve()
         if inside in (pathlib.Path(out).resolve(), *pathlib.Path(out).resolve().parents):
             raise KerasganError(f"Argument 'out' must lie outside {images}. Received: {out}")
+    settings = {"from": "pictures", "low": low, "high": high}
     jobs = [(str(one.path), lambda one=one: stretched(one)) for one in pictures]
-    return output.write_folder(out, jobs)
+    return output.write_folder(out, settings, jobs)
 
 
 def _read(path: pathlib.Path) -> tuple[np.ndarray, bool]:

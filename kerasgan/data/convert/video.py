@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from kerasgan.data.convert import output, sources
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_whole_number
+from kerasgan.validation import check_number, check_whole_number, invalid
 
 _ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 # Play lists, image sequences and the like, which open other files, are not among them.
@@ -24,7 +24,8 @@ def from_video(
     videos: sources.Paths,
     out: str | os.PathLike,
     *,
-    every: int,
+    every: int | None = None,
+    times: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Write frames of videos as colour pictures, for annotating them or for predicting.
 
@@ -35,14 +36,17 @@ def from_video(
 
     Args:
         videos: A file, a folder of videos, or a list of files.
-        out: The folder to write; it must be new or empty.
+        out: The folder to write: new, or an interrupted conversion with the same settings.
         every: Write the frames 0, every, 2 * every and so on.
+        times: Instead of `every`, moments in seconds from the video's start: the frame shown then
+            is written, once.
 
     Returns:
         The table in `manifest.csv`: name, source, frame, and its time in seconds.
 
     Raises:
-        KerasganError: If a file cannot be decoded or is cut off, or `out` holds something.
+        KerasganError: If a file cannot be decoded, is cut off or ends before one of `times`, or
+            `out` holds anything else.
 
     Example:
         >>> import av
@@ -56,11 +60,23 @@ def from_video(
         ['film/000000', 'film/000002', 'film/000004']
     """
     av = sources.import_optional("av", "video")
-    every = check_whole_number("every", every, 1)
+    if (every is None) == (times is None):
+        raise KerasganError("Pass either 'every' or 'times', and not both.")
+    given = times
+    if every is not None:
+        every = check_whole_number("every", every, 1)
+    if times is not None:
+        try:
+            times = sorted(check_number("times", time, 0) for time in times)
+        except (TypeError, KerasganError):
+            times = None
+        if not times:
+            raise invalid("times", "a list of seconds from 0 up", given)
 
     def frames(video: sources.SourceFile) -> Iterator[output.Picture]:
-        for index, time, frame in _decoded(av, video.path):
-            if index % every:
+        decoded = _decoded(av, video.path)
+        for index, time, frame in decoded if times is None else _at(decoded, times, video.path):
+            if times is None and index % every:
                 continue
             with sources.errors_naming(video.path, "video"):
                 pixels = _pixels(frame, video.path)
@@ -69,8 +85,9 @@ def from_video(
             yield output.Picture(name, pixels, None, row)
 
     files = sources.find_files(videos, "videos", sources.suffix_in(_ENDINGS))
+    settings = {"from": "video", "every": every, "times": times}
     jobs = [(str(one.path), lambda one=one: frames(one)) for one in files]
-    return output.write_folder(out, jobs)
+    return output.write_folder(out, settings, jobs)
 
 
 def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
@@ -100,6 +117,28 @@ def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
         raise KerasganError(
             f"File {path} is cut off or damaged: {count} of {promised or 'its'} frames are there."
         )
+
+
+def _at(frames: Iterator, times: list[float], path: pathlib.Path) -> Iterator:
+    """The frame shown at each time, once; reading stops after the last of them."""
+    shown, wanted, length = None, list(times), 0.0
+    for frame in frames:
+        due = [time for time in wanted if time < frame[1]]
+        if shown is not None and due:
+            yield shown
+            wanted = wanted[len(due) :]
+            if not wanted:
+                return
+        length = frame[1] - shown[1] if shown is not None else 0.0
+        shown = frame
+    # The last frame is shown for as long as the one before it.
+    late = [time for time in wanted if time >= shown[1] + length and time > shown[1]]
+    if late:
+        raise KerasganError(
+            f"Argument 'times' must lie within each video. Received: {late[0]:g}, but {path} "
+            f"ends at {shown[1] + length:g} seconds."
+        )
+    yield shown
 
 
 def _pixels(frame, path: pathlib.Path) -> np.ndarray:

@@ -91,12 +91,12 @@ CUES = {"dark square": dark_square, "border": border, "text": text}
 # --------------------------------------------------------------------------- one network
 
 
-def explained(gan, samples, rule, steps):
+def explained(gan, samples, rule, steps, folder):
     """Return rows of faithfulness and of where relevance lies, and the largest leak of the rule."""
-    parts = [
-        kg.evaluation.faithfulness(gan, samples, rule, steps=steps, verbose=False),
-        kg.evaluation.context(gan, samples, rule, rim=RIM, verbose=False),
-    ]
+    shared = {"folder": folder and folder / "faithfulness", "verbose": False}
+    parts = [kg.evaluation.faithfulness(gan, samples, rule, steps=steps, **shared)]
+    shared["folder"] = folder and folder / "context"
+    parts.append(kg.evaluation.context(gan, samples, rule, rim=RIM, **shared))
     table = pd.concat(parts, ignore_index=True)
     leaks = []
     for batch in (benchmark := ExplanationBenchmark(gan, samples, rule, controls=False)):
@@ -265,7 +265,7 @@ def report(gans, samples, rule, steps, folder):
     pictures = {"The same images under each network": folder / "side_by_side.png"}
     for name, gan in gans.items():
         dice = kg.evaluate(gan, samples, verbose=False)["dice"]
-        table, leak = explained(gan, samples, rule, steps)
+        table, leak = explained(gan, samples, rule, steps, folder / slug(name))
         tables["explained"] += explained_rows(name, table, leak, dice)
         tables["tempted"] += tempted_rows(name, tempted(gan, samples, rule))
         if getattr(gan, "discriminator", None) is not None:

@@ -25,7 +25,8 @@ criterion was fixed before the first measurement:
 Added afterwards: if no candidate meets the condition on shuffled weights, the condition is not
 applied, and the output says so.
 
-With --write the table goes between the marks of docs/benchmark-rules.md.
+With --write the table goes between the marks of docs/benchmark-rules.md. Finished batches are kept
+in --results, so a stopped run goes on.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def shuffled_maps(benchmark, batch):
     return maps
 
 
-def faithfulness_of(benchmark, args, random):
+def faithfulness_of(benchmark, folder, args, random):
     """Return faithfulness by every rule and control, and of the same rules after shuffling."""
     options = {"baseline": args.baseline, "steps": args.steps, "seed": 0}
 
@@ -122,7 +123,8 @@ def faithfulness_of(benchmark, args, random):
                 values[LIKE] = rank_correlation(maps, others[method])
             yield method, values
 
-    return benchmark.table(measure)
+    benchmark.folder = folder
+    return benchmark.table(measure, facts={**options, "random": random})
 
 
 def accounts(benchmark):
@@ -151,12 +153,19 @@ def measured(groups, part, args, known):
             print(f"{run.name}, {part}: {len(samples)} images", flush=True)
             benchmark = benchmark_of(kg.SegmentationGAN.load(run / "model"), samples, args, known)
             labels = {"group": group, "network": run.name}
-            table = faithfulness_of(benchmark, args, random=part == "validation")
+            folder = pathlib.Path(args.results) / part / run.name
+            table = faithfulness_of(benchmark, folder, args, random=part == "validation")
             tables.append(table.assign(**labels))
             if part == "validation":
-                found = accounts(benchmark).rename_axis("method").reset_index()
-                books.append(found.assign(**labels))
+                books.append(kept_accounts(benchmark, folder / "accounts.csv").assign(**labels))
     return pd.concat(tables, ignore_index=True), pd.concat(books) if books else None
+
+
+def kept_accounts(benchmark, file):
+    """Return `accounts`, from a file if an earlier run left one."""
+    if not file.is_file():
+        accounts(benchmark).rename_axis("method").to_csv(file)
+    return pd.read_csv(file)
 
 
 def means(table, metric):
@@ -263,6 +272,7 @@ def main():
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--baseline", default="blur", help="what pixels are replaced by (blur)")
     add("--batch", type=int, default=8, help="images at once (8)")
+    add("--results", default="results/default_rule", help="folder for finished batches")
     add("--reported", action="store_true", help="then also on images that the runs report on")
     add("--write", action="store_true", help="put the table into docs/benchmark-rules.md")
     args = parser.parse_args()

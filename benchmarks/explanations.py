@@ -4,18 +4,17 @@ Example:
     python benchmarks/explanations.py --model results/polyp/model --data kvasir-seg \
         --names kvasir-seg/splits/val.txt --mark polyps --write
     python benchmarks/explanations.py --model results/instrument_OP*/model --data endovis15-rigid \
-        --mark instruments --write
+        --mark instruments --objects --write
 
 Prints, for every rule and control, faithfulness, localisation, context and complexity, each with
 its 95 % bootstrap interval over images; then the findings of the shortcut search for text, squares,
 borders and highlights. Of several models, each is evaluated on the test images of its own run
-(`scores.csv` beside it), and all images count together. With --write the tables go between the
-marks of docs/benchmark-rules.md and the figure to docs/assets/results. The table of each question
-is kept in --results: a stopped script goes on with the next question.
+(`scores.csv` beside it), and all images count together. With --write the tables go
+between the marks of docs/benchmark-rules.md and the figure to docs/assets/results. Finished batches
+are kept in --results, so a stopped run goes on.
 """
 
 import argparse
-import functools
 import os
 import pathlib
 import time
@@ -24,14 +23,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 import tensorflow as tf
-from kept_runs import check_settings, run_script
 from pages import put
 from PIL import Image
 from results import ROOT
 
 import kerasgan as kg
-from kerasgan.evaluation import save_table
-from kerasgan.storage import content_key
 
 RULES = ("epsilon", "gamma", "z-plus", "alpha2beta1", "epsilon-plus", "epsilon-gamma-box")
 SHOWN = {
@@ -45,14 +41,10 @@ SHOWN = {
 }
 
 
-def kept(file, make):
-    """Return the table in a file, or make it and keep it there."""
-    if not file.is_file():
-        save_table(make(), file)
-    return pd.read_csv(file, dtype={"name": str})
+OBJECTS = ("own", "others", "beside", "elsewhere", "excess")
 
 
-def measured(model, samples, args, folder):
+def measured(model, samples, args, kept):
     """Return one table with every question's rows, and the seconds that each took."""
     options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
     evaluation, seconds, tables = kg.evaluation, {}, []
@@ -63,8 +55,8 @@ def measured(model, samples, args, folder):
         ("complexity", evaluation.complexity, {}),
     ):
         start = time.perf_counter()
-        make = functools.partial(question, model, samples, list(args.rules), **more, **options)
-        tables.append(kept(folder / f"{name}.csv", make))
+        folder = kept / name
+        tables.append(question(model, samples, list(args.rules), folder=folder, **more, **options))
         seconds[name] = time.perf_counter() - start
     table = pd.concat(tables, ignore_index=True)
     return table[~table["method"].str.startswith("target blurred")], seconds
@@ -101,19 +93,24 @@ def tasks(args):
 
 
 def judged(name, model, samples, args):
-    """Return the table of maps, and the sentences on shortcuts."""
+    """Return the tables of maps and of objects, and the sentences on shortcuts."""
+    kept = pathlib.Path(args.results)
+    kept = kept / name if len(args.model) > 1 else kept
     options = {"size": args.size, "batch_size": args.batch, "seed": args.seed}
-    folder = pathlib.Path(args.results) / args.mark / name
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {option: getattr(args, option) for option in ("rules", "steps", "baseline")}
-    weights = content_key(model.generator.get_weights())
-    check_settings(folder, {**settings, **options, "model": weights, "names": samples.names})
-    table, seconds = measured(model, samples, args, folder)
+    table, seconds = measured(model, samples, args, kept)
+    objects = pd.DataFrame()
+    if args.objects:
+        start = time.perf_counter()
+        objects = kg.evaluation.relevance_between_objects(
+            model, samples, list(args.rules), **options
+        )
+        objects = objects[~objects["method"].str.startswith("target blurred")]
+        seconds["objects"] = time.perf_counter() - start
     start = time.perf_counter()
-    found = kg.evaluation.shortcuts(model, samples, **options)
+    found = kg.evaluation.shortcuts(model, samples, folder=kept / "shortcuts", **options)
     seconds["shortcuts"] = time.perf_counter() - start
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), "(less if kept)")
-    return table, found.findings
+    return table, objects, found.findings
 
 
 def main():
@@ -131,17 +128,26 @@ def main():
     add("--size", type=int, help="where the network takes any size")
     add("--batch", type=int, default=8, help="images at once (8)")
     add("--seed", type=int, default=0, help="of ties, noise, controls (0)")
+    add("--results", default="results/explanations", help="folder for finished batches")
     add("--mark", default="polyps", help="which marks of docs/benchmark-rules.md (polyps)")
+    add("--objects", action="store_true", help="also one object's relevance on the others")
     add("--write", action="store_true", help="put the tables into docs/benchmark-rules.md")
-    add("--results", default="results/explanations", help="folder for finished tables")
     args = parser.parse_args()
-    names, tables, findings = zip(*((each[0], *judged(*each, args)) for each in tasks(args)))
-    table = pd.concat(tables, ignore_index=True)
+    names, tables, objects, findings = zip(
+        *((name, *judged(name, model, samples, args)) for name, model, samples in tasks(args))
+    )
+    table, objects = pd.concat(tables, ignore_index=True), pd.concat(objects, ignore_index=True)
     parts = [
         f"{table['name'].nunique()} images, {args.steps} steps, baseline {args.baseline}, seed "
         f"{args.seed}, TensorFlow {tf.__version__}, {os.cpu_count()} processors.",
         as_markdown(table, SHOWN),
     ]
+    if args.objects:
+        parts += [
+            f"Objects of the prediction explained one by one, in the {objects['name'].nunique()} "
+            "images with two or more:",
+            as_markdown(objects, dict(zip(OBJECTS, OBJECTS))),
+        ]
     for name, sentences in zip(names, findings):
         parts += [f"Shortcuts of `{name}`:"] if len(names) > 1 else []
         parts.append("\n".join(f"- {sentence}" for sentence in sentences))
@@ -161,4 +167,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_script(main)
+    main()

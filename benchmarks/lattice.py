@@ -128,7 +128,7 @@ def trained(name, folder, training, validation):
     return kg.SegmentationGAN.load(folder / name).generator
 
 
-def measured(benchmark, model, steps):
+def measured(benchmark, model, folder, steps):
     """Return lattice numbers and faithfulness of every candidate and control, image by image."""
 
     def measure(batch):
@@ -138,7 +138,8 @@ def measured(benchmark, model, steps):
             yield method, {**values, "brightest": brightest(maps)}
 
     benchmark.explainer.model.set_weights(model.get_weights())
-    return benchmark.table(measure)
+    benchmark.folder = folder
+    return benchmark.table(measure, facts={"steps": steps})
 
 
 def by_kind(explainer, images):
@@ -204,7 +205,7 @@ def main():
     )
     add = parser.add_argument
     add("--data", required=True, type=pathlib.Path, help="folder of Kvasir-SEG")
-    add("--results", type=pathlib.Path, default="results/lattice", help="networks")
+    add("--results", type=pathlib.Path, default="results/lattice", help="networks and batches")
     add("--count", type=int, default=16, help="images (16)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
@@ -221,7 +222,7 @@ def main():
         if shape not in known:
             known[shape] = ExplanationBenchmark(model, chosen, CANDIDATES, verbose=False)
         benchmark = known[shape]
-        table = measured(benchmark, model, args.steps)
+        table = measured(benchmark, model, args.results / "batches" / name, args.steps)
         tables.append(table.assign(network=name))
         kinds.append(by_kind(benchmark.explainers[DEFAULT], images).assign(network=name))
         print(

@@ -71,6 +71,7 @@ def main():
     add("--steps", type=int, default=8, help="of the removal curves (8)")
     add("--baseline", default="blur", help="what pixels are replaced by (blur)")
     add("--settings", action="store_true", help="compare settings, on other images")
+    add("--results", help="folder for finished batches")
     add("--write", action="store_true", help="put the table into docs/benchmark-rules.md")
     args = parser.parse_args()
 
@@ -80,7 +81,7 @@ def main():
     samples = samples[places[0 if args.settings else 1 :: 2]]
     rules = SETTINGS if args.settings else list(RULES)
     table = kg.evaluation.faithfulness(
-        model, samples, rules, steps=args.steps, baseline=args.baseline
+        model, samples, rules, steps=args.steps, baseline=args.baseline, folder=args.results
     )
     summary = kg.evaluation.summarize_maps(table)
     text = (

@@ -91,6 +91,7 @@ def main():
     add("--run", type=pathlib.Path, default=pathlib.Path("results/segformer"), help="folder")
     add("--count", type=int, default=16, help="images (16)")
     add("--steps", type=int, default=8, help="of the removal curves (8)")
+    add("--results", help="folder for finished batches")
     add("--write", action="store_true", help="put the table into docs/explain.md")
     args = parser.parse_args()
 
@@ -100,7 +101,7 @@ def main():
     _, validation = parts(args.data)
     scores = kg.evaluate(model, validation, verbose=False)
     samples = validation[: args.count]
-    table = kg.evaluation.faithfulness(model, samples, RULES, steps=args.steps)
+    table = kg.evaluation.faithfulness(model, samples, RULES, steps=args.steps, folder=args.results)
     text = (
         f"A SegFormer of {model.count_params():,} parameters, 128 px, validation Jaccard "
         f"{scores['jaccard'].mean():.3f}. {len(samples)} validation images, {args.steps} steps, "

@@ -11,7 +11,7 @@ bootstrap intervals. `evaluate` predicts first: how an output is read as a mask 
 - Explanations: `benchmark` (images, rules and controls that every measure runs on), `faithfulness`
   and `removal`, `localisation` and `regions`, `context`, `complexity`, `stability`, `sanity`;
   `advise` (which rule to use); `callbacks` (while a network learns).
-- Shortcuts: `shortcuts`, `artifacts` (text, borders, highlights).
+- Shortcuts: `shortcuts`, `artifacts` (text, borders, highlights), `spectral` (clusters of maps).
 """
 
 from kerasgan.evaluation.advise import Advice, advise
@@ -22,13 +22,13 @@ from kerasgan.evaluation.breakdown import by_group, by_size, worst
 from kerasgan.evaluation.callbacks import WatchExplanations
 from kerasgan.evaluation.centreline import cldice
 from kerasgan.evaluation.complexity import complexity
-from kerasgan.evaluation.context import context
+from kerasgan.evaluation.context import context, relevance_between_objects, top_images
 from kerasgan.evaluation.faithfulness import faithfulness
 from kerasgan.evaluation.localisation import localisation
 from kerasgan.evaluation.objects import object_scores
 from kerasgan.evaluation.paired import paired_difference
 from kerasgan.evaluation.referral import referral_curve
-from kerasgan.evaluation.sanity import random_logit, randomisation
+from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
 from kerasgan.evaluation.segmentation import evaluate, evaluate_masks, save_table
 from kerasgan.evaluation.shortcuts import (
     Shortcuts,
@@ -77,7 +77,10 @@ __all__ = [
     "localisation",
     "randomisation",
     "random_logit",
+    "compare_models",
     "stability",
+    "relevance_between_objects",
+    "top_images",
     "WatchExplanations",
     "Advice",
     # Advanced: shortcuts.

@@ -9,6 +9,7 @@ output. A rule that scores no better than they do has shown nothing.
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from kerasgan.data import Samples
 from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, warn
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
+from kerasgan.evaluation.result_cache import open_cache, read_result
+from kerasgan.evaluation.segmentation import save_table
 from kerasgan.explain import Explainer, targets
 from kerasgan.explain.explainer import Gates
 from kerasgan.explain.logits import predicted
@@ -33,7 +36,9 @@ from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.validation import check_seed, invalid
 
+SETUP = "explanations.json"
 COLUMNS = ["name", "method", "kind", "metric", "value"]
+UNNAMED = ("explainer", "explainers", "folder", "verbose")  # first two: of network and rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +157,9 @@ class ExplanationBenchmark:
         preprocess: What the network takes, as for `Explainer`: a name, or a function from images in
             [-1, 1].
         gates: As of `Explainer`.
+        folder: Where finished batches are cached, so that the same call goes on after them; None
+            for nowhere. It is refused for other content of any kind: images, masks, network, rules,
+            target, settings.
         verbose: Whether to show a progress bar.
 
     Example:
@@ -180,10 +188,11 @@ class ExplanationBenchmark:
         seed: int = 0,
         preprocess: Any = None,
         gates: Gates | None = None,
+        folder: Any = None,
         verbose: bool = True,
     ):
         self.samples = check_some(samples)
-        self.verbose = verbose
+        self.folder, self.verbose = folder, verbose
         self.target = targets.get(target)
         self.controls = CONTROLS if controls else {}
         self.seed = check_seed(seed)
@@ -231,8 +240,7 @@ class ExplanationBenchmark:
         batches = self.samples.batches(
             self.batch_size, size=self.size, shuffle=False, mode=self.mode, **self.windows
         )
-        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if self.verbose else None
-        start = empty = 0
+        start = 0
         for batch in batches:
             image, mask = batch if isinstance(batch, tuple) else (batch, None)
             names = self.samples.names[start : start + len(image)]
@@ -240,15 +248,7 @@ class ExplanationBenchmark:
             image, truth = image.numpy(), None if mask is None else mask.numpy()
             logits = self.run(image)
             weights = target_weights(self.target, logits, truth)
-            empty += int((~np.any(weights != 0, (1, 2, 3))).sum())
             yield ExplainedBatch(tuple(names), image, truth, logits, weights, self.run)
-            if bar is not None:
-                bar.add(len(image))
-        if empty:
-            warn(
-                f"The target is empty in {empty} of {len(self.samples)} images. What is not "
-                "defined for them is NaN and left out of means"
-            )
 
     def maps(self, batch: ExplainedBatch) -> Iterator[tuple[str, np.ndarray]]:
         """Give each method's name and its maps, float64 (batch, height, width), one by one.
@@ -271,15 +271,28 @@ class ExplanationBenchmark:
         """Make a measure, for `table`, of a function of a batch and one method's maps."""
         return lambda batch: ((name, function(batch, maps)) for name, maps in self.maps(batch))
 
+    def cache_folder(self, facts: Mapping[str, Any] | None = None) -> pathlib.Path | None:
+        """Return the path of the folder, if there is one, that holds batches of this call alone."""
+        if self.folder is None:
+            return None
+        path = pathlib.Path(self.folder)
+        settings = {name: value for name, value in vars(self).items() if name not in UNNAMED}
+        made_from = {"network": self.explainer.model, "gates": dict(self.explainer.gates)}
+        open_cache(path, {**settings, **made_from, **(facts or {})}, SETUP, "maps")
+        return path
+
     def table(
         self,
         measure: Callable[[ExplainedBatch], Iterable[tuple[str, Mapping[str, np.ndarray]]]],
+        *,
+        facts: Mapping[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Measure every method on every image.
 
         Args:
             measure: From a batch to pairs of a method and its values by metric, each (batch,); NaN
                 where there is none. `each` makes one of a function of a method's maps.
+            facts: What else must be the same to go on in the folder, by name.
 
         Returns:
             A row for each image, method and metric: `name`, `method`, `kind` ("rule" or
@@ -288,20 +301,61 @@ class ExplanationBenchmark:
             as of `Explainer`.
 
         Raises:
-            KerasganError: If maps hold NaN.
+            KerasganError: If the folder is of another call, or maps hold NaN.
         """
         kinds = self.methods
-        rows = [
-            (name, method, kinds[method], metric, float(value))
-            for batch in self
-            for method, metrics in measure(batch)
-            for metric, values in metrics.items()
-            for name, value in zip(batch.names, values)
-        ]
-        table = pd.DataFrame(rows, columns=COLUMNS)
+
+        def rows(batch: ExplainedBatch) -> list[tuple]:
+            return [
+                (index, method, kinds[method], metric, float(value))
+                for method, metrics in measure(batch)
+                for metric, values in metrics.items()
+                for index, value in enumerate(values)
+            ]
+
+        tables, empty = [], 0
+        for batch, table in self.batch_tables(rows, COLUMNS, facts):
+            tables.append(table)
+            empty += int((~np.any(batch.weights != 0, (1, 2, 3))).sum())
+        if empty:
+            warn(
+                f"The target is empty in {empty} of {len(self.samples)} images. What is not "
+                "defined for them is NaN and left out of means"
+            )
+        table = pd.concat(tables, ignore_index=True)
         if self.explainer.gates:
             table.attrs["gates"] = self.explainer.gates
         return table
+
+    def batch_tables(
+        self,
+        rows: Callable[[ExplainedBatch], list[tuple]],
+        columns: Sequence[str],
+        facts: Mapping[str, Any] | None,
+    ) -> Iterator[tuple[ExplainedBatch, pd.DataFrame]]:
+        """Give each batch and the table of its rows, from the folder where it is finished there.
+
+        The first column is the index of an image in its batch in `rows`, and its name in the table.
+        """
+        folder = self.cache_folder(facts)
+        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if self.verbose else None
+        again = "measure this batch again"
+        for number, batch in enumerate(self):
+            file = None if folder is None else folder / f"batch_{number:05}.csv"
+            table = None if file is None else read_result(file, again)
+            if table is None:
+                table = pd.DataFrame(rows(batch), columns=list(columns))
+                if file is not None:
+                    save_table(table, file, overwrite=True)
+            elif (
+                list(table) != list(columns)
+                or not table["name"].isin(range(len(batch.names))).all()
+            ):
+                raise KerasganError(f"File {file} is damaged. Delete it to {again}")
+            names = np.array(batch.names, dtype=object)
+            yield batch, table.assign(name=names[table["name"].to_numpy(int)])
+            if bar is not None:
+                bar.add(len(batch.images))
 
 
 def check_some(samples: Any, least: int = 1) -> Samples:

@@ -16,6 +16,7 @@ from kerasgan.counts import count, score
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import largest_leak
 from kerasgan.evaluation.regions import check_widths, parts_around, shares
+from kerasgan.evaluation.result_cache import read_result
 from kerasgan.evaluation.segmentation import save_table
 from kerasgan.explain import Explainer, Explanation
 from kerasgan.explain.explainer import Gates
@@ -94,8 +95,8 @@ class WatchExplanations(keras.callbacks.Callback):
             raise KerasganError(
                 f"Argument 'folder' must be a folder to write into: {error}"
             ) from error
-        if (self.folder / TABLE).is_file():
-            self._rows = _read(self.folder / TABLE)
+        earlier = read_result(self.folder / TABLE, "start it anew")
+        self._rows = self._rows if earlier is None else earlier
         self._writer = tf.summary.create_file_writer(
             str(self.folder), filename_suffix=".explanations"
         )
@@ -135,16 +136,6 @@ class WatchExplanations(keras.callbacks.Callback):
             **{name: _mean(values.to_numpy()) for name, values in lying.items()},
             "residual": largest_leak(explanation.ledger),
         }
-
-
-def _read(file: pathlib.Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file)
-        if list(table) != ["epoch", *COLUMNS]:
-            raise ValueError(f"it has the columns {list(table)}")
-    except (OSError, ValueError) as error:
-        raise KerasganError(f"File {file} is damaged: {error}. Delete it to start anew") from error
-    return table
 
 
 def _mean(values: np.ndarray) -> float:

@@ -48,7 +48,7 @@ def complexity(
         return {"sparseness": sparseness(maps), "entropy": entropy(maps)}
 
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
-    return benchmark.table(benchmark.each(measure))
+    return benchmark.table(benchmark.each(measure), facts={"measure": "complexity"})
 
 
 def sparseness(maps: np.ndarray) -> np.ndarray:

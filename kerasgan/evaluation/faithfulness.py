@@ -108,7 +108,8 @@ def faithfulness(
     benchmark = ExplanationBenchmark(model, samples, rules, **options)
     seed = benchmark.seed
     measure = functools.partial(areas, curves=curves, baseline=baseline, steps=steps, seed=seed)
-    return benchmark.table(benchmark.each(measure))
+    facts = {"measure": "faithfulness", "curves": curves, "baseline": baseline, "steps": int(steps)}
+    return benchmark.table(benchmark.each(measure), facts=facts)
 
 
 def areas(

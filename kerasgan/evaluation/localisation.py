@@ -107,7 +107,8 @@ def localisation(
                 )
             yield method, metrics
 
-    return benchmark.table(measure)
+    facts = {"measure": "localisation", "region": regions, "rim": rim, "k": k}
+    return benchmark.table(measure, facts=facts)
 
 
 def mass_accuracy(maps: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ import pandas as pd
 from kerasgan.data import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.evaluation.benchmark import ExplainedBatch, ExplanationBenchmark, rng_of
-from kerasgan.evaluation.similarity import similarities
+from kerasgan.evaluation.similarity import relative_change, similarities
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.models import generator_of
 from kerasgan.validation import check_choice
 
 ORDERS = ("cascade", "alone")
@@ -110,7 +111,8 @@ def randomisation(
         yield from metrics.items()
 
     names = [layer.name for layer in layers]
-    table = benchmark.table(measure)
+    facts = {"measure": "randomisation", "orders": orders, "layers": names}
+    table = benchmark.table(measure, facts=facts)
     parts = {
         f"{what}, {name}": (what, order, stage, names[stage - 1])
         for (order, stage), name in stages.items()
@@ -172,7 +174,65 @@ def random_logit(
                 metrics[method].update((m, np.where(same, np.nan, v)) for m, v in values.items())
         yield from metrics.items()
 
-    return benchmark.table(measure)
+    facts = {"measure": "random logit"}
+    return benchmark.table(measure, facts=facts)
+
+
+def compare_models(
+    model: Any,
+    other: Any,
+    samples: Samples,
+    rules: Any = DEFAULT_RULE,
+    **options: Any,
+) -> pd.DataFrame:
+    """Measure how alike the maps of two networks are, for the same target.
+
+    With a network trained on masks that were dealt out to the wrong images, `other` makes this the
+    data randomisation test: maps that remain alike do not show what was learned. With the same
+    training from another seed it says how far maps can be trusted to repeat.
+
+    Metrics, for every image, rule and control: `rank correlation` (Spearman's) and `cosine`, of
+    signed maps, and `change` (`relative_change`, of the first network's map). NaN where a map is
+    constant (correlation) or zero (cosine, and change where the first is).
+
+    Args:
+        model: The weights of the target are made of its prediction, for both.
+        other: Another network from images to masks of the same shape.
+        samples: What to explain; masks are not needed.
+        rules: One rule or method, or several.
+        **options: Further arguments of `ExplanationBenchmark`.
+
+    Returns:
+        As of `ExplanationBenchmark.table`.
+
+    Example:
+        >>> import kerasgan as kg
+        >>> samples = kg.data.synthetic.write_dataset("frames_3", count=2, size=32)
+        >>> model = kg.models.unet(size=32, filters=2, levels=2)
+        >>> pixel = kg.targets.Pixel(9, 9)
+        >>> table = compare_models(
+        ...     model, model, samples, target=pixel, controls=False, verbose=False
+        ... )
+        >>> table.query("metric == 'change'")["value"].tolist()
+        [0.0, 0.0]
+
+    Source: Adebayo et al. 2018 (arXiv 1810.03292), data randomization test.
+    """
+    shapes = [(net.input_shape, net.output_shape) for net in map(generator_of, (model, other))]
+    if shapes[0] != shapes[1]:
+        raise KerasganError(
+            "Argument 'other' must take images and give masks of the shapes of 'model', "
+            f"{shapes[0]}. Received: {shapes[1]}"
+        )
+    benchmark = ExplanationBenchmark(model, samples, rules, **options)
+    against = ExplanationBenchmark(other, samples, rules, **options)
+
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        for (method, maps), (_, others) in zip(benchmark.maps(batch), against.maps(batch)):
+            yield method, {**similarities(maps, others), "change": relative_change(maps, others)}
+
+    facts = {"measure": "models", "other": against.explainer.model}
+    return benchmark.table(measure, facts=facts)
 
 
 def _other_targets(batch: ExplainedBatch, seed: int) -> dict[str, np.ndarray]:

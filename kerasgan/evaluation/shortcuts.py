@@ -9,7 +9,7 @@ some in any network. Painting shows what it does.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,12 +31,15 @@ from kerasgan.evaluation.benchmark import (
 )
 from kerasgan.evaluation.bootstrap import check_draws, interval, resampled_means
 from kerasgan.evaluation.similarity import ratio
+from kerasgan.evaluation.spectral import relevance_clusters, small_maps
 from kerasgan.explain.logits import foreground, without_background
 from kerasgan.explain.methods import DEFAULT_RULE
+from kerasgan.validation import check_whole_number
 
 RegionFinder = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 FEWEST = 8  # images that a test rests on
 RESAMPLES = 2000
+EXAMPLES = 3
 TESTED = ["region", "shortcut", "images", "share", "area", "share_low", "share_high"]
 TESTED += ["change", "control", "low", "high"]
 
@@ -60,11 +63,15 @@ class Shortcuts(NamedTuple):
             unaltered image. NaN where the region is not there, the target is empty or there are no
             masks. `attrs["summary"]`: means over images, a row for each region and "region" or
             "control", with the number of `images`.
+        clusters: A row for each image: `name`, `cluster` (from 0, the largest), `distance` to the
+            middle of its cluster and `dice` with the truth, NaN without masks. `attrs["summary"]`,
+            a row for each cluster: `cluster`, `images`, `dice`, `examples` (the names of up to
+            three images nearest to its middle), and the mean share of each region.
         tests: A row for each region: `region`, `shortcut`, `images`; `share` and `area`, its
             parts of the relevance and of the pixels outside the target, `share_low` and
             `share_high` of the difference; `change` of the prediction, 1 less `dice_beyond`,
             `control`, that of the control, `low` and `high` of the difference.
-        findings: A sentence for each region.
+        findings: A sentence for each region, and one about the clusters.
 
     Example:
         >>> found = shortcuts(model, samples)  # doctest: +SKIP
@@ -73,65 +80,78 @@ class Shortcuts(NamedTuple):
 
     regions: pd.DataFrame
     inpainted: pd.DataFrame
+    clusters: pd.DataFrame
     tests: pd.DataFrame
     findings: list[str]
 
 
-def _drawn(batch: ExplainedBatch, masks: np.ndarray, maps: np.ndarray) -> dict[str, np.ndarray]:
-    """What relevance a region draws."""
+def _drawn(
+    batch: ExplainedBatch, regions: Mapping[str, np.ndarray], maps: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What relevance each region draws, by "region/value"."""
     values = {}
-    for prefix, part in (("", np.ones_like(masks)), ("outside_", ~batch.region)):
-        weight = np.abs(maps) * part
-        area = ratio((masks & part).sum((1, 2)), part.sum((1, 2)))
-        share = ratio((weight * masks).sum((1, 2)), weight.sum((1, 2)))
-        values[f"{prefix}share"] = np.where(area > 0, share, np.nan)
-        values[f"{prefix}area"] = area
+    for region, mask in regions.items():
+        for prefix, part in (("", np.ones_like(mask)), ("outside_", ~batch.region)):
+            weight = np.abs(maps) * part
+            area = ratio((mask & part).sum((1, 2)), part.sum((1, 2)))
+            share = ratio((weight * mask).sum((1, 2)), weight.sum((1, 2)))
+            values[f"{region}/{prefix}area"] = area
+            values[f"{region}/{prefix}share"] = np.where(area > 0, share, np.nan)
     return values
 
 
-def _relevance_table(tables: list[pd.DataFrame], benchmark: ExplanationBenchmark) -> pd.DataFrame:
-    table = _by_image(tables, benchmark)
+def _relevance_table(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    gates = dict(table.attrs)
+    table = _wide(table)
     table.insert(table.columns.get_loc("area") + 1, "lift", ratio(table["share"], table["area"]))
+    columns = ["name", "method", "kind", "region", "share", "area", "lift"]
+    table = table[[*columns, "outside_share", "outside_area"]]
     rows = []
     for (method, region), part in table.groupby(["method", "region"], sort=False):
         part = part.dropna(subset=["outside_share"])
         mean = part[["share", "area", "outside_share", "outside_area"]].mean()
         excess = part["outside_share"] - part["outside_area"]
-        low, high = _interval(excess, 0.95, benchmark.seed)
+        low, high = _interval(excess, 0.95, seed)
         lift = mean["share"] / mean["area"]
         rows.append([method, region, len(part), *mean, lift, excess.mean(), low, high])
     names = ["method", "region", "images", "share", "area", "outside_share", "outside_area"]
     summary = pd.DataFrame(rows, columns=[*names, "lift", "excess", "low", "high"])
-    if benchmark.explainer.gates:
-        table.attrs["gates"] = benchmark.explainer.gates
-    table.attrs["summary"] = summary.to_dict("list")
+    table.attrs = {**gates, "summary": summary.to_dict("list")}
     return table
 
 
 def _inpainted(
-    batch: ExplainedBatch, there: np.ndarray, painted: np.ndarray
+    batch: ExplainedBatch, regions: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
-    """What is predicted where pixels are painted over, in the images that are `there`."""
-    row = {name: np.full(len(painted), np.nan) for name in INPAINTED}
-    row["area"] = painted.mean((1, 2))
-    if not len(there):
-        return row
-    weights, painted = batch.weights[there], painted[there]
-    logits = batch.run(inpaint_regions(batch.images[there], painted))
-    beyond = np.where(painted[..., None], batch.logits[there], logits)
-    scores = target_scores(logits, weights)
-    row["dice"][there] = scores["dice"]
-    row["dice_beyond"][there] = target_scores(beyond, weights)["dice"]
+    """What is predicted where a region, or its control, is painted over, by name and value."""
     before = target_scores(batch.logits, batch.weights)["logit"]
-    row["logit_change"][there] = scores["logit"] - before[there]
-    if batch.truth is not None:
-        row["truth_dice"][there] = _truth_dice(logits, batch.truth[there])
-        row["truth_change"] = row["truth_dice"] - _truth_dice(batch.logits, batch.truth)
-    return row
+    truth_before = _truth_dice(batch.logits, batch.truth)
+    values = {}
+    for region, masks in regions.items():
+        there = np.flatnonzero(masks.any((1, 2)))
+        for what in ("region", "control"):
+            filled = masks if what == "region" else _controls(batch, masks, region, seed)
+            row = {name: np.full(len(masks), np.nan) for name in INPAINTED}
+            row["area"] = filled.mean((1, 2))
+            if len(there):
+                weights, painted = batch.weights[there], filled[there]
+                logits = batch.run(inpaint_regions(batch.images[there], painted))
+                beyond = np.where(painted[..., None], batch.logits[there], logits)
+                scores = target_scores(logits, weights)
+                row["dice"][there] = scores["dice"]
+                row["dice_beyond"][there] = target_scores(beyond, weights)["dice"]
+                row["logit_change"][there] = scores["logit"] - before[there]
+                truth = None if batch.truth is None else batch.truth[there]
+                row["truth_dice"][there] = _truth_dice(logits, truth)
+                row["truth_change"] = row["truth_dice"] - truth_before
+            values.update({f"{region}/{what}/{name}": v for name, v in row.items()})
+    return values
 
 
-def _inpainting_table(tables: list[pd.DataFrame], benchmark: ExplanationBenchmark) -> pd.DataFrame:
-    table = _by_image(tables, benchmark)
+def _inpainting_table(table: pd.DataFrame) -> pd.DataFrame:
+    table = _wide(table)
+    table[["region", "inpainted"]] = table["region"].str.rsplit("/", n=1, expand=True)
+    table = table[["name", "region", "inpainted", *INPAINTED]]
     groups = table[table["area"] > 0].groupby(["region", "inpainted"], sort=False)
     summary = groups[list(INPAINTED)].mean()
     summary.insert(0, "images", groups["dice"].count())
@@ -148,11 +168,12 @@ def shortcuts(
     rule: Any = DEFAULT_RULE,
     *,
     find: RegionFinder = find_regions,
+    clusters: int | None = None,
     least: float = 0.05,
     confidence: float = 0.95,
     **options: Any,
 ) -> Shortcuts:
-    """Look for shortcuts: regions that draw relevance and change the prediction.
+    """Look for shortcuts: regions that draw relevance and change the prediction, and clusters.
 
     A region is called a shortcut where, over the images that have it, 8 at least, its share of the
     relevance outside the target exceeds its share of that area, and painting it over changes what
@@ -170,6 +191,8 @@ def shortcuts(
             relevance on a cue than its area even where the cue decides.
         find: From an image at its own size, float32 (height, width, 3) in [-1, 1], to regions by
             name, bool (height, width), the same names for every image.
+        clusters: How many clusters of heatmaps, below the number of images; None for the number
+            that the largest gap between eigenvalues tells (Lapuschkin et al.).
         least: Smallest difference in Dice worth a word.
         confidence: Of all intervals together, between 0 and 1.
         **options: Further arguments of `ExplanationBenchmark`, but for `controls`.
@@ -186,28 +209,41 @@ def shortcuts(
     """
     check_draws(confidence, RESAMPLES)
     check_some(samples, 4)
+    if clusters is not None:
+        check_whole_number("clusters", clusters, 1, len(samples) - 1)
     rule = {rule if isinstance(rule, str) else repr(rule): rule}
     benchmark = ExplanationBenchmark(model, samples, rule, controls=False, **options)
     regions_of = _finder(benchmark, find)
 
-    drawn, inpainted = [], []
-    for batch in benchmark:
+    def measure(batch: ExplainedBatch) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        regions = regions_of(batch)
         ((method, maps),) = benchmark.maps(batch)
-        about = {"name": batch.names, "method": method, "kind": "rule"}
-        for region, masks in regions_of(batch).items():
-            values = _drawn(batch, masks, maps)
-            drawn.append(pd.DataFrame({**about, "region": region, **values}))
-            there = np.flatnonzero(masks.any((1, 2)))
-            controls = _controls(batch, masks, region, benchmark.seed)
-            for what, painted in (("region", masks), ("control", controls)):
-                values = _inpainted(batch, there, painted)
-                of_one = {"name": batch.names, "region": region, "inpainted": what, **values}
-                inpainted.append(pd.DataFrame(of_one))
-    relevance = _relevance_table(drawn, benchmark)
-    painting = _inpainting_table(inpainted, benchmark)
-    tests = _tests(relevance, painting, least, confidence, benchmark.seed)
+        pixels = small_maps(maps).T
+        parts = {
+            "drawn": _drawn(batch, regions, maps),
+            "inpainted": _inpainted(batch, regions, benchmark.seed),
+            "map": {f"{pixel:03}": values for pixel, values in enumerate(pixels)},
+            "truth": {"dice": _truth_dice(batch.logits, batch.truth)},
+        }
+        named = {f"{part} {k}": v for part, values in parts.items() for k, v in values.items()}
+        yield method, named
+
+    facts = {"measure": "shortcuts", "find": find}
+    table = benchmark.table(measure, facts=facts)
+    parts = _parted(table)
+    drawn = _relevance_table(parts["drawn"], benchmark.seed)
+    inpainted = _inpainting_table(parts["inpainted"])
+    dice, maps = (
+        parts[part].pivot(index="name", columns="metric", values="value").loc[list(samples.names)]
+        for part in ("truth", "map")
+    )
+    grouped = _clustered(benchmark, clusters, drawn, dice["dice"].to_numpy(), maps.to_numpy())
+    tests = _tests(drawn, inpainted, least, confidence, benchmark.seed)
     findings = [_sentence(row, confidence) for row in tests.to_dict("records")]
-    return Shortcuts(relevance, painting, tests, findings)
+    sizes = grouped.attrs["summary"]["images"]
+    many = f"{len(sizes)} cluster{'s' if len(sizes) > 1 else ''}"
+    findings.append(f"The heatmaps form {many}, of {', '.join(map(str, sizes))} images.")
+    return Shortcuts(drawn, inpainted, grouped, tests, findings)
 
 
 def _finder(
@@ -262,19 +298,25 @@ def _controls(batch: ExplainedBatch, masks: np.ndarray, region: str, seed: int) 
     )
 
 
-def _truth_dice(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _truth_dice(logits: np.ndarray, truth: np.ndarray | None) -> np.ndarray:
     """Dice of predicted and true foreground, 1 where both are empty."""
+    if truth is None:
+        return np.full(len(logits), np.nan)
     now = foreground(tf.convert_to_tensor(logits)).numpy() > 0
     true = without_background(tf.convert_to_tensor(truth)).numpy() > 0
     return score("dice", count(true, now, axis=(1, 2, 3)))
 
 
-def _by_image(tables: list[pd.DataFrame], benchmark: ExplanationBenchmark) -> pd.DataFrame:
-    """Tables of batches in one, image after image."""
-    rank = {name: index for index, name in enumerate(benchmark.samples.names)}
-    table = pd.concat(tables, ignore_index=True)
-    order = table["name"].map(rank).argsort(kind="stable")
-    return table.iloc[order].reset_index(drop=True)
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Turns rows of metrics named "region/value" into rows of regions with columns of values."""
+    table.attrs.clear()
+    table[["region", "value name"]] = table["metric"].str.rsplit("/", n=1, expand=True)
+    index = ["name", "method", "kind", "region"]
+    rank = {name: index for index, name in enumerate(table["name"].unique())}
+    order = table[index].drop_duplicates()
+    order = order.sort_values("name", key=lambda names: names.map(rank), kind="stable")
+    wide = table.pivot(index=index, columns="value name", values="value").reset_index()
+    return order.merge(wide, on=index).rename_axis(columns=None)
 
 
 def _interval(values: Any, confidence: float, seed: int) -> tuple[float, float]:
@@ -282,6 +324,35 @@ def _interval(values: Any, confidence: float, seed: int) -> tuple[float, float]:
     if not len(values):
         return float("nan"), float("nan")
     return interval(resampled_means(values, RESAMPLES, seed)[:, 0], confidence)
+
+
+def _parted(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each part of `shortcuts`, by the first word of their metric."""
+    words = table["metric"].str.split(" ", n=1, expand=True)
+    parts = table.assign(metric=words[1]).groupby(words[0], sort=False)
+    return {part: rows.reset_index(drop=True) for part, rows in parts}
+
+
+def _clustered(
+    benchmark: ExplanationBenchmark,
+    clusters: int | None,
+    drawn: pd.DataFrame,
+    dice: np.ndarray,
+    maps: np.ndarray,
+) -> pd.DataFrame:
+    labels, places = relevance_clusters(maps, clusters, benchmark.seed)
+    middles = {k: places[labels == k].mean(0) for k in set(labels.tolist())}
+    away = places - np.stack([middles[k] for k in labels.tolist()])
+    columns = {"cluster": labels, "distance": np.linalg.norm(away, axis=1), "dice": dice}
+    table = pd.DataFrame({"name": benchmark.samples.names, **columns})
+    shares = drawn.pivot(index="name", columns="region", values="share")
+    rows = []
+    for cluster, part in table.groupby("cluster"):
+        examples = part.sort_values("distance", kind="stable")["name"].tolist()[:EXAMPLES]
+        row = {"cluster": cluster, "images": len(part), "dice": part["dice"].mean()}
+        rows.append({**row, "examples": examples, **shares.loc[part["name"]].mean().to_dict()})
+    table.attrs["summary"] = pd.DataFrame(rows).to_dict("list")
+    return table
 
 
 def _tests(drawn, inpainted, least: float, confidence: float, seed: int) -> pd.DataFrame:

@@ -131,7 +131,8 @@ def stability(
                 metrics[method][f"change, {name}"] = relative_change(before[method], maps)
         yield from metrics.items()
 
-    return benchmark.table(measure)
+    facts = {"measure": "stability", "radius": radius, "draws": draws, "changes": changes}
+    return benchmark.table(measure, facts=facts)
 
 
 def _noise(batch: ExplainedBatch, radius: float, *seed: int) -> np.ndarray:

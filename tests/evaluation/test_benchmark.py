@@ -1,9 +1,14 @@
 import dataclasses
+import functools
+import json
+import pathlib
+import shutil
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from refusals import refused
 
 import kerasgan as kg
@@ -90,6 +95,116 @@ def test_empty_targets_are_counted_and_left_out(samples):
     row = summarize_maps(table).iloc[0]
     assert (row["images"], row["undefined"]) == (0, 5)
     assert np.isnan(row["mean"])
+
+
+def test_a_stopped_call_goes_on_and_others_are_refused(samples, tmp_path):
+    seen = []
+
+    def counted(batch, maps):
+        seen.append(batch.names)
+        if len(seen) == 4 and not (tmp_path / "done").exists():
+            raise KeyboardInterrupt
+        return mass(batch, maps)
+
+    def call(function, **options):
+        options = {"controls": False, "batch_size": 2, "folder": tmp_path / "f", **options}
+        benchmark = ExplanationBenchmark(network(), samples, ["epsilon", "gamma"], **options)
+        return measured(benchmark, function)
+
+    with pytest.raises(KeyboardInterrupt):
+        call(counted)
+    (tmp_path / "done").touch()
+    seen.clear()
+    table = call(counted)
+    assert seen == [samples.names[2:4]] * 2 + [samples.names[4:]] * 2
+    whole = call(mass, folder=None)
+    assert whole.drop(columns="value").equals(table.drop(columns="value"))
+    np.testing.assert_allclose(whole["value"], table["value"], rtol=1e-6)
+    refused("holds the maps of other seed", call, mass, seed=1)
+    (tmp_path / "f" / "batch_00000.csv").write_text("name,value\na,1\n")
+    refused(r"batch_00000\.csv is damaged.*Delete it", call, mass)
+
+
+def remade(samples, folder, change=lambda pixels: None):
+    """The same samples elsewhere, with the pixels of the last mask changed."""
+    root = pathlib.Path(samples.image_paths[0]).parents[1]
+    moved = kg.data.load_folder(shutil.copytree(root, folder))
+    pixels = np.asarray(Image.open(moved.mask_paths[-1])).copy()
+    change(pixels)
+    Image.fromarray(pixels).save(moved.mask_paths[-1])
+    return moved
+
+
+def test_kept_maps_are_of_everything_they_were_made_from(samples, tmp_path):
+    """Each ingredient in turn is another one: the folder is refused, and the ingredient named."""
+    pixel, mask = kg.targets.Pixel, np.zeros((16, 16))
+    other = mask.copy()
+    other[8, 8] = 1
+    like = {"rules": {"mine": kg.explain.Composite((lambda x: True, kg.explain.Gamma(0.25)))}}
+    like |= {"target": mask, "batch_size": 2, "controls": False}
+
+    def open_folder(model=None, of=samples, facts=None, **options):
+        options = {"folder": tmp_path / "f", **like, **options}
+        benchmark = ExplanationBenchmark(model or network(), of, **options)
+        return benchmark.cache_folder({"find": lambda image: image > 0} | (facts or {}))
+
+    def redrawn(pixels):
+        pixels[0, 0] = 255 - pixels[0, 0]
+
+    open_folder()
+    open_folder(of=remade(samples, tmp_path / "moved"))
+    composite = kg.explain.Composite((lambda x: False, kg.explain.Gamma(0.25)))
+    everything = [
+        ("samples", {"of": remade(samples, tmp_path / "redrawn", redrawn)}),
+        ("samples", {"of": samples[:4]}),
+        ("samples", {"of": dataclasses.replace(samples, colors=((255,) * 3, (0,) * 3))}),
+        ("samples", {"of": dataclasses.replace(samples, mask_paths=None)}),
+        ("network", {"model": network(2.0)}),
+        ("rules", {"rules": {"mine": kg.explain.Gamma(0.25)}}),
+        ("rules", {"rules": {"mine": composite}}),
+        ("target", {"target": other}),
+        ("target", {"target": pixel(3, 4)}),
+        ("target", {"target": pixel(3, 4) - kg.targets.Mask(mask)}),
+        ("size", {"size": 8}),
+        ("batch_size", {"batch_size": 3}),
+        ("mode", {"mode": "letterbox"}),
+        ("seed", {"seed": 1}),
+        ("find", {"facts": {"find": lambda image: image > 1}}),
+        ("more", {"facts": {"more": 1}}),
+    ]
+    for name, change in everything:
+        refused(f"holds the maps of other {name}", open_folder, **change)
+    refused("holds the maps of other controls, rules", open_folder, controls=True)
+
+
+def test_each_target_has_its_own_numbers(samples, tmp_path):
+    near, far = np.zeros((16, 16)), np.zeros((16, 16))
+    near[8, 8], far[2, 3] = 1, 1
+    options = {"controls": False, "verbose": False}
+    call = functools.partial(kg.evaluation.localisation, network(), samples, "gamma", **options)
+    expected = call(target=near)
+    pd.testing.assert_frame_equal(call(target=near, folder=tmp_path / "c"), expected)
+    pd.testing.assert_frame_equal(call(target=near, folder=tmp_path / "c"), expected)
+    refused(f"other target: {tmp_path / 'c'}", call, target=far, folder=tmp_path / "c")
+
+
+def test_a_folder_of_an_earlier_version_is_refused(samples, tmp_path):
+    benchmark = ExplanationBenchmark(network(), samples, controls=False, folder=tmp_path / "f")
+    benchmark.cache_folder()
+    file = tmp_path / "f" / "explanations.json"
+    for old in ({"samples": "5, 12ab", "target": "Mask(array=...)"}, {"format": 2, "keys": 1}):
+        file.write_text(json.dumps(old))
+        refused("of another version of kerasgan", benchmark.cache_folder)
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "keras"])
+def test_a_folder_of_the_other_stack_is_refused(samples, tmp_path, package):
+    benchmark = ExplanationBenchmark(network(), samples, controls=False, folder=tmp_path / "f")
+    for _ in range(2):
+        benchmark.cache_folder()
+    file = tmp_path / "f" / "explanations.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), package: "2.14.0.1"}))
+    refused(f"of another version of {package}", benchmark.cache_folder)
 
 
 def test_summary_by_hand(samples):

@@ -128,19 +128,22 @@ def test_every_curve_by_name_and_its_own_baseline():
     assert len({tuple(area) for area in found.values()}) > 15
 
 
-def test_controls_and_batches(samples):
+def test_controls_batches_and_going_on(samples, tmp_path):
     def call(batch_size=2, **changes):
         options = {"rules": "epsilon", "steps": 3, "baseline": "noise", "verbose": False}
-        options.update(batch_size=batch_size)
+        options.update(folder=tmp_path / "f", batch_size=batch_size)
         return faithfulness(network(-0.45), samples, **{**options, **changes})
 
-    table, again = call(batch_size=3), call()
+    table, again = call(batch_size=3, folder=None), call()
     assert set(table["method"]) == {"epsilon", "gradient", "random", "edges", "target"}
     for metric in table["metric"].unique():
         for method in ("epsilon", "gradient", "random", "edges", "target"):
             np.testing.assert_allclose(
                 values(table, metric, method), values(again, metric, method), rtol=1e-4, atol=1e-5
             )
+    np.testing.assert_allclose(call()["value"], again["value"], rtol=1e-6)
+    for other in ({"baseline": "mean"}, {"steps": 4}, {"curves": "regions"}):
+        refused(f"other {next(iter(other))}", call, **other)
 
 
 def test_empty_targets_are_counted_and_full_ones_are_defined(samples):

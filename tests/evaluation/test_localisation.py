@@ -88,6 +88,17 @@ def test_empty_targets_have_no_values(samples):
     assert table["value"].isna().all()
 
 
+def test_finished_batches_are_kept(samples, tmp_path):
+    def call(k):
+        return localisation(
+            linear([[1.0]]), samples, k=k, batch_size=2, folder=tmp_path / "f", verbose=False
+        )
+
+    first = call(9)
+    assert first.equals(call(9))
+    refused("other k", call, 8)
+
+
 def test_bad_arguments(samples, tmp_path):
     model = linear([[1.0]])
     unlabelled = write(tmp_path, noise(1))

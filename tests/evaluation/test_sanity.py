@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 from linear_batches import SIDE, Box, linear, noise, write
-from scipy import stats
+from refusals import refused
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
-from kerasgan.evaluation.benchmark import ExplanationBenchmark, summarize_maps
-from kerasgan.evaluation.sanity import random_logit, randomisation
+from kerasgan.evaluation.benchmark import summarize_maps
+from kerasgan.evaluation.sanity import compare_models, random_logit, randomisation
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +34,6 @@ def by_method(table, metric):
     return wide.rename_axis(columns=None)
 
 
-def compared(model, other, samples):
-    """How alike the maps of two networks are: images by rules."""
-    rules = ["epsilon", "gradient"]
-    one, two = (
-        ExplanationBenchmark(each, samples, rules, controls=False, **OPTIONS)
-        for each in (model, other)
-    )
-    found = {"rank correlation": [], "cosine": []}
-    for batch in one:
-        maps, others = dict(one.maps(batch)), dict(two.maps(batch))
-        for index in range(len(batch.names)):
-            pairs = [(maps[rule][index].ravel(), others[rule][index].ravel()) for rule in rules]
-            found["rank correlation"].append([stats.spearmanr(*pair)[0] for pair in pairs])
-            found["cosine"].append(
-                [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]
-            )
-    return found
-
-
 OPTIONS = {"target": Box(), "batch_size": 2, "verbose": False}
 
 
@@ -76,10 +57,11 @@ def test_each_stage_against_a_network_shuffled_by_hand(samples):
             layer.set_weights(
                 [rng.permutation(w.ravel()).reshape(w.shape) for w in layer.get_weights()]
             )
-        for measure, wanted in compared(model, other, samples).items():
+        compared = compare_models(model, other, samples, ["epsilon", "gradient"], **OPTIONS)
+        for measure in ("rank correlation", "cosine"):
             metric = f"{measure}, {order} {stage} of 3: {names[stage - 1]}"
-            found = by_method(table, metric)
-            np.testing.assert_allclose(found[["epsilon", "gradient"]], wanted, atol=1e-5)
+            found, wanted = by_method(table, metric), by_method(compared, measure)
+            np.testing.assert_allclose(found, wanted[found.columns], atol=1e-5)
             assert (found[["epsilon", "gradient"]] < 0.999).all(axis=None)
             np.testing.assert_allclose(found[["edges", "random", "target"]], 1)
     summary = summarize_maps(table)
@@ -104,6 +86,36 @@ def test_layers_of_a_network_inside_are_shuffled_too(samples):
     )
     assert table["layer"].unique().tolist() == ["high", "norm", "low"]
     assert (table["value"] < 0.999).all()
+
+
+def test_finished_batches_are_kept(samples, tmp_path):
+    model = linear(np.arange(27.0).reshape(3, 3, 3))
+
+    def call(orders):
+        return randomisation(
+            model, samples, controls=False, orders=orders, folder=tmp_path / "f", **OPTIONS
+        )
+
+    first, second = call(["cascade"]), call("cascade")
+    assert first.equals(second)
+    assert summarize_maps(first).equals(summarize_maps(second))
+    refused("other orders", call, ["alone"])
+
+
+def test_networks_compared_by_hand(samples):
+    kernel = np.arange(9.0).reshape(3, 3)
+    for factor, wanted in ((1, (1, 1, 0)), (2, (1, 1, 1)), (-1, (-1, -1, 2))):
+        table = compare_models(
+            linear(kernel), linear(factor * kernel), samples, "gradient", **OPTIONS
+        )
+        for metric, value in zip(("rank correlation", "cosine", "change"), wanted):
+            found = by_method(table, metric)
+            np.testing.assert_allclose(found["gradient"], value, atol=1e-6)
+            same = 0 if metric == "change" else 1
+            np.testing.assert_allclose(found[["edges", "random", "target"]], same, atol=1e-9)
+    zero = compare_models(linear(kernel), linear(0 * kernel), samples, "gradient", **OPTIONS)
+    assert by_method(zero, "cosine")["gradient"].isna().all()
+    assert (by_method(zero, "change")["gradient"] == 1).all()
 
 
 def test_another_place(samples):
@@ -141,3 +153,5 @@ def test_bad_arguments(samples):
         randomisation(model, samples, orders=["casade"])
     with pytest.raises(KerasganError, match="must have weights to shuffle"):
         randomisation(empty, samples, target=kg.explain.targets.Pixel(1, 1))
+    with pytest.raises(KerasganError, match="'other' must take images and give masks"):
+        compare_models(model, linear(np.ones((1, 1, 3, 2)), classes=2), samples)

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from refusals import refused
 
-from kerasgan.data import load_folder
+from kerasgan.data import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation.shortcuts import shortcuts
+from kerasgan.explain import Explainer
 
 SIDE, GREY = 16, 128  # in [-1, 1] grey is G
 G = GREY / 127.5 - 1
@@ -114,10 +115,47 @@ def test_the_finder_finds_the_marker_and_is_silent_where_it_is_not_used(samples)
     assert found.findings[0].startswith("marker is a shortcut: ")
     assert "corner is not a shortcut" in found.findings[1]
     assert found.findings[2] == "nothing: in 0 images, too few to test (8 needed)."
+    assert found.findings[3].startswith("The heatmaps form")
+    assert set(found.clusters["name"]) == set(samples.names)
+    summary = pd.DataFrame(found.clusters.attrs["summary"])
+    assert summary["images"].sum() == 10
+    assert found.clusters["dice"].mean() == 1
+    share = found.regions.query("region == 'marker'")["share"].mean()
+    assert (summary["marker"] * summary["images"]).sum() / 10 == pytest.approx(share)
     clean = shortcuts(network(False), samples, **options())
     assert not clean.tests["shortcut"].any()
     assert (clean.tests["change"][:2] == 0).all()
     assert "no relevance lies outside the target" in clean.findings[0]
+
+
+def test_each_image_is_looked_at_once_and_a_second_call_reads_what_was_kept(
+    samples, tmp_path, monkeypatch
+):
+    seen, explained = [], []
+    read, explain = Samples.image, Explainer.explain
+
+    def counted_read(self, index):
+        seen.append(index)
+        return read(self, index)
+
+    def counted(self, images, *args, **kwargs):
+        explained.extend(images)
+        return explain(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(Samples, "image", counted_read)
+    monkeypatch.setattr(Explainer, "explain", counted)
+    few = {"seed": 0, **options(), "folder": tmp_path / "kept"}
+    found = shortcuts(network(True), samples, **few)
+    again = shortcuts(network(True), samples, **few)
+    assert (len(seen), len(explained)) == (10, 10)  # the second call reads what was kept
+    for table, kept in ((found.regions, again.regions), (found.inpainted, again.inpainted)):
+        pd.testing.assert_frame_equal(table, kept, check_exact=True)
+        summaries = [pd.DataFrame(each.attrs["summary"]) for each in (table, kept)]
+        pd.testing.assert_frame_equal(*summaries, check_exact=True)
+    assert again.clusters.equals(found.clusters)
+    assert again.findings == found.findings
+    with pytest.raises(KerasganError, match="holds the maps of other find"):
+        shortcuts(network(True), samples, **{**few, "find": lambda image: corners(image)})
 
 
 def test_relevance_that_changes_nothing_is_no_shortcut(samples):
@@ -153,6 +191,7 @@ def test_without_masks_the_prediction_alone_is_judged(samples):
     found = shortcuts(network(True), unlabelled, **options())
     assert found.tests["shortcut"].tolist() == [True, False, False]
     assert found.inpainted["truth_dice"].isna().all()
+    assert found.clusters["dice"].isna().all()
 
 
 def test_empty_targets_have_no_shares_and_no_dice(samples):
@@ -180,6 +219,7 @@ def test_bad_input(samples):
     refused("'find' must be a function", shortcuts, model, samples, find="text")
     refused("'confidence' must be a finite number", shortcuts, model, samples, confidence=95)
     refused("Samples, at least 4", shortcuts, model, samples[:3], **options())
+    refused("'clusters' must be a whole number from 1 to 9", shortcuts, model, samples, clusters=10)
 
 
 def marked_differently(samples):

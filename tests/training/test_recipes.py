@@ -49,10 +49,11 @@ def test_pretrained_begin_from_imagenet_weights_without_a_judge(tmp_path, monkey
     np.testing.assert_array_equal(kernel, again.get_layer("block7a_project_conv").get_weights()[0])
 
 
-def test_few_labels_is_the_fast_pretrained_with_unlabelled_images():
-    few, fast = (vars(kg.recipes.get(name)) for name in ("few-labels", "pretrained-fast"))
-    changed = {name for name in few if few[name] != fast[name]}
-    assert changed == {"name", "epochs", "unlabelled_losses", "unlabelled_rampup"}
+@pytest.mark.parametrize("name", ["few-labels", "other-clinic"])
+def test_few_labels_and_other_clinic_are_the_fast_pretrained_with_unlabelled_images(name):
+    few, fast = (vars(kg.recipes.get(name)) for name in (name, "pretrained-fast"))
+    changed = {field for field in few if few[field] != fast[field]}
+    assert changed - {"epochs"} == {"name", "unlabelled_losses", "unlabelled_rampup"}
 
 
 def test_augmentation_is_named_by_its_fields():

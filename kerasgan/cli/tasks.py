@@ -447,6 +447,8 @@ def convert(
         for name, one in parameters.items()
         if one.kind is one.KEYWORD_ONLY and one.default is one.empty and name not in given
     ]
+    if format == "video" and not {"every", "times"} & set(given):
+        missing.append("--every or --times")
     if missing:
         raise KerasganError(f"{format} needs {' and '.join(missing)}")
     if format == "coco":

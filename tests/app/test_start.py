@@ -70,6 +70,6 @@ def test_what_cannot_be_used(capsys, tmp_path):
     assert main(["app", str(tmp_path / "nothing")]) == 1
     assert "there is no file or folder" in capsys.readouterr().err
     assert main(["app", str(tmp_path), "--images", str(tmp_path / "nothing")]) == 1
-    assert "IMAGES" in capsys.readouterr().err
+    assert "'--images'" in capsys.readouterr().err
     assert main(["app", str(tmp_path), "--port", "0"]) == 1
     assert "Error: " in capsys.readouterr().err

@@ -5,6 +5,7 @@ What happens in one step is in `SegmentationGAN.train_step`, from top to bottom.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -386,7 +387,8 @@ class SegmentationGAN(keras.Model):
         fit = _with_data_for_keras(self, super().fit)
         if resume is not None:
             places = check_path("resume", resume), initial_epoch
-            with hold_folder(places[0]):
+            first = workers.index_and_count(self.distribute_strategy)[0] == 0
+            with hold_folder(places[0]) if first else contextlib.nullcontext():
                 history = runs.run(fit, self, x, y, pair, *places, watching, callbacks, kwargs)
         else:
             x = x if pair is None else pair(x)

@@ -634,10 +634,11 @@ class SegmentationGAN(keras.Model):
         have none, are normalised by their own statistics, and these are not kept: if they come
         from another source, the network in use would else draw other masks than the one trained.
         """
-        joined = [name for name in views if name != PLAIN]
-        sizes = [tf.shape(each)[0] for each in (image, *map(views.get, joined))]
-        together = tf.concat([image, *map(views.get, joined)], 0) if joined else image
-        found = self._segment(together, training=True)
+        if not views:
+            return *self._segment(image, training=True), {}
+        joined = {name: view for name, view in views.items() if name != PLAIN}
+        sizes = [tf.shape(each)[0] for each in (image, *joined.values())]
+        found = self._segment(tf.concat([image, *joined.values()], 0), training=True)
         first, *others = zip(*(tf.split(each, sizes) for each in found))
         drawn = dict(zip(joined, others))
         if PLAIN in views:

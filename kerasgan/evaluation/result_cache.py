@@ -63,30 +63,21 @@ def open_cache(folder: pathlib.Path, facts: dict[str, Any], name: str, contents:
         ) from error
 
 
-def read_result(
-    file: pathlib.Path, again: str, of: str = "images", **columns: list
-) -> pd.DataFrame | None:
+def read_result(file: pathlib.Path, again: str) -> pd.DataFrame | None:
     """Read what `save_table` wrote; None if there is no such file.
 
-    `again` says in the error what deleting a damaged file leads to, `of` what there is a row for.
-    `columns` are columns of text with the values that they were written with, which a CSV does not
-    keep if they look like numbers or like nothing.
+    `again` says in the error what deleting a damaged file leads to.
     """
     if not file.is_file():
         return None
     try:
-        kinds = dict.fromkeys(columns, str)
         with warnings.catch_warnings():
             # pandas before 3.1 has to be asked for every digit; later ones deprecate that.
             warnings.filterwarnings("ignore", "The 'float_precision'", DeprecationWarning)
-            table = pd.read_csv(file, dtype=kinds, float_precision="round_trip")
+            table = pd.read_csv(file, float_precision="round_trip")
         table = table.rename(columns=unescape_formula)
         for name in table.select_dtypes(exclude="number"):
             table[name] = table[name].map(unescape_formula)
-        for name, values in columns.items():
-            if len(table) != len(values):
-                raise ValueError(f"{len(table)} rows for {len(values)} {of}")
-            table[name] = values
     except (OSError, ValueError, KeyError) as error:
         raise KerasganError(f"File {file} is damaged: {error}. Delete it to {again}") from error
     return table

@@ -63,11 +63,15 @@ def small_pixels(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(small, (SIDE, SIDE, 3)).reshape(-1)
 
 
+def small_image(path: str) -> np.ndarray:
+    """Return the `small_pixels` of a file."""
+    return _small_image(path, os.stat(path).st_mtime_ns)
+
+
 def small_images(paths: Sequence[str]) -> Iterator[np.ndarray]:
     """Give the `small_pixels` of files, in their order."""
-    changed = [os.stat(path).st_mtime_ns for path in paths]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from pool.map(_small_image, paths, changed)
+        yield from pool.map(small_image, paths)
 
 
 @functools.cache

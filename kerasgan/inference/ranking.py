@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.data.alike import ALIKE, SeenImages, small_images
+from kerasgan.data.alike import ALIKE, SeenImages, small_image, small_images
 from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError
 from kerasgan.inference.members import (
@@ -328,7 +328,7 @@ def _distinct_first(
     for index in order:
         if len(first) == count:
             break
-        (small,) = small_images([samples.image_paths[index]])
+        small = small_image(samples.image_paths[index])
         name = others.nearest(small, ALIKE)
         if name is not None:
             like[index] = name

@@ -58,7 +58,8 @@ def check_settings(folder, settings):
 
 def on_machines(found=({},)):
     """Return what runs were made on by their facts, or this machine; the end of a sentence."""
-    machines = [{**doctor.machine(), **facts} for facts in found]
+    here = doctor.machine()
+    machines = [{**here, **facts} for facts in found]
     texts = dict.fromkeys(
         f"on {machine['processor']}, {', '.join(machine['gpus']) or 'no GPU'}, Python "
         f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"

@@ -39,6 +39,8 @@ from kerasgan.training.learner import (
     follow_frozen_layers,
     frozen_wrapped_weights,
     ramped_momentum,
+    restore,
+    snapshot,
     update_ema,
 )
 from kerasgan.training.losses import ON_LOGITS, named_losses
@@ -531,8 +533,7 @@ class SegmentationGAN(keras.Model):
         if free is not None:
             free = inspection.cast_image(free[0], self.generator), free[1]
             views, inside = self._unlabelled.views(free[0], self._key())
-        still = [w for network in self._networks() for w in frozen_wrapped_weights(network)]
-        still = [(weight, tf.identity(weight)) for weight in still]
+        still = snapshot(w for network in self._networks() for w in frozen_wrapped_weights(network))
 
         # 1. Segment the images; compute the losses that compare the result with the true masks.
         with tf.GradientTape() as generator_tape:
@@ -586,8 +587,7 @@ class SegmentationGAN(keras.Model):
             parts = self._unlabelled.train_critics(*pair, (fraction, free[1]))
             logs.update(parts)
 
-        for weight, value in still:
-            weight.assign(value)
+        restore(still)
 
         # 4. Where copies were trained, bring their weights to the networks that predict.
         if self._trained_discriminator is not self.discriminator:
@@ -642,10 +642,9 @@ class SegmentationGAN(keras.Model):
         first, *others = zip(*(tf.split(each, sizes) for each in found))
         drawn = dict(zip(joined, others))
         if PLAIN in views:
-            kept = [(each, tf.identity(each)) for each in batch_statistics(self._trained_generator)]
+            statistics = snapshot(batch_statistics(self._trained_generator))
             drawn[PLAIN] = self._segment(views[PLAIN], training=True)
-            for statistic, value in kept:
-                statistic.assign(value)
+            restore(statistics)
         return *first, drawn
 
     def _unlabelled_loss(self, image, drawn, inside):

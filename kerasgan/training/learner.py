@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -71,6 +71,17 @@ def batch_statistics(network: keras.Model) -> list:
     """Return the moving means and variances of all batch normalisation."""
     layers = [x for x in layers_of(network) if isinstance(x, keras.layers.BatchNormalization)]
     return [each for layer in layers for each in (layer.moving_mean, layer.moving_variance)]
+
+
+def snapshot(weights: Iterable) -> list[tuple]:
+    """Return weights and the values that they have now."""
+    return [(weight, tf.identity(weight)) for weight in weights]
+
+
+def restore(values: list[tuple]) -> None:
+    """Give weights the values of a `snapshot`."""
+    for weight, value in values:
+        weight.assign(value)
 
 
 def _layer_pairs(network, copy, learns, inside="") -> Iterator[tuple]:

@@ -27,7 +27,8 @@ from kerasgan.report.panels import balance
 
 SIDE = 768
 """The longer side of pictures on the page, in pixels, at most."""
-CELLS = 256
+CELLS = 128
+"""Cells along the longer side of a heatmap, at most: more would show the pattern of strides."""
 
 
 class Predicted(NamedTuple):

@@ -21,14 +21,12 @@ from kerasgan.app.question import EIGHT, Question, View, cell_of, weights_of
 from kerasgan.counts import count, score
 from kerasgan.data.resize import to_float
 from kerasgan.errors import KerasganError
-from kerasgan.explain.draw import limit_of
+from kerasgan.explain.draw import cells_of, limit_of
 from kerasgan.report import pictures
 from kerasgan.report.panels import balance
 
 SIDE = 768
 """The longer side of pictures on the page, in pixels, at most."""
-CELLS = 128
-"""Cells along the longer side of a heatmap, at most: more would show the pattern of strides."""
 
 
 class Predicted(NamedTuple):
@@ -161,11 +159,11 @@ class Scale(NamedTuple):
 
     def map(self, relevance: np.ndarray) -> pictures.Map:
         """A map in these colours."""
-        return pictures.relevance_map(relevance, CELLS, self.limit / self.factor)
+        return pictures.relevance_map(relevance, limit=self.limit / self.factor)
 
     def over(self, relevance: np.ndarray) -> str:
         """Data address of a map in these colours, to be laid over the image."""
-        return pictures.laid_over(relevance, CELLS, self.limit / self.factor)
+        return pictures.laid_over(relevance, limit=self.limit / self.factor)
 
 
 class Session:
@@ -374,7 +372,7 @@ def scales_of(found: Sequence[Explained], places: Sequence[str], shared: bool) -
     factors = [1.0] * len(maps)
     if by_area:
         factors = [values.size / 100 / one.explained for values, one in zip(maps, found)]
-    cells = [f * pictures.cells_of(values, CELLS) for f, values in zip(factors, maps)]
+    cells = [f * cells_of(values) for f, values in zip(factors, maps)]
     limit = limit_of(*cells) if shared and any(values.any() for values in cells) else 0.0
     scales = []
     for factor, values in zip(factors, cells):

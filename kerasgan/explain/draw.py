@@ -23,6 +23,8 @@ from kerasgan.storage import write_file
 from kerasgan.validation import invalid
 
 COLOURS = "RdBu_r"
+CELLS = 128
+"""Cells along the longer side of a map, at most; more would show how strides meet single pixels."""
 CLIPPED = 99.5
 ROWS = 8
 SMALLEST = 8
@@ -46,7 +48,8 @@ def draw(
     Channels are summed. The images of a column share one scale, positive red and negative blue.
     Over the image, in grey, relevance is the more opaque the stronger it is. What is explained is
     outlined, and by dots the predicted mask where that is another. Of more than 8 images the first
-    8 are drawn. Arguments as of `Explanation.plot`.
+    8 are drawn. Maps of more than 128 pixels a side are averaged. Arguments as of
+    `Explanation.plot`.
     """
     layers = some_layers(explanation.layers) if layers is None else list(layers)
     rows = min(len(explanation), ROWS)
@@ -62,6 +65,7 @@ def draw(
     masks = _foreground(explanation.prediction[:rows])
     explained = explanation.target[:rows].any(-1)
     differ = [not np.array_equal(*pair) for pair in zip(explained, masks)]
+    maps = {title: cells_of(summed) for title, summed in maps.items()}
     limits = {title: limit_of(summed) for title, summed in maps.items()}
     one_scale = limits["relevance of pixels"] if len(maps) == 1 else None
     scales = {title: "" if one_scale else f"\n±{_short(limits[title])}" for title in maps}
@@ -212,6 +216,22 @@ def colour_bar(
     bar.set_label(scale, fontsize=7)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(labelsize=8, length=2)
+
+
+def cells_of(relevance: np.ndarray, most: int = CELLS) -> np.ndarray:
+    """Averages maps (..., height, width) down to sides of at most `most`, float64.
+
+    Example:
+        >>> cells_of(np.array([[1, 3], [5, 7]]), 1)
+        array([[4.]])
+    """
+    values = np.asarray(relevance, np.float64)
+    step = -(-max(values.shape[-2:]) // most)
+    for axis in (-2, -1) if step > 1 else ():
+        starts = np.arange(0, values.shape[axis], step)
+        counts = np.minimum(step, values.shape[axis] - starts)
+        values = np.add.reduceat(values, starts, axis) / np.expand_dims(counts, -1 - axis)
+    return values
 
 
 def limit_of(*maps: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from kerasgan.data.resize import image_box
-from kerasgan.explain.draw import COLOURS, limit_of, opacity, to_picture
+from kerasgan.explain.draw import COLOURS, cells_of, limit_of, opacity, to_picture
 from kerasgan.report.figures import PREDICTION, REGION_COLOURS, TRUTH, compare_regions
 
 LEVELS = 63
@@ -57,43 +57,27 @@ def photo(image: np.ndarray, side: int, quality: int = 80) -> tuple[str, tuple[i
     return _address(picture, "jpeg", quality=quality, optimize=True), picture.size[::-1]
 
 
-def relevance_map(relevance: np.ndarray, most: int = 128, limit: float | None = None) -> Map:
+def relevance_map(relevance: np.ndarray, limit: float | None = None) -> Map:
     """Encode relevance as a PNG of 127 colours, which end at `limit` and minus that.
 
-    A map with a side of more than `most` pixels is averaged down, so that its values stay those of
+    A map with a side of more than 128 pixels is averaged down, so that its values stay those of
     a pixel of the network. Without a limit, colours end at the 99.5th percentile of its size.
 
     Example:
         >>> relevance_map(np.array([[1.0, -2.0]]))[1:]
         (1.995, 1, 2)
     """
-    values = cells_of(relevance, most)
+    values = cells_of(relevance)
     picture, limit = _levels(values, limit)
     return Map(_address(picture, "png", optimize=True), limit, *values.shape)
 
 
-def laid_over(relevance: np.ndarray, most: int = 128, limit: float | None = None) -> str:
+def laid_over(relevance: np.ndarray, limit: float | None = None) -> str:
     """Encode what `relevance_map` does, the more opaque the stronger; zero is transparent."""
     levels = np.abs(np.arange(-LEVELS, LEVELS + 1))
     opaque = np.rint(255 * opacity(levels, LEVELS)).astype(np.uint8).tobytes()
-    picture, _ = _levels(cells_of(relevance, most), limit)
+    picture, _ = _levels(cells_of(relevance), limit)
     return _address(picture, "png", optimize=True, transparency=opaque)
-
-
-def cells_of(relevance: np.ndarray, most: int) -> np.ndarray:
-    """Average a map down to sides of at most `most`, float64.
-
-    Example:
-        >>> cells_of(np.array([[1, 3], [5, 7]]), 1)
-        array([[4.]])
-    """
-    values = np.asarray(relevance, np.float64)
-    step = -(-max(values.shape) // most)
-    if step > 1:
-        height, width = (side // step * step for side in values.shape)
-        blocks = values[:height, :width].reshape(height // step, step, width // step, step)
-        values = blocks.mean((1, 3))
-    return values
 
 
 def _levels(values: np.ndarray, limit: float | None) -> tuple[Image.Image, float]:

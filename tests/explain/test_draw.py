@@ -9,7 +9,7 @@ from toys import IMAGES, small
 from kerasgan import targets
 from kerasgan.errors import KerasganWarning
 from kerasgan.explain import Explainer, Explanation
-from kerasgan.explain.draw import draw, in_colours, overlay, to_picture
+from kerasgan.explain.draw import cells_of, draw, in_colours, overlay, to_picture
 
 
 def made(relevance, layers=(), classes=1):
@@ -101,6 +101,23 @@ def test_an_overlay_of_a_coarse_map_covers_the_image():
     over = overlay(np.full((6, 4, 3), 0.5), relevance)
     changed = np.abs(over - 0.5).max(-1) > 1e-9
     np.testing.assert_array_equal(changed, np.kron(relevance != 0, np.ones((3, 2))) > 0)
+
+
+@pytest.mark.parametrize("shape", [(128, 9), (129, 256), (300, 2), (2, 257, 130)])
+def test_large_maps_are_averaged_over_equal_cells(shape):
+    maps = np.random.default_rng(0).normal(size=shape)
+    cells, step = cells_of(maps), -(-max(shape[-2:]) // 128)
+    for *outer, y, x in np.ndindex(cells.shape):
+        block = maps[(*outer, slice(step * y, step * y + step), slice(step * x, step * x + step))]
+        np.testing.assert_allclose(cells[(*outer, y, x)], block.mean())
+    assert max(cells.shape[-2:]) <= 128
+
+
+def test_dots_at_every_second_pixel_are_not_drawn():
+    dots = np.tile([[2.0, 0.0], [0.0, 0.0]], (128, 128)).astype("float32")[None, ..., None]
+    picture = colours(draw(made(dots)).axes[2])
+    assert picture.shape[:2] == (128, 128)
+    assert np.ptp(picture, (0, 1)).max() == 0
 
 
 def test_picks_layers_worth_a_look():

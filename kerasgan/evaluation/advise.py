@@ -189,7 +189,7 @@ def _measured(benchmark: ExplanationBenchmark, gaps: pd.DataFrame, seed: int) ->
         if len(ledger):
             explained = (explanation.target * explanation.logits).sum(dtype=np.float64)
             to_bias = ledger["bias"][ledger["absolute"] > 0].sum(skipna=False) / explained
-        low, high = interval(means[:, gaps.columns.get_loc(name)], 0.95)
+        low, high = interval(means[:, gaps.columns.get_loc(name)], 0.95, len(gaps))
         rows.append((name, gaps[name].mean(), low, high, leak, to_bias, seconds))
     columns = ["rule", "gap", "low", "high", "leak", "to_bias", "seconds"]
     return pd.DataFrame(rows, columns=columns)
@@ -204,7 +204,8 @@ def _best(gaps: pd.DataFrame, measured: pd.DataFrame) -> str:
 
 def _check(gaps: pd.DataFrame, best: str, default: str, seed: int) -> dict[str, float]:
     difference = (gaps[best] - gaps[default]).to_numpy()[:, None]
-    low, high = interval(resampled_means(difference, RESAMPLES, seed)[:, 0], 0.95)
+    drawn = resampled_means(difference, RESAMPLES, seed)[:, 0]
+    low, high = interval(drawn, 0.95, len(difference))
     return {
         "gap": float(gaps[best].mean()),
         "default": float(gaps[default].mean()),
@@ -239,10 +240,13 @@ def _sentences(
     seconds: float,
     gates: Mapping[str, Sequence[int]],
 ) -> str:
+    spread = f"{check['low']:+.3f} to {check['high']:+.3f}"
+    if check["images"] < 2:
+        spread = "of one image, without an interval"
     held = (
         f"On {int(check['images'])} images that took no part in the choice '{best}' reaches a gap "
         f"of {check['gap']:.3f}, the default '{default}' {check['default']:.3f}; the difference, "
-        f"{check['difference']:+.3f} ({check['low']:+.3f} to {check['high']:+.3f}), "
+        f"{check['difference']:+.3f} ({spread}), "
     )
     if best == default:
         verdict = f"No candidate was more faithful than the default, '{default}'."

@@ -418,8 +418,8 @@ def summarize_maps(
 
     Returns:
         A row for each metric and method: `metric`, `method`, `kind`, `mean`, `low`, `high`,
-        `images` with a value, and `undefined`, how many have none and are left out. Further columns
-        that have one value for each metric are kept.
+        `images` with a value, and `undefined`, how many have none and are left out. The interval of
+        a single image is NaN. Further columns that have one value for each metric are kept.
 
     Example:
         >>> rows = [("a", "epsilon", "rule", "mass", 0.5), ("b", "epsilon", "rule", "mass", 0.7)]
@@ -436,7 +436,7 @@ def summarize_maps(
     rows = []
     for index, column in enumerate(wide):
         values = wide[column].dropna()
-        low, high = interval(means[:, index], confidence)
+        low, high = interval(means[:, index], confidence, len(values))
         mean = values.mean() if len(values) else float("nan")
         rows.append((*column, mean, low, high, len(values), len(wide) - len(values)))
     columns = [*keys, "mean", "low", "high", "images", "undefined"]

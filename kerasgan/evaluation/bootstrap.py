@@ -70,10 +70,18 @@ def group_rows(names: Iterable[str], groups: Groups) -> list[np.ndarray] | None:
     return [np.array(indices) for indices in rows.values()]
 
 
-def interval(means: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Return the percentile interval of resampled means."""
+def units_with_value(there: np.ndarray, rows: Sequence[np.ndarray] | None = None) -> int:
+    """Count the images, or groups of `rows`, that have a value; `there` says so of each image."""
+    return int(sum(there[group].any() for group in rows) if rows is not None else there.sum())
+
+
+def interval(means: np.ndarray, confidence: float, units: int) -> tuple[float, float]:
+    """Return the percentile interval of resampled means.
+
+    NaN if fewer than two `units`, images or groups, have a value: one says nothing of others.
+    """
     means = means[~np.isnan(means)]
-    if not means.size:
+    if not means.size or units < 2:
         return float("nan"), float("nan")
     low, high = np.quantile(means, (0.5 - confidence / 2, 0.5 + confidence / 2))
     return float(low), float(high)

@@ -13,6 +13,7 @@ from kerasgan.evaluation.bootstrap import (
     group_rows,
     interval,
     resampled_means,
+    units_with_value,
 )
 from kerasgan.validation import check_seed
 
@@ -46,7 +47,8 @@ def paired_difference(
         of true objects: `score`, its name; `mean_a` and `mean_b`; `difference`, the second less the
         first; `low` and `high`, its percentile interval; `p`, two-sided: twice the share of
         resamples whose difference is zero or of the other sign, 1 at most; `images`, those with a
-        value in both tables, on which all of the row rests.
+        value in both tables, on which all of the row rests. Interval and p are NaN where fewer than
+        two images, or groups, have one.
 
     Raises:
         KerasganError: If the tables are not of the same images, one image is there twice, the true
@@ -82,8 +84,9 @@ def paired_difference(
             drawn = resampled_means(drawn, resamples, seed, grouped)[:, 0]
             row["mean_a"], row["mean_b"] = pair.mean(axis=0)
             row["difference"] = difference.mean()
-            row["low"], row["high"] = interval(drawn, confidence)
-            row["p"] = _two_sided(drawn[~np.isnan(drawn)])
+            units = units_with_value(~np.isnan(every[:, 0]), grouped)
+            row["low"], row["high"] = interval(drawn, confidence, units)
+            row["p"] = _two_sided(drawn[~np.isnan(drawn)]) if units > 1 else np.nan
         rows.append(row)
     if not rows:
         raise KerasganError(

@@ -323,7 +323,7 @@ def _interval(values: Any, confidence: float, seed: int) -> tuple[float, float]:
     values = np.asarray(values, np.float64)[:, None]
     if not len(values):
         return float("nan"), float("nan")
-    return interval(resampled_means(values, RESAMPLES, seed)[:, 0], confidence)
+    return interval(resampled_means(values, RESAMPLES, seed)[:, 0], confidence, len(values))
 
 
 def _parted(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -19,6 +19,7 @@ from kerasgan.evaluation.bootstrap import (
     group_rows,
     interval,
     resampled_sums,
+    units_with_value,
 )
 from kerasgan.evaluation.breakdown import LOW_IS_GOOD
 from kerasgan.evaluation.objects import OBJECT_SCORES
@@ -72,7 +73,8 @@ def summarize(
     Returns:
         `{"confidence", "resamples", "seed", "scores", "pooled"}`, with `groups`, their number, if
         there are any. `"scores"` are means over images, `{column: {"mean", "low", "high",
-        "images"}}`, where `images` counts those that have a value. `"pooled"` are scores of all
+        "images"}}`, where `images` counts those that have a value. `low` and `high` are NaN where
+        fewer than two images, or groups, have one. `"pooled"` are scores of all
         images together, `{column: {"value", "low", "high"}}`: true and false positives and
         negatives are added up over images before the score is taken, so a large object counts for
         more; of several classes the mean is taken last. NaN where there is nothing to divide by.
@@ -111,7 +113,7 @@ def summarize_evaluated(
         result["groups"] = len(rows)
     result.update(scores={}, pooled={})
     for (kind, column), (parts, value) in found.items():
-        low, high = interval(drawn[kind, column], confidence)
+        low, high = interval(drawn[kind, column], confidence, _units(parts, rows))
         if kind == "pooled":
             described = {"value": float(value(parts.sum(0))), "low": low, "high": high}
         else:
@@ -128,9 +130,10 @@ def summarize_gaps(datasets: Mapping[str, Evaluated], groups: Groups = None) -> 
     Each dataset is resampled on its own (Efron and Tibshirani 1993, section 8.3).
     """
     found = {name: _statistics(evaluated) for name, evaluated in datasets.items()}
+    rows = {name: _rows(evaluated, groups) for name, evaluated in datasets.items()}
     drawn = {
-        name: _draw(found[name], _rows(evaluated, groups), RESAMPLES, [SEED, number])
-        for number, (name, evaluated) in enumerate(datasets.items())
+        name: _draw(found[name], rows[name], RESAMPLES, [SEED, number])
+        for number, name in enumerate(datasets)
     }
     first, *others = datasets
     gaps: dict[str, Any] = {}
@@ -142,7 +145,8 @@ def summarize_gaps(datasets: Mapping[str, Evaluated], groups: Groups = None) -> 
                 for parts, value in (found[name][kind, column] for name in (first, other))
             ]
             differences = drawn[other][kind, column] - drawn[first][kind, column]
-            low, high = interval(differences, CONFIDENCE)
+            units = min(_units(found[name][kind, column][0], rows[name]) for name in (first, other))
+            low, high = interval(differences, CONFIDENCE, units)
             gap[kind][column] = {"difference": values[1] - values[0], "low": low, "high": high}
     return gaps
 
@@ -242,6 +246,10 @@ def _draw(found, rows, resamples, seed) -> dict[tuple[str, str], np.ndarray]:
     return {key: value(piece) for (key, (_, value)), piece in pieces}
 
 
+def _units(parts: np.ndarray, rows: Sequence[np.ndarray] | None) -> int:
+    return units_with_value((parts != 0).any(1), rows)
+
+
 def _ratio(sums: np.ndarray) -> np.ndarray:
     """Mean over classes of the first of two sums by the second."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -333,7 +341,8 @@ def _shown(column: str) -> str:
 
 def _line(row: Mapping[str, Any], width: int, sign: str = "") -> str:
     line = f"{_shown(row['score']):<{width}}  {row['mean']:{sign}.3f}"
-    line += f"  [{row['low']:{sign}.3f}, {row['high']:{sign}.3f}]"
+    there = not np.isnan(row["low"])
+    line += f"  [{row['low']:{sign}.3f}, {row['high']:{sign}.3f}]" if there else "  [no interval]"
     return line if np.isnan(row["pooled"]) else f"{line}  pooled {row['pooled']:{sign}.3f}"
 
 
@@ -349,6 +358,8 @@ def _described(summary: Mapping[str, Any], title: str) -> list[str]:
     drawn = f"mean and {share} images"
     if "groups" in summary:
         drawn = f"mean over images, {share} {summary['groups']} groups of images"
+    if images == 1:
+        drawn = "one image, which gives no interval"
     lines = [", ".join(facts), drawn]
     settings = summary.get("settings", {})
     spacing = settings.get("spacing")

@@ -354,5 +354,7 @@ def _with_intervals(scores: Mapping[str, Mapping[str, float]], names: Sequence[s
     return ", ".join(
         f"{name} {scores[name]['mean']:.3f} ({scores[name]['low']:.3f} to "
         f"{scores[name]['high']:.3f})"
+        if scores[name]["images"] > 1
+        else f"{name} {scores[name]['mean']:.3f} (no interval)"
         for name in names
     )

@@ -32,7 +32,7 @@ def assess_difference(
     images, allowed = int(row["images"]), (1 - confidence) / comparisons
     if not images or pd.isna(row["difference"]):
         return Significance("too few", "Not tested: no image has a value for both models.")
-    if row["difference"] == row["low"] == row["high"] == 0:
+    if row["difference"] == 0 and (images == 1 or row["low"] == row["high"] == 0):
         return Significance("identical", "No difference on any image.")
     direction = "Higher" if row["difference"] > 0 else "Lower"
     if 2.0 ** (1 - images) > allowed:

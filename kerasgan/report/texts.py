@@ -44,10 +44,14 @@ def sentences(collected: Collected, threshold: float | None = None) -> list[str]
     table = collected.table
     objects, missed = int(table["objects"].sum()), int(table["missed"].sum())
     regions, false = int(table["regions"].sum()), int(table["false"].sum())
+    range_of_dice = "fewer than two images have a value: no confidence interval"
+    if dice["images"] > 1:
+        range_of_dice = (
+            f"{100 * collected.summary['confidence']:g} % confidence interval {dice['low']:.2f} to "
+            f"{dice['high']:.2f}"
+        )
     lines = [
-        f"On {images}, the mean Dice score is {dice['mean']:.2f} "
-        f"({100 * collected.summary['confidence']:g} % confidence interval {dice['low']:.2f} to "
-        f"{dice['high']:.2f}).",
+        f"On {images}, the mean Dice score is {dice['mean']:.2f} ({range_of_dice}).",
         f"Missed objects: {missed} of {objects} (criterion: no pixel of the object is predicted). "
         f"False positives: {false} of {regions} predicted regions (criterion: no pixel of the "
         "region belongs to a true object).",

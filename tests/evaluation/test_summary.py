@@ -159,6 +159,33 @@ def test_intervals_over_groups_agree_with_scipy():
     assert (each["low"], each["high"]) == (alone["low"], alone["high"])
 
 
+def test_one_image_or_one_group_has_no_interval(inside, outside):
+    table = evaluate_masks(inside[:1], masks_of(inside)[:1], scores="objects")
+    summary = table.attrs["summary"]
+    for values in (*summary["scores"].values(), *summary["pooled"].values()):
+        assert math.isnan(values["low"])
+        assert math.isnan(values["high"])
+    assert summary["scores"]["dice"]["mean"] == table["dice"][0]
+    text = summary_text(table)
+    assert "one image, which gives no interval" in text
+    assert "[no interval]" in text
+    assert "[nan" not in text
+    found = evaluate(network(), {"one": inside[:1], "many": outside}, verbose=False)
+    gap = found.attrs["summary"]["gaps"]["many"]["scores"]["dice"]
+    assert math.isfinite(gap["difference"])
+    assert math.isnan(gap["low"])
+
+    names = [f"p{index}" for index in range(4)]
+    dice = pd.DataFrame({"name": names, "dice": [0.5, 0.7, np.nan, np.nan]})
+    assert math.isfinite(summarize(dice)["scores"]["dice"]["low"])
+    grouped = summarize(dice, groups=lambda name: name < "p2")
+    assert math.isnan(grouped["scores"]["dice"]["low"])
+    (row,) = paired_difference(dice[:1], dice[:1].assign(dice=0.6)).to_dict("records")
+    assert row["difference"] == pytest.approx(0.1)
+    assert math.isnan(row["low"])
+    assert math.isnan(row["p"])
+
+
 def test_groups_reach_every_interval(inside):
     table = evaluate_masks(inside, masks_of(inside), groups=patient)
     plain = evaluate_masks(inside, masks_of(inside))

@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError
-from kerasgan.models.functional import as_functional, generator_of, is_functional
+from kerasgan.models.functional import (
+    as_functional,
+    check_one_input,
+    generator_of,
+    is_functional,
+)
 from kerasgan.models.outputs import read_output, with_logits
 from kerasgan.validation import check_size
 
@@ -75,6 +80,7 @@ def members_of(model: Any) -> tuple[Member, ...]:
     members = []
     for each in models:
         network = generator_of(each)
+        check_one_input(network)
         shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
         if len(network.inputs) != 1 or any(len(shape) != 4 for shape in shapes):
             raise KerasganError(
@@ -96,6 +102,13 @@ def members_of(model: Any) -> tuple[Member, ...]:
                 f"overlap) {kinds[0]} and {kind}"
             )
     return tuple(members)
+
+
+def have_same_weights(a: keras.Model, b: keras.Model) -> bool:
+    """Say whether two networks are one, or one under two names."""
+    first, second = a.get_weights(), b.get_weights()
+    alike = len(first) == len(second) > 0 and all(map(np.array_equal, first, second))
+    return a is b or alike
 
 
 def input_size(member: Member, size: Any) -> tuple[int, int]:

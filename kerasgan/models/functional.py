@@ -103,6 +103,20 @@ def names_of_outputs(network: keras.Model) -> list[str]:
     return list(getattr(network, "output_names", None) or [x.name for x in network.outputs])
 
 
+def check_one_input(network: keras.Model) -> None:
+    """Raise for a network that takes anything beside the image."""
+    if len(network.inputs) == 1:
+        return
+    names = getattr(network, "input_names", None) or [x.name for x in network.inputs]
+    taken = [f"'{name}' {tuple(x.shape[1:])}" for name, x in zip(names, network.inputs)]
+    raise KerasganError(
+        f"Argument 'model' must take one input, the image. Received: '{network.name}' with "
+        f"{len(network.inputs)} inputs, {', '.join(taken)}. Build a model of the image alone, that "
+        "gives the others fixed values or computes them: image = keras.Input((height, width, "
+        "channels)); model = keras.Model(image, yours([image, others(image)]))"
+    )
+
+
 class _Saved(keras.layers.Layer):
     """Calls a signature of a SavedModel."""
 
@@ -163,4 +177,7 @@ def first_line(error: Exception) -> str:
     plain = re.sub(r"\x1b\[\d*m", "", str(error))
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     about = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
-    return lines[about] if lines else type(error).__name__
+    lines = lines[about:]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [" ".join(lines[:2])]
+    return lines[0] if lines else type(error).__name__

@@ -327,3 +327,11 @@ def test_images_and_their_true_masks_are_not_replaced(folder):
     assert before
     refused("must not hold the images", predict_to_folder, red(), folder, folder, overwrite=True)
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
+
+
+def test_further_inputs_of_a_network_are_named():
+    image, edge = keras.Input((16, 16, 3), name="image"), keras.Input((16, 16, 1), name="edge")
+    mask = keras.layers.Conv2D(1, 1)(keras.layers.Concatenate()([image, edge]))
+    model = keras.Model([image, edge], mask, name="two")
+    for images in (np.zeros((1, 16, 16, 3)), [np.zeros((1, 16, 16, 3)), np.zeros((1, 16, 16, 1))]):
+        refused(r"'two' with 2 inputs, 'image' \(16, 16, 3\), 'edge' \(16,", predict, model, images)

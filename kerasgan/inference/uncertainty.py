@@ -12,7 +12,12 @@ import pandas as pd
 from kerasgan.counts import count, score
 from kerasgan.data.resize import resize_back
 from kerasgan.errors import KerasganError
-from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
+from kerasgan.inference.members import (
+    have_same_weights,
+    members_of,
+    to_probabilities,
+    with_input_shape,
+)
 from kerasgan.inference.predict import decide
 from kerasgan.inference.stream import iterate_logits, to_samples
 
@@ -128,8 +133,17 @@ def mask_disagreement(passes: Sequence[np.ndarray], labels: bool) -> float:
 
 
 def check_passes(model: Any, augment: bool | str) -> None:
-    """Raise unless an image passes more than once through a network, or through several."""
-    if augment is False and len(members_of(model)) == 1:
+    """Raise unless an image passes more than once through a network, or through different ones."""
+    members = members_of(model)
+    for a, b in itertools.combinations(range(len(members)), 2):
+        first, second = members[a].network, members[b].network
+        if have_same_weights(first, second):
+            raise KerasganError(
+                "Argument 'model' must hold different networks, since one agrees with itself. "
+                f"Received: '{first.name}' and '{second.name}', numbers {a} and {b} of the list, "
+                "which have the same weights. Pass each network once"
+            )
+    if augment is False and len(members) == 1:
         raise KerasganError(
             "Argument 'augment' must be True or 'flips' for a single network, since one pass "
             "agrees with itself; or pass several networks as 'model'. Received: False"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import pathlib
 import string
@@ -13,13 +14,13 @@ import keras
 import pandas as pd
 
 from kerasgan.data import Samples
-from kerasgan.errors import KerasganError, unknown_name
+from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.evaluation.benchmark import check_some, named_rules
 from kerasgan.evaluation.breakdown import by_size
 from kerasgan.evaluation.segmentation import save_table, summarize
 from kerasgan.explain.methods import DEFAULT_RULE
 from kerasgan.inference.card import printable
-from kerasgan.inference.members import members_of
+from kerasgan.inference.members import have_same_weights, members_of
 from kerasgan.models import generator_of
 from kerasgan.models.preprocess import preprocess_of
 from kerasgan.report import charts, model_results
@@ -131,6 +132,7 @@ def compare(
     classes = _check_models(models, samples)
     named = named_rules(rules)
     path = check_report_folder(folder, overwrite)
+    _warn_of_one_model(models, options_of)
     panels, results = [], []
     for name, model in models.items():
         options = options_of[name]
@@ -240,6 +242,16 @@ def _check_models(models: Mapping[str, Any], samples: Samples) -> int:
     return wanted
 
 
+def _warn_of_one_model(models: Mapping[str, Any], options_of: Mapping[str, Any]) -> None:
+    for a, b in itertools.combinations(models, 2):
+        networks = generator_of(models[a]), generator_of(models[b])
+        if options_of[a] == options_of[b] and have_same_weights(*networks):
+            warn(
+                f"Argument 'models': {a!r} and {b!r} have the same weights and the same settings, "
+                "so they are one model under two names, and every difference of theirs is 0"
+            )
+
+
 def _shown_images(
     panels: Sequence[Panels],
     samples: Samples,
@@ -328,7 +340,8 @@ def _by_difference(results: Sequence[ModelResult], compared: pd.DataFrame) -> li
     for score in _shown_scores(results):
         rows = compared[compared["score"] == score].to_dict("records")
         rows = [{**row, "significance": assess_difference(row, len(rows))} for row in rows]
-        ends = [abs(row[end]) for row in rows for end in ("low", "high") if pd.notna(row[end])]
+        parts = ("difference", "low", "high")
+        ends = [abs(row[part]) for row in rows for part in parts if pd.notna(row[part])]
         groups.append({"score": score, "rows": rows, "limit": max([*ends, 1e-9])})
     return groups
 

@@ -49,6 +49,16 @@ def test_an_ensemble_by_hand(images, classes):
         assert received.mask_disagreement == pytest.approx(1 - np.mean(pairs))
 
 
+def test_one_network_does_not_disagree_with_itself(images, tmp_path):
+    one, again, other = network(0), network(0), network(1)
+    for models in ([one, one], [one, other, again]):
+        with pytest.raises(kg.KerasganError, match=r"different networks.* numbers 0 and "):
+            uncertainty(models, images, augment=False)
+    samples = kg.data.synthetic.write_dataset(tmp_path, count=2, size=32)
+    with pytest.raises(kg.KerasganError, match="Pass each network once"):
+        kg.inference.rank_images([one, one], samples)
+
+
 def test_views_are_flips_and_turns_of_the_image(images):
     model = network(0)
     (received,) = uncertainty(model, images[:1])

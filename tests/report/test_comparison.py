@@ -189,7 +189,9 @@ def test_dots_stand_on_the_line_where_models_are_equal():
 
 
 def test_one_model_under_two_names(models, samples, tmp_path):
-    path = write({"a": models["large"], "b": models["large"]}, samples, tmp_path / "same_weights")
+    twice = {"a": models["large"], "b": models["large"]}
+    with pytest.warns(kg.KerasganWarning, match="'a' and 'b' have the same weights"):
+        path = write(twice, samples, tmp_path / "same_weights")
     page = read(path)
     assert "a and b have the same weights" in page.text("section", id="short")
     kept = pd.read_csv(path.parent / "differences.csv")

@@ -10,6 +10,7 @@ import math
 import numbers
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
@@ -174,6 +175,24 @@ def check_folder(name: str, value: Any) -> pathlib.Path:
     if not path.is_dir():
         what = "a file" if path.exists() else "not there"
         raise KerasganError(f"Argument '{name}' must be a folder. Received: {path} ({what})")
+    return path
+
+
+def check_writable(name: str, value: Any) -> pathlib.Path:
+    """Check a path at which a file or folder can be made; nothing is left behind."""
+    path = check_path(name, value)
+    place = path if path.is_dir() else path.parent
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(f"{place} is a file, in which nothing can lie")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise KerasganError(
+            f"Argument '{name}' must be a path that can be written. Received: {path} ({error})"
+        ) from error
     return path
 
 

@@ -192,3 +192,13 @@ def test_what_is_no_seed_is_refused_wherever_there_is_one(name, seeded_arguments
     function = operator.attrgetter(name)(kg)
     for seed in (1.5, 2.0, None, "1", True, -1, 2**31, [1.5]):
         refused(r"'seed' must be ", function, *seeded_arguments.get(name, ()), seed=seed)
+
+
+def test_a_path_that_can_be_written_is_left_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "new" / "deep", tmp_path / "file"):
+        assert validation.check_writable("out", str(path)) == path
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    refused("'out' must be a path that can be .* is a file", validation.check_writable, "out",
+            tmp_path / "file" / "a")  # fmt: skip
+    refused("'out' must be a path", validation.check_writable, "out", None)

@@ -25,6 +25,7 @@ from typing import Any
 import kerasgan as kg
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.validation import check_writable
 
 PATHS = (
     "folder",
@@ -42,6 +43,10 @@ PATHS = (
 )
 """Options that name what must be there already."""
 IN_WORDS = (  # how messages of the library are said on a command line
+    (
+        r"pass images=\.\.\. and masks=\.\.\.: load_folder\(images='(.*?)', masks='(.*?)'\)",
+        r"pass the one with images as FOLDER, and --masks: '\1' --masks '\2'",
+    ),
     (r"pass images=\.\.\. and masks=\.\.\.", "pass the one with images as FOLDER, and --masks."),
     (r"can name them in save_bundle", "can state them in a JSON file, --card"),
     (r", or as lists of files", ""),
@@ -118,6 +123,8 @@ def _run(args: argparse.Namespace, words: list[str]) -> Any:
     module, _, function = args.function.partition(".")
     if module in ("tasks", "runs"):
         _ = kg.models  # TensorFlow, without its notices
+    if options.get("out") is not None:
+        check_writable("--out", options["out"])
     if args.command == "train":
         options["words"] = words
     return getattr(importlib.import_module(f"kerasgan.cli.{module}"), function)(**options)

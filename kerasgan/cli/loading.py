@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import kerasgan as kg
@@ -49,6 +49,16 @@ def load_model(path: str | os.PathLike) -> Any:
         return kg.SegmentationGAN.load(inside if is_run else path)
     except OSError as error:
         raise KerasganError(f"Model '{path}' cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def named_out(argument: str) -> Iterator[None]:
+    """Call an argument of the library '--out' in its errors."""
+    try:
+        yield
+    except KerasganError as error:
+        said = str(error).replace(f"Argument '{argument}'", "Argument '--out'")
+        raise KerasganError(said) from error
 
 
 def classes_of(model: Any) -> int:

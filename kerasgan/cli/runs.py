@@ -274,6 +274,7 @@ def train(
     `unlabelled` are images for the recipe's `unlabelled_losses`. `described` goes to `run.json`.
     """
     options = {"epochs": recipe.epochs, "verbose": 1 if sys.stdout.isatty() else 2, **options}
+    gan = gan or recipe.build()  # before images are read: settings may not go together
     shown = {"size": recipe.size, "seed": recipe.seed, **framing(dataclasses.asdict(recipe))}
     batches = training.batches(
         recipe.batch_size, augment=recipe.augmentation(), shuffle=True, **shown
@@ -287,7 +288,6 @@ def train(
     checked = validation.batches(min(recipe.batch_size, len(validation)), **shown)
     texts = {"recipe.json": dataclasses.asdict(recipe), RUN: described}
     best = folder / "model"
-    gan = gan or recipe.build()
     callbacks = [
         Seconds(
             {

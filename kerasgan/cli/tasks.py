@@ -24,6 +24,7 @@ from kerasgan.cli.loading import (
     first_of,
     load_model,
     load_samples,
+    named_out,
     options_of,
     read_card,
     warn_of_known_images,
@@ -73,7 +74,8 @@ def predict(
         **options,
     )
     if format == "png":
-        paths = predict_to(out)
+        with named_out("folder"):
+            paths = predict_to(out)
     else:
         paths = write_masks(
             format, samples.names, predict_to, images, out, classes_of(loaded), segments
@@ -108,17 +110,19 @@ def rank(
     if by in ("disagreement", "entropy") and len(loaded) == 1:
         options.update(options_of(loaded[0], ("size", "mode", "overlap", "scale", "preprocess")))
     part = out.with_name(f"{out.name}.part")
-    table = kg.inference.rank_images(
-        loaded[0] if len(loaded) == 1 else loaded or None,
-        samples,
-        by=by,
-        count=count,
-        labelled=labelled,
-        seed=seed,
-        resume=part,
-        **options,
-    )
-    kg.evaluation.save_table(table, out)
+    with named_out("resume"):
+        table = kg.inference.rank_images(
+            loaded[0] if len(loaded) == 1 else loaded or None,
+            samples,
+            by=by,
+            count=count,
+            labelled=labelled,
+            seed=seed,
+            resume=part,
+            **options,
+        )
+    with named_out("path"):
+        kg.evaluation.save_table(table, out)
     part.unlink(missing_ok=True)
     alike = int((table["like"] != "").sum())
     text = f"{len(table)} of {len(samples)} images, by {by}, listed in {out}"
@@ -162,7 +166,8 @@ def evaluate(
     text, facts = kg.evaluation.summary_text(table), dict(table.attrs["summary"])
     if out is not None:
         folder = pathlib.Path(out)
-        kg.evaluation.save_table(table, folder / "scores.csv")
+        with named_out("path"):
+            kg.evaluation.save_table(table, folder / "scores.csv")
         write_file(folder / "scores.txt", text + "\n")
         facts["folder"] = os.fspath(out)
     return Answer(facts, text.split("\n"))
@@ -237,8 +242,9 @@ def explain(
             explanation = explained(index)
             path = folder / pathlib.Path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            explanation.plot(f"{path}.png", layers=layers)
-            explanation.save(f"{path}.npz")
+            with named_out("path"):
+                explanation.plot(f"{path}.png", layers=layers)
+                explanation.save(f"{path}.npz")
             written.append(f"{path}.png")
     facts = {"folder": str(folder), "rule": rule, "target": target, "pictures": written}
     return Answer(facts, f"{len(samples)} explanations by {rule} written to {folder}")
@@ -272,15 +278,16 @@ def report(
     samples = _samples_for_report(folder, loaded, options)
     warn_of_known_images(model, folder, samples)
     found = kg.evaluation.shortcuts(loaded, samples) if shortcuts else None
-    page = kg.report.write(
-        loaded,
-        samples,
-        out,
-        images=24 if shown is None else shown,
-        card=stated,
-        shortcuts=found,
-        **_chosen(options_of(loaded, WINDOWS), options),
-    )
+    with named_out("folder"):
+        page = kg.report.write(
+            loaded,
+            samples,
+            out,
+            images=24 if shown is None else shown,
+            card=stated,
+            shortcuts=found,
+            **_chosen(options_of(loaded, WINDOWS), options),
+        )
     return Answer({"page": os.fspath(page), "images": len(samples)}, f"Report: {page}")
 
 
@@ -315,13 +322,14 @@ def compare(
         option: {name: of[option] for name, of in by_model.items() if option in of}
         for option in WINDOWS
     }
-    page = kg.report.compare(
-        loaded,
-        samples,
-        out,
-        images=12 if shown is None else shown,
-        **_chosen({name: of for name, of in stated.items() if of}, options),
-    )
+    with named_out("folder"):
+        page = kg.report.compare(
+            loaded,
+            samples,
+            out,
+            images=12 if shown is None else shown,
+            **_chosen({name: of for name, of in stated.items() if of}, options),
+        )
     facts = {"page": os.fspath(page), "images": len(samples), "models": list(loaded)}
     return Answer(facts, f"Comparison: {page}")
 

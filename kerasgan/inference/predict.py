@@ -24,7 +24,7 @@ from kerasgan.inference.clean import clean_mask, cleaning_steps
 from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
 from kerasgan.inference.stream import is_array, iterate_logits, to_samples
 from kerasgan.storage import write_file
-from kerasgan.validation import check_number
+from kerasgan.validation import check_number, check_writable
 
 
 def predict(
@@ -150,6 +150,7 @@ def predict_to_folder(
             f"Argument 'folder' must not hold the images or their true masks, which would be "
             f"replaced. Received: {folder}, with {lost[0]}"
         )
+    check_writable("folder", folder)
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         raise KerasganError(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from kerasgan.errors import KerasganError
 from kerasgan.storage import atomic_replace, file_sha256, is_new_or_empty, write_file
+from kerasgan.validation import check_writable
 
 MANIFEST = "report.json"
 
@@ -19,6 +20,7 @@ def check_report_folder(folder: str | os.PathLike, overwrite: bool = False) -> p
     path = pathlib.Path(folder).resolve()
     if path.exists() and not path.is_dir():
         raise KerasganError(f"Argument 'folder' must be a folder. Received: the file {path}")
+    check_writable("folder", path)
     if is_new_or_empty(path):
         return path
     written = _manifest(path)

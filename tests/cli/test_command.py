@@ -372,3 +372,28 @@ def test_a_network_of_windows_is_explained_over_the_whole_image(answer, refused,
     np.testing.assert_array_equal(found, merged.explain(image).relevance)
     last = refused(*words, "--out", tmp_path / "more", "--layers", "down_1")
     assert "--layers" in last
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "data", "--out", "file/a.png"),
+        ("predict", "data/images", "--model", "data", "--out", "file/masks"),
+        ("rank", "data/images", "--by", "random", "--out", "file/a.csv"),
+        ("evaluate", "data", "--model", "data", "--out", "file/scores"),
+        ("report", "data", "--model", "data", "--out", "file/report"),
+        ("train", "data", "--out", "file/run"),
+        ("export", "data", "--out", "file/a.onnx"),
+    ],
+)
+def test_an_out_that_cannot_be_written_is_told_first(refused, scenes, monkeypatch, words):
+    monkeypatch.chdir(scenes.parent)
+    (scenes.parent / "file").write_text("somebody's")
+    assert "Argument '--out' must be a path that can be written" in refused(*words)
+
+
+def test_out_is_called_out_by_whatever_refuses_it(refused, scenes, model, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    words = ("report", scenes, "--model", model, "--out", tmp_path / "full")
+    assert "Argument '--out' must be new or empty" in refused(*words)

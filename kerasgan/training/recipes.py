@@ -21,6 +21,8 @@ from kerasgan.models.encoders import ENCODERS
 from kerasgan.models.framing import set_framing
 from kerasgan.storage import write_file
 from kerasgan.text import read_text
+from kerasgan.training.adversarial import check_adversarial
+from kerasgan.training.checks import check_settings
 from kerasgan.training.gan import SegmentationGAN
 from kerasgan.training.losses import SEGMENTATION
 from kerasgan.training.unlabelled import named_weights
@@ -209,6 +211,8 @@ class Recipe:
             elif value is not None and kinds.startswith("int"):
                 least = 0 if name in FROM_ZERO else 1
                 check_whole_number(name, value, least, MOST.get(name, math.inf))
+        check_settings(vars(self), None, 0.0)
+        check_adversarial(self.adversarial, self.label_smoothing)
 
     def _encoding(self) -> dict[str, Any]:
         """What is said of the encoder, by name."""

@@ -98,6 +98,12 @@ def test_changes_are_taken_and_checked():
         ("spectral_norm", 1),
         ("schedule", ["cosine"]),
         ("adversarial", {}),
+        ("adversarial", "hinged"),
+        ("schedule", "cosin"),
+        ("precision", "float64"),
+        ("label_smoothing", 1.0),
+        ("warmup", 1.0),
+        ("ema_momentum", 1.0),
     ],
 )
 def test_settings_out_of_range_are_named(field, value):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Callable
 
 from kerasgan.data.files import IMAGE_SUFFIXES
+from kerasgan.data.pairing import folder_advice, pairing_advice
 from kerasgan.errors import KerasganError, warn
 from kerasgan.text import normalize_unicode
 from kerasgan.validation import check_folder
@@ -107,19 +108,26 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
             other = named.setdefault(_without_role(key), file)
             if other != file:
                 raise KerasganError(f"Two {roles[key]}s bear one name: {other} and {file}.")
-    folders = ", ".join(sorted({str(key.parent) for key in files} - {"."})[:8]) or "none"
-    advice = (
-        f"Folders with pictures in it: {folders}. If one is meant, pass images=... and masks=..."
-    )
     if not images:
-        raise KerasganError(f"Folder {folder} has masks but no images. {advice}")
+        raise KerasganError(f"Folder {folder} has masks but no images. {_advice(folder, files)}")
     if labelled and not masks:
         raise KerasganError(
             f"Folder {folder} has {len(images)} images but no masks: neither a folder such as "
-            f"'masks' or 'labels' nor files named like x_mask.png. {advice} For unlabelled images "
-            "pass masks=None."
+            f"'masks' or 'labels' nor files named like x_mask.png. {_advice(folder, files)} For "
+            "unlabelled images pass masks=None."
         )
     return images, masks if labelled else None
+
+
+def _advice(folder: str | os.PathLike, files: Collection[pathlib.PurePosixPath]) -> str:
+    """Say which folders there are, and which line reads those that may be meant."""
+    folders = sorted({str(key.parent) for key in files} - {"."})
+    tops = sorted({key.parts[0] for key in files if key.parent.name})
+    of_masks = [top for top in tops if re.search("mask|label|gt|truth|seg|annot", top.lower())]
+    pair = [*(top for top in tops if top not in of_masks), *of_masks]
+    pair = pair if len(pair) == 2 and len(of_masks) == 1 else ["...", "..."]
+    line = folder_advice(*(f"{folder}{os.sep}{part}" for part in pair))
+    return f"Folders with pictures in it: {', '.join(folders[:8]) or 'none'}. {line}."
 
 
 def _check_folders(folder: str | os.PathLike, roles: dict, asked: Sequence[str]) -> None:
@@ -218,6 +226,7 @@ def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "
         list_some(sorted(set(masks) - set(images)), "masks without image"),
     ]
     if any(unpaired):
+        advice = advice or pairing_advice(images, masks)
         raise KerasganError(
             f"Every image must have a mask of the same name. Received {len(images)} images, "
             f"{'; '.join(filter(None, unpaired))}. {advice}".rstrip()

@@ -198,7 +198,7 @@ def refused(table, books, deciding):
             mine = table[(table["group"] == group) & (table["method"] == rule)]
             wide = mine.pivot_table("value", ["network", "name"], "metric")
             gain = (wide["pixels dice gap"] - wide[RANDOM]).dropna().to_numpy()[:, None]
-            if interval(resampled_means(gain, 2000, 0)[:, 0], 0.95)[0] <= 0:
+            if not interval(resampled_means(gain, 2000, 0)[:, 0], 0.95, len(gain))[0] > 0:
                 unlearned.setdefault(rule, []).append(group)
         if found:
             reasons[rule] = ", ".join(found)
@@ -230,7 +230,7 @@ def faithful_columns(table, groups, intervals=False):
                 wide = rows.pivot_table("value", ["network", "name"], "method")
                 drawn = resampled_means(wide.to_numpy(), 2000, 0)
                 for method, column in zip(wide, drawn.T):
-                    low, high = interval(column, 0.95)
+                    low, high = interval(column, 0.95, len(wide))
                     found[method] += f" ({low:.3f} to {high:.3f})"
             columns[f"{group}, {name}"] = found
     return pd.DataFrame(columns)

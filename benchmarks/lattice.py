@@ -181,7 +181,8 @@ def compared_with_default(table):
         for metric, name in GAPS.items():
             row[name] = f"{wide[metric][method].mean():.3f}"
             gain = (wide[metric][method] - wide[metric][DEFAULT]).dropna().to_numpy()[:, None]
-            low, high = interval(resampled_means(gain, 2000, 0)[:, 0], 0.95)
+            drawn = resampled_means(gain, 2000, 0)[:, 0]
+            low, high = interval(drawn, 0.95, len(gain))
             keeps &= high >= 0
             row[f"{name}, against the default"] = f"{gain.mean():+.3f} ({low:+.3f} to {high:+.3f})"
         rows[method] = row

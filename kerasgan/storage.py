@@ -56,7 +56,8 @@ def atomic_replace(
 
     Everything has reached the disk before the names change, so that a power cut leaves what was
     there or what is new, never a part of either. On an error what was there stays as it was. Until
-    then the new one lies in a hidden folder beside, which one process at a time may use.
+    then the new one lies in a hidden folder beside, which one process at a time may use. Files can
+    be read by whoever may read a new file in that place, as the umask says.
     """
     path = pathlib.Path(path)
     path = path.resolve() if path.is_symlink() else path
@@ -70,7 +71,10 @@ def atomic_replace(
     new.parent.mkdir(parents=True)
     try:
         yield new
+        readable = beside.stat().st_mode & 0o666
         for part in (*new.rglob("*"), new):
+            if part.is_file():
+                part.chmod(readable)  # safetensors lets nobody but the owner read
             _to_disk(part)
         check(path)
         if path.is_dir():

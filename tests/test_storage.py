@@ -118,6 +118,19 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "model_3" / "note.txt").read_text() == "new"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_whoever_may_read_a_new_file_may_read_what_is_put_in_place(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with atomic_replace(tmp_path / "model") as new:
+            new.mkdir()
+            os.close(os.open(new / "weights", os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def test_what_may_not_be_replaced_stays(tmp_path):
     def check(path):
         if (path / "mine.txt").exists():

@@ -52,6 +52,6 @@ def run(main):
     except kg.KerasganError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command with --resume goes on where it stopped.")
+        sys.exit("\nStopped. The same command with --resume continues where it stopped.")
     since = " since it was resumed" if "--resume" in sys.argv else ""
     print(f"Done in {(time.time() - start) / 60:.1f} minutes{since}. Everything is in {folder}/")

@@ -152,7 +152,7 @@ def test_a_stopped_run_is_resumed(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "with --resume goes on where it stopped" in error
+    assert "with --resume continues where it stopped" in error
     assert "Traceback" not in error
     reached = json.loads(max(results.glob("state/epoch_*/run.json")).read_text())["next_epoch"]
     done = run("train_polyp", *arguments, "--epochs", reached + 1, "--resume")

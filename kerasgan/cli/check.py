@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import pathlib
+import shlex
 import sys
 import time
 import warnings
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import kerasgan as kg
-from kerasgan.cli.loading import Answer, load_samples, places_of
+from kerasgan.cli.loading import Answer, load_samples, options_for, places_of
 from kerasgan.data.alike import SAME, SeenImages, small_pixels
 from kerasgan.data.files import decode_upright, open_picture, read_image
 from kerasgan.data.folders import find_pairs
@@ -82,6 +83,10 @@ def check(
     facts["odd"] += _odd(facts, len(copies))
     if out is not None:
         facts["picture"] = _draw(samples, seen, out)
+    if samples.mask_paths is not None and not unusable:
+        facts["next"] = shlex.join(
+            ["kerasgan", "train", *options_for(folder, masks, classes, colors), "--out", "RUN"]
+        )
     error = None
     if unusable:
         more = f" {len(unusable) - 1} more files cannot be used." if unusable[1:] else ""
@@ -265,4 +270,6 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines += [f"                {text}" for text in facts["unusable"][:MOST_TOLD]]
     if facts.get("picture"):
         lines.append(f"picture         {facts['picture']}")
+    if facts.get("next"):
+        lines.append(f"next            {facts['next']}")
     return lines

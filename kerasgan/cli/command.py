@@ -52,6 +52,7 @@ IN_WORDS = (  # how messages of the library are said on a command line
     (r", or as lists of files", ""),
     (r"\bpass masks=None", "pass --no-masks"),
     (r"\bmasks=None", "--no-masks"),
+    (r"\bleave '(mode)' out", r"leave --\1 out"),
     (r"\boverwrite=True", "--overwrite"),
     (
         r"Argument 'pictures' must be a folder that from_(\w+)",
@@ -59,10 +60,15 @@ IN_WORDS = (  # how messages of the library are said on a command line
     ),
     (r"\bcolors=(\[[^\]]*\])", lambda m: f"--colors '{m[1].translate(BRACKETS)}'"),
 )
+ADVICE = {
+    "masks": " If the files lie elsewhere, pass images=... and masks=...",
+    "no_masks": " For unlabelled images pass masks=None.",
+}
+"""What is said of a folder without images or masks only where a command has that option."""
 BRACKETS = str.maketrans("()", "[]")
 STOPPED = "Stopped. What was written so far is whole"
 MASKS = ("png", "overlay", "coco", "nifti", "dicom-seg")
-RESUMED = "Stopped. The same command with --resume goes on where it stopped"
+RESUMED = "Stopped. The same command with --resume continues where it stopped"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -86,6 +92,9 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(words)
     except SystemExit as stop:  # argparse has said why
+        file = next((word for word in words if word[:1] == "-" and os.path.lexists(word)), None)
+        if stop.code and file:
+            print(f"Write the file '{_one_line(file)}' as ./{_one_line(file)}", file=sys.stderr)
         return int(stop.code or 0)
     stdout, warned = sys.stdout, []
     with _warnings_on_stderr(warned):
@@ -135,9 +144,12 @@ def _shown(args: argparse.Namespace) -> dict[str, str]:
     if args.command == "convert":
         source = ("annotations",) if args.format == "coco" else ("images", "videos")
         return {**args.shown, **dict.fromkeys(source, args.shown["source"])}
+    shown = dict(args.shown)
+    other = {"models": "model", "run": "model", "test_names": "names"}
+    shown.update({theirs: shown[ours] for ours, theirs in other.items() if ours in shown})
     if args.command in ("report", "compare"):
-        return {**args.shown, "images": args.shown["shown"]}
-    return args.shown
+        shown["images"] = shown["shown"]
+    return shown
 
 
 def _fail(error: Any, shown: Mapping[str, str]) -> int:
@@ -152,6 +164,9 @@ def _said(text: str, shown: Mapping[str, str] | None = None) -> str:
         text: The message.
         shown: How the command line names arguments.
     """
+    for option, advice in ADVICE.items():
+        if shown and option not in shown:
+            text = text.replace(advice, "")
     for pattern, words in IN_WORDS:
         text = re.sub(pattern, words, text)
     if shown:
@@ -204,7 +219,7 @@ def _plain(value: Any) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kerasgan",
-        description="Segment medical images, and show what each mask rests on.",
+        description="Segment medical images and explain each mask.",
         epilog="From a folder with images/ and masks/ to a report:\n\n"
         "  kerasgan check FOLDER --out check.png\n"
         "  kerasgan train FOLDER --out RUN\n"
@@ -238,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(
         "check",
         "check.check",
-        "Say what a folder holds and how it will be read. Decodes every file, trains nothing.",
+        "Print what a folder holds and how it will be read. Decodes every file, trains nothing.",
         "kerasgan check Kvasir-SEG --out check.png",
     )
     add("folder", metavar="FOLDER", help="folder with images/ and masks/, or x.png and x_mask.png")
@@ -256,8 +271,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("folder", metavar="FOLDER", nargs="?", help="folder with images/ and masks/")
     add("--out", metavar="RUN", required=True, help="folder for everything that is written")
-    add("--config", metavar="FILE", help="run.json of another run: what is not given is as there")
-    add("--test-names", metavar="FILE", help="names to report on; splits/val.txt, or a tenth")
+    add(
+        "--config",
+        metavar="FILE",
+        help="run.json of another run: used for options left out",
+    )
+    add(
+        "--test-names",
+        metavar="FILE",
+        help="file with the names of images to report on; else splits/val.txt, or a tenth",
+    )
     add("--unlabelled", metavar="FOLDER", help="images without masks to learn from too")
     _add_masks(add)
     add("--classes", type=int, help="1 for a foreground, n > 1 with the background")
@@ -290,9 +313,9 @@ def _parser() -> argparse.ArgumentParser:
     add = command(
         "rank",
         "tasks.rank",
-        "List which unlabelled images to label next. Writes a table: rank, name, score, and which\n"
-        "image with a mask or before it one is almost like, for which it comes last. The same "
-        "command\ngoes on after Ctrl-C.",
+        "List which unlabelled images to label next. Writes a table: rank, name, score, and the\n"
+        "name of an image that has a mask or is higher in the list and looks almost the same, if\n"
+        "there is one: such images come last. The same command continues after Ctrl-C.",
         "kerasgan rank frames --model RUN --out next.csv --count 50 --labelled Kvasir-SEG",
     )
     add("images", metavar="IMAGES", help="a folder of images")
@@ -335,7 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command(
         "explain",
         "tasks.explain",
-        "Show which pixels the masks of a model rest on. Writes a picture and the arrays of each.",
+        "Show how much each pixel contributed to the masks of a model. Writes a picture and the\n"
+        "arrays of each.",
         "kerasgan explain frames --model RUN --out heatmaps --rule epsilon",
     )
     add("images", metavar="IMAGES", help="a folder of images, or one image")
@@ -376,14 +400,14 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="NAME=RUN",
-        help="twice or more: RUN or NAME=RUN; the others are held against the first",
+        help="twice or more: RUN or NAME=RUN; the others are compared with the first",
     )
     _add_report(add)
 
     add = command(
         "bundle",
         "tasks.bundle",
-        "Pack the model of a run into one file, to give away. It holds no code.",
+        "Pack the model of a run into one file, to share. It holds no code.",
         "kerasgan bundle RUN --out polyps.zip --card card.json --licence CC-BY-4.0",
     )
     add("run", metavar="RUN", help="what `kerasgan train` wrote, or a saved model")
@@ -427,8 +451,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command(
         "app",
         "serve.app",
-        "Look at images in the browser: mask, probability, and what any pixel rests on, of one\n"
-        "model or of two beside each other. Ctrl-C ends it. Only this computer can open the page;\n"
+        "Show images in the browser: mask, probability, and an explanation of any pixel, of one\n"
+        "model or of two side by side. Ctrl-C ends it. Only this computer can open the page;\n"
         "with another --host a token is asked for. Needs the extra app.",
         "kerasgan app RUN --images Kvasir-SEG",
     )
@@ -441,7 +465,7 @@ def _parser() -> argparse.ArgumentParser:
     command(
         "doctor",
         "doctor.doctor",
-        "Say what is installed and what is missing. Names the line that mends it.",
+        "Print what is installed, and how to install what is missing.",
         "kerasgan doctor",
     )
     if "_ARGCOMPLETE" in os.environ:
@@ -451,7 +475,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_recipe_options(add: Any) -> None:
     """Add the options of a training run: those of its recipe, and how it is explained."""
-    add("--resume", action="store_true", help="go on with the run in that folder")
+    add("--resume", action="store_true", help="continue the run in that folder")
     add("--recipe", default="fast", metavar="NAME", help="networks and losses; fast")
     add("--size", type=int, help="height and width in pixels; the recipe's if left out")
     add("--filters", type=int, help="width of the generator; the recipe's if left out")

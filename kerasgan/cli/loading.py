@@ -43,8 +43,21 @@ def load_model(path: str | os.PathLike) -> Any:
     path = check_path("model", path)
     if path.suffix == ".zip" and not path.is_dir():
         return kg.inference.load_bundle(path)
+    from kerasgan.storage import last_complete  # imports TensorFlow, which `check` does not need
+
     inside = path / "model"
-    is_run = inside.is_dir() or (path / "recipe.json").is_file()
+    has_model = last_complete(inside).is_dir()
+    is_run = has_model or (path / "recipe.json").is_file()
+    if is_run and not has_model:
+        raise KerasganError(
+            f"Argument 'model': the training in '{path}' has kept no model yet, since its first "
+            "epoch was not finished. Continue it: the same command with --resume"
+        )
+    if path.is_dir() and not is_run and not (path / "kerasgan.json").is_file():
+        raise KerasganError(
+            f"Argument 'model': '{path}' holds no model. Pass a folder that `kerasgan train` or "
+            "SegmentationGAN.save wrote, or a bundle (.zip)"
+        )
     try:
         return kg.SegmentationGAN.load(inside if is_run else path)
     except OSError as error:
@@ -59,6 +72,11 @@ def named_out(argument: str) -> Iterator[None]:
     except KerasganError as error:
         said = str(error).replace(f"Argument '{argument}'", "Argument '--out'")
         raise KerasganError(said) from error
+
+
+def number_of(count: int, what: str) -> str:
+    """Return a number of things in words, such as `1 mask` or `2 masks`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def classes_of(model: Any) -> int:
@@ -101,6 +119,17 @@ def load_samples(
     return first_of(samples, limit)
 
 
+def options_for(
+    folder: str | os.PathLike, masks: Any = None, classes: int = 1, colors: Any = None
+) -> list[str]:
+    """Return the words of a command line by which `load_samples` finds the same folder."""
+    folder = os.fspath(folder)
+    words = [f".{os.sep}{folder}" if folder.startswith("-") else folder]
+    words += [] if masks is None else [f"--masks={os.fspath(masks)}"]
+    words += [] if classes == 1 else ["--classes", str(classes)]
+    return words + ([] if colors is None else ["--colors", json.dumps(colors)])
+
+
 def first_of(samples: Samples, limit: int | None) -> Samples:
     """Return the first so many samples, or all."""
     return samples if limit is None else samples[: check_whole_number("--limit", limit, 1)]
@@ -117,17 +146,17 @@ def warn_of_known_images(
         return
     data = read_json("model", path).get("data", {})
     trained, reported = str(data.get("folder")), {*data.get("test_names", ())}
-    advice = f". For the others pass --names {path.with_name('names.txt')}"
+    how, advice = "were", f". For the others pass --names {path.with_name('names.txt')}"
     if os.path.realpath(folder) == os.path.realpath(trained):
         known = [name for name in samples.names if name not in reported]
     else:
         learned = _learned_images(trained, data.get("masks"), reported)
         known = [samples.names[index] for index in same_images(samples.image_paths, learned)]
-        advice = f", where they may have other names, formats or sizes: see {trained}"
+        how, advice = f"show the same as images in {trained} that were", ""
     if known:
         warn(
-            f"{len(known)} of these {len(samples)} images, such as {known[0]!r}, were used in "
-            f"training: scores on them say little{advice}"
+            f"{len(known)} of these {len(samples)} images, such as {known[0]!r}, {how} used in "
+            f"training: scores on them are likely too high{advice}"
         )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shlex
 import sys
 import time
 import warnings
@@ -20,7 +21,7 @@ import numpy as np
 import kerasgan as kg
 from kerasgan._version import __version__
 from kerasgan.cli.doctor import machine
-from kerasgan.cli.loading import RUN, Answer, load_samples, read_json
+from kerasgan.cli.loading import RUN, Answer, load_samples, options_for, read_json
 from kerasgan.cli.tasks import layers_to_show, pack
 from kerasgan.data.alike import same_images
 from kerasgan.data.samples import Samples, load_folder
@@ -81,7 +82,16 @@ def train_folder(**options: Any) -> Answer:
     scores = facts["scores"]["scores"]
     means = ", ".join(f"{name} {scores[name]['mean']:.3f}" for name in ("dice", "jaccard"))
     text = f"Mean {means} on {len(test)} images that took no part in any choice"
-    return Answer(facts, f"{text}. Everything is in {folder}{os.sep}")
+    found = options_for(data["folder"], data["masks"], colors=data["colors"])
+    names = ["--names", str(folder / "names.txt")]
+    report = ["kerasgan", "report", *found, "--model", str(folder), *names, "--out", "REPORT"]
+    lines = [
+        f"{text}. Everything is in {folder}{os.sep}",
+        f"Look at {folder / 'masks.png'} and {folder / 'explanation.png'}. Next:",
+        f"  {shlex.join(report)}",
+        f"  {shlex.join(['kerasgan', 'predict', 'IMAGES', '--model', str(folder)])} --out MASKS",
+    ]
+    return Answer(facts, lines)
 
 
 def _read_description(path: str | os.PathLike) -> dict[str, Any]:

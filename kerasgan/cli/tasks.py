@@ -25,6 +25,7 @@ from kerasgan.cli.loading import (
     load_model,
     load_samples,
     named_out,
+    number_of,
     options_of,
     read_card,
     warn_of_known_images,
@@ -35,6 +36,7 @@ from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.inference.stream import to_samples
 from kerasgan.models.framing import framing_of
 from kerasgan.models.functional import feature_maps, way_down
+from kerasgan.report.output_folder import check_report_folder
 from kerasgan.storage import is_new_or_empty, write_file
 
 KEPT = ("recipe.json", "facts.json", "scores.csv", "scores.txt", "training.csv")
@@ -81,8 +83,9 @@ def predict(
             format, samples.names, predict_to, images, out, classes_of(loaded), segments
         )
     facts = {"folder": os.fspath(out), "masks": [os.fspath(path) for path in paths]}
-    files = "" if len(paths) == len(samples) else f" ({len(paths)} files)"
-    return Answer(facts, f"{len(samples)} masks written to {out}{files}")
+    masks, files = number_of(len(samples), "mask"), number_of(len(paths), "file")
+    files = "" if format in ("png", "overlay", "coco") else f" ({files})"
+    return Answer(facts, f"{masks} written to {out}{files}")
 
 
 def rank(
@@ -247,7 +250,8 @@ def explain(
                 explanation.save(f"{path}.npz")
             written.append(f"{path}.png")
     facts = {"folder": str(folder), "rule": rule, "target": target, "pictures": written}
-    return Answer(facts, f"{len(samples)} explanations by {rule} written to {folder}")
+    explanations = number_of(len(samples), "explanation")
+    return Answer(facts, f"{explanations} by {rule} written to {folder}")
 
 
 def layers_to_show(model: Any, size: tuple[int, int]) -> list[str]:
@@ -274,6 +278,8 @@ def report(
 ) -> Answer:
     """Write the report about a model."""
     stated = read_card(card)
+    with named_out("folder"):
+        check_report_folder(out, options.get("overwrite", False))
     loaded = load_model(model)
     samples = _samples_for_report(folder, loaded, options)
     warn_of_known_images(model, folder, samples)
@@ -288,7 +294,8 @@ def report(
             shortcuts=found,
             **_chosen(options_of(loaded, WINDOWS), options),
         )
-    return Answer({"page": os.fspath(page), "images": len(samples)}, f"Report: {page}")
+    facts = {"page": os.fspath(page), "images": len(samples)}
+    return Answer(facts, f"Report: {page}, to be opened in a browser")
 
 
 def compare(
@@ -301,6 +308,8 @@ def compare(
     **options: Any,
 ) -> Answer:
     """Write the report about several models on the same images; each is a path or NAME=PATH."""
+    with named_out("folder"):
+        check_report_folder(out, options.get("overwrite", False))
     loaded: dict[str, Any] = {}
     paths: list[str] = []
     for named in models:
@@ -331,7 +340,7 @@ def compare(
             **_chosen({name: of for name, of in stated.items() if of}, options),
         )
     facts = {"page": os.fspath(page), "images": len(samples), "models": list(loaded)}
-    return Answer(facts, f"Comparison: {page}")
+    return Answer(facts, f"Comparison: {page}, to be opened in a browser")
 
 
 def _new_name(path: str | os.PathLike, taken: Any, option: str) -> str:
@@ -470,4 +479,5 @@ def convert(
     look = f"kerasgan check {shlex.quote(os.fspath(out))}"
     if not (pathlib.Path(out) / "masks").is_dir():
         look += " --no-masks"
-    return Answer(facts, f"{len(table)} pictures written to {out}; look at them: {look}")
+    pictures = number_of(len(table), "picture")
+    return Answer(facts, f"{pictures} written to {out}; look at them: {look}")

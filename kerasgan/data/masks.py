@@ -135,7 +135,10 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
             f"foreground (colors=[{shown}])"
         )
     if soft:
-        notes.append(f"have soft edges ({soft} of them): foreground is what is nearer to it")
+        notes.append(
+            f"have soft edges ({soft} of them): a pixel belongs to the value, background or "
+            "foreground, that it is nearer to"
+        )
     if sources["alpha"]:
         notes.append(f"are kept in the alpha channel ({sources['alpha']} of them) and read from it")
     if sources["indices"]:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 import kerasgan as kg
-from kerasgan.cli import check, doctor, runs, tasks
+from kerasgan.cli import check, command, doctor, runs, tasks
 from kerasgan.cli.loading import Answer
 from kerasgan.models.framing import set_framing
 
@@ -30,6 +31,16 @@ def test_help_comes_without_tensorflow():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_every_option_is_in_the_documentation():
+    page = pathlib.Path(kg.__file__).parents[1] / "docs" / "command.md"
+    text = page.read_text(encoding="utf-8")
+    (commands,) = (one for one in command._parser()._actions if one.dest == "command")
+    assert set(commands.choices) == set(COMMANDS)
+    options = {word for one in commands.choices.values() for word in one._option_string_actions}
+    missing = [word for word in options - {"-h"} if not re.search(rf"{word}(?![\w-])", text)]
+    assert missing == []
 
 
 @pytest.mark.parametrize(
@@ -51,6 +62,13 @@ def test_a_wrong_command_line_is_2(run, words):
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert err.startswith("usage: kerasgan")
+
+
+def test_a_file_whose_name_begins_as_an_option(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-v.png").touch()
+    code, _, err = run("predict", "-v.png", "--model", "run", "--out", "masks")
+    assert (code, err.splitlines()[-1]) == (2, "Write the file '-v.png' as ./-v.png")
 
 
 def test_ctrl_c_is_130(run, monkeypatch):
@@ -171,7 +189,9 @@ def test_masks_and_scores(answer, refused, scenes, model, tmp_path):
     network = kg.SegmentationGAN.load(model)
     for path, expected in zip(written, kg.predict(network, scenes / "images")):
         np.testing.assert_array_equal(np.asarray(Image.open(path)) > 0, expected)
-    assert "--overwrite" in refused("predict", scenes / "images", "--model", model, "--out", out)
+    line = refused("predict", scenes / "images", "--model", model, "--out", out)
+    assert line.startswith("Error: Argument '--out' already holds 4 of the 4 masks")
+    assert "--overwrite" in line
     one = scenes / "images" / "s1.png"
     assert answer("predict", one, "--model", model, "--out", out, "--overwrite")["masks"] == [
         str(out / "s1.png")
@@ -221,6 +241,33 @@ def test_what_is_no_model(refused, scenes, tmp_path):
             line = refused(*words, "--model", place, "--out", tmp_path / "out")
             assert place.name in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_stopped_in_its_first_epoch_is_no_model(refused, scenes, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    line = refused("bundle", tmp_path / "run", "--out", tmp_path / "b.zip")
+    assert line.startswith("Error: Argument RUN: the training in")
+    assert "--resume" in line
+
+
+def test_a_folder_of_a_report_is_refused_before_the_model_is_read(refused, scenes, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    named = ("--model", scenes, "--model", scenes, "--out", tmp_path / "full")
+    for words in (("report", scenes, *named[2:]), ("compare", scenes, *named)):
+        assert refused(*words).startswith("Error: Argument '--out' must be new or empty")
+
+
+def test_options_that_a_command_does_not_have_are_not_advised(refused, scenes, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = refused("rank", tmp_path / "empty", "--by", "random", "--out", tmp_path / "x.csv")
+    assert "holds no image files" in line
+    assert "--masks" not in line
+    assert "--masks" in refused("check", tmp_path / "empty")
+    line = refused("train", scenes / "images", "--out", tmp_path / "run")
+    assert "--masks" in line
+    assert "--no-masks" not in line
 
 
 def test_a_model_of_other_classes(refused, scenes, tmp_path):
@@ -277,13 +324,16 @@ def trainings(monkeypatch):
 
 
 def test_what_a_run_is_trained_by_is_read_from_its_folder(
-    answer, refused, trainings, scenes, tmp_path, monkeypatch
+    answer, run, refused, trainings, scenes, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     one, other = tmp_path / "one", tmp_path / "other"
     words = ("--recipe", "pix2pix", "--size", 32, "--filters", 2, "--rule", "gradient")
     answer("train", scenes.name, "--out", one, *words, "--set", "mode=window", "--set", "scale=2")
     assert "--resume" in refused("train", scenes, "--out", one)
+    assert "Argument '--test-names'" in refused(
+        "train", scenes, "--out", other, "--test-names", one / "run.json"
+    )
     monkeypatch.chdir(scenes)
     answer("train", "--out", one, "--resume", "--epochs", 3)
     answer("train", "--config", one / "run.json", "--out", other, "--seed", 5, "--rule", "epsilon")
@@ -310,6 +360,14 @@ def test_what_a_run_is_trained_by_is_read_from_its_folder(
     answer("train", "--config", config, "--out", tmp_path / "new")
     assert trainings[-1][3] == ("s2",)
     assert trainings[-1][0].name == "fast"
+    masks = scenes.rename(tmp_path / "o'k") / "masks"  # the commands that are proposed can be typed
+    _, out, _ = run("check", masks.with_name("images"), "--masks", masks, "--colors", "[0, 255]")
+    *_, told = out.strip().partition("next            kerasgan ")
+    code, out, _ = run(*shlex.split(told)[:-1], tmp_path / "last")
+    assert (code, trainings[-1][1]) == (0, tmp_path / "last")
+    report = shlex.split(out.splitlines()[2])
+    assert report[:3] == ["kerasgan", "report", str(masks.with_name("images"))]
+    assert {f"--masks={masks}", "[0, 255]", str(tmp_path / "last" / "names.txt")} <= set(report)
 
 
 def test_pictures_are_converted(answer, run, tmp_path):
@@ -318,7 +376,7 @@ def test_pictures_are_converted(answer, run, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "deep" / "x.png")
     words = ("pictures", tmp_path / "deep", "--out", tmp_path / "out", "--low", 0, "--high", 4095)
     _, out, _ = run("convert", *words)
-    assert out.startswith("1 pictures written")
+    assert out.startswith("1 picture written")
     *_, told = out.strip().partition("kerasgan check ")  # the command that is proposed works
     assert answer("check", *shlex.split(told))["images"] == 1
 

@@ -21,7 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import kerasgan as kg
-from kerasgan.cli.loading import Answer, load_samples, options_for, places_of
+from kerasgan.cli.loading import (
+    FEWEST_TO_TRAIN,
+    Answer,
+    load_samples,
+    number_of,
+    options_for,
+    places_of,
+)
 from kerasgan.data.alike import SAME, SeenImages, small_pixels
 from kerasgan.data.files import decode_upright, open_picture, read_image
 from kerasgan.data.folders import find_pairs
@@ -52,7 +59,7 @@ def check(
     places = places_of(folder, masks, no_masks)
     found, _ = find_pairs(places.get("path"), places.get("images"), places.get("masks", ...))
     work = "decoding them" if no_masks else "comparing them with their masks"
-    print(f"{len(found)} images found; {work}", flush=True)
+    print(f"{number_of(len(found), 'image')} found; {work}", flush=True)
     with (
         contextlib.redirect_stdout(io.StringIO()) as note,
         warnings.catch_warnings(record=True) as caught,
@@ -83,7 +90,7 @@ def check(
     facts["odd"] += _odd(facts, len(copies))
     if out is not None:
         facts["picture"] = _draw(samples, seen, out)
-    if samples.mask_paths is not None and not unusable:
+    if samples.mask_paths is not None and not unusable and len(samples) >= FEWEST_TO_TRAIN:
         facts["next"] = shlex.join(
             ["kerasgan", "train", *options_for(folder, masks, classes, colors), "--out", "RUN"]
         )
@@ -245,7 +252,7 @@ def _draw(samples: Samples, seen: dict[str, _Seen], out: str | os.PathLike) -> s
 def _lines(facts: dict[str, Any]) -> list[str]:
     kind = "in colour" if facts["channels"] == 3 else "in grey"
     masks = "with masks" if facts["masks"] else "without masks"
-    lines = [f"{facts['folder']}: {facts['images']} images {masks}, read {kind}"]
+    lines = [f"{facts['folder']}: {number_of(facts['images'], 'image')} {masks}, read {kind}"]
     sizes = facts["sizes"]
     if sizes:
         least, most = (" x ".join(map(str, sizes[name])) for name in ("smallest", "largest"))

@@ -19,6 +19,9 @@ from kerasgan.validation import check_path, check_whole_number
 
 RUN = "run.json"
 
+FEWEST_TO_TRAIN = 3
+"""Images of a run: one to train, one to choose the epoch, one to report on."""
+
 
 class Answer(NamedTuple):
     """What a subcommand found or did: for programs, for people, and what was wrong all the same."""

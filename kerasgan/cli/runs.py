@@ -21,7 +21,14 @@ import numpy as np
 import kerasgan as kg
 from kerasgan._version import __version__
 from kerasgan.cli.doctor import machine
-from kerasgan.cli.loading import RUN, Answer, load_samples, options_for, read_json
+from kerasgan.cli.loading import (
+    FEWEST_TO_TRAIN,
+    RUN,
+    Answer,
+    load_samples,
+    options_for,
+    read_json,
+)
 from kerasgan.cli.tasks import layers_to_show, pack
 from kerasgan.data.alike import same_images
 from kerasgan.data.samples import Samples, load_folder
@@ -54,6 +61,12 @@ def train_folder(**options: Any) -> Answer:
         )
     what = {name: data[name] for name in ("masks", "classes", "colors")}
     samples = load_samples(data["folder"], **what)
+    if len(samples) < FEWEST_TO_TRAIN:
+        raise KerasganError(
+            f"Argument 'folder' must hold at least {FEWEST_TO_TRAIN} images with masks: to train, "
+            "to choose the epoch, and to report on. "
+            f"Received: {data['folder']}, with {len(samples)}"
+        )
     recipe = recipe_from(args, samples, config["recipe"])
     rule = args.rule or config.get("rule") or kg.explain.methods.DEFAULT_RULE
     kg.explain.methods.get(rule)

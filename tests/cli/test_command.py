@@ -3,6 +3,7 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -278,6 +279,9 @@ def test_a_model_of_other_classes(refused, scenes, tmp_path):
 
 def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
     out = ("--out", tmp_path / "out")
+    two = shutil.copytree(scenes, tmp_path / "two")
+    for file in (*two.rglob("s2.png"), *two.rglob("s3.png")):
+        file.unlink()
     for words, part in (
         (("predict", scenes / "images", "--model", model, *out, "--threshold", 2), "threshold"),
         (("predict", scenes / "images", "--model", model, *out, "--threshold", 0), "threshold"),
@@ -302,6 +306,7 @@ def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
         (("train", scenes, *out, "--rule", "lrpp"), "rule"),
         (("train", scenes, *out, "--config", scenes / "masks/s0.png"), "--config"),
         (("train", scenes, "--out", scenes), "--resume"),
+        (("train", two, *out), "at least 3 images"),
     ):
         assert part in refused(*words), words
         assert not (tmp_path / "out").exists(), words

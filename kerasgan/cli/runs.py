@@ -26,6 +26,7 @@ from kerasgan.cli.loading import (
     RUN,
     Answer,
     load_samples,
+    number_of,
     options_for,
     read_json,
 )
@@ -94,7 +95,7 @@ def train_folder(**options: Any) -> Answer:
         facts["bundle_sha256"], _ = pack(folder, bundle)
     scores = facts["scores"]["scores"]
     means = ", ".join(f"{name} {scores[name]['mean']:.3f}" for name in ("dice", "jaccard"))
-    text = f"Mean {means} on {len(test)} images that took no part in any choice"
+    text = f"Mean {means} on {number_of(len(test), 'image')} kept out of training"
     found = options_for(data["folder"], data["masks"], colors=data["colors"])
     names = ["--names", str(folder / "names.txt")]
     report = ["kerasgan", "report", *found, "--model", str(folder), *names, "--out", "REPORT"]
@@ -400,7 +401,7 @@ def report(
     write_file(folder / "names.txt", "\n".join(samples.names) + "\n")
     text = kg.evaluation.summary_text(table)
     write_file(folder / "scores.txt", text + "\n")
-    print(f"\nScores on {len(samples)} images that took no part in any choice:\n{text}\n")
+    print(f"\nScores on {number_of(len(samples), 'image')} kept out of training:\n{text}\n")
     means = {name: scored["jaccard"].mean() for name, scored in tables.items()}
     words = f"Mean Jaccard {means['scores']:.2f}; with test-time augmentation "
     words += f"{means['augmented']:.2f}"

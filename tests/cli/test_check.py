@@ -56,7 +56,9 @@ def test_images_alone(answer, refused, scenes):
     found = answer("check", scenes, "--no-masks")
     assert (found["images"], found["masks"]) == (4, 0)
     shutil.rmtree(scenes / "masks")
-    assert "and --masks. For unlabelled images pass --no-masks" in refused("check", scenes)
+    line = refused("check", scenes)
+    assert "and --masks: " in line
+    assert line.endswith("For unlabelled images pass --no-masks.")
 
 
 def test_masks_elsewhere(answer, refused, scenes, tmp_path):

@@ -26,6 +26,7 @@ from kerasgan.cli.loading import (
     load_samples,
     named_out,
     number_of,
+    options_for,
     options_of,
     read_card,
     warn_of_known_images,
@@ -476,7 +477,10 @@ def convert(
     else:
         table = function(source, out, **given)
     facts = {"folder": os.fspath(out), "pictures": len(table)}
-    look = f"kerasgan check {shlex.quote(os.fspath(out))}"
+    classes = given.get("classes", 1)
+    if len(given.get("categories", ())) > 1:
+        classes = len(given["categories"]) + 1
+    look = shlex.join(["kerasgan", "check", *options_for(out, classes=classes)])
     if not (pathlib.Path(out) / "masks").is_dir():
         look += " --no-masks"
     pictures = number_of(len(table), "picture")

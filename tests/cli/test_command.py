@@ -386,6 +386,19 @@ def test_pictures_are_converted(answer, run, tmp_path):
     assert answer("check", *shlex.split(told))["images"] == 1
 
 
+def test_the_check_of_converted_labels_knows_their_classes(answer, run, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.repeat(np.arange(3, dtype=np.uint8), 16).reshape(6, 8, 1) * np.ones((1, 1, 3))
+    for kind in ("scans", "labels"):
+        (tmp_path / kind).mkdir()
+        image = nibabel.Nifti1Image(labels.astype(np.uint8), np.eye(4))
+        nibabel.save(image, tmp_path / kind / "a.nii.gz")
+    words = ("--masks", tmp_path / "labels", "--classes", 3, "--out", tmp_path / "out")
+    _, out, _ = run("convert", "nifti", tmp_path / "scans", *words)
+    *_, told = out.strip().partition("kerasgan check ")
+    assert answer("check", *shlex.split(told))["classes"] == 3
+
+
 def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):
     assert list(check.progress([1, 2], 2, "images")) == [1, 2]
     assert capsys.readouterr().err == ""

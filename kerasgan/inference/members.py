@@ -45,6 +45,9 @@ class Member(NamedTuple):
 
     def logits(self, batch: Any) -> np.ndarray:
         """Run the network on a batch."""
+        taken = tf.as_dtype(self.network.inputs[0].dtype)
+        if taken.is_integer:
+            batch = np.rint(batch).astype(taken.as_numpy_dtype)
         try:
             _, logits = self.run(batch)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -53,7 +56,32 @@ class Member(NamedTuple):
                 f"{tuple(batch.shape)}; is 'size' a multiple of what it halves to? It says: "
                 f"{str(error).strip().splitlines()[0]}"
             ) from error
-        return np.asarray(logits)
+        logits = np.asarray(logits)
+        if not all(map(_is_scaled, batch.shape[1:3], logits.shape[1:3])):
+            raise _cut_off(self.network.name, batch.shape[1:3], logits.shape[1:3])
+        return logits
+
+
+def _is_scaled(image: int, mask: int) -> bool:
+    """Whether a side of a mask shows all of the image's: it is a multiple, or a rounded part."""
+    parts = {image // mask, -(-image // mask)} - {0}
+    return mask % image == 0 or any(mask in (image // n, -(-image // n)) for n in parts)
+
+
+def _cut_off(name: str, image: tuple[int, int], mask: tuple[int, int]) -> KerasganError:
+    less = [a - b for a, b in zip(image, mask)]
+    advice = ""
+    if min(less) > 0:
+        pads = tuple((n // 2, n - n // 2) for n in less)
+        advice = (
+            ". If as much was cut off at each border, put it back: keras.Model(model.inputs[0], "
+            f"keras.layers.ZeroPadding2D({pads})(model.outputs[0]))"
+        )
+    return KerasganError(
+        f"Network '{name}' gives masks of {mask[0]} x {mask[1]} pixels for images of {image[0]} x "
+        f"{image[1]}, as convolutions with padding='valid' do: which part of the image they show "
+        f"is not known{advice}"
+    )
 
 
 def with_input_shape(model: Any, images: Any, size: Any = None) -> Any:

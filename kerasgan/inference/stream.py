@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import itertools
 import os
 import pathlib
@@ -16,12 +18,17 @@ import numpy as np
 
 from kerasgan.data import Samples, load_folder
 from kerasgan.data.resize import check_image
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, unknown_name
 from kerasgan.inference.members import Member, input_size, members_of, with_input_shape
 from kerasgan.inference.tiling import OVERLAP, Frame, check_tiling, make_frame
 from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.framing import framing_of
-from kerasgan.models.preprocess import Preprocess, check_range, preprocess_of
+from kerasgan.models.preprocess import (
+    Preprocess,
+    check_range,
+    check_whole_values,
+    preprocess_of,
+)
 from kerasgan.validation import check_whole_number
 
 Finish = Callable[[int, np.ndarray, tuple[int, int]], Any]
@@ -35,6 +42,22 @@ class Tile(NamedTuple):
     number: int
 
 
+def _with_known_options(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Refuse an option that a function does not have by what it may have meant."""
+    parameters = inspect.signature(function).parameters
+    known = [name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY]
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for name in options:
+            if name not in parameters:
+                raise unknown_name("options", name, known)
+        return function(*arguments, **options)
+
+    return checked
+
+
+@_with_known_options
 def iterate_logits(
     model: Any,
     images: Any,
@@ -110,6 +133,8 @@ def iterate_logits(
     views = augmentation_views(augment, window)
     check_whole_number("batch_size", batch_size, 1)
     before = [preprocess_of(member.network, preprocess) for member in members]
+    for member, each in zip(members, before):
+        check_whole_values(member.network, each)
     names, load = image_source(images, members[0].network)
     if not isinstance(images, (Samples, str, os.PathLike)):
         check_range(images, before[0])
@@ -220,6 +245,12 @@ def image_source(
         samples = dataclasses.replace(samples, channels=channels or samples.channels)
         names, load = list(samples.names), samples.image
     elif is_array(images) or isinstance(images, (list, tuple)):
+        if any(isinstance(each, (str, os.PathLike)) for each in images if not is_array(images)):
+            raise KerasganError(
+                "Argument 'images' must be Samples, a path, an array or a list of arrays. "
+                "Received: a list of paths; pass their folder, or kg.data.Samples(names, paths, "
+                "None)"
+            )
         images = np.asarray(images) if is_array(images) else images
         if is_array(images) and images.ndim != 4:
             raise KerasganError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models.functional import generator_of
@@ -117,6 +118,16 @@ def preprocess_of(model: Any, preprocess: Any = None) -> Preprocess:
         error = unknown_name("preprocess", preprocess, NAMES)
         raise KerasganError(f"{error}. A function from images in [-1, 1] can be passed too")
     return Preprocess(name, NAMES[name])
+
+
+def check_whole_values(network: keras.Model, preprocess: Preprocess) -> None:
+    """Raise for a network that takes whole numbers if it would be given fractions."""
+    taken = tf.as_dtype(network.inputs[0].dtype)
+    if taken.is_integer and preprocess.named and preprocess.name != "[0,255]":
+        raise KerasganError(
+            f"Network '{network.name}' takes whole numbers ({taken.name}), and '{preprocess.name}' "
+            "gives fractions, of which only the whole part would be left. Pass preprocess='[0,255]'"
+        )
 
 
 def set_preprocess(network: keras.Model, name: str = DEFAULT_PREPROCESS) -> None:

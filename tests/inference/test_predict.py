@@ -335,3 +335,44 @@ def test_further_inputs_of_a_network_are_named():
     model = keras.Model([image, edge], mask, name="two")
     for images in (np.zeros((1, 16, 16, 3)), [np.zeros((1, 16, 16, 3)), np.zeros((1, 16, 16, 1))]):
         refused(r"'two' with 2 inputs, 'image' \(16, 16, 3\), 'edge' \(16,", predict, model, images)
+
+
+def test_masks_that_lost_their_border_are_refused_and_parts_are_not():
+    image = keras.Input((16, 15, 3))
+    cut = keras.Model(image, keras.layers.Conv2D(1, 4)(image), name="cut")
+    images = np.zeros((1, 16, 15, 3))
+    how = {"preprocess": "[-1,1]"}
+    message = r"'cut' gives masks of 13 x 12 .* of 16 x 15.*ZeroPadding2D\(\(\(1, 2\), \(1, 2\)\)\)"
+    refused(message, predict, cut, images, **how)
+    mended = keras.layers.ZeroPadding2D(((1, 2), (1, 2)))(cut.outputs[0])
+    mended = keras.Model(cut.inputs[0], mended)
+    assert predict(mended, images, **how).shape == (1, 16, 15)
+    for padding in ("same", "valid"):  # 8 x 8 and 8 x 7
+        small = keras.layers.AveragePooling2D(2, padding=padding)(image)
+        half = keras.Model(image, keras.layers.Conv2D(1, 1)(small))
+        assert predict(half, images, **how).shape == (1, 16, 15)
+
+
+def test_whole_numbers_are_given_to_networks_that_take_them():
+    image = keras.Input((4, 4, 3), dtype="uint8")
+    values = keras.layers.Rescaling(1 / 255)(image)
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(values), name="u")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.uint8)
+    images = pixels / np.float32(127.5) - 1
+    refused(r"'u' takes whole numbers \(uint8\)", predict, model, images, preprocess="[-1,1]")
+    received = predict_probability(model, images, preprocess="[0,255]")
+    np.testing.assert_allclose(received, model(pixels).numpy(), atol=1e-6)
+
+
+def test_a_layer_is_no_model_and_the_error_says_how_to_make_one():
+    refused(r"keras\.Model\(image, layer\(image\)\)", predict, keras.layers.Conv2D(1, 1), [])
+
+
+def test_unknown_options_are_refused_by_what_they_may_mean():
+    images = np.zeros((1, 16, 16, 3))
+    for function in (predict, predict_probability):
+        refused("'batchsize'. Did you mean 'batch_size'", function, red(), images, batchsize=4)
+
+
+def test_a_list_of_paths_is_told_what_to_pass(folder):
+    refused("a list of paths; pass their folder", predict, red(), [str(folder)])

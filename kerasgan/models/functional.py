@@ -63,10 +63,13 @@ def as_functional(
                 f"'{network.name}', a model of {origin}, which is another Keras. Write it with "
                 "tf.saved_model.save(model, path), and pass tf.saved_model.load(path)"
             )
+        how = "of files, keras.models.load_model makes one"
+        if isinstance(network, keras.layers.Layer):
+            how = "of a SavedModel pass tf.saved_model.load(path), and of a layer of yours "
+            how += "keras.Model(image, layer(image)) with image = keras.Input(shape)"
         raise KerasganError(
             "Argument 'model' must be a keras.Model from image to mask, or hold one as "
-            f"'.generator'. Received: {type(model).__name__}; of files, keras.models.load_model "
-            "makes one"
+            f"'.generator'. Received: {type(model).__name__}; {how}"
         )
     return network if is_functional(network) else _wrapped(network, size, channels)
 
@@ -103,14 +106,14 @@ def names_of_outputs(network: keras.Model) -> list[str]:
     return list(getattr(network, "output_names", None) or [x.name for x in network.outputs])
 
 
-def check_one_input(network: keras.Model) -> None:
+def check_one_input(network: keras.Model, argument: str = "model") -> None:
     """Raise for a network that takes anything beside the image."""
     if len(network.inputs) == 1:
         return
     names = getattr(network, "input_names", None) or [x.name for x in network.inputs]
     taken = [f"'{name}' {tuple(x.shape[1:])}" for name, x in zip(names, network.inputs)]
     raise KerasganError(
-        f"Argument 'model' must take one input, the image. Received: '{network.name}' with "
+        f"Argument '{argument}' must take one input, the image. Received: '{network.name}' with "
         f"{len(network.inputs)} inputs, {', '.join(taken)}. Build a model of the image alone, that "
         "gives the others fixed values or computes them: image = keras.Input((height, width, "
         "channels)); model = keras.Model(image, yours([image, others(image)]))"

@@ -178,7 +178,8 @@ def _check_shapes(network: keras.Model) -> None:
             "model.outputs[i]) with i the mask's index"
         )
     shape, image = tuple(outputs[0].shape), tuple(network.inputs[0].shape)
-    if len(shape) == 4 and len(image) == 4 and _is_small(image[1]) and not _is_small(image[3]):
+    small = len(image) == 4 and _is_small(image[1]) and not _is_small(image[3])
+    if len(shape) == 4 and len(image) == 4 and (small or _takes_channels_first(network)):
         raise KerasganError(
             f"'{name}' takes images of shape {image[1:]}, channels first; kerasgan's have channels "
             f"last. Build keras.Model(image, keras.layers.Permute((2, 3, 1))(model("
@@ -201,6 +202,18 @@ def _check_shapes(network: keras.Model) -> None:
 
 def _is_small(side: int | None) -> bool:
     return side is not None and side <= 4
+
+
+def _takes_channels_first(network: keras.Model) -> bool:
+    """Say whether the first layer that tells the axes of images apart has the channels first."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            return _takes_channels_first(layer)
+        if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape, keras.layers.Lambda)):
+            return False
+        if getattr(layer, "data_format", None) is not None:
+            return layer.data_format == "channels_first"
+    return False
 
 
 def _read(network: keras.Model) -> Reading:

@@ -343,6 +343,16 @@ def test_channels_first_are_named():
     refused(r"channels first.*Permute", read_output, keras.Model(image, conv(image)))
 
 
+def test_many_channels_first_are_named_and_the_advice_is_taken():
+    image = keras.Input((8, 16, 16))
+    model = keras.Model(image, layers.Conv2D(1, 1, data_format="channels_first")(image))
+    refused(r"channels first.*Input\(\(16, 16, 8\)\)", read_output, model)
+    image = keras.Input((16, 16, 8))
+    moved = model(layers.Permute((3, 1, 2))(image))
+    read = read_output(keras.Model(image, layers.Permute((2, 3, 1))(moved)))
+    assert read.activation == "linear"
+
+
 def test_several_outputs_are_named():
     image = keras.Input((16, 16, 3))
     with pytest.raises(KerasganError, match=r"2 outputs.*model\.outputs\[i\]"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import keras
 
 from kerasgan.errors import KerasganError, did_you_mean
-from kerasgan.models.functional import WRAP, as_functional, is_functional
+from kerasgan.models.functional import WRAP, as_functional, check_one_input, is_functional
 from kerasgan.models.outputs import Reading, read_output, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, rescaled_input_range
 from kerasgan.training.learner import PRECISIONS
@@ -35,6 +35,7 @@ def check_generator(generator: keras.Model) -> Reading:
         raise KerasganError(
             f"'{generator.name}' ({type(generator).__name__}) is a subclassed model; {WRAP}"
         )
+    check_one_input(generator, "generator")
     reading = read_output(generator)
     refuse_labels(generator, "training")
     if reading.hard:

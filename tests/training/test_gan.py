@@ -226,3 +226,10 @@ def test_optimizers_that_cannot_be_used_are_named():
 def test_optimizers_of_the_legacy_kind_are_named():
     with pytest.raises(kg.KerasganError, match=r"'optimizer' must be .*keras\.optimizers\.SGD"):
         small_gan().compile(keras.optimizers.legacy.SGD(0.1))
+
+
+def test_a_generator_of_two_inputs_is_refused_by_their_names():
+    image, edge = keras.Input((8, 8, 3), name="image"), keras.Input((8, 8, 1), name="edge")
+    mask = keras.layers.Conv2D(1, 1)(keras.layers.Concatenate()([image, edge]))
+    model = keras.Model([image, edge], mask)
+    refused("'generator' must take one input.* 'image' .* 'edge'", kg.SegmentationGAN, model)

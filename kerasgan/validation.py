@@ -130,6 +130,21 @@ def _check_two(
         raise invalid(name, expected, value) from None
 
 
+def check_images(value: Any) -> np.ndarray:
+    """Return the argument 'images' as an array; it may still be of any shape and dtype."""
+    advice = "of samples or a dataset pass a batch: next(iter(samples.batches(8, size=128)))[0]"
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        array = np.empty(0, object)
+    if array.dtype == object:
+        raise KerasganError(
+            f"Argument 'images' must be an array of numbers. Received: {type(value).__name__}; "
+            f"{advice}"
+        )
+    return array
+
+
 def check_plane(name: str, value: Any, expected: str) -> np.ndarray:
     """Check an array of numbers or booleans, or lists of them, with two axes."""
     try:

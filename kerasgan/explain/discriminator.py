@@ -30,6 +30,7 @@ from kerasgan.explain.methods import DEFAULT_RULE, RuleLike
 from kerasgan.explain.targets import TargetLike
 from kerasgan.models import final_activation, generator_of
 from kerasgan.models.outputs import to_probability, to_signed_mask
+from kerasgan.validation import check_images
 
 
 class DiscriminatorExplanation(NamedTuple):
@@ -172,7 +173,7 @@ class DiscriminatorExplainer:
         Returns:
             float32 (batch, height, width, channels + classes); masks are in [-1, 1].
         """
-        images = np.asarray(images)
+        images = check_images(images)
         if masks is None:
             masks = self._generated(images)
         masks = np.asarray(masks)

@@ -27,7 +27,7 @@ from kerasgan.models import generator_of
 from kerasgan.models.preprocess import check_range, preprocess_of
 from kerasgan.models.trace import activations_of, random_images
 from kerasgan.precision import full_float32
-from kerasgan.validation import check_whole_number, invalid
+from kerasgan.validation import check_images, check_whole_number, invalid
 
 MEMORY = 2**30
 LEAK = 1e-4
@@ -387,7 +387,7 @@ class Explainer:
                     f"{type(images).__name__}"
                 )
             given = list(images)
-        arrays = [np.asarray(array) for array in given]
+        arrays = [check_images(array) for array in given]
         for array, spec in zip(arrays, self.functions.inputs):
             rank = spec.shape.rank
             if array.dtype.kind not in "buif" or array.ndim != rank or not len(array):

@@ -30,6 +30,7 @@ from kerasgan.inference.tiling import OVERLAP, Frame, check_tiling, make_frame
 from kerasgan.inference.views import View, augmentation_views
 from kerasgan.models.framing import framing_of
 from kerasgan.models.preprocess import check_range
+from kerasgan.validation import check_images
 
 
 class MergedExplainer:
@@ -112,7 +113,7 @@ class MergedExplainer:
             >>> bool(abs(e.relevance.sum() + spent - explained) < 1e-3 * abs(explained) + 1e-6)
             True
         """
-        images = np.asarray(images)
+        images = check_images(images)
         if images.ndim != 4 or not len(images):
             raise KerasganError(
                 "Argument 'images' must be an array (batch, height, width, channels); explain "

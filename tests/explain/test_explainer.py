@@ -483,6 +483,8 @@ class TestBadInput:
             (IMAGES[0], r"\(batch, height, width, channels\). Received: float32.*\(8, 8, 3\)"),
             (IMAGES[:0], "Received: float32 values of shape"),
             (np.array([["a"]]), "must hold numbers"),
+            ((IMAGES, IMAGES[..., :1]), "Received: tuple; of samples or a dataset pass a batch"),
+            (tf.data.Dataset.range(2), r"an array of numbers.* pass a batch: next\(iter"),
             (np.zeros((1, 9, 8, 3)), r"of shape \(8, 8, 3\).*\(9, 8, 3\).*batches\(8, size=8\)"),
             (np.zeros((1, 8, 8, 1)), r"of shape \(8, 8, 3\).*load_folder\(\.\.\., channels=3\)$"),
             (np.zeros((1, 8, 8, 4)), r"\(8, 8, 4\).*load_folder\(\.\.\., channels=3\)$"),

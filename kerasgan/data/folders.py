@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from typing import Callable
 
@@ -25,6 +25,8 @@ _ROLES = {
 }
 _SUFFIXES = ("mask", "masks", "segmentation", "label", "labels", "groundtruth", "gt", "seg")
 _SUFFIXES = tuple(mark + word for word in _SUFFIXES for mark in "_-")
+
+_LIKE_MASKS = re.compile("mask|label|gt|truth|seg|annot|manual|expert|observer")
 
 _UNREAD = (
     ".avif",
@@ -116,14 +118,28 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
             f"'masks' or 'labels' nor files named like x_mask.png. {_advice(folder, files)} For "
             "unlabelled images pass masks=None."
         )
+    if labelled:
+        _warn_of_other_masks(folder, roles, len(masks))
     return images, masks if labelled else None
+
+
+def _warn_of_other_masks(folder: str | os.PathLike, roles: dict, count: int) -> None:
+    """Warn of folders that may hold the masks too, such as a reader's drawings beside `mask`."""
+    beside = Counter(key.parent for key, role in roles.items() if role is None)
+    for other, number in beside.items():
+        if number == count and _LIKE_MASKS.search(other.name.lower()):
+            warn(
+                f"Folder {pathlib.Path(folder) / other} is not read, and may hold masks: it has as "
+                "many pictures as the one that masks are read from. If it is meant, pass "
+                "images=... and masks=..."
+            )
 
 
 def _advice(folder: str | os.PathLike, files: Collection[pathlib.PurePosixPath]) -> str:
     """Say which folders there are, and which line reads those that may be meant."""
     folders = sorted({str(key.parent) for key in files} - {"."})
     tops = sorted({key.parts[0] for key in files if key.parent.name})
-    of_masks = [top for top in tops if re.search("mask|label|gt|truth|seg|annot", top.lower())]
+    of_masks = [top for top in tops if _LIKE_MASKS.search(top.lower())]
     pair = [*(top for top in tops if top not in of_masks), *of_masks]
     pair = pair if len(pair) == 2 and len(of_masks) == 1 else ["...", "..."]
     line = folder_advice(*(f"{folder}{os.sep}{part}" for part in pair))

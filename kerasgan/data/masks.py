@@ -24,6 +24,7 @@ Colors = Optional[tuple[Union[Color, tuple[Color, ...]], ...]]
 MAX_INSPECTED = 64
 _MAX_PIXELS_INSPECTED = 1 << 26
 _TOLERATED = 4  # pixels that no reading is refused for
+_PHOTO = 256  # colours, more than a mask shows
 _BLACK_AND_WHITE = ((0, 0, 0), (255, 255, 255))
 _JPEG_ADVICE = " JPEG does not keep values exactly: save such masks as PNG."
 
@@ -353,6 +354,8 @@ def _not_binary(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> str:
 def _advice(tally: Counter, lossy: bool) -> str:
     """Which argument settles what colours mean."""
     levels = sorted(tally)
+    if sum(max(color) - min(color) > 32 for color in levels) > _PHOTO:
+        return " It looks like a photo: are the folders of images and masks exchanged?"
     if lossy:
         return _JPEG_ADVICE
     if len(levels) > 12 or levels[0][0] < 0:

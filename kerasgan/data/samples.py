@@ -7,7 +7,9 @@ asked for, so that a folder is checked at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import filecmp
 import hashlib
 import os
 import pathlib
@@ -433,6 +435,7 @@ def load_folder(
     mask_paths = None
     if mask_files is not None:
         mask_paths = tuple(str(mask_files[name]) for name in names)
+        _warn_of_copied_images(names, image_paths, mask_paths)
         if classes == 1 and colors is None:
             colors, note, questions = interpret_masks(names, mask_paths)
             if note:
@@ -442,6 +445,27 @@ def load_folder(
     if channels is None:
         channels = max(header.channels for header in headers)
     return Samples(tuple(names), image_paths, mask_paths, classes, colors, channels)
+
+
+def _warn_of_copied_images(names: Sequence[str], images: Sequence[str], masks: Sequence[str]):
+    """Warn if some masks, spread over the folder, are their images once more."""
+    spread = range(0, len(names), -(-len(names) // 8))
+    copies = [names[i] for i in spread if _is_copy(images[i], masks[i])]
+    if copies:
+        warn(
+            f"Of {len(spread)} masks inspected, {list_some(copies, 'are copies of their images')}: "
+            "a network would learn to give back what it is shown. Look at the folder of the masks"
+        )
+
+
+def _is_copy(image: str, mask: str) -> bool:
+    """Whether two files are the same, and show more than one tone."""
+    if not filecmp.cmp(image, mask, shallow=False):
+        return False
+    with contextlib.suppress(KerasganError):
+        pixels = read_image(image, 1)
+        return bool(pixels.min() < pixels.max())
+    return False
 
 
 def _check_classes(classes: int, colors: Any) -> tuple[int, tuple | None]:

@@ -394,3 +394,34 @@ def test_real_folders(real_data):
     assert set(np.unique(kvasir.mask(0))) == {0, 1}
     endovis = load_folder(real_data / "endovis15-rigid")
     assert [len(s) for s in endovis.split_groups(lambda name: name[:3], "OP3")] == [80, 40]
+
+
+def test_masks_that_are_their_images_are_questioned(save, tmp_path):
+    half = MASK.copy()
+    half[:, :3] = 0
+    for part in ("images", "masks"):
+        save(f"{part}/a.png", half)
+        save(f"{part}/b.png", half)
+        save(f"{part}/blank.png", MASK)
+    with pytest.warns(KerasganWarning, match="2 are copies of their images: a, b"):
+        load_folder(tmp_path)
+
+
+def test_a_second_folder_that_may_hold_masks_is_named(save, tmp_path):
+    for number in (21, 22):
+        save(f"images/{number}_training.png", IMAGE)
+        save(f"mask/{number}_training_mask.png", MASK)
+        save(f"1st_manual/{number}_manual1.png", MASK)
+        save(f"previews/{number}.png", IMAGE)
+    with pytest.warns(KerasganWarning, match="1st_manual is not read, and may hold masks") as told:
+        assert len(load_folder(tmp_path)) == 2
+    assert len(told) == 1
+
+
+def test_folders_that_are_exchanged_are_told(save, tmp_path):
+    rng = np.random.default_rng(0)
+    save("masks/a.png", rng.integers(0, 256, (32, 32, 3)).astype(np.uint8))
+    save("images/a.png", np.zeros((32, 32), np.uint8))
+    with pytest.warns(KerasganWarning, match="images and masks exchanged"):
+        samples = load_folder(tmp_path)
+    refused("images and masks exchanged", samples.mask, 0)

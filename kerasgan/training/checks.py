@@ -17,6 +17,11 @@ from kerasgan.validation import check_choice, check_number, check_whole_number, 
 SCHEDULES = ("constant", "cosine")
 KERAS: tuple[str, ...] = ("run_eagerly", "jit_compile", "steps_per_execution")
 KERAS += ("loss", "loss_weights", "metrics", "weighted_metrics")  # if they are None
+COUNTS = {
+    **{"epochs": 0, "initial_epoch": 0, "batch_size": 1, "validation_batch_size": 1},
+    **{"steps_per_epoch": 1, "validation_steps": 1, "steps": 1},
+}
+"""What counts something in `fit` and `evaluate` -> the least that it may be."""
 LIKE = {
     "mae": "l1",
     "mean_absolute_error": "l1",
@@ -79,6 +84,13 @@ def check_keras_arguments(options: dict, own: Iterable[str]) -> None:
         if name not in KERAS:
             hint = did_you_mean(name, [*own, *KERAS], most=1)
             raise KerasganError(f"compile() has no argument '{name}'. {hint}".rstrip())
+
+
+def check_counts(options: dict) -> None:
+    """Raise for a number of Keras' `fit` or `evaluate` that Keras would take for its default."""
+    for name, least in COUNTS.items():
+        if options.get(name) is not None:
+            check_whole_number(name, options[name], least)
 
 
 def check_settings(settings: dict, penalty, penalty_weight) -> None:

@@ -363,6 +363,7 @@ class SegmentationGAN(keras.Model):
                 folder holds the state of other networks, settings or data, is written to by another
                 run now, or cannot be written.
         """
+        checks.check_counts({"initial_epoch": initial_epoch, **kwargs})
         self._start_training()
         store.warn_of_new_optimizers(self)
         checks.check_scaling(self.generator)
@@ -449,6 +450,7 @@ class SegmentationGAN(keras.Model):
     @inspection.unwrap_errors()
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """Score; as `keras.Model.evaluate`."""
+        checks.check_counts({"batch_size": batch_size, **kwargs})
         checked_by_fit = isinstance(kwargs.get("callbacks"), keras.callbacks.CallbackList)
         if not checked_by_fit:
             x, y = self._check_data(x, y, kwargs, kwargs.get("steps"))

@@ -233,3 +233,11 @@ def test_a_generator_of_two_inputs_is_refused_by_their_names():
     mask = keras.layers.Conv2D(1, 1)(keras.layers.Concatenate()([image, edge]))
     model = keras.Model([image, edge], mask)
     refused("'generator' must take one input.* 'image' .* 'edge'", kg.SegmentationGAN, model)
+
+
+@pytest.mark.parametrize("count", [{"batch_size": 0}, {"epochs": "3"}, {"steps_per_epoch": 0}])
+def test_counts_that_count_nothing_are_refused(count):
+    (name,) = count
+    refused(f"'{name}' must be a whole number from", small_gan().fit, *some_data(2), **count)
+    if name == "batch_size":
+        refused("'batch_size' must be", small_gan().evaluate, *some_data(2), **count)

@@ -293,3 +293,8 @@ def test_a_turned_photo_of_sixteen_bits_keeps_them(make):
     Image.fromarray(deep).save(where[1] / "0.png", exif=tag)
     from_coco(*where)
     np.testing.assert_array_equal(Image.open(where[2] / "images" / "0.png"), np.rot90(deep, -1))
+
+
+def test_coordinates_that_are_shares_of_the_image_are_refused(make):
+    where = make({"segmentation": [box(0.1, 0.2, 0.8, 1)]})
+    refused(rf"from 0\.1 to 1, .* multiply x by the width .* {W} and {H}", from_coco, *where)

@@ -475,3 +475,20 @@ def test_what_lies_beside_dicom_files_is_left_out(write, scan, tmp_path):
         (scan / name).write_bytes(b"no DICOM")
     (tmp_path / "link").symlink_to(scan, target_is_directory=True)
     assert len(from_dicom(tmp_path / "link", tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
+@pytest.mark.parametrize("stated", [-2000, 63536])
+def test_padding_is_black_and_sets_no_range(kind, stated, write, tmp_path):
+    values = np.linspace(-100, 900, H * W).reshape(H, W).astype(np.int16)
+    plain = one(write("a.dcm", values, PhotometricInterpretation=kind), tmp_path / "plain")
+    padded = values.copy()
+    padded[0, 1:-1] = padded[-1, 1:-1] = -2000
+    path = write("b.dcm", padded, PhotometricInterpretation=kind)
+    data = pydicom.dcmread(path)
+    data.add_new(0x00280120, "SS" if stated < 0 else "US", stated)
+    data.save_as(path)
+    seen = one(path, tmp_path / "out")
+    inside = padded != -2000
+    assert (seen[~inside] == 0).all()
+    np.testing.assert_allclose(seen[inside], plain[inside], atol=1500)

@@ -223,3 +223,15 @@ def test_small_voxels_are_compared_by_their_own_size(write, tmp_path):
     refused("other places", tmp_path, image, masks=write("n.nii", volume, moved))
     nearly = micro + np.array([[0, 0, 0, 1e-5], *[[0] * 4] * 3])
     from_nifti(image, tmp_path / "fine", masks=write("o.nii", volume, nearly))
+
+
+def test_labels_that_become_one_foreground_are_told_once(write, tmp_path):
+    values = np.zeros((6, 7, 3), np.uint8)
+    values[1:4, 2:6] = 1
+    values[2, 3] = 2
+    images = [write(f"{name}.nii", RNG.random(values.shape).astype(np.float32)) for name in "ab"]
+    masks = [write(f"labels/{name}.nii", values) for name in "ab"]
+    with pytest.warns(kg.KerasganWarning, match="labels 1, 2, which .* pass classes=3") as told:
+        from_nifti(images, tmp_path / "one", masks=masks)
+    assert len(told) == 1
+    from_nifti(images, tmp_path / "three", masks=masks, classes=3)

@@ -277,6 +277,12 @@ def _check_polygon(polygon: object, size: tuple[int, int], what: str) -> None:
             f"Received: {str(polygon)[:100]}"
         )
     points, sides = points.reshape(-1, 2), np.array(size[::-1])
+    if points.min() >= 0 and points.max() <= 1 and min(size) > 2:
+        raise KerasganError(
+            f"{what} has coordinates from {points.min():g} to {points.max():g}, a part of one "
+            "pixel. If they are shares of width and height, multiply x by the width and y by the "
+            f"height, {size[1]} and {size[0]}"
+        )
     away = (points.max(0) <= 0) | (points.min(0) >= sides)
     # The drawing takes time and memory in the length of the outline.
     far = (points < -sides) | (points > 2 * sides)

@@ -96,8 +96,9 @@ class Display:
                 yield index, stored, ""
             elif kind in ("MONOCHROME1", "MONOCHROME2"):
                 pixels, how = self._grey(data, index, stored, path)
-                inverted = kind == "MONOCHROME1"
-                yield index, np.iinfo(pixels.dtype).max - pixels if inverted else pixels, how
+                if kind == "MONOCHROME1":
+                    pixels = np.iinfo(pixels.dtype).max - pixels
+                yield index, np.where(_padded(data, stored), pixels.dtype.type(0), pixels), how
             else:
                 raise KerasganError(f"File {path} has unknown colours: {kind!r}")
 
@@ -119,8 +120,10 @@ class Display:
             return stored, "as stored"
         if self._common is None:
             stacks = [stored_frames(self.pydicom, one) for one in self.paths]
-            every = [_in_units(d, i, f).ravel() for d, fs in stacks for i, f in enumerate(fs)]
-            self._common = sources.robust_range(np.concatenate(every), path)
+            frames = [(d, i, f) for d, fs in stacks for i, f in enumerate(fs)]
+            every = np.concatenate([_in_units(*frame).ravel() for frame in frames])
+            shown = ~np.concatenate([_padded(d, f).ravel() for d, _, f in frames])
+            self._common = sources.robust_range(every[shown] if shown.any() else every, path)
         return sources.to_uint16(values, *self._common), "{:g} to {:g}".format(*self._common)
 
     def _by_window(self, values: np.ndarray, own) -> tuple[np.ndarray, str]:
@@ -141,6 +144,18 @@ def _by_table(values: np.ndarray, own) -> np.ndarray:
     top = 2 ** int(own.VOILUTSequence[0].LUTDescriptor[2]) - 1
     table = _processing().apply_voi(np.rint(values).astype(np.int64), own)
     return np.rint(np.clip(table / top, 0, 1) * 65535).astype(np.uint16)
+
+
+def _padded(data, stored: np.ndarray) -> np.ndarray:
+    """Say where values fill up a frame and show nothing (PixelPaddingValue)."""
+    value, limit = data.get("PixelPaddingValue"), data.get("PixelPaddingRangeLimit")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    # Files with signed values state it without a sign, too.
+    ends = [
+        np.array(int(x)).astype(stored.dtype) for x in (value, value if limit is None else limit)
+    ]
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
 def _in_units(data, index: int, stored: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kerasgan.data.convert import output, sources
 from kerasgan.data.convert.predictions import KEY
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import file_keys
 from kerasgan.validation import check_choice, check_whole_number
 
@@ -76,12 +76,16 @@ def from_nifti(
         found = sources.find_files(masks, "masks", _ending)
         mask_paths = sources.match_masks(volumes, found, isinstance(masks, (list, tuple)))
 
+    merged: list[int] = []  # labels of the first mask with several
+
     def slices(volume, mask) -> Iterator[output.Picture]:
         values, affine, spacing = _read(nibabel, volume.path)
         labels = None
         if mask is not None:
             labels, mask_affine, _ = _read(nibabel, mask)
             _check_grid(volume.path, values.shape, affine, mask, labels.shape, mask_affine)
+            if classes == 1 and not merged:
+                merged.extend(_warn_of_merged(labels, mask))
             labels = as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
         low, high = limits or sources.robust_range(values, volume.path)
         sources.check_finite_values(values, volume.path)
@@ -137,6 +141,22 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
             volume = volume.slicer[(..., *(0,) * (len(shape) - 3))]
         volume = nibabel.as_closest_canonical(volume)
         return np.asarray(volume.dataobj), volume.affine, np.asarray(volume.header.get_zooms()[:3])
+
+
+def _warn_of_merged(labels: np.ndarray, path: pathlib.Path) -> list[int]:
+    """Warn if a mask has several labels that become one foreground, and return them."""
+    with np.errstate(invalid="ignore"):
+        several = np.unique(np.rint(labels))
+        several = several[several > 0]
+    if several.size < 2 or not np.isfinite(several).all():
+        return []
+    known = several.astype(int).tolist()
+    few = ", ".join(map(str, known[:6])) + (", ..." if known[6:] else "")
+    warn(
+        f"Mask {path} holds the labels {few}, which classes=1 makes one foreground. To keep them "
+        f"apart pass classes={known[-1] + 1}"
+    )
+    return known
 
 
 def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple, mask_affine):

@@ -153,7 +153,7 @@ def main():
     if args.coverage:
         texts["coverage"] = covered(args.coverage)
     if args.mutants:
-        lines = ["| module | changes | detected | |", "|---|---|---|---|"]
+        lines = ["| module | changes | detected | share |", "|---|---|---|---|"]
         for name in args.mutants:
             tried = mutants(name, args.results.resolve(), args.timeout)
             lines.append(described(name, tried))

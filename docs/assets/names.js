@@ -8,6 +8,9 @@ function addNames() {
       part.setAttribute("aria-label", label.parentElement.textContent.trim());
     }
   }
+  for (const part of document.querySelectorAll(".md-typeset__scrollwrap")) {
+    if (part.scrollWidth > part.clientWidth) part.tabIndex = 0; // scrolled by keys
+  }
   document.querySelectorAll("nav.md-code__nav:not([aria-label])").forEach((part) => {
     part.setAttribute("aria-label", `Code ${[...document.querySelectorAll("pre")].indexOf(part.closest("pre")) + 1}`);
   });

@@ -35,6 +35,7 @@ from kerasgan.data.alike import same_images
 from kerasgan.data.samples import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
 from kerasgan.storage import is_new_or_empty, write_file
+from kerasgan.validation import check_choice
 
 DATA = ("folder", "masks", "classes", "colors", "test_names", "unlabelled")
 
@@ -141,6 +142,8 @@ def recipe_from(
     changes.update((name, getattr(args, name)) for name in names)
     changes = {name: value for name, value in changes.items() if value is not None}
     changes.update(settings_from(args.set))
+    if args.recipe:
+        check_choice("--recipe", args.recipe, kg.recipes.names())
     described = {} if args.recipe else dict(described or {})
     name = args.recipe or described.pop("name", "fast")
     return kg.recipes.get(name, **{**described, **changes})

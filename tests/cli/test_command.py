@@ -301,7 +301,7 @@ def test_arguments_that_do_not_fit(refused, scenes, model, tmp_path):
         (("convert", "pictures", scenes / "images", *out, "--low", 5, "--high", 1), "high"),
         (("train", *out), "FOLDER"),
         (("train", scenes, *out, "--unlabelled", scenes), "--unlabelled"),
-        (("train", scenes, *out, "--recipe", "slow"), "fast"),
+        (("train", scenes, *out, "--recipe", "slow"), "--recipe"),
         (("train", scenes, *out, "--set", "sead=1"), "seed"),
         (("train", scenes, *out, "--rule", "lrpp"), "rule"),
         (("train", scenes, *out, "--config", scenes / "masks/s0.png"), "--config"),

@@ -256,12 +256,22 @@ def explain(
 
 
 def layers_to_show(model: Any, size: tuple[int, int]) -> list[str]:
-    """Name layers of the generator's way down, at about 1/4, 1/8 and 1/16 of the size."""
-    widths = {name: maps.shape[-1] for name, maps in feature_maps(model.generator).items()}
-    down: dict[int, str] = {}  # of each size the last of the widest, which is no gate
-    for name, area in way_down(model.generator, size).items():
-        if area not in down or widths[name] >= widths[down[area]]:
-            down[area] = name
+    """Name layers of the generator's way down, at about 1/4, 1/8 and 1/16 of the size.
+
+    Of each size it is the last of the widest, which is no gate, or the residual sum before it: the
+    convolution of stride two behind the widest would print its pattern on the relevance there.
+    """
+    network = model.generator
+    widths = {name: maps.shape[-1] for name, maps in feature_maps(network).items()}
+    sums = {x.name for x in network.layers if isinstance(x, keras.layers.Add)}
+    down: dict[int, str] = {}
+    last_sum: dict[int, str] = {}
+    widest: dict[int, int] = {}
+    for name, area in way_down(network, size).items():
+        if name in sums:
+            last_sum[area] = name
+        if widths[name] >= widest.get(area, 0):
+            widest[area], down[area] = widths[name], last_sum.get(area, name)
     shares = {math.log2(math.prod(size) / area): name for area, name in down.items()}
     nearest = [min(shares, key=lambda share: abs(share - 2 * halvings)) for halvings in (2, 3, 4)]
     return [shares[share] for share in dict.fromkeys(nearest) if share > 1]

@@ -424,6 +424,8 @@ def test_layers_that_are_shown_lie_on_the_way_down(build, options):
     network = getattr(kg.models, build)(size=64, **options)
     shown = tasks.layers_to_show(kg.SegmentationGAN(network), (64, 64))
     assert [network.get_layer(name).output.shape[1] for name in shown] == [16, 8, 4]
+    if build == "encoder_unet":
+        assert all(name.endswith("add") for name in shown), shown
     if build == "attention_unet":
         image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
         found = kg.Explainer(network, rule="gradient").explain(image, layers=shown).layers

@@ -104,7 +104,8 @@ def test_one_class_is_black_and_white(write, tmp_path):
     labels = np.zeros((4, 4, 2), np.float32)
     labels[1, 1] = [1, 3]
     paths = [write("a.nii", labels)], [write("other.nii", labels)]
-    from_nifti(paths[0], tmp_path / "out", masks=paths[1])
+    with pytest.warns(kg.KerasganWarning, match="labels 1, 3, .* classes=4"):
+        from_nifti(paths[0], tmp_path / "out", masks=paths[1])
     samples = kg.data.load_folder(tmp_path / "out")
     assert [samples.mask(i).sum() for i in range(2)] == [1, 1]
 

@@ -84,9 +84,10 @@ def from_nifti(
         if mask is not None:
             labels, mask_affine, _ = _read(nibabel, mask)
             _check_grid(volume.path, values.shape, affine, mask, labels.shape, mask_affine)
+            shown = sources.label_mask(labels, classes, mask)
             if classes == 1 and not merged:
                 merged.extend(_warn_of_merged(labels, mask))
-            labels = as_seen(sources.label_mask(labels, classes, mask), AXES[axis])
+            labels = as_seen(shown, AXES[axis])
         low, high = limits or sources.robust_range(values, volume.path)
         sources.check_finite_values(values, volume.path)
         across = np.delete(spacing, AXES[axis])
@@ -145,10 +146,9 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def _warn_of_merged(labels: np.ndarray, path: pathlib.Path) -> list[int]:
     """Warn if a mask has several labels that become one foreground, and return them."""
-    with np.errstate(invalid="ignore"):
-        several = np.unique(np.rint(labels))
-        several = several[several > 0]
-    if several.size < 2 or not np.isfinite(several).all():
+    several = np.unique(np.rint(labels))
+    several = several[several > 0]
+    if several.size < 2:
         return []
     known = several.astype(int).tolist()
     few = ", ".join(map(str, known[:6])) + (", ..." if known[6:] else "")

@@ -87,7 +87,7 @@ def test_scores_on_a_copy_of_the_training_folder_are_warned_of(tmp_path):
     data = {"folder": str(tmp_path / "data"), "test_names": ["2"]}
     (tmp_path / "run.json").write_text(json.dumps({"data": data}))
     copy = kg.data.load_folder(images=tmp_path / "copy", masks=None)
-    with pytest.warns(kg.KerasganWarning, match="2 of these 3 images, such as 'x0', were used"):
+    with pytest.warns(kg.KerasganWarning, match="2 of these 3 images, such as 'x0', show the same"):
         loading.warn_of_known_images(tmp_path, tmp_path / "copy", copy)
     with warnings.catch_warnings():
         warnings.simplefilter("error", kg.KerasganWarning)

@@ -45,6 +45,8 @@ def test_folders_that_are_not_understood_are_named_with_the_line_that_reads_them
     with pytest.raises(ValueError, match="understood are called image") as caught:
         load_folder(tmp_path)
     assert line in str(caught.value)
+    for name in "ab":
+        Image.new("L", (4, 4), 255).save(masks / f"{name}.png")
     assert len(load_folder(images=images, masks=masks)) == 2
 
 

@@ -72,8 +72,10 @@ def test_large_images_are_drawn_from(tmp_path):
 
 
 def test_a_model_that_is_always_right_has_no_temperature(tmp_path):
+    with pytest.warns(KerasganWarning, match="copies of their images"):
+        samples = two_levels(tmp_path, 1.0)
     with pytest.warns(KerasganWarning, match="always right on them"):
-        assert fit_temperature(level(), two_levels(tmp_path, 1.0)) < 1
+        assert fit_temperature(level(), samples) < 1
 
 
 def test_bad_samples(tmp_path):

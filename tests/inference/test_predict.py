@@ -210,7 +210,7 @@ def test_nothing_is_overwritten_silently(folder, tmp_path):
 
 def test_folders_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(KerasganError, match="'folder' must be a folder that can be written"):
+    with pytest.raises(KerasganError, match="'folder' must be a path that can be written"):
         predict_to_folder(red(), folder, tmp_path / "file" / "out")
     with pytest.raises(KerasganError, match=r"to have names for the files. Received: list"):
         predict_to_folder(red(), [block(16, 16)], tmp_path / "out")
@@ -285,7 +285,7 @@ def test_bad_options_and_models():
     flat = keras.Model(image, keras.layers.Flatten()(image))
     refused("one mask of that rank", predict, flat, images)
     two = keras.Model([image, keras.Input((16, 16, 3))], image * 1.0)
-    refused("must map one image", predict, two, images)
+    refused("must take one input", predict, two, images)
 
 
 def test_sizes_that_the_network_cannot_take():

@@ -228,7 +228,7 @@ def test_no_true_masks(models, samples, tmp_path):
 
 
 def test_hostile_names(models, samples, tmp_path):
-    many = dict(zip(HOSTILE, [models["small"]] * len(HOSTILE)))
+    many = dict(zip(HOSTILE, models.values()))
     path = write(many, samples[:2], tmp_path / "report", images=1, title="</h1><b>x</b>")
     page = read(path)
     assert len(page.all("script")) == len(HOSTILE) + 2
@@ -249,7 +249,7 @@ def test_hostile_names(models, samples, tmp_path):
 
 def test_models_that_do_not_fit(models, samples, tmp_path):
     folder = tmp_path / "report"
-    one = models["large"]
+    one, two = models["large"], models["other"]
     for wrong in ({"a": one}, [one, one], {}, dict.fromkeys(map(str, range(11)), one)):
         refused("'models' must be a dict from names to models, 2", write, wrong, samples, folder)
     with pytest.raises(KerasganError, match=r"models of 1 classes.*'b' of 3"):
@@ -258,17 +258,17 @@ def test_models_that_do_not_fit(models, samples, tmp_path):
     five = keras.Model(five, keras.layers.Conv2D(1, 1)(five))
     refused(r"1 or 3 channels\. Received: 'b', of 5", write, {"a": one, "b": five}, samples, folder)
     refused("Model 'b' cannot be used", write, {"a": one, "b": "path"}, samples, folder)
-    refused("'samples' must be Samples", write, {"a": one, "b": one}, samples[:0], folder)
+    refused("'samples' must be Samples", write, {"a": one, "b": two}, samples[:0], folder)
     with pytest.raises(KerasganError, match="'images' must be at most 12 with 10 models"):
         write(dict.fromkeys("abcdefghij", one), samples, folder, images=13)
     for images in (0, 41, True):
         with pytest.raises(KerasganError, match="'images' must be a whole number from 1 to 40"):
-            write({"a": one, "b": one}, samples, folder, images=images)
+            write({"a": one, "b": two}, samples, folder, images=images)
     with pytest.raises(KerasganError, match=r"'threshold' must be one of a, b\. Received: 'c'"):
-        write({"a": one, "b": one}, samples, folder, threshold={"c": 0.5})
+        write({"a": one, "b": two}, samples, folder, threshold={"c": 0.5})
     with pytest.raises(KerasganError, match="'mode' must be one of"):
-        write({"a": one, "b": one}, samples, folder, mode={"b": "tile"})
-    refused("'rule' must be one of", write, {"a": one, "b": one}, samples, folder, rules="epsilonn")
+        write({"a": one, "b": two}, samples, folder, mode={"b": "tile"})
+    refused("'rule' must be one of", write, {"a": one, "b": two}, samples, folder, rules="epsilonn")
     assert not list(tmp_path.iterdir())
 
 

@@ -23,7 +23,8 @@ Printed, and with --write put into docs/gan.md (in short into docs/hundred-label
 for each number of labels and method: the mean Dice of the reported images over seeds, its interval
 over images (each with its mean over seeds) and over seeds (Student's, for three seeds wide), the
 difference from the floor image by image, the share of the gap between floor and ceiling that it
-closes, the validation Dice that choices are made by, and what it costs.
+closes (where the interval of that gap is above 0), the validation Dice that choices are made by,
+and what it costs.
 """
 
 import argparse
@@ -246,8 +247,8 @@ def row(case, found, floor, ceiling):
         apart = dice_interval(dice - low)
         less = difference_text(apart)
         if _alike(ceiling, found):
-            gap = mean_dice(ceiling).mean() - low.mean()
-            closed = f"{100 * apart['mean'] / gap:.0f} %" if gap > 0 else ""
+            gap = dice_interval(mean_dice(ceiling) - low)
+            closed = f"{100 * apart['mean'] / gap['mean']:.0f} %" if gap["low"] > 0 else ""
     cells = [
         case,
         f"`{found[0]['method']}`",

@@ -81,6 +81,9 @@ def test_a_row_has_intervals_and_the_share_of_the_gap(few_labels, tmp_path):
     assert cells[4].startswith("+0.200 (+0.150 to +0.250)")
     assert cells[5:] == ["50 %", "0.500", "2.0", "1.5"]
     assert [cell.strip() for cell in rows[0].strip("|").split("|")][4:6] == ["", ""]
+    pd.DataFrame({"name": ["a", "b"], "dice": [0.4, 1.0]}).to_csv(found[2]["folder"] / "scores.csv")
+    pd.DataFrame({"name": ["a", "b"], "dice": [0.3, 0.9]}).to_csv(found[3]["folder"] / "scores.csv")
+    assert few_labels.rows(found)[2].split("|")[6].strip() == ""  # no certain gap to close
 
 
 def test_a_group_without_masks_is_half_reported_on(few_labels, tmp_path):

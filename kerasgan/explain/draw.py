@@ -218,15 +218,15 @@ def colour_bar(
     bar.ax.tick_params(labelsize=8, length=2)
 
 
-def cells_of(relevance: np.ndarray, most: int = CELLS) -> np.ndarray:
-    """Averages maps (..., height, width) down to sides of at most `most`, float64.
+def cells_of(relevance: np.ndarray) -> np.ndarray:
+    """Averages maps (..., height, width) down to sides of at most `CELLS`, float64.
 
     Example:
-        >>> cells_of(np.array([[1, 3], [5, 7]]), 1)
-        array([[4.]])
+        >>> cells_of(np.arange(256).reshape(1, 256))[0, :3]
+        array([0.5, 2.5, 4.5])
     """
     values = np.asarray(relevance, np.float64)
-    step = -(-max(values.shape[-2:]) // most)
+    step = -(-max(values.shape[-2:]) // CELLS)
     for axis in (-2, -1) if step > 1 else ():
         starts = np.arange(0, values.shape[axis], step)
         counts = np.minimum(step, values.shape[axis] - starts)

@@ -110,7 +110,7 @@ def members_of(model: Any) -> tuple[Member, ...]:
         network = generator_of(each)
         check_one_input(network)
         shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
-        if len(network.inputs) != 1 or any(len(shape) != 4 for shape in shapes):
+        if any(len(shape) != 4 for shape in shapes):
             raise KerasganError(
                 "Argument 'model' must map one image (batch, height, width, channels) to one mask "
                 f"of that rank. Received: '{network.name}' with inputs and outputs of shape "
@@ -134,9 +134,10 @@ def members_of(model: Any) -> tuple[Member, ...]:
 
 def have_same_weights(a: keras.Model, b: keras.Model) -> bool:
     """Say whether two networks are one, or one under two names."""
+    if a is b:
+        return True
     first, second = a.get_weights(), b.get_weights()
-    alike = len(first) == len(second) > 0 and all(map(np.array_equal, first, second))
-    return a is b or alike
+    return len(first) == len(second) > 0 and all(map(np.array_equal, first, second))
 
 
 def input_size(member: Member, size: Any) -> tuple[int, int]:

@@ -30,10 +30,11 @@ from kerasgan.cli.loading import (
     options_for,
     read_json,
 )
-from kerasgan.cli.tasks import layers_to_show, pack
+from kerasgan.cli.tasks import pack
 from kerasgan.data.alike import same_images
 from kerasgan.data.samples import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
+from kerasgan.explain.draw import layers_to_show
 from kerasgan.storage import is_new_or_empty, write_file
 from kerasgan.validation import check_choice
 
@@ -425,7 +426,7 @@ def report(
     size, how = gan.generator.input_shape[1:3], framing(facts["recipe"])
     batch = next(iter(drawn.batches(len(drawn), size, **how)))[0]
     explainer = kg.Explainer(gan.generator, rule=rule)
-    layers = layers_to_show(gan, size)
+    layers = layers_to_show(gan.generator, size)
     explanation = explainer.explain(batch, target="prediction", layers=layers)
     explanation.save(folder / "explanation.npz")
     explanation.plot(folder / "explanation.png")

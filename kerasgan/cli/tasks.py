@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 import os
 import pathlib
 import shlex
@@ -34,9 +33,9 @@ from kerasgan.cli.loading import (
 from kerasgan.data.samples import Samples
 from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.explain.draw import layers_to_show
 from kerasgan.inference.stream import to_samples
 from kerasgan.models.framing import framing_of
-from kerasgan.models.functional import feature_maps, way_down
 from kerasgan.report.output_folder import check_report_folder
 from kerasgan.storage import is_new_or_empty, write_file
 
@@ -214,7 +213,9 @@ def explain(
         layers = []
         explain_one = kg.explain.MergedExplainer(loaded, rule, **options).explain
     else:
-        shown = layers_to_show(loaded, options["size"]) if layers is None else list(layers)
+        shown = (
+            layers_to_show(loaded.generator, options["size"]) if layers is None else list(layers)
+        )
         layers = shown if format == "png" else []
         explain_one = functools.partial(kg.Explainer(loaded, rule=rule).explain, layers=layers)
     bar = keras.utils.Progbar(len(samples), unit_name="image")
@@ -253,28 +254,6 @@ def explain(
     facts = {"folder": str(folder), "rule": rule, "target": target, "pictures": written}
     explanations = number_of(len(samples), "explanation")
     return Answer(facts, f"{explanations} by {rule} written to {folder}")
-
-
-def layers_to_show(model: Any, size: tuple[int, int]) -> list[str]:
-    """Name layers of the generator's way down, at about 1/4, 1/8 and 1/16 of the size.
-
-    Of each size it is the last of the widest, which is no gate, or the residual sum before it: the
-    convolution of stride two behind the widest would print its pattern on the relevance there.
-    """
-    network = model.generator
-    widths = {name: maps.shape[-1] for name, maps in feature_maps(network).items()}
-    sums = {x.name for x in network.layers if isinstance(x, keras.layers.Add)}
-    down: dict[int, str] = {}
-    last_sum: dict[int, str] = {}
-    widest: dict[int, int] = {}
-    for name, area in way_down(network, size).items():
-        if name in sums:
-            last_sum[area] = name
-        if widths[name] >= widest.get(area, 0):
-            widest[area], down[area] = widths[name], last_sum.get(area, name)
-    shares = {math.log2(math.prod(size) / area): name for area, name in down.items()}
-    nearest = [min(shares, key=lambda share: abs(share - 2 * halvings)) for halvings in (2, 3, 4)]
-    return [shares[share] for share in dict.fromkeys(nearest) if share > 1]
 
 
 def report(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pathlib
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
@@ -19,6 +21,7 @@ from scipy import ndimage
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain.propagate import COLUMNS
+from kerasgan.models.functional import feature_maps, way_down
 from kerasgan.storage import write_file
 from kerasgan.validation import invalid
 
@@ -316,6 +319,27 @@ def _outline(
 
 def _foreground(prediction: np.ndarray) -> np.ndarray:
     return prediction[..., 0] if prediction.shape[-1] == 1 else prediction[..., 1:].any(-1)
+
+
+def layers_to_show(network: keras.Model, size: tuple[int, int]) -> list[str]:
+    """Name layers of a network's way down, at about 1/4, 1/8 and 1/16 of the size.
+
+    Of each size it is the last of the widest, which is no gate, or the residual sum before it: the
+    convolution of stride two behind the widest would print its pattern on the relevance there.
+    """
+    widths = {name: maps.shape[-1] for name, maps in feature_maps(network).items()}
+    sums = {x.name for x in network.layers if isinstance(x, keras.layers.Add)}
+    down: dict[int, str] = {}
+    last_sum: dict[int, str] = {}
+    widest: dict[int, int] = {}
+    for name, area in way_down(network, size).items():
+        if name in sums:
+            last_sum[area] = name
+        if widths[name] >= widest.get(area, 0):
+            widest[area], down[area] = widths[name], last_sum.get(area, name)
+    shares = {math.log2(math.prod(size) / area): name for area, name in down.items()}
+    nearest = [min(shares, key=lambda share: abs(share - 2 * halvings)) for halvings in (2, 3, 4)]
+    return [shares[share] for share in dict.fromkeys(nearest) if share > 1]
 
 
 def some_layers(layers: Any) -> list[str]:

@@ -19,7 +19,7 @@ from kerasgan.evaluation.benchmark import largest_leak, target_weights
 from kerasgan.evaluation.context import WIDTHS
 from kerasgan.evaluation.regions import blurred_targets, excess
 from kerasgan.explain import Explainer, Explanation, MergedExplainer
-from kerasgan.explain.draw import some_layers
+from kerasgan.explain.draw import layers_to_show, some_layers
 from kerasgan.explain.explainer import LEAK
 from kerasgan.inference import decide, iterate_probability
 from kerasgan.inference.members import members_of
@@ -130,6 +130,12 @@ class Panels:
             for place, probability in enumerate(probabilities)
         ]
 
+    def _layers(self, explainer: Any, image: np.ndarray) -> list[str]:
+        """Name layers to show where the caller names none."""
+        layers = explain_without_warnings(explainer, image, "prediction", None).layers
+        way = layers_to_show(self.network, image.shape[1:3])
+        return way if len(way) > 2 and set(way) <= set(layers) else some_layers(layers)
+
     def _maps(
         self, part: Samples, whole: list[dict], figures: pathlib.Path | None, start: int
     ) -> list[list[dict[str, Any]]]:
@@ -138,9 +144,7 @@ class Panels:
         found: list[list[dict[str, Any]]] = [[] for _ in whole]
         for rule, explainer in self.explainers.items():
             if self.layers is None:
-                self.layers = some_layers(
-                    explain_without_warnings(explainer, images[:1], "prediction", None).layers
-                )
+                self.layers = self._layers(explainer, images[:1])
             main = explain_without_warnings(explainer, images, "prediction", self.layers)
             if figures is not None:
                 file = re.sub(r"\W+", "_", rule).strip("_").lower() or "rule"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import kerasgan as kg
-from kerasgan.cli import check, command, doctor, runs, tasks
+from kerasgan.cli import check, command, doctor, runs
 from kerasgan.cli.loading import Answer
 from kerasgan.models.framing import set_framing
 
@@ -405,36 +405,6 @@ def test_time_left_is_shown_in_a_terminal_alone(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     list(check.progress([1, 2], 2, "images"))
     assert "2/2 images, 0 s left" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("build", "options"),
-    [
-        ("pix2pix_generator", {"filters": 2}),
-        ("unet", {"filters": 2, "levels": 5}),
-        ("residual_unet", {"filters": 2}),
-        ("attention_unet", {"filters": 2}),
-        ("nested_unet", {"filters": 2, "levels": 4}),
-        ("segformer", {"filters": 4}),
-        ("encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}),
-        ("encoder_unet", {"filters": 2, "encoder": "efficientnet_lite0"}),
-    ],
-)
-def test_layers_that_are_shown_lie_on_the_way_down(build, options):
-    network = getattr(kg.models, build)(size=64, **options)
-    shown = tasks.layers_to_show(kg.SegmentationGAN(network), (64, 64))
-    assert [network.get_layer(name).output.shape[1] for name in shown] == [16, 8, 4]
-    if build == "encoder_unet":
-        assert all(name.endswith("add") for name in shown), shown
-    if build == "attention_unet":
-        image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
-        found = kg.Explainer(network, rule="gradient").explain(image, layers=shown).layers
-        assert list(found) == shown
-
-
-def test_layers_that_are_shown_of_a_shallow_network():
-    network = kg.models.unet(size=32, filters=2, levels=1)
-    assert tasks.layers_to_show(kg.SegmentationGAN(network), (32, 32)) == ["middle_act_b"]
 
 
 def test_a_network_of_windows_is_explained_over_the_whole_image(answer, refused, scenes, tmp_path):

@@ -6,10 +6,18 @@ from matplotlib.image import imread
 from refusals import refused
 from toys import IMAGES, small
 
+import kerasgan as kg
 from kerasgan import targets
 from kerasgan.errors import KerasganWarning
 from kerasgan.explain import Explainer, Explanation
-from kerasgan.explain.draw import cells_of, draw, in_colours, overlay, to_picture
+from kerasgan.explain.draw import (
+    cells_of,
+    draw,
+    in_colours,
+    layers_to_show,
+    overlay,
+    to_picture,
+)
 
 
 def made(relevance, layers=(), classes=1):
@@ -291,3 +299,33 @@ def test_the_colour_bar_has_numbers_where_one_scale_holds():
     assert ends == ["−1500\nagainst", "0", "1500\nfor"]
     columns = draw(made(relevance, {"a": relevance}), layers=["a"]).axes
     assert [text.get_text() for text in columns[-1].get_yticklabels()] == ["against", "0", "for"]
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        ("pix2pix_generator", {"filters": 2}),
+        ("unet", {"filters": 2, "levels": 5}),
+        ("residual_unet", {"filters": 2}),
+        ("attention_unet", {"filters": 2}),
+        ("nested_unet", {"filters": 2, "levels": 4}),
+        ("segformer", {"filters": 4}),
+        ("encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}),
+        ("encoder_unet", {"filters": 2, "encoder": "efficientnet_lite0"}),
+    ],
+)
+def test_layers_that_are_shown_lie_on_the_way_down(build, options):
+    network = getattr(kg.models, build)(size=64, **options)
+    shown = layers_to_show(network, (64, 64))
+    assert [network.get_layer(name).output.shape[1] for name in shown] == [16, 8, 4]
+    if build == "encoder_unet":
+        assert all(name.endswith("add") for name in shown), shown
+    if build == "attention_unet":
+        image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+        found = kg.Explainer(network, rule="gradient").explain(image, layers=shown).layers
+        assert list(found) == shown
+
+
+def test_layers_that_are_shown_of_a_shallow_network():
+    network = kg.models.unet(size=32, filters=2, levels=1)
+    assert layers_to_show(network, (32, 32)) == ["middle_act_b"]

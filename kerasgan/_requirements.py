@@ -16,17 +16,18 @@ OLDER = '"tensorflow>=2.14,<2.15" "keras>=2.14,<2.15"'
 NEWER = '"tensorflow>=2.16" "keras>=3.5"'
 
 
-def _version(*distributions):
-    """Return the version of the first that is installed, as text and as numbers; None and ()."""
+def version_of(*distributions):
+    """Return the version of the first that is installed; None if none is."""
     from importlib import metadata
 
     for name in distributions:
-        try:
-            found = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        return found, tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
-    return None, ()
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
+
+
+def _numbers(version):
+    return tuple(int(part) for part in (version or "").split(".")[:2] if part.isdigit())
 
 
 def _check_python(version):
@@ -38,7 +39,8 @@ def _check_python(version):
 
 
 def _check_packages(python):
-    (tensorflow, of_tensorflow), (keras, of_keras) = _version(*TENSORFLOW), _version("keras")
+    tensorflow, keras = version_of(*TENSORFLOW), version_of("keras")
+    of_tensorflow, of_keras = _numbers(tensorflow), _numbers(keras)
     older = of_tensorflow == of_keras == (2, 14)
     newer = of_tensorflow >= (2, 16) and (3, 5) <= of_keras < (4,)
     if older or newer:

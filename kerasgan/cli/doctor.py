@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import pathlib
 import platform
 from typing import Any
 
 import kerasgan as kg
+from kerasgan._requirements import version_of
 from kerasgan._version import __version__
 from kerasgan.cli.loading import Answer
 from kerasgan.errors import install_command
@@ -64,37 +63,20 @@ def doctor() -> Answer:
     return Answer(facts, _lines(facts), error)
 
 
-def version_of(package: str) -> str | None:
-    """Return the version of an installed package; None if there is none."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def machine() -> dict[str, Any]:
     """Return what the numbers of a run depend on besides its settings."""
     import keras
     import tensorflow as tf
 
-    model = platform.processor()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        model = lines[0].split(":")[1].strip() if lines else model
-    gpus = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    from kerasgan.report.model_card import gpu_names, processor
+
     return {
-        "processor": f"{model}, {cores()} cores",
-        "gpus": [details.get("device_name", "unknown") for details in gpus],
+        "processor": processor(),
+        "gpus": gpu_names(),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
-
-
-def cores() -> int | None:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasgan._requirements import version_of
 from kerasgan.errors import KerasganError
 from kerasgan.inference.bundle import Bundle
 from kerasgan.inference.card import fact_text, recorded
@@ -56,12 +56,8 @@ def model_facts(model: Any) -> dict[str, list[tuple[str, str]]]:
         if (value not in (0, None, False) or name == "seed") and name not in ADVISED
     ]
     software = [*package_versions().items(), ("Python", platform.python_version())]
-    for package in PACKAGES:
-        try:
-            software.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    software += [("Processor", _processor()), ("GPUs", ", ".join(_gpus()) or "none")]
+    software += [(name, version) for name in PACKAGES if (version := version_of(name))]
+    software += [("Processor", processor()), ("GPUs", ", ".join(gpu_names()) or "none")]
     return {
         "network": described,
         "recipe": settings,
@@ -97,17 +93,20 @@ def _size(network: keras.Model) -> str:
     return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor, and how many cores this process may use."""
     name = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(errors="replace").splitlines()
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
-    return f"{name}, {os.cpu_count()} cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
 
 
-def _gpus() -> list[str]:
+def gpu_names() -> list[str]:
+    """Return what the GPUs are called that TensorFlow sees."""
     devices = tf.config.list_physical_devices("GPU")
     all_details = map(tf.config.experimental.get_device_details, devices)
     return [str(details.get("device_name", "unknown")) for details in all_details]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import pathlib
 import unicodedata
@@ -48,3 +49,21 @@ def normalize_unicode(name: str) -> str:
 def read_asset(package: str, path: str) -> Any:
     """Read a JSON file that comes with the package."""
     return json.loads((resources.files(package) / path).read_text(encoding="utf-8"))
+
+
+def json_text(value: Any) -> str:
+    """Write a value as JSON, which other programs read too: a number that is not finite is null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)

@@ -1,10 +1,13 @@
 import codecs
+import json
+import pathlib
 
+import numpy as np
 import pytest
 from refusals import refused
 
 import kerasgan as kg
-from kerasgan.text import normalize_unicode, read_text
+from kerasgan.text import json_text, normalize_unicode, read_text
 
 WORDS = "Café 手術, 1\n"
 ENCODED = {
@@ -42,3 +45,12 @@ def test_settings_and_histories_may_begin_with_a_mark(tmp_path):
     rows = "epoch,loss,val_loss\n0,2.0,3.0\n1,1.0,2.0\n"
     (tmp_path / "h.csv").write_text(rows, encoding="utf-16")
     assert kg.report.training_figure(tmp_path / "h.csv").axes
+
+
+def test_json_has_null_for_what_is_not_a_number():
+    value = {
+        "low": float("nan"),
+        1: (np.float32("inf"), np.int64(2), True),
+        "at": pathlib.Path("a"),
+    }
+    assert json.loads(json_text(value)) == {"low": None, "1": [None, 2, True], "at": "a"}

@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import importlib
 import json
-import math
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 import kerasgan as kg
 from kerasgan._version import __version__
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.text import json_text
 from kerasgan.validation import check_writable
 
 PATHS = (
@@ -108,7 +108,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return 130
     if args.json:
         facts = {**answer.facts, "warnings": warned}
-        text = json.dumps(_plain(facts), indent=2)
+        text = json_text(facts)
     else:
         text = "\n".join(map(_said, answer.lines))
     encoding = getattr(stdout, "encoding", None) or "utf-8"
@@ -198,19 +198,6 @@ def _warnings_on_stderr(warned: list[str]) -> Iterator[None]:
         before, warnings.showwarning = warnings.showwarning, show
         warnings.simplefilter("always", KerasganWarning)
         yield
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: null for what is not a finite number."""
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
 # --- The options ---

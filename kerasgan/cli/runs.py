@@ -36,6 +36,7 @@ from kerasgan.data.samples import Samples, load_folder
 from kerasgan.errors import KerasganError, KerasganWarning, unknown_name, warn
 from kerasgan.explain.draw import layers_to_show
 from kerasgan.storage import is_new_or_empty, write_file
+from kerasgan.text import json_text
 from kerasgan.validation import check_choice
 
 DATA = ("folder", "masks", "classes", "colors", "test_names", "unlabelled")
@@ -398,7 +399,7 @@ def report(
     facts["images"]["reported"] = len(samples)
     facts.update({name: scored.attrs["summary"] for name, scored in tables.items()})
     facts = {"command": command, **facts, "rule": rule, **machine()}
-    write_file(folder / "facts.json", json.dumps(facts, indent=2) + "\n")
+    write_file(folder / "facts.json", json_text(facts) + "\n")
     for name, scored in tables.items():
         file = "scores.csv" if name == "scores" else f"scores_{name}.csv"
         kg.evaluation.save_table(scored, folder / file, overwrite=True)

@@ -196,13 +196,13 @@ def check_folder(name: str, value: Any) -> pathlib.Path:
 def check_writable(name: str, value: Any) -> pathlib.Path:
     """Check a path at which a file or folder can be made; nothing is left behind."""
     path = check_path(name, value)
-    place = path if path.is_dir() else path.parent
+    existing = path if path.is_dir() else path.parent
     try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise NotADirectoryError(f"{place} is a file, in which nothing can lie")
-        with tempfile.TemporaryFile(dir=place):
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is a file, in which nothing can lie")
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise KerasganError(

@@ -6,7 +6,7 @@ two, and images, from a folder or dropped on the page; out comes a page on this 
 - `start.py`: the address, the server, and what is said when it cannot start.
 - `guard.py`: who may ask, and how much may be sent.
 - `page.py`: what happens on the page; `layout.py`: its elements, built on NiceGUI (the extra
-  `app`); `words.py`: what it says.
+  `app`); `texts.py`: what it says.
 - `session.py`: what one window of the browser shows, without anything of the web; `question.py`:
   what can be asked; `painting.py`: painting something over.
 - `network.py`: the model: predictions, explanations, layers. `images.py`: the files.

@@ -67,8 +67,8 @@ class Images:
     def find(self, text: str) -> list[int]:
         """Return the places of up to 50 images whose names hold a text, in any case."""
         text = text.strip().lower()
-        found = (place for place, name in enumerate(self.names) if text in name.lower())
-        return [place for _, place in zip(range(MOST_FOUND), found)]
+        matching = (index for index, name in enumerate(self.names) if text in name.lower())
+        return [index for _, index in zip(range(MOST_FOUND), matching)]
 
     def open(self, place: int) -> Opened:
         """Read an image and its true mask.
@@ -91,10 +91,10 @@ class Images:
             return None
         if self.classes == 1 and not self._colors:
             names, paths = zip(*((n, str(path)) for n, path in self.masks.items()))
-            found = interpret_masks(names, paths)
-            if found.questions:
-                raise KerasganError(found.questions[0])
-            self._colors.append(found.colors)
+            interpretation = interpret_masks(names, paths)
+            if interpretation.questions:
+                raise KerasganError(interpretation.questions[0])
+            self._colors.append(interpretation.colors)
         colors = self._colors[0] if self._colors else None
         header = read_header(str(self.masks[name]))
         if (header.height, header.width) != size:

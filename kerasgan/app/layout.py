@@ -15,7 +15,7 @@ from typing import Any
 from kerasgan.app.images import MOST_BYTES, SUFFIXES
 from kerasgan.app.network import PIXELS, Network
 from kerasgan.app.question import MOST_VIEWS, TARGETS
-from kerasgan.app.words import COLUMNS, WORDS, differences_of
+from kerasgan.app.texts import COLUMNS, WORDS, differences_of
 
 ASSETS = pathlib.Path(__file__).parent / "assets"
 THEMES = {"auto": None, "light": False, "dark": True}
@@ -160,7 +160,7 @@ class Layout:
         _heading("Explanation")
         with ui.element("div").classes("kg-row"):
             if len(self.networks) > 1:
-                names = {str(place): each.name for place, each in enumerate(self.networks)}
+                names = {str(index): each.name for index, each in enumerate(self.networks)}
                 self.model = choice("Model", names, self.window.turn)
             self.target = choice("Explain", TARGETS, ask)
             self.rule = choice("Rule", {rule: rule for rule in first.rules}, ask)
@@ -208,10 +208,10 @@ class Layout:
         self.figures: dict[Any, Any] = {}
         self.pictures = ui.element("div").classes("kg-pictures")
         with self.pictures:
-            for place in range(MOST_VIEWS):
+            for index in range(MOST_VIEWS):
                 kinds = ((self.masks, "Image and mask"), (self.maps, "Relevance"))
                 for frames, label in kinds:
-                    frames.append(self._add_picture(f"{label}{', second' if place else ''}"))
+                    frames.append(self._add_picture(f"{label}{', second' if index else ''}"))
         self.set_mode()
         for frame in (self.masks[1], self.maps[1]):
             self.figures[frame].set_visibility(False)

@@ -186,10 +186,10 @@ class Network:
 
     def _labels(self, probability: np.ndarray) -> np.ndarray:
         """Labels of (..., channels): where they may overlap, the most probable of those there."""
-        found = decide(probability, self.threshold, self.member.labels)
+        labels = decide(probability, self.threshold, self.member.labels)
         if self.member.labels:
-            found = np.where(found.any(-1), 1 + (probability * found).argmax(-1), 0)
-        return found.astype(np.uint8)
+            labels = np.where(labels.any(-1), 1 + (probability * labels).argmax(-1), 0)
+        return labels.astype(np.uint8)
 
     def _foreground(self, probability: np.ndarray) -> np.ndarray:
         if self.member.exclusive:

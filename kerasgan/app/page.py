@@ -21,7 +21,7 @@ from kerasgan.app.painting import Stroke
 from kerasgan.app.prepare import Preparer
 from kerasgan.app.question import NEED_POINT, NEED_TRUTH, Question, View
 from kerasgan.app.session import Explained, Picture, Session, Unexplained, scales_of
-from kerasgan.app.words import (
+from kerasgan.app.texts import (
     layer_options,
     mask_caption,
     no_relevance_caption,
@@ -135,10 +135,10 @@ class Window:
 
     async def pointed(self, event: Any) -> None:
         """Explain the place that was pointed at."""
-        place = numbers_of(event.args, 2)
-        if place is None or self.picture is None:
+        point = numbers_of(event.args, 2)
+        if point is None or self.picture is None:
             return
-        self.point = (place[0], place[1])
+        self.point = (point[0], point[1])
         if self.layout.target.value == "mask":
             self.layout.target.set_value("pixel")
         self.show()
@@ -178,9 +178,9 @@ class Window:
         question = self.asked = Question(target, self.point, self._views())
         if not await self._prepare(question):
             return
-        found = await self._do(lambda: self.session.explain(question), self.session)
-        if found is not None and question is self.asked:
-            self.found = found
+        explained = await self._do(lambda: self.session.explain(question), self.session)
+        if explained is not None and question is self.asked:
+            self.found = explained
             first = self._explained()[0]
             self.layout.layer.set_options(layer_options(first.maps, first.parts))
             self.show()
@@ -343,21 +343,21 @@ class Window:
         if not len(self.images):
             return
         layout = self.layout
-        found = self.images.find(layout.search.value or "")
-        if found != list(self.listed):  # else the one that has the focus would be lost
+        indices = self.images.find(layout.search.value or "")
+        if indices != list(self.listed):  # else the one that has the focus would be lost
             layout.names.clear()
             self.listed = {}
             with layout.names:
-                for place in found:
-                    button = self.listed[place] = ui.element("button").props('type="button"')
+                for index in indices:
+                    button = self.listed[index] = ui.element("button").props('type="button"')
                     with button:
-                        ui.label(self.images.names[place])
-                    button.on("click", functools.partial(self._choose, place))
-        reached = self.place if self.place in found else next(iter(found), None)
-        for place, button in self.listed.items():
-            here, stop = place == self.place, 0 if place == reached else -1
+                        ui.label(self.images.names[index])
+                    button.on("click", functools.partial(self._choose, index))
+        reached = self.place if self.place in indices else next(iter(indices), None)
+        for index, button in self.listed.items():
+            here, stop = index == self.place, 0 if index == reached else -1
             button.props(f'aria-current="{str(here).lower()}" tabindex="{stop}"')
-        more = " Type to find more." if len(found) < len(self.images) else ""
+        more = " Type to find more." if len(indices) < len(self.images) else ""
         here = f"Image {self.place + 1} of {len(self.images)}."
         layout.count.set_text((here if self.place >= 0 else f"{len(self.images)} images.") + more)
 
@@ -426,13 +426,13 @@ class Window:
                     no_relevance_caption(one.label, f"There is no layer like {chosen}.")
                 )
             else:
-                place, scale = drawn[id(one)]
-                over = scale.over(one.maps[place])
+                layer, scale = drawn[id(one)]
+                over = scale.over(one.maps[layer])
                 layers = [{"key": "heat", "src": over, "pixelated": True}]
                 if layout.outlined.value:
                     layers.append({"key": "region", "src": one.region})
                 heat.show(layers=layers)
-                caption.set_content(relevance_caption(one, place, scale))
+                caption.set_content(relevance_caption(one, layer, scale))
 
     def _tell(self) -> None:
         """Say in words what is seen."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasgan.app.question import View
 from kerasgan.app.session import Explained, Picture, Scale, Unexplained, scales_of
-from kerasgan.app.words import scale_sentence
+from kerasgan.app.texts import scale_sentence
 from kerasgan.report.page import render
 from kerasgan.report.texts import GLOSSARY
 
@@ -61,8 +61,8 @@ def write_page(
 def _panels(found: Sequence[Explained], shared: bool) -> list[dict[str, Any]]:
     """What the template shows of each view."""
     scales: list[dict[str, Scale]] = [{} for _ in found]
-    for place in found[0].maps if found else ():
-        like = [one.place_like(place, found[0].parts) for one in found]
+    for layer in found[0].maps if found else ():
+        like = [one.place_like(layer, found[0].parts) for one in found]
         alike = [(number, name) for number, name in enumerate(like) if name is not None]
         some, names = [found[number] for number, _ in alike], [name for _, name in alike]
         for (number, name), scale in zip(alike, scales_of(some, names, shared)):

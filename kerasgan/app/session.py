@@ -194,9 +194,9 @@ class Session:
 
     def open(self, opened: Opened) -> Picture:
         """Look at another image."""
-        found = [network.predict(opened.pixels) for network in self.networks]
+        predictions = [network.predict(opened.pixels) for network in self.networks]
         self.opened, self.pixels, self.strokes = opened, opened.pixels, []
-        self.predictions = self.unpainted = found
+        self.predictions = self.unpainted = predictions
         self._original = self._photo(), self._masks()
         return self._picture()
 
@@ -227,19 +227,19 @@ class Session:
                 model.
         """
         self._require()
-        found: list[Explained | Unexplained] = []
+        explained: list[Explained | Unexplained] = []
         for view in question.views:
             label = self._label(view, question.views)
             try:
                 weights, text = self._weights(question, view)
             except KerasganError as error:
-                found.append(Unexplained(view, label, str(error)))
+                explained.append(Unexplained(view, label, str(error)))
                 continue
-            found.append(self._explain(question, view, label, weights, text))
-        if not any(isinstance(one, Explained) for one in found):
-            texts = dict.fromkeys(one.text for one in found)
+            explained.append(self._explain(question, view, label, weights, text))
+        if not any(isinstance(one, Explained) for one in explained):
+            texts = dict.fromkeys(one.text for one in explained)
             raise KerasganError(". ".join(texts))
-        return found
+        return explained
 
     def _explain(
         self, question: Question, view: View, label: str, weights: np.ndarray, text: str

@@ -57,9 +57,9 @@ def check(
     """Decode all images and masks of a folder, and say what is there and what is odd."""
     check_picture(out)
     places = places_of(folder, masks, no_masks)
-    found, _ = find_pairs(places.get("path"), places.get("images"), places.get("masks", ...))
+    pairs, _ = find_pairs(places.get("path"), places.get("images"), places.get("masks", ...))
     work = "decoding them" if no_masks else "comparing them with their masks"
-    print(f"{number_of(len(found), 'image')} found; {work}", flush=True)
+    print(f"{number_of(len(pairs), 'image')} found; {work}", flush=True)
     with (
         contextlib.redirect_stdout(io.StringIO()) as note,
         warnings.catch_warnings(record=True) as caught,
@@ -243,7 +243,7 @@ def _draw(samples: Samples, seen: dict[str, _Seen], out: str | os.PathLike) -> s
         return None
     usable = [index for index, name in enumerate(samples.names) if name in seen]
     places = np.linspace(0, len(usable) - 1, min(MOST_SHOWN, len(usable))).astype(int)
-    shown = samples[[usable[place] for place in places]]
+    shown = samples[[usable[chosen] for chosen in places]]
     pairs = [(shown.image(i), shown.mask(i)) for i in range(len(shown))]
     kg.report.mask_figure(*zip(*pairs), None, shown.names, out)
     return os.fspath(out)

@@ -143,7 +143,7 @@ def warn_of_known_images(
 ) -> None:
     """Warn if a model learnt from some of the images that it is to be scored on."""
     model = pathlib.Path(model)
-    runs = [place / RUN for place in (model, model.parent)]  # it may be a part of its run
+    runs = [parent / RUN for parent in (model, model.parent)]  # it may be a part of its run
     path = next((path for path in runs if path.is_file()), None)
     if path is None:
         return
@@ -165,11 +165,11 @@ def warn_of_known_images(
 
 def _learned_images(folder: str, masks: str | None, reported: set[str]) -> list[str]:
     """Find what a run learned from, where that is still there."""
-    found: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     with contextlib.suppress(KerasganError):
         places = {"path": None, "images": None, "masks": ..., **places_of(folder, masks)}
-        found, _ = find_pairs(**places)
-    return [str(file) for name, file in found.items() if name not in reported]
+        pairs, _ = find_pairs(**places)
+    return [str(file) for name, file in pairs.items() if name not in reported]
 
 
 def read_json(argument: str, path: str | os.PathLike) -> dict[str, Any]:

@@ -99,9 +99,9 @@ def train_folder(**options: Any) -> Answer:
     scores = facts["scores"]["scores"]
     means = ", ".join(f"{name} {scores[name]['mean']:.3f}" for name in ("dice", "jaccard"))
     text = f"Mean {means} on {number_of(len(test), 'image')} kept out of training"
-    found = options_for(data["folder"], data["masks"], colors=data["colors"])
+    same_data = options_for(data["folder"], data["masks"], colors=data["colors"])
     names = ["--names", str(folder / "names.txt")]
-    report = ["kerasgan", "report", *found, "--model", str(folder), *names, "--out", "REPORT"]
+    report = ["kerasgan", "report", *same_data, "--model", str(folder), *names, "--out", "REPORT"]
     lines = [
         f"{text}. Everything is in {folder}{os.sep}",
         f"Look at {folder / 'masks.png'} and {folder / 'explanation.png'}. Next:",

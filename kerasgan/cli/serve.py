@@ -36,13 +36,13 @@ def app(
                 networks.append(Network(loaded, options_of(loaded, known), name))
         channels = max(network.channels for network in networks)
         settings = {"channels": channels, "classes": networks[0].classes}
-        found = Images({}, **settings) if images is None else find_images(images, **settings)
+        listed = Images({}, **settings) if images is None else find_images(images, **settings)
         token = start.make_token(host)
         address = start.address_of(opened, host, token)
         names = " and ".join(network.name for network in networks)
-        print(f"{names}, {len(found)} images. Open {address}  Ctrl-C ends it.", flush=True)
-        start.serve(networks, found, opened, host, token)
-    return Answer({"address": address, "images": len(found)}, "The app was ended.")
+        print(f"{names}, {len(listed)} images. Open {address}  Ctrl-C ends it.", flush=True)
+        start.serve(networks, listed, opened, host, token)
+    return Answer({"address": address, "images": len(listed)}, "The app was ended.")
 
 
 def _name_of(model: str | os.PathLike, others: Sequence[str]) -> str:

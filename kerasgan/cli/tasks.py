@@ -231,11 +231,11 @@ def explain(
         place_of = {name: index for index, name in enumerate(samples.names)}
 
         def relevance(name: str) -> Any:
-            found = explained(place_of[name]).relevance[0]
+            relevance = explained(place_of[name]).relevance[0]
             if windows:
-                return found
+                return relevance
             size = samples.image(place_of[name]).shape[:2]
-            return kg.explain.to_original(found, size, options["mode"]).relevance
+            return kg.explain.to_original(relevance, size, options["mode"]).relevance
 
         paths = kg.data.convert.to_dicom_map(
             Lazy(samples.names, relevance), images, out, description=f"{target} by {rule}"[:64]
@@ -273,7 +273,7 @@ def report(
     loaded = load_model(model)
     samples = _samples_for_report(folder, loaded, options)
     warn_of_known_images(model, folder, samples)
-    found = kg.evaluation.shortcuts(loaded, samples) if shortcuts else None
+    shortcut_table = kg.evaluation.shortcuts(loaded, samples) if shortcuts else None
     with named_out("folder"):
         page = kg.report.write(
             loaded,
@@ -281,7 +281,7 @@ def report(
             out,
             images=24 if shown is None else shown,
             card=stated,
-            shortcuts=found,
+            shortcuts=shortcut_table,
             **_chosen(options_of(loaded, WINDOWS), options),
         )
     facts = {"page": os.fspath(page), "images": len(samples)}

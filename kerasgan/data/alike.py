@@ -40,9 +40,9 @@ class SeenImages:
 
     def add(self, name: Any, small: np.ndarray) -> None:
         """Take in the pixels that `small_pixels` gave."""
-        place = len(self._names)
-        self._pixels[place] = small
-        self._mean[place], self._spread[place] = small.mean(), small.std()
+        index = len(self._names)
+        self._pixels[index] = small
+        self._mean[index], self._spread[index] = small.mean(), small.std()
         self._names.append(name)
 
     def nearest(self, small: np.ndarray, within: float) -> Any:
@@ -84,5 +84,5 @@ def same_images(paths: Sequence[str], others: Sequence[str]) -> dict[int, int]:
     seen = SeenImages(len(others))
     for index, small in enumerate(small_images(others)):
         seen.add(index, small)
-    found = {i: seen.nearest(small, SAME) for i, small in enumerate(small_images(paths))}
-    return {index: other for index, other in found.items() if other is not None}
+    nearest = {i: seen.nearest(small, SAME) for i, small in enumerate(small_images(paths))}
+    return {index: other for index, other in nearest.items() if other is not None}

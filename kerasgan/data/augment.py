@@ -347,9 +347,9 @@ def _cut_out(image: tf.Tensor, strength: float, draws: _Draws) -> tf.Tensor:
 def _rectangle(image: tf.Tensor, shares: list, places: list) -> tf.Tensor:
     """Where a rectangle lies, (height, width, 1): its sides as shares, its place from 0 to 1."""
     inside = []
-    for side, share, place in zip(image.shape, shares, places):
+    for side, share, centre in zip(image.shape, shares, places):
         extent = share * side
-        first = place * (side - extent)
+        first = centre * (side - extent)
         steps = tf.range(side, dtype=tf.float32)
         inside.append((steps >= tf.round(first)) & (steps < tf.round(first + extent)))
     return (inside[0][:, None] & inside[1])[..., None]

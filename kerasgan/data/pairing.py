@@ -36,13 +36,13 @@ def pairing_advice(images: Collection[str], masks: Collection[str]) -> str:
     if crowded is not None:
         return f"Folder {crowded} has several masks of one image. {_merge()}"
     plain = [_without_folder(names) for names in (images, masks)]
-    found = ""
+    advice = ""
     if plain != [list(images), list(masks)]:
         places = [_place(names) for names in (images, masks)]
-        found = folder_advice(*places) if None not in places else _UNDERSTOOD
+        advice = folder_advice(*places) if None not in places else _UNDERSTOOD
         if set(plain[0]) == set(plain[1]):
-            return f"{found}."
-    return f"{found}. {_difference(*plain)}" if found else _difference(*plain)
+            return f"{advice}."
+    return f"{advice}. {_difference(*plain)}" if advice else _difference(*plain)
 
 
 def _merge() -> str:

@@ -140,7 +140,7 @@ def evaluate(
     scores = named_scores(scores, classes, surface)
     threshold = check_number("threshold", threshold, above=0, below=1)
     settings = _checked_settings(tolerance, spacing, overlap, connectivity)
-    judged: dict[Any, Evaluated] = {}
+    scored_by_name: dict[Any, Evaluated] = {}
     summaries: dict[Any, dict[str, Any]] = {}
     for dataset, part in datasets.items():
         network = with_input_shape(model, part, options.get("size"))
@@ -157,25 +157,25 @@ def evaluate(
             part if "calibration" in scores else None,
             calibrations,
         )
-        found = _judge(part, masks, empty, scores, settings, verbose)
+        scored = _score_images(part, masks, empty, scores, settings, verbose)
         if calibrations:
-            found = _with_calibration(found, calibrations)
-        judged[dataset] = found
+            scored = _with_calibration(scored, calibrations)
+        scored_by_name[dataset] = scored
         facts = {"empty": empty, "threshold": threshold if part.classes == 1 else None}
         facts.update(preprocess=before.name, mode=framing.mode, **_stated(scores, settings))
         facts.update({"scale": framing.scale} if framing.mode == WINDOW else {})
-        summary = {"images": len(part), **facts, **summarize_evaluated(found, groups)}
+        summary = {"images": len(part), **facts, **summarize_evaluated(scored, groups)}
         if calibrations:
             reliability = pool_calibrations(calibrations).table
             summary["reliability"] = reliability.to_dict("list")
         summaries[dataset] = summary
     if not several:
-        table = judged[""].table
+        table = scored_by_name[""].table
         table.attrs["summary"] = summaries[""]
         return table
-    tables = {name: found.table for name, found in judged.items()}
+    tables = {name: scored.table for name, scored in scored_by_name.items()}
     table = pd.concat(tables, names=["dataset"]).reset_index("dataset").reset_index(drop=True)
-    gaps = summarize_gaps(judged, groups)
+    gaps = summarize_gaps(scored_by_name, groups)
     whole = {"images": len(table), "empty": empty, "datasets": summaries, "gaps": gaps}
     table.attrs["summary"] = whole
     return table
@@ -259,11 +259,11 @@ def evaluate_masks(
     scores = named_scores(scores, samples.classes, surface, MASK_SETS)
     group_rows(samples.names, groups)
     settings = _checked_settings(tolerance, spacing, overlap, connectivity)
-    found = _judge(samples, _arrays(samples, masks), empty, scores, settings, verbose)
-    facts = {"images": len(found.table), "empty": empty, **_stated(scores, settings)}
-    summary = summarize(found.table, groups=groups, pixels=found.pixels)
-    found.table.attrs["summary"] = {**facts, **summary}
-    return found.table
+    scored = _score_images(samples, _arrays(samples, masks), empty, scores, settings, verbose)
+    facts = {"images": len(scored.table), "empty": empty, **_stated(scores, settings)}
+    summary = summarize(scored.table, groups=groups, pixels=scored.pixels)
+    scored.table.attrs["summary"] = {**facts, **summary}
+    return scored.table
 
 
 def _arrays(samples: Samples, masks: Any) -> Iterator[np.ndarray]:
@@ -274,7 +274,7 @@ def _arrays(samples: Samples, masks: Any) -> Iterator[np.ndarray]:
         yield mask
 
 
-def _judge(
+def _score_images(
     samples: Samples,
     masks: Iterable[np.ndarray],
     empty: str,
@@ -287,7 +287,7 @@ def _judge(
     bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
     further = set(scores) - {"calibration"}
 
-    def judge(index: int, mask: np.ndarray) -> dict[str, Any]:
+    def score(index: int, mask: np.ndarray) -> dict[str, Any]:
         name, truth = samples.names[index], samples.mask(index)
         try:
             counts = count_labels(truth, mask, max(2, samples.classes))
@@ -310,8 +310,8 @@ def _judge(
             if bar is not None:
                 bar.add(1)
 
-    # Masks are made, by a network perhaps, while those before are judged.
-    with ThreadPoolExecutor(1) as judging:
+    # Masks are made, by a network perhaps, while those before are scored.
+    with ThreadPoolExecutor(1) as scoring:
         for index in range(len(samples)):
             mask = next(masks, end)
             if mask is end:
@@ -320,7 +320,7 @@ def _judge(
                     f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
                     f"Received: {index}"
                 )
-            begun.append(judging.submit(judge, index, mask))
+            begun.append(scoring.submit(score, index, mask))
             take(AHEAD)
         take(0)
     if next(masks, end) is not end:

@@ -106,13 +106,13 @@ def summarize_evaluated(
     """Do what `summarize` does, with calibration among the pooled scores."""
     confidence, resamples = check_draws(confidence, resamples)
     seed = check_seed(seed)
-    found, rows = _statistics(evaluated), _rows(evaluated, groups)
-    drawn = _draw(found, rows, resamples, seed)
+    statistics, rows = _statistics(evaluated), _rows(evaluated, groups)
+    drawn = _draw(statistics, rows, resamples, seed)
     result: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
     if rows is not None:
         result["groups"] = len(rows)
     result.update(scores={}, pooled={})
-    for (kind, column), (parts, value) in found.items():
+    for (kind, column), (parts, value) in statistics.items():
         low, high = interval(drawn[kind, column], confidence, _units(parts, rows))
         if kind == "pooled":
             described = {"value": float(value(parts.sum(0))), "low": low, "high": high}
@@ -129,23 +129,25 @@ def summarize_gaps(datasets: Mapping[str, Evaluated], groups: Groups = None) -> 
 
     Each dataset is resampled on its own (Efron and Tibshirani 1993, section 8.3).
     """
-    found = {name: _statistics(evaluated) for name, evaluated in datasets.items()}
+    statistics = {name: _statistics(evaluated) for name, evaluated in datasets.items()}
     rows = {name: _rows(evaluated, groups) for name, evaluated in datasets.items()}
     drawn = {
-        name: _draw(found[name], rows[name], RESAMPLES, [SEED, number])
+        name: _draw(statistics[name], rows[name], RESAMPLES, [SEED, number])
         for number, name in enumerate(datasets)
     }
     first, *others = datasets
     gaps: dict[str, Any] = {}
     for other in others:
         gap = gaps[other] = {"reference": first, "scores": {}, "pooled": {}}
-        for kind, column in found[first]:
+        for kind, column in statistics[first]:
             values = [
                 float(value(parts.sum(0)))
-                for parts, value in (found[name][kind, column] for name in (first, other))
+                for parts, value in (statistics[name][kind, column] for name in (first, other))
             ]
             differences = drawn[other][kind, column] - drawn[first][kind, column]
-            units = min(_units(found[name][kind, column][0], rows[name]) for name in (first, other))
+            units = min(
+                _units(statistics[name][kind, column][0], rows[name]) for name in (first, other)
+            )
             low, high = interval(differences, CONFIDENCE, units)
             gap[kind][column] = {"difference": values[1] - values[0], "low": low, "high": high}
     return gaps
@@ -223,18 +225,18 @@ def summary_text(table: pd.DataFrame) -> str:
 def _statistics(evaluated: Evaluated) -> dict[tuple[str, str], tuple[np.ndarray, Callable]]:
     """What is summed over images for each score, (images, parts), and the score from the sums."""
     table, pixels, bins = evaluated
-    found: dict[tuple[str, str], tuple[np.ndarray, Callable]] = {}
+    statistics: dict[tuple[str, str], tuple[np.ndarray, Callable]] = {}
     for column in table.select_dtypes("number"):
         values = table[column].to_numpy(np.float64)
         names = table.get("name", table.index)
         check_finite("table", column, values, list(names))
         there = ~np.isnan(values)
-        found["scores", str(column)] = np.stack([np.where(there, values, 0), there], 1), _ratio
+        statistics["scores", str(column)] = np.stack([np.where(there, values, 0), there], 1), _ratio
     for column, parts in _pooled_parts(table, pixels).items():
-        found["pooled", column] = np.concatenate(parts, 1), _ratio
+        statistics["pooled", column] = np.concatenate(parts, 1), _ratio
     if bins is not None:
-        found["pooled", "ece"] = bins.reshape(len(bins), -1), _calibration_error
-    return found
+        statistics["pooled", "ece"] = bins.reshape(len(bins), -1), _calibration_error
+    return statistics
 
 
 def _draw(found, rows, resamples, seed) -> dict[tuple[str, str], np.ndarray]:
@@ -269,28 +271,28 @@ def _pooled_parts(table: pd.DataFrame, pixels: Any) -> dict[str, list[np.ndarray
     while f"true_area_{len(classes)}" in table:
         classes.append(f"_{len(classes)}")
     pixels = None if pixels is None else np.asarray(pixels, np.float64)
-    found: dict[str, list[np.ndarray]] = {}
+    parts_of_score: dict[str, list[np.ndarray]] = {}
     for of_class in classes[1:] or classes:
         for name, parts in _class_parts(table, of_class, pixels).items():
-            found.setdefault(name, []).append(np.stack(parts, 1))
+            parts_of_score.setdefault(name, []).append(np.stack(parts, 1))
             if of_class:
-                found[f"{name}{of_class}"] = found[name][-1:]
+                parts_of_score[f"{name}{of_class}"] = parts_of_score[name][-1:]
     if {"brier", "ece"} <= set(table) and pixels is not None:
-        found["brier"] = [np.stack([table["brier"].to_numpy() * pixels, pixels], 1)]
-    order = [str(column) for column in table if str(column) in found]
-    return {column: found[column] for column in order}
+        parts_of_score["brier"] = [np.stack([table["brier"].to_numpy() * pixels, pixels], 1)]
+    order = [str(column) for column in table if str(column) in parts_of_score]
+    return {column: parts_of_score[column] for column in order}
 
 
 def _class_parts(table, of_class, pixels) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Numerator and denominator of each score of a class, from the columns of the table."""
-    found = {}
+    parts = {}
     areas = [f"{name}{of_class}" for name in ("true_area", "predicted_area", "accuracy")]
     if pixels is not None and set(areas) <= set(table):
         true, predicted, right = (np.rint(table[name].to_numpy() * pixels) for name in areas)
         tp = (true + predicted + right - pixels) / 2
         counts = Counts(tp, predicted - tp, true - tp, right - tp)
         for name, weights in SCORES.items():
-            found[name] = tuple(sum(w * c for w, c in zip(each, counts)) for each in weights)
+            parts[name] = tuple(sum(w * c for w, c in zip(each, counts)) for each in weights)
     columns = [f"{name}{of_class}" for name in OBJECT_SCORES]
     if set(columns) <= set(table):
         objects, sensitivity, false, _, quality = (
@@ -298,10 +300,10 @@ def _class_parts(table, of_class, pixels) -> dict[str, tuple[np.ndarray, np.ndar
         )
         matched = np.rint(sensitivity * objects)
         half = (objects + matched + false) / 2
-        found["object_sensitivity"] = matched, objects
-        found["object_f1"] = matched, half
-        found["panoptic_quality"] = quality * half, half
-    return found
+        parts["object_sensitivity"] = matched, objects
+        parts["object_f1"] = matched, half
+        parts["panoptic_quality"] = quality * half, half
+    return parts
 
 
 def _rows(evaluated: Evaluated, groups: Groups) -> list[np.ndarray] | None:

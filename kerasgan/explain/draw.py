@@ -104,8 +104,8 @@ def _write_below(axis: Any, text: str) -> None:
     """Writes a line below a row, from its first panel on; the panel becomes no wider by it."""
     if text:
         axis.set_xlabel(" ", fontsize=9, labelpad=3)
-        place = {"xy": (0, 0), "xycoords": "axes fraction", "textcoords": "offset points"}
-        below = axis.annotate(text, xytext=(0, -3), va="top", fontsize=9, **place)
+        position = {"xy": (0, 0), "xycoords": "axes fraction", "textcoords": "offset points"}
+        below = axis.annotate(text, xytext=(0, -3), va="top", fontsize=9, **position)
         below.set_parse_math(False)  # of a name with two dollar signs
         below.set_in_layout(False)
 
@@ -167,8 +167,8 @@ def _legend(figure: Figure, full: Sequence[bool], differ: Sequence[bool]) -> Non
         dotted = {key[:-1]: value for key, value in DOTTED.items()}
         lines.append(Line2D([], [], label=label, **{**dotted, "linewidth": 1.2}))
     if lines:
-        place = {"loc": "outside lower left", "ncols": len(lines), "borderpad": 0.3}
-        figure.legend(handles=lines, fontsize=9, frameon=False, **place)
+        position = {"loc": "outside lower left", "ncols": len(lines), "borderpad": 0.3}
+        figure.legend(handles=lines, fontsize=9, frameon=False, **position)
 
 
 def _short(limit: float) -> str:

@@ -434,8 +434,8 @@ class Explainer:
         if key not in self._described:
             with tf.init_scope():
                 self._described[key] = describe_nodes(self.graph, key)
-        found = self._described[key]
-        return {name: found[own] for name, own in names.items() if own in found}
+        parts = self._described[key]
+        return {name: parts[own] for name, own in names.items() if own in parts}
 
     def _layers_to_keep(self, layers: Sequence[str] | None, images: np.ndarray) -> tuple | None:
         if layers is not None:

@@ -59,9 +59,9 @@ class Functions:
         if _on_one_of_several_devices():
             with BUILDING:
                 return self._trace(*key)  # of the weights that are this device's own
-        found = self.traced.get(key)
-        if found is not None:
-            return found
+        function = self.traced.get(key)
+        if function is not None:
+            return function
         with BUILDING:
             if key not in self.traced:
                 with tf.init_scope():

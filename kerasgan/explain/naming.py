@@ -64,13 +64,13 @@ def _name_layers(steps: Patterns) -> None:
     for path, value in graph.trace.placed.items():
         while value.step.name not in kept and len(image_inputs(value.step)) == 1:
             (value,) = steps.inside(value.step)  # it was taken off with the last activation
-        found = makers.get((value.step.name, value.output)) or within.get(value.step.name)
-        if found is not None and value.step in (*found.ahead, *found.before):
-            source = found.inputs[0]
-            found = makers.get((source.step.name, source.output))
-        if found is not None:
+        maker = makers.get((value.step.name, value.output)) or within.get(value.step.name)
+        if maker is not None and value.step in (*maker.ahead, *maker.before):
+            source = maker.inputs[0]
+            maker = makers.get((source.step.name, source.output))
+        if maker is not None:
             for name in (_own_name(steps, path), path):
-                graph.names.setdefault(name, found.name)
+                graph.names.setdefault(name, maker.name)
     operations = graph.trace.graph.get_operations()
     named = {path for op in operations for path, _ in layers_in(op.name, steps.layers)}
     outputs = {id(getattr(layer, "output", None)): layer.name for layer in steps.network.layers}

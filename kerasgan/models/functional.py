@@ -82,8 +82,8 @@ def is_functional(network: Any) -> bool:
 def feature_maps(network: keras.Model) -> dict[str, Any]:
     """Outputs (batch, height, width, channels) of the layers that have one, by name."""
     alone = [each for each in network.layers if not isinstance(each, keras.Model)]
-    found = {each.name: getattr(each, "output", None) for each in alone}
-    return {name: out for name, out in found.items() if len(getattr(out, "shape", ())) == 4}
+    outputs = {each.name: getattr(each, "output", None) for each in alone}
+    return {name: out for name, out in outputs.items() if len(getattr(out, "shape", ())) == 4}
 
 
 def way_down(network: keras.Model, size: tuple[int, int]) -> dict[str, int]:
@@ -179,8 +179,8 @@ def first_line(error: Exception) -> str:
     """The first line of an error that says something; Keras puts another before it."""
     plain = re.sub(r"\x1b\[\d*m", "", str(error))
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    about = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
-    lines = lines[about:]
+    wrapped = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    lines = lines[wrapped:]
     while len(lines) > 1 and lines[0].endswith(":"):
         lines[:2] = [" ".join(lines[:2])]
     return lines[0] if lines else type(error).__name__

@@ -160,7 +160,7 @@ def run_facts(
     size = "any size" if height is None else f"{height} × {width} pixels"
     threshold = described.get("Foreground above a probability of")
     output = f"{described['Output']}, from a probability for every pixel"
-    found = {
+    answers = {
         "input": (
             f"The pixels of one image and nothing else: {size}, {channels} channels",
             "model",
@@ -185,12 +185,12 @@ def run_facts(
         **{name: (text, "model") for name, text in _of_training(model, samples).items()},
     }
     if collected.labelled:
-        found.update(_of_scores(collected, shown))
+        answers.update(_of_scores(collected, shown))
     if balances:
-        found["explanations"] = (_explained(balances), "ledger")
+        answers["explanations"] = (_explained(balances), "ledger")
     if shortcuts is not None:
-        found["shortcuts"] = (" ".join(map(printable, shortcuts.findings)), "shortcuts")
-    return {name: fact for name, fact in found.items() if fact[0]}
+        answers["shortcuts"] = (" ".join(map(printable, shortcuts.findings)), "shortcuts")
+    return {name: fact for name, fact in answers.items() if fact[0]}
 
 
 def trained_on(model: Any, samples: Samples) -> bool | None:
@@ -216,7 +216,7 @@ def _of_training(model: Any, samples: Samples) -> dict[str, str]:
         return {}
     data, checked, bare = (_data_of(model, p) for p in ("data", "validation", "unlabelled"))
     last, recipe = fits[-1], getattr(model, "recipe", None) or {}
-    found = {
+    facts = {
         "fit": "; then ".join(_settings(fit, about) for fit, about in zip(fits, data)),
         "kept_epoch": _numbers(last, {"kept_epoch": "epoch {}", "epochs": "of {} done"}, " "),
         "fit_versions": fact_text(last.get("versions") or ""),
@@ -230,16 +230,16 @@ def _of_training(model: Any, samples: Samples) -> dict[str, str]:
             + f", validation {_count(other['images']) if other.get('images') else 'none recorded'}"
             for about, other, more in zip(data, checked, bare)
         ]
-        found["partitions"] = f"{'; then '.join(parts)}; this report {_reported(samples)}"
+        facts["partitions"] = f"{'; then '.join(parts)}; this report {_reported(samples)}"
     same = trained_on(model, samples)
     if same is not None:
-        found["independence"] = (
+        facts["independence"] = (
             "The files of this report are those of training: its scores say nothing of other images"
             if same
             else "The files of this report are not, as a set, those of training. Whether single "
             "images, or images of the same patient, are in both is not known"
         )
-    return found
+    return facts
 
 
 def _settings(fit: Mapping[str, Any], data: Mapping[str, Any]) -> str:

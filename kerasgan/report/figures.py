@@ -375,9 +375,14 @@ def _note(axes, text: str) -> None:
 
 def compare_regions(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return true positive, false positive, false negative and wrong-class pixels."""
-    true, found = truth != 0, prediction != 0
-    both = true & found
-    return both & (truth == prediction), found & ~true, true & ~found, both & (truth != prediction)
+    true, predicted = truth != 0, prediction != 0
+    both = true & predicted
+    return (
+        both & (truth == prediction),
+        predicted & ~true,
+        true & ~predicted,
+        both & (truth != prediction),
+    )
 
 
 def _mask_legend(truths, predictions, outlines) -> list:

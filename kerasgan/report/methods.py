@@ -59,11 +59,11 @@ def method_figure(
         axis.set_visible(False)
     for axis, metric in zip(axes.flat, metrics):
         part = summary[summary["metric"] == metric].set_index("method").reindex(methods)
-        for place, row in enumerate(part.itertuples()):
+        for row_index, row in enumerate(part.itertuples()):
             color = COLORS.get(row.kind, COLORS["control"])
             if np.isfinite(row.mean):
-                axis.plot([row.low, row.high], [place, place], color=color, linewidth=1.5)
-                axis.plot(row.mean, place, "o", color=color, markersize=4)
+                axis.plot([row.low, row.high], [row_index, row_index], color=color, linewidth=1.5)
+                axis.plot(row.mean, row_index, "o", color=color, markersize=4)
         axis.set_title(metric, fontsize=8)
         axis.set_yticks(range(len(methods)), methods, fontsize=7)
         axis.set_ylim(len(methods) - 0.5, -0.5)

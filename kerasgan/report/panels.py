@@ -112,9 +112,9 @@ class Panels:
                 maps += self._maps(part[some], whole[some], None if at else kept, start + at)
             if kept is not None:
                 _draw_masks(whole, kept / "masks.png", self.outlines)
-            for image, shown, found in zip(chosen, whole, maps):
-                about = {**image._asdict(), "maps": found}
-                yield {**_pictures(shown), **about, **heatmap_options([found])}
+            for image, shown, image_maps in zip(chosen, whole, maps):
+                about = {**image._asdict(), "maps": image_maps}
+                yield {**_pictures(shown), **about, **heatmap_options([image_maps])}
                 if bar is not None:
                     bar.add(1)
 
@@ -123,11 +123,11 @@ class Panels:
         probabilities = iterate_probability(self.model, part, **self.predicting)
         return [
             {
-                "image": part.image(place),
-                "truth": None if part.mask_paths is None else part.mask(place),
+                "image": part.image(index),
+                "truth": None if part.mask_paths is None else part.mask(index),
                 "prediction": decide(probability, self.threshold).astype(np.uint8),
             }
-            for place, probability in enumerate(probabilities)
+            for index, probability in enumerate(probabilities)
         ]
 
     def _layers(self, explainer: Any, image: np.ndarray) -> list[str]:
@@ -141,7 +141,7 @@ class Panels:
     ) -> list[list[dict[str, Any]]]:
         size = whole[0]["image"].shape[:2] if self.merged else self.size
         images, truth = _batch(part, size, self.mode)
-        found: list[list[dict[str, Any]]] = [[] for _ in whole]
+        maps: list[list[dict[str, Any]]] = [[] for _ in whole]
         for rule, explainer in self.explainers.items():
             if self.layers is None:
                 self.layers = self._layers(explainer, images[:1])
@@ -155,7 +155,7 @@ class Panels:
                 main.ledger.assign(image=lambda table: table["image"] + start)
             )
             places = {"": main.relevance, **{name: main.layers[name] for name in self.layers}}
-            self._add(found, whole, rule, "prediction", main, places)
+            self._add(maps, whole, rule, "prediction", main, places)
             if self.merged and truth is not None:
                 truth = _batch(part, main.logits.shape[1:3], self.placing)[1]
             for target in ("false_positives", "false_negatives") if truth is not None else ():
@@ -167,9 +167,9 @@ class Panels:
                         explainer, images[which], weights[which], self.layers
                     )
                     places = {"": more.relevance}
-                    few = [found[i] for i in which], [whole[i] for i in which]
+                    few = [maps[i] for i in which], [whole[i] for i in which]
                     self._add(*few, rule, target, more, places)
-        return found
+        return maps
 
     def _add(
         self,
@@ -182,16 +182,16 @@ class Panels:
     ) -> None:
         for row, (maps, shown) in enumerate(zip(found, whole)):
             size = shown["image"].shape[:2]
-            for place, relevance in places.items():
+            for layer, relevance in places.items():
                 whole_map = relevance[row].sum(-1, dtype=np.float64)
                 summed = pictures.inside(whole_map, size, self.mode)
-                entry: dict[str, Any] = {"rule": rule, "target": target, "place": place}
+                entry: dict[str, Any] = {"rule": rule, "target": target, "place": layer}
                 entry.update(pictures.relevance_map(summed)._asdict())
                 entry["cells"] = "{} × {}".format(*relevance.shape[1:3])
                 if not maps:
                     entry["over"] = pictures.laid_over(summed)
-                if place:
-                    entry["part"] = explanation.layers.describe(place)
+                if layer:
+                    entry["part"] = explanation.layers.describe(layer)
                 else:
                     region = np.any(explanation.target[row] != 0, -1)
                     if self.merged:
@@ -299,7 +299,7 @@ def _pictures(shown: dict[str, Any]) -> dict[str, Any]:
 
 def _numbered(whole: Sequence[Any]) -> list[str]:
     """What figures call the images of a report."""
-    return [f"image {place}" for place in range(1, len(whole) + 1)]
+    return [f"image {number}" for number in range(1, len(whole) + 1)]
 
 
 def _draw_masks(whole: list[dict[str, Any]], path: pathlib.Path, outlines: bool) -> None:

@@ -79,8 +79,8 @@ def conservation_sentence(books: Mapping[str, Any]) -> str:
         "unsupported": "to outputs without a contribution of the sign that the rule uses",
     }
     shares = [
-        f"{100 * books[name]:.1f} % {place}".replace("-", "\N{MINUS SIGN}")
-        for name, place in places.items()
+        f"{100 * books[name]:.1f} % {where}".replace("-", "\N{MINUS SIGN}")
+        for name, where in places.items()
         if name in ("pixels", "bias") or abs(books[name]) >= 0.0005
     ]
     opposite = round(books["pixels"], 3) * round(books["bias"], 3) < 0

@@ -640,8 +640,8 @@ class SegmentationGAN(keras.Model):
             return *self._segment(image, training=True), {}
         joined = {name: view for name, view in views.items() if name != PLAIN}
         sizes = [tf.shape(each)[0] for each in (image, *joined.values())]
-        found = self._segment(tf.concat([image, *joined.values()], 0), training=True)
-        first, *others = zip(*(tf.split(each, sizes) for each in found))
+        logits = self._segment(tf.concat([image, *joined.values()], 0), training=True)
+        first, *others = zip(*(tf.split(each, sizes) for each in logits))
         drawn = dict(zip(joined, others))
         if PLAIN in views:
             statistics = snapshot(batch_statistics(self._trained_generator))

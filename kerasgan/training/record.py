@@ -51,7 +51,7 @@ def settings_of(gan) -> dict[str, Any]:
         if network is not None
     }
     for name, learns in {"frozen": gan._learns, "frozen at compile": gan._learned}.items():
-        frozen = [place for place, each in enumerate(learns.values()) if not each]
+        frozen = [index for index, each in enumerate(learns.values()) if not each]
         described[name] = f"{len(frozen)} layers, {content_key(frozen)}"
     facts = _to_json({**gan._as_compiled, **described})
     for name in ("optimizer", "discriminator_optimizer"):

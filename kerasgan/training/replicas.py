@@ -139,10 +139,10 @@ def _distribute(data, devices: int):
         images = image if isinstance(image, tuple) else (image,)
         counts = [tf.shape(each)[0] for each in images]
         ordered = [order(count, tf.reduce_max(tf.stack(counts))) for count in counts]
-        found = tuple(tf.gather(each, part[0]) for each, part in zip(images, ordered))
+        gathered = tuple(tf.gather(each, part[0]) for each, part in zip(images, ordered))
         weights = tuple(part[1] for part in ordered)
         mask = tf.gather(mask, ordered[0][0])
-        return (found, mask, weights) if len(images) > 1 else (found[0], mask, weights[0])
+        return (gathered, mask, weights) if len(images) > 1 else (gathered[0], mask, weights[0])
 
     ordered = data.map(order_batch)
     for name in ("epoch", "start"):

@@ -274,9 +274,9 @@ def boxes(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     drawn = replicas.sample_uniform(tf.stack([tf.shape(images)[0], 3]), key)
     height = BOX ** drawn[:, 0]
     inside = []
-    for side, share, place in zip(images.shape[1:3], (height, BOX / height), (1, 2)):
+    for side, share, axis in zip(images.shape[1:3], (height, BOX / height), (1, 2)):
         length = tf.round(share * side)
-        first = tf.floor(drawn[:, place] * (side - length + 1))
+        first = tf.floor(drawn[:, axis] * (side - length + 1))
         pixels = tf.range(side, dtype=tf.float32)[None]
         within = (pixels >= first[:, None]) & (pixels < (first + length)[:, None])
         inside.append(tf.cast(within, tf.float32))

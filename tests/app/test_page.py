@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasgan.app import page, words
+from kerasgan.app import page, texts
 from kerasgan.app.images import Opened
 from kerasgan.app.network import Network
 from kerasgan.app.painting import Stroke
@@ -25,17 +25,17 @@ def test_captions_are_escaped(seen):
     picture, found = seen
     (mask,) = picture.masks
     for probable in (True, False):
-        text = words.mask_caption(picture, mask, False, probable)
+        text = texts.mask_caption(picture, mask, False, probable)
         assert "<img" not in text
         assert "true mask" in text
         assert "mask before" in text
-    text = words.relevance_caption(found[0], "", scales_of(found, ["", ""], False)[0])
+    text = texts.relevance_caption(found[0], "", scales_of(found, ["", ""], False)[0])
     assert "<strong>epsilon</strong>: pixels" in text
 
 
 def test_the_table_holds_plain_numbers(seen):
     _, found = seen
-    rows = words.table_rows(found)
+    rows = texts.table_rows(found)
     assert [row["number"] for row in rows] == list(range(len(rows)))
     assert rows[0]["view"] == "epsilon"
     assert rows[0]["relevance_in"] == pytest.approx(found[0].value, rel=1e-3)
@@ -52,13 +52,13 @@ def test_what_a_browser_sends_need_not_be_numbers(given):
 
 
 def test_what_of_two_models_cannot_be_compared(network, letterboxed):
-    assert words.differences_of([network]) == []
-    assert words.differences_of([network, network]) == []
-    (line,) = words.differences_of([network, letterboxed])
+    assert texts.differences_of([network]) == []
+    assert texts.differences_of([network, network]) == []
+    (line,) = texts.differences_of([network, letterboxed])
     assert "16 × 16 pixels (letterbox)" in line
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(image))
-    text = " ".join(words.differences_of([network, Network(model, name="other")]))
+    text = " ".join(texts.differences_of([network, Network(model, name="other")]))
     assert "other sees 8 × 8 pixels" in text
     assert "other sees the image in grey" in text
     assert "red has 1 and other has 2" in text
@@ -67,5 +67,5 @@ def test_what_of_two_models_cannot_be_compared(network, letterboxed):
 def test_a_view_without_an_answer_is_said(seen):
     picture, found = seen
     lost = Unexplained(View(1, "epsilon"), "other, epsilon", "The mask is empty")
-    assert "By other, epsilon: The mask is empty." in words.sentences_of(picture, [found[0], lost])
-    assert len(words.table_rows([lost, found[0]])) == len(found[0].ledger)
+    assert "By other, epsilon: The mask is empty." in texts.sentences_of(picture, [found[0], lost])
+    assert len(texts.table_rows([lost, found[0]])) == len(found[0].ledger)

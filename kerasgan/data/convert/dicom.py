@@ -99,8 +99,8 @@ def from_dicom(
         series[key] = sorted(members, key=_slice_order(members))
     mask_of = None
     if masks is not None:
-        found = sources.find_files(masks, "masks", _ending)
-        mask_of = dicom_masks.find_masks(pydicom, found, masks, listed, classes)
+        mask_files = sources.find_files(masks, "masks", _ending)
+        mask_of = dicom_masks.find_masks(pydicom, mask_files, masks, listed, classes)
 
     def pictures(members: list[_Image]) -> Iterator[output.Picture]:
         display = Display(pydicom, [image.file.path for image in members], limits)

@@ -73,8 +73,8 @@ def from_nifti(
     volumes = sources.find_files(images, "images", _ending)
     mask_paths = [None] * len(volumes)
     if masks is not None:
-        found = sources.find_files(masks, "masks", _ending)
-        mask_paths = sources.match_masks(volumes, found, isinstance(masks, (list, tuple)))
+        mask_files = sources.find_files(masks, "masks", _ending)
+        mask_paths = sources.match_masks(volumes, mask_files, isinstance(masks, (list, tuple)))
 
     merged: list[int] = []  # labels of the first mask with several
 

@@ -391,7 +391,7 @@ def _made(
 ) -> memoryview:
     """The bytes of an object made of frames, read again and compared."""
     header = frames[0].header
-    stand_ins = [_stand_in(pydicom, frame, place) for place, frame in enumerate(frames)]
+    stand_ins = [_stand_in(pydicom, frame, index) for index, frame in enumerate(frames)]
     options = {
         "series_instance_uid": series,
         "series_number": min(max(int(header.get("SeriesNumber") or 0), 0) * 100 + 1, 2**31 - 1),
@@ -455,12 +455,12 @@ def _refer(pydicom: Any, made: Any, frames: list[_Frame]) -> None:
     # Frames of one picture share a reference, so all are read before one is set.
     items = list(made.PerFrameFunctionalGroupsSequence)
     own = [item.DerivationImageSequence[0].SourceImageSequence[0] for item in items]
-    for item, reference, place in zip(items, own, _places(made)):
-        _set_reference(reference, [frames[place]])
+    for item, reference, index in zip(items, own, _places(made)):
+        _set_reference(reference, [frames[index]])
         if not placed:
             del item.PlanePositionSequence
             item.FrameContentSequence[0].StackID = "1"
-            item.FrameContentSequence[0].InStackPositionNumber = place + 1
+            item.FrameContentSequence[0].InStackPositionNumber = index + 1
     by_image: dict[str, list[_Frame]] = defaultdict(list)
     for frame in frames:
         by_image[frame.path].append(frame)
@@ -536,15 +536,15 @@ def _placed(data: Any, frames: list[_Frame]) -> Iterator[tuple[int, Any, np.ndar
 def _holds(data: Any, frames: list[_Frame], labels: np.ndarray) -> bool:
     """Whether a segmentation holds the labels of frames, and nothing else."""
     received = np.zeros_like(labels)
-    for place, item, pixels in _placed(data, frames):
+    for index, item, pixels in _placed(data, frames):
         name = "SegmentIdentificationSequence"
         segment = item.get(name) or data.SharedFunctionalGroupsSequence[0].get(name)
-        received[place] += pixels.astype(np.uint8) * np.uint8(segment[0].ReferencedSegmentNumber)
+        received[index] += pixels.astype(np.uint8) * np.uint8(segment[0].ReferencedSegmentNumber)
     return np.array_equal(received, labels)
 
 
 def _shows(data: Any, frames: list[_Frame], values: np.ndarray) -> bool:
     """Whether a map holds the values of frames, each once."""
-    placed = [(place, pixels) for place, _, pixels in _placed(data, frames)]
-    each_once = sorted(place for place, _ in placed) == list(range(len(frames)))
-    return each_once and all(np.array_equal(pixels, values[place]) for place, pixels in placed)
+    placed = [(index, pixels) for index, _, pixels in _placed(data, frames)]
+    each_once = sorted(index for index, _ in placed) == list(range(len(frames)))
+    return each_once and all(np.array_equal(pixels, values[index]) for index, pixels in placed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 from refusals import refused
-from toys import IMAGES, small
+from toys import IMAGES, shared_explainer
 
 import kerasgan as kg
 from kerasgan.data import synthetic
@@ -38,7 +38,7 @@ def dots(*placed):
 
 class TestChannelRelevance:
     def test_sums_over_places(self):
-        e = Explainer(small()).explain(IMAGES)
+        e = shared_explainer().explain(IMAGES)
         expected = e.layers["down_2"].astype("float64").sum((1, 2))
         np.testing.assert_allclose(channel_relevance(e, "down_2"), expected, rtol=1e-4, atol=1e-4)
 
@@ -77,7 +77,7 @@ class TestMostRelevant:
     @pytest.mark.parametrize("batch_size", [1, 4, 20])
     def test_equals_sorting_everything(self, batch_size):
         images = np.random.default_rng(0).uniform(-1, 1, (11, 8, 8, 3))
-        explainer = Explainer(small(batch_norm=True), "gamma")
+        explainer = shared_explainer("gamma", batch_norm=True)
         e = explainer.explain(images)
         arrived = e.layers["down_2"]
         share = arrived.sum((1, 2)) / np.abs(arrived).sum((1, 2, 3))[:, None]
@@ -104,7 +104,7 @@ class TestMostRelevant:
                 most.append(len(alive))
                 return image
 
-        explainer = Explainer(small())
+        explainer = shared_explainer()
         explain = explainer.explain
 
         def watched(images, *args, **kwargs):
@@ -138,7 +138,7 @@ class TestMostRelevant:
         assert most_relevant(explainer, IMAGES, name, target=np.ones((8, 8)))
 
     def test_bad_input(self):
-        explainer = Explainer(small())
+        explainer = shared_explainer()
         for options, message in (
             ({"count": 0}, "Argument 'count' must be a whole number from 1 up. Received: 0"),
             ({"batch_size": 1.5}, "Argument 'batch_size'.*Received: 1.5"),
@@ -152,7 +152,7 @@ class TestMostRelevant:
 
 class TestPicture:
     def test_shows_the_place_and_the_conditional_heatmap(self, tmp_path):
-        explainer = Explainer(small())
+        explainer = shared_explainer()
         found = most_relevant(explainer, IMAGES, "down_1", 3)
         figure = found.plot(tmp_path / "concepts.png", channels=[2, 0])
         assert (tmp_path / "concepts.png").stat().st_size > 10000
@@ -171,5 +171,5 @@ class TestPicture:
             np.testing.assert_allclose(shown[3 + index], over, atol=1e-5)
 
     def test_unknown_channels(self):
-        found = most_relevant(Explainer(small()), IMAGES, "down_2", 1)
+        found = most_relevant(shared_explainer(), IMAGES, "down_2", 1)
         refused(r"channels from 0 to 5 .*Received: \[6\]", found.plot, channels=[6])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from refusals import refused
-from toys import IMAGES, close, small
+from toys import IMAGES, close, shared_explainer, small
 
 from kerasgan.errors import KerasganError
 from kerasgan.explain import Composite, Epsilon, Explainer
@@ -17,18 +17,19 @@ def one_by_one(explainer, layer, count, **options):
 
 @pytest.mark.parametrize("rule", ["gamma", "epsilon-gamma-box"])
 def test_channels_add_up_to_the_unconditional_map(rule):
-    explainer = Explainer(small(batch_norm=True), rule)
+    explainer = shared_explainer(rule, batch_norm=True)
     whole = explainer.explain(IMAGES).relevance
     close(one_by_one(explainer, "up_1_skip", 8), whole)
 
 
 def test_what_passes_by_the_layer_takes_no_part():
-    model = small(batch_norm=True)
-    explainer = Explainer(model, "epsilon")
+    explainer = shared_explainer("epsilon", batch_norm=True)
     whole = explainer.explain(IMAGES)
     through = one_by_one(explainer, "down_2", 6)
     close(through, explainer.explain(IMAGES, through={"down_2": range(6)}).relevance)
-    no_skips = Explainer(model, Composite(("*", Epsilon()), keep_skips=False)).explain(IMAGES)
+    no_skips = Explainer(explainer.model, Composite(("*", Epsilon()), keep_skips=False)).explain(
+        IMAGES
+    )
     close(through, no_skips.relevance)
     by_skip = explainer.explain(IMAGES, through={"up_1_skip": range(4, 8)}).relevance
     close(through + by_skip, whole.relevance)
@@ -51,7 +52,7 @@ def test_against_a_walk_by_hand():
 
 
 def test_through_several_layers_one_after_the_other():
-    explainer = Explainer(small(batch_norm=True), "epsilon")
+    explainer = shared_explainer("epsilon", batch_norm=True)
     both = {"down_1": [0, 3], "up_1_act": [1, 2]}
     parts = [
         explainer.explain(IMAGES, through={"down_1": [a], "up_1_act": [b]}).relevance
@@ -66,7 +67,7 @@ def test_through_several_layers_one_after_the_other():
 
 
 def test_layers_and_ledger_before_the_layer():
-    explainer = Explainer(small(batch_norm=True), "epsilon")
+    explainer = shared_explainer("epsilon", batch_norm=True)
     whole = explainer.explain(IMAGES)
     found = explainer.explain(IMAGES, through={"down_2": [2]})
     assert {"down_1_conv", "down_1_act", "down_2_conv"} <= set(found.layers)
@@ -92,7 +93,7 @@ def test_other_channels_need_no_other_function():
 
 def test_with_presets_and_targets_that_need_values():
     pytest.importorskip("innvestigate")
-    explainer = Explainer(small(), "lrp.epsilon")
+    explainer = shared_explainer("lrp.epsilon")
     target = np.ones((8, 8))
     close(
         one_by_one(explainer, "up_1_act", 8, target=target),
@@ -114,9 +115,9 @@ def test_with_presets_and_targets_that_need_values():
     ],
 )
 def test_bad_channels(through, message):
-    refused(message, Explainer(small()).explain, IMAGES, through=through)
+    refused(message, shared_explainer().explain, IMAGES, through=through)
 
 
 def test_gradients_have_nothing_to_pass_on():
     with pytest.raises(KerasganError, match=r"'through' needs relevance .*Gradient"):
-        Explainer(small(), "gradient").explain(IMAGES, through={"down_2": [0]})
+        shared_explainer("gradient").explain(IMAGES, through={"down_2": [0]})

@@ -25,22 +25,25 @@ def discriminator(bias=True, **options):
     return model
 
 
-@pytest.mark.parametrize(
-    ("target", "explained"),
-    [
-        ("prediction", lambda logits: np.maximum(logits, 0)),
-        (targets.Class(0), lambda logits: np.maximum(-logits, 0)),
-        (ALL, lambda logits: logits),
-    ],
-)
-def test_sums_to_the_explained_logits_without_biases(target, explained):
+@pytest.fixture(scope="module")
+def explainer():
+    return DiscriminatorExplainer(discriminator())
+
+
+def test_sums_to_the_explained_logits_without_biases():
     model = discriminator(bias=False)
-    found = DiscriminatorExplainer(model).explain(IMAGES, MASKS, target)
+    explainer = DiscriminatorExplainer(model)
     logits = model([IMAGES, MASKS * 2 - 1], training=False).numpy()
-    close(found.logits, logits)
-    total = found.image_relevance.sum((1, 2, 3)) + found.mask_relevance.sum((1, 2, 3))
-    close(total, explained(logits).sum((1, 2, 3)), 1e-4)
-    assert found.explanation.target.any()
+    for target, explained in (
+        ("prediction", np.maximum(logits, 0)),
+        (targets.Class(0), np.maximum(-logits, 0)),
+        (ALL, logits),
+    ):
+        found = explainer.explain(IMAGES, MASKS, target)
+        close(found.logits, logits)
+        total = found.image_relevance.sum((1, 2, 3)) + found.mask_relevance.sum((1, 2, 3))
+        close(total, explained.sum((1, 2, 3)), 1e-4)
+        assert found.explanation.target.any()
 
 
 def test_is_input_times_gradient_of_both_inputs():
@@ -93,8 +96,8 @@ def test_one_score_for_the_whole_and_several_classes():
     found.plot()
 
 
-def test_picture(tmp_path):
-    found = DiscriminatorExplainer(discriminator()).explain(IMAGES, MASKS[..., 0], ALL)
+def test_picture(explainer, tmp_path):
+    found = explainer.explain(IMAGES, MASKS[..., 0], ALL)
     figure = found.plot(tmp_path / "judgement.png")
     assert (tmp_path / "judgement.png").stat().st_size > 10000
     maps = np.stack([found.image_relevance.sum(-1), found.mask_relevance.sum(-1)], 1)
@@ -125,5 +128,5 @@ def test_bad_models():
         (MASKS + np.nan, r"must lie in \[0, 1\]"),
     ],
 )
-def test_bad_masks(masks, message):
-    refused(message, DiscriminatorExplainer(discriminator()).explain, IMAGES, masks)
+def test_bad_masks(explainer, masks, message):
+    refused(message, explainer.explain, IMAGES, masks)

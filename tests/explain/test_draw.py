@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from refusals import refused
-from toys import IMAGES, small
+from toys import IMAGES, shared_explainer
 
 import kerasgan as kg
 from kerasgan import targets
 from kerasgan.errors import KerasganWarning
-from kerasgan.explain import Explainer, Explanation
+from kerasgan.explain import Explanation
 from kerasgan.explain.draw import (
     cells_of,
     draw,
@@ -238,7 +238,7 @@ def share(e):
 
 
 def test_rule_and_target_are_named_and_the_share_of_the_pixels_told(tmp_path):
-    e = Explainer(small(), "z-plus").explain(IMAGES[:1], np.ones((1, 8, 8, 1)), layers=())
+    e = shared_explainer("z-plus").explain(IMAGES[:1], np.ones((1, 8, 8, 1)), layers=())
     e.save(tmp_path / "e.npz")
     for drawn in (e, Explanation.load(tmp_path / "e.npz")):
         figure = draw(drawn)
@@ -248,7 +248,7 @@ def test_rule_and_target_are_named_and_the_share_of_the_pixels_told(tmp_path):
 
 def test_each_row_names_its_own_target():
     chosen = [targets.Pixel(3, 4), targets.Pixel(3, 4) - targets.Pixel(0, 0)]
-    e = Explainer(small(), "gradient").explain(IMAGES[:2], chosen, layers=())
+    e = shared_explainer("gradient").explain(IMAGES[:2], chosen, layers=())
     figure = draw(e)
     assert "below each row" in figure.get_suptitle()
     assert below(figure) == ["Pixel(y=3, x=4)"]
@@ -257,11 +257,11 @@ def test_each_row_names_its_own_target():
 
 def test_images_are_named_below_their_rows(tmp_path):
     names = ["costs_$5_to_$9", "b/_^{"]
-    e = Explainer(small(), "gradient").explain(IMAGES[:2], targets.Pixel(3, 4), layers=())
+    e = shared_explainer("gradient").explain(IMAGES[:2], targets.Pixel(3, 4), layers=())
     figure = e.plot(tmp_path / "e.png", names=names)
     assert [below(figure), below(figure, 1)] == [[names[0]], [names[1]]]
     assert "target: Pixel(y=3, x=4)" in figure.get_suptitle()
-    whole = Explainer(small(), "z-plus").explain(IMAGES[:2], np.ones((2, 8, 8, 1)), layers=())
+    whole = shared_explainer("z-plus").explain(IMAGES[:2], np.ones((2, 8, 8, 1)), layers=())
     for row, (text,) in enumerate(below(draw(whole, names=tuple(names)), n) for n in range(2)):
         assert text.startswith(f"{names[row]}; all pixels are explained")
     long = [f"{'folder/' * 20}{n}" for n in range(2)]
@@ -273,7 +273,7 @@ def test_images_are_named_below_their_rows(tmp_path):
 
 def test_the_share_is_left_out_where_the_ledger_cannot_tell():
     one = targets.Pixel(3, 4)
-    explainer = Explainer(small(), "epsilon")
+    explainer = shared_explainer("epsilon")
     assert len(below(draw(explainer.explain(IMAGES[:1], one, layers=())))) == 1
     through = {"down_1": [0]}
     assert not below(draw(explainer.explain(IMAGES[:1], one, layers=(), through=through)))

@@ -1,5 +1,6 @@
 """The explainer from outside: what it promises a user."""
 
+import functools
 import pathlib
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from refusals import refused
-from toys import IMAGES, close, small, with_random_weights
+from toys import IMAGES, close, shared_explainer, small, with_random_weights
 
 import kerasgan.models
 from kerasgan.errors import KerasganError, KerasganWarning
@@ -31,12 +32,13 @@ from kerasgan.explain import (
 from kerasgan.stack import KERAS_3
 
 
+@functools.cache
 def bias_free():
     model = small()
     for variable in model.weights:
         if "bias" in variable.name:
             variable.assign(tf.zeros_like(variable))
-    return model
+    return Explainer(model, "epsilon")
 
 
 COMMON = ("lrp.sequential_preset_a", "lrp.sequential_preset_b_flat", "lrp.alpha_2_beta_1")
@@ -53,15 +55,15 @@ def explained_logit(e):
 
 class TestRight:
     def test_logits_and_prediction(self):
-        model = small(batch_norm=True)
-        e = Explainer(model).explain(IMAGES)
-        close(tf.sigmoid(e.logits), model.predict(IMAGES, verbose=0))
+        explainer = shared_explainer(batch_norm=True)
+        e = explainer.explain(IMAGES)
+        close(tf.sigmoid(e.logits), explainer.model.predict(IMAGES, verbose=0))
         assert np.array_equal(e.prediction, e.logits > 0)
         assert np.array_equal(e.target, e.logits > 0)
 
     @pytest.mark.parametrize("rule", [n for n in rule_names() if not n.startswith("lrp.")])
     def test_every_rule_runs_and_none_leaks(self, rule):
-        explainer = Explainer(small(batch_norm=True), rule)
+        explainer = shared_explainer(rule, batch_norm=True)
         e = explainer.explain(IMAGES)
         assert np.isfinite(e.relevance).all()
         assert np.abs(e.relevance).max() > 0
@@ -78,27 +80,29 @@ class TestRight:
 
     @pytest.mark.parametrize("rule", ["epsilon-gamma-box", "alpha2beta1", "smoothgrad"])
     def test_batches_do_not_matter(self, rule):
-        model = small(batch_norm=True)
-        together = Explainer(model, rule).explain(IMAGES)
-        one_by_one = Explainer(model, rule, batch_size=1).explain(IMAGES)
+        explainer = Explainer(small(batch_norm=True), rule, batch_size=1)
+        one_by_one = explainer.explain(IMAGES)
+        explainer.batch_size = None
+        together = explainer.explain(IMAGES)
         close(one_by_one.relevance, together.relevance)
         for name in ("down_1_conv", "up_1_skip"):
             close(one_by_one.layers[name], together.layers[name])
         if rule != "smoothgrad":
             column = "relevance_out"
             close(one_by_one.ledger[column].to_numpy(), together.ledger[column].to_numpy())
-        pieces = Explainer(model, rule, batch_size=2).explain(IMAGES, target=together.target)
+        explainer.batch_size = 2
+        pieces = explainer.explain(IMAGES, target=together.target)
         close(pieces.relevance, together.relevance)
 
     def test_relevance_at_layers(self):
-        e = Explainer(bias_free(), "epsilon").explain(IMAGES)
+        e = bias_free().explain(IMAGES)
         for name in ("down_2_conv", "down_2", "up_1_act", "head", "mask"):
             assert e.layers[name].shape[0] == len(IMAGES)
         assert e.layers["down_2"] is e.layers["down_2_act"]
         skip, up = e.layers["down_1_act"], e.layers["up_1_skip"]
         np.testing.assert_allclose(up.sum((1, 2, 3)), explained_logit(e), rtol=1e-4)
         np.testing.assert_allclose(skip.sum((1, 2, 3)), explained_logit(e), rtol=1e-4)
-        named = Explainer(bias_free(), "epsilon").explain(IMAGES, layers=["down_2"])
+        named = bias_free().explain(IMAGES, layers=["down_2"])
         assert np.array_equal(named.layers["down_2"], e.layers["down_2"])
         assert "up_1_skip" not in named.layers
 
@@ -120,9 +124,8 @@ class TestRight:
         np.testing.assert_allclose(e.relevance.sum((1, 2, 3)), change.sum((1, 2, 3)), rtol=0.02)
 
     def test_smoothgrad_without_noise_is_the_gradient(self):
-        model = small()
-        smooth = Explainer(model, SmoothGrad(samples=2, noise=0.0)).explain(IMAGES)
-        close(smooth.relevance, Explainer(model, "gradient").explain(IMAGES).relevance)
+        smooth = Explainer(small(), SmoothGrad(samples=2, noise=0.0)).explain(IMAGES)
+        close(smooth.relevance, shared_explainer("gradient").explain(IMAGES).relevance)
 
 
 class TestTargets:
@@ -273,7 +276,7 @@ class TestLive:
             np.testing.assert_allclose(e.logits, model(IMAGES), rtol=1e-4, atol=1e-5)
 
     def test_in_a_function_and_a_pipeline(self):
-        explainer = Explainer(small(batch_norm=True), "z-plus")
+        explainer = shared_explainer("z-plus", batch_norm=True)
         expected = explainer.explain(IMAGES).relevance
 
         @tf.function
@@ -357,7 +360,7 @@ class TestExplanation:
         e.plot(tmp_path / "new" / "e.png")
 
     def test_layers_are_copied_when_they_are_asked_for(self, tmp_path):
-        e = Explainer(small(), "gamma").explain(IMAGES)
+        e = shared_explainer("gamma").explain(IMAGES)
         kept = e.layers.arrays
         assert not any(isinstance(array, np.ndarray) for array in kept.values())
         found = e.layers["down_2"]
@@ -381,7 +384,7 @@ class TestExplanation:
             refused(f"{name}' is no explanation", Explanation.load, tmp_path / name)
 
     def test_ledger(self):
-        ledger = Explainer(small(), "epsilon").explain(IMAGES).ledger
+        ledger = shared_explainer("epsilon").explain(IMAGES).ledger
         assert list(ledger.columns) == [
             *("image", "layer", "kind", "relevance_in", "relevance_out", "bias", "stabiliser"),
             *("unsupported", "absolute", "remainder"),
@@ -390,7 +393,7 @@ class TestExplanation:
         assert sorted(set(ledger["image"])) == [0, 1, 2]
 
     def test_skips(self):
-        e = Explainer(bias_free(), "epsilon").explain(IMAGES)
+        e = bias_free().explain(IMAGES)
         table = e.skips
         assert list(table.columns) == ["image", "layer", "source", "path", "relevance", "share"]
         sources = dict(zip(table["path"], table["source"]))
@@ -403,7 +406,7 @@ class TestExplanation:
         np.testing.assert_allclose(table.groupby("image")["share"].sum(), 1, rtol=1e-4)
 
     def test_gradients_have_no_ledger(self):
-        explainer = Explainer(small(), "gradient")
+        explainer = shared_explainer("gradient")
         assert explainer.explain(IMAGES).ledger.empty
         assert explainer.explain(IMAGES).skips.empty
         refused("keeps no complete ledger", explainer.check, IMAGES)
@@ -447,9 +450,9 @@ class TestKindsOfModels:
         assert np.all(component.target <= e.target)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def explainer():
-    return Explainer(small())
+    return shared_explainer()
 
 
 class TestBadInput:
@@ -505,12 +508,10 @@ class TestBadInput:
             e = explainer.explain(IMAGES, np.zeros((8, 8)))
         assert not e.relevance.any()
 
-    def test_many_images_warn_before_they_fill_the_memory(self, monkeypatch):
-        from kerasgan.explain import explainer as module
-
-        monkeypatch.setattr(module, "MEMORY", 4000)
+    def test_many_images_warn_before_they_fill_the_memory(self, explainer, monkeypatch):
+        monkeypatch.setattr("kerasgan.explain.explainer.MEMORY", 4000)
         with pytest.warns(KerasganWarning, match="Relevance at layers is not kept"):
-            e = Explainer(small()).explain(IMAGES)
+            e = explainer.explain(IMAGES)
         assert len(e.layers) == 0
 
 

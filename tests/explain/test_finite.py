@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from refusals import refused
-from toys import IMAGES, small
+from toys import IMAGES, shared_explainer, small
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
@@ -48,7 +48,7 @@ def test_relevance_without_a_ledger():
 def test_huge_images():
     images = IMAGES.astype("float64")
     images[1] = 3e38
-    explainer = Explainer(small())
+    explainer = shared_explainer()
     with pytest.raises(
         KerasganError, match=r"NaN or infinity for image\(s\) \[1\], counted from 0, .* to 3e\+38"
     ):

@@ -9,7 +9,7 @@ import tensorflow as tf
 import toys
 from keras import layers
 from refusals import refused
-from toys import IMAGES, small, with_random_weights
+from toys import IMAGES, shared_explainer, small, with_random_weights
 
 import kerasgan as kg
 from kerasgan.errors import KerasganError
@@ -40,11 +40,6 @@ def maps(explainer, images, target, **options):
 
 
 close = functools.partial(toys.close, tolerance=1e-4)
-
-
-@functools.cache
-def explainer_of(place):
-    return Explainer(small(batch_norm=True), METHODS[place])
 
 
 def with_fill(images, fill):
@@ -201,7 +196,7 @@ class TestGradCAM:
     def test_names_of_layers(self):
         """A folded layer stands for the one before; a beginning for the last layer of that name."""
         explainers = {
-            name: Explainer(small(batch_norm=True), GradCAM(name))
+            name: shared_explainer(GradCAM(name), batch_norm=True)
             for name in ("down_2_bn", "down_2_conv", "down_2", "down_2_act")
         }
         found = {name: explainers[name].explain(IMAGES).relevance for name in explainers}
@@ -251,9 +246,9 @@ class TestGradCAM:
 class TestAll:
     """What holds for every method."""
 
-    @pytest.fixture(params=range(3), ids=["grad-cam", "occlusion", "rise"])
+    @pytest.fixture(params=METHODS, ids=["grad-cam", "occlusion", "rise"])
     def explainer(self, request):
-        return explainer_of(request.param)
+        return shared_explainer(request.param, batch_norm=True)
 
     def test_independent_of_the_batch(self, explainer):
         together = maps(explainer, IMAGES, "prediction")
@@ -363,7 +358,7 @@ class TestProgress:
     @pytest.mark.parametrize("method", METHODS[1:])
     def test_layers_are_refused(self, method):
         with pytest.raises(KerasganError, match="'layers' must be left out"):
-            Explainer(small(), method).explain(IMAGES, layers=["down_2"])
+            shared_explainer(method).explain(IMAGES, layers=["down_2"])
 
 
 def test_judges_and_merged_predictions_are_explained(tmp_path):

@@ -1,11 +1,15 @@
 """A small network with a skip connection, and images for it."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import layers
 
+from kerasgan.explain import Explainer
 from kerasgan.explain.canonize import read_graph
 from kerasgan.explain.linear import Linear
+from kerasgan.explain.methods import DEFAULT_RULE
 
 
 def close(a, b, tolerance=1e-5):
@@ -37,6 +41,12 @@ def small(batch_norm=False, slope=0.2):
     x = layers.ReLU(name="up_1_act")(x)
     x = layers.Conv2D(1, 1, name="head")(x)
     return with_random_weights(keras.Model(image, layers.Activation("sigmoid", name="mask")(x)))
+
+
+@functools.cache
+def shared_explainer(rule=DEFAULT_RULE, batch_norm=False):
+    """An explainer of `small`, traced once for all tests that change neither it nor the network."""
+    return Explainer(small(batch_norm), rule)
 
 
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (3, 8, 8, 3)).astype("float32")

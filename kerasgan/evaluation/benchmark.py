@@ -338,7 +338,7 @@ class ExplanationBenchmark:
         The first column is the index of an image in its batch in `rows`, and its name in the table.
         """
         folder = self.cache_folder(facts)
-        bar = keras.utils.Progbar(len(self.samples), unit_name="image") if self.verbose else None
+        bar = keras.utils.Progbar(len(self.samples), unit_name="image", verbose=bool(self.verbose))
         again = "measure this batch again"
         for number, batch in enumerate(self):
             file = None if folder is None else folder / f"batch_{number:05}.csv"
@@ -354,8 +354,7 @@ class ExplanationBenchmark:
                 raise KerasganError(f"File {file} is damaged. Delete it to {again}")
             names = np.array(batch.names, dtype=object)
             yield batch, table.assign(name=names[table["name"].to_numpy(int)])
-            if bar is not None:
-                bar.add(len(batch.images))
+            bar.add(len(batch.images))
 
 
 def check_some(samples: Any, least: int = 1) -> Samples:

@@ -284,7 +284,7 @@ def _score_images(
 ) -> Evaluated:
     """Score masks as they come."""
     labels, pixels = range(1, max(2, samples.classes)), []
-    bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
+    bar = keras.utils.Progbar(len(samples), unit_name="image", verbose=bool(verbose))
     further = set(scores) - {"calibration"}
 
     def score(index: int, mask: np.ndarray) -> dict[str, Any]:
@@ -307,8 +307,7 @@ def _score_images(
     def take(most: int) -> None:
         while len(begun) > most:
             rows.append(begun.popleft().result())
-            if bar is not None:
-                bar.add(1)
+            bar.add(1)
 
     # Masks are made, by a network perhaps, while those before are scored.
     with ThreadPoolExecutor(1) as scoring:

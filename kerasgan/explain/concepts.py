@@ -202,7 +202,7 @@ def most_relevant(
     explain = functools.partial(explainer.explain, target=target)
     best: tuple[np.ndarray, ...] | None = None
     totals, used, cell = 0.0, 0, (1, 1)
-    bar = keras.utils.Progbar(len(images), unit_name="image") if verbose else None
+    bar = keras.utils.Progbar(len(images), unit_name="image", verbose=bool(verbose))
     for first in range(0, len(images), batch_size):
         indices = np.arange(first, min(first + batch_size, len(images)))
         batch = load(indices)
@@ -218,8 +218,7 @@ def most_relevant(
         totals, used = totals + share.sum(0), used + len(share)
         positions = _positions(arrived, grid, batch.shape[1:3])
         best = _merge(best, share, indices[some], positions, count)
-        if bar is not None:
-            bar.add(len(indices))
+        bar.add(len(indices))
     if not used:
         raise KerasganError(
             f"In none of the {len(images)} images there is anything to explain: target {target!r} "

@@ -190,7 +190,7 @@ def _doubt(gan: Any, samples: Samples, options: Mapping[str, Any]) -> Iterator[f
         )
     size = check_whole_number("batch_size", options.get("batch_size", BATCH), 1)
     names, load = image_source(samples, member.network)
-    bar = keras.utils.Progbar(len(names), unit_name="image") if options.get("verbose") else None
+    bar = keras.utils.Progbar(len(names), unit_name="image", verbose=bool(options.get("verbose")))
     for start in range(0, len(names), size):
         part = range(start, min(start + size, len(names)))
         batch = bring_whole(member.network, [load(index) for index in part], window)
@@ -200,8 +200,7 @@ def _doubt(gan: Any, samples: Samples, options: Mapping[str, Any]) -> Iterator[f
             if not np.isfinite(score):
                 raise KerasganError(f"The discriminator gave NaN or infinity for {names[index]}")
             yield float(score)
-        if bar is not None:
-            bar.add(len(part))
+        bar.add(len(part))
 
 
 def _check_discriminator(model: Any) -> None:

@@ -145,10 +145,9 @@ def iterate_logits(
     def finished() -> Iterator[Any]:
         while done:
             yield done.popleft().result()
-            if bar is not None:
-                bar.add(1)
+            bar.add(1)
 
-    bar = keras.utils.Progbar(len(names), unit_name="image") if verbose else None
+    bar = keras.utils.Progbar(len(names), unit_name="image", verbose=bool(verbose))
     sums: dict[int, np.ndarray] = {}
     done: deque[Future] = deque()
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))

@@ -105,10 +105,9 @@ def collect(
             for counts, score in zip(counted, table["jaccard"])
         ]
     else:
-        bar = keras.utils.Progbar(len(samples), unit_name="image") if verbose else None
+        bar = keras.utils.Progbar(len(samples), unit_name="image", verbose=bool(verbose))
         for _ in masks():
-            if bar is not None:
-                bar.add(1)
+            bar.add(1)
         table, summary = pd.DataFrame(rows), None
         table.insert(0, "name", list(samples.names))
     table["name"] = [printable(name) for name in samples.names]

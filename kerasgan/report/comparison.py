@@ -262,7 +262,7 @@ def _shown_images(
     """What is shown of each chosen image, with a panel for each model."""
     for part in panels:
         part.chosen = list(chosen)
-    bar = keras.utils.Progbar(len(chosen), unit_name="image") if verbose else None
+    bar = keras.utils.Progbar(len(chosen), unit_name="image", verbose=bool(verbose))
     made = zip(*(part.make(verbose=False) for part in panels))
     for number, (image, panels_of_image) in enumerate(zip(chosen, made), 1):
         uri, size = photo(samples.image(image.index), SIDE)
@@ -274,8 +274,7 @@ def _shown_images(
             "truth": None if truth is None else outline_layer(truth, None, size),
             **heatmap_options(panel["maps"] for panel in panels_of_image),
         }
-        if bar is not None:
-            bar.add(1)
+        bar.add(1)
 
 
 def _pairs(

@@ -97,7 +97,7 @@ class Panels:
 
         In the folder `figures`, if there is one, go figures of the first images, to print.
         """
-        bar = keras.utils.Progbar(len(self.chosen), unit_name="image") if verbose else None
+        bar = keras.utils.Progbar(len(self.chosen), unit_name="image", verbose=bool(verbose))
         for start in range(0, len(self.chosen), TOGETHER):
             chosen = self.chosen[start : start + TOGETHER]
             part = self.samples[[image.index for image in chosen]]
@@ -115,8 +115,7 @@ class Panels:
             for image, shown, image_maps in zip(chosen, whole, maps):
                 about = {**image._asdict(), "maps": image_maps}
                 yield {**_pictures(shown), **about, **heatmap_options([image_maps])}
-                if bar is not None:
-                    bar.add(1)
+                bar.add(1)
 
     def _whole(self, part: Samples, chosen: Sequence[ShownImage]) -> list[dict[str, Any]]:
         """Image, truth and prediction of each at the size of the image."""

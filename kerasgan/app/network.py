@@ -72,7 +72,7 @@ class Network:
         options = dict(options or {})
         (member,) = members_of(model)
         self.model, self.name, self.member = model, name, member
-        self.size = input_size(member, options.get("size"))
+        self.size = input_size(member.network, options.get("size"))
         framing = framing_of([member.network], options.get("mode"), options.get("scale"))
         self.mode, self.scale = framing
         self.threshold = options.get("threshold", 0.5)

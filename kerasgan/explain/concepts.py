@@ -38,8 +38,9 @@ from kerasgan.explain.explainer import Explainer
 from kerasgan.explain.explanation import Explanation
 from kerasgan.explain.functions import channel_mask
 from kerasgan.explain.targets import TargetLike
+from kerasgan.inference.members import input_size
 from kerasgan.models.framing import bring_whole
-from kerasgan.validation import check_size, check_whole_number
+from kerasgan.validation import check_whole_number
 
 
 def channel_relevance(explanation: Explanation, layer: str) -> np.ndarray:
@@ -240,17 +241,9 @@ def _loader(
     if not len(images):
         raise KerasganError("Argument 'images' must hold at least one image. Received: none")
     _, *sides, channels = explainer.model.input_shape
-    if size is not None:
-        size = check_size("size", size)
-    elif None not in sides:
-        size = tuple(sides)
-    elif isinstance(images, Samples):
-        raise KerasganError(
-            f"Argument 'size' must be given, since '{explainer.model.name}' takes images of any "
-            "size: the size that it was trained at"
-        )
-    else:
+    if size is None and None in sides and not isinstance(images, Samples):
         size = np.shape(images[0])[:2]
+    size = input_size(explainer.model, size)
     read = images.__getitem__
     if isinstance(images, Samples):
         read = dataclasses.replace(images, channels=channels or images.channels).image

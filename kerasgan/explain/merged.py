@@ -75,7 +75,7 @@ class MergedExplainer:
         members = members_of(model)
         mode, scale = framing_of([member.network for member in members], mode, scale)
         check_tiling(mode, overlap, scale)
-        self.window = input_size(members[0], size)
+        self.window = input_size(members[0].network, size)
         self.views = augmentation_views(augment, self.window)
         self.tiling = (mode, overlap, scale)
         self.explainers = [

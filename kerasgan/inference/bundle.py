@@ -460,7 +460,7 @@ def _check_preprocessing(options: dict[str, Any], network: keras.Model) -> dict[
         check_choice("preprocessing", name, PREPROCESSING)
     given = {**PREPROCESSING, **options}
     member = members_of(network)[0]
-    size = input_size(member, given["size"])
+    size = input_size(member.network, given["size"])
     check_size("size", size)
     check_tiling(given["mode"], given["overlap"], given["scale"])
     augmentation_views(given["augment"], size)

@@ -201,7 +201,7 @@ def _member_of(model: Any, size: Any) -> tuple[Member, tuple[int, int]]:
             f"Argument 'model' must be one network to be exported. Received: {len(members)}; "
             "export each"
         )
-    return members[0], input_size(members[0], size)
+    return members[0], input_size(members[0].network, size)
 
 
 def _probability_function(

@@ -140,9 +140,9 @@ def have_same_weights(a: keras.Model, b: keras.Model) -> bool:
     return len(first) == len(second) > 0 and all(map(np.array_equal, first, second))
 
 
-def input_size(member: Member, size: Any) -> tuple[int, int]:
+def input_size(network: keras.Model, size: Any) -> tuple[int, int]:
     """Say at which (height, width) a network runs, `size` being what the user asked for."""
-    network_size, name = tuple(member.network.inputs[0].shape[1:3]), member.network.name
+    network_size, name = tuple(network.inputs[0].shape[1:3]), network.name
     if size is None:
         if None in network_size:
             raise KerasganError(

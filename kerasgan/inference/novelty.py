@@ -77,7 +77,7 @@ class Novelty:
         """
         network = generator_of(model)
         (member,) = members_of(network)
-        window = input_size(member, self.size)
+        window = input_size(member.network, self.size)
         names, features = _features(network, images, self.layers, window, self._before)
         for layer, values in features.items():
             channels = self._known[layer]["center"].size
@@ -212,7 +212,7 @@ def fit_novelty(
             raise invalid(name, f"at least {least} images", len(samples))
     network = generator_of(model)
     (member,) = members_of(network)
-    window, before = input_size(member, size), preprocess_of(network, preprocess)
+    window, before = input_size(member.network, size), preprocess_of(network, preprocess)
     if layers is None:  # the last of each size
         layers = {area: name for name, area in way_down(network, window).items()}.values()
     layers = list(layers)

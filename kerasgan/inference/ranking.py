@@ -182,7 +182,7 @@ def _doubt(gan: Any, samples: Samples, options: Mapping[str, Any]) -> Iterator[f
     for name in options:
         check_choice("options", name, ("size", "batch_size", "verbose"))
     (member,) = members_of(gan)
-    window = input_size(member, options.get("size"))
+    window = input_size(member.network, options.get("size"))
     if framing_of([member.network]).mode == WINDOW:
         raise KerasganError(
             "Argument 'by' must be 'disagreement' or 'entropy' for a network that was trained on "

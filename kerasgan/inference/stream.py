@@ -127,7 +127,7 @@ def iterate_logits(
         [((48, 64, 1), (48, 64))]
     """
     members = members_of(with_input_shape(model, images, size))
-    (window,) = {input_size(member, size) for member in members}
+    (window,) = {input_size(member.network, size) for member in members}
     mode, scale = framing_of([member.network for member in members], mode, scale)
     check_tiling(mode, overlap, scale)
     views = augmentation_views(augment, window)

@@ -205,9 +205,9 @@ def test_what_would_have_no_effect_is_refused(both, options, message):
         refused(message, gan.compile, **options)
 
 
-def test_one_optimizer_cannot_serve_both():
-    both = keras.optimizers.Adam()
-    refused("another object than 'optimizer'", small_gan().compile, both, both)
+def test_one_optimizer_cannot_serve_both(both):
+    optimizer = keras.optimizers.Adam()
+    refused("another object than 'optimizer'", both[0].compile, optimizer, optimizer)
 
 
 def test_arguments_of_keras_that_work_are_passed_on():
@@ -216,16 +216,16 @@ def test_arguments_of_keras_that_work_are_passed_on():
     assert gan.run_eagerly
 
 
-def test_optimizers_that_cannot_be_used_are_named():
-    gan, average = small_gan(), keras.optimizers.SGD(0.1, use_ema=True)
+def test_optimizers_that_cannot_be_used_are_named(both):
+    average = keras.optimizers.SGD(0.1, use_ema=True)
     with pytest.raises(kg.KerasganError, match=r"'discriminator_optimizer' must not average.*ema_"):
-        gan.compile(discriminator_optimizer=average)
+        both[0].compile(discriminator_optimizer=average)
 
 
 @pytest.mark.skipif(KERAS_3, reason="Keras 3 has no optimizers of the legacy kind")
-def test_optimizers_of_the_legacy_kind_are_named():
+def test_optimizers_of_the_legacy_kind_are_named(both):
     with pytest.raises(kg.KerasganError, match=r"'optimizer' must be .*keras\.optimizers\.SGD"):
-        small_gan().compile(keras.optimizers.legacy.SGD(0.1))
+        both[0].compile(keras.optimizers.legacy.SGD(0.1))
 
 
 def test_a_generator_of_two_inputs_is_refused_by_their_names():
@@ -236,8 +236,8 @@ def test_a_generator_of_two_inputs_is_refused_by_their_names():
 
 
 @pytest.mark.parametrize("count", [{"batch_size": 0}, {"epochs": "3"}, {"steps_per_epoch": 0}])
-def test_counts_that_count_nothing_are_refused(count):
-    (name,) = count
-    refused(f"'{name}' must be a whole number from", small_gan().fit, *some_data(2), **count)
+def test_counts_that_count_nothing_are_refused(both, count):
+    (gan, _), (name,) = both, count
+    refused(f"'{name}' must be a whole number from", gan.fit, *some_data(2), **count)
     if name == "batch_size":
-        refused("'batch_size' must be", small_gan().evaluate, *some_data(2), **count)
+        refused("'batch_size' must be", gan.evaluate, *some_data(2), **count)

@@ -20,7 +20,7 @@ class Scores(keras.callbacks.Callback):
         self.model.recipe = {"epoch": epoch}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gan():
     gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
     gan.compile("sgd")

@@ -34,6 +34,7 @@ from kerasgan.data.samples import Samples
 from kerasgan.data.windows import WINDOW
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.explain.draw import layers_to_show
+from kerasgan.inference.predict import mask_paths
 from kerasgan.inference.stream import to_samples
 from kerasgan.models.framing import framing_of
 from kerasgan.report.output_folder import check_report_folder
@@ -60,13 +61,16 @@ def predict(
     if overwrite and format != "png":
         raise KerasganError(f"Argument '--overwrite' is for png. Received: --format {format}")
     check_converted(format, images)
+    samples = to_samples(images)
+    if format == "png":
+        with named_out("folder"):
+            mask_paths(samples, out, overwrite)
     loaded = load_model(model)
     segments = check_segments(format, segments, classes_of(loaded))
     options = options_of(loaded, (*VIEWS, "clean"))
     options.update(_given(threshold=threshold, mode=mode))
     if augment:
         options["augment"] = True
-    samples = to_samples(images)
     predict_to = functools.partial(
         kg.inference.predict_to_folder,
         loaded,

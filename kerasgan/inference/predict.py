@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from kerasgan.data.resize import resize_back
+from kerasgan.data.samples import Samples
 from kerasgan.errors import KerasganError
 from kerasgan.inference.clean import clean_mask, cleaning_steps
 from kerasgan.inference.members import members_of, to_probabilities, with_input_shape
@@ -142,6 +143,24 @@ def predict_to_folder(
             "Argument 'images' must be Samples or a path, to have names for the files. "
             f"Received: {type(images).__name__}; use predict for arrays"
         )
+    paths = mask_paths(samples, folder, overwrite)
+    try:
+        for path, probability in zip(paths, iterate_probability(model, samples, **options)):
+            mask = clean_mask(decide(probability, threshold), clean)
+            picture = Image.fromarray(mask * np.uint8(255) if mask.dtype == bool else mask)
+            content = io.BytesIO()
+            picture.save(content, "PNG")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, content.getbuffer())
+    except OSError as error:
+        raise KerasganError(
+            f"Argument 'folder' must be a folder that can be written. Received: {folder} ({error})"
+        ) from error
+    return paths
+
+
+def mask_paths(samples: Samples, folder: str | os.PathLike, overwrite: bool) -> list[pathlib.Path]:
+    """Return where masks go; refuse a folder in which something would be lost."""
     paths = [pathlib.Path(folder) / f"{name}.png" for name in samples.names]
     own = {os.path.realpath(file) for file in (*samples.image_paths, *(samples.mask_paths or ()))}
     lost = [path for path in paths if os.path.realpath(path) in own]
@@ -157,18 +176,6 @@ def predict_to_folder(
             f"Argument 'folder' already holds {len(existing)} of the {len(paths)} masks, such as "
             f"{existing[0]}. Pass another folder, or overwrite=True"
         )
-    try:
-        for path, probability in zip(paths, iterate_probability(model, samples, **options)):
-            mask = clean_mask(decide(probability, threshold), clean)
-            picture = Image.fromarray(mask * np.uint8(255) if mask.dtype == bool else mask)
-            content = io.BytesIO()
-            picture.save(content, "PNG")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, content.getbuffer())
-    except OSError as error:
-        raise KerasganError(
-            f"Argument 'folder' must be a folder that can be written. Received: {folder} ({error})"
-        ) from error
     return paths
 
 

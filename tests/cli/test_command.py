@@ -184,15 +184,18 @@ def test_a_stack_that_cannot_be_used_is_told(run, monkeypatch):
     assert "Error: kerasgan runs on other versions" in err
 
 
-def test_masks_and_scores(answer, refused, scenes, model, tmp_path):
+def test_masks_and_scores(answer, refused, scenes, model, tmp_path, monkeypatch):
     out = tmp_path / "masks"
     written = answer("predict", scenes / "images", "--model", model, "--out", out)["masks"]
     network = kg.SegmentationGAN.load(model)
     for path, expected in zip(written, kg.predict(network, scenes / "images")):
         np.testing.assert_array_equal(np.asarray(Image.open(path)) > 0, expected)
-    line = refused("predict", scenes / "images", "--model", model, "--out", out)
-    assert line.startswith("Error: Argument '--out' already holds 4 of the 4 masks")
-    assert "--overwrite" in line
+    with monkeypatch.context() as patched:  # an output is refused before a model is loaded
+        patched.setattr("kerasgan.cli.tasks.load_model", None)
+        line = refused("predict", scenes / "images", "--model", model, "--out", out)
+        assert line.startswith("Error: Argument '--out' already holds 4 of the 4 masks")
+        assert "--overwrite" in line
+        refused("evaluate", scenes, "--model", model, "--out", out)
     one = scenes / "images" / "s1.png"
     assert answer("predict", one, "--model", model, "--out", out, "--overwrite")["masks"] == [
         str(out / "s1.png")

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from dicom_files import item, pydicom, save_as, sequence
@@ -492,3 +494,24 @@ def test_padding_is_black_and_sets_no_range(kind, stated, write, tmp_path):
     inside = padded != -2000
     assert (seen[~inside] == 0).all()
     np.testing.assert_allclose(seen[inside], plain[inside], atol=1500)
+
+
+@pytest.mark.parametrize(("fields", "told", "distances"), [
+    ({"PixelAspectRatio": [6, 5]}, "PixelAspectRatio: height to width 6 : 5", ("", "")),
+    ({"ImagerPixelSpacing": [0.2, 0.1], "PixelAspectRatio": [1, 1]}, "0.2 : 0.1", ("", "")),
+    ({"PixelAspectRatio": [3, 3]}, None, ("", "")),
+    ({"PixelAspectRatio": [0, 0]}, None, ("", "")),
+    ({"PixelAspectRatio": [2, 1], "PixelSpacing": [0.7, 0.8]}, None, (0.7, 0.8)),
+    ({"SharedFunctionalGroupsSequence": sequence(
+        PixelMeasuresSequence=sequence(PixelSpacing=[0.5, 0.25]))}, None, (0.5, 0.25)),
+])  # fmt: skip
+def test_sides_of_pixels_are_in_the_manifest_or_told(fields, told, distances, write, tmp_path):
+    """PS3.3 C.7.6.3: the ratio stands where no spacing does; PS3.3 C.7.6.16.2.1 has it by frame."""
+    path = write("a.dcm", np.arange(H * W, dtype=np.uint8).reshape(H, W), **fields)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", KerasganWarning)
+        table = from_dicom(path, tmp_path / "out")
+    heard = [str(one.message) for one in caught if one.category is KerasganWarning]
+    assert (told is None) == (heard == [])
+    assert told is None or (told in heard[0] and str(path) in heard[0])
+    assert tuple(table.loc[0, ["row_distance", "column_distance"]]) == distances

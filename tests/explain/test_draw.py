@@ -305,14 +305,12 @@ def test_the_colour_bar_has_numbers_where_one_scale_holds():
     ("build", "options"),
     [
         ("pix2pix_generator", {"filters": 2}),
-        pytest.param("unet", {"filters": 2, "levels": 5}, marks=pytest.mark.nightly),
-        pytest.param("residual_unet", {"filters": 2}, marks=pytest.mark.nightly),
+        ("unet", {"filters": 2, "levels": 5}),
+        ("residual_unet", {"filters": 2}),
         ("attention_unet", {"filters": 2}),
-        pytest.param("nested_unet", {"filters": 2, "levels": 4}, marks=pytest.mark.nightly),
+        ("nested_unet", {"filters": 2, "levels": 4}),
         ("segformer", {"filters": 4}),
-        pytest.param(
-            "encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}, marks=pytest.mark.nightly
-        ),
+        ("encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}),
         ("encoder_unet", {"filters": 2, "encoder": "efficientnet_lite0"}),
     ],
 )

@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 
 from kerasgan.data.convert import dicom_masks, output, sources
-from kerasgan.data.convert.dicom_pixels import Display, open_header
+from kerasgan.data.convert.dicom_pixels import Display, frame_item, open_header
 from kerasgan.data.convert.predictions import KEY
-from kerasgan.errors import KerasganError
+from kerasgan.data.folders import list_some
+from kerasgan.errors import KerasganError, warn
 from kerasgan.storage import file_keys
 from kerasgan.validation import check_whole_number
 
+_SIDES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+_ROUNDED = 1e-3
 _NO_IMAGES = (dicom_masks.SEGMENTATION, "1.2.840.10008.5.1.4.1.1.481.3")
 
 
@@ -41,7 +44,8 @@ def from_dicom(
     Stored values are brought to their units (rescale slope and intercept, or the file's table: for
     CT Hounsfield units), then to grey by the window, and inverted where the file says that
     low is white (MONOCHROME1). Grey images have 16 bits, those stored in 8 bits and shown
-    unchanged 8; colour images (RGB, YCbCr, palettes) have 8.
+    unchanged 8; colour images (RGB, YCbCr, palettes) have 8. Pixels need not be square: they are
+    written as stored, and a warning tells where the manifest cannot say how far apart they are.
 
     Series are sorted by slice position, or by instance number where there is none. A picture is
     named `patient/series-hash_0001`: the patient is the PatientID, so pseudonymise first if that
@@ -97,6 +101,7 @@ def from_dicom(
     for key, members in series.items():
         _check_sizes(members)
         series[key] = sorted(members, key=_slice_order(members))
+    _warn_of_unequal_sides(listed)
     mask_of = None
     if masks is not None:
         mask_files = sources.find_files(masks, "masks", _ending)
@@ -153,6 +158,32 @@ def _check_sizes(members: list[_Image]) -> None:
             )
 
 
+def _warn_of_unequal_sides(images: list[_Image]) -> None:
+    """Warn where pixels are not square and the manifest has no distances that would say so."""
+    unequal = []
+    for image in images:
+        name, sides = next(_stated_sides(image), ("PixelSpacing", (1.0, 1.0)))
+        if name != "PixelSpacing" and abs(sides[0] / sides[1] - 1) > _ROUNDED:
+            shown = "{:g} : {:g}".format(*sides)
+            unequal.append(f"{image.file.path} ({name}: height to width {shown})")
+    if unequal:
+        warn(
+            f"Pixels that are not square are written as stored, so shapes look stretched: "
+            f"{list_some(unequal, 'images')}. To measure distances pass spacing=(height, width) "
+            "of a pixel to kerasgan.evaluate."
+        )
+
+
+def _stated_sides(image: _Image, frame: int = 0) -> Iterator[tuple[str, tuple[float, float]]]:
+    """What a header says of the height and width of pixels, in the standard's order."""
+    for name in _SIDES:
+        own = image.header
+        own = frame_item(own, frame, "PixelMeasuresSequence") if name == "PixelSpacing" else own
+        values = np.ravel(own.get(name) or []).astype(float)
+        if values.size == 2 and (values > 0).all():
+            yield name, (float(values[0]), float(values[1]))
+
+
 def _slice_order(members: list[_Image]):
     """The key to sort a series by: along its normal if every image says where it lies."""
     positions = {}
@@ -182,7 +213,7 @@ def _name(header, number: int) -> str:
 
 
 def _row(image: _Image, frame: int, how: str, mask: object) -> dict:
-    distances = image.header.get("PixelSpacing") or ["", ""]
+    distances = dict(_stated_sides(image, frame)).get("PixelSpacing", ("", ""))
     return {
         "source": str(image.file.path),
         "mask": str(mask),
@@ -190,6 +221,6 @@ def _row(image: _Image, frame: int, how: str, mask: object) -> dict:
         "patient": _patient(image.header),
         "series": str(image.header.get("SeriesInstanceUID", "")),
         "grey": how,
-        "row_distance": distances[0] and float(distances[0]),
-        "column_distance": distances[1] and float(distances[1]),
+        "row_distance": distances[0],
+        "column_distance": distances[1],
     }

@@ -305,12 +305,14 @@ def test_the_colour_bar_has_numbers_where_one_scale_holds():
     ("build", "options"),
     [
         ("pix2pix_generator", {"filters": 2}),
-        ("unet", {"filters": 2, "levels": 5}),
-        ("residual_unet", {"filters": 2}),
+        pytest.param("unet", {"filters": 2, "levels": 5}, marks=pytest.mark.nightly),
+        pytest.param("residual_unet", {"filters": 2}, marks=pytest.mark.nightly),
         ("attention_unet", {"filters": 2}),
-        ("nested_unet", {"filters": 2, "levels": 4}),
+        pytest.param("nested_unet", {"filters": 2, "levels": 4}, marks=pytest.mark.nightly),
         ("segformer", {"filters": 4}),
-        ("encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}),
+        pytest.param(
+            "encoder_unet", {"filters": 2, "encoder": "mobilenet_v2"}, marks=pytest.mark.nightly
+        ),
         ("encoder_unet", {"filters": 2, "encoder": "efficientnet_lite0"}),
     ],
 )

@@ -65,7 +65,7 @@ class Images:
         return len(self.names)
 
     def find(self, text: str) -> list[int]:
-        """Return the places of up to 50 images whose names hold a text, in any case."""
+        """Return the indices of up to 50 images whose names hold a text, in any case."""
         text = text.strip().lower()
         matching = (index for index, name in enumerate(self.names) if text in name.lower())
         return [index for _, index in zip(range(MOST_FOUND), matching)]

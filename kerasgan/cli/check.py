@@ -242,8 +242,8 @@ def _draw(samples: Samples, seen: dict[str, _Seen], out: str | os.PathLike) -> s
     if samples.mask_paths is None or not seen:
         return None
     usable = [index for index, name in enumerate(samples.names) if name in seen]
-    places = np.linspace(0, len(usable) - 1, min(MOST_SHOWN, len(usable))).astype(int)
-    shown = samples[[usable[chosen] for chosen in places]]
+    positions = np.linspace(0, len(usable) - 1, min(MOST_SHOWN, len(usable))).astype(int)
+    shown = samples[[usable[position] for position in positions]]
     pairs = [(shown.image(i), shown.mask(i)) for i in range(len(shown))]
     kg.report.mask_figure(*zip(*pairs), None, shown.names, out)
     return os.fspath(out)

@@ -143,7 +143,7 @@ def warn_of_known_images(
 ) -> None:
     """Warn if a model learnt from some of the images that it is to be scored on."""
     model = pathlib.Path(model)
-    runs = [parent / RUN for parent in (model, model.parent)]  # it may be a part of its run
+    runs = [place / RUN for place in (model, model.parent)]  # it may be a part of its run
     path = next((path for path in runs if path.is_file()), None)
     if path is None:
         return

@@ -235,11 +235,11 @@ def explain(
         place_of = {name: index for index, name in enumerate(samples.names)}
 
         def relevance(name: str) -> Any:
-            relevance = explained(place_of[name]).relevance[0]
+            channels = explained(place_of[name]).relevance[0]
             if windows:
-                return relevance
+                return channels
             size = samples.image(place_of[name]).shape[:2]
-            return kg.explain.to_original(relevance, size, options["mode"]).relevance
+            return kg.explain.to_original(channels, size, options["mode"]).relevance
 
         paths = kg.data.convert.to_dicom_map(
             Lazy(samples.names, relevance), images, out, description=f"{target} by {rule}"[:64]

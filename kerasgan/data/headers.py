@@ -50,7 +50,7 @@ def check_files(
     problems = list(broken.values())[:5]
     if len(broken) > 5:
         problems.append(f"{len(broken) - 5} more files cannot be used.")
-    opened = [headers["image", name] for name in images]
+    image_headers = [headers["image", name] for name in images]
     if masks is None:
         checks = []
     else:
@@ -71,8 +71,8 @@ def check_files(
     if problems:
         listed = "".join(f"\n- {problem}" for problem in problems)
         raise KerasganError(f"The folder has several faults:{listed}")
-    warn_of_unread_bands(list(images.values()), opened, "image")
-    return opened
+    warn_of_unread_bands(list(images.values()), image_headers, "image")
+    return image_headers
 
 
 def check_mask_sizes(

@@ -239,12 +239,12 @@ def _statistics(evaluated: Evaluated) -> dict[tuple[str, str], tuple[np.ndarray,
     return statistics
 
 
-def _draw(found, rows, resamples, seed) -> dict[tuple[str, str], np.ndarray]:
+def _draw(statistics, rows, resamples, seed) -> dict[tuple[str, str], np.ndarray]:
     """Scores of every resample."""
-    parts = [part for part, _ in found.values()]
+    parts = [part for part, _ in statistics.values()]
     sums = resampled_sums(np.concatenate(parts, 1), resamples, seed, rows)
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
-    pieces = zip(found.items(), np.split(sums, ends, 1))
+    pieces = zip(statistics.items(), np.split(sums, ends, 1))
     return {key: value(piece) for (key, (_, value)), piece in pieces}
 
 

@@ -78,7 +78,8 @@ def write(
             dict from a name of your own to such a rule. `()` leaves explanations out, for a
             network that cannot be explained.
         layers: Names of layers to show relevance at, from the image to the logits; None picks
-            three. A prediction from windows or augmented views has none to show.
+            three, of the encoder where the network has one. A prediction from windows or augmented
+            views has none to show.
         images: How many images to show in full, 1 to 40: the worst, the median, the best, and
             errors of each kind.
         card: What only people know, by the fields of the card of `kerasgan.inference.save_bundle`,

@@ -172,14 +172,14 @@ class Panels:
 
     def _add(
         self,
-        found: list[list[dict]],
+        maps_of_images: list[list[dict]],
         whole: list[dict],
         rule: str,
         target: str,
         explanation: Explanation,
         places: Mapping[str, np.ndarray],
     ) -> None:
-        for row, (maps, shown) in enumerate(zip(found, whole)):
+        for row, (maps, shown) in enumerate(zip(maps_of_images, whole)):
             size = shown["image"].shape[:2]
             for layer, relevance in places.items():
                 whole_map = relevance[row].sum(-1, dtype=np.float64)

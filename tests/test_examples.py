@@ -203,7 +203,7 @@ def test_any_field_of_the_recipe_can_be_set(instruments):
     [
         ("train_polyp", ["--data", "nowhere"], "nowhere"),
         ("quickstart", ["--size", "100", "--count", "1"], "size"),
-        ("predict", ["--model", "nowhere", "--images", "."], "kerasgan.json"),
+        ("predict", ["--model", "nowhere", "--images", "."], "'nowhere'"),
         ("quickstart", ["--set", "sead=1"], "Did you mean 'seed'"),
     ],
 )

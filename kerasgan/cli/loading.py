@@ -43,28 +43,38 @@ class Answer(NamedTuple):
 
 def load_model(path: str | os.PathLike) -> Any:
     """Load the model of a training run, a saved model, or a bundle."""
-    path = check_path("model", path)
-    if path.suffix == ".zip" and not path.is_dir():
-        return kg.inference.load_bundle(path)
+    found = find_model(path)
+    try:
+        if found.suffix == ".zip" and not found.is_dir():
+            return kg.inference.load_bundle(found)
+        return kg.SegmentationGAN.load(found)
+    except OSError as error:
+        raise KerasganError(f"Model '{path}' cannot be read: {error}") from error
+
+
+def find_model(path: str | os.PathLike) -> pathlib.Path:
+    """Return which folder or bundle to load for what a user names, without loading it."""
     from kerasgan.storage import last_complete  # imports TensorFlow, which `check` does not need
 
+    path = check_path("model", path)
+    if not os.path.lexists(last_complete(path)):
+        raise KerasganError(f"Argument 'model': there is no file or folder '{path}'")
+    if not path.is_dir():
+        return path
     inside = path / "model"
-    has_model = last_complete(inside).is_dir()
-    is_run = has_model or (path / "recipe.json").is_file()
-    if is_run and not has_model:
+    if last_complete(inside).is_dir():
+        return inside
+    if (path / "recipe.json").is_file():
         raise KerasganError(
             f"Argument 'model': the training in '{path}' has kept no model yet, since its first "
             "epoch was not finished. Continue it: the same command with --resume"
         )
-    if path.is_dir() and not is_run and not (path / "kerasgan.json").is_file():
+    if not (path / "kerasgan.json").is_file():
         raise KerasganError(
             f"Argument 'model': '{path}' holds no model. Pass a folder that `kerasgan train` or "
             "SegmentationGAN.save wrote, or a bundle (.zip)"
         )
-    try:
-        return kg.SegmentationGAN.load(inside if is_run else path)
-    except OSError as error:
-        raise KerasganError(f"Model '{path}' cannot be read: {error}") from error
+    return path
 
 
 @contextlib.contextmanager

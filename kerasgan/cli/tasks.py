@@ -20,6 +20,7 @@ from kerasgan.cli.formats import Lazy, check_converted, check_segments, write_ma
 from kerasgan.cli.loading import (
     Answer,
     classes_of,
+    find_model,
     first_of,
     load_model,
     load_samples,
@@ -61,6 +62,7 @@ def predict(
     if overwrite and format != "png":
         raise KerasganError(f"Argument '--overwrite' is for png. Received: --format {format}")
     check_converted(format, images)
+    find_model(model)
     samples = to_samples(images)
     if format == "png":
         with named_out("folder"):
@@ -107,8 +109,7 @@ def rank(
     if out.exists():
         raise KerasganError(f"Argument '--out' names a file that exists: {out}")
     for path in models or ():
-        if not os.path.lexists(path):
-            raise KerasganError(f"Argument '--model': there is no file or folder '{path}'")
+        find_model(path)
     if by != "random" and not models:
         raise KerasganError(f"Argument '--model' must be given for --by {by}")
     samples = to_samples(images)

@@ -90,6 +90,9 @@ def test_categories_become_labels_and_the_smaller_lies_on_top(make):
         expected[4:8, 4:8] = 1
         np.testing.assert_array_equal(mask(out), expected)
         assert kg.data.load_folder(out, classes=3).mask(0).max() == 2
+    with pytest.warns(KerasganWarning, match="2 categories, 'polyp', 'tool', which become one"):
+        from_coco(*where[:2], where[2].with_name("merged"))
+    assert (mask(where[2].with_name("merged")) == 255).sum() == 13 * 18
     from_coco(*where[:2], where[2], categories=["tool"])
     assert (mask(where[2]) == 255).sum() == 16
     assert set(np.unique(mask(where[2]))) == {0, 255}
@@ -198,7 +201,8 @@ def test_one_region_of_two_categories_is_told(make):
     with pytest.warns(KerasganWarning, match="cross in 1 images, by 16 pixels"):
         from_coco(*where, categories=["polyp", "tool"])
     from_coco(*where[:2], where[2].with_name("one"), categories=["polyp"])
-    from_coco(*where[:2], where[2].with_name("all"))
+    with pytest.warns(KerasganWarning, match="2 categories"):
+        from_coco(*where[:2], where[2].with_name("all"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

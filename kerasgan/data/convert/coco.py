@@ -94,6 +94,8 @@ def from_coco(
             )
         if item["category_id"] in labels:
             drawn[item["image_id"]].append(item)
+    if categories is None:
+        _warn_of_merged(content, annotations)
     root = pathlib.Path(images)
     listed = functools.cache(lambda: files_below(root, lambda name: bool(_picture_ending(name))))
     paths = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
@@ -225,6 +227,18 @@ def _labels(content: dict, categories: Sequence[str] | None, path: str | os.Path
     single = len(categories) == 1
     values = {name: 255 if single else i + 1 for i, name in enumerate(categories)}
     return {c["id"]: values[c["name"]] for c in content["categories"] if c["name"] in values}
+
+
+def _warn_of_merged(content: dict, path: str | os.PathLike) -> None:
+    """Warn that several categories become one foreground."""
+    used = {item["category_id"] for item in content["annotations"]}
+    names = list(dict.fromkeys(c["name"] for c in content["categories"] if c["id"] in used))
+    if len(names) > 1:
+        shown = f"{', '.join(map(repr, names[:6]))}{', ...' if len(names) > 6 else ''}"
+        warn(
+            f"File {path} has regions of {len(names)} categories, {shown}, which become one "
+            "foreground. To keep them apart, or to draw some of them, pass 'categories'"
+        )
 
 
 def _inside(

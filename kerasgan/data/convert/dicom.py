@@ -67,8 +67,8 @@ def from_dicom(
             lies below level - width / 2 is black, above level + width / 2 white. None takes each
             image's own first window or table, and where it has none the 0.5th to 99.5th
             percentile of the series.
-        classes: 1 makes every label but 0 the foreground, black and white; n > 1 keeps labels 0
-            to n-1, for `load_folder(out, classes=n)`.
+        classes: 1 makes every label but 0 the foreground, black and white, and warns of several;
+            n > 1 keeps labels 0 to n-1, for `load_folder(out, classes=n)`.
 
     Returns:
         The table in `manifest.csv`: name, source, mask, frame, patient, series, how values became

@@ -45,6 +45,7 @@ def find_masks(
     listed = isinstance(given, (list, tuple))
     paths = sources.match_masks([image.file for image in images], files, listed) if images else []
     path_of = {image.file.path: path for image, path in zip(images, paths)}
+    known: set[int] = set()
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
         path = path_of[image.file.path]
@@ -54,6 +55,8 @@ def find_masks(
                 f"Mask {path} must be grey and have as many frames as {image.file.path}."
             )
         _check_mask_size(path, frames[frame].shape, image.file.path, size)
+        if classes == 1:
+            sources.warn_of_merged(known, frames[frame], path)
         return frames[frame], path
 
     return labels_of
@@ -82,6 +85,9 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classe
     if classes > 1:
         _warn_overlaps(parts, listed)
         _warn_names(names)
+    else:
+        drawn = [n for part in parts.values() for (n, _), pixels in part.items() if pixels.any()]
+        sources.warn_of_merged(set(), np.array(drawn), paths[-1])
 
     def labels_of(image: Any, frame: int, size: tuple[int, int]) -> tuple[np.ndarray, Any]:
         if image.header.get("SeriesInstanceUID") not in series:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kerasgan.data.convert import output, sources
 from kerasgan.data.convert.predictions import KEY
-from kerasgan.errors import KerasganError, warn
+from kerasgan.errors import KerasganError
 from kerasgan.storage import file_keys
 from kerasgan.validation import check_choice, check_whole_number
 
@@ -47,8 +47,8 @@ def from_nifti(
         window: (level, width) in the volume's units: what lies below level - width / 2 is black,
             above level + width / 2 white. None stretches each volume from its 0.5th to its
             99.5th percentile.
-        classes: 1 makes every label but 0 the foreground, black and white; n > 1 keeps labels 0
-            to n-1, for `load_folder(out, classes=n)`.
+        classes: 1 makes every label but 0 the foreground, black and white, and warns of several;
+            n > 1 keeps labels 0 to n-1, for `load_folder(out, classes=n)`.
 
     Returns:
         The table in `manifest.csv`: name, source, mask, axis, slice, low and high (what became
@@ -76,7 +76,7 @@ def from_nifti(
         mask_files = sources.find_files(masks, "masks", _ending)
         mask_paths = sources.match_masks(volumes, mask_files, isinstance(masks, (list, tuple)))
 
-    merged: list[int] = []  # labels of the first mask with several
+    known: set[int] = set()
 
     def slices(volume, mask) -> Iterator[output.Picture]:
         values, affine, spacing = _read(nibabel, volume.path)
@@ -85,8 +85,8 @@ def from_nifti(
             labels, mask_affine, _ = _read(nibabel, mask)
             _check_grid(volume.path, values.shape, affine, mask, labels.shape, mask_affine)
             shown = sources.label_mask(labels, classes, mask)
-            if classes == 1 and not merged:
-                merged.extend(_warn_of_merged(labels, mask))
+            if classes == 1:
+                sources.warn_of_merged(known, labels, mask)
             labels = as_seen(shown, AXES[axis])
         low, high = limits or sources.robust_range(values, volume.path)
         sources.check_finite_values(values, volume.path)
@@ -142,21 +142,6 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
             volume = volume.slicer[(..., *(0,) * (len(shape) - 3))]
         volume = nibabel.as_closest_canonical(volume)
         return np.asarray(volume.dataobj), volume.affine, np.asarray(volume.header.get_zooms()[:3])
-
-
-def _warn_of_merged(labels: np.ndarray, path: pathlib.Path) -> list[int]:
-    """Warn if a mask has several labels that become one foreground, and return them."""
-    several = np.unique(np.rint(labels))
-    several = several[several > 0]
-    if several.size < 2:
-        return []
-    known = several.astype(int).tolist()
-    few = ", ".join(map(str, known[:6])) + (", ..." if known[6:] else "")
-    warn(
-        f"Mask {path} holds the labels {few}, which classes=1 makes one foreground. To keep them "
-        f"apart pass classes={known[-1] + 1}"
-    )
-    return known
 
 
 def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple, mask_affine):

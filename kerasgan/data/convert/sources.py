@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgan.data.files import MAX_PIXELS
 from kerasgan.data.folders import check_pairs, files_below
-from kerasgan.errors import KerasganError, install_command
+from kerasgan.errors import KerasganError, install_command, warn
 from kerasgan.text import normalize_unicode
 from kerasgan.validation import check_number, invalid
 
@@ -188,6 +188,19 @@ def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
             f"Mask {path} must hold {wanted} for classes={classes}. Received also: {_few(wrong)}"
         )
     return (labels > 0).astype(np.uint8) * 255 if classes == 1 else labels.astype(np.uint8)
+
+
+def warn_of_merged(known: set[int], labels: np.ndarray, path: object) -> None:
+    """Add a mask's labels to those known, and warn once that classes=1 merges several."""
+    before = len(known)
+    known.update(np.unique(np.rint(labels)).astype(int).tolist())
+    known.discard(0)
+    if before < 2 <= len(known):
+        shown = ", ".join(map(str, sorted(known)[:6])) + (", ..." if len(known) > 6 else "")
+        warn(
+            f"Masks, the last {path}, hold the labels {shown}, which classes=1 makes one "
+            f"foreground. To keep them apart pass classes={max(known) + 1}"
+        )
 
 
 def _rounded(labels: np.ndarray, path: object) -> np.ndarray:

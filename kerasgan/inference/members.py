@@ -114,7 +114,7 @@ def members_of(model: Any) -> tuple[Member, ...]:
             raise KerasganError(
                 "Argument 'model' must map one image (batch, height, width, channels) to one mask "
                 f"of that rank. Received: '{network.name}' with inputs and outputs of shape "
-                f"{shapes}"
+                f"{shapes}{_advice_to_reshape(*shapes)}"
             )
         reading, run = read_output(network), with_logits(network)
         member = Member(network, reading.activation, run, reading.exclusive, reading.labels)
@@ -130,6 +130,23 @@ def members_of(model: Any) -> tuple[Member, ...]:
                 f"overlap) {kinds[0]} and {kind}"
             )
     return tuple(members)
+
+
+def _advice_to_reshape(image: tuple, mask: tuple) -> str:
+    """Return how an output whose pixels lie in a row, or without channels, becomes a mask."""
+    rows, columns = image[1:3] if len(image) == 4 else (None, None)
+    if not rows or not columns:
+        return ""
+    channels = {(rows, columns): 1, (rows * columns,): 1}.get(mask[1:])
+    if len(mask) == 3 and mask[1] == rows * columns:
+        channels = mask[2]
+    if channels is None:
+        return ""
+    shape = (rows, columns, channels)
+    return (
+        f". If these are the mask's pixels, row by row: keras.Model(model.inputs, "
+        f"keras.layers.Reshape({shape})(model.outputs[0]))"
+    )
 
 
 def have_same_weights(a: keras.Model, b: keras.Model) -> bool:

@@ -288,6 +288,21 @@ def test_bad_options_and_models():
     refused("must take one input", predict, two, images)
 
 
+@pytest.mark.parametrize("shape", [(256, 2), (16, 16), (256,)])
+def test_a_mask_whose_pixels_lie_in_a_row_is_told_how_to_reshape(shape):
+    image = keras.Input((16, 16, 3))
+    logits = keras.layers.Conv2D(2 if shape == (256, 2) else 1, 3, padding="same")(image)
+    last = "softmax" if shape == (256, 2) else "sigmoid"
+    output = keras.layers.Activation(last)(keras.layers.Reshape(shape)(logits))
+    model = keras.Model(image, output)
+    with pytest.raises(KerasganError, match="one mask of that rank") as error:
+        predict(model, [block(16, 16)])
+    advised = eval(str(error.value).split("row by row: ")[1], {"keras": keras, "model": model})
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    received = predict_probability(advised, images, preprocess="[-1,1]")
+    np.testing.assert_allclose(received[0].reshape(shape), np.asarray(model(images))[0], atol=1e-6)
+
+
 def test_sizes_that_the_network_cannot_take():
     image = keras.Input((None, None, 3))
     x = keras.layers.MaxPooling2D(2)(image)

@@ -185,7 +185,7 @@ def warn_of_copies(rest: Samples, test: Samples) -> None:
         warn(
             f"{len(same)} of the {len(test)} images that are reported on show the same as images "
             f"that are learned from, such as {test.names[first]} and {rest.names[other]}: scores "
-            "on them say too much. Keep copies on one side, with --test-names"
+            "on them are likely too high. Keep copies on one side, with --test-names"
         )
 
 
@@ -225,7 +225,7 @@ def with_unlabelled(recipe: Any, folder: str | os.PathLike | None, test: Samples
         raise KerasganError(
             f"Argument '--unlabelled': {len(same)} of its images are among those that are reported "
             f"on, such as {frames.image_paths[first]}, which shows the same as "
-            f"{test.image_paths[other]}: scores on them would say too much. Take them out of the "
+            f"{test.image_paths[other]}: scores on them would be too high. Take them out of the "
             "folder"
         )
     return recipe, frames
@@ -408,14 +408,13 @@ def report(
     write_file(folder / "scores.txt", text + "\n")
     print(f"\nScores on {number_of(len(samples), 'image')} kept out of training:\n{text}\n")
     means = {name: scored["jaccard"].mean() for name, scored in tables.items()}
-    words = f"Mean Jaccard {means['scores']:.2f}; with test-time augmentation "
-    words += f"{means['augmented']:.2f}"
+    print(f"Mean Jaccard of the network: {means['scores']:.2f}")
+    print(f"The same with test-time augmentation: {means['augmented']:.2f}")
     if color is not None:
-        words += (
-            f"; of the best colour threshold on the training images ({color.feature}): "
+        print(
+            f"Baseline, the best colour threshold found on the training images ({color.feature}): "
             f"{means['control']:.2f}"
         )
-    print(words)
 
     drawn = samples[np.linspace(0, len(samples) - 1, min(shown, len(samples))).astype(int)]
     images = [drawn.image(i) for i in range(len(drawn))]

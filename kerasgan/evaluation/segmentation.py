@@ -554,7 +554,7 @@ def _own_score(
         number = float(value) if plain else np.inf
     except Exception as error:
         raise KerasganError(
-            f"Score {score!r} cannot be had of {name!r}: {type(error).__name__}: {error}"
+            f"Score {score!r} cannot be computed for {name!r}: {type(error).__name__}: {error}"
         ) from error
     if np.isinf(number):
         raise KerasganError(

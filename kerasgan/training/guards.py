@@ -62,7 +62,7 @@ class CosineSchedule(keras.callbacks.Callback):
 
 
 class NonFiniteGuard(keras.callbacks.Callback):
-    """Stop where a number is not finite any more; warn when the discriminator has won outright.
+    """Stop where a number is not finite any more; warn when the discriminator is too strong.
 
     Looked at are the losses and the weights behind every step, and behind every epoch the
     validation's losses, the weights and the optimizers' variables. What the weights and optimizers
@@ -123,11 +123,11 @@ class NonFiniteGuard(keras.callbacks.Callback):
         if self.streak == PATIENCE and not self._warned:
             self._warned = True
             warn(
-                f"The discriminator has won outright: in epochs {epoch - PATIENCE + 2} to "
-                f"{epoch + 1} it told {100 * share:.1f} % of all masks right, so the generator "
-                "learns little from it. Lower discriminator_optimizer's learning rate, steady it "
-                "(spectral_norm, r1, label_smoothing), make it smaller, or compare with "
-                "adversarial_weight=0"
+                f"The discriminator is too strong: in epochs {epoch - PATIENCE + 2} to "
+                f"{epoch + 1} it classified {100 * share:.1f} % of all masks correctly, so the "
+                "generator learns little from it. Lower discriminator_optimizer's learning rate, "
+                "regularize it (spectral_norm, r1, label_smoothing), make it smaller, or compare "
+                "with adversarial_weight=0"
             )
 
     def _are_finite_eagerly(self):

@@ -7,8 +7,8 @@ import signal
 import threading
 
 NOTE = (
-    b"\nStopping after this step, to keep the run's state; once more to stop at once. "
-    b"Continue with fit(resume=...), scripts with --resume.\n"
+    b"\nStopping after this step, to write the state of the run. Ctrl-C again stops at once. "
+    b"To continue: fit(resume=...), or --resume for scripts and the command.\n"
 )
 
 

@@ -102,7 +102,7 @@ def test_the_patch_discriminator_is_the_published_one():
         assert model.output_shape == (None, size // 8 - 2, size // 8 - 2, 1)
 
 
-@pytest.mark.filterwarnings("ignore:The discriminator has won outright")
+@pytest.mark.filterwarnings("ignore:The discriminator is too strong")
 @pytest.mark.parametrize(("build", "spectral_norm"), list(zip(BUILDERS[:3], (False, True, False))))
 def test_learns_to_tell_true_from_drawn(build, spectral_norm):
     gan = gan_with(build, spectral_norm)

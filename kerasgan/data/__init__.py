@@ -6,7 +6,7 @@ In come a folder of images and masks, or medical files that `convert` turns into
 - `folders.py`: which file is an image, which a mask, and which belong together.
 - `headers.py`: sizes and orientations, compared before anything is decoded.
 - `files.py`, `tiff.py`: how pixels of each file format are read, and which are refused.
-- `masks.py`: what the pixels of a mask mean, and when that cannot be told.
+- `masks.py`: what the pixels of a mask mean, and when that cannot be determined.
 - `samples.py`: `Samples` and `load_folder`; splitting by name, group or chance.
 - `pipeline.py`, `resize.py`, `augment.py`: from files to batches, seeded and resumable.
 - `region.py`: regions that a user marks, as weights.

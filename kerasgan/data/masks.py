@@ -123,7 +123,7 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
             masks = None
         if masks is None:
             question = (
-                f"What the masks mean cannot be told: {len(others)} of {len(inspected)} inspected, "
+                f"What the masks mean is not clear: {len(others)} of {len(inspected)} inspected, "
                 f"such as {others[0]}, are not white on black, nor one other tone alone. Together "
                 f"they hold {_tally_text(tally)}.{_advice(tally, lossy)}"
             )

@@ -385,8 +385,8 @@ def load_folder(
 
     For `classes=1` without `colors` up to 64 masks, spread over the folder, are looked at to tell
     what masks mean. What was found is printed unless it is white on black, and stands in `colors`
-    of the samples. If it cannot be told, or may be inverted, a warning says what to pass; a mask
-    that does not fit is an error when it is read.
+    of the samples. If that is not clear, or masks may be inverted, a warning says what to pass; a
+    mask that does not fit is an error when it is read.
 
     Args:
         path: A folder in one of these layouts.

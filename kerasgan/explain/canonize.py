@@ -58,7 +58,7 @@ def read_graph(
 
     The model is neither changed nor copied: the graph reads its variables. It is computed in
     float32, or in float64 where the model is. `gates` and `output` are as of `Explainer`; where
-    `split_evenly`, products whose gate cannot be told are no error, but split relevance evenly.
+    `split_evenly`, products whose gate is not known are no error, but split relevance evenly.
     """
     declared = parse_gates(gates)
     network = check_model(model)

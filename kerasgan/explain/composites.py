@@ -216,7 +216,7 @@ class PaperAsPublished(Composite):
 class Preset(Composite):
     """One of iNNvestigate's LRP analyzers, its own rules for all nodes with weights.
 
-    What those rules send to biases and stabilisers cannot be told, so these columns of the ledger
+    What those rules send to biases and stabilisers is not known, so these columns of the ledger
     hold NaN.
 
     Args:

@@ -38,31 +38,31 @@ Gates = Mapping[str, Union[int, Sequence[int]]]
 class Explainer:
     """Explains a segmentation network's masks by layer-wise relevance propagation.
 
-    The network's computation is traced, and rules are run backwards through its operations, inside
-    a TensorFlow function that reads the model's weights each time it runs: an explainer follows
-    training and need not be made anew. It explains the weights that the model holds; a moving
-    average that an optimizer keeps of them counts once it is written into the model. Explaining is
-    thread-safe.
+    The network's computation is traced once, and rules are applied to its operations, from the
+    logits back to the image. The weights are read at each call, so an explainer stays valid while
+    the model is trained. A moving average of the weights, which an optimizer of Keras may keep, is
+    explained after it has been written into the model. Several threads may explain at once.
 
     Args:
         model: A `keras.Model` from image to mask, functional, sequential or subclassed; an object
             with one as `.generator`; or what `tf.saved_model.load` returns. A subclassed model must
             have been called on images. Of several inputs the first is the image.
         rule: A name from `rule_names()`, a rule, a `Composite` or another method.
-        preprocess: What the model takes, where that is not images in [-1, 1]: "[0,1]", "[0,255]",
+        preprocess: What the model takes, if not images in [-1, 1]: "[0,1]", "[0,255]",
             "imagenet", "caffe", or a function from the images given to `explain` to the model's
-            input. None for what its bundle says, else for images as they are given. Relevance is
-            that of the model's input.
+            input. With None, what the bundle of the model states is used; without a bundle the
+            images are passed unchanged. Relevance is that of the model's input.
         batch_size: How many images to explain at once; None for as many as take about 1 GiB.
-        gates: For products of layers whose gate cannot be told: from the product's layer to the
-            index of the input that is the gate (indices, if it has more than two inputs). A gate's
-            value is held as it is; relevance goes to the other input, the signal. () holds none:
-            relevance is shared evenly. So it is by `AttnLRP`, where no gate can be told.
-        output: Of a model with several outputs, which to explain: its place from 0, or its name.
+        gates: For products whose gate cannot be identified: a dict from the name of the product's
+            layer to the index of the input that is the gate (several indices if it has more than
+            two inputs). The gate is held constant, and relevance goes to the other input, the
+            signal. With () no input is the gate, and relevance is shared evenly, as under `AttnLRP`
+            where no gate can be identified.
+        output: Index from 0, or name, of the output to explain, if the model has several.
 
     Attributes:
-        gates: What was taken for the gate of each product that relevance passes, given or told by
-            evidence: from the product's layer to indices of its inputs.
+        gates: The gate of each product that relevance passes, as passed or identified: a dict from
+            the name of the product's layer to the indices of its inputs.
 
     Raises:
         KerasganError: A model that cannot be explained (the message names the layer and the

@@ -157,7 +157,7 @@ class _Analyzer(LRP):
 class InnvestigateRule(Rule):
     """The rule that an analyzer of iNNvestigate's has for a layer with weights.
 
-    What such rules send to biases and stabilisers cannot be told, so these columns of the ledger
+    What such rules send to biases and stabilisers is not known, so these columns of the ledger
     hold NaN.
     """
 

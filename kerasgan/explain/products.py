@@ -150,7 +150,7 @@ class Products(Patterns):
         largest = max(shapes, key=lambda shape: sum(n != 1 for n in shape))
         broadcast = [i for i, shape in enumerate(shapes) if shape != largest]
         return (
-            "which input is the signal and which the gate cannot be told, because of "
+            "which input is the signal and which the gate cannot be determined, because of "
             f"{count} inputs {bounded} are bounded and {broadcast} are broadcast"
         )
 

@@ -182,7 +182,7 @@ def _activation_taken_off(
 
 
 def no_logits(reason: str, advice: str = ENDS) -> KerasganError:
-    """Returns the error of a network whose logits cannot be told from its output."""
+    """Returns the error of a network whose logits cannot be determined from its output."""
     return KerasganError(f"Explanations are of logits, but {reason}. {advice}")
 
 

@@ -64,7 +64,7 @@ def final_activation(model: keras.Model) -> str:
         `"softmax"` (probabilities, the channels share 1) or `"linear"` (the output is a logit).
 
     Raises:
-        KerasganError: if the model has several outputs, or what the output means cannot be told:
+        KerasganError: if the model has several outputs, or what the output means is not clear:
             the message names the operation and layer.
 
     Example:
@@ -265,7 +265,7 @@ def _coupling(network: keras.Model, bounds: Range) -> str:
         )
     if shares and np.ptp(output, axis=(0, 1, 2)).max() < 1e-6:
         raise KerasganError(
-            f"Whether the channels of '{network.name}' exclude one another cannot be told, since "
+            f"Whether the channels of '{network.name}' exclude one another is not known, since "
             "it gives the same everywhere; load its weights first"
         )
     return "softmax" if shares else "sigmoid"
@@ -278,7 +278,7 @@ def _unknown_meaning(network: keras.Model, bounds: Range) -> KerasganError:
     if bounds.by.kind.startswith("Arg"):
         values = "numbers of classes"
     return KerasganError(
-        f"What the output of '{network.name}' means cannot be told: {bounds.by} gives {values}. It "
+        f"What the output of '{network.name}' means is not clear: {bounds.by} gives {values}. It "
         "must give logits (a layer with weights comes last), probabilities (such as sigmoid or "
         "softmax) or a mask from -1 to 1 (tanh). Wrap it: keras.Model(model.inputs[0], "
         "layer(model.outputs[0])), with a layer of yours that makes probabilities of it, or end it "

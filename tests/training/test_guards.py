@@ -191,7 +191,7 @@ def test_an_optimizer_that_breaks_without_a_weight():
     assert all(np.isfinite(x.numpy()).all() for x in gan.optimizer.variables)
 
 
-def test_a_discriminator_that_wins_outright_is_reported_once():
+def test_a_discriminator_that_is_too_strong_is_reported_once():
     alarms = NonFiniteGuard()
     alarms.set_model(small_gan())
     with warnings.catch_warnings(record=True) as caught:
@@ -199,7 +199,7 @@ def test_a_discriminator_that_wins_outright_is_reported_once():
         for epoch, share in enumerate([1.0, 1.0, 0.5, 1.0, 0.999, 1.0, 1.0, 1.0, 1.0]):
             alarms.on_epoch_end(epoch, {"discriminator_accuracy": share})
     (one,) = [w for w in caught if w.category is kg.KerasganWarning]
-    assert "epochs 4 to 6 it told 100.0 %" in str(one.message)
+    assert "epochs 4 to 6 it classified 100.0 %" in str(one.message)
     assert "adversarial_weight=0" in str(one.message)
 
 

@@ -429,7 +429,7 @@ def report(
     layers = layers_to_show(gan.generator, size)
     explanation = explainer.explain(batch, target="prediction", layers=layers)
     explanation.save(folder / "explanation.npz")
-    explanation.plot(folder / "explanation.png")
+    explanation.plot(folder / "explanation.png", names=drawn.names)
     return facts
 
 

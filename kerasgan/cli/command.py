@@ -121,13 +121,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, words: list[str]) -> Any:
-    own = ("command", "function", "json", "shown")
+    own = ("command", "function", "json", "option_names")
     options = {k: v for k, v in vars(args).items() if k not in own}
     for name in PATHS:
         paths = options.get(name)
         for path in [paths] if isinstance(paths, str) else paths or ():
             if not os.path.lexists(path):
-                where = args.shown[name]
+                where = args.option_names[name]
                 raise KerasganError(f"Argument {where}: there is no file or folder '{path}'")
     module, _, function = args.function.partition(".")
     if module in ("tasks", "runs"):
@@ -143,8 +143,8 @@ def _shown(args: argparse.Namespace) -> dict[str, str]:
     """How the command line names the arguments of the functions that it calls."""
     if args.command == "convert":
         source = ("annotations",) if args.format == "coco" else ("images", "videos")
-        return {**args.shown, **dict.fromkeys(source, args.shown["source"])}
-    shown = dict(args.shown)
+        return {**args.option_names, **dict.fromkeys(source, args.option_names["source"])}
+    shown = dict(args.option_names)
     other = {"models": "model", "run": "model", "test_names": "names"}
     shown.update({theirs: shown[ours] for ours, theirs in other.items() if ours in shown})
     if args.command in ("report", "compare"):
@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         shown: dict[str, str] = {}
-        part.set_defaults(function=function, shown=shown)
+        part.set_defaults(function=function, option_names=shown)
 
         def add(*names: str, **how: Any) -> None:
             option = part.add_argument(*names, **how)
@@ -336,7 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(add)
     add("--out", metavar="FOLDER", help="folder for scores.csv, a row per image, and scores.txt")
     _add_masks(add)
-    add("--names", metavar="FILE", help="text file of the images to score; all if left out")
+    first = "text file of the images to score, of the first FOLDER; all if left out"
+    add("--names", metavar="FILE", help=first)
     sets = "distances, surface, objects, centreline, calibration, all"
     add("--scores", nargs="+", metavar="SET", help=f"further scores: {sets}")
     add("--threshold", type=float, help="probability that counts; 0.5, or as a bundle says")

@@ -152,9 +152,9 @@ def evaluate(
     threshold: float | None = None,
     augment: bool = False,
 ) -> Answer:
-    """Score masks against the true ones, on one or several folders."""
-    if (names or masks) and len(folders) > 1:
-        raise KerasganError("'--names' and '--masks' are for one FOLDER. Received: several")
+    """Score masks against the true ones, on one or several folders; `names` are of the first."""
+    if masks and len(folders) > 1:
+        raise KerasganError("Argument '--masks' is for one FOLDER. Received: several")
     if out is not None and not is_new_or_empty(pathlib.Path(out)):
         raise KerasganError(f"Argument '--out' must be new or empty. Received: {out}")
     loaded = load_model(model)
@@ -166,7 +166,11 @@ def evaluate(
     for folder in folders:
         name = _new_name(folder, datasets, "folder")
         datasets[name] = load_samples(
-            folder, masks=masks, colors=colors, names=names, classes=classes_of(loaded)
+            folder,
+            masks=masks,
+            colors=colors,
+            names=None if datasets else names,
+            classes=classes_of(loaded),
         )
         warn_of_known_images(model, folder, datasets[name])
     samples = datasets if len(datasets) > 1 else next(iter(datasets.values()))

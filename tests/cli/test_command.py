@@ -208,6 +208,14 @@ def test_masks_and_scores(answer, refused, scenes, model, tmp_path, monkeypatch)
     options = ("--model", model, "--names", tmp_path / "names.txt")
     assert answer("evaluate", scenes, *options)["images"] == 2
     assert "new or empty" in refused("evaluate", scenes, *options, "--out", tmp_path / "scores")
+    other = shutil.copytree(scenes, tmp_path / "other")
+    for file in other.rglob("s?.png"):
+        file.rename(file.with_name(f"other_{file.name}"))
+    both = answer("evaluate", scenes, other, *options)
+    assert {name: part["images"] for name, part in both["datasets"].items()} == {
+        "data": 2,
+        "other": 4,
+    }
 
 
 def test_a_bundle_predicts_as_its_author_set_it(answer, run, refused, scenes, model, tmp_path):
@@ -261,6 +269,18 @@ def test_a_folder_of_a_report_is_refused_before_the_model_is_read(refused, scene
     named = ("--model", scenes, "--model", scenes, "--out", tmp_path / "full")
     for words in (("report", scenes, *named[2:]), ("compare", scenes, *named)):
         assert refused(*words).startswith("Error: Argument '--out' must be new or empty")
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_the_number_of_images_to_show_is_used(answer, refused, scenes, model, tmp_path, command):
+    other = shutil.copytree(model, tmp_path / "other") if command == "compare" else None
+    models = ("--model", model, *(("--model", other) if other else ()))
+    words = (command, scenes, *models, "--out", tmp_path / "out", "--shown")
+    assert "'--shown'" in refused(*words, 0)
+    assert "no file or folder" in refused(command, tmp_path / "none", *words[2:], 1)
+    page = answer(*words, 1, "--rules", "gradient")["page"]
+    text = " ".join(pathlib.Path(page).read_text("utf-8").split())
+    assert "1 of 4 images shown in full" in text
 
 
 def test_options_that_a_command_does_not_have_are_not_advised(refused, scenes, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import os
@@ -61,8 +62,11 @@ def install_command(extra: str) -> str:
 
 
 def warn(text: str) -> None:
-    """Warn at the line outside kerasgan that led here, so that each such line is told once."""
-    inside = os.path.dirname(__file__) + os.sep
+    """Warn at the line outside kerasgan that led here, so that each such line is told once.
+
+    Contexts that decorate functions of kerasgan are passed over.
+    """
+    inside = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
     frame, level = inspect.currentframe().f_back, 2
     while frame is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1

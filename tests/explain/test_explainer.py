@@ -504,8 +504,9 @@ class TestBadInput:
             e.layers["down_2"]
 
     def test_empty_target(self, explainer):
-        with pytest.warns(KerasganWarning, match="relevance is zero, in 3 of 3"):
+        with pytest.warns(KerasganWarning, match="relevance is zero, in 3 of 3") as record:
             e = explainer.explain(IMAGES, np.zeros((8, 8)))
+        assert record[0].filename == __file__
         assert not e.relevance.any()
 
     def test_many_images_warn_before_they_fill_the_memory(self, explainer, monkeypatch):

@@ -218,7 +218,7 @@ def _of_training(model: Any, samples: Samples) -> dict[str, str]:
     last, recipe = fits[-1], getattr(model, "recipe", None) or {}
     facts = {
         "fit": "; then ".join(_settings(fit, about) for fit, about in zip(fits, data)),
-        "kept_epoch": _numbers(last, {"kept_epoch": "epoch {}", "epochs": "of {} done"}, " "),
+        "kept_epoch": _numbers(last, {"kept_epoch": "epoch {}", "asked_epochs": "of {}"}, " "),
         "fit_versions": fact_text(last.get("versions") or ""),
         "losses": _chosen(recipe, (*LOSSES, *OPTIMIZERS)),
         "initialisation": _initialisation(recipe),

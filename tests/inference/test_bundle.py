@@ -95,7 +95,7 @@ class TestRoundTrip:
         with zipfile.ZipFile(path) as archive:
             card = archive.read("polyps/README.md").decode()
         assert "- Batch size: 4" in card
-        assert "- Epochs done: 3\n- Epochs asked for: not recorded" in card
+        assert "- Epochs done when saved: 3\n- Epochs asked for: not recorded" in card
         assert b.attachments == {"scores.csv": b"dice\n0.5\n"}
         assert b.versions["kerasgan"] == kg.__version__
         options = {"mode": "letterbox", "temperature": 1.5}

@@ -328,6 +328,8 @@ def test_unfit_files_are_refused_by_name(write, tmp_path):
     refused(r"cut\.dcm cannot be read as DICOM", cut)
     cut.write_bytes(b"no scan " * 100)
     refused(r"cut\.dcm cannot be read as DICOM", cut)
+    cut.write_bytes(whole.read_bytes()[132:200])
+    refused(r"cut\.dcm .*cannot be read as DICOM.*export it anew", cut)
     refused(r"report\.dcm holds no image", write("report.dcm", plane, Rows=None))
     bomb = write("bomb.dcm", plane, Rows=60000, Columns=60000)
     refused(r"bomb\.dcm says that it holds 1 of 60000 x 60000 .*not decoded", bomb)
@@ -338,6 +340,25 @@ def test_unfit_files_are_refused_by_name(write, tmp_path):
     refused(r"one size.*a\.dcm of 6 x 8 and .*b\.dcm of 5 x 8", tmp_path / "in")
     refused("'window' must be", whole, window=(1, 0))
     refused("'classes' must be", whole, classes=0)
+
+
+@pytest.mark.parametrize(("implicit", "header"), [(False, True), (False, False), (True, False)])
+def test_files_without_a_preamble_are_read(implicit, header, write, tmp_path):
+    plane = RNG.integers(0, 99, (H, W)).astype(np.int16)
+    path = write("a.dcm", plane)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        data = pydicom.dcmread(path)
+        data.is_implicit_VR, data.is_little_endian = implicit, True
+        kind = UID.ImplicitVRLittleEndian if implicit else UID.ExplicitVRLittleEndian
+        data.file_meta.TransferSyntaxUID = kind
+        data.save_as(path, write_like_original=False)
+    length = 144 + pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength
+    bare = tmp_path / "bare.dcm"
+    bare.write_bytes(path.read_bytes()[132 if header else length :])
+    np.testing.assert_array_equal(
+        one(bare, tmp_path / "out", window=(50, 100)), one(path, tmp_path / "o", window=(50, 100))
+    )
 
 
 def placed(write, name, z, orientation=ACROSS, **fields):

@@ -14,13 +14,13 @@ from kerasgan.errors import KerasganError
 
 _META_START = 128 + 4 + 12  # preamble, "DICM", and the element that gives the length
 _CHUNK = 2**20
+_FIRST = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # groups that begin a file without preamble
 
 
 def open_header(pydicom: Any, path: pathlib.Path) -> Any:
     """Read everything but the pixels, and check their size."""
     with sources.errors_naming(path, "DICOM"):
-        _check_deflated(pydicom, path)
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        header = _read(pydicom, path, stop_before_pixels=True)
         sides = [header.get("Rows"), header.get("Columns"), header.get("NumberOfFrames") or 1]
         sides = [None if side is None else int(side) for side in sides]
         samples = int(header.get("SamplesPerPixel", 1))
@@ -29,6 +29,35 @@ def open_header(pydicom: Any, path: pathlib.Path) -> Any:
         raise KerasganError(f"File {path} holds no image; it is {kind}. Leave it out.")
     sources.check_pixel_count(path, sides[0], sides[1], sides[2] * samples)
     return header
+
+
+def _read(pydicom: Any, path: pathlib.Path, **options: Any) -> Any:
+    """Read a file, also one without the preamble, as programs of before the standard write it."""
+    with open(path, "rb") as file:
+        start = file.read(1024)
+    if start[128:132] == b"DICM":
+        _check_deflated(pydicom, path)
+        return pydicom.dcmread(path, **options)
+    deflated = pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in start
+    if start[:2] in _FIRST and not deflated:
+        data = pydicom.dcmread(path, force=True, **options)
+        if "TransferSyntaxUID" not in data.file_meta:
+            data.file_meta.TransferSyntaxUID = _plain_syntax(pydicom, data)
+        if "SOPClassUID" in data:
+            return data
+    raise KerasganError(
+        f"File {path} cannot be read as DICOM: it has no 'DICM' behind its first 128 bytes, nor "
+        "does it begin with an image's elements. Leave it out, or export it anew"
+    )
+
+
+def _plain_syntax(pydicom: Any, data: Any) -> Any:
+    """The uncompressed transfer syntax that a file without a header was found to be in."""
+    found = getattr(data, "original_encoding", None)  # of pydicom 3
+    implicit, little = found or (data.is_implicit_VR, data.is_little_endian)
+    if implicit:
+        return pydicom.uid.ImplicitVRLittleEndian
+    return pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
 
 
 def _check_deflated(pydicom: Any, path: pathlib.Path) -> None:
@@ -51,7 +80,7 @@ def _check_deflated(pydicom: Any, path: pathlib.Path) -> None:
 def stored_frames(pydicom: Any, path: pathlib.Path) -> tuple[Any, np.ndarray]:
     """Decode a file."""
     with sources.errors_naming(path, "DICOM"):
-        data = pydicom.dcmread(path)
+        data = _read(pydicom, path)
         syntax = data.file_meta.TransferSyntaxUID
         try:
             array = data.pixel_array

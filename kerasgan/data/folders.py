@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Callable
 
 from kerasgan.data.files import IMAGE_SUFFIXES
-from kerasgan.data.pairing import folder_advice, pairing_advice
+from kerasgan.data.pairing import by_image_name, folder_advice, pairing_advice, without_mark
 from kerasgan.errors import KerasganError, warn
 from kerasgan.text import normalize_unicode
 from kerasgan.validation import check_folder
@@ -22,6 +22,7 @@ _ROLES = {
         ("label", "labels", "gt", "groundtruth", "groundtruths", "seg", "segs"), "mask"
     ),
     **dict.fromkeys(("annotation", "annotations", "segmentation", "segmentations"), "mask"),
+    **{"imagestr": "image", "labelstr": "mask"},  # of nnU-Net
 }
 _SUFFIXES = ("mask", "masks", "segmentation", "label", "labels", "groundtruth", "gt", "seg")
 _SUFFIXES = tuple(mark + word for word in _SUFFIXES for mark in "_-")
@@ -41,6 +42,8 @@ _UNREAD = (
     ".ppm",
     ".webp",
 )
+
+_SCANS = {"nifti": (".nii", ".nii.gz"), "dicom": (".dcm", ".dicom", ".ima")}
 
 # What macOS, Windows, network storage and Linux leave in folders; what begins with a dot besides.
 _LEFT_BEHIND = (
@@ -83,7 +86,7 @@ def find_pairs(
         mask_files = None if masks is None else _image_files(masks, "masks")
     image_files = _by_name(image_files, "images")
     if mask_files is not None:
-        mask_files = _by_name(mask_files, "masks", image_files)
+        mask_files = by_image_name(image_files, _by_name(mask_files, "masks", image_files))
     return image_files, mask_files
 
 
@@ -94,6 +97,7 @@ def _by_role(folder: str | os.PathLike, labelled: bool) -> tuple[dict, dict | No
     roles = {key: role and role[0] for key, role in roles.items()}
     if "mask" not in roles.values():
         names = {strip_suffix(str(key)) for key in files}
+        names |= {without_mark(name, "image") for name in names}
         named_so = [key for key in files if _is_mask_name(key, names, sure=not labelled)]
         roles.update(dict.fromkeys(named_so, "mask"))
         if named_so and not labelled:
@@ -168,12 +172,14 @@ def _image_files(
     known = (*IMAGE_SUFFIXES, *_UNREAD)
     files = files_below(root, lambda name: pathlib.PurePath(name).suffix.lower() in known)
     unread = [str(key) for key in files if key.suffix.lower() in _UNREAD]
+    files = {key: files[key] for key in files if key.suffix.lower() not in _UNREAD}
+    if not files:
+        _refuse_scans(root)
     if unread:
         warn(
             f"Only {', '.join(IMAGE_SUFFIXES)} are read in {root}. "
             f"{list_some(unread, 'are left out')}. Save them as PNG if they are meant."
         )
-    files = {key: files[key] for key in files if key.suffix.lower() not in _UNREAD}
     if not files:
         folders = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
         raise KerasganError(
@@ -181,6 +187,25 @@ def _image_files(
             f"{folders or 'none'}. If the files lie elsewhere, pass images=... and masks=..."
         )
     return files
+
+
+def _refuse_scans(root: pathlib.Path) -> None:
+    """Raise if a folder holds scans, and say how they become pictures."""
+    for kind, endings in _SCANS.items():
+        scans = files_below(root, lambda name, of=endings: name.lower().endswith(of))
+        if not scans:
+            continue
+        places = {"image": set(), "mask": set()}
+        for key, role in ((key, _role(key)) for key in scans):
+            if role is not None:
+                places[role[0]].add(root.joinpath(*key.parts[: role[1] + 1]))
+        images, masks = (one.pop() if len(one) == 1 else None for one in places.values())
+        marked = "" if masks is None else f", masks='{masks}'"
+        raise KerasganError(
+            f"Folder {root} holds no pictures but {list_some([*map(str, scans)], 'scans')}. Make "
+            f"pictures of them: kerasgan.data.convert.from_{kind}('{images or root}', 'pictures'"
+            f"{marked}), or in a shell `kerasgan convert {kind}`; then load the folder 'pictures'"
+        )
 
 
 def _role(key: pathlib.PurePosixPath) -> tuple[str, int] | None:
@@ -207,6 +232,7 @@ def _without_role(key: pathlib.PurePosixPath) -> pathlib.PurePosixPath:
 def _is_mask_name(key: pathlib.PurePosixPath, names: set[str], sure: bool) -> bool:
     name = strip_suffix(str(key))
     plain = _without_suffix(name)
+    plain = without_mark(name, "mask") if plain == name else plain
     return (plain != name and plain in names) or (name.lower().endswith("_mask") and not sure)
 
 

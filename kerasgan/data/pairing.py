@@ -8,12 +8,25 @@ import pathlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _UNDERSTOOD = (
     "Folders that are understood are called image(s), img(s), frame(s) or scan(s), and mask(s), "
     "label(s), gt, ground truth, annotation(s), segmentation(s) or seg(s), in any case"
 )
 _FURTHER = re.compile(r"(.+)[-_ ](mask|label|seg|gt)[-_ ]?\d+", re.IGNORECASE)
+_WORDS = {
+    "image": "images?|imgs?|frames?|scans?",
+    "mask": "masks?|labels?|gt|ground[-_ ]?truths?|segs?|segmentations?|annotations?",
+}
+_MARKED = {
+    role: [rf"(?:{words})(?:[-_ ]+|(?=\d))(.+)", rf"(.+)[-_ ]+(?:{words})"]
+    for role, words in _WORDS.items()
+}
+_MARKED["image"].append("(.+)_0000")  # the first channel of a case, as nnU-Net calls it
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
 _MOST = 200
 """Names that a name is compared with."""
 
@@ -26,12 +39,49 @@ def folder_advice(images: str | os.PathLike, masks: str | os.PathLike) -> str:
     )
 
 
+def without_mark(name: str, role: str) -> str:
+    """Leave out what says that a file is an image, or a mask: `img_1`, `1_mask`."""
+    folder, slash, last = name.rpartition("/")
+    for pattern in _MARKED[role]:
+        match = re.fullmatch(pattern, last, re.IGNORECASE)
+        if match is not None:
+            return f"{folder}{slash}{match[1]}"
+    return name
+
+
+def by_image_name(images: Collection[str], masks: Mapping[str, T]) -> dict[str, T]:
+    """Give masks the names of the images that they go with, where marks alone keep them apart.
+
+    That is so if all names agree without the marks of images, of masks, or of both.
+    """
+    masks, wanted = dict(masks), set(images)
+    for marked in (("image",), ("mask",), ("image", "mask")):
+        if masks.keys() == wanted:
+            break
+        image_of, mask_of = (
+            {without_mark(name, role) if role in marked else name: name for name in names}
+            for role, names in (("image", images), ("mask", masks))
+        )
+        whole = len(image_of) == len(images) and len(mask_of) == len(masks)
+        if whole and image_of.keys() == mask_of.keys():
+            masks = {image_of[name]: masks[mask_of[name]] for name in mask_of}
+    return masks
+
+
 def pairing_advice(images: Collection[str], masks: Collection[str]) -> str:
     """Say what makes names of images and masks differ, or nothing; mappings lead to their files."""
     further = next((name for name in images if _is_further_mask(name, images)), None)
     if further is not None:
         first = _FURTHER.fullmatch(further)[1]
         return f"{further} looks like a further mask of {first}. {_merge()}"
+    channels = [match for match in map(_CHANNEL.fullmatch, images) if match is not None]
+    if len(channels) == len(images) and len({match[2] for match in channels}) > 1:
+        return (
+            f"Names such as {channels[0][0]} and {channels[1][0]} are those of channels, which "
+            "nnU-Net keeps in files of their own; an image is one file here. Copy those of one "
+            "channel, *_0000, to another folder, or merge up to three into the colours of a "
+            "picture, such as by PIL.Image.merge."
+        )
     crowded = _several_masks(images, masks)
     if crowded is not None:
         return f"Folder {crowded} has several masks of one image. {_merge()}"
@@ -104,8 +154,21 @@ def _difference(images: list[str], masks: list[str]) -> str:
             cut = [" and ".join(repr(end) for end in pair if end) for pair in ends]
             of = ("of images", "of masks")
             shown = " and ".join(f"{end} in names {whose}" for end, whose in zip(cut, of) if end)
-            return f"They would agree without {shown}: rename the files of one kind."
+            return f"They would agree without {shown}: rename the files of one kind{_line(*ends)}."
     return ""
+
+
+def _line(of_images: tuple[str, str], of_masks: tuple[str, str]) -> str:
+    """Show how files are renamed where those of one kind are called something more."""
+    if any(of_images) == any(of_masks):
+        return ""
+    before, behind = of_images if any(of_images) else of_masks
+    cut = f".removeprefix({before!r})" * bool(before) + f".removesuffix({behind!r})" * bool(behind)
+    what = "images" if any(of_images) else "masks"
+    return (
+        f", in the folder of {what}: for file in pathlib.Path('...').iterdir(): "
+        f"file.rename(file.with_stem(file.stem{cut}))"
+    )
 
 
 def _strip(names: list[str], before: str, behind: str) -> set[str] | None:

@@ -371,7 +371,9 @@ def load_folder(
 
     Image and mask belong together if their paths below their folders agree but for the ending
     and for `_mask`, `_segmentation`, `_label`, `_gt`, `_seg` and the like at the end of the mask's
-    name. Three layouts are found in `path`, each with sub-folders:
+    name, or where all names agree without such marks at either end, and without `image`, `img`,
+    `frame`, `scan` or nnU-Net's `_0000` in those of images. Three layouts are found in `path`, each
+    with sub-folders:
 
     - `images/x.jpg` with `masks/x.jpg` or `.png` (Kvasir-SEG, Kvasir-Instrument, EndoVis), also
       as `case1/images/x.jpg`; files elsewhere are left alone,
@@ -379,9 +381,10 @@ def load_folder(
     - `x.jpg` with `masks/x.png`, where there is no folder named images.
 
     Folders may also be called image, img(s), frame(s), scan(s), and mask, label(s), gt,
-    ground_truth, annotation(s), segmentation(s), seg, in any case; two of one kind in one place are
-    an error. With `masks=None` the images are all files in the folder for images, or, where there
-    is none, all that are not in one for masks, and not named as the mask of an image beside them.
+    ground_truth, annotation(s), segmentation(s), seg, in any case, or imagesTr and labelsTr; two of
+    one kind in one place are an error. With `masks=None` the images are all files in the folder for
+    images, or, where there is none, all that are not in one for masks, and not named as the mask of
+    an image beside them.
 
     For `classes=1` without `colors` up to 64 masks, spread over the folder, are looked at to tell
     what masks mean. What was found is printed unless it is white on black, and stands in `colors`

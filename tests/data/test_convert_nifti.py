@@ -1,3 +1,4 @@
+import pathlib
 import struct
 
 import numpy as np
@@ -145,6 +146,15 @@ def test_a_single_volume_in_four_axes_is_read(write, tmp_path):
     from_nifti(write("v.nii", volume), tmp_path / "out", window=(4, 8))
     seen = pixels(tmp_path / "out" / "images" / "v" / "0001.png")
     np.testing.assert_array_equal(np.rint(seen / 65535 * 8), volume[::-1, ::-1, 1, 0].T)
+
+
+def test_names_as_in_nnunet_are_pairs(write, tmp_path):
+    volume = np.arange(24).reshape(2, 3, 4).astype(np.uint8)
+    for name in "ab":
+        write(f"i/{name}_0000.nii.gz", volume)
+        write(f"l/{name}.nii.gz", volume)
+    table = from_nifti(tmp_path / "i", tmp_path / "out", masks=tmp_path / "l", classes=24)
+    assert {pathlib.Path(path).name for path in table["mask"]} == {"a.nii.gz", "b.nii.gz"}
 
 
 def test_masks_on_another_grid_are_refused(write, tmp_path):

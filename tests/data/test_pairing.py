@@ -1,6 +1,8 @@
 """What is said of names that do not agree."""
 
+import pathlib
 import re
+import warnings
 
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from refusals import refused
 
 from kerasgan.data import load_folder
 from kerasgan.data.pairing import pairing_advice
+from kerasgan.errors import KerasganWarning
 
 
 def write(folder, *names):
@@ -21,7 +24,7 @@ def write(folder, *names):
     ("images", "masks", "words"),
     [
         (["img_1", "img_2"], ["mask_1", "mask_2"], "without 'img' in .* images and 'mask' in"),
-        (["1_image"], ["1"], "agree without '_image' in names of images: rename"),
+        (["1_image"], ["1"], "agree without '_image' .*: rename .*removesuffix"),
         (["c_1_0000", "c_2_0000"], ["c_1", "c_2"], "without '_0000' in names of images"),
         (["A1"], ["a1"], "upper and lower case alone"),
         (["1", "10"], ["001", "010"], "zeros before numbers alone"),
@@ -35,6 +38,50 @@ def write(folder, *names):
 )
 def test_what_makes_names_differ(images, masks, words):
     assert re.search(words, pairing_advice(images, masks))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (["img_1", "img_2"], ["mask_1", "mask_2"]),
+        (["x_image", "y_image"], ["x_mask", "y_mask"]),
+        (["imagesTr/c_1_0000", "imagesTr/c_2_0000", "imagesTs/c_3_0000"], ["labelsTr/c_1"]),
+        (["images/Image 1", "images/Image 2"], ["masks/1", "masks/2"]),
+        (["images/frame007", "images/frame008"], ["masks/mask007", "masks/mask008"]),
+    ],
+)
+def test_marks_of_images_and_masks_are_left_out(tmp_path, images, masks):
+    if "labelsTr/c_1" in masks:
+        masks = [*masks, "labelsTr/c_2"]
+    write(tmp_path, *images, *masks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KerasganWarning)  # all masks are empty
+        samples = load_folder(tmp_path)
+    found = [str(pathlib.Path(path).relative_to(tmp_path)) for path in samples.mask_paths]
+    assert found == [f"{name}.png" for name in masks]
+    assert samples.names == tuple(name.rpartition("/")[2] for name in images[:2])
+
+
+@pytest.mark.parametrize("names", [(["1", "2"], ["11", "12"]), (["img_a", "a"], ["a", "mask_a"])])
+def test_other_names_are_no_pairs(tmp_path, names):
+    for folder, part in zip(("images", "masks"), names):
+        write(tmp_path / folder, *part)
+    refused("mask of the same name|Two masks", load_folder, tmp_path)
+
+
+def test_channels_in_files_of_their_own_are_told(tmp_path):
+    write(tmp_path, "images/c_0000", "images/c_0001", "masks/c")
+    refused("c_0000 and c_0001 are those of channels.*Copy", load_folder, tmp_path)
+
+
+def test_scans_are_told_how_to_become_pictures(tmp_path):
+    for name in ("imagesTr/c_0000.nii.gz", "labelsTr/c.nii.gz"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    line = f"from_nifti('{tmp_path / 'imagesTr'}', 'pictures', masks='{tmp_path / 'labelsTr'}')"
+    with pytest.raises(ValueError, match="2 scans") as caught:
+        load_folder(tmp_path)
+    assert line in str(caught.value)
 
 
 @pytest.mark.parametrize("folders", [("Original", "Ground Truth"), ("Images_png", "Labels_png")])

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerasgan.data.files import MAX_PIXELS
 from kerasgan.data.folders import check_pairs, files_below
+from kerasgan.data.pairing import by_image_name
 from kerasgan.errors import KerasganError, install_command, warn
 from kerasgan.text import normalize_unicode
 from kerasgan.validation import check_number, invalid
@@ -112,12 +113,12 @@ def match_masks(
         wanted[name] = image.path
     for mask in masks:
         name = "/".join(mask.parts)
-        if name not in wanted and name.lower().endswith("_mask"):
-            name = name[: -len("_mask")]
         if name in named:
             raise KerasganError(f"Two masks belong to {name!r}: {named[name]} and {mask.path}.")
         named[name] = mask.path
-    check_pairs(wanted, named, "Or pass lists of files, in the same order.")
+    named = by_image_name(wanted, named)
+    advice = "Or pass lists of files, in the same order, such as sorted(glob.glob('i/*_0000.nii'))."
+    check_pairs(wanted, named, advice)
     return [named["/".join(image.parts)] for image in images]
 
 

@@ -85,7 +85,7 @@ class Epsilon(Rule):
 
     Args:
         epsilon: Absolute, `epsilon_j = epsilon`, from 0 up, in units of the layer's outputs; 0
-            gives LRP-0.
+            gives LRP-0. Layers without weights, such as average pooling, keep 1e-6.
         relative: Whether to take `epsilon_j = epsilon * mean |z|` instead, the mean over all
             outputs of the layer for that image.
         bias: Whether the bias counts among the contributions.

@@ -30,7 +30,8 @@ class BatchChecker:
     `argument` is what the data came as; `form`, which decides what the correcting line looks like,
     is "arrays", "batches" of `samples.batches`, "dataset", "yielded", or "images", a dataset of
     images alone, which may be `ours` of `samples.batches`. `one_pixel` is the layer of
-    batch normalisation that a batch of one image gives one value, if there is one.
+    batch normalisation that a batch of one image gives one value, if there is one. In `labels` is
+    noted which labels the masks show, background first.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class BatchChecker:
         form: str,
         one_pixel: str = "",
         ours: bool = False,
+        labels: np.ndarray | None = None,
     ):
         self.one_pixel = one_pixel
         self.ours = ours or form == "batches"
@@ -48,6 +50,7 @@ class BatchChecker:
         self.names = ("image", "mask")
         if form == "arrays":
             self.names = ("unlabelled" if argument == "unlabelled" else "x", "y")
+        self.labels = np.zeros(max(2, self.wanted[1][-1]), bool) if labels is None else labels
         self._floating = [True, True]
         self._warned: set[str] = set()
         self._zero_batches = 0
@@ -88,6 +91,11 @@ class BatchChecker:
                 "constant, and in prediction something else. Take batches of two images or more "
                 "(of a remainder too), or larger images, or freeze it: layer.trainable = False",
             )
+
+    def note_labels(self, shown: np.ndarray) -> np.ndarray:
+        """Note which labels are shown by masks; return which were, so far."""
+        self.labels |= shown
+        return self.labels
 
     def warn_of_range(self, low: float, high: float, number: int = 0) -> None:
         """Warn of images that all lie from 0 to 1, in the first batch that is not all zero."""
@@ -249,7 +257,9 @@ class BatchChecker:
             )
         classes = self.wanted[1][-1]
         if classes == 1:
+            self.note_labels(np.array([low < 0.5, high >= 0.5]))
             return
+        self.note_labels((mask.reshape(-1, classes) >= 0.5).any(0))
         total = mask.astype(np.float32).sum(-1)
         if np.any(total > 1 + CLOSE):
             self.fail(

@@ -30,7 +30,8 @@ class MaskImages(keras.callbacks.Callback):
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> x, y = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
+        >>> x = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+        >>> y = (x[..., :1] > 0).astype("float32")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     shown = kg.training.MaskImages(folder, x, y)
         ...     history = gan.fit(x, y, verbose=0, callbacks=[shown])
@@ -77,7 +78,8 @@ class SaveBest(keras.callbacks.Callback):
         >>> import numpy as np
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> x, y = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
+        >>> x = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+        >>> y = (x[..., :1] > 0).astype("float32")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     best = kg.training.SaveBest(f"{folder}/best", monitor="dice")
         ...     history = gan.fit(x, y, epochs=2, verbose=0, callbacks=[best])

@@ -99,7 +99,8 @@ class SegmentationGAN(keras.Model):
         >>> discriminator = kg.models.patch_discriminator(size=32, filters=2)
         >>> gan = kg.SegmentationGAN(generator, discriminator)
         >>> gan.compile(losses={"l1": 100.0})
-        >>> images, masks = np.zeros((4, 32, 32, 3), "float32"), np.ones((4, 32, 32, 1), "float32")
+        >>> images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
+        >>> masks = (images[..., :1] > 0).astype("float32")
         >>> history = gan.fit(images, masks, batch_size=2, epochs=1, verbose=0)
         >>> sorted(history.history)[:3]
         ['adversarial_loss', 'dice', 'discriminator_accuracy']
@@ -369,7 +370,9 @@ class SegmentationGAN(keras.Model):
         checks.check_scaling(self.generator)
         check_given(self._settings["unlabelled_losses"], unlabelled)
         given, options = x, dict(kwargs)
-        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), learns=True)
+        labels = guards.LabelGuard(self.generator.output_shape[-1])
+        how = {"learns": True, "labels": labels.shown}
+        x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), **how)
         data, pair = (given if y is None else x, y), None
         if unlabelled is not None:
             x, y, pair = self._beside(x, y, unlabelled, kwargs)
@@ -381,7 +384,7 @@ class SegmentationGAN(keras.Model):
             set_preprocess(self.generator)  # it learns to take what it is trained on
         note_framing(self.generator, record.entry["data"], self.recipe)
         callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
-        watching = [guards.NonFiniteGuard()]
+        watching = [guards.NonFiniteGuard(), labels]
         if self._settings["schedule"] == "cosine":
             watching.append(guards.CosineSchedule(self._settings["warmup"]))
         if unlabelled is not None:
@@ -492,14 +495,14 @@ class SegmentationGAN(keras.Model):
                 "Call compile() before fit() or evaluate(), or build the GAN from a recipe"
             )
 
-    def _check_data(self, x, y, options, steps=None, learns=False):
+    def _check_data(self, x, y, options, steps=None, learns=False, labels=None):
         self._check_compiled()
         one_pixel = one_pixel_layer(self._networks()) if learns else ""
         for name in ("sample_weight", "class_weight"):
             if options.get(name) is not None:
                 raise KerasganError(NO_WEIGHTS.format(f"'{name}'"))
         how = {"steps": steps, "one_pixel": one_pixel, "batch_size": options.get("batch_size")}
-        return inspection.check_batches(self.generator, x, y, **how)
+        return inspection.check_batches(self.generator, x, y, labels=labels, **how)
 
     def make_train_function(self, force=False):
         """Return what `fit` calls for a step; it moves nothing while `_skips_steps` is true."""

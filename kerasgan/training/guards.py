@@ -166,6 +166,41 @@ class NonFiniteGuard(keras.callbacks.Callback):
         )
 
 
+class LabelGuard(keras.callbacks.Callback):
+    """Warn where all masks show one label: before training if known then, or behind an epoch.
+
+    `shown` says of each label whether a mask has shown it; it is written where masks are checked.
+    """
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.shown = np.zeros(max(2, classes), bool)
+        self._classes, self._done = classes, False
+
+    def on_train_begin(self, logs=None):
+        """Warn if masks were looked at."""
+        self._warn("")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Warn if none were before."""
+        self._warn(f" fed in epoch {epoch + 1}")
+
+    def _warn(self, when: str):
+        labels = np.flatnonzero(self.shown)
+        if self._done or not labels.size:
+            return
+        self._done = True
+        if labels.size == 1:
+            what = f"show class {labels[0]} alone"
+            if self._classes == 1:
+                what = "are foreground all over" if labels[0] else "are empty"
+            warn(
+                f"All masks{when} {what}: the network learns to draw that everywhere. Look at what "
+                "it is fed. Such masks come of a threshold that no or every value passes, of 0 and "
+                "1 divided by 255 as whole numbers, or of other files than the masks"
+            )
+
+
 class HarmGuard(keras.callbacks.Callback):
     """Warn where validation falls and stays low while the network learns from unlabelled images."""
 

@@ -47,17 +47,19 @@ def check_batches(
     steps=None,
     one_pixel: str = "",
     batch_size: int | None = None,
+    labels: np.ndarray | None = None,
 ) -> tuple:
     """Return what `fit` or `evaluate` got, such that every batch of it is checked when it is read.
 
     `argument` is its name in errors, `steps` how many batches an epoch has, if the caller said so,
-    and `batch_size` how many images of arrays are in one. `one_pixel` is as of `BatchChecker`.
+    and `batch_size` how many images of arrays are in one. `one_pixel` and `labels` are as of
+    `BatchChecker`.
     """
     if isinstance(x, tf.distribute.DistributedDataset):
         return x, y
     sequence, dataset = isinstance(x, keras.utils.Sequence), isinstance(x, tf.data.Dataset)
     if not (sequence or dataset or hasattr(x, "__next__")):
-        checker = BatchChecker(generator, argument, "arrays", one_pixel)
+        checker = BatchChecker(generator, argument, "arrays", one_pixel, labels=labels)
         x, y = _arrays(x, y, checker)
         batch_size = batch_size or 32
         checker.warn_of_one_image(len(x) % batch_size or batch_size)
@@ -68,7 +70,8 @@ def check_batches(
             f"Received: {argument} of type {type(x).__name__}, y of type {type(y).__name__}"
         )
     form = "batches" if _is_from_samples(x) else "dataset"
-    checker = BatchChecker(generator, argument, form if dataset else "yielded", one_pixel)
+    form = form if dataset else "yielded"
+    checker = BatchChecker(generator, argument, form, one_pixel, labels=labels)
     if dataset:
         return _dataset(x, checker, steps), None
     return (_CheckedSequence(x, checker, steps) if sequence else _stream(x, checker)), None
@@ -326,6 +329,8 @@ def _dataset(dataset: tf.data.Dataset, checker: BatchChecker, steps) -> tf.data.
         fine &= (tf.shape(image)[0] > 1) | (not checker.one_pixel)
         call = lambda: tf.py_function(report, [number, image, mask], tf.bool)  # noqa: E731
         with tf.control_dependencies([tf.cond(fine, lambda: True, call)]):
+            shown = _labels_shown(tf.identity(parts[1]), classes)
+        with tf.control_dependencies([tf.numpy_function(checker.note_labels, [shown], tf.bool)]):
             return tf.identity(image), tf.identity(mask)
 
     unconverted = tf.autograph.experimental.do_not_convert
@@ -337,6 +342,13 @@ def _is_unremarkable(image: tf.Tensor, mask: tf.Tensor, classes: int) -> tf.Tens
     fine = _is_in_range(image)
     fine &= tf.reduce_all((mask == 0) | (mask == 1))
     return fine & tf.reduce_all(tf.reduce_sum(mask, -1) == 1) if classes > 1 else fine
+
+
+def _labels_shown(mask: tf.Tensor, classes: int) -> tf.Tensor:
+    """Say of each label whether a batch of masks shows it."""
+    if classes == 1:
+        return tf.stack([tf.reduce_min(mask) < 0.5, tf.reduce_max(mask) >= 0.5])
+    return tf.reduce_any(tf.reshape(mask, [-1, classes]) >= 0.5, 0)
 
 
 def _is_in_range(image: tf.Tensor) -> tf.Tensor:

@@ -228,8 +228,8 @@ def check_model(place, changed):
 @functools.lru_cache
 def state_files():
     with tempfile.TemporaryDirectory() as folder:
-        images = np.zeros((2, 32, 32, 3), np.float32)
-        gan().fit(images, images[..., :1], batch_size=2, epochs=1, verbose=0, resume=folder)
+        images = 2 * np.tile(np.eye(32, dtype=np.float32)[None, ..., None], (2, 1, 1, 3)) - 1
+        gan().fit(images, images[..., :1] > 0, batch_size=2, verbose=0, resume=folder)
         (state,) = pathlib.Path(folder).glob("epoch_0001")
         return {path.name: path.read_bytes() for path in state.iterdir()}
 

@@ -10,6 +10,7 @@ from small_runs import renewal, small_gan, some_data, weights
 import kerasgan as kg
 from kerasgan.training import guards, resume
 from kerasgan.training.guards import NonFiniteGuard, cosine_factor
+from kerasgan.training.inspection import check_batches
 
 IMAGES, MASKS = some_data(8)
 
@@ -201,6 +202,40 @@ def test_a_discriminator_that_is_too_strong_is_reported_once():
     (one,) = [w for w in caught if w.category is kg.KerasganWarning]
     assert "epochs 4 to 6 it classified 100.0 %" in str(one.message)
     assert "adversarial_weight=0" in str(one.message)
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset", "generator"])
+def test_masks_of_one_label_are_told_once(form):
+    gan = tiny(run_eagerly=True)
+
+    def said(masks):
+        data = (IMAGES, masks)
+        if form == "dataset":
+            data = (tf.data.Dataset.from_tensor_slices(data).batch(4),)
+        if form == "generator":
+            data = ((part for part in 2 * [data]),)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", kg.KerasganWarning)
+            steps = {"steps_per_epoch": 1} if form == "generator" else {}
+            gan.fit(*data, epochs=2, verbose=0, **steps)
+        return [str(w.message) for w in caught if w.category is kg.KerasganWarning]
+
+    one = np.zeros_like(MASKS)
+    one[-1, 0, 0] = 1
+    assert said(one) == []
+    (text,) = said(0 * MASKS)
+    assert text.startswith("All masks are empty" if form == "arrays" else "All masks fed in epoch")
+    assert "foreground all over" in said(0 * MASKS + 1)[0]
+
+
+def test_of_several_classes_one_alone_is_told():
+    guard = guards.LabelGuard(3)
+    one_hot = np.eye(3, dtype="float32")[np.full((2, 8, 8), 2)]
+    image = keras.Input((8, 8, 3))
+    network = keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(image))
+    check_batches(network, np.zeros_like(one_hot) - 1, one_hot, labels=guard.shown)
+    with pytest.warns(kg.KerasganWarning, match="All masks show class 2 alone"):
+        guard.on_train_begin()
 
 
 def test_keras_is_quiet_about_slow_callbacks_inside_alone(caplog):

@@ -75,9 +75,10 @@ def test_a_signal_to_one_worker_stops_all(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "gather", lambda _, mine: np.array([mine, [15, 0]], float))
     monkeypatch.setattr(workers, "check_same_state", lambda *_: None)
     gan = kg.recipes.build("pix2pix", size=32, filters=2, adversarial_weight=0.0)
-    images = np.zeros((4, 32, 32, 3), "float32")
+    images = 2 * np.tile(np.eye(32, dtype="float32")[None, ..., None], (4, 1, 1, 3)) - 1
+    masks = images[..., :1] > 0
     with pytest.raises(SystemExit) as stopped:
-        gan.fit(images, images[..., :1], batch_size=2, verbose=0, resume=tmp_path / "state")
+        gan.fit(images, masks, batch_size=2, verbose=0, resume=tmp_path / "state")
     assert stopped.value.code == 143
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["epoch_0000_step_1"]
 

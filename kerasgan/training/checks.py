@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import keras
@@ -11,6 +12,7 @@ from kerasgan.models.functional import WRAP, as_functional, check_one_input, is_
 from kerasgan.models.outputs import Reading, read_output, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, rescaled_input_range
 from kerasgan.training.learner import PRECISIONS
+from kerasgan.training.optimizers import learning_rate_of
 from kerasgan.training.replicas import is_distributed
 from kerasgan.validation import check_choice, check_number, check_whole_number, invalid
 
@@ -22,6 +24,9 @@ COUNTS = {
     **{"steps_per_epoch": 1, "validation_steps": 1, "steps": 1},
 }
 """What counts something in `fit` and `evaluate` -> the least that it may be."""
+RATES = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+OF_TWO = ("adversarial_loss", "discriminator")
+"""What begins the names of numbers that are good for one network and bad for the other."""
 LIKE = {
     "mae": "l1",
     "mean_absolute_error": "l1",
@@ -84,6 +89,75 @@ def check_keras_arguments(options: dict, own: Iterable[str]) -> None:
         if name not in KERAS:
             hint = did_you_mean(name, [*own, *KERAS], most=1)
             raise KerasganError(f"compile() has no argument '{name}'. {hint}".rstrip())
+
+
+def check_callbacks(callbacks: Iterable, logged: Iterable[str], gan) -> None:
+    """Raise for callbacks that would do nothing, or the contrary of what is meant."""
+    logged = list(logged)
+    all_known = all(_adds_no_score(callback) for callback in callbacks)
+    for callback in callbacks:
+        if isinstance(callback, type) or not hasattr(callback, "set_model"):
+            raise invalid("callbacks", "made of Keras callbacks, each an object", callback)
+        name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
+        if isinstance(callback, keras.callbacks.ModelCheckpoint):
+            _check_checkpoint(callback)
+        if isinstance(monitor, str) and getattr(callback, "save_best_only", True):
+            if monitor in logged:
+                _check_direction(name, callback)
+            elif all_known:
+                raise KerasganError(
+                    f"Argument 'monitor' of {name} must be a number that is logged: "
+                    f"{', '.join(logged)}; those with 'val_' need validation_data. Received: "
+                    f"{monitor!r}"
+                )
+        if isinstance(callback, RATES):
+            if gan._settings["schedule"] != "constant":
+                raise KerasganError(
+                    f"Callback {name} has no effect, since the schedule "
+                    f"'{gan._settings['schedule']}' sets the learning rates at each step. Leave it "
+                    "out, or compile with schedule='constant'"
+                )
+            if learning_rate_of(gan.optimizer) is None:
+                raise KerasganError(
+                    f"Callback {name} cannot set the learning rate of an optimizer that has a "
+                    "schedule of its own. Leave it out, or compile with a number"
+                )
+
+
+def _check_checkpoint(callback) -> None:
+    """Raise if a whole GAN is to be written to a file."""
+    path = os.fspath(callback.filepath)
+    if path.endswith((".keras", ".h5", ".hdf5")) and not callback.save_weights_only:
+        raise KerasganError(
+            f"Callback {type(callback).__name__} cannot write '{path}', since a GAN is a folder. "
+            "Use kerasgan.training.SaveBest(folder), or write weights alone: "
+            "save_weights_only=True, filepath='name.weights.h5'"
+        )
+
+
+def _check_direction(name: str, callback) -> None:
+    """Raise if a callback keeps the lowest score, or the highest loss, or cannot tell which.
+
+    Keras tells by names: of `val_dice` Keras 2 keeps the lowest, and of `val_jaccard_loss`, with
+    "acc" in it, the highest; Keras 3 raises behind the first epoch.
+    """
+    ending = callback.monitor.removeprefix("val_")
+    score = ending in ("dice", "jaccard", "discriminator_accuracy")
+    highest = {"max": True, "min": False}.get(getattr(callback, "mode", None))
+    if highest is None and getattr(callback, "monitor_op", None) is not None:
+        highest = bool(callback.monitor_op(1.0, 0.0))
+    if highest is None or (highest is not score and not ending.startswith(OF_TWO)):
+        best, worst = ("highest", "lowest") if score else ("lowest", "highest")
+        taken = "cannot tell" if highest is None else f"takes the {worst} for it"
+        raise KerasganError(
+            f"Callback {name} monitors '{callback.monitor}', of which the {best} is the best, and "
+            f"{taken}: pass mode='{'max' if score else 'min'}'"
+        )
+
+
+def _adds_no_score(callback) -> bool:
+    """Whether a callback is one of Keras, or of those here that log nothing."""
+    return type(callback).__module__.startswith(("keras.", "kerasgan.training."))
 
 
 def check_counts(options: dict) -> None:

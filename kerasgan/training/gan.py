@@ -384,6 +384,10 @@ class SegmentationGAN(keras.Model):
             set_preprocess(self.generator)  # it learns to take what it is trained on
         note_framing(self.generator, record.entry["data"], self.recipe)
         callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
+        logged = [metric.name for metric in self.metrics]
+        if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
+            logged += [f"val_{name}" for name in logged]
+        checks.check_callbacks(callbacks, logged, self)
         watching = [guards.NonFiniteGuard(), labels]
         if self._settings["schedule"] == "cosine":
             watching.append(guards.CosineSchedule(self._settings["warmup"]))

@@ -31,7 +31,7 @@ def test_what_was_done_is_what_is_kept(scenes, tmp_path):
     gan = small()
     assert gan.fits == []
     best = keras.callbacks.EarlyStopping(
-        "val_dice", mode="min", min_delta=9, patience=2, restore_best_weights=True
+        "val_dice", mode="max", min_delta=9, patience=2, restore_best_weights=True
     )
     saving = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: gan.save(tmp_path / f"epoch_{epoch + 1}")

@@ -183,7 +183,7 @@ def test_done_steps_are_passed_over_and_callbacks_go_on_counting(tiny, tmp_path,
 
 def test_what_early_stopping_and_others_know_goes_on(tiny, tmp_path):
     def others(patience=3):
-        same = {"monitor": "dice", "mode": "min", "min_delta": 9}
+        same = {"monitor": "dice", "mode": "max", "min_delta": 9}
         stopping = keras.callbacks.EarlyStopping(**same, patience=patience)
         return [stopping, keras.callbacks.ReduceLROnPlateau(**same, patience=3, factor=0.1)]
 
@@ -303,7 +303,7 @@ def test_rows_that_will_be_written_again_are_taken_out_of_the_log(tiny, tmp_path
 def test_a_run_that_was_stopped_early_stays_stopped(tiny, tmp_path):
     def stopping(patience=1):
         return keras.callbacks.EarlyStopping(
-            "dice", mode="min", min_delta=9, patience=patience, restore_best_weights=True
+            "dice", mode="max", min_delta=9, patience=patience, restore_best_weights=True
         )
 
     first = run(tiny(), tmp_path, stopping(), epochs=5)

@@ -46,5 +46,42 @@ def test_a_number_that_is_not_logged(gan, tmp_path):
     assert not (tmp_path / "best").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        ("EarlyStopping", {"monitor": "val_dice"}, "highest is the best.*mode='max'"),
+        ("EarlyStopping", {}, "'monitor' of EarlyStopping must be .*val_dice.*: 'val_loss'"),
+        ("ReduceLROnPlateau", {"monitor": "val_dice"}, "mode='max'"),
+        ("ReduceLROnPlateau", {"monitor": "dice", "mode": "max"}, None),
+        ("ModelCheckpoint", {"monitor": "val_l1_loss", "mode": "max", "save_best_only": True},
+         "lowest is the best, and takes the highest.*mode='min'"),
+        ("EarlyStopping", {"monitor": "val_generator_loss", "mode": "min"}, None),
+        ("LearningRateScheduler", {"schedule": lambda epoch, rate: rate}, None),
+    ],
+)  # fmt: skip
+def test_callbacks_that_would_keep_the_worst(gan, kind, given, words, tmp_path):
+    if kind == "ModelCheckpoint":
+        given = {"filepath": str(tmp_path / "m.weights.h5"), "save_weights_only": True, **given}
+    callback = getattr(keras.callbacks, kind)(**given)
+    data = {"validation_data": (IMAGES, MASKS), "callbacks": callback, "verbose": 0}
+    if words is None:
+        gan.fit(IMAGES, MASKS, **data)
+    else:
+        with pytest.raises(kg.KerasganError, match=words):
+            gan.fit(IMAGES, MASKS, **data)
+
+
+def test_callbacks_that_would_do_nothing():
+    cosine = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
+    cosine.compile("sgd", schedule="cosine")
+    for callback, words in (
+        (keras.callbacks.LearningRateScheduler(lambda epoch: 0.1), "no effect.*'constant'"),
+        (keras.callbacks.ModelCheckpoint("m.keras"), "GAN is a folder.*SaveBest.*weights.h5"),
+        (keras.callbacks.EarlyStopping, "'callbacks' must be .*an object"),
+    ):
+        with pytest.raises(kg.KerasganError, match=words):
+            cosine.fit(IMAGES, MASKS, callbacks=[callback], verbose=0)
+
+
 def test_a_mode_that_is_not_known():
     refused("'mode'", kg.training.SaveBest, "best", mode="auto")

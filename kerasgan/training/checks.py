@@ -11,6 +11,7 @@ from kerasgan.errors import KerasganError, did_you_mean
 from kerasgan.models.functional import WRAP, as_functional, check_one_input, is_functional
 from kerasgan.models.outputs import Reading, read_output, refuse_labels
 from kerasgan.models.preprocess import DEFAULT_PREPROCESS, rescaled_input_range
+from kerasgan.stack import layers_of
 from kerasgan.training.learner import PRECISIONS
 from kerasgan.training.optimizers import learning_rate_of
 from kerasgan.training.replicas import is_distributed
@@ -24,6 +25,12 @@ COUNTS = {
     **{"steps_per_epoch": 1, "validation_steps": 1, "steps": 1},
 }
 """What counts something in `fit` and `evaluate` -> the least that it may be."""
+MOVING = (
+    *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "RandomCrop"),
+    *("RandomHeight", "RandomWidth", "RandomShear", "RandomPerspective", "RandomElasticTransform"),
+    *("RandAugment", "AugMix", "CutMix", "MixUp"),
+)
+"""Layers of either Keras that move, or mix, what images show."""
 RATES = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
 OF_TWO = ("adversarial_loss", "discriminator")
 """What begins the names of numbers that are good for one network and bad for the other."""
@@ -67,6 +74,19 @@ def check_scaling(generator: keras.Model) -> None:
             f"keras.Model(image, generator(keras.layers.Rescaling({scale})(image))) with image = "
             f"keras.Input({tuple(generator.input_shape[1:])})"
         )
+
+
+def check_moving_layers(generator: keras.Model) -> None:
+    """Raise for a layer that, in training, moves what an image shows and not its mask."""
+    kinds = tuple(getattr(keras.layers, name) for name in MOVING if hasattr(keras.layers, name))
+    for layer in layers_of(generator):
+        if isinstance(layer, kinds):
+            raise KerasganError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) of the generator "
+                f"'{generator.name}' moves what the image shows, at random, in training, and not "
+                "the mask that belongs to it. Leave it out, and move both: "
+                "samples.batches(..., augment=True), or before batches are made"
+            )
 
 
 def check_keras_arguments(options: dict, own: Iterable[str]) -> None:

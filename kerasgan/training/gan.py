@@ -368,6 +368,7 @@ class SegmentationGAN(keras.Model):
         self._start_training()
         store.warn_of_new_optimizers(self)
         checks.check_scaling(self.generator)
+        checks.check_moving_layers(self.generator)
         check_given(self._settings["unlabelled_losses"], unlabelled)
         given, options = x, dict(kwargs)
         labels = guards.LabelGuard(self.generator.output_shape[-1])

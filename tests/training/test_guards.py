@@ -252,3 +252,11 @@ def test_keras_is_quiet_about_slow_callbacks_inside_alone(caplog):
     said = [record.getMessage() for record in caplog.records if record.name == logger.name]
     assert "something else" in said
     assert said.index(slow) > said.index("something else")
+
+
+def test_layers_that_move_images_and_not_masks_are_refused():
+    image = keras.Input((32, 32, 3))
+    moved = keras.Sequential([keras.layers.RandomFlip(name="flip")], name="inner")(image)
+    gan = kg.SegmentationGAN(keras.Model(image, keras.layers.Conv2D(1, 1)(moved)))
+    gan.compile(losses={"dice": 1.0})
+    refused("'flip' .RandomFlip. .*and not the mask", gan.fit, IMAGES, MASKS)

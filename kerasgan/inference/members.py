@@ -93,7 +93,7 @@ def with_input_shape(model: Any, images: Any, size: Any = None) -> Any:
         return model
     channels = getattr(images, "channels", 3)
     if isinstance(images, (list, tuple)) or hasattr(images, "shape"):
-        first = np.asarray(images[0]) if len(images) else np.zeros(3)
+        first = np.asarray(next(iter(images))) if len(images) else np.zeros(3)
         channels = first.shape[-1] if first.ndim else None
     return as_functional(network, None if size is None else check_size("size", size), channels)
 

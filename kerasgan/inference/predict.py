@@ -44,9 +44,9 @@ def predict(
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`;
             or a list of these, whose logits are averaged, such as the models of all folds.
-        images: `Samples`; the path of a folder or of one image file; a float array (batch, height,
-            width, channels) in [-1, 1]; or a list of such arrays (height, width, channels), whose
-            sizes may differ.
+        images: `Samples`; the path of a folder or of one image file, or a list of files; a float
+            array (batch, height, width, channels) in [-1, 1]; or a list of such arrays (height,
+            width, channels), whose sizes may differ.
         threshold: Probability above which a pixel is foreground, between 0 and 1; 0.5 is where
             the logit changes sign. With several classes the most probable one is taken.
         clean: How masks are cleaned up: "largest" keeps the largest component of each class,
@@ -112,7 +112,7 @@ def predict_to_folder(
 
     Args:
         model: As for `predict`.
-        images: `Samples`, or the path of a folder or of one image file.
+        images: `Samples`, the path of a folder or of one image file, or a list of files.
         folder: Where the masks go, made if need be; each is called as its image, with sub-folders.
         threshold: As for `predict`.
         clean: As for `predict`.
@@ -140,7 +140,7 @@ def predict_to_folder(
         )
     if samples is None:
         raise KerasganError(
-            "Argument 'images' must be Samples or a path, to have names for the files. "
+            "Argument 'images' must be Samples, a path or a list, to have names for the files. "
             f"Received: {type(images).__name__}; use predict for arrays"
         )
     paths = mask_paths(samples, folder, overwrite)

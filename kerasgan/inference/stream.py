@@ -182,12 +182,35 @@ def to_samples(images: Any) -> Samples | None:
         if path.is_file():
             return Samples((path.stem,), (str(path),), None)
         return load_folder(path, masks=None)
-    return images if isinstance(images, Samples) else None
+    if isinstance(images, Samples):
+        return images
+    listed = list(images) if _is_list(images) else []
+    if listed and all(isinstance(each, (str, os.PathLike)) for each in listed):
+        return _from_list([pathlib.Path(each) for each in listed])
+    return None
+
+
+def _from_list(files: list[pathlib.Path]) -> Samples:
+    """Return files as `Samples`, called by their paths below the folder that holds all of them."""
+    for file in files:
+        if not file.is_file():
+            what = "a folder, beside others" if file.is_dir() else "not there"
+            raise KerasganError(f"Argument 'images' lists {file}, which is {what}")
+    above = os.path.commonpath([file.absolute().parent for file in files])
+    names = [file.absolute().relative_to(above) for file in files]
+    plain = [name.with_suffix("") for name in names]
+    names = names if len(set(plain)) < len(set(names)) else plain
+    return Samples(tuple(name.as_posix() for name in names), tuple(map(str, files)), None)
+
+
+def _is_list(images: Any) -> bool:
+    """Whether images come one by one: in a list, or in an array or column of one axis."""
+    return isinstance(images, (list, tuple)) or len(getattr(images, "shape", ())) == 1
 
 
 def is_array(images: Any) -> bool:
     """Whether all images are in one array."""
-    return hasattr(images, "shape")
+    return hasattr(images, "shape") and not _is_list(images)
 
 
 def _ahead(
@@ -230,6 +253,12 @@ def _passes(
     return passes
 
 
+def _advice_on(images: Any) -> str:
+    if hasattr(images, "take") and hasattr(images, "element_spec"):
+        return "; pass list(dataset.unbatch().as_numpy_iterator()), of images without masks"
+    return "; pass list(images)" if hasattr(images, "__next__") else ""
+
+
 def image_source(
     images: Any, network: keras.Model
 ) -> tuple[list[str], Callable[[int], np.ndarray]]:
@@ -243,14 +272,8 @@ def image_source(
             )
         samples = dataclasses.replace(samples, channels=channels or samples.channels)
         names, load = list(samples.names), samples.image
-    elif is_array(images) or isinstance(images, (list, tuple)):
-        if any(isinstance(each, (str, os.PathLike)) for each in images if not is_array(images)):
-            raise KerasganError(
-                "Argument 'images' must be Samples, a path, an array or a list of arrays. "
-                "Received: a list of paths; pass their folder, or kg.data.Samples(names, paths, "
-                "None)"
-            )
-        images = np.asarray(images) if is_array(images) else images
+    elif is_array(images) or _is_list(images):
+        images = np.asarray(images) if is_array(images) else list(images)
         if is_array(images) and images.ndim != 4:
             raise KerasganError(
                 "Argument 'images' must be an array (batch, height, width, channels); pass "
@@ -259,8 +282,8 @@ def image_source(
         names, load = [f"images[{i}]" for i in range(len(images))], images.__getitem__
     else:
         raise KerasganError(
-            "Argument 'images' must be Samples, a path, an array or a list of arrays. "
-            f"Received: {type(images).__name__}"
+            "Argument 'images' must be Samples, a path, an array or a list of paths or arrays. "
+            f"Received: {type(images).__name__}{_advice_on(images)}"
         )
     if not names:
         raise KerasganError("Argument 'images' must hold at least one image. Received: none")

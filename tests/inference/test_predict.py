@@ -4,6 +4,7 @@ import tracemalloc
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -389,5 +390,15 @@ def test_unknown_options_are_refused_by_what_they_may_mean():
         refused("'batchsize'. Did you mean 'batch_size'", function, red(), images, batchsize=4)
 
 
-def test_a_list_of_paths_is_told_what_to_pass(folder):
-    refused("a list of paths; pass their folder", predict, red(), [str(folder)])
+def test_a_list_of_files_is_read_as_samples_are(folder, tmp_path):
+    samples, network = load_folder(folder, masks=None), red()
+    paths = [pathlib.Path(path) for path in samples.image_paths]
+    expected = predict(network, samples)
+    for listed in (paths, np.array(samples.image_paths), pd.Series(paths, [9, 8, 7])):
+        for received, mask in zip(predict(network, listed), expected):
+            np.testing.assert_array_equal(received, mask)
+    written = predict_to_folder(network, paths, tmp_path / "out")
+    found = [str(path.relative_to(tmp_path / "out").with_suffix("")) for path in written]
+    assert found == list(samples.names)
+    refused("lists .*, which is not there", predict, network, [*paths, "none.png"])
+    refused(r"Received: map; pass list\(images\)", predict, network, map(str, paths))

@@ -110,7 +110,7 @@ def members_of(model: Any) -> tuple[Member, ...]:
         network = generator_of(each)
         check_one_input(network)
         shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
-        if any(len(shape) != 4 for shape in shapes):
+        if len(network.outputs) == 1 and any(len(shape) != 4 for shape in shapes):
             raise KerasganError(
                 "Argument 'model' must map one image (batch, height, width, channels) to one mask "
                 f"of that rank. Received: '{network.name}' with inputs and outputs of shape "

@@ -402,3 +402,10 @@ def test_a_list_of_files_is_read_as_samples_are(folder, tmp_path):
     assert found == list(samples.names)
     refused("lists .*, which is not there", predict, network, [*paths, "none.png"])
     refused(r"Received: map; pass list\(images\)", predict, network, map(str, paths))
+
+
+def test_of_several_outputs_the_mask_is_asked_for():
+    image = keras.Input((16, 16, 3))
+    kind = keras.layers.Flatten(name="kind")(image)
+    model = keras.Model(image, [keras.layers.Conv2D(1, 1, name="mask")(image), kind])
+    refused(r"one output, the mask.*\['mask', 'kind'\]", predict, model, np.zeros((1, 16, 16, 3)))

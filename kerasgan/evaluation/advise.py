@@ -87,18 +87,18 @@ def advise(
     faithfulness (`faithfulness`, pixels removed most relevant first against least relevant first,
     Dice) of those that lose no relevance unseen. Whether it is better than the default is then
     measured on the other half, which took no part in the choice; if the interval of the difference
-    includes 0, the default is recommended, since it is as good as far as can be told. The target
+    includes 0, the default is recommended, since no difference was shown. The target
     is the predicted mask: what a prediction rests on. The batch size is the smallest whose time for
     an image is within a tenth of the best.
 
-    Faithfulness is one property. Read [what a heatmap cannot tell](../concepts.md) beside it, and
-    look at the maps.
+    Faithfulness is one property. Read [What a heatmap cannot tell you](../heatmap-limits.md)
+    too, and look at the maps.
 
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         samples: `Samples` that took no part in training, 4 at least; masks are not needed.
         rules: The candidates, as for `ExplanationBenchmark`.
-        default: Name of the rule that the choice is held against; a candidate too.
+        default: Name of the rule that the choice is compared with; a candidate too.
         images: How many images are used, from 4 up; all, if there are fewer.
         baseline: What removed pixels are replaced by, as for `faithfulness`.
         steps: Of the removal curves.

@@ -98,7 +98,7 @@ def evaluate(
     Args:
         model: Functional `keras.Model` from image to mask, or an object with such a `.generator`.
         samples: Labelled `Samples`, with as many classes as the network; or several, by name, as
-            `{"inside": test, "other hospital": frames}`. The first is what others are held against.
+            `{"inside": test, "other hospital": frames}`. The others are compared with the first.
         threshold: Probability above which a pixel is foreground, between 0 and 1 (one class).
         empty: What a score is where there is nothing to divide by, as no true foreground:
             `"agree"`, 1 where both masks are equal and 0 where not; `"medai"`, both masks are

@@ -15,7 +15,7 @@ from kerasgan.models.trace import Step, Value, raw_operation
 from kerasgan.stack import layers_of
 
 ADVICE = (
-    "Put operations in its place that can be explained ('Explain your own model' in the "
+    "Put operations in its place that can be explained ('Use your own Keras model' in the "
     "documentation lists them), or explain a model that ends before it. What only computes a gate "
     "may stay: argument 'gates' says which input of a product is one"
 )

@@ -74,7 +74,7 @@ class SegmentationGAN(keras.Model):
 
     `fit`, `evaluate`, `predict` and Keras' callbacks work as usual. Logged are `generator_loss`
     (the weighted sum), its parts (`l1_loss`, `adversarial_loss`), `discriminator_loss`,
-    `discriminator_accuracy` (the fraction of real and generated masks that it classifies rightly),
+    `discriminator_accuracy` (the share of real and generated masks that it classifies correctly),
     `jaccard` and `dice` (mean over images, at network size), with `val_` before it for validation
     data.
 

@@ -244,7 +244,13 @@ def _of_training(model: Any, samples: Samples) -> dict[str, str]:
 
 def _settings(fit: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     named = {"batch_size": "batch size {}", "mode": "mode {}", "seed": "seed {}"}
-    done = {"epochs": "epochs: {}", "precision": "{}", "devices": "on {}", "seconds": "{} seconds"}
+    done = {
+        "epochs": "epochs: {}",
+        "asked_epochs": "of {} asked for",
+        "precision": "{}",
+        "devices": "on {}",
+        "seconds": "{} seconds",
+    }
     parts = [_numbers(fit, done), _numbers(data, named)]
     size = data.get("size")
     if isinstance(size, (list, tuple)) and len(size) == 2:

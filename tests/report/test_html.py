@@ -314,7 +314,7 @@ def test_what_is_said_of_training_is_what_fit_did(tmp_path):
         assert "Batchsize(1of2)2" in words
         assert "Batchsize(2of2)4" in words
         assert "rotation5" in words
-        assert "Epochsdone(1of2)2" in words
+        assert "Epochsdonewhensaved(1of2)2" in words
         assert "Weightsareofepoch(2of2)1" in words
         assert re.search(r"Validation[^0-9]*\(1of2\)notrecorded", words)
         assert not [text for text in ("size77", "epochs66") if text in words]

@@ -64,7 +64,7 @@ def draw(
     columns = 3 + len(maps)
     texts = _row_texts(explanation, rows, _checked_names(names, len(explanation)))
     width, lines = 1.6 * columns + 1.0, sum(map(bool, texts)) + 2
-    above = 0.14 * max(title.count("\n") + 1 for title in maps)
+    above = 0.14 * (max(title.count("\n") for title in maps) + (2 if len(maps) > 1 else 1))
     figure, axes = panels(rows, columns, (width, 1.6 * rows + 0.4 + above + 0.17 * lines))
     masks = _foreground(explanation.prediction[:rows])
     explained = explanation.target[:rows].any(-1)

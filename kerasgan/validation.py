@@ -145,6 +145,15 @@ def check_images(value: Any) -> np.ndarray:
     return array
 
 
+def into_range(name: str, low: float, high: float) -> str:
+    """Return the expression that brings pixels of this range into [-1, 1], 0 being black."""
+    if low < 0 or high > 65535:
+        return f"{name} / {math.ceil(max(-low, high))}"
+    if high > 255:
+        return f"{name} / 32767.5 - 1"
+    return f"{name} / 127.5 - 1" if high > 1 else f"{name} * 2.0 - 1"
+
+
 def check_plane(name: str, value: Any, expected: str) -> np.ndarray:
     """Check an array of numbers or booleans, or lists of them, with two axes."""
     try:

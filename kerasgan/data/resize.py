@@ -16,7 +16,7 @@ from typing import NamedTuple, Union
 import numpy as np
 
 from kerasgan.errors import KerasganError
-from kerasgan.validation import check_choice, check_size
+from kerasgan.validation import check_choice, check_size, into_range
 
 MODES = ("stretch", "letterbox")
 Size = Union[int, tuple[int, int]]
@@ -50,8 +50,8 @@ def check_image(image: np.ndarray, argument: str = "image") -> np.ndarray:
         )
     if low < -1.001 or high > 1.001:
         raise KerasganError(
-            f"Argument '{argument}' must lie in [-1, 1]; bring pixels from 0 to 255 there by "
-            f"pixels / 127.5 - 1. Received: values from {low:g} to {high:g}"
+            f"Argument '{argument}' must lie in [-1, 1]; bring pixels there by "
+            f"{into_range('pixels', low, high)}. Received: values from {low:g} to {high:g}"
         )
     return array
 

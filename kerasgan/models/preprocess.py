@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, unknown_name, warn
 from kerasgan.models.functional import generator_of
+from kerasgan.validation import into_range
 
 # Of ImageNet's colours, red, green, blue: in [0, 1], and for the weights from Caffe in [0, 255].
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -161,7 +162,7 @@ def check_range(images: Any, preprocess: Preprocess, network: keras.Model | None
     if own_input and known and RANGES[known][0] <= low <= high <= RANGES[known][1]:
         return
     if whole or low < -BEYOND or high > BEYOND:
-        mend = "images * 2.0 - 1" if high <= 1 else "images / 127.5 - 1"
+        mend = into_range("images", low, high)
         problem = (
             f"Argument 'images' must lie in [-1, 1]. Received: {' '.join([*whole[:1], 'values'])} "
             f"from {low:g} to {high:g}; {mend} brings pixels there"

@@ -130,6 +130,8 @@ def test_impossible_sizes_and_modes():
         (np.full((4, 4, 3), np.nan), "must be finite. Received: 48 values"),
         (np.array([[np.inf, 0]]), "must be finite. Received: 1 values"),
         (np.full((4, 4, 3), 200), "pixels / 127.5 - 1. Received: values from 200 to 200"),
+        (np.full((4, 4, 3), 300), "pixels / 32767.5 - 1. Received: values from 300 to 300"),
+        (np.full((4, 4, 3), -999), "pixels / 999. Received: values from -999 to -999"),
         (np.zeros((2, 4, 4, 3)), r"Received: float64 of shape \(2, 4, 4, 3\)"),
         (np.zeros((0, 4, 3)), r"Received: float64 of shape \(0, 4, 3\)"),
         (np.array([["a"]]), "must be numbers"),

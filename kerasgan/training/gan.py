@@ -468,6 +468,11 @@ class SegmentationGAN(keras.Model):
             raise KerasganError(inspection.EMPTY)
         return scores
 
+    def predict(self, x, *args, **kwargs):
+        """Return masks as the generator gives them; as `keras.Model.predict`."""
+        inspection.check_images(self.generator, x)
+        return super().predict(x, *args, **kwargs)
+
     @inspection.unwrap_errors()
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Move both networks by one batch; as `keras.Model.train_on_batch`."""

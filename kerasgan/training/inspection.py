@@ -96,6 +96,15 @@ def check_validation_data(generator: keras.Model, data, steps=None):
     return x
 
 
+def check_images(generator: keras.Model, x) -> None:
+    """Raise for an array of images that do not lie in [-1, 1], or that a network cannot take."""
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        checker = BatchChecker(generator, "x", "arrays")
+        checker.check_shape(x.shape)
+        for start in range(0, len(x), CHUNK):
+            checker.check_images(x[start : start + CHUNK], before=start)
+
+
 def check_labelled(x, steps: int | None) -> int:
     """Return how many steps an epoch has; raise unless unlabelled batches can stand beside `x`."""
     if not isinstance(x, tf.data.Dataset):

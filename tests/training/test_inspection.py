@@ -163,6 +163,14 @@ def test_what_is_unusual_but_right_is_fed_in_silence(form, generator, images, ma
     np.testing.assert_array_equal(fed[1], masks.reshape(fed[1].shape))
 
 
+def test_images_to_predict_are_checked_too():
+    gan = kg.SegmentationGAN(COLOUR)
+    refused(r"dtype uint8, .* / 127\.5 - 1", gan.predict, np.zeros(IMAGES.shape, "uint8"))
+    refused(r"values from -100 to 100", gan.predict, 100 * np.sign(IMAGES))
+    refused("is this one image", gan.predict, IMAGES[0])
+    np.testing.assert_allclose(gan.predict(IMAGES, verbose=0), COLOUR(IMAGES), atol=1e-6)
+
+
 def test_lists_are_arrays():
     for x, y in (
         (list(IMAGES), list(MASKS)),

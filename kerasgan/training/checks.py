@@ -187,6 +187,24 @@ def check_counts(options: dict) -> None:
             check_whole_number(name, options[name], least)
 
 
+def check_split(split, x, y) -> None:
+    """Raise for a part of the data for validation that Keras cannot take off."""
+    if not split:
+        return
+    check_number("validation_split", split, least=0, below=1)
+    if y is None:
+        raise KerasganError(
+            "Argument 'validation_split' goes with arrays x and y. Received: x of type "
+            f"{type(x).__name__}; part the data before, as by samples.split(0.1), and pass "
+            "validation_data"
+        )
+    if int(len(x) * (1 - split)) in (0, len(x)):
+        raise KerasganError(
+            "Argument 'validation_split' must leave an image or more on either side. Received: "
+            f"{split:g} of {len(x)} images"
+        )
+
+
 def check_settings(settings: dict, penalty, penalty_weight) -> None:
     """Raise unless what `compile` was given beside losses and optimizers can be used."""
     for name in ("adversarial_weight", "feature_matching", "gradient_penalty", "r1"):

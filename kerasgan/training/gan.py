@@ -374,6 +374,7 @@ class SegmentationGAN(keras.Model):
         labels = guards.LabelGuard(self.generator.output_shape[-1])
         how = {"learns": True, "labels": labels.shown}
         x, y = self._check_data(x, y, kwargs, kwargs.get("steps_per_epoch"), **how)
+        checks.check_split(kwargs.get("validation_split"), x, y)
         data, pair = (given if y is None else x, y), None
         if unlabelled is not None:
             x, y, pair = self._beside(x, y, unlabelled, kwargs)

@@ -171,6 +171,16 @@ def test_images_to_predict_are_checked_too():
     np.testing.assert_allclose(gan.predict(IMAGES, verbose=0), COLOUR(IMAGES), atol=1e-6)
 
 
+def test_a_split_for_validation_goes_with_arrays_alone():
+    gan = kg.SegmentationGAN(COLOUR)
+    gan.compile(losses={"dice": 1.0})
+    refused("goes with arrays.*samples.split", gan.fit, DATASET, validation_split=0.2)
+    for split, words in ((-0.2, "from 0"), (1.0, "below 1"), (0.9, "0.9 of 8 images")):
+        refused(
+            f"'validation_split' must .*{words}", gan.fit, IMAGES, MASKS, validation_split=split
+        )
+
+
 def test_lists_are_arrays():
     for x, y in (
         (list(IMAGES), list(MASKS)),

@@ -116,8 +116,9 @@ def check_callbacks(callbacks: Iterable, logged: Iterable[str], gan) -> None:
     logged = list(logged)
     all_known = all(_adds_no_score(callback) for callback in callbacks)
     for callback in callbacks:
-        if isinstance(callback, type) or not hasattr(callback, "set_model"):
-            raise invalid("callbacks", "made of Keras callbacks, each an object", callback)
+        known = hasattr(callback, "set_model") and not isinstance(callback, type)
+        if not known or isinstance(callback, keras.callbacks.CallbackList):
+            raise invalid("callbacks", "a list of Keras callbacks, each an object", callback)
         name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
         if isinstance(callback, keras.callbacks.ModelCheckpoint):
             _check_checkpoint(callback)

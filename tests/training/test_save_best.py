@@ -78,6 +78,7 @@ def test_callbacks_that_would_do_nothing():
         (keras.callbacks.LearningRateScheduler(lambda epoch: 0.1), "no effect.*'constant'"),
         (keras.callbacks.ModelCheckpoint("m.keras"), "GAN is a folder.*SaveBest.*weights.h5"),
         (keras.callbacks.EarlyStopping, "'callbacks' must be .*an object"),
+        (keras.callbacks.CallbackList([]), "'callbacks' must be a list"),
     ):
         with pytest.raises(kg.KerasganError, match=words):
             cosine.fit(IMAGES, MASKS, callbacks=[callback], verbose=0)

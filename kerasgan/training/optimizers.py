@@ -46,6 +46,12 @@ def _optimizer_from(name: str, optimizer, precision: str):
             f"Argument '{name}' must not average the weights itself; of the generator's there is "
             "an average with ema_momentum in compile(). Received: an optimizer with use_ema=True"
         )
+    rate = learning_rate_of(optimizer)
+    if rate is not None and rate < 0:
+        raise KerasganError(
+            f"Argument '{name}' must have a learning rate from 0 up; below 0 it climbs the loss. "
+            f"Received: {rate:g}"
+        )
     if inner.weight_decay:
         with contextlib.suppress(ValueError):  # Keras 2.14's, of one that was compiled before
             inner.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

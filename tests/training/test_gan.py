@@ -198,6 +198,7 @@ def both():
         ({"losses": {"l1": 0}, "adversarial_weight": 0}, "nothing to learn"),
         ({"optimizer": "adamm"}, "'optimizer' must be a Keras optimizer.*'adamm'"),
         ({"discriminator_optimizer": "bce"}, "'discriminator_optimizer' must be a Keras optimizer"),
+        ({"optimizer": keras.optimizers.SGD(-0.1)}, "'optimizer' must have a learning rate from 0"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(both, options, message):

@@ -18,6 +18,8 @@ import numpy as np
 
 from kerasgan.errors import KerasganError, did_you_mean
 
+LONG = 300
+"""Characters of what was received, beyond which an error does not show it whole."""
 MOST_SEED = 2**31 - 1
 """The largest seed that TensorFlow takes beside a 32-bit step, and that networks may multiply."""
 
@@ -29,7 +31,12 @@ def invalid(
 
     `owner` is the class that it is an argument of, where its name alone does not tell.
     """
-    shown = received if isinstance(received, os.PathLike) else repr(received)
+    shown = str(received) if isinstance(received, os.PathLike) else repr(received)
+    kind, shape = type(received).__name__, getattr(received, "shape", None)
+    if shape is not None and "\n" in shown:
+        shown = f"{kind} of shape {tuple(shape)}"
+    elif len(shown) > LONG:
+        shown = f"{kind} {shown[:LONG]} ..."
     advice = f". {advice}" if advice else ""
     owner = f" of {owner}" if owner else ""
     return KerasganError(f"Argument '{name}'{owner} must be {expected}. Received: {shown}{advice}")

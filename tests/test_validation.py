@@ -120,6 +120,12 @@ def test_the_nearest_choice_is_named():
         validation.check_choice("mode", "windw", ["window", "stretch"])
 
 
+def test_what_is_long_is_not_shown_whole():
+    shape = "Received: ndarray of shape (60, 50)"
+    assert str(validation.invalid("a", "small", np.ones((60, 50)))).endswith(shape)
+    assert len(str(validation.invalid("a", "small", [1.5] * 999))) < 400
+
+
 def test_text():
     assert validation.check_text("title", "") == ""
     refused(r"'title' must be a text. Received: 3", validation.check_text, "title", 3)

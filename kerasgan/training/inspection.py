@@ -260,6 +260,10 @@ def _arrays(x, y, checker: BatchChecker) -> tuple:
         hint = "; call its method batches" if isinstance(x, Samples) else ""
         checker.fail(f"must be {FORMS}{hint}. Received: {type(x).__name__}")
     if y is None:
+        if not hasattr(x, "shape") and not isinstance(x, (tuple, list)):
+            checker.fail(
+                f"must be {FORMS}. Received: {type(x).__name__}; if it gives batches: iter(x)"
+            )
         checker.fail("holds images alone; pass their masks as y")
     x, y = _array(x, "images", checker), _array(y, "masks", checker)
     if 0 in (len(x), len(y)):

@@ -27,7 +27,7 @@ _ROLES = {
 _SUFFIXES = ("mask", "masks", "segmentation", "label", "labels", "groundtruth", "gt", "seg")
 _SUFFIXES = tuple(mark + word for word in _SUFFIXES for mark in "_-")
 
-_LIKE_MASKS = re.compile("mask|label|gt|truth|seg|annot|manual|expert|observer")
+_LIKE_MASKS = re.compile("mask|label|gt|truth|seg|annot|manual|expert|observer|target")
 
 _UNREAD = (
     ".avif",
@@ -145,8 +145,10 @@ def _advice(folder: str | os.PathLike, files: Collection[pathlib.PurePosixPath])
     tops = sorted({key.parts[0] for key in files if key.parent.name})
     of_masks = [top for top in tops if _LIKE_MASKS.search(top.lower())]
     pair = [*(top for top in tops if top not in of_masks), *of_masks]
-    pair = pair if len(pair) == 2 and len(of_masks) == 1 else ["...", "..."]
+    known = len(pair) == 2 and len(of_masks) == 1
+    pair = pair if len(pair) == 2 else ["...", "..."]
     line = folder_advice(*(f"{folder}{os.sep}{part}" for part in pair))
+    line += ", or the other way round" * (not known and "..." not in pair)
     return f"Folders with pictures in it: {', '.join(folders[:8]) or 'none'}. {line}."
 
 

@@ -40,8 +40,10 @@ def folder_advice(images: str | os.PathLike, masks: str | os.PathLike) -> str:
 
 
 def without_mark(name: str, role: str) -> str:
-    """Leave out what says that a file is an image, or a mask: `img_1`, `1_mask`."""
+    """Leave out what says that a file is an image, or a mask: `img_1`, `1_mask`, `1/mask`."""
     folder, slash, last = name.rpartition("/")
+    if folder and re.fullmatch(_WORDS[role], last, re.IGNORECASE):
+        return folder
     for pattern in _MARKED[role]:
         match = re.fullmatch(pattern, last, re.IGNORECASE)
         if match is not None:

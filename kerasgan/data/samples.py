@@ -377,7 +377,8 @@ def load_folder(
 
     - `images/x.jpg` with `masks/x.jpg` or `.png` (Kvasir-SEG, Kvasir-Instrument, EndoVis), also
       as `case1/images/x.jpg`; files elsewhere are left alone,
-    - `x.jpg` with `x_mask.png` beside it, where there is no folder named masks,
+    - `x.jpg` with `x_mask.png` beside it, or `case1/image.png` with `case1/mask.png`, where there
+      is no folder named masks,
     - `x.jpg` with `masks/x.png`, where there is no folder named images.
 
     Folders may also be called image, img(s), frame(s), scan(s), and mask, label(s), gt,

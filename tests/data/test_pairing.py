@@ -47,6 +47,7 @@ def test_what_makes_names_differ(images, masks, words):
         (["x_image", "y_image"], ["x_mask", "y_mask"]),
         (["imagesTr/c_1_0000", "imagesTr/c_2_0000", "imagesTs/c_3_0000"], ["labelsTr/c_1"]),
         (["images/Image 1", "images/Image 2"], ["masks/1", "masks/2"]),
+        (["p1/image", "p2/image"], ["p1/label", "p2/label"]),
         (["images/frame007", "images/frame008"], ["masks/mask007", "masks/mask008"]),
     ],
 )
@@ -59,7 +60,8 @@ def test_marks_of_images_and_masks_are_left_out(tmp_path, images, masks):
         samples = load_folder(tmp_path)
     found = [str(pathlib.Path(path).relative_to(tmp_path)) for path in samples.mask_paths]
     assert found == [f"{name}.png" for name in masks]
-    assert samples.names == tuple(name.rpartition("/")[2] for name in images[:2])
+    names = [re.sub("^images(Tr)?/", "", name) for name in images[:2]]
+    assert samples.names == tuple(names)
 
 
 @pytest.mark.parametrize("names", [(["1", "2"], ["11", "12"]), (["img_a", "a"], ["a", "mask_a"])])
@@ -95,6 +97,13 @@ def test_folders_that_are_not_understood_are_named_with_the_line_that_reads_them
     for name in "ab":
         Image.new("L", (4, 4), 255).save(masks / f"{name}.png")
     assert len(load_folder(images=images, masks=masks)) == 2
+
+
+def test_of_two_unknown_folders_either_may_be_meant(tmp_path):
+    write(tmp_path, "one/a", "two/a")
+    refused(r"images='.*one', masks='.*two'\), or the other way round", load_folder, tmp_path)
+    write(tmp_path / "x", "input/a", "target/a")
+    refused(r"images='.*input', masks='.*target'\)\. For", load_folder, tmp_path / "x")
 
 
 def test_three_unknown_folders_leave_open_which_are_meant(tmp_path):

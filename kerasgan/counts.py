@@ -86,6 +86,10 @@ def count_labels(truth: Any, prediction: Any, classes: int) -> Counts:
         ):
             known = labels.dtype.kind in "biuf"
             values = f" from {labels.min()} to {labels.max()}" if known else ""
+            if known and classes == 2 and 0 < labels.max() <= 1:
+                values += "; pass mask > 0.5"
+            elif known and classes == 2 and labels.max() == 255:
+                values += "; pass mask > 127"
             raise KerasganError(
                 f"Argument {name!r} must hold whole labels from 0 to {classes - 1}. "
                 f"Received: {labels.dtype}{values}"

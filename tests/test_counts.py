@@ -170,7 +170,9 @@ def test_bad_input():
     refused(r"'truth' must be a mask .* Received: 0 to 255", count, [0, 255], [0, 1])
     refused(r"'prediction' must be a mask .* nan", count, [0.0, 1.0], [0.0, math.nan])
     refused("'prediction' must hold whole labels from 0 to 1", count_labels, [0, 1], [0, 2], 2)
-    refused(r"Received: float64 from 0\.0 to 0\.9", count_labels, [0, 1], [0, 0.9], 2)
+    refused(r"float64 from 0\.0 to 0\.9; pass mask > 0\.5", count_labels, [0, 1], [0, 0.9], 2)
+    refused("from nan to nan", count_labels, [0, 1], [0, math.nan], 2)
+    refused(r"from 0 to 255; pass mask > 127", count_labels, [0, 1], [0, 255], 2)
     refused(r"one of accuracy, .*Received: 'iou'", score, "iou", Counts(1, 1, 1, 1))
     with pytest.raises(KerasganError, match=r"'empty' must be one of .*Received: 'zero'"):
         score("dice", Counts(1, 1, 1, 1), empty="zero")

@@ -164,6 +164,8 @@ def _check_direction(name: str, callback) -> None:
     """
     ending = callback.monitor.removeprefix("val_")
     score = ending in ("dice", "jaccard", "discriminator_accuracy")
+    if not score and not ending.endswith("_loss"):
+        return  # a number of a subclass
     highest = {"max": True, "min": False}.get(getattr(callback, "mode", None))
     if highest is None and getattr(callback, "monitor_op", None) is not None:
         highest = bool(callback.monitor_op(1.0, 0.0))

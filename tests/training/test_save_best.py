@@ -71,6 +71,20 @@ def test_callbacks_that_would_keep_the_worst(gan, kind, given, words, tmp_path):
             gan.fit(IMAGES, MASKS, **data)
 
 
+def test_a_number_of_ones_own_may_be_the_better_the_higher(tmp_path):
+    class WithShare(kg.SegmentationGAN):
+        share = keras.metrics.Mean("share")
+
+        @property
+        def metrics(self):
+            return [*super().metrics, self.share] if self.compiled else []
+
+    own = WithShare(kg.models.unet(size=32, filters=2, levels=1))
+    own.compile("sgd")
+    stop = keras.callbacks.EarlyStopping("val_share", mode="max")
+    own.fit(IMAGES, MASKS, validation_data=(IMAGES, MASKS), callbacks=[stop], verbose=0)
+
+
 def test_callbacks_that_would_do_nothing():
     cosine = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
     cosine.compile("sgd", schedule="cosine")

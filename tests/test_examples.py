@@ -30,7 +30,7 @@ def quickstart(tmp_path_factory):
 def test_quickstart_writes_everything_and_says_where(quickstart):
     folder, done = quickstart
     assert f"Everything is in {folder}/" in done.stdout
-    assert "of the best colour threshold" in done.stdout
+    assert "the best colour threshold" in done.stdout
     assert done.stderr == ""
     pictures = ["masks.png", "training.png", "scores.png", "explanation.png"]
     for name in pictures:

@@ -54,7 +54,8 @@ class WatchExplanations(keras.callbacks.Callback):
         >>> import tempfile
         >>> import kerasgan as kg
         >>> gan = kg.recipes.build("pix2pix", size=32, filters=2)
-        >>> x, y = np.zeros((2, 32, 32, 3), "float32"), np.ones((2, 32, 32, 1), "float32")
+        >>> x = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+        >>> y = (x[..., :1] > 0).astype("float32")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     watch = kg.evaluation.WatchExplanations(folder, x, y)
         ...     history = gan.fit(x, y, verbose=0, callbacks=[watch])

@@ -193,14 +193,14 @@ def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
 
 def warn_of_merged(known: set[int], labels: np.ndarray, path: object) -> None:
     """Add a mask's labels to those known, and warn once that classes=1 merges several."""
-    before = len(known)
+    if len(known) > 1:
+        return
     known.update(np.unique(np.rint(labels)).astype(int).tolist())
     known.discard(0)
-    if before < 2 <= len(known):
-        shown = ", ".join(map(str, sorted(known)[:6])) + (", ..." if len(known) > 6 else "")
+    if len(known) > 1:
         warn(
-            f"Masks, the last {path}, hold the labels {shown}, which classes=1 makes one "
-            f"foreground. To keep them apart pass classes={max(known) + 1}"
+            f"Masks, the last {path}, hold the labels {_few(np.array(list(known)))}, which "
+            f"classes=1 makes one foreground. To keep them apart pass classes={max(known) + 1}"
         )
 
 

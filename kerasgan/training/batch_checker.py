@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.models.preprocess import BEYOND
+from kerasgan.validation import into_range
 
 NO_WEIGHTS = (
     "Images cannot be weighted; leave the weights out, and weight the losses in compile(). "
@@ -21,7 +21,6 @@ WHAT = ("images", "masks")
 CLOSE = 1e-3  # to 0 and 1, in masks
 DARK, FEW = 0.25, 32  # the least value of an image that has a dark pixel; labels
 UNLIKE = ", unlike those before: look for the files that differ"
-BYTES, WORDS = "{f} / 127.5 - 1", "{f} / 32767.5 - 1"
 
 
 class BatchChecker:
@@ -147,7 +146,7 @@ class BatchChecker:
             self.fail(f"has {WHAT[index]} of dtype {dtype}; they must be real numbers", index)
         self._floating[index] = kind.is_floating
         if not index and (kind.is_bool or kind.is_unsigned):
-            line = self._line(image=WORDS if kind.size > 1 else BYTES)
+            line = self._line(image=into_range("{f}", 0, 65535 if kind.size > 1 else 255))
             self.fail(f"has images of dtype {kind.name}, which must lie in [-1, 1]: {line}")
 
     def shapes(self, image, mask) -> None:
@@ -226,10 +225,7 @@ class BatchChecker:
     def _check_image(self, image: np.ndarray, number, before: int) -> tuple[float, float]:
         low, high = self._ends(image, 0, number, before)
         if low < -BEYOND or high > BEYOND:
-            whole = BYTES if high <= 255 else WORDS
-            share = f"{{f}} / {math.ceil(max(-low, high))}"
-            line = whole if low >= 0 and high <= 65535 else share
-            mend = UNLIKE if number else f": {self._line(image=line)}"
+            mend = UNLIKE if number else f": {self._line(image=into_range('{f}', low, high))}"
             self.fail(
                 f"has images with values from {low:g} to {high:g}{_in(number)}, which must lie in "
                 f"[-1, 1]{mend}"

@@ -3,14 +3,16 @@
 Example:
     python benchmarks/variants.py --data kvasir-seg --recipe pretrained --seeds 0 1 2 \
         --set size=128 --set epochs=8 --variant frozen_stages=0 --variant frozen_stages=2 --write
+    python benchmarks/variants.py --data kvasir-seg --recipe pretrained-fast --seeds 0 1 2 \
+        --variant mode=stretch --variant mode=letterbox --variant mode=window,scale=0.25 --write
 
 A variant is one or several fields of the recipe, with a comma between; `--set` changes all of them.
 Every one gets the same images, a tenth of which, chosen by seed 0, is the validation part; images
 in --test-names (splits/val.txt of the data) take no part. Each run is made in a process of its own,
 and kept in --results: a stopped script goes on where it stopped. Printed, and with --write put into
-docs/train.md, is a row for each variant: the best validation Dice of its epochs, mean and by seed,
-and seconds that the processor's cores worked for a training image, all cores together, validation
-included.
+docs/train.md, is a row for each variant: the Dice of validation images at original size, by the
+epoch with the best validation Dice, mean and by seed, and seconds that the processor's cores worked
+for a training image, all cores together, validation after each epoch included.
 """
 
 import argparse
@@ -30,17 +32,18 @@ from pages import put_titled
 import kerasgan as kg
 from kerasgan.cli import runs
 
-HEAD = ["| variant | validation Dice | by seed | core seconds an image |", "|---|---|---|---|"]
+HEAD = ["| variant | Dice, original size | by seed | core seconds an image |", "|---|---|---|---|"]
 
 
 def train(folder, recipe, data, names):
     """Train a variant with one seed; return what it scored and cost."""
     training, validation, _ = split(data, names, recipe)
     before = resource.getrusage(resource.RUSAGE_SELF)
-    _, facts = runs.train(recipe, training, validation, folder)
+    gan, facts = runs.train(recipe, training, validation, folder)
     after = resource.getrusage(resource.RUSAGE_SELF)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {**facts, "core_seconds": spent / (recipe.epochs * len(training))}
+    dice = kg.evaluate(gan, validation, verbose=False)["dice"].mean()
+    return {**facts, "dice": dice, "core_seconds": spent / (recipe.epochs * len(training))}
 
 
 def run(recipe, folder, data, names):
@@ -56,7 +59,7 @@ def run(recipe, folder, data, names):
 
 def row(variant, found):
     """Return a row of the table."""
-    dice = [facts["validation_dice"] for facts in found]
+    dice = [facts["dice"] for facts in found]
     cost = min(facts["core_seconds"] for facts in found)
     by_seed = ", ".join(f"{each:.3f}" for each in dice)
     return f"| `{variant}` | {sum(dice) / len(dice):.3f} | {by_seed} | {cost:.3f} |"
@@ -77,7 +80,9 @@ def main():
     args = parser.parse_args()
     folder = args.results or ROOT / "results" / "variants" / args.recipe
     lines, found, shared = list(HEAD), [], (args.data, args.test_names)
+    varied = {}
     for variant in args.variant:
+        varied.update(runs.settings_from(variant.split(",")))
         fields = runs.settings_from([*args.set, *variant.split(",")])
         recipes = [kg.recipes.get(args.recipe, **fields, seed=seed) for seed in args.seeds]
         places = [folder / f"{variant.replace('/', '_')}-seed-{seed}" for seed in args.seeds]
@@ -98,7 +103,7 @@ def main():
     )
     print(f"\n{text}\n\nThe runs are in {folder}/")
     if args.write:
-        title = f"Variants of {args.recipe}"
+        title = f"Variants of {args.recipe}: {', '.join(varied)}"
         page = ROOT / "docs" / "train.md"
         put_titled(page, "variants", title, text)
 

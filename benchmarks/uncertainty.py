@@ -2,26 +2,28 @@
 
 Example:
     python benchmarks/uncertainty.py --polyps kvasir-seg --instruments endovis15-rigid \
-        --models results/polyp/model --write
+        --models results/pretrained_fast_0/model results/pretrained_fast_1/model --write
 
-Networks are models of `examples/train_polyp.py`. Their validation part (a tenth of the images that
-are not in splits/val.txt, seed 0) is referred by each column of `uncertainty_table`, from eight
-views, and by the predicted area as a control. For novelty the threshold is the default, and what is
-measured is the share of images above it: validation images as they are, instruments, natural
-pictures of scikit-image, and validation images blurred, without colour and with red and blue
-swapped. With --write the tables go between the marks of docs/predict.md.
+Networks are models of `examples/train_polyp.py`, named in the tables by the folder of their run.
+Their validation part (a tenth of the images that are not in splits/val.txt, seed 0) is referred by
+each column of `uncertainty_table`, from eight views, and by the predicted area as a control. For
+novelty the threshold is the default, and what is measured is the share of images above it:
+validation images as they are, instruments, natural pictures of scikit-image, and validation images
+blurred, without colour and with red and blue swapped. With --write the tables go between the marks
+of docs/predict.md.
 """
 
 import argparse
 import os
+import pathlib
 import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import tensorflow as tf
+from equal_time import ROOT, common
+from kept_runs import on_machines
 from pages import put
-from results import ROOT
 from scipy import ndimage
 from skimage import data
 
@@ -88,11 +90,12 @@ def main():
     train, validation = rest.split(0.1, seed=0)
     others = other_images(validation, kg.data.load_folder(arguments.instruments), arguments.count)
     referred, novel = [], []
-    for number, path in enumerate(arguments.models, 1):
+    for path in arguments.models:
+        network = f"`{pathlib.Path(path).resolve().parent.name}`"
         gan = kg.SegmentationGAN.load(path)
-        referred.append({"network": number, **referral(gan, validation)})
+        referred.append({"network": network, **referral(gan, validation)})
         novelty = kg.inference.fit_novelty(gan, train, validation)
-        shares = {"network": number, "validation": float(novelty.share)}
+        shares = {"network": network, "validation": float(novelty.share)}
         for name, images in others.items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", kg.KerasganWarning)
@@ -100,6 +103,8 @@ def main():
         novel.append(shares)
     text = "\n".join(
         [
+            f"`{common.command()}`",
+            "",
             f"Mean Dice of {len(validation)} validation polyps, of all and of the four fifths that "
             "are kept when the most uncertain fifth is referred, and the gain, for each network:",
             "",
@@ -110,7 +115,7 @@ def main():
             "",
             markdown(novel),
             "",
-            f"TensorFlow {tf.__version__}, seed 0, `python benchmarks/uncertainty.py`.",
+            f"Seed 0, {on_machines()}",
         ]
     )
     print(text)

@@ -57,7 +57,7 @@ def predict(
     Returns:
         Masks (height, width) of the size of each image: boolean, or uint8 labels where the network
         has several classes. One array (batch, height, width) for an array, else a list. Boolean
-        (height, width, labels) where labels may overlap, as a sigmoid for each channel says.
+        (height, width, labels) where labels may overlap, as a sigmoid or tanh a channel says.
 
     Example:
         >>> import numpy as np

@@ -102,7 +102,7 @@ def refuse_labels(model: keras.Model, what: str) -> None:
     if read_output(network).labels:
         labels = network.outputs[0].shape[-1]
         raise KerasganError(
-            f"'{network.name}' gives {labels} labels that may overlap (a sigmoid a channel), "
+            f"'{network.name}' gives {labels} labels that may overlap (one sigmoid or tanh each), "
             f"and {what} takes one class for each pixel. Do it for each label alone: "
             "keras.Model(model.inputs[0], model.outputs[0][..., i:i + 1])"
         )
@@ -239,7 +239,7 @@ def _read(network: keras.Model) -> Reading:
         if last is not None and last.activation == "softmax" and not last.moves:
             return Reading("softmax", exclusive=True)
         activation = _coupling(network, bounds)
-    labels = several and activation == "sigmoid"
+    labels = several and activation != "softmax"
     exact = last is not None and last.activation == activation and not bounds.hard
     reading = Reading(activation, activation == "softmax", labels, exact, bounds.hard)
     if exact and not last.moves:

@@ -374,8 +374,11 @@ def _sum(ranges: Ranges, step: Step, before: Range, _: Range) -> Range:
 
 
 @_rule("ConcatV2", "Pack")
-def _join(ranges: Ranges, step: Step, *parts: Range) -> Range:
-    union = _union(parts[:-1] if step.kind == "ConcatV2" else parts, step)
+def _join(ranges: Ranges, step: Step, *parts: Range) -> Range | None:
+    parts = parts[:-1] if step.kind == "ConcatV2" else parts
+    union, lows = _union(parts, step), [r.low for r in parts if r.by is not None]
+    if union.low < -CLOSE and max(lows, default=union.low) - union.low > CLOSE:
+        return None  # probabilities beside a mask from -1 to 1
     return union._replace(coupled=max(union.coupled, "joined"))
 
 

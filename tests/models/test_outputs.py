@@ -193,6 +193,10 @@ UNCLEAR = {
     "class cut off": (lambda x: head(x, 4, "softmax")[..., 1:], "add up to 1"),
     "padded softmax": (lambda x: layers.ZeroPadding2D(2)(head(x, 3, "softmax")), "add up to 1"),
     "softmax of one": (lambda x: head(x, 1, "softmax"), "one channel"),
+    "two meanings": (
+        lambda x: tf.concat([head(x, 1, "sigmoid"), head(x, 1, "tanh")], -1),
+        "ConcatV2 in layer",
+    ),
     "constant": (lambda x: tf.zeros_like(x[..., :1]), "depend on the image"),
     "no channels": (lambda x: head(x, 1, "sigmoid")[..., 0], r"Reshape\(\(height, width, 1\)\)"),
     "flat": (lambda x: layers.Reshape((256, 3))(head(x, 3)), r"Reshape\(\(16, 16, 3\)\)"),
@@ -232,6 +236,10 @@ def test_exclusive_classes(build):
 @cases(LABELS)
 def test_labels_that_may_overlap(build):
     agrees(network(build), "sigmoid", labels=True)
+
+
+def test_drawings_of_several_channels_are_labels():
+    agrees(network(lambda x: head(x, 3, "tanh")), "tanh", labels=True)
 
 
 @cases(TANHS)

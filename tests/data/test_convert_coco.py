@@ -170,6 +170,34 @@ def test_file_names_do_not_leave_the_folder(name, make, tmp_path):
     assert not where[2].exists()
 
 
+@pytest.mark.parametrize(
+    "sides",
+    [{}, {"height": None, "width": None}, {"height": 0, "width": 0}]
+    + [{"height": number(H), "width": number(W)} for number in (float, str)],
+)
+def test_sizes_as_other_programs_write_them(sides, make, tmp_path):
+    images = [{"id": 1, "file_name": "a.png", **sides}]
+    where = make({"segmentation": [box(4, 4, 8, 8)]}, images=images)
+    from_coco(*where)
+    assert (mask(where[2]) > 0).sum() == 16
+    tag = Image.Exif()
+    tag[274] = 6
+    Image.new("RGB", (W, H)).save(tmp_path / "frames" / "a.png", exif=tag)
+    if not any(sides.values()):
+        refused("does not say which height", from_coco, *where[:2], tmp_path / "turned")
+
+
+def test_names_as_they_stand_in_addresses(make, tmp_path):
+    images = [{"id": 1, "file_name": "sub/a%20b.png", "height": H, "width": W}]
+    where = make(names=("sub/a b.png",), images=images)
+    assert from_coco(*where)["source"].tolist() == [str(where[1] / "sub" / "a b.png")]
+    images[0]["file_name"] = "sub/a%20b.PNG"
+    (where[1] / "sub" / "a b.png").rename(where[1] / "sub" / "a c.png")
+    refused("Did you mean 'sub/a c.png'", from_coco, *make(names=(), images=images))
+    images[0]["file_name"] = "%2e%2e/a.png"
+    refused("outside the folder", from_coco, *make(names=(), images=images))
+
+
 def test_unfit_files_are_refused(make, tmp_path):
     where = make()
     Image.new("L", (5, 5)).save(tmp_path / "frames" / "a.png")
@@ -191,6 +219,8 @@ def test_categories_are_checked(make):
 def test_two_images_of_one_id_or_name_are_refused(make):
     images = [{"id": 1, "file_name": "a.png", "height": H, "width": W}] * 2
     refused("two images of id 1", from_coco, *make(images=images))
+    categories = [{"id": 3, "name": "polyp"}, {"id": 3, "name": "tool"}]
+    refused("two categories of id 3", from_coco, *make(categories=categories))
     images = [images[0], {**images[0], "id": 2}]
     refused("the name 'a'", from_coco, *make(images=images))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import pathlib
+import urllib.parse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Callable
 
@@ -75,18 +78,21 @@ def from_coco(
     """
     coco = sources.import_optional("pycocotools.mask", "coco")
     content = _parsed(annotations)
+    for part in ("images", "categories"):
+        (key, count), *_ = Counter(one["id"] for one in content[part]).most_common(1) or [(0, 0)]
+        if count > 1:
+            raise KerasganError(f"File {annotations} has two {part} of id {key!r}.")
     labels = _labels(content, categories, annotations)
-    entries = {}
-    for image in content["images"]:
-        if image["id"] in entries:
-            raise KerasganError(f"File {annotations} has two images of id {image['id']!r}.")
-        entries[image["id"]] = image
+    entries = {image["id"]: image for image in content["images"]}
     drawn = {key: [] for key in entries}
     known = {category["id"] for category in content["categories"]}
     for item in content["annotations"]:
         what = f"File {annotations}: annotation {item.get('id')!r}"
         if item["image_id"] not in entries:
-            raise KerasganError(f"{what} names image {item['image_id']!r}, which is not listed.")
+            raise KerasganError(
+                f"{what} names image {item['image_id']!r}, which is not listed, as "
+                f"{next(iter(entries))!r} is."
+            )
         if item["category_id"] not in known:
             raise KerasganError(
                 f"{what} names category {item['category_id']!r}, which is not listed: "
@@ -99,11 +105,7 @@ def from_coco(
     root = pathlib.Path(images)
     listed = functools.cache(lambda: files_below(root, lambda name: bool(_picture_ending(name))))
     paths = {key: _inside(root, entry, annotations, listed) for key, entry in entries.items()}
-    # Each that of a picture of its own kind, not turned.
-    sizes = {
-        key: files.Header(entry.get("height"), entry.get("width"), 3)
-        for key, entry in entries.items()
-    }
+    sizes = {key: _listed_size(entry, paths[key], annotations) for key, entry in entries.items()}
 
     @functools.cache
     def as_turned() -> bool | None:
@@ -134,7 +136,7 @@ def from_coco(
                     f"{annotations} tells whether regions were drawn on pictures as turned or as "
                     f"stored. {ORIENTATION_ADVICE}."
                 )
-        size = listed_size[:2]
+        size = header[:2] if drawn_on_turned else header.stored
         # Packed, so that a thousand of them on a large image still fit into memory.
         regions = [_region(coco, item, size, annotations) for item in drawn[key]]
         mask, contested = np.zeros(size, np.uint8), 0
@@ -249,21 +251,39 @@ def _inside(
     Its name may be written in another Unicode form than the file's: then it is `listed`.
     """
     name = str(entry["file_name"])
-    pure = pathlib.PureWindowsPath(name)
-    if pure.anchor or ".." in pure.parts or "\0" in name or not pure.parts:
-        raise KerasganError(
-            f"File {annotations} names an image outside the folder {root}: {name!r}. It is not "
-            f"opened."
-        )
-    path = root.joinpath(*pure.parts)
-    if not path.is_file():
-        path = listed().get(pathlib.PurePosixPath(normalize_unicode(pure.as_posix())), path)
-    if not _picture_ending(path.name) or not path.is_file():
-        raise KerasganError(
-            f"File {annotations} names an image that is not in {root} or none of "
-            f"{', '.join(files.IMAGE_SUFFIXES)}: {name!r}"
-        )
-    return path
+    for one in (name, urllib.parse.unquote(name)):  # as it stands in an address: a%20b.png
+        pure = pathlib.PureWindowsPath(one)
+        if pure.anchor or ".." in pure.parts or "\0" in one or not pure.parts:
+            raise KerasganError(
+                f"File {annotations} names an image outside the folder {root}: {name!r}. It is not "
+                f"opened. Change 'file_name' to the path from that folder on"
+            )
+        path = root.joinpath(*pure.parts)
+        if not path.is_file():
+            path = listed().get(pathlib.PurePosixPath(normalize_unicode(pure.as_posix())), path)
+        if _picture_ending(path.name) and path.is_file():
+            return path
+    near = did_you_mean(pure.as_posix(), map(str, listed()))
+    raise KerasganError(
+        f"File {annotations} names an image that is not in {root} or none of "
+        f"{', '.join(files.IMAGE_SUFFIXES)}: {name!r}. {near}".rstrip()
+    )
+
+
+def _listed_size(entry: dict, path: pathlib.Path, annotations: str | os.PathLike) -> files.Header:
+    """The size that a file says an image has, as of a picture that no tag turns."""
+    sides = [entry.get("height"), entry.get("width")]
+    if not any(sides):  # as some programs leave them
+        header = files.read_header(str(path))
+        if header.orientation > 1:
+            raise KerasganError(
+                f"File {annotations} does not say which height and width {path} has, and so not "
+                f"whether its EXIF orientation turned it. {ORIENTATION_ADVICE}."
+            )
+        return header
+    with contextlib.suppress(TypeError, ValueError):
+        sides = [int(n) if (n := float(side)).is_integer() else n for side in sides]
+    return files.Header(*sides, 3)
 
 
 def _region(coco, item: dict, size: tuple[int, int], path: str | os.PathLike) -> dict:
@@ -273,7 +293,9 @@ def _region(coco, item: dict, size: tuple[int, int], path: str | os.PathLike) ->
     if isinstance(region, dict):
         return _run_lengths(coco, region, size, what)
     if not isinstance(region, list) or not region:
-        raise KerasganError(f"{what} has no region, only a box or key points.")
+        raise KerasganError(
+            f"{what} has no region, only a box or key points. Draw it, or remove it"
+        )
     for polygon in region:
         _check_polygon(polygon, size, what)
     polygons = coco.frPyObjects([[float(value) for value in one] for one in region], *size)
@@ -287,8 +309,8 @@ def _check_polygon(polygon: object, size: tuple[int, int], what: str) -> None:
         points = np.zeros(0)
     if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
         raise KerasganError(
-            f"{what} must have polygons [x1, y1, x2, y2, x3, y3, ...]. "
-            f"Received: {str(polygon)[:100]}"
+            f"{what} must have polygons, [[x1, y1, x2, y2, x3, y3, ...], ...]. Received as one of "
+            f"them: {str(polygon)[:100]}. Draw it anew, or remove it"
         )
     points, sides = points.reshape(-1, 2), np.array(size[::-1])
     if points.min() >= 0 and points.max() <= 1 and min(size) > 2:

@@ -128,6 +128,8 @@ def open_picture(path: str) -> Iterator[Image.Image]:
         elif isinstance(error, UnidentifiedImageError):
             other = "it holds none of these, whatever its name says. Export it again, or remove it"
             why = tiff.describe_tiff(path) or other
+        elif isinstance(error, OSError) and "truncated" in str(error):
+            why = f"{error}. Copy or export it again, or remove it"
         raise KerasganError(
             f"File {path} cannot be read as {', '.join(_FORMATS)}: {why}"
         ) from error

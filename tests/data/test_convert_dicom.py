@@ -262,6 +262,21 @@ def test_fractions_are_cut_at_half(write, scan, tmp_path):
     np.testing.assert_array_equal(masks_of(scan, tmp_path / "out", path)[1], shares[0] >= 50)
 
 
+def test_images_of_one_identifier_are_told_and_get_no_segmentation(write, scan, tmp_path):
+    write("in/copy.dcm", np.zeros((H, W), np.int16), SOPInstanceUID="9.1")
+    with pytest.warns(KerasganWarning, match=r"one SOPInstanceUID.*1 of them: .*copy\.dcm"):
+        assert len(from_dicom(scan, tmp_path / "out")) == 4
+    path = drawn(write, [(of("9.1"), None, 1, np.ones((H, W), bool))])
+    with pytest.warns(KerasganWarning), pytest.raises(KerasganError, match="Remove the one if"):
+        from_dicom(scan, tmp_path / "masked", masks=path)
+
+
+def test_an_empty_rescale_slope_is_none(write, tmp_path):
+    values = RNG.integers(0, 256, (H, W)).astype(np.uint8)
+    path = write("a.dcm", values, RescaleSlope="", RescaleIntercept="")
+    np.testing.assert_array_equal(one(path, tmp_path / "out"), values)
+
+
 def test_images_of_labels_go_by_file_name(write, scan, tmp_path):
     labels = [np.full((H, W), i, np.uint8) for i in range(3)]
     for i, plane in enumerate(labels):
@@ -292,7 +307,9 @@ def test_unfit_segmentations_are_refused(write, scan, tmp_path):
     refused(r"s\.dcm belongs to image 5\.5, which is not among", of("5.5"))
     refused(r"s\.dcm does not say which image", None)
     refused(r"s\.dcm must have the size.*6 x 8.*5 x 8", of("9.0"), region[1:])
-    refused(r"type LABELMAP, which is not read", of("9.0"), SegmentationType="LABELMAP")
+    for uid in ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"):
+        refused(r"type LABELMAP, which is not read", of("9.0"), SegmentationType="LABELMAP",
+                SOPClassUID=uid)  # fmt: skip
     write("in/other.dcm", np.zeros((H, W), np.int16), SeriesInstanceUID="8", SOPInstanceUID="8.1")
     refused(r"No mask belongs to the series of image .*other\.dcm", of("9.0"))
     with pytest.raises(KerasganError, match=r"s\.dcm is a Segmentation Storage and no image"):

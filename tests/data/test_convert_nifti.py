@@ -130,6 +130,12 @@ def test_unfit_volumes_are_refused_by_name(write, tmp_path):
     refused(r"several\.nii must hold one volume", tmp_path,
             write("several.nii", np.zeros((3, 3, 3, 2), np.int16)))  # fmt: skip
     refused(r"plane\.nii must hold", tmp_path, write("plane.nii", np.zeros((3, 3), np.int16)))
+    packed = whole.rename(whole.with_name("packed.nii"))
+    refused(r"packed\.nii is packed by gzip.*nii\.gz", tmp_path, packed)
+    plain = write("plain.nii", np.zeros((2, 2, 2), np.uint8))
+    plain = plain.rename(plain.with_name("plain.nii.gz"))
+    refused(r"plain\.nii\.gz is not packed by gzip", tmp_path, plain)
+    whole = packed.rename(whole)
     refused(r"c\.nii holds complex64", tmp_path, write("c.nii", np.zeros((2, 2, 2), np.complex64)))
     holes = volume.copy()
     holes[0, 0, :3] = np.nan

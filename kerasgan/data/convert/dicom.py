@@ -23,7 +23,7 @@ from kerasgan.validation import check_whole_number
 
 _SIDES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 _ROUNDED = 1e-3
-_NO_IMAGES = (dicom_masks.SEGMENTATION, "1.2.840.10008.5.1.4.1.1.481.3")
+_NO_IMAGES = (*dicom_masks.SEGMENTATIONS, "1.2.840.10008.5.1.4.1.1.481.3")
 
 
 class _Image(NamedTuple):
@@ -101,6 +101,7 @@ def from_dicom(
     for key, members in series.items():
         _check_sizes(members)
         series[key] = sorted(members, key=_slice_order(members))
+    _warn_of_copies(listed)
     _warn_of_unequal_sides(listed)
     mask_of = None
     if masks is not None:
@@ -156,6 +157,19 @@ def _check_sizes(members: list[_Image]) -> None:
                 f"{one[0]} x {one[1]} and {image.file.path} of {other[0]} x {other[1]}. "
                 "Convert them apart, from folders of their own, or as lists of files"
             )
+
+
+def _warn_of_copies(images: list[_Image]) -> None:
+    """Warn of images that are there twice, as far as their identifiers say."""
+    files = defaultdict(list)
+    for image in images:
+        files[str(image.header.get("SOPInstanceUID", image.file.path))].append(image.file.path)
+    copies = [f"{ones[1]} and {ones[0]}" for ones in files.values() if len(ones) > 1]
+    if copies:
+        warn(
+            f"Files with one SOPInstanceUID are all converted: {list_some(copies, 'of them')}. "
+            "Remove copies, or they count twice."
+        )
 
 
 def _warn_of_unequal_sides(images: list[_Image]) -> None:

@@ -15,7 +15,7 @@ from kerasgan.data.convert.dicom_pixels import frame_item, open_header, stored_f
 from kerasgan.errors import KerasganError, warn
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-
+SEGMENTATIONS = (SEGMENTATION, "1.2.840.10008.5.1.4.1.1.66.7")  # and label maps
 
 _NEAR = 0.01  # of a slice's thickness or of a millimetre: positions are rounded when they are saved
 
@@ -37,7 +37,7 @@ def find_masks(
     kinds = set()
     for one, header in zip(files, headers):
         with sources.errors_naming(one.path, "DICOM"):
-            kinds.add(header.get("SOPClassUID") == SEGMENTATION)
+            kinds.add(header.get("SOPClassUID") in SEGMENTATIONS)
     if kinds == {True, False}:
         raise KerasganError("Argument 'masks' mixes segmentations (SEG) with other images.")
     if kinds == {True}:
@@ -63,7 +63,15 @@ def find_masks(
 
 
 def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classes: int) -> Callable:
-    listed = {str(image.header.get("SOPInstanceUID")): image for image in images}
+    listed: dict[str, Any] = {}
+    for image in images:
+        other = listed.setdefault(str(image.header.get("SOPInstanceUID")), image)
+        if other is not image:
+            raise KerasganError(
+                f"Images {other.file.path} and {image.file.path} have one SOPInstanceUID, so which "
+                "of them a segmentation means is not known. Remove the one if it is a copy; else "
+                "export them with identifiers of their own."
+            )
     parts: dict[tuple[str, int], dict[tuple[int, Any], np.ndarray]] = defaultdict(dict)
     series, names = set(), defaultdict(dict)
     for path in paths:
@@ -106,7 +114,10 @@ def _segmentations(pydicom: Any, paths: list[pathlib.Path], images: list, classe
 def _segments(pydicom: Any, path: pathlib.Path, data: Any, frames: np.ndarray) -> Iterator[_Frame]:
     kind = str(data.get("SegmentationType", "BINARY"))
     if kind not in ("BINARY", "FRACTIONAL"):
-        raise KerasganError(f"Mask {path} is a segmentation of type {kind}, which is not read.")
+        raise KerasganError(
+            f"Mask {path} is a segmentation of type {kind}, which is not read. "
+            "Export it as BINARY, or as NIfTI"
+        )
     half = int(data.get("MaximumFractionalValue") or 255) / 2 if kind == "FRACTIONAL" else 0.5
     items = data.get("PerFrameFunctionalGroupsSequence") or []
     if len(items) != len(frames):

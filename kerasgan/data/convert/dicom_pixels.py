@@ -189,6 +189,8 @@ def _padded(data, stored: np.ndarray) -> np.ndarray:
 
 def _in_units(data, index: int, stored: np.ndarray) -> np.ndarray:
     own = frame_item(data, index, "PixelValueTransformationSequence")
+    if "RescaleSlope" in own and None in (own.get("RescaleSlope"), own.get("RescaleIntercept")):
+        return stored.astype(np.float64)  # there, but empty
     return _processing().apply_modality_lut(stored, own)
 
 

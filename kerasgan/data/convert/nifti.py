@@ -125,14 +125,24 @@ def _ending(name: str) -> str | None:
 def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values, affine and spacing in canonical orientation."""
     with sources.errors_naming(path, "NIfTI"):
+        with open(path, "rb") as file:
+            start = file.read(2)
+        packed = start == b"\x1f\x8b"
+        if start and packed != path.name.lower().endswith(".gz"):
+            raise KerasganError(
+                f"File {path} is {'' if packed else 'not '}packed by gzip, unlike its name says. "
+                f"Rename it, to end in {'.nii.gz' if packed else '.nii'}"
+            )
         volume = nibabel.load(path)
         if not isinstance(volume, nibabel.Nifti1Pair):
             raise KerasganError(f"File {path} is no NIfTI file but {type(volume).__name__}.")
         shape = volume.shape
         if len(shape) < 3 or max(shape[3:], default=1) > 1:
+            advice = "nibabel.four_to_three makes single volumes of several."
+            if len(shape) < 3:
+                advice = "Save a slice alone with a third axis of 1, or as a picture."
             raise KerasganError(
-                f"File {path} must hold one volume of three axes. Received: shape {shape}. "
-                f"nibabel.four_to_three makes single volumes of several."
+                f"File {path} must hold one volume of three axes. Received: shape {shape}. {advice}"
             )
         if volume.get_data_dtype().kind not in "iuf":
             raise KerasganError(f"File {path} holds {volume.get_data_dtype()}, not plain numbers.")
@@ -146,9 +156,7 @@ def _read(nibabel, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def _check_grid(image, shape: tuple, affine: np.ndarray, mask, mask_shape: tuple, mask_affine):
     """Raise unless each voxel of the mask lies where that of the image lies, to a quarter of it."""
-    expected = (
-        f"Mask {mask} must lie on the grid of its image {image}: shape {shape}, voxels at the"
-    )
+    expected = f"Mask {mask} must lie on the grid of its image {image}: shape {shape}, voxels at"
     if mask_shape != shape:
         raise KerasganError(f"{expected} the same places. Received: shape {mask_shape}")
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*np.array(shape) - 1, 1]

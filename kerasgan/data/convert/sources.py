@@ -51,8 +51,10 @@ def errors_naming(path: object, kind: str) -> Iterator[None]:
     except KerasganError:
         raise
     except Exception as error:  # libraries have no common error for broken files
-        reason = str(error) or type(error).__name__
-        raise KerasganError(f"File {path} cannot be read as {kind}: {reason}") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise KerasganError(
+            f"File {path} cannot be read as {kind}: {reason}. Export it again, or leave it out"
+        ) from error
 
 
 def suffix_in(suffixes: Sequence[str]) -> Callable[[str], str | None]:
@@ -185,8 +187,12 @@ def label_mask(labels: np.ndarray, classes: int, path: object) -> np.ndarray:
     wrong = values[(values < 0) | (values > most)]
     if wrong.size:
         wanted = f"0 to {classes - 1}" if classes > 1 else "whole numbers from 0 up"
+        advice = (
+            f" or pass classes={wrong.max() + 1:g}" if 0 < wrong.min() <= wrong.max() < 255 else ""
+        )
         raise KerasganError(
-            f"Mask {path} must hold {wanted} for classes={classes}. Received also: {_few(wrong)}"
+            f"Mask {path} must hold {wanted} for classes={classes}. Received also: {_few(wrong)}. "
+            f"Number its labels anew{advice}"
         )
     return (labels > 0).astype(np.uint8) * 255 if classes == 1 else labels.astype(np.uint8)
 

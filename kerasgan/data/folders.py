@@ -271,9 +271,10 @@ def check_pairs(images: Collection[str], masks: Collection[str], advice: str = "
     ]
     if any(unpaired):
         advice = advice or pairing_advice(images, masks)
+        advice = advice or "Give each mask the name of its image, and move away what has no other."
         raise KerasganError(
             f"Every image must have a mask of the same name. Received {len(images)} images, "
-            f"{'; '.join(filter(None, unpaired))}. {advice}".rstrip()
+            f"{'; '.join(filter(None, unpaired))}. {advice}"
         )
 
 

@@ -111,10 +111,11 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
         return MaskInterpretation(None, "", (unclear[0],))
     colors, tally = None, Counter()
     if others or not any(labels.any() for _, labels in masks):
-        lossy = False
+        lossy, apart = False, True
         for pixels in (_mask_pixels(paths[index]) for index in inspected):
-            tally.update(_tally(pixels))
-            lossy |= pixels.lossy
+            held = _tally(pixels)
+            tally.update(held)
+            lossy, apart = lossy | pixels.lossy, apart and len(held) < 3
     if others:
         colors = _other_tones(tally)
         try:
@@ -125,7 +126,7 @@ def interpret_masks(names: Sequence[str], paths: Sequence[str]) -> MaskInterpret
             question = (
                 f"What the masks mean is not clear: {len(others)} of {len(inspected)} inspected, "
                 f"such as {others[0]}, are not white on black, nor one other tone alone. Together "
-                f"they hold {_tally_text(tally)}.{_advice(tally, lossy)}"
+                f"they hold {_tally_text(tally)}.{_advice(tally, lossy, apart)}"
             )
             return MaskInterpretation(None, "", (question,))
     notes = []
@@ -351,8 +352,8 @@ def _not_binary(pixels: _MaskPixels, pair: tuple[Color, Color] | None) -> str:
     )
 
 
-def _advice(tally: Counter, lossy: bool) -> str:
-    """Which argument settles what colours mean."""
+def _advice(tally: Counter, lossy: bool, apart: bool = False) -> str:
+    """Which argument settles what colours mean; `apart` if no mask holds more than two of them."""
     levels = sorted(tally)
     if sum(max(color) - min(color) > 32 for color in levels) > _PHOTO:
         return " It looks like a photo: are the folders of images and masks exchanged?"
@@ -371,13 +372,13 @@ def _advice(tally: Counter, lossy: bool) -> str:
             f" Pass colors=[{first}, {second}] if {first} is the background, "
             f"colors=[{second}, {first}] if {second} is."
         )
-    return _level_advice(levels)
+    return _level_advice(levels, apart)
 
 
-def _level_advice(levels: Sequence[Color]) -> str:
+def _level_advice(levels: Sequence[Color], apart: bool) -> str:
     names = [_color_text(color) for color in levels]
     several = f"classes={len(names)}, colors=[{', '.join(names)}]"
-    void = (255, 255, 255) in levels and max(map(max, levels[:-1])) <= 64
+    void = not apart and (255, 255, 255) in levels and max(map(max, levels[:-1])) <= 64
     labels = [0, *[1] * (len(names) - 2), 0 if void else 1]
     shown = ", ".join(f"{name}: {label}" for name, label in zip(names, labels))
     text = (
@@ -503,11 +504,13 @@ def _label_advice(pixels: _MaskPixels, classes: int) -> str:
     names = [_color_text(color) for color in levels]
     if len(levels) == classes and levels[0][0] >= 0:
         return f"{text} If these are the classes, pass colors=[{', '.join(names)}]."
-    known = {name: index for index, name in enumerate(map(str, range(classes)))}
-    known.update({name: 0 for name in names if name not in known})
-    if len(known) > 12 or levels[0][0] < 0:
+    labels = [str(label) for label in range(classes)]
+    others = [f"{name}: 0" for name in names if name not in labels]
+    if len(others) > 6 or levels[0][0] < 0:
         return text
-    shown = ", ".join(f"{name}: {label}" for name, label in known.items())
+    same = [f"{label}: {label}" for label in labels]
+    same = same if classes <= 8 else [f"**{{i: i for i in range({classes})}}"]
+    shown = ", ".join([*same, *others])
     return (
         f"{text} No pixel is left out of training and scores, so give each level to a class, for "
         f"example the background: colors={{{shown}}}."

@@ -417,11 +417,22 @@ def test_decision_travels_with_the_samples_and_keys_caches(load, tmp_path):
         Samples(samples.names, samples.image_paths, samples.mask_paths).batches(1, 16, cache=cached)
 
 
+def test_two_scales_of_one_foreground_are_no_ignored_value(load):
+    _, (heard,) = load(grey(DISC, 1), grey(OTHER))
+    assert "colors={0: 0, 1: 1, 255: 1}" in heard
+    assert "ignored" not in heard
+
+
 def test_an_ignored_value_beside_labels_is_asked_about(load):
     masks = [ring(255, 1)]
     samples, _ = load(*masks, classes=2)
     assert "colors={0: 0, 1: 1, 255: 0}" in refused(samples)
     settled, _ = load(*masks, classes=2, colors={0: 0, 1: 1, 255: 0})
+    np.testing.assert_array_equal(settled.mask(0), DISC)
+    samples, _ = load(*masks, classes=21)
+    advice = "{**{i: i for i in range(21)}, 255: 0}"
+    assert f"colors={advice}" in refused(samples)
+    settled, _ = load(*masks, classes=21, colors=eval(advice))
     np.testing.assert_array_equal(settled.mask(0), DISC)
     samples, _ = load(stripes(63, 126), classes=3)
     assert "colors=[0, 63, 126]" in refused(samples)

@@ -9,7 +9,13 @@ The networks of `keras.applications` are built without a download, at the smalle
 allow. Biases, scales and shifts are drawn at random and the statistics of batch norm are those of
 random images. As classifiers they end in one pixel of many classes, as U-Nets in a decoder on the
 last layer of each size. After them come networks in the styles of other people's code
-(tests/explain/styles.py). The columns:
+(tests/explain/styles.py), and those of the packages keras-unet-collection and segmentation-models
+where these are installed (Keras 2.14):
+
+    pip install --no-deps keras-unet-collection==0.1.13 segmentation-models==1.0.1 \
+        efficientnet==1.1.1 image-classifiers==1.0.0 keras-applications==1.0.8
+
+The columns:
     parameters  in the whole network
     operations  that relevance passes
     difference  of the logits that are explained from the network's own, over the largest logit
@@ -25,6 +31,7 @@ one that names networks measures these anew. The exit status is 1 if any network
 
 import argparse
 import fnmatch
+import functools
 import json
 import multiprocessing
 import os
@@ -119,10 +126,54 @@ def settle(model, images):
 
 def styles():
     """Return the module of styles that the tests use too."""
-    sys.path.insert(0, str(ROOT / "tests" / "explain"))
+    sys.path[:0] = [str(ROOT / "tests" / "explain"), str(ROOT / "tests")]
     import styles
 
     return styles
+
+
+def packages():
+    """Return what builds the networks of other people's packages, by name, if they can be had."""
+    found = {}
+    try:
+        from keras_unet_collection import models as collection
+    except ImportError:
+        collection = None
+    if collection:
+        shape, filters = (64, 64, 3), [8, 16, 32, 64]
+        usual = {"n_labels": 1, "output_activation": "Sigmoid"}
+        unet = {**usual, "activation": "ReLU", "batch_norm": True}
+        small = {"embed_dim": 32, "num_mlp": 64, "num_heads": 4, "num_transformer": 2}
+        swin = {"depth": 3, "stack_num_down": 2, "stack_num_up": 2, "patch_size": (2, 2)}
+        swin.update(num_heads=[4, 4, 4], window_size=[4, 4, 4], num_mlp=64, **usual)
+        calls = {
+            "unet_2d": ((shape, filters), unet),
+            "vnet_2d": ((shape, filters), {**unet, "pool": False, "unpool": False}),
+            "unet_plus_2d": ((shape, filters), unet),
+            "r2_unet_2d": ((shape, filters), unet),
+            "att_unet_2d": ((shape, filters), unet),
+            "resunet_a_2d": (((128, 128, 3), filters, [1, 3, 15, 31]), unet),
+            "u2net_2d": ((shape,), {**unet, "filter_num_down": [8, 8, 16, 16]}),
+            "unet_3plus_2d": ((shape,), {**unet, "filter_num_down": filters}),
+            "transunet_2d": ((shape, filters), {**unet, **small}),
+            "swin_unet_2d": ((shape, 16), swin),
+        }
+        for name, (given, options) in calls.items():
+            build = functools.partial(getattr(collection, name), *given, **options)
+            found[f"keras-unet-collection {name}"] = build
+    os.environ["SM_FRAMEWORK"] = "tf.keras"
+    try:
+        import segmentation_models as models
+    except ImportError:
+        models = None
+    if models:
+        options = {"encoder_weights": None, "input_shape": (96, 96, 3)}
+        pairs = [("Unet", name) for name in ("resnet34", "vgg16", "efficientnetb0", "seresnet18")]
+        pairs += [(name, "resnet34") for name in ("FPN", "Linknet", "PSPNet")]
+        for name, encoder in pairs:
+            build = functools.partial(getattr(models, name), encoder, **options)
+            found[f"segmentation-models {name} {encoder}"] = build
+    return found
 
 
 def rows():
@@ -137,7 +188,7 @@ def rows():
     attention = sorted(styles().ATTENTION)
     if "attnlrp" in kg.explain.rule_names():
         attention = [f"{name}, attnlrp" for name in attention]
-    return found + attention
+    return found + attention + list(packages())
 
 
 def network(name):
@@ -150,7 +201,11 @@ def network(name):
         model = styles().build(name)
         logits = styles().build(name, last=None)
         return model, lambda x: styles().run(logits, x)[0], styles().images_for(name, model, 1)
-    model, logits = unet(name[:-6]) if name.endswith(" U-Net") else classifier(name)
+    if name in packages():
+        model = packages()[name]()
+        logits = keras.Model(model.input, model.layers[-1].input)
+    else:
+        model, logits = unet(name[:-6]) if name.endswith(" U-Net") else classifier(name)
     scaled = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
     low, high = (0, 255) if scaled else (-1, 1)
     images = np.random.default_rng(1).uniform(low, high, (8, *model.input_shape[1:]))
@@ -262,7 +317,7 @@ def table(results):
         f"{len(good)} of {len(results)} networks are explained. "
         f"The largest difference is {max(f['difference'] for f in good):.0e}, the largest "
         f"remainder {max(f['remainder'] for f in good):.0e}. TensorFlow {tf.__version__}, "
-        f"{os.cpu_count()} processors, one image at the smallest size that the network takes.",
+        f"{os.cpu_count()} processors, one image of 32 to 128 pixels.",
         "",
         '<details markdown="1">',
         "<summary>Every network</summary>",
@@ -306,7 +361,10 @@ def main():
         print(line(row, results[row]), flush=True)
     if args.write:
         kept = {row: json.loads(file.read_text()) for row, file in files.items() if file.exists()}
-        put(ROOT / "docs" / "own-model.md", "networks", table(kept))
+        theirs = {row: kept.pop(row) for row in packages() if row in kept}
+        for mark, found in (("networks", kept), ("packages", theirs)):
+            if found:
+                put(ROOT / "docs" / "own-model.md", mark, table(found))
     sys.exit(any("error" in found for found in results.values()))
 
 

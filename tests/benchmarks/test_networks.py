@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -46,3 +49,10 @@ def test_a_row_is_measured_or_holds_its_error(script):
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows[0].count("|") == 9
     assert "Layer 'x' / cannot" in rows[1]
+
+
+@pytest.mark.nightly
+def test_the_script_lists_its_rows_on_its_own(script):
+    command = [sys.executable, script.__file__, "--list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert {"ResNet50", "VGG16 U-Net", "sequential"} <= set(listed)

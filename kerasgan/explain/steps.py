@@ -205,7 +205,7 @@ def check_deterministic(steps: Steps) -> None:
             continue
         seen.add(step)
         waiting.extend(value.step for value in step.inputs)
-        if "Random" in step.kind or step.kind in ("Multinomial", "StatelessMultinomial"):
+        if step.draws:
             raise steps.refusal(
                 step,
                 "it draws random numbers outside training, so no two outputs are the same",

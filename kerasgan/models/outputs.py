@@ -16,11 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, warn
 from kerasgan.models.functional import as_functional, first_line, names_of_outputs
 from kerasgan.models.ranges import CLOSE, MOVES, Range, range_of
 from kerasgan.models.trace import (
     PASSED,
+    Step,
+    Trace,
     activations_of,
     call_network,
     random_images,
@@ -220,6 +222,7 @@ def _read(network: keras.Model) -> Reading:
     trace = trace_network(network)
     if trace.output.step.depends != "image":
         raise KerasganError(f"The output of '{network.name}' does not depend on the image")
+    _warn_if_unsteady(network, trace)
     bounds, channels = range_of(trace), network.outputs[0].shape[-1]
     several = channels != 1
     if bounds.free:
@@ -249,6 +252,33 @@ def _read(network: keras.Model) -> Reading:
         if np.abs(_probabilities(logits, tried) - to_probability(output, activation)).max() < 0.01:
             return tried
     raise _unknown_meaning(network, bounds)
+
+
+def _warn_if_unsteady(network: keras.Model, trace: Trace) -> None:
+    """Warn of layers that stay in training mode."""
+    alone = network.inputs[0].shape[0] == 1
+    for step in trace.steps:
+        if step.draws:
+            what = "draws random numbers, so that no two masks of an image are the same"
+        elif not alone and _joins_images(trace, step):
+            what = "normalises by the batch, so that a mask depends on the images beside its own"
+        else:
+            continue
+        warn(
+            f"Network '{network.name}' stays in training mode: {step} {what}. Build it without "
+            "training=True there"
+        )
+        return
+
+
+def _joins_images(trace: Trace, step: Step) -> bool:
+    """Say whether a step takes a mean over the images of a batch."""
+    if step.kind.startswith("FusedBatchNorm"):
+        return step.attributes["is_training"].b
+    if step.kind != "Mean" or step.depends != "image" or step.inputs[0].tensor is None:
+        return False
+    axes = trace.number(step.inputs[1])
+    return step.inputs[0].tensor.shape.rank == 4 and axes is not None and 0 in axes
 
 
 def _coupling(network: keras.Model, bounds: Range) -> str:

@@ -87,6 +87,11 @@ class Step:
         return self.path.rsplit("/", 1)[-1]
 
     @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        return "Random" in self.kind or self.kind in ("Multinomial", "StatelessMultinomial")
+
+    @property
     def attributes(self) -> Any:
         """Its attributes by name, as in TensorFlow's NodeDef: `attributes["axis"].i`."""
         return (self.body_node if self.op is None else self.op.node_def).attr

@@ -335,6 +335,7 @@ def made_of(function):
     return lambda: small(layers.Lambda(function, name="own"))
 
 
+@pytest.mark.filterwarnings("ignore:.*stays in training mode")
 class TestBadInput:
     @pytest.mark.parametrize(
         ("build", "message"),

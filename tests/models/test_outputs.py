@@ -267,6 +267,38 @@ def test_what_cannot_be_told(build, words):
     refused(words, read_output, network(build))
 
 
+class AlwaysDropout(layers.Dropout):
+    def call(self, x, training=None):
+        return super().call(x, training=True)
+
+
+class AlwaysNormalising(layers.BatchNormalization):
+    def call(self, x, training=None, mask=None):
+        return super().call(x, training=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (AlwaysDropout(0.5, name="middle"), "in layer 'middle' draws random numbers"),
+        (AlwaysNormalising(name="middle"), "in layer 'middle' normalises by the batch"),
+        (layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x))), "draws random numbers"),
+    ],
+)
+def test_what_stays_in_training_mode_is_told(layer, words):
+    model = network(lambda x: head(layer(head(x, 4)), 1, "sigmoid"))
+    with pytest.warns(kg.KerasganWarning, match=words):
+        read_output(model)
+
+
+@pytest.mark.filterwarnings("error::kerasgan.KerasganWarning")
+def test_layers_of_training_are_off_in_silence():
+    model = network(
+        lambda x: head(layers.Dropout(0.5)(layers.BatchNormalization()(head(x, 4))), 1, "sigmoid")
+    )
+    assert read_output(model).activation == "sigmoid"
+
+
 @pytest.mark.parametrize("name", ["tf.sigmoid", "cropped", "linear behind", "flipped"])
 def test_logits_reach_beyond_what_a_sigmoid_can_tell(name):
     model = network(lambda x: SIGMOIDS[name](200 * x))

@@ -432,8 +432,8 @@ def names() -> list[str]:
         `"pretrained-fast"`: a U-Net on EfficientNet-Lite0 with ImageNet weights (the extra
         `imagenet`) at 160 pixels, without a discriminator, augmented by what differs between
         hospitals, in minutes on two cores. `"pretrained"`: on EfficientNet-Lite2 at 256 pixels, in
-        an hour. `"few-labels"`: `"pretrained-fast"` for few labelled images (it gained with 22,
-        and not with 88) and many unlabelled ones, which `fit` is given as `unlabelled`.
+        an hour. `"few-labels"`: `"pretrained-fast"` for few labelled images (it gained with 22
+        and 44, and not with 88) and many unlabelled ones, which `fit` is given as `unlabelled`.
         `"other-clinic"`: the same for unlabelled images of another source than the labelled ones.
 
     Example:

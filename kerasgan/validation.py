@@ -36,7 +36,7 @@ def invalid(
     if shape is not None and "\n" in shown:
         shown = f"{kind} of shape {tuple(shape)}"
     elif len(shown) > LONG:
-        shown = f"{kind} {shown[:LONG]} ..."
+        shown = f"{kind} {' '.join(shown.split())[:LONG]} ..."
     advice = f". {advice}" if advice else ""
     owner = f" of {owner}" if owner else ""
     return KerasganError(f"Argument '{name}'{owner} must be {expected}. Received: {shown}{advice}")

@@ -440,10 +440,7 @@ def _check_datasets(datasets: Mapping[Any, Any], several: bool, empty: str, grou
 def check_samples(samples: Samples, empty: str, name: str = "samples") -> None:
     """Raise a `KerasganError` for samples that cannot be scored, or an unknown policy."""
     if not isinstance(samples, Samples) or samples.mask_paths is None or not len(samples):
-        raise KerasganError(
-            f"Argument {name!r} must be labelled Samples, as load_folder gives, at least one. "
-            f"Received: {samples!r}"
-        )
+        raise invalid(name, "labelled Samples, as load_folder gives, at least one", samples)
     check_choice("empty", empty, EMPTY_POLICIES)
 
 

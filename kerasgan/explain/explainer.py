@@ -393,8 +393,9 @@ class Explainer:
             if array.dtype.kind not in "buif" or array.ndim != rank or not len(array):
                 axes = "(batch, height, width, channels)" if rank == 4 else f"with {rank} axes"
                 raise KerasganError(
-                    f"Argument 'images' must hold numbers, {axes}. Received: "
-                    f"{array.dtype} values of shape {array.shape}"
+                    f"Argument 'images' must hold numbers, {axes}, at least one image"
+                    f"{'; pass image[None] for a single one' * (array.ndim == rank - 1)}. "
+                    f"Received: {array.dtype} values of shape {array.shape}"
                 )
             if len(array) != len(arrays[0]):
                 raise KerasganError(

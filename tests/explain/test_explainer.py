@@ -483,7 +483,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("images", "message"),
         [
-            (IMAGES[0], r"\(batch, height, width, channels\). Received: float32.*\(8, 8, 3\)"),
+            (
+                IMAGES[0],
+                r"\(batch, height, width, channels\).*image\[None\].*float32.*\(8, 8, 3\)",
+            ),
             (IMAGES[:0], "Received: float32 values of shape"),
             (np.array([["a"]]), "must hold numbers"),
             ((IMAGES, IMAGES[..., :1]), "Received: tuple; of samples or a dataset pass a batch"),

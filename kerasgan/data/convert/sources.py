@@ -87,7 +87,10 @@ def find_files(
                 raise KerasganError(f"Argument '{argument}' names {root} ({what}).")
         keys = {root: pathlib.PurePosixPath(normalize_unicode(root.name)) for root in roots}
     if not keys:
-        raise KerasganError(f"Argument '{argument}' has no file of that format: {source}")
+        others = files_below(roots[0], lambda name: True) if roots else {}
+        endings = ", ".join(sorted({key.suffix or key.name for key in others})[:5])
+        there = f". What is there ends in {endings}" if others else ""
+        raise KerasganError(f"Argument '{argument}' has no file of that format: {source}{there}")
     return [
         SourceFile((*key.parts[:-1], key.name[: len(key.name) - len(ending(key.name) or "")]), file)
         for file, key in keys.items()

@@ -97,7 +97,7 @@ def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         with av.open(str(path.resolve()), options=options) as container:
             if not container.streams.video:
-                raise KerasganError(f"File {path} holds no video.")
+                raise KerasganError(f"File {path} holds no video. Export it again, or leave it out")
             stream = container.streams.video[0]
             sources.check_pixel_count(path, stream.height, stream.width)
             promised, rate, start = stream.frames, stream.average_rate, None
@@ -111,7 +111,9 @@ def _decoded(av, path: pathlib.Path) -> Iterator[tuple[int, float, object]]:
         raise
     except Exception as error:
         after = f" after {count} frames" if count else ""
-        raise KerasganError(f"File {path} cannot be decoded{after}: {error}") from error
+        raise KerasganError(
+            f"File {path} cannot be decoded{after}: {error}. Export it again, or leave it out"
+        ) from error
     # Containers may count a few frames that are never shown.
     if not count or count + 2 < 0.95 * promised:
         raise KerasganError(

@@ -362,7 +362,7 @@ def _advice(tally: Counter, lossy: bool, apart: bool = False) -> str:
     if len(levels) > 12 or levels[0][0] < 0:
         return (
             " If these are probabilities or a heat map, or have very soft edges, threshold them "
-            "yourself, and save 0 and 255."
+            "yourself, and save 0 and 255; if they number objects, save the mask above 0."
         )
     if len(levels) == 1:
         return f" Pass colors=[0, {_color_text(levels[0])}] if that is foreground."

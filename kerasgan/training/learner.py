@@ -121,7 +121,8 @@ def update_ema(
     Weights that are not floats, such as counters, are copied; without a momentum all are.
     """
     for average, weight in zip(network.weights, trained.weights):
+        weight = tf.cast(weight, average.dtype)  # a layer may have a precision of its own
         if momentum is not None and tf.as_dtype(average.dtype).is_floating:
-            average.assign_sub((1 - momentum) * (average - weight))
+            average.assign_sub(tf.cast(1 - momentum, average.dtype) * (average - weight))
         else:
             average.assign(weight)

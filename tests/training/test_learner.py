@@ -50,6 +50,19 @@ def test_follow_is_a_moving_average():
         np.testing.assert_allclose(new, old + share, rtol=1e-5)
 
 
+def test_weights_of_another_precision_are_averaged_in_theirs():
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(2, 3, padding="same", dtype="float64")(image)
+    network = keras.Model(image, keras.layers.Conv2D(1, 1, name="mask")(x))
+    gan = kg.SegmentationGAN(network)
+    gan.compile(keras.optimizers.SGD(0.1), losses={"dice": 1.0}, ema_momentum=0.5)
+    before = network.get_weights()
+    history = gan.fit(IMAGE, MASKS, batch_size=2, verbose=0)
+    assert np.isfinite(history.history["dice_loss"]).all()
+    assert [w.dtype for w in network.get_weights()] == [w.dtype for w in before]
+    assert any((new != old).any() for new, old in zip(network.get_weights(), before))
+
+
 def test_an_unknown_precision_is_named():
     gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
     refused(r"'bfloat61'\. Did you mean 'bfloat16'", gan.compile, precision="bfloat61")

@@ -271,10 +271,17 @@ def test_images_of_one_identifier_are_told_and_get_no_segmentation(write, scan, 
         from_dicom(scan, tmp_path / "masked", masks=path)
 
 
-def test_an_empty_rescale_slope_is_none(write, tmp_path):
+def test_an_empty_rescale_slope_or_table_is_none(write, tmp_path):
     values = RNG.integers(0, 256, (H, W)).astype(np.uint8)
     path = write("a.dcm", values, RescaleSlope="", RescaleIntercept="")
     np.testing.assert_array_equal(one(path, tmp_path / "out"), values)
+    empty = sequence(LUTDescriptor=None, LUTData=None)
+    window = {"WindowCenter": 100, "WindowWidth": 50}
+    seen = [
+        one(write(f"{name}.dcm", values, **window, **table), tmp_path / name)
+        for name, table in (("plain", {}), ("table", {"VOILUTSequence": empty}))
+    ]
+    np.testing.assert_array_equal(*seen)
 
 
 def test_images_of_labels_go_by_file_name(write, scan, tmp_path):

@@ -137,7 +137,7 @@ class Display:
             return sources.to_uint16(values, *self.limits), "{:g} to {:g}".format(*self.limits)
         own = frame_item(data, index, "FrameVOILUTSequence")
         try:
-            if own.get("VOILUTSequence"):
+            if own.get("VOILUTSequence") and own.VOILUTSequence[0].get("LUTData"):
                 return _by_table(values, own), "table"
             if own.get("WindowCenter") is not None and own.get("WindowWidth") is not None:
                 return self._by_window(values, own)

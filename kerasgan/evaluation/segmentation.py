@@ -327,7 +327,23 @@ def _score_images(
             f"Argument 'masks' must hold one mask for each of the {len(samples)} samples. "
             "Received: more"
         )
-    return Evaluated(pd.DataFrame(rows), pixels)
+    table = pd.DataFrame(rows)
+    _warn_of_empty(table, labels, empty)
+    return Evaluated(table, pixels)
+
+
+def _warn_of_empty(table: pd.DataFrame, labels: range, empty: str) -> None:
+    """Warn where means are those of empty masks for the most part."""
+    for label in labels:
+        what, end = (f"Class {label}", f"_{label}") if len(labels) > 1 else ("The foreground", "")
+        true, predicted = (table[f"{area}{end}"] > 0 for area in ("true_area", "predicted_area"))
+        agreed = int((~true & ~predicted).sum())
+        if empty == "agree" and true.any() and 2 * agreed > max(len(table), 4):
+            warn(
+                f"{what} is in {true.sum()} of {len(table)} true masks, and {agreed} are empty in "
+                "the prediction, too: each counts 1, which raises the means. Read the pooled "
+                "scores, or pass empty='nan'"
+            )
 
 
 def _further_row(name, truth, predicted, empty, scores, settings) -> dict[str, float]:

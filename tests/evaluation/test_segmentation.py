@@ -15,7 +15,7 @@ from refusals import refused
 
 from kerasgan.counts import SCORES
 from kerasgan.data import load_folder
-from kerasgan.errors import KerasganError
+from kerasgan.errors import KerasganError, KerasganWarning
 from kerasgan.evaluation import (
     boundary_iou,
     cldice,
@@ -210,6 +210,19 @@ def test_masks_of_anyone_are_read_as_they_come(samples):
     assert (table["jaccard"] == 1).all()
     assert taken == [0, 1, 2]
     assert "threshold" not in table.attrs["summary"]
+
+
+def test_a_class_that_most_masks_lack_is_told(tmp_path):
+    """Nine images without it count 1 each, though it was never found."""
+    common, rare = np.zeros((2, 8, 8), np.uint8)
+    common[:4] = rare[:4] = 1
+    rare[6:] = 2
+    pairs = {str(i): (frame(common), common if i else rare) for i in range(10)}
+    samples = write(tmp_path, pairs, classes=3)
+    with pytest.warns(KerasganWarning, match="Class 2 is in 1 of 10 true masks, and 9 are"):
+        evaluate_masks(samples, [common] * 10)
+    evaluate_masks(samples, [common] * 10, empty="nan")
+    evaluate_masks(samples, [rare] * 10)
 
 
 def test_summaries_are_seeded_and_leave_out_what_is_undefined():

@@ -291,7 +291,6 @@ def test_what_stays_in_training_mode_is_told(layer, words):
         read_output(model)
 
 
-@pytest.mark.filterwarnings("error::kerasgan.KerasganWarning")
 def test_layers_of_training_are_off_in_silence():
     model = network(
         lambda x: head(layers.Dropout(0.5)(layers.BatchNormalization()(head(x, 4))), 1, "sigmoid")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import tensorflow as tf
 
+from kerasgan.errors import KerasganError
 from kerasgan.stack import layers_of
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -32,7 +33,15 @@ def clone_with_precision(network: keras.Model, precision: str) -> keras.Model:
             config["dtype"] = dtype
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(network, clone_function=clone)
+    try:
+        copy = keras.models.clone_model(network, clone_function=clone)
+    except Exception as error:  # whatever a layer of others raises; its first line names it
+        if policy == "float32":
+            raise
+        raise KerasganError(
+            f"Argument 'precision' must be 'float32' for '{network.name}', which cannot be built "
+            f"in {precision!r}: {str(error).splitlines()[0]}"
+        ) from error
     follow_frozen_layers(network, copy)
     copy.set_weights(network.get_weights())
     return copy

@@ -63,6 +63,20 @@ def test_weights_of_another_precision_are_averaged_in_theirs():
     assert any((new != old).any() for new, old in zip(network.get_weights(), before))
 
 
+class Doubled(keras.layers.Layer):
+    """Computes in float32 alone, as many layers that people write."""
+
+    def call(self, x):
+        return x + tf.ones((), "float32")
+
+
+def test_a_layer_that_computes_in_float32_alone_is_named():
+    image = keras.Input((32, 32, 3))
+    x = Doubled(name="doubled")(keras.layers.Conv2D(2, 3, padding="same")(image))
+    gan = kg.SegmentationGAN(keras.Model(image, keras.layers.Conv2D(1, 1)(x)))
+    refused("'precision' must be 'float32'.*oubled", gan.compile, precision="bfloat16")
+
+
 def test_an_unknown_precision_is_named():
     gan = kg.SegmentationGAN(kg.models.unet(size=32, filters=2, levels=1))
     refused(r"'bfloat61'\. Did you mean 'bfloat16'", gan.compile, precision="bfloat61")

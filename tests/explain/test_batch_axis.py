@@ -110,6 +110,7 @@ def test_locally_connected_layers_are_explained():
     assert np.allclose(explainer.explain(IMAGES, target).relevance, expected, atol=1e-2)
 
 
+@pytest.mark.filterwarnings("ignore:Network .* stays in training mode")
 @pytest.mark.parametrize(
     "mix",
     [

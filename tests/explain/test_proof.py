@@ -190,7 +190,7 @@ def norms_and_gates():
     inner = L.Input((8, 8, 4))
     nested = keras.Model(inner, L.Conv2D(4, 3, padding="same", activation="relu")(inner))
     x = nested(x)
-    x = L.Conv2D(2, 3, activation="tanh")(x)
+    x = L.Conv2D(1, 3, activation="tanh")(x)
     return keras.Model(image, x)
 
 

@@ -168,10 +168,12 @@ def train(row, arm, seed, rest, test, args, epochs):
     try:
         gan.fit(batches, epochs=epochs, verbose=0, callbacks=[best])
     except kg.KerasganError as error:
+        if "finite" not in str(error):  # a result only where training diverged
+            raise
         broken = str(error)
     if best.weights is not None:
         gan.generator.set_weights(best.weights)
-    facts = {"dice": [round(x, 4) for x in best.dice], "broken": broken}
+    facts = {"validation": [round(x, 4) for x in best.dice], "broken": broken}
     facts["converged"] = converged(best.dice) and broken is None
     found = {row: {**facts, **scores(gan.generator, test, args.size, False)}}
     if row == 2:
@@ -184,7 +186,7 @@ def merged(parts):
     whole = {name: [x for part in parts for x in part[name]] for name in ("jaccard", "dice")}
     whole["converged"] = all(part["converged"] for part in parts)
     whole["broken"] = next((part["broken"] for part in parts if part["broken"]), None)
-    whole["validation"] = [part["dice"] for part in parts]
+    whole["validation"] = [part["validation"] for part in parts]
     return whole
 
 

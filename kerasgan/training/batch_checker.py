@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasgan.errors import KerasganError, KerasganWarning
+from kerasgan.models.outputs import read_output
 from kerasgan.models.preprocess import BEYOND
 from kerasgan.validation import into_range
 
@@ -45,6 +46,7 @@ class BatchChecker:
         self.one_pixel = one_pixel
         self.ours = ours or form == "batches"
         self.wanted = tuple(generator.input_shape[1:]), tuple(generator.output_shape[1:])
+        self.exclusive = read_output(generator).activation != "tanh"
         self.network, self.argument, self.form = generator.name, argument, form
         self.names = ("image", "mask")
         if form == "arrays":
@@ -256,6 +258,8 @@ class BatchChecker:
             self.note_labels(np.array([low < 0.5, high >= 0.5]))
             return
         self.note_labels((mask.reshape(-1, classes) >= 0.5).any(0))
+        if not self.exclusive:
+            return
         total = mask.astype(np.float32).sum(-1)
         if np.any(total > 1 + CLOSE):
             self.fail(

@@ -54,7 +54,8 @@ def check_generator(generator: keras.Model) -> Reading:
         )
     check_one_input(generator, "generator")
     reading = read_output(generator)
-    refuse_labels(generator, "training")
+    if reading.activation != "tanh":  # pix2pix as published has three channels of one mask
+        refuse_labels(generator, "training")
     if reading.hard:
         raise KerasganError(
             f"'{generator.name}' decides its mask by a threshold inside, through which no gradient "

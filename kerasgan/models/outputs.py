@@ -273,12 +273,13 @@ def _warn_if_unsteady(network: keras.Model, trace: Trace) -> None:
 
 def _joins_images(trace: Trace, step: Step) -> bool:
     """Say whether a step takes a mean over the images of a batch."""
-    if step.kind.startswith("FusedBatchNorm"):
-        return step.attributes["is_training"].b
-    if step.kind != "Mean" or step.depends != "image" or step.inputs[0].tensor is None:
+    value = step.inputs[0].tensor if step.inputs else None
+    if step.depends != "image" or value is None or value.shape.rank != 4:
         return False
-    axes = trace.number(step.inputs[1])
-    return step.inputs[0].tensor.shape.rank == 4 and axes is not None and 0 in axes
+    if step.kind.startswith("FusedBatchNorm"):  # layer normalisation is one of a single image
+        return step.attributes["is_training"].b and value.shape[0] != 1
+    axes = trace.number(step.inputs[1]) if step.kind == "Mean" else None
+    return axes is not None and 0 in axes
 
 
 def _coupling(network: keras.Model, bounds: Range) -> str:

@@ -291,10 +291,13 @@ def test_what_stays_in_training_mode_is_told(layer, words):
         read_output(model)
 
 
-def test_layers_of_training_are_off_in_silence():
-    model = network(
-        lambda x: head(layers.Dropout(0.5)(layers.BatchNormalization()(head(x, 4))), 1, "sigmoid")
-    )
+@pytest.mark.parametrize(
+    "layer",
+    [layers.BatchNormalization(), layers.LayerNormalization(), layers.GroupNormalization(2)],
+    ids=["batch", "layer", "group"],
+)
+def test_layers_of_training_are_off_in_silence(layer):
+    model = network(lambda x: head(layers.Dropout(0.5)(layer(head(x, 4))), 1, "sigmoid"))
     assert read_output(model).activation == "sigmoid"
 
 

@@ -201,8 +201,9 @@ def network(name):
         model = styles().build(name)
         logits = styles().build(name, last=None)
         return model, lambda x: styles().run(logits, x)[0], styles().images_for(name, model, 1)
-    if name in packages():
-        model = packages()[name]()
+    theirs = packages().get(name)
+    if theirs:
+        model = theirs()
         logits = keras.Model(model.input, model.layers[-1].input)
     else:
         model, logits = unet(name[:-6]) if name.endswith(" U-Net") else classifier(name)

@@ -168,7 +168,7 @@ def train(row, arm, seed, rest, test, args, epochs):
     try:
         gan.fit(batches, epochs=epochs, verbose=0, callbacks=[best])
     except kg.KerasganError as error:
-        if "finite" not in str(error):  # a result only where training diverged
+        if "broke down" not in str(error):  # a result only where training diverged
             raise
         broken = str(error)
     if best.weights is not None:

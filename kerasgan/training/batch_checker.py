@@ -46,7 +46,7 @@ class BatchChecker:
         self.one_pixel = one_pixel
         self.ours = ours or form == "batches"
         self.wanted = tuple(generator.input_shape[1:]), tuple(generator.output_shape[1:])
-        self.exclusive = read_output(generator).activation != "tanh"
+        self.overlap = read_output(generator).labels
         self.network, self.argument, self.form = generator.name, argument, form
         self.names = ("image", "mask")
         if form == "arrays":
@@ -258,7 +258,7 @@ class BatchChecker:
             self.note_labels(np.array([low < 0.5, high >= 0.5]))
             return
         self.note_labels((mask.reshape(-1, classes) >= 0.5).any(0))
-        if not self.exclusive:
+        if self.overlap:
             return
         total = mask.astype(np.float32).sum(-1)
         if np.any(total > 1 + CLOSE):
